@@ -1,0 +1,150 @@
+//! Tokens in a private folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::find::SoftHsm;
+use crate::{Skipped, process};
+
+const REMEDY: &str = "look at the folder and at softhsm2-util's message";
+
+/// A folder with SoftHSM's configuration and its tokens; no other process need know it.
+#[derive(Debug, Clone)]
+pub struct TokenFolder {
+    softhsm: SoftHsm,
+    dir: PathBuf,
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Token {
+    /// The label it was given.
+    pub label: String,
+    /// The serial that SoftHSM gave it, lowercase hex.
+    pub serial: String,
+    /// The user PIN.
+    pub pin: String,
+    /// The security officer's PIN.
+    pub so_pin: String,
+}
+
+impl TokenFolder {
+    pub(crate) fn create(softhsm: SoftHsm, dir: &Path) -> Result<Self, Skipped> {
+        let folder = Self { softhsm, dir: dir.to_path_buf() };
+        folder.write_configuration().map_err(|e| Skipped::new(format!("{}: {e}", dir.display()), REMEDY))?;
+        Ok(folder)
+    }
+
+    fn write_configuration(&self) -> std::io::Result<()> {
+        use std::io::Write;
+        let tokens = self.tokens_dir();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.configuration())?;
+        writeln!(file, "directories.tokendir = {}", tokens.display())?;
+        file.write_all(b"objectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n")
+    }
+
+    /// What `SOFTHSM2_CONF` names.
+    pub fn configuration(&self) -> PathBuf {
+        self.dir.join("softhsm2.conf")
+    }
+
+    /// Where SoftHSM keeps the tokens; moving it away is pulling them out.
+    pub fn tokens_dir(&self) -> PathBuf {
+        self.dir.join("tokens")
+    }
+
+    /// The PKCS#11 module.
+    pub fn module(&self) -> &Path {
+        self.softhsm.module()
+    }
+
+    /// The environment for whoever loads the module (the `env` table of a `[[token]]`).
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        env.insert("SOFTHSM2_CONF".to_owned(), self.configuration().to_string_lossy().into_owned());
+        if let Some(path) = self.softhsm.library_path() {
+            env.insert("LD_LIBRARY_PATH".to_owned(), path);
+        }
+        env
+    }
+
+    /// Makes a token in the next free slot. `label` has at most 32 bytes, PINs have 4 to 255.
+    pub fn init_token(&self, label: &str, so_pin: &str, pin: &str) -> Result<Token, Skipped> {
+        let options = ["--init-token", "--free", "--label", label, "--so-pin", so_pin, "--pin", pin];
+        self.util(&options)?;
+        let serial = self.serial_of(label)?;
+        Ok(Token { label: label.to_owned(), serial, pin: pin.to_owned(), so_pin: so_pin.to_owned() })
+    }
+
+    fn serial_of(&self, label: &str) -> Result<String, Skipped> {
+        let slots = self.util(&["--show-slots"])?;
+        serial_in(&slots, label)
+            .ok_or_else(|| Skipped::new(format!("softhsm2-util does not list the new token {label}"), REMEDY))
+    }
+
+    fn util(&self, arguments: &[&str]) -> Result<String, Skipped> {
+        let mut command = self.softhsm.command();
+        command.env("SOFTHSM2_CONF", self.configuration());
+        command.arg("--module").arg(self.module()).args(arguments);
+        let failed = |why: &str| Skipped::new(format!("softhsm2-util: {why}"), REMEDY);
+        let done = process::run(&mut command, Duration::from_secs(60)).map_err(|why| failed(&why))?;
+        if done.status.success() { Ok(done.stdout) } else { Err(failed(done.last_line())) }
+    }
+}
+
+/// Finds the serial in what `--show-slots` prints: in each slot, `Serial number:` stands before `Label:`.
+fn serial_in(slots: &str, label: &str) -> Option<String> {
+    let mut serial = None;
+    for line in slots.lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        match name.trim() {
+            "Serial number" => serial = Some(value.trim().to_owned()),
+            "Label" if value.trim() == label => return serial,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_tokens_in_one_folder_have_their_own_serials() {
+        let softhsm = match SoftHsm::find_or_fetch() {
+            Ok(softhsm) => softhsm,
+            Err(skipped) => {
+                assert!(std::env::var_os("TUFAGENT_REQUIRE_ALL").is_none(), "{skipped}");
+                println!("SKIPPED: {skipped}");
+                return;
+            }
+        };
+        let dir = std::env::temp_dir().join(format!("softhsm-token-{}", std::process::id()));
+        let folder = softhsm.folder(&dir).unwrap();
+        let one = folder.init_token("one", "12345678", "1234").unwrap();
+        let two = folder.init_token("two", "12345678", "5678").unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(one.serial.len(), 16);
+        assert_ne!(one.serial, two.serial);
+        assert_eq!(folder.env().get("SOFTHSM2_CONF"), Some(&dir.join("softhsm2.conf").display().to_string()));
+    }
+
+    #[test]
+    fn the_serial_of_a_label_is_read_from_its_own_slot() {
+        let slots = "Slot 1\n Token info:\n  Serial number:  aa11 \n  Initialized: yes\n  Label: one  \n\
+                     Slot 2\n  Serial number: bb22\n  Label: two\n";
+        assert_eq!(serial_in(slots, "two"), Some("bb22".to_owned()));
+        assert_eq!(serial_in(slots, "three"), None);
+    }
+}
