@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Memory for secrets, and a process that keeps them.
+//!
+//! Duty: [`SecretBytes`] rests in pages of its own: locked against swapping, left out of core dumps,
+//! wiped in forked children, between guard pages, zeroized before they are given back.
+//! [`harden_process`] keeps other processes of the same user from reading them.
+//! Trust: the kernel. Invariants: a secret is not copied, printed or serialized by accident; it is
+//! read through one method with a long name. Where locking is refused the secret still works and
+//! [`SecretBytes::residence`] and [`unlocked_secrets`] say so: the caller warns.
+#![deny(unsafe_code)]
+
+mod harden;
+#[allow(unsafe_code)] // The one module with unsafe code: mapping pages. Each block says why it is sound.
+mod pages;
+mod secret;
+
+pub use harden::{HardenError, harden_process};
+pub use pages::{Residence, unlocked_secrets};
+pub use secret::SecretBytes;
