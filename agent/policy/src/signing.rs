@@ -1,0 +1,349 @@
+//! Whether metadata may be signed: versions, expiry, keys, and what a new root takes away.
+//!
+//! The watermark itself is not here: the ledger checks it in the transaction that records the intent.
+
+use crate::{Concern, Decision, Reason, Refusal};
+
+/// Numbers that the rules use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningRules {
+    /// How far above the newest verified version a role may go with nobody asked.
+    pub version_window: u64,
+    /// How much longer than its recorded length a role may be valid, in percent.
+    pub expiry_slack_percent: u32,
+}
+
+impl Default for SigningRules {
+    fn default() -> Self {
+        Self { version_window: 16, expiry_slack_percent: 10 }
+    }
+}
+
+/// What kind of role it is, as far as the rules differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleSort {
+    /// The root role: one step at a time (specification 5.3).
+    Root,
+    /// Targets, delegated targets, snapshot, timestamp.
+    Other,
+}
+
+/// A key that was asked to sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFact {
+    /// What people call it.
+    pub name: String,
+    /// Whether the authority of the role lists its public key.
+    pub of_role: bool,
+}
+
+/// A role's threshold before and after the new root or parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThresholdStep {
+    /// The role whose threshold changes.
+    pub role: String,
+    /// What it was.
+    pub from: u32,
+    /// What it will be.
+    pub to: u32,
+}
+
+/// What the agent found out about the metadata that waits for signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningFacts {
+    /// The repository's name.
+    pub repository: String,
+    /// The role's name.
+    pub role: String,
+    /// Which rules apply.
+    pub sort: RoleSort,
+    /// The version that is to be signed.
+    pub version: u64,
+    /// The newest version of this role that the agent verified.
+    pub newest_verified: Option<u64>,
+    /// The content is the very one that the agent verified under this version.
+    pub same_as_verified: bool,
+    /// `spec_version` as it stands.
+    pub spec_version: String,
+    /// `expires`, Unix seconds.
+    pub expires: i64,
+    /// The agent's wall clock, Unix seconds.
+    pub now: i64,
+    /// For how many days the repository's record lets this role be valid.
+    pub recorded_days: u32,
+    /// The keys that are to sign.
+    pub keys: Vec<KeyFact>,
+    /// Thresholds that the metadata changes, of whichever role.
+    pub thresholds: Vec<ThresholdStep>,
+    /// Keys that the metadata takes away: role and keyid.
+    pub keys_removed: Vec<(String, String)>,
+}
+
+/// Judges one request for signatures (DESIGN section 4, rules 3 and 9). The first broken rule refuses; what is
+/// unusual but allowed is collected for the person who confirms.
+pub fn judge(rules: &SigningRules, facts: &SigningFacts) -> Decision {
+    let mut concerns = Vec::new();
+    let checks = [check_spec_version(facts), check_keys(facts), check_expiry(rules, facts)];
+    for check in checks {
+        if let Err(refusal) = check {
+            return Decision::Refuse(refusal);
+        }
+    }
+    match check_version(rules, facts) {
+        Ok(concern) => concerns.extend(concern),
+        Err(refusal) => return Decision::Refuse(refusal),
+    }
+    concerns.extend(weakenings(facts));
+    Decision::from_concerns(concerns)
+}
+
+/// Specification 4.3: the major version must be the one that this program implements.
+fn check_spec_version(facts: &SigningFacts) -> Result<(), Refusal> {
+    let mut parts = facts.spec_version.split('.');
+    let numeric = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let well_formed = (2..=3).contains(&parts.clone().count()) && parts.clone().all(numeric);
+    if well_formed && parts.next() == Some("1") {
+        return Ok(());
+    }
+    let shown: String = facts.spec_version.chars().take(32).collect();
+    let message = format!("{} has spec_version {shown:?}, and this agent signs 1.x only", facts.role);
+    Err(Refusal::new(Reason::MetadataInvalid, message, "write \"spec_version\": \"1.0.34\"")
+        .detail("role", facts.role.as_str()))
+}
+
+/// A key signs only for roles that list it, and asking for no key is a mistake.
+fn check_keys(facts: &SigningFacts) -> Result<(), Refusal> {
+    let role = facts.role.as_str();
+    if facts.keys.is_empty() {
+        let message = format!("none of this agent's keys is a key of {role}");
+        let remedy = "see who may sign with: tufctl repo show DIR";
+        return Err(Refusal::new(Reason::KeyNotOfRole, message, remedy).detail("role", role));
+    }
+    let Some(stranger) = facts.keys.iter().find(|key| !key.of_role) else { return Ok(()) };
+    let message = format!("the key {} is not a key of {role} in {}", stranger.name, facts.repository);
+    let remedy = "see who may sign with: tufctl repo show DIR";
+    Err(Refusal::new(Reason::KeyNotOfRole, message, remedy)
+        .detail("role", role)
+        .detail("key", stranger.name.as_str()))
+}
+
+/// In the future, and at most the recorded length with its slack from now.
+fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusal> {
+    let role = facts.role.as_str();
+    if facts.expires <= facts.now {
+        let message = format!("{role} version {} has already expired", facts.version);
+        let remedy = format!("renew it: tufctl bump DIR {role}");
+        return Err(Refusal::new(Reason::Expiry, message, remedy).detail("role", role));
+    }
+    let length = i128::from(facts.recorded_days) * 86_400;
+    let longest = length + length * i128::from(rules.expiry_slack_percent) / 100;
+    if i128::from(facts.expires) - i128::from(facts.now) <= longest {
+        return Ok(());
+    }
+    let message = format!(
+        "{role} version {} would be valid for longer than {} days, the length that is recorded for it",
+        facts.version, facts.recorded_days
+    );
+    let remedy = format!("stage a shorter one: tufctl bump DIR {role} --expires {}d", facts.recorded_days);
+    Err(Refusal::new(Reason::Expiry, message, remedy)
+        .detail("role", role)
+        .detail("recorded_days", u64::from(facts.recorded_days)))
+}
+
+/// Root goes one step at a time; other roles stay within the window unless a person agrees.
+fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Concern>, Refusal> {
+    let newest = facts.newest_verified.unwrap_or(0);
+    let again = facts.version == newest && facts.same_as_verified;
+    if again {
+        return Ok(None);
+    }
+    let role = facts.role.as_str();
+    let next = newest.saturating_add(1);
+    if facts.version <= newest {
+        let message =
+            format!("{role} version {newest} is published, so version {} comes too late", facts.version);
+        return Err(Refusal::new(Reason::Watermark, message, format!("stage version {next}"))
+            .detail("role", role)
+            .detail("version", facts.version)
+            .detail("published_version", newest));
+    }
+    match facts.sort {
+        RoleSort::Root if facts.version != next => {
+            let message =
+                format!("root goes one version at a time: {next} comes next, not {}", facts.version);
+            Err(Refusal::new(Reason::VersionJump, message, format!("stage root version {next}"))
+                .detail("role", role)
+                .detail("version", facts.version)
+                .detail("next_version", next))
+        }
+        RoleSort::Other if facts.version - newest > rules.version_window => {
+            let message = format!(
+                "{role} jumps from version {newest} to {}, more than {} at once",
+                facts.version, rules.version_window
+            );
+            Ok(Some(Concern::new(Reason::VersionJump, message)))
+        }
+        RoleSort::Root | RoleSort::Other => Ok(None),
+    }
+}
+
+/// What makes a role weaker or takes somebody's key away: allowed, and shown.
+fn weakenings(facts: &SigningFacts) -> Vec<Concern> {
+    let drops = facts.thresholds.iter().filter(|step| step.to < step.from).map(|step| {
+        let message = format!("the threshold of {} goes down from {} to {}", step.role, step.from, step.to);
+        Concern::new(Reason::Policy, message)
+    });
+    let removals = facts
+        .keys_removed
+        .iter()
+        .map(|(role, keyid)| Concern::new(Reason::Policy, format!("{role} loses the key {keyid}")));
+    drops.chain(removals).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn facts(sort: RoleSort, newest: Option<u64>, version: u64) -> SigningFacts {
+        SigningFacts {
+            repository: "app".into(),
+            role: if sort == RoleSort::Root { "root" } else { "targets" }.into(),
+            sort,
+            version,
+            newest_verified: newest,
+            same_as_verified: false,
+            spec_version: "1.0.34".into(),
+            expires: 90 * DAY,
+            now: 0,
+            recorded_days: 90,
+            keys: vec![KeyFact { name: "a".into(), of_role: true }],
+            thresholds: Vec::new(),
+            keys_removed: Vec::new(),
+        }
+    }
+
+    /// "allow", "confirm REASON…" or "refuse REASON".
+    fn verdict(facts: &SigningFacts) -> String {
+        match judge(&SigningRules::default(), facts) {
+            Decision::Allow => "allow".into(),
+            Decision::Refuse(refusal) => format!("refuse {}", refusal.reason),
+            Decision::Confirm { concerns } => {
+                concerns.iter().fold("confirm".into(), |all, concern| format!("{all} {}", concern.reason))
+            }
+        }
+    }
+
+    #[test]
+    fn versions_follow_the_table() {
+        let cases = [
+            (RoleSort::Root, None, 1, "allow"),
+            (RoleSort::Root, None, 2, "refuse VERSION_JUMP"),
+            (RoleSort::Root, Some(4), 5, "allow"),
+            (RoleSort::Root, Some(4), 6, "refuse VERSION_JUMP"),
+            (RoleSort::Root, Some(4), 4, "refuse WATERMARK"),
+            (RoleSort::Root, Some(4), 3, "refuse WATERMARK"),
+            (RoleSort::Other, None, 1, "allow"),
+            (RoleSort::Other, None, 16, "allow"),
+            (RoleSort::Other, None, 17, "confirm VERSION_JUMP"),
+            (RoleSort::Other, Some(7), 8, "allow"),
+            (RoleSort::Other, Some(7), 23, "allow"),
+            (RoleSort::Other, Some(7), 24, "confirm VERSION_JUMP"),
+            (RoleSort::Other, Some(7), u64::MAX, "confirm VERSION_JUMP"),
+            (RoleSort::Other, Some(7), 7, "refuse WATERMARK"),
+            (RoleSort::Other, Some(7), 6, "refuse WATERMARK"),
+            (RoleSort::Other, Some(u64::MAX), u64::MAX, "refuse WATERMARK"),
+        ];
+        for (sort, newest, version, expected) in cases {
+            assert_eq!(verdict(&facts(sort, newest, version)), expected, "{sort:?} {newest:?} -> {version}");
+        }
+    }
+
+    #[test]
+    fn the_published_content_may_be_signed_again() {
+        for sort in [RoleSort::Root, RoleSort::Other] {
+            let again = SigningFacts { same_as_verified: true, ..facts(sort, Some(4), 4) };
+            assert_eq!(verdict(&again), "allow");
+            let older = SigningFacts { version: 3, ..again };
+            assert_eq!(verdict(&older), "refuse WATERMARK");
+        }
+    }
+
+    #[test]
+    fn expiry_lies_in_the_future_and_within_the_recorded_length_and_a_tenth() {
+        let cases = [
+            (-1, "refuse EXPIRY"),
+            (0, "refuse EXPIRY"),
+            (1, "allow"),
+            (90 * DAY, "allow"),
+            (99 * DAY, "allow"),
+            (99 * DAY + 1, "refuse EXPIRY"),
+            (i64::MAX, "refuse EXPIRY"),
+        ];
+        for (expires, expected) in cases {
+            let facts = SigningFacts { expires, ..facts(RoleSort::Other, None, 1) };
+            assert_eq!(verdict(&facts), expected, "expires {expires}");
+        }
+        let extreme = SigningFacts { now: i64::MIN, expires: i64::MAX, ..facts(RoleSort::Other, None, 1) };
+        assert_eq!(verdict(&extreme), "refuse EXPIRY");
+    }
+
+    #[test]
+    fn only_specification_one_is_signed() {
+        let cases = [
+            ("1.0.34", "allow"),
+            ("1.0", "allow"),
+            ("1.99.0", "allow"),
+            ("2.0.0", "refuse METADATA_INVALID"),
+            ("1", "refuse METADATA_INVALID"),
+            ("", "refuse METADATA_INVALID"),
+            ("1.0.34.1", "refuse METADATA_INVALID"),
+            ("1.x", "refuse METADATA_INVALID"),
+            ("01.0", "refuse METADATA_INVALID"),
+            ("1..0", "refuse METADATA_INVALID"),
+        ];
+        for (spec_version, expected) in cases {
+            let facts = SigningFacts { spec_version: spec_version.into(), ..facts(RoleSort::Other, None, 1) };
+            assert_eq!(verdict(&facts), expected, "{spec_version:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_of_the_role_is_refused_even_beside_a_good_one() {
+        let good = KeyFact { name: "a".into(), of_role: true };
+        let bad = KeyFact { name: "b".into(), of_role: false };
+        let cases = [
+            (vec![good.clone()], true),
+            (vec![], false),
+            (vec![bad.clone()], false),
+            (vec![good, bad], false),
+        ];
+        for (keys, allowed) in cases {
+            let facts = SigningFacts { keys, ..facts(RoleSort::Other, None, 1) };
+            let expected = if allowed { "allow" } else { "refuse KEY_NOT_OF_ROLE" };
+            assert_eq!(verdict(&facts), expected, "{:?}", facts.keys);
+        }
+    }
+
+    #[test]
+    fn threshold_drops_and_key_removals_are_shown_to_a_person() {
+        let step = |from, to| ThresholdStep { role: "targets".into(), from, to };
+        let removed = vec![("root".to_owned(), "ab".to_owned())];
+        let base = facts(RoleSort::Root, Some(1), 2);
+        let rise = SigningFacts { thresholds: vec![step(1, 2)], ..base.clone() };
+        let drop = SigningFacts { thresholds: vec![step(2, 1)], ..base.clone() };
+        let loss = SigningFacts { keys_removed: removed.clone(), ..base };
+        let both = SigningFacts { keys_removed: removed, ..drop.clone() };
+        assert_eq!(verdict(&rise), "allow");
+        assert_eq!(verdict(&drop), "confirm POLICY");
+        assert_eq!(verdict(&loss), "confirm POLICY");
+        assert_eq!(verdict(&both), "confirm POLICY POLICY");
+    }
+
+    #[test]
+    fn a_refusal_outweighs_every_concern() {
+        let facts = SigningFacts { spec_version: "2.0".into(), ..facts(RoleSort::Other, Some(1), 500) };
+        assert_eq!(verdict(&facts), "refuse METADATA_INVALID");
+    }
+}
