@@ -1,0 +1,97 @@
+//! All stock clients at once.
+
+use std::path::{Path, PathBuf};
+
+use tough::RepositoryLoader;
+use tufagent_tests::oracle::{Client, Memory};
+use tufagent_tests::{Home, Published, need};
+use url::Url;
+
+/// python-tuf, tuf-js and tough, each with a memory of its own.
+pub(crate) struct Judges {
+    python: Option<(Client, Memory)>,
+    js: Option<(Client, Memory)>,
+    tough: Option<PathBuf>,
+}
+
+/// Which clients can read what a scenario makes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    All,
+    /// Everyone but tough (succinct bins).
+    NotTough,
+    /// python-tuf alone (P-384).
+    PythonAlone,
+}
+
+impl Judges {
+    /// Clients that have seen nothing; `name` keeps the memories of several apart.
+    pub(crate) fn new(home: &Home, name: &str, reads: Reads) -> Self {
+        let memory = |client: &str| home.dir().join(format!("memory-{name}-{client}"));
+        let with = |client: Client, label| (client, Memory::new(memory(label)));
+        Self {
+            python: need(Client::python()).map(|client| with(client, "python")),
+            js: (reads != Reads::PythonAlone)
+                .then(|| need(Client::js()).map(|client| with(client, "js")))
+                .flatten(),
+            tough: (reads == Reads::All).then(|| memory("tough")),
+        }
+    }
+
+    /// Every client updates and downloads the targets.
+    #[track_caller]
+    pub(crate) fn accept(&self, repo: &Published, targets: &[&str]) {
+        for (client, memory) in [&self.python, &self.js].into_iter().flatten() {
+            client.accepts(repo, memory, targets);
+        }
+        let tough = self.tough.as_deref().map(|memory| tough_update(repo, memory, targets));
+        if let Some(Err(why)) = tough {
+            panic!("tough refuses the repository: {why}");
+        }
+    }
+
+    /// Every client refuses.
+    #[track_caller]
+    pub(crate) fn refuse(&self, repo: &Published, targets: &[&str]) {
+        for (client, memory) in [&self.python, &self.js].into_iter().flatten() {
+            client.refuses(repo, memory, targets);
+        }
+        if let Some(memory) = &self.tough {
+            assert!(tough_update(repo, memory, targets).is_err(), "tough accepts the repository");
+        }
+    }
+}
+
+/// tough in this process; it keeps the newest root that it saw, as its callers have to.
+fn tough_update(repo: &Published, memory: &Path, targets: &[&str]) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let datastore = memory.join("datastore");
+        std::fs::create_dir_all(&datastore).unwrap();
+        let trusted = memory.join("root.json");
+        let root = std::fs::read(&trusted).unwrap_or_else(|_| repo.bytes("1.root.json"));
+        let folder = |name: &str| Url::from_directory_path(repo.dir().join(name)).unwrap();
+        let loader =
+            RepositoryLoader::new(&root, folder("metadata"), folder("targets")).datastore(&datastore);
+        let loaded = loader.load().await.map_err(explain)?;
+        for target in targets {
+            let name = tough::TargetName::new(*target).map_err(explain)?;
+            let stream = loaded.read_target(&name).await.map_err(explain)?;
+            let stream = stream.ok_or_else(|| format!("{target} is in no role"))?;
+            tough::IntoVec::into_vec(stream).await.map_err(explain)?;
+        }
+        let version = loaded.root().signed.version;
+        std::fs::write(&trusted, repo.bytes(&format!("{version}.root.json"))).unwrap();
+        Ok(())
+    })
+}
+
+fn explain(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
