@@ -1,0 +1,307 @@
+//! From the file's text to a `Config`: every rule, each with a sentence of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use backend::TokenName;
+
+use super::raw::{Raw, RawToken};
+use super::{Config, ConfigError, Module, PinSource, Select, TokenConfig, TokenKind, UnlockFor};
+
+/// Checks the whole text.
+///
+/// # Errors
+/// The first thing that is wrong, and what would be right.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    let raw: Raw = toml::from_str(text).map_err(|error| syntax(text, &error))?;
+    if raw.grant.is_some() || raw.approval.is_some() {
+        return Err(invalid("the tables grant and approval are reserved and mean nothing yet: remove them"));
+    }
+    let mut config = Config { tokens: Vec::new(), allow_group: allow_group(&raw.allow_groups)? };
+    let mut file_is_named = false;
+    for token in raw.token {
+        file_is_named |= check_file_store(&token, file_is_named)?;
+        let enabled = token.enabled.unwrap_or(true);
+        let checked = check_token(token)?;
+        if config.tokens.iter().any(|t| t.name == checked.name) {
+            return Err(invalid(format!("two tokens are named {}: give each its own name", checked.name)));
+        }
+        if enabled {
+            config.tokens.push(checked);
+        }
+    }
+    if !file_is_named {
+        add_default_file_store(&mut config)?;
+    }
+    Ok(config)
+}
+
+/// A `[[token]]` of kind `file` renames the one store or takes it away; there is no second one.
+fn check_file_store(token: &RawToken, seen: bool) -> Result<bool, ConfigError> {
+    if token.kind == "file" && seen {
+        return Err(invalid("there is one file store: keep one [[token]] of kind \"file\""));
+    }
+    Ok(token.kind == "file")
+}
+
+fn add_default_file_store(config: &mut Config) -> Result<(), ConfigError> {
+    let name: TokenName = "file".parse().map_err(|e| invalid(format!("{e}")))?;
+    if config.tokens.iter().any(|t| t.name == name) {
+        return Err(invalid(
+            "the name file belongs to the file store: rename that token, or the store by a [[token]] of kind \"file\"",
+        ));
+    }
+    let (kind, pin, unlock_for) = (TokenKind::File, PinSource::Prompt, UnlockFor::default());
+    config.tokens.insert(0, TokenConfig { name, kind, pin, unlock_for });
+    Ok(())
+}
+
+fn check_token(raw: RawToken) -> Result<TokenConfig, ConfigError> {
+    let name: TokenName = raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
+    let of = |why: String| invalid(format!("token {name}: {why}"));
+    let pin = pin_source(raw.pin.as_ref()).map_err(of)?;
+    let unlock_for = raw.unlock_for.as_deref().map_or(Ok(UnlockFor::default()), unlock_for).map_err(of)?;
+    let kind = match raw.kind.as_str() {
+        "file" => file_kind(&raw).map_err(of)?,
+        "pkcs11" => TokenKind::Pkcs11(module(raw).map_err(of)?),
+        "yubikey" | "shares" => {
+            return Err(of(format!("kind {:?} is not in this version: use \"pkcs11\" or \"file\"", raw.kind)));
+        }
+        _ => return Err(of("kind is none of \"file\", \"pkcs11\"".to_owned())),
+    };
+    Ok(TokenConfig { name, kind, pin, unlock_for })
+}
+
+fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
+    let misplaced = [
+        ("module", raw.module.is_some()),
+        ("label", raw.label.is_some()),
+        ("serial", raw.serial.is_some()),
+        ("uri", raw.uri.is_some()),
+        ("env", raw.env.is_some()),
+        ("reserved", raw.reserved.is_some()),
+        ("sha256", raw.sha256.is_some()),
+        ("paths", raw.paths.is_some()),
+        ("network", raw.network.is_some()),
+    ];
+    match misplaced.iter().find(|(_, there)| *there) {
+        Some((name, _)) => Err(format!("{name} means nothing for kind \"file\": remove it")),
+        None => Ok(TokenKind::File),
+    }
+}
+
+fn module(raw: RawToken) -> Result<Module, String> {
+    let path = raw.module.ok_or("module is missing: name the PKCS#11 module's file")?;
+    if !path.is_absolute() {
+        return Err("module must be an absolute path".to_owned());
+    }
+    let serial = raw.serial.as_ref().map(serial).transpose()?;
+    let select = match (raw.label, serial, raw.uri) {
+        (Some(label), None, None) => Select::Label(label),
+        (None, Some(serial), None) => Select::Serial(serial),
+        (None, None, Some(uri)) if uri.starts_with("pkcs11:") => Select::Uri(uri),
+        (None, None, Some(_)) => return Err("uri must begin with \"pkcs11:\"".to_owned()),
+        _ => return Err("give exactly one of label, serial and uri".to_owned()),
+    };
+    let sha256 = raw.sha256.map(digest).transpose()?;
+    if let Some(path) = raw.paths.iter().flatten().find(|path| !path.is_absolute()) {
+        return Err(format!("paths holds {}, which is not absolute", path.display()));
+    }
+    let env = raw.env.unwrap_or_default();
+    if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err("env holds a name that is empty or has = in it".to_owned());
+    }
+    Ok(Module { path, select, env, reserved: raw.reserved, sha256, paths: raw.paths, network: raw.network })
+}
+
+fn serial(value: &toml::Value) -> Result<String, String> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        _ => Err("serial must be a string or a number".to_owned()),
+    }
+}
+
+fn digest(text: String) -> Result<String, String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if text == "any" || is_digest {
+        return Ok(text);
+    }
+    Err("sha256 must be 64 lowercase hex digits, or \"any\"".to_owned())
+}
+
+/// The value is never repeated: somebody may have written the PIN itself here.
+fn pin_source(value: Option<&toml::Value>) -> Result<PinSource, String> {
+    const SOURCES: &str = "pin must be \"prompt\", { file = \"/path\" }, { fd = 3 } or { credential = \"name\" }; the PIN itself never stands in the configuration";
+    let table = match value {
+        None => return Ok(PinSource::Prompt),
+        Some(toml::Value::String(word)) => {
+            return match word.as_str() {
+                "prompt" => Ok(PinSource::Prompt),
+                "pinentry" => Err("pin = \"pinentry\" is not in this version: use \"prompt\"".to_owned()),
+                _ => Err(SOURCES.to_owned()),
+            };
+        }
+        Some(toml::Value::Table(table)) => table,
+        Some(_) => return Err(SOURCES.to_owned()),
+    };
+    let mut entries = table.iter();
+    match (entries.next(), entries.next()) {
+        (Some((name, toml::Value::String(path))), None) if name == "file" => absolute_pin_file(path),
+        (Some((name, toml::Value::Integer(fd))), None) if name == "fd" => match u32::try_from(*fd) {
+            Ok(fd) if (3..65_536).contains(&fd) => Ok(PinSource::Fd(fd)),
+            _ => Err("pin = { fd } must be a descriptor from 3 up".to_owned()),
+        },
+        (Some((name, toml::Value::String(text))), None) if name == "credential" => credential(text),
+        (Some((name, _)), None) if name == "keyring" => {
+            Err("pin = { keyring } is not in this version: use { credential } or { file }".to_owned())
+        }
+        _ => Err(SOURCES.to_owned()),
+    }
+}
+
+fn absolute_pin_file(path: &str) -> Result<PinSource, String> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() { Ok(PinSource::File(path)) } else { Err("pin = { file } must be an absolute path".to_owned()) }
+}
+
+fn credential(name: &str) -> Result<PinSource, String> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err("pin = { credential } must be a plain name inside $CREDENTIALS_DIRECTORY".to_owned());
+    }
+    Ok(PinSource::Credential(name.to_owned()))
+}
+
+fn unlock_for(text: &str) -> Result<UnlockFor, String> {
+    const FORM: &str = "unlock_for must be a number with s, m, h or d, such as \"8h\", or \"forever\"";
+    if text == "forever" {
+        return Ok(UnlockFor::Forever);
+    }
+    let unit = text.chars().last().ok_or(FORM)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(FORM.to_owned()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or(FORM)?;
+    match number.checked_mul(seconds) {
+        // A year is longer than any machine should hold a PIN.
+        Some(total) if (1..=365 * 86_400).contains(&total) => Ok(UnlockFor::Time(Duration::from_secs(total))),
+        _ => Err("unlock_for must be from one second to 365 days, or \"forever\"".to_owned()),
+    }
+}
+
+/// A socket file has one group, so one name is all that can be kept.
+fn allow_group(groups: &[toml::Value]) -> Result<Option<u32>, ConfigError> {
+    let group = match groups {
+        [] => return Ok(None),
+        [group] => group,
+        _ => return Err(invalid("allow_groups holds more than one group: a socket has one, so name one")),
+    };
+    let gid = match group {
+        toml::Value::Integer(gid) => u32::try_from(*gid).map_err(|_| invalid("allow_groups holds an invalid gid"))?,
+        toml::Value::String(name) => gid_of(name)?,
+        _ => return Err(invalid("allow_groups must hold a group's name or gid")),
+    };
+    Ok(Some(gid))
+}
+
+/// Looks the name up in `/etc/group`.
+fn gid_of(name: &str) -> Result<u32, ConfigError> {
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    groups
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find_map(|fields| match fields.as_slice() {
+            [group, _, gid, ..] if *group == name => gid.parse().ok(),
+            _ => None,
+        })
+        .ok_or_else(|| invalid(format!("allow_groups names {name:?}, which /etc/group does not have: give its gid")))
+}
+
+/// The parser's own message may quote the line, and the line may hold a secret: its number is enough.
+fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().and_then(|span| text.get(..span.start)).map_or_else(String::new, |before| {
+        format!(", line {}", before.matches('\n').count() + 1)
+    });
+    ConfigError::Invalid { at, why: error.message().to_owned() }
+}
+
+fn invalid(why: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { at: String::new(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_a_word_there_is_the_file_store_and_nobody_else_may_connect() {
+        let config = parse("").unwrap();
+        assert_eq!(config.tokens.len(), 1);
+        assert_eq!(config.tokens[0].name.to_string(), "file");
+        assert_eq!(config.tokens[0].unlock_for, UnlockFor::Time(Duration::from_secs(3600)));
+        assert_eq!(config.allow_group, None);
+    }
+
+    #[test]
+    fn the_file_store_can_be_renamed_and_taken_away() {
+        let config = parse("[[token]]\nname = 'keys'\nkind = 'file'\nunlock_for = 'forever'").unwrap();
+        assert_eq!(config.tokens[0].name.to_string(), "keys");
+        assert_eq!(config.tokens[0].unlock_for, UnlockFor::Forever);
+        assert!(parse("[[token]]\nname = 'keys'\nkind = 'file'\nenabled = false").unwrap().tokens.is_empty());
+    }
+
+    #[test]
+    fn a_pkcs11_token_takes_all_its_words() {
+        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/p']\nnetwork = false\npin = { fd = 3 }\nunlock_for = '8h'";
+        let config = parse(text).unwrap();
+        let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
+        assert_eq!(module.select, Select::Serial("123".into()));
+        assert_eq!(config.tokens[1].pin, PinSource::Fd(3));
+    }
+
+    #[test]
+    fn what_is_not_in_this_version_is_refused_by_name() {
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'yubikey'\nserial = 1").contains("not in this version"));
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'").contains("not in this version"));
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\npin = { keyring = 'x' }").contains("not in this version"));
+        assert!(refused("[grant]\nx = 1").contains("reserved"));
+        assert!(refused("[[approval]]").contains("reserved"));
+    }
+
+    #[test]
+    fn unknown_words_are_refused_with_their_line() {
+        let message = refused("[[token]]\nname = 'a'\nkind = 'file'\npni = 'prompt'");
+        assert!(message.contains("pni") && message.contains("line 4"), "{message}");
+    }
+
+    #[test]
+    fn a_pin_written_into_the_file_is_refused_and_not_repeated() {
+        for text in ["pin = '424242'", "pin = { value = '424242' }", "pin = 424242", "pin = '424242"] {
+            let message = refused(&format!("[[token]]\nname = 'a'\nkind = 'file'\n{text}"));
+            assert!(!message.contains("424242"), "{message}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_of_one_name_or_two_file_stores_are_refused() {
+        let p11 = |name: &str| format!("[[token]]\nname = '{name}'\nkind = 'pkcs11'\nmodule = '/m.so'\nlabel = 'x'\n");
+        assert!(refused(&(p11("a") + &p11("a"))).contains("two tokens"));
+        assert!(refused(&p11("file")).contains("belongs to the file store"));
+        assert!(refused("[[token]]\nname='a'\nkind='file'\n[[token]]\nname='b'\nkind='file'").contains("one file store"));
+    }
+
+    #[test]
+    fn a_group_is_taken_by_name_or_number_and_only_one() {
+        assert_eq!(parse("allow_groups = [77]").unwrap().allow_group, Some(77));
+        assert_eq!(parse("allow_groups = ['root']").unwrap().allow_group, Some(0));
+        assert!(refused("allow_groups = [1, 2]").contains("name one"));
+    }
+}

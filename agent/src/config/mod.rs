@@ -1,0 +1,199 @@
+//! The configuration file: read, checked whole, only then used.
+//!
+//! Trust: the file decides which code is loaded (modules), so it must be this user's (or root's) own and
+//! writable by nobody else. Messages never repeat a value that could be a secret.
+
+mod check;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use backend::TokenName;
+
+pub use check::parse;
+
+/// Everything that the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// The tokens, the file store among them, in the order of the file.
+    pub tokens: Vec<TokenConfig>,
+    /// The group whose members may also connect; none by default.
+    pub allow_group: Option<u32>,
+}
+
+/// One token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenConfig {
+    /// Its name, one of a kind.
+    pub name: TokenName,
+    /// What it is.
+    pub kind: TokenKind,
+    /// Where its PIN or passphrase comes from.
+    pub pin: PinSource,
+    /// How long an unlock by a person lasts.
+    pub unlock_for: UnlockFor,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenKind {
+    /// The encrypted file store.
+    File,
+    /// A PKCS#11 module in a helper process.
+    Pkcs11(Module),
+}
+
+/// How a PKCS#11 token is found and held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// The shared object.
+    pub path: PathBuf,
+    /// Which of its tokens.
+    pub select: Select,
+    /// The only environment that the helper gets beside the locale.
+    pub env: BTreeMap<String, String>,
+    /// The initialise string of NSS.
+    pub reserved: Option<String>,
+    /// The module's digest, or `any`.
+    pub sha256: Option<String>,
+    /// What the module may write, when it is to be confined.
+    pub paths: Option<Vec<PathBuf>>,
+    /// Whether the module may use the network, when it is to be confined.
+    pub network: Option<bool>,
+}
+
+/// Which token of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    /// By its label.
+    Label(String),
+    /// By its serial number.
+    Serial(String),
+    /// By a `pkcs11:` URI.
+    Uri(String),
+}
+
+/// Where a token's secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinSource {
+    /// A person types it at the client.
+    Prompt,
+    /// A file of mode 0600 or 0400.
+    File(PathBuf),
+    /// A descriptor that the agent was started with.
+    Fd(u32),
+    /// A name inside `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+impl PinSource {
+    /// True when the agent fetches it without a person.
+    #[must_use]
+    pub fn is_unattended(&self) -> bool {
+        !matches!(self, Self::Prompt)
+    }
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::File(_) => "file",
+            Self::Fd(_) => "fd",
+            Self::Credential(_) => "credential",
+        }
+    }
+}
+
+/// How long an unlock lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnlockFor {
+    /// This long, on the boot clock.
+    Time(Duration),
+    /// Until `lock`, removal, or the agent's end.
+    Forever,
+}
+
+impl Default for UnlockFor {
+    fn default() -> Self {
+        Self::Time(Duration::from_secs(3600))
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("the configuration {path} cannot be read: {cause}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+    /// It is not safe to believe.
+    #[error("the configuration {path} {why}: {remedy}")]
+    Unsafe {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It does not say something that means anything.
+    #[error("the configuration{at} is refused: {why}")]
+    Invalid {
+        /// `, line 7` or nothing.
+        at: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file. A file that was not named may be absent: then the defaults hold.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not safe to believe, or does not hold what it should.
+    pub fn load(path: &Path, named: bool) -> Result<Self, ConfigError> {
+        match read_own_file(path) {
+            Ok(text) => parse(&text),
+            Err(ConfigError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound && !named => {
+                parse("")
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reads a file that only this user or root can have written. One descriptor is checked and read.
+fn read_own_file(path: &Path) -> Result<String, ConfigError> {
+    use std::io::Read as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let io = |cause| ConfigError::Io { path: path.to_path_buf(), cause };
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    let own = rustix::process::geteuid().as_raw();
+    let refuse = |why: String, remedy: String| Err(ConfigError::Unsafe { path: path.to_path_buf(), why, remedy });
+    if !meta.is_file() {
+        return refuse("is not a file".into(), "name a regular file".into());
+    }
+    if meta.uid() != own && meta.uid() != 0 {
+        return refuse(format!("belongs to uid {}", meta.uid()), format!("chown it to uid {own}"));
+    }
+    if meta.mode() & 0o022 != 0 {
+        let why = format!("may be written by others (mode {:04o})", meta.mode() & 0o7777);
+        return refuse(why, format!("chmod go-w {}", path.display()));
+    }
+    if meta.len() > 1 << 20 {
+        return refuse("is over 1 MiB".into(), "make it shorter".into());
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io)?;
+    Ok(text)
+}

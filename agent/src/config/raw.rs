@@ -1,0 +1,38 @@
+//! The file's shape, word for word; unknown words are refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    #[serde(default)]
+    pub(super) token: Vec<RawToken>,
+    #[serde(default)]
+    pub(super) allow_groups: Vec<toml::Value>,
+    // Reserved: known by name, so that the refusal can say why.
+    pub(super) grant: Option<toml::Value>,
+    pub(super) approval: Option<toml::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawToken {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) enabled: Option<bool>,
+    // A value of any kind: a message about it must not repeat what may be a PIN.
+    pub(super) pin: Option<toml::Value>,
+    pub(super) unlock_for: Option<String>,
+    pub(super) module: Option<PathBuf>,
+    pub(super) label: Option<String>,
+    pub(super) serial: Option<toml::Value>,
+    pub(super) uri: Option<String>,
+    pub(super) env: Option<BTreeMap<String, String>>,
+    pub(super) reserved: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) paths: Option<Vec<PathBuf>>,
+    pub(super) network: Option<bool>,
+}

@@ -1,0 +1,158 @@
+//! Who is at the other end of a connection.
+//!
+//! Trust: the kernel's word alone (SO_PEERCRED at the time of connect, a pid handle, `/proc`).
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use policy::Reason;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::refusal::Refusal;
+use crate::seal::SealKey;
+
+/// A caller, as the kernel tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Process; none when it lives in another pid namespace.
+    pub pid: Option<i32>,
+    /// The program, for people; it proves nothing.
+    pub exe: Option<String>,
+}
+
+impl Peer {
+    /// What the journal keeps.
+    #[must_use]
+    pub fn journal_json(&self) -> Value {
+        json!({"uid": self.uid, "gid": self.gid, "pid": self.pid, "exe": self.exe})
+    }
+}
+
+/// One accepted connection, shared by all its calls.
+#[derive(Debug)]
+pub struct Connection {
+    peer: Peer,
+    /// Never used twice in one run.
+    id: u64,
+    process: Process,
+    seal: SealKey,
+    // Held so that the place is free again when the last user of the connection is gone.
+    _place: OwnedSemaphorePermit,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Connection {
+    /// Notes who connected and takes a handle on the process.
+    pub(crate) fn new(socket: &tokio::net::UnixStream, place: OwnedSemaphorePermit) -> std::io::Result<Self> {
+        let cred = socket.peer_cred()?;
+        // Zero: a process of another pid namespace, which has no number here.
+        let pid = cred.pid().filter(|pid| *pid > 0);
+        let process = pid.and_then(Pid::from_raw).map_or(Process::Unknown, Process::open);
+        let peer = Peer { uid: cred.uid(), gid: cred.gid(), pid, exe: pid.and_then(exe_name) };
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { peer, id, process, seal: SealKey::default(), _place: place })
+    }
+
+    /// The caller.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Unique in this run.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The key that secrets are sealed to on this connection.
+    #[must_use]
+    pub fn seal(&self) -> &SealKey {
+        &self.seal
+    }
+
+    /// False once the process that connected has ended; asked again before a signature is released.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match &self.process {
+            Process::Handle(handle) => {
+                let mut fds = [PollFd::new(handle, PollFlags::IN)];
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                // A pid handle becomes readable when its process ends.
+                matches!(poll(&mut fds, Some(&now)), Ok(0))
+            }
+            Process::Gone => false,
+            // The connection itself is the only sign of life then.
+            Process::Unknown => true,
+        }
+    }
+}
+
+/// What we hold of the calling process.
+#[derive(Debug)]
+enum Process {
+    Handle(OwnedFd),
+    Gone,
+    Unknown,
+}
+
+impl Process {
+    fn open(pid: Pid) -> Self {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => Self::Handle(handle),
+            Err(rustix::io::Errno::SRCH) => Self::Gone,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// The connection that a call came on; tonic puts it into the request's extensions.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo(pub Arc<Connection>);
+
+/// The connection of a call.
+///
+/// # Errors
+/// `INTERNAL` when the call did not come through the door.
+pub fn connection_of<T>(request: &tonic::Request<T>) -> Result<Arc<Connection>, Refusal> {
+    request
+        .extensions()
+        .get::<ConnectionInfo>()
+        .map(|info| Arc::clone(&info.0))
+        .ok_or_else(|| Refusal::new(Reason::Caller, "the caller of this call is not known"))
+}
+
+/// The caller of a call.
+///
+/// # Errors
+/// `CALLER` when the call did not come through the door.
+pub fn peer_of<T>(request: &tonic::Request<T>) -> Result<Peer, Refusal> {
+    connection_of(request).map(|connection| connection.peer().clone())
+}
+
+/// Base name of the program, bounded; control characters are replaced.
+fn exe_name(pid: i32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.to_string_lossy();
+    Some(name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+}
+
+/// True when the process is in the group by its primary or supplementary groups.
+pub(crate) fn is_in_group(peer: &Peer, gid: u32) -> bool {
+    if peer.gid == gid {
+        return true;
+    }
+    let Some(pid) = peer.pid else { return false };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    groups.split_whitespace().any(|group| group.parse() == Ok(gid))
+}
