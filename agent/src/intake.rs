@@ -72,8 +72,11 @@ impl Intake {
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let open = self.open.as_mut().ok_or_else(|| usage("a chunk came before any file header"))?;
         if bytes.len() > MAX_CHUNK {
-            return Err(Refusal::new(Reason::Limit, format!("a chunk of {} bytes is over 1 MiB", bytes.len()))
-                .remedy("send chunks of at most 1 MiB"));
+            return Err(Refusal::new(
+                Reason::Limit,
+                format!("a chunk of {} bytes is over 1 MiB", bytes.len()),
+            )
+            .remedy("send chunks of at most 1 MiB"));
         }
         if open.file.bytes.len() + bytes.len() > open.size {
             return Err(usage("a file is longer than its header said"));
@@ -111,9 +114,12 @@ fn usage(message: &str) -> Refusal {
 }
 
 fn limit(role: &str, size: u64) -> Refusal {
-    Refusal::new(Reason::Limit, format!("the file of {} bytes for {role:?} is too large, or one too many", size))
-        .remedy("one file has at most 64 MiB, one call 256 MiB in 4096 files")
-        .detail("size", size)
+    Refusal::new(
+        Reason::Limit,
+        format!("the file of {} bytes for {role:?} is too large, or one too many", size),
+    )
+    .remedy("one file has at most 64 MiB, one call 256 MiB in 4096 files")
+    .detail("size", size)
 }
 
 #[cfg(test)]

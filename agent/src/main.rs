@@ -1,2 +1,3 @@
-//! Placeholder.
+//! `tuf-agent`: see the library.
+#![forbid(unsafe_code)]
 fn main() {}

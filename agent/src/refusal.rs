@@ -72,6 +72,17 @@ impl Refusal {
     }
 }
 
+impl From<policy::Refusal> for Refusal {
+    fn from(no: policy::Refusal) -> Self {
+        let value = |detail| match detail {
+            policy::Detail::Number(number) => Value::from(number),
+            policy::Detail::Text(text) => Value::from(text),
+        };
+        let details = no.details.into_iter().map(|(name, detail)| (name.to_owned(), value(detail))).collect();
+        Self { reason: no.reason, message: no.message, remedy: no.remedy, details }
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let info = refusal.error_info();
@@ -82,9 +93,10 @@ impl From<Refusal> for Status {
 
 /// The gRPC code that the table of reasons gives; unknown reasons are internal faults.
 fn grpc_code(reason: &str) -> Code {
-    let row = tufagent_proto::REASONS.lines().map(|line| line.split('\t')).find_map(|mut columns| {
-        (columns.next() == Some(reason)).then(|| columns.next().unwrap_or_default())
-    });
+    let row = tufagent_proto::REASONS
+        .lines()
+        .map(|line| line.split('\t'))
+        .find_map(|mut columns| (columns.next() == Some(reason)).then(|| columns.next().unwrap_or_default()));
     match row.unwrap_or_default() {
         "INVALID_ARGUMENT" => Code::InvalidArgument,
         "NOT_FOUND" => Code::NotFound,

@@ -64,9 +64,11 @@ impl SealKey {
                 .remedy("ask OpenSeal again on the same connection and seal for this very use")
         };
         let pair = self.0.get().ok_or_else(refused)?;
-        let length = sealed.ciphertext.len().checked_sub(TAG).filter(|n| *n <= MAX_SECRET).ok_or_else(refused)?;
+        let length =
+            sealed.ciphertext.len().checked_sub(TAG).filter(|n| *n <= MAX_SECRET).ok_or_else(refused)?;
         let (ciphertext, tag) = sealed.ciphertext.split_at_checked(length).ok_or_else(refused)?;
-        let encapped = <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key).map_err(|_| refused())?;
+        let encapped =
+            <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key).map_err(|_| refused())?;
         let tag = AeadTag::<ChaCha20Poly1305>::from_bytes(tag).map_err(|_| refused())?;
         // Decrypted in place, inside the locked pages: the plaintext lies nowhere else.
         let mut opened = Err(hpke::HpkeError::OpenError);
@@ -118,7 +120,7 @@ mod tests {
         let mut sealed = seal(&key, b"1234", "unlock:file");
         assert!(key.open(&sealed, "unlock:hsm").is_err());
         let other = SealKey::default();
-        other.public_key();
+        let _ = other.public_key();
         assert!(other.open(&sealed, "unlock:file").is_err());
         sealed.ciphertext[0] ^= 1;
         assert!(key.open(&sealed, "unlock:file").is_err());

@@ -14,11 +14,13 @@ use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-use super::peer::is_in_group;
+use policy::{Caller, Decision, DoorRules};
+
+use super::peer::groups;
 use super::{Connection, ConnectionInfo, Peer};
 
 /// The most connections at once.
-pub const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 /// A peer must have said its HTTP/2 preface by then.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The preface (24 bytes) and the header of the first frame (9).
@@ -50,7 +52,11 @@ impl Admission {
     #[must_use]
     pub fn admits(&self, peer: &Peer) -> bool {
         let group = self.group.load(Ordering::Relaxed);
-        peer.uid == self.own_uid || (group != NONE && is_in_group(peer, group))
+        let admitted = if group == NONE { Vec::new() } else { vec![group] };
+        // Groups are looked up only where they matter: it costs a read of /proc.
+        let gids = if admitted.is_empty() { Vec::new() } else { groups(peer) };
+        let rules = DoorRules { own_uid: self.own_uid, groups: admitted };
+        policy::admit(&rules, &Caller { uid: peer.uid, gids }) == Decision::Allow
     }
 }
 

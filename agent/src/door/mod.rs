@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 pub use activation::passed_socket;
 pub use folder::{lock_state, own_folder};
-pub use incoming::{Conn, Incoming};
+pub use incoming::{Admission, Conn, Incoming};
 pub use peer::{Connection, ConnectionInfo, Peer, connection_of, peer_of};
 
 /// Why the door does not open.

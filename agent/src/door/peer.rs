@@ -146,13 +146,11 @@ fn exe_name(pid: i32) -> Option<String> {
     Some(name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
 }
 
-/// True when the process is in the group by its primary or supplementary groups.
-pub(crate) fn is_in_group(peer: &Peer, gid: u32) -> bool {
-    if peer.gid == gid {
-        return true;
-    }
-    let Some(pid) = peer.pid else { return false };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-    groups.split_whitespace().any(|group| group.parse() == Ok(gid))
+/// Primary and supplementary groups of the process.
+pub(crate) fn groups(peer: &Peer) -> Vec<u32> {
+    let status =
+        peer.pid.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default());
+    let status = status.unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+    std::iter::once(peer.gid).chain(line.split_whitespace().filter_map(|group| group.parse().ok())).collect()
 }

@@ -1,0 +1,14 @@
+//! The daemon: composition of door, configuration, tokens, pipeline and services.
+//!
+//! Duty: sign TUF metadata that it has read and understood, never bytes. Trust: the kernel's word on who calls,
+//! its own state folder, its own configuration; nothing that a client sends.
+//! Start reading at [`run`], then [`signing`].
+#![forbid(unsafe_code)]
+
+//pub mod clock;
+//pub mod config;
+pub mod door;
+pub mod intake;
+pub mod paths;
+pub mod refusal;
+pub mod seal;
