@@ -1,0 +1,26 @@
+//! Building the two binaries.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::shell;
+
+/// Which profile of the workspace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds `tuf-agent` and `tufctl`; returns the folder that holds them.
+pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
+    let mut command = Command::new(shell::cargo());
+    command.args(["build", "--package", "tuf-agent", "--package", "tufctl"]).current_dir(shell::workspace());
+    let target = shell::target_dir()?;
+    command.arg("--target-dir").arg(&target);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    shell::run(&mut command)?;
+    Ok(target.join(if profile == Profile::Release { "release" } else { "debug" }))
+}
