@@ -1,0 +1,185 @@
+//! Timestamp and snapshot metadata (specification 4.4, 4.6), and the hashes that describe files.
+
+use super::error::{self, Read, inside, member, object, optional, wrong};
+use crate::{
+    digest::{Sha256Digest, lower_hex},
+    json::Value,
+    role::{RoleName, Version},
+};
+use sha2::Digest as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// What a timestamp says: which snapshot is the newest.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TimestampRole {
+    /// The entry `snapshot.json`.
+    pub snapshot: MetaFile,
+}
+
+impl TimestampRole {
+    pub(super) fn read(signed: Value<'_>) -> Read<Self> {
+        let snapshot = member(signed, "meta", |meta| member(object(meta)?, "snapshot.json", MetaFile::read))?;
+        Ok(Self { snapshot })
+    }
+}
+
+/// What a snapshot says: which version every targets role has.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The entries by role; `NAME.json` in the file.
+    pub meta: BTreeMap<RoleName, MetaFile>,
+}
+
+impl Snapshot {
+    pub(super) fn read(signed: Value<'_>) -> Read<Self> {
+        let meta = member(signed, "meta", |meta| {
+            let mut entries = BTreeMap::new();
+            for (name, entry) in object(meta)?.members() {
+                let text = error::text(name)?;
+                let Some(stem) = text.strip_suffix(".json") else {
+                    return wrong(name, "every name must end in \".json\"");
+                };
+                let role = RoleName::parse(stem).or_else(|error| wrong(name, error))?;
+                let entry = inside(entry, &format!("[{text:?}]"), MetaFile::read)?;
+                entries.insert(role, entry);
+            }
+            Ok(entries)
+        })?;
+        Ok(Self { meta })
+    }
+}
+
+/// What timestamp and snapshot say of another metadata file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaFile {
+    /// Its version.
+    pub version: Version,
+    /// Its exact length in bytes, if given.
+    pub length: Option<u64>,
+    /// Digests of its exact bytes, if given.
+    pub hashes: Option<Hashes>,
+}
+
+impl MetaFile {
+    /// An entry with the version alone.
+    pub const fn of_version(version: Version) -> Self {
+        Self { version, length: None, hashes: None }
+    }
+
+    fn read(value: Value<'_>) -> Read<Self> {
+        let entry = object(value)?;
+        Ok(Self {
+            version: member(entry, "version", error::version)?,
+            length: optional(entry, "length", error::count)?,
+            hashes: optional(entry, "hashes", Hashes::read)?,
+        })
+    }
+}
+
+/// Digests of one file; at least one of them. SHA-256 and SHA-512 are understood, others are kept as they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashes {
+    /// SHA-256.
+    pub sha256: Option<Sha256Digest>,
+    /// SHA-512.
+    pub sha512: Option<Sha512Digest>,
+    /// Names and texts of all others, in the order of the metadata.
+    pub other: Vec<(String, String)>,
+}
+
+impl Hashes {
+    /// SHA-256 alone.
+    pub const fn sha256(digest: Sha256Digest) -> Self {
+        Self { sha256: Some(digest), sha512: None, other: Vec::new() }
+    }
+
+    pub(super) fn read(value: Value<'_>) -> Read<Self> {
+        let mut hashes = Self::default();
+        for (name, digest) in object(value)?.members() {
+            let name = error::text(name)?;
+            inside(digest, &name, |digest| {
+                let text = error::text(digest)?;
+                match &*name {
+                    "sha256" => hashes.sha256 = Some(text.parse().or_else(|error| wrong(digest, error))?),
+                    "sha512" => hashes.sha512 = Some(Sha512Digest::read(digest, &text)?),
+                    _ => hashes.other.push((name.to_string(), text.into_owned())),
+                }
+                Ok(())
+            })?;
+        }
+        if value.is_empty() {
+            return wrong(value, "must hold at least one digest");
+        }
+        Ok(hashes)
+    }
+
+    /// Whether all digests that are understood are those of `bytes`, and there is at least one such.
+    pub fn match_bytes(&self, bytes: &[u8]) -> bool {
+        let sha256 = self.sha256.map(|wanted| wanted == Sha256Digest::of(bytes));
+        let sha512 = self.sha512.map(|wanted| wanted == Sha512Digest::of(bytes));
+        self.is_understood() && sha256 != Some(false) && sha512 != Some(false)
+    }
+
+    /// Whether there is a digest that this crate can check.
+    pub fn is_understood(&self) -> bool {
+        self.sha256.is_some() || self.sha512.is_some()
+    }
+
+    /// Names and lower-case hexadecimal texts of all digests, those that are understood first.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, String)> {
+        let sha256 = self.sha256.iter().map(|digest| ("sha256", digest.to_string()));
+        let sha512 = self.sha512.iter().map(|digest| ("sha512", digest.to_string()));
+        sha256.chain(sha512).chain(self.other.iter().map(|(name, text)| (name.as_str(), text.clone())))
+    }
+
+    /// Names of the digests that the two have in common but with another value. Empty means that they may describe the
+    /// same file.
+    pub fn conflicts(&self, other: &Self) -> BTreeSet<String> {
+        let theirs: BTreeMap<_, _> = other.iter().collect();
+        let mine = self.iter().filter(|(name, text)| theirs.get(name).is_some_and(|other| other != text));
+        mine.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// A SHA-512 digest; written as 128 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sha512Digest([u8; 64]);
+
+impl Sha512Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha512::digest(bytes).into())
+    }
+
+    /// A digest that something else has computed.
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 64 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+
+    fn read(value: Value<'_>, text: &str) -> Read<Self> {
+        let bytes = lower_hex(text).map(Self);
+        bytes.map_or_else(|| wrong(value, "must be 128 lower-case hexadecimal digits"), Ok)
+    }
+}
+
+impl fmt::Display for Sha512Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Sha512Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

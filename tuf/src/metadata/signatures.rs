@@ -1,0 +1,173 @@
+//! The list of signatures: reading it, and writing it anew without touching what is signed.
+
+use super::{
+    Metadata,
+    error::{self, Read, each, member, object, parsed, wrong},
+};
+use crate::{
+    json::{self, Value},
+    key::KeyId,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One entry of `signatures`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureEntry {
+    /// Who has signed.
+    pub keyid: KeyId,
+    /// The signature as it stands: hexadecimal, or empty as a place for one to come.
+    pub sig: String,
+}
+
+impl SignatureEntry {
+    /// The signature's bytes; `None` when it is empty or no hexadecimal.
+    pub fn signature(&self) -> Option<Vec<u8>> {
+        if self.sig.is_empty() { None } else { hex::decode(&self.sig).ok() }
+    }
+}
+
+/// Reads `signatures`. A keyid that stands there twice spoils the file (4.2.1).
+pub(super) fn read(value: Value<'_>) -> Read<Vec<SignatureEntry>> {
+    let mut seen = BTreeSet::new();
+    each(value, |item| {
+        let entry = SignatureEntry {
+            keyid: member(object(item)?, "keyid", |keyid| parsed(keyid, KeyId::parse))?,
+            sig: member(item, "sig", |sig| error::text(sig).map(|text| text.into_owned()))?,
+        };
+        if !seen.insert(entry.keyid.clone()) {
+            return wrong(item, format_args!("keyid {} has signed twice (4.2.1)", entry.keyid));
+        }
+        Ok(entry)
+    })
+}
+
+/// The file of `metadata` with other signatures; see [`Metadata::with_signatures`].
+pub(super) fn replace(metadata: &Metadata, signatures: &[SignatureEntry]) -> Vec<u8> {
+    if metadata.is_signed_part() {
+        let mut out = b"{\"signatures\":".to_vec();
+        list(&mut out, &Style::compact(), signatures, &BTreeMap::new());
+        out.extend_from_slice(b",\"signed\":");
+        copy_with_escaped_controls(&mut out, metadata.signed_bytes());
+        out.push(b'}');
+        return out;
+    }
+    let bytes = metadata.bytes();
+    let Some(old) = metadata.document().root().get("signatures") else {
+        // A file without the member was never read.
+        return bytes.to_vec();
+    };
+    let style = Style::of(metadata);
+    let kept: BTreeMap<String, &str> = old
+        .items()
+        .filter_map(|item| Some((item.get("keyid")?.as_str()?.into_owned(), item)))
+        .map(|(keyid, item)| (keyid, item.raw_str()))
+        .collect();
+    let span = old.span();
+    let mut out = Vec::with_capacity(bytes.len() + signatures.len() * 256);
+    out.extend_from_slice(bytes.get(..span.start).unwrap_or_default());
+    if metadata.signatures() == signatures {
+        out.extend_from_slice(old.raw());
+    } else {
+        list(&mut out, &style, signatures, &unchanged(metadata, signatures, kept));
+    }
+    out.extend_from_slice(bytes.get(span.end..).unwrap_or_default());
+    out
+}
+
+/// Texts of those old entries that say what the new ones say.
+fn unchanged<'d>(
+    metadata: &Metadata,
+    new: &[SignatureEntry],
+    mut texts: BTreeMap<String, &'d str>,
+) -> BTreeMap<String, &'d str> {
+    let old = metadata.signatures();
+    texts.retain(|keyid, _| {
+        let entry = old.iter().find(|entry| entry.keyid.as_str() == keyid);
+        entry.is_some_and(|entry| new.contains(entry))
+    });
+    texts
+}
+
+/// How a file is spaced: the indentation of its first member, and what follows a colon.
+struct Style {
+    indent: Option<String>,
+    colon: &'static str,
+}
+
+impl Style {
+    fn compact() -> Self {
+        Self { indent: None, colon: ":" }
+    }
+
+    /// What the file's outermost object shows.
+    fn of(metadata: &Metadata) -> Self {
+        let (text, root) = (metadata.bytes(), metadata.document().root());
+        let Some((name, value)) = root.members().next() else { return Self::compact() };
+        let before = text.get(root.span().start + 1..name.span().start).unwrap_or_default();
+        let indent = before.iter().rposition(|b| *b == b'\n').and_then(|at| before.get(at + 1..));
+        // An attacker's indentation is not repeated without end.
+        let indent = indent
+            .filter(|indent| indent.len() <= 16)
+            .map(|indent| String::from_utf8_lossy(indent).into_owned());
+        let spaced = value.span().start > name.span().end + 1;
+        Self { indent, colon: if spaced { ": " } else { ":" } }
+    }
+
+    /// A line break and `depth` steps of indentation; nothing in a compact file.
+    fn line(&self, out: &mut Vec<u8>, depth: usize) {
+        if let Some(indent) = &self.indent {
+            out.push(b'\n');
+            for _ in 0..depth {
+                out.extend_from_slice(indent.as_bytes());
+            }
+        }
+    }
+}
+
+fn list(out: &mut Vec<u8>, style: &Style, signatures: &[SignatureEntry], kept: &BTreeMap<String, &str>) {
+    out.push(b'[');
+    for (index, entry) in signatures.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        style.line(out, 2);
+        match kept.get(entry.keyid.as_str()) {
+            Some(text) => out.extend_from_slice(text.as_bytes()),
+            None => write_entry(out, style, entry),
+        }
+    }
+    if !signatures.is_empty() {
+        style.line(out, 1);
+    }
+    out.push(b']');
+}
+
+fn write_entry(out: &mut Vec<u8>, style: &Style, entry: &SignatureEntry) {
+    out.push(b'{');
+    for (index, (name, text)) in
+        [("keyid", entry.keyid.as_str()), ("sig", &entry.sig)].into_iter().enumerate()
+    {
+        if index > 0 {
+            out.push(b',');
+        }
+        style.line(out, 3);
+        json::write_string(out, name);
+        out.extend_from_slice(style.colon.as_bytes());
+        json::write_string(out, text);
+    }
+    style.line(out, 2);
+    out.push(b'}');
+}
+
+/// Canonical JSON has raw control characters inside strings and nowhere else; a file must escape them. Text without
+/// any is copied to the byte.
+fn copy_with_escaped_controls(out: &mut Vec<u8>, text: &[u8]) {
+    // JSON with space between its tokens is no canonical text and was read as it is.
+    let raw = json::Document::parse(text, text.len()).is_err();
+    for byte in text {
+        match byte {
+            0..=0x1F if raw => json::write_escaped(out, *byte),
+            _ => out.push(*byte),
+        }
+    }
+}

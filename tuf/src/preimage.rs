@@ -1,0 +1,135 @@
+//! What can be signed, and nothing else: metadata that this crate has parsed, or a statement.
+
+use crate::digest::Sha256Digest;
+use sha2::Digest as _;
+use std::{fmt, sync::Arc};
+
+/// The canonical bytes of the `signed` part of metadata that this crate parsed. Only this crate can make one, through
+/// [`crate::metadata::Metadata::preimage`]; backends sign this, or a [`Statement`], and nothing else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Preimage {
+    bytes: Arc<[u8]>,
+    digest: Sha256Digest,
+}
+
+impl Preimage {
+    pub(crate) fn new(canonical: Vec<u8>, digest: Sha256Digest) -> Self {
+        Self { bytes: canonical.into(), digest }
+    }
+
+    /// The canonical bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their SHA-256.
+    pub fn digest(&self) -> Sha256Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Preimage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Preimage({} bytes, sha256 {})", self.bytes.len(), self.digest)
+    }
+}
+
+/// What a [`Statement`] is about. The names are part of what is signed and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StatementKind {
+    /// The manifest of a set of key shares.
+    ShareManifest,
+    /// A drill with a set of key shares.
+    Drill,
+    /// The head of a journal.
+    JournalCheckpoint,
+    /// A proof that a token holds the private key.
+    Possession,
+}
+
+impl StatementKind {
+    /// The name on the statement's second line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ShareManifest => "share-manifest",
+            Self::Drill => "drill",
+            Self::JournalCheckpoint => "journal-checkpoint",
+            Self::Possession => "possession",
+        }
+    }
+}
+
+/// A text that is signed beside metadata. It begins with a line that no JSON object can begin with, so a signature of
+/// it is never one of metadata: `tuf-agent-statement-v1`, the kind, then the body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Statement {
+    bytes: Vec<u8>,
+}
+
+impl Statement {
+    /// The first line.
+    pub const PREFIX: &'static str = "tuf-agent-statement-v1\n";
+
+    /// The statement of `kind` that says `body`.
+    pub fn new(kind: StatementKind, body: &str) -> Self {
+        Self { bytes: format!("{}{}\n{body}", Self::PREFIX, kind.name()).into_bytes() }
+    }
+
+    /// The bytes that are signed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Either of the two things that a backend signs.
+#[derive(Clone, Copy, Debug)]
+pub enum Signable<'a> {
+    /// Metadata.
+    Metadata(&'a Preimage),
+    /// A statement.
+    Statement(&'a Statement),
+}
+
+impl Signable<'_> {
+    /// The bytes that the signature covers.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Metadata(preimage) => preimage.bytes(),
+            Self::Statement(statement) => statement.bytes(),
+        }
+    }
+
+    /// Their SHA-256, which ECDSA P-256 and RSA-PSS sign.
+    pub fn sha256(&self) -> Sha256Digest {
+        match self {
+            Self::Metadata(preimage) => preimage.digest(),
+            Self::Statement(statement) => Sha256Digest::of(statement.bytes()),
+        }
+    }
+
+    /// Their SHA-384, which ECDSA P-384 signs.
+    pub fn sha384(&self) -> [u8; 48] {
+        sha2::Sha384::digest(self.bytes()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_can_never_be_taken_for_metadata() {
+        let statement = Statement::new(StatementKind::Drill, "{}");
+        assert_eq!(statement.bytes(), b"tuf-agent-statement-v1\ndrill\n{}");
+        assert!(crate::json::Document::parse(statement.bytes(), 1 << 10).is_err());
+    }
+
+    #[test]
+    fn the_digests_are_those_of_the_bytes() {
+        let statement = Statement::new(StatementKind::Possession, "x");
+        let signable = Signable::Statement(&statement);
+        assert_eq!(signable.sha256(), Sha256Digest::of(signable.bytes()));
+        assert_eq!(signable.sha384().len(), 48);
+    }
+}

@@ -1,0 +1,80 @@
+//! Signatures against thresholds (specification 4.2.1, 5.3.4, 5.4.2, 5.5.3, 5.6.3).
+
+use crate::{
+    key::{Key, KeyId, PublicKey},
+    metadata::Metadata,
+    role::RoleKeys,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who has signed, and who could still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThresholdReport {
+    /// Keyids whose signatures count, in the order of the role.
+    pub signed_by: Vec<KeyId>,
+    /// Keyids of the role that have no signature there (or an empty one), or no key.
+    pub missing: Vec<KeyId>,
+    /// How many signatures are needed.
+    pub need: u32,
+    /// Keyids of the role whose signature is there and does not verify.
+    pub invalid: Vec<KeyId>,
+    /// Keyids of the role whose signature is good and does not count, as the same public key counts already.
+    pub same_key: Vec<KeyId>,
+}
+
+impl ThresholdReport {
+    /// Whether enough have signed.
+    pub fn met(&self) -> bool {
+        self.have() >= self.need
+    }
+
+    /// How many signatures count.
+    pub fn have(&self) -> u32 {
+        u32::try_from(self.signed_by.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Checks the signatures of `metadata` by the keys of `role`. Counts distinct keyids of the role with distinct public
+/// keys; anything wrong, empty or foreign beside them is reported and harms nothing.
+pub fn check_signatures(
+    metadata: &Metadata,
+    keys: &BTreeMap<KeyId, Key>,
+    role: &RoleKeys,
+) -> ThresholdReport {
+    let message = metadata.canonical_signed();
+    let entries: BTreeMap<_, _> = metadata.signatures().iter().map(|entry| (&entry.keyid, entry)).collect();
+    let mut report = ThresholdReport {
+        signed_by: Vec::new(),
+        missing: Vec::new(),
+        need: role.threshold.get(),
+        invalid: Vec::new(),
+        same_key: Vec::new(),
+    };
+    let (mut counted, mut seen) = (BTreeSet::<&PublicKey>::new(), BTreeSet::new());
+    for keyid in &role.keyids {
+        if !seen.insert(keyid) {
+            continue;
+        }
+        let entry = entries.get(keyid).filter(|entry| !entry.sig.is_empty());
+        let list = match (keys.get(keyid), entry) {
+            (None, _) | (_, None) => &mut report.missing,
+            (Some(key), Some(entry)) => match (key.public_key(), entry.signature()) {
+                (Ok(public), Some(_)) if counted.contains(public) && key_signs(key, &message, entry) => {
+                    &mut report.same_key
+                }
+                (Ok(public), Some(_)) if key_signs(key, &message, entry) => {
+                    counted.insert(public);
+                    &mut report.signed_by
+                }
+                _ => &mut report.invalid,
+            },
+        };
+        list.push(keyid.clone());
+    }
+    report
+}
+
+fn key_signs(key: &Key, message: &[u8], entry: &crate::metadata::SignatureEntry) -> bool {
+    entry.signature().is_some_and(|signature| key.verify(message, &signature).is_ok())
+}
