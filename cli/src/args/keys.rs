@@ -1,0 +1,156 @@
+//! Commands about tokens, keys and the journal.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Yes;
+
+/// `tufctl token …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// List the tokens and what state they are in.
+    List,
+    /// Unlock one token; a store that was never used gets its passphrase now.
+    #[command(after_help = UNLOCK_EXAMPLES)]
+    Unlock(UnlockArgs),
+    /// Lock one token until it is unlocked again.
+    Lock {
+        /// The token's name.
+        name: String,
+    },
+    /// Change a token's PIN or the file store's passphrase.
+    ChangePin(ChangePinArgs),
+    /// Trust the PKCS#11 module that the token has now, after it changed.
+    Trust {
+        /// The token's name.
+        name: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `tufctl token unlock`
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
+    /// The token's name.
+    pub(crate) name: String,
+    /// Read the PIN or passphrase from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin_file: Option<PathBuf>,
+    /// Go on although a wrong PIN now would block the token.
+    #[arg(long)]
+    pub(crate) last_try: bool,
+}
+
+/// `tufctl token change-pin`
+#[derive(Debug, Args)]
+pub(crate) struct ChangePinArgs {
+    /// The token's name.
+    pub(crate) name: String,
+    /// Read the present PIN or passphrase from this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin_file: Option<PathBuf>,
+    /// Read the new PIN or passphrase from this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_pin_file: Option<PathBuf>,
+}
+
+/// `tufctl key …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key on a token.
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(GenerateArgs),
+    /// List the keys of all tokens.
+    List,
+    /// Show one key.
+    Show {
+        /// The key's name.
+        name: String,
+    },
+    /// Print a key's public half.
+    Export {
+        /// The key's name.
+        name: String,
+        /// TUF's key object with its keyid, or PEM (SubjectPublicKeyInfo).
+        #[arg(long, value_enum, default_value_t = KeyFormat::Tuf)]
+        format: KeyFormat,
+    },
+    /// Bring a private key into a token: PKCS#8, SEC1, PKCS#1 or securesystemslib PEM.
+    Import(ImportArgs),
+    /// Destroy a key; there is no way back.
+    Remove {
+        /// The key's name.
+        name: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `tufctl key generate`
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// The new key's name: letters, digits, dot, underscore, hyphen.
+    pub(crate) name: String,
+    /// The token to make it on; may be left out when there is only one.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The kind of key.
+    #[arg(long = "type", value_name = "TYPE", value_parser = KEY_TYPES)]
+    pub(crate) key_type: String,
+}
+
+/// `tufctl key import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The key's name from now on.
+    pub(crate) name: String,
+    /// The private key, in a file that is yours alone (0600 or 0400).
+    pub(crate) file: PathBuf,
+    /// The token to put it on; may be left out when there is only one.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// Read the passphrase of an encrypted key from this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// How `key export` writes a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyFormat {
+    /// JSON: keyid and TUF's key object.
+    Tuf,
+    /// PEM: SubjectPublicKeyInfo.
+    Pem,
+}
+
+/// `tufctl audit …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List entries of the journal, oldest first.
+    List {
+        /// Begin after this sequence number.
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+        /// Show at most so many entries; 0 is all.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        limit: u64,
+    },
+    /// Check the whole chain against its head.
+    Verify,
+    /// Print the whole journal as JSON lines, as it was hashed.
+    Export,
+}
+
+const KEY_TYPES: [&str; 4] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-3072"];
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  tufctl key generate root-a --token file --type ed25519
+  tufctl key generate online --token build-hsm --type ecdsa-p256";
+
+const UNLOCK_EXAMPLES: &str = "\
+Examples:
+  tufctl token unlock file
+  tufctl token unlock build-hsm --pin-file ~/.config/tuf-agent/build.pin";

@@ -1,0 +1,356 @@
+//! Commands about a repository folder.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Days, RoleDays, Span, TopRole, Yes};
+
+/// `tufctl repo …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepoCommand {
+    /// Stage a new repository in an empty or absent folder.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
+    /// Take over a published repository, whoever made it.
+    Adopt(AdoptArgs),
+    /// Show the tree of roles: keys, thresholds, versions, expiry, who has signed, who is missing.
+    Show(ShowArgs),
+}
+
+/// `tufctl repo init`
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The repository folder; absent or empty.
+    pub(crate) dir: PathBuf,
+    /// The name by which the agent knows the repository.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Keys of root: names, or files of public keys (with a / or ending in .json or .pem).
+    #[arg(long, value_name = "KEY,…", required = true, value_delimiter = ',')]
+    pub(crate) root: Vec<String>,
+    /// How many root keys must sign.
+    #[arg(long, value_name = "M", default_value = "1")]
+    pub(crate) root_threshold: NonZeroU32,
+    /// Keys of targets.
+    #[arg(long, value_name = "KEY,…", required = true, value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
+    /// How many targets keys must sign.
+    #[arg(long, value_name = "M", default_value = "1")]
+    pub(crate) targets_threshold: NonZeroU32,
+    /// Key of snapshot.
+    #[arg(long, value_name = "KEY", required = true, value_delimiter = ',')]
+    pub(crate) snapshot: Vec<String>,
+    /// Key of timestamp.
+    #[arg(long, value_name = "KEY", required = true, value_delimiter = ',')]
+    pub(crate) timestamp: Vec<String>,
+    /// For how long a role is valid [default: root 365d, targets 90d, snapshot 7d, timestamp 1d].
+    #[arg(long, value_name = "ROLE=DAYSd")]
+    pub(crate) expires: Vec<RoleDays>,
+    /// Let keys serve this repository although they have signed for another one.
+    #[arg(long)]
+    pub(crate) shared_key: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl repo adopt`
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The repository folder, with metadata/ and targets/.
+    pub(crate) dir: PathBuf,
+    /// The name by which the agent shall know the repository.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A root that you trust, of any version.
+    #[arg(long, value_name = "ROOT.json")]
+    pub(crate) root: PathBuf,
+    /// Let keys serve this repository although they have signed for another one.
+    #[arg(long)]
+    pub(crate) shared_key: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl repo show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// Exit 3 when a role expires sooner than this, such as 3d or 12h.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) check: Option<Span>,
+}
+
+/// `tufctl target …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Stage files; they are copied into targets/ when the repository is published.
+    #[command(after_help = TARGET_EXAMPLES)]
+    Add(TargetAddArgs),
+    /// Stage the removal of targets.
+    Remove {
+        /// The repository folder.
+        dir: PathBuf,
+        /// Paths as the repository lists them.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+        /// Remove them from this role only.
+        #[arg(long)]
+        role: Option<String>,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// List targets with length, hash and role.
+    List {
+        /// The repository folder.
+        dir: PathBuf,
+        /// List those of this role only.
+        #[arg(long)]
+        role: Option<String>,
+    },
+}
+
+/// `tufctl target add`
+#[derive(Debug, Args)]
+pub(crate) struct TargetAddArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// Files, or folders to take whole.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The targets role to put them in [default: the one that a client would search first].
+    #[arg(long)]
+    pub(crate) role: Option<String>,
+    /// The folder for all FILEs when it ends in /, otherwise the path of the one FILE.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl delegation …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DelegationCommand {
+    /// Stage a new delegated role and its parent.
+    #[command(after_help = DELEGATION_EXAMPLES)]
+    Add(DelegationAddArgs),
+    /// Stage other keys, threshold or paths for a delegated role.
+    Edit(DelegationEditArgs),
+    /// Stage the end of a delegation.
+    Remove {
+        /// The repository folder.
+        dir: PathBuf,
+        /// The delegated role, or the prefix of succinct bins.
+        role: String,
+        /// The role that delegates to it, where several do.
+        #[arg(long, value_name = "ROLE")]
+        parent: Option<String>,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// List who may sign which paths.
+    List {
+        /// The repository folder.
+        dir: PathBuf,
+    },
+}
+
+/// `tufctl delegation add`
+#[derive(Debug, Args)]
+pub(crate) struct DelegationAddArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The new role, or the prefix of succinct bins.
+    pub(crate) role: String,
+    /// Keys of the new role.
+    #[arg(long = "key", value_name = "KEY,…", required = true, value_delimiter = ',')]
+    pub(crate) keys: Vec<String>,
+    /// How many of them must sign.
+    #[arg(long, value_name = "M", default_value = "1")]
+    pub(crate) threshold: NonZeroU32,
+    /// Path patterns that the role may sign; * and ? stay within one folder.
+    #[arg(
+        long,
+        value_name = "PATTERN,…",
+        value_delimiter = ',',
+        required_unless_present = "succinct_bins",
+        conflicts_with = "succinct_bins"
+    )]
+    pub(crate) paths: Vec<String>,
+    /// The role that delegates.
+    #[arg(long, value_name = "ROLE", default_value = "targets")]
+    pub(crate) parent: String,
+    /// Let clients search no further when a path matches.
+    #[arg(long, conflicts_with = "succinct_bins")]
+    pub(crate) terminating: bool,
+    /// Make this many hash bins, a power of two, in place of one role.
+    #[arg(long, value_name = "N")]
+    pub(crate) succinct_bins: Option<u32>,
+    /// For how long the role is valid [default: 90d].
+    #[arg(long, value_name = "DAYSd")]
+    pub(crate) expires: Option<Days>,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl delegation edit`
+#[derive(Debug, Args)]
+pub(crate) struct DelegationEditArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The delegated role, or the prefix of succinct bins.
+    pub(crate) role: String,
+    /// Keys to add.
+    #[arg(long = "add-key", value_name = "KEY,…", value_delimiter = ',')]
+    pub(crate) add_keys: Vec<String>,
+    /// Keys to remove: names, files or keyids.
+    #[arg(long = "remove-key", value_name = "KEY,…", value_delimiter = ',')]
+    pub(crate) remove_keys: Vec<String>,
+    /// How many keys must sign from now on.
+    #[arg(long, value_name = "M")]
+    pub(crate) threshold: Option<NonZeroU32>,
+    /// The path patterns from now on, all of them.
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
+    pub(crate) paths: Vec<String>,
+    /// The role that delegates to it, where several do.
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) parent: Option<String>,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl root …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Stage a root in which a role has one more key.
+    AddKey(RootKeyArgs),
+    /// Stage a root in which a role has a key less.
+    RemoveKey(RootKeyArgs),
+    /// Stage a root in which a role has one key in place of another.
+    ReplaceKey {
+        /// The repository folder.
+        dir: PathBuf,
+        /// The role whose key is replaced.
+        #[arg(value_enum)]
+        role: TopRole,
+        /// The key that goes: a name, a file or a keyid.
+        #[arg(long, value_name = "KEY")]
+        old: String,
+        /// The key that comes: a name or a file.
+        #[arg(long, value_name = "KEY")]
+        new: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Stage a root in which a role needs another number of signatures.
+    SetThreshold {
+        /// The repository folder.
+        dir: PathBuf,
+        /// The role.
+        #[arg(value_enum)]
+        role: TopRole,
+        /// How many keys must sign.
+        #[arg(value_name = "M")]
+        threshold: NonZeroU32,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// `tufctl root add-key` and `remove-key`
+#[derive(Debug, Args)]
+pub(crate) struct RootKeyArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The role.
+    #[arg(value_enum)]
+    pub(crate) role: TopRole,
+    /// The key: a name, a file, or (to remove) a keyid.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl bump`
+#[derive(Debug, Args)]
+pub(crate) struct BumpArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The roles to renew.
+    #[arg(required = true, value_name = "ROLE")]
+    pub(crate) roles: Vec<String>,
+    /// Make them valid for so long, now and from now on.
+    #[arg(long, value_name = "DAYSd")]
+    pub(crate) expires: Option<Days>,
+    /// Renew only what expires within this time, such as 12h.
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) if_within: Option<Span>,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl sign`
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// Sign these roles only.
+    #[arg(long = "role", value_name = "ROLE,…", value_delimiter = ',')]
+    pub(crate) roles: Vec<String>,
+    /// Sign with these keys only.
+    #[arg(long = "key", value_name = "KEY,…", value_delimiter = ',')]
+    pub(crate) keys: Vec<String>,
+    /// Leave everything in staged/, also when it is complete.
+    #[arg(long)]
+    pub(crate) no_publish: bool,
+    /// First merge the signatures of a colleague's copy: their repository folder or its staged/.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Let keys sign although they have signed for another repository.
+    #[arg(long)]
+    pub(crate) shared_key: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
+}
+
+/// `tufctl verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The root that you trust.
+    #[arg(long, value_name = "ROOT.json")]
+    pub(crate) root: PathBuf,
+    /// Judge expiry as of this time (RFC 3339, UTC) [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    /// Remember in this folder what was last trusted, and refuse to go back behind it.
+    #[arg(long, value_name = "STATE_DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Look at no target file.
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
+    /// Accept keyids that are not the hash of their key.
+    #[arg(long)]
+    pub(crate) accept_keyids: bool,
+}
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  tufctl repo init repo --name app --root root-a,bob.json,carol.json --root-threshold 2 \\
+      --targets online --snapshot online --timestamp online
+  tufctl repo init repo --name app --root a --targets a --snapshot a --timestamp a --expires timestamp=3d";
+
+const TARGET_EXAMPLES: &str = "\
+Examples:
+  tufctl target add repo dist/app-1.0.tar.gz --path app/
+  tufctl target add repo dist/ --role releases
+  tufctl target add repo build/out.bin --path firmware/v2.bin";
+
+const DELEGATION_EXAMPLES: &str = "\
+Examples:
+  tufctl delegation add repo docs --key carol.json --paths 'docs/*'
+  tufctl delegation add repo bin --key online --succinct-bins 256";

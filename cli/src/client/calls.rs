@@ -1,0 +1,223 @@
+//! The requests, one method each.
+
+use tonic::Streaming;
+use tufagent_proto::v1::{
+    self, agent_client::AgentClient, audit_client::AuditClient, keys_client::KeysClient, observe_request,
+    repositories_client::RepositoriesClient, tokens_client::TokensClient,
+};
+
+use super::seal::{SealUse, seal};
+use super::upload::Part;
+use super::{Agent, MOST_MESSAGE, WireFile};
+use crate::error::{Failure, reason};
+use crate::secret::Secret;
+
+/// The agent itself, and its tokens.
+impl Agent {
+    /// What runs, and which tokens are there.
+    pub(crate) fn status(&self) -> Result<v1::StatusReply, Failure> {
+        self.wait(AgentClient::new(self.channel.clone()).status(v1::StatusRequest {}))
+    }
+
+    /// All tokens.
+    pub(crate) fn tokens(&self) -> Result<Vec<v1::Token>, Failure> {
+        Ok(self.wait(self.tokens_client().list(v1::ListTokensRequest {}))?.tokens)
+    }
+
+    /// The token of this name.
+    pub(crate) fn token(&self, name: &str) -> Result<v1::Token, Failure> {
+        let tokens = self.tokens()?;
+        let names: Vec<_> = tokens.iter().map(|token| token.name.as_str()).collect();
+        let remedy = format!("there are: {}", names.join(", "));
+        tokens.iter().find(|token| token.name == name).cloned().ok_or_else(|| {
+            Failure::new(reason::TOKEN_UNKNOWN, format!("no such token: {name}"))
+                .remedy(remedy)
+                .detail("token", name)
+        })
+    }
+
+    /// One attempt to unlock; without a secret the agent uses the source of its configuration.
+    pub(crate) fn unlock(
+        &self,
+        name: &str,
+        secret: Option<&Secret>,
+        last_try: bool,
+    ) -> Result<v1::Token, Failure> {
+        let secret = secret.map(|secret| self.seal(&SealUse::Unlock(name), secret)).transpose()?;
+        let request = v1::UnlockTokenRequest { name: name.into(), secret, last_try };
+        self.wait(self.tokens_client().unlock(request))?.token.ok_or_else(incomplete)
+    }
+
+    /// Locks one token, or all of them for an empty name.
+    pub(crate) fn lock(&self, name: &str) -> Result<Vec<v1::Token>, Failure> {
+        Ok(self.wait(self.tokens_client().lock(v1::LockTokenRequest { name: name.into() }))?.tokens)
+    }
+
+    /// Changes a token's secret.
+    pub(crate) fn change_secret(&self, name: &str, old: &Secret, new: &Secret) -> Result<(), Failure> {
+        let request = v1::ChangeSecretRequest {
+            name: name.into(),
+            old_secret: Some(self.seal(&SealUse::Unlock(name), old)?),
+            new_secret: Some(self.seal(&SealUse::NewSecret(name), new)?),
+        };
+        self.wait(self.tokens_client().change_secret(request)).map(drop)
+    }
+
+    /// Pins the digest that the token's module has now, and gives it.
+    pub(crate) fn trust(&self, name: &str) -> Result<String, Failure> {
+        Ok(self.wait(self.tokens_client().trust(v1::TrustTokenRequest { name: name.into() }))?.sha256)
+    }
+
+    fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
+        TokensClient::new(self.channel.clone())
+    }
+
+    fn seal(&self, purpose: &SealUse<'_>, secret: &Secret) -> Result<v1::Sealed, Failure> {
+        let mut known = self.seal_key.borrow_mut();
+        if known.is_none() {
+            let mut client = AgentClient::new(self.channel.clone());
+            *known = Some(self.wait(client.open_seal(v1::OpenSealRequest {}))?.public_key);
+        }
+        seal(known.as_deref().unwrap_or_default(), purpose, secret)
+    }
+}
+
+/// Keys.
+impl Agent {
+    /// All keys of all tokens.
+    pub(crate) fn keys(&self) -> Result<Vec<v1::Key>, Failure> {
+        Ok(self.wait(self.keys_client().list(v1::ListKeysRequest {}))?.keys)
+    }
+
+    /// Makes a key; an empty token is the only one there is.
+    pub(crate) fn generate(&self, name: &str, token: &str, key_type: &str) -> Result<v1::Key, Failure> {
+        let request =
+            v1::GenerateKeyRequest { name: name.into(), token: token.into(), r#type: key_type.into() };
+        self.wait(self.keys_client().generate(request))?.key.ok_or_else(incomplete)
+    }
+
+    /// Brings a private key in.
+    pub(crate) fn import(
+        &self,
+        name: &str,
+        token: &str,
+        file: &Secret,
+        passphrase: Option<&Secret>,
+    ) -> Result<v1::Key, Failure> {
+        let purpose = SealUse::Import(name);
+        let request = v1::ImportKeyRequest {
+            name: name.into(),
+            token: token.into(),
+            file: Some(self.seal(&purpose, file)?),
+            passphrase: passphrase.map(|secret| self.seal(&purpose, secret)).transpose()?,
+        };
+        self.wait(self.keys_client().import(request))?.key.ok_or_else(incomplete)
+    }
+
+    /// Destroys a key.
+    pub(crate) fn remove_key(&self, name: &str) -> Result<(), Failure> {
+        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into() })).map(drop)
+    }
+
+    fn keys_client(&self) -> KeysClient<tonic::transport::Channel> {
+        KeysClient::new(self.channel.clone())
+    }
+}
+
+/// What the agent knows about repositories.
+impl Agent {
+    /// The record of this name.
+    pub(crate) fn repository(&self, name: &str) -> Result<v1::Repository, Failure> {
+        self.find(v1::FindRepositoryRequest { name: name.into(), root_digests: Vec::new() })
+    }
+
+    /// The record whose root chain holds one of these published roots (hex digests of their canonical `signed`).
+    pub(crate) fn repository_of_roots(&self, root_digests: Vec<String>) -> Result<v1::Repository, Failure> {
+        self.find(v1::FindRepositoryRequest { name: String::new(), root_digests })
+    }
+
+    fn find(&self, request: v1::FindRepositoryRequest) -> Result<v1::Repository, Failure> {
+        self.wait(self.repositories_client().find(request))?.repository.ok_or_else(incomplete)
+    }
+
+    /// Makes a record.
+    pub(crate) fn register(
+        &self,
+        request: v1::RegisterRepositoryRequest,
+    ) -> Result<v1::RegisterRepositoryReply, Failure> {
+        self.wait(self.repositories_client().register(request))
+    }
+
+    /// Which of these files the agent has not verified yet.
+    pub(crate) fn missing(
+        &self,
+        name: &str,
+        files: Vec<v1::FileDigest>,
+    ) -> Result<Vec<v1::FileDigest>, Failure> {
+        let request = v1::MissingRequest { repository: name.into(), files };
+        Ok(self.wait(self.repositories_client().missing(request))?.files)
+    }
+
+    /// Gives the agent complete metadata to verify and take note of, in the order root chain, targets roles
+    /// (parents first), snapshot, timestamp.
+    pub(crate) fn observe(
+        &self,
+        name: &str,
+        published: bool,
+        files: Vec<WireFile>,
+    ) -> Result<v1::ObserveReply, Failure> {
+        let begin = v1::ObserveBegin { repository: name.into(), published };
+        let parts = std::iter::once(observe_request::Part::Begin(begin)).chain(
+            files.into_iter().flat_map(WireFile::parts).map(|part| match part {
+                Part::Header(header) => observe_request::Part::File(header),
+                Part::Chunk(chunk) => observe_request::Part::Chunk(chunk),
+            }),
+        );
+        let upload = tokio_stream::iter(parts.map(|part| v1::ObserveRequest { part: Some(part) }));
+        self.wait(self.repositories_client().observe(upload))
+    }
+
+    /// Changes the length for which a role's metadata is valid.
+    pub(crate) fn set_expiry(&self, name: &str, role: &str, days: u32) -> Result<v1::Repository, Failure> {
+        let request = v1::SetExpiryRequest { repository: name.into(), role: role.into(), days };
+        self.wait(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
+    }
+
+    fn repositories_client(&self) -> RepositoriesClient<tonic::transport::Channel> {
+        RepositoriesClient::new(self.channel.clone()).max_decoding_message_size(MOST_MESSAGE)
+    }
+}
+
+/// The journal.
+impl Agent {
+    /// Entries after `after`, at most `limit` of them (0: all).
+    pub(crate) fn audit(&self, after: u64, limit: u64) -> Result<AuditEntries<'_>, Failure> {
+        let mut client = AuditClient::new(self.channel.clone()).max_decoding_message_size(MOST_MESSAGE);
+        let stream = self.wait(client.list(v1::AuditListRequest { after, limit }))?;
+        Ok(AuditEntries { agent: self, stream })
+    }
+
+    /// Checks the whole chain.
+    pub(crate) fn audit_verify(&self) -> Result<v1::AuditVerifyReply, Failure> {
+        self.wait(AuditClient::new(self.channel.clone()).verify(v1::AuditVerifyRequest {}))
+    }
+}
+
+/// Journal entries as they arrive.
+pub(crate) struct AuditEntries<'a> {
+    agent: &'a Agent,
+    stream: Streaming<v1::AuditEntry>,
+}
+
+impl Iterator for AuditEntries<'_> {
+    type Item = Result<v1::AuditEntry, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.agent.runtime.block_on(self.stream.message()).map_err(Failure::from).transpose()
+    }
+}
+
+fn incomplete() -> Failure {
+    Failure::new(reason::INTERNAL, "the agent's answer is incomplete")
+        .remedy("run a tuf-agent of the same version as tufctl")
+}

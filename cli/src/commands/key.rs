@@ -1,0 +1,186 @@
+//! `tufctl key …`
+
+use serde_json::{Value, json};
+use tufagent_proto::v1;
+
+use crate::args::{ImportArgs, KeyCommand, KeyFormat};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::keys;
+use crate::prompt::{Terminal, confirm};
+use crate::render::{Report, Style, Table, short_keyid, visible};
+use crate::secret::Secret;
+
+/// Runs a `key` command.
+pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Failure> {
+    let style = context.screen.out();
+    match command {
+        KeyCommand::Generate(args) => {
+            check_name(&args.name)?;
+            let token = args.token.as_deref().unwrap_or_default();
+            let key = context.agent()?.generate(&args.name, token, &args.key_type)?;
+            shown(&key, style)
+        }
+        KeyCommand::List => list(&context.agent()?.keys()?, style),
+        KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
+        KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
+        KeyCommand::Import(args) => import(args, context),
+        KeyCommand::Remove { name, yes } => {
+            let agent = context.agent()?;
+            let all = agent.keys()?;
+            let key = keys::find(&all, name)?;
+            confirm(&format!("Destroy key {name} on {}? There is no way back", key.token), yes.yes)?;
+            agent.remove_key(name)?;
+            Ok(Report::new(
+                json!({"removed": name, "token": key.token, "keyid": key.keyid}),
+                format!("{name} is gone\n"),
+            ))
+        }
+    }
+}
+
+/// Names that the agent would refuse: told here, before a passphrase is asked for.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name.chars().all(allowed) && !keys::is_file(name) {
+        return Ok(());
+    }
+    Err(Failure::new(reason::NAME_INVALID, format!("{} is no name for a key", visible(name)))
+        .remedy("use letters, digits, dot, underscore and hyphen; not ending in .json or .pem")
+        .detail("name", name))
+}
+
+/// `{name, token, type, keyid, public}` and more.
+pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
+    let object = keys::of_agent(key)?;
+    Ok(json!({
+        "name": key.name,
+        "token": key.token,
+        "type": key.r#type,
+        "keyid": key.keyid,
+        "public": object.public_text(),
+        "keytype": object.keytype(),
+        "scheme": object.scheme(),
+        "available": key.available,
+        "origin": key.origin,
+    }))
+}
+
+fn shown(key: &v1::Key, style: Style) -> Result<Report, Failure> {
+    let json = json(key)?;
+    let public = json.get("public").and_then(Value::as_str).unwrap_or_default();
+    let mut text = format!(
+        "{} · {} on {}{}\nkeyid  {}\n",
+        style.bold(visible(&key.name)),
+        key.r#type,
+        visible(&key.token),
+        if key.available { "" } else { " (not there now)" },
+        visible(&key.keyid),
+    );
+    if public.contains('\n') {
+        text.push_str(public);
+    } else {
+        text.push_str(&format!("public {}", visible(public)));
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(Report::new(json, text))
+}
+
+fn list(all: &[v1::Key], style: Style) -> Result<Report, Failure> {
+    let list = all.iter().map(json).collect::<Result<Vec<_>, _>>()?;
+    let mut table = Table::new(&["KEY", "TYPE", "TOKEN", "KEYID"]);
+    for key in all {
+        let token = visible(&key.token);
+        let token = if key.available { token } else { format!("{token} (not there now)").into() };
+        table.row([visible(&key.name).as_ref(), &key.r#type, &token, &short_keyid(&key.keyid)]);
+        table.paint(0, |style, text| style.bold(text));
+    }
+    let text = if all.is_empty() { "no keys\n".to_owned() } else { table.render(style) };
+    Ok(Report::new(json!({"keys": list}), text))
+}
+
+fn export(key: &v1::Key, format: KeyFormat) -> Result<Report, Failure> {
+    let object = keys::of_agent(key)?;
+    match format {
+        KeyFormat::Tuf => {
+            let exported = json!({
+                "keyid": key.keyid,
+                "key": {
+                    "keytype": object.keytype(),
+                    "scheme": object.scheme(),
+                    "keyval": {"public": object.public_text()},
+                },
+            });
+            let text = format!("{exported}\n");
+            Ok(Report::new(exported, text))
+        }
+        KeyFormat::Pem => {
+            let public = object.public_key().map_err(|e| {
+                Failure::new(reason::UNSUPPORTED, format!("{} cannot be written as PEM: {e}", key.name))
+            })?;
+            let pem = public.spki_pem();
+            Ok(Report::new(json!({"name": key.name, "keyid": key.keyid, "pem": pem}), pem))
+        }
+    }
+}
+
+fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
+    check_name(&args.name)?;
+    let file = Secret::from_key_file(&args.file)?;
+    let passphrase = match &args.passphrase_file {
+        Some(path) => Some(Secret::from_pin_file(path)?),
+        None if is_encrypted(&file) => Some(ask_passphrase(&args.file.display().to_string())?),
+        None => None,
+    };
+    let token = args.token.as_deref().unwrap_or_default();
+    let key = context.agent()?.import(&args.name, token, &file, passphrase.as_ref())?;
+    shown(&key, context.screen.out())
+}
+
+fn ask_passphrase(file: &str) -> Result<Secret, Failure> {
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(
+            reason::PIN_REQUIRED,
+            format!("{file} is encrypted and there is no terminal to ask for its passphrase at"),
+        )
+        .remedy("give it with --passphrase-file FILE"));
+    };
+    terminal.secret(&format!("passphrase of {}", visible(file)))
+}
+
+/// Whether a key file says that it is encrypted: PKCS#8's label, OpenSSL's old header, or
+/// securesystemslib's old form with its five fields between `@@@@`.
+fn is_encrypted(file: &Secret) -> bool {
+    let bytes = file.reveal_secret_bytes();
+    [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED", b"@@@@"]
+        .iter()
+        .any(|mark| bytes.windows(mark.len()).any(|window| window == *mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::{check_name, is_encrypted};
+    use crate::secret::Secret;
+
+    #[test]
+    fn names_that_look_like_files_are_refused() {
+        for name in ["root-a", "a.b_c", "json"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "a b", "bob.json", "x.pem", "a/b", "é"] {
+            assert_eq!(check_name(name).unwrap_err().exit_code(), 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn encrypted_files_are_known_by_their_marks() {
+        let is = |text: &str| is_encrypted(&Secret::new(Zeroizing::new(text.as_bytes().to_vec())));
+        assert!(is("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+        assert!(is("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"));
+        assert!(!is("-----BEGIN PRIVATE KEY-----\n"));
+    }
+}

@@ -1,0 +1,262 @@
+//! `tufctl token …`, and `lock` and `unlock` for all tokens at once.
+
+use serde_json::{Map, Value, json};
+use tufagent_proto::v1;
+
+use crate::args::{ChangePinArgs, TokenCommand, UnlockArgs};
+use crate::client::Agent;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm};
+use crate::render::{Report, Style, Table, span, visible};
+use crate::secret::Secret;
+
+/// Runs a `token` command.
+pub(crate) fn run(command: &TokenCommand, context: &Context) -> Result<Report, Failure> {
+    match command {
+        TokenCommand::List => Ok(listed(&context.agent()?.tokens()?, context)),
+        TokenCommand::Unlock(args) => unlock(args, context),
+        TokenCommand::Lock { name } => {
+            let agent = context.agent()?;
+            // Asked first, so that a name nobody knows is told with the names that there are.
+            agent.token(name)?;
+            agent.lock(name)?;
+            one(&agent.token(name)?, context)
+        }
+        TokenCommand::ChangePin(args) => change_pin(args, context),
+        TokenCommand::Trust { name, yes } => {
+            let agent = context.agent()?;
+            agent.token(name)?;
+            confirm(&format!("Trust the module that {name} has now?"), yes.yes)?;
+            let sha256 = agent.trust(name)?;
+            let text = format!("{name} trusts its module · sha256 {sha256}\n");
+            Ok(Report::new(json!({"name": name, "sha256": sha256}), text))
+        }
+    }
+}
+
+/// `tufctl lock`: every token, until it is unlocked again.
+pub(crate) fn lock_all(context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    agent.lock("")?;
+    Ok(listed(&agent.tokens()?, context))
+}
+
+/// `tufctl unlock`: every token that is locked, one prompt each.
+pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    for token in agent.tokens()? {
+        if token.state == LOCKED {
+            unlock_asking(agent, &token)?;
+        } else if token.state != UNLOCKED {
+            context.screen.warn(format!("{} is {}{}", token.name, token.state, problem(&token)));
+        }
+    }
+    Ok(listed(&agent.tokens()?, context))
+}
+
+/// Unlocks one token: by the source that the agent's configuration names, or by a prompt.
+///
+/// # Errors
+/// `PIN_REQUIRED` (exit 5) when it must be asked and no terminal is there; what the agent says otherwise.
+pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
+    if !matches!(token.pin_source.as_str(), "prompt" | "") {
+        return agent.unlock(&token.name, None, false);
+    }
+    let secret = ask(token, token.fresh)?;
+    agent.unlock(&token.name, Some(&secret), false)
+}
+
+/// A token as `token list` and `status` show it under `--json`.
+pub(crate) fn json(token: &v1::Token) -> Value {
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            members.insert(name.into(), value);
+        }
+    };
+    put("name", json!(token.name));
+    put("kind", json!(token.kind));
+    put("state", json!(token.state));
+    put("serial", json!(token.serial));
+    put("label", json!(token.label));
+    put("pin_tries_left", json!(token.pin_tries_left));
+    put("helper_pid", json!(token.helper_pid));
+    put("confined", json!(token.confined));
+    put("problem", json!(token.problem));
+    put("fresh", json!(token.fresh));
+    put("locks_in_seconds", json!(token.locks_in_seconds));
+    put("pin_source", json!(token.pin_source));
+    Value::Object(members)
+}
+
+/// Tokens as a table.
+pub(crate) fn table(tokens: &[v1::Token], style: Style) -> String {
+    if tokens.is_empty() {
+        return "no tokens\n".into();
+    }
+    let mut table = Table::new(&["TOKEN", "KIND", "STATE", "NOTE"]);
+    for token in tokens {
+        table.row([visible(&token.name).as_ref(), visible(&token.kind).as_ref(), &token.state, &note(token)]);
+        table.paint(0, |style, text| style.bold(text));
+        match token.state.as_str() {
+            UNLOCKED => table.paint(2, |style, text| style.green(text)),
+            LOCKED => table.paint(2, |style, text| style.yellow(text)),
+            _ => table.paint(2, |style, text| style.red(text)),
+        };
+    }
+    table.render(style)
+}
+
+/// What a person may want to know about a token beside its state.
+fn note(token: &v1::Token) -> String {
+    let mut parts = Vec::new();
+    if token.fresh {
+        parts.push("never used: the first unlock sets its passphrase".to_owned());
+    }
+    if let Some(problem) = &token.problem {
+        parts.push(visible(problem).into_owned());
+    }
+    if let Some(serial) = &token.serial {
+        parts.push(format!("serial {}", visible(serial)));
+    }
+    if let Some(seconds) = token.locks_in_seconds {
+        parts.push(format!("locks in {}", span(i64::try_from(seconds).unwrap_or(i64::MAX))));
+    }
+    if let Some(left) = token.pin_tries_left {
+        parts.push(format!("{left} tries left"));
+    }
+    parts.join(" · ")
+}
+
+fn problem(token: &v1::Token) -> String {
+    token.problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default()
+}
+
+fn listed(tokens: &[v1::Token], context: &Context) -> Report {
+    let list: Vec<_> = tokens.iter().map(json).collect();
+    Report::new(json!({"tokens": list}), table(tokens, context.screen.out()))
+}
+
+/// The answer of a command about one token.
+fn one(token: &v1::Token, context: &Context) -> Result<Report, Failure> {
+    let style = context.screen.out();
+    let mut text = format!("{} is {}", style.bold(visible(&token.name)), token.state);
+    if let Some(seconds) = token.locks_in_seconds {
+        text.push_str(&format!(" for {}", span(i64::try_from(seconds).unwrap_or(i64::MAX))));
+    }
+    text.push('\n');
+    Ok(Report::new(json(token), text))
+}
+
+fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    let unlocked = match &args.pin_file {
+        // No look at the token first: with a PIN at hand this is exactly one attempt, now.
+        Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), args.last_try)?,
+        None => {
+            let token = agent.token(&args.name)?;
+            if matches!(token.pin_source.as_str(), "prompt" | "") {
+                let secret = ask(&token, token.fresh)?;
+                agent.unlock(&args.name, Some(&secret), args.last_try)?
+            } else {
+                agent.unlock(&args.name, None, args.last_try)?
+            }
+        }
+    };
+    one(&unlocked, context)
+}
+
+fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    let token = agent.token(&args.name)?;
+    let old = match &args.pin_file {
+        Some(path) => Secret::from_pin_file(path)?,
+        None => ask(&token, false)?,
+    };
+    let new = match &args.new_pin_file {
+        Some(path) => Secret::from_pin_file(path)?,
+        None => ask(&token, true)?,
+    };
+    agent.change_secret(&args.name, &old, &new)?;
+    let text = format!("{} has a new {}\n", args.name, word(&token));
+    Ok(Report::new(json(&agent.token(&args.name)?), text))
+}
+
+/// Asks for a token's secret, saying which device it is for; twice when it is new.
+fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
+    let name = visible(&token.name);
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(
+            reason::PIN_REQUIRED,
+            format!("the {} of {name} is needed and there is no terminal to ask at", word(token)),
+        )
+        .remedy(format!("tufctl token unlock {name} --pin-file FILE"))
+        .detail("token", token.name.as_str()));
+    };
+    let label = format!("{} of {}", word(token), described(token));
+    if new { terminal.new_secret(&label) } else { terminal.secret(&label) }
+}
+
+/// `alice (YubiKey 12345678)`, `build (PKCS#11, serial 9e…)`, `file (file store)`.
+pub(crate) fn described(token: &v1::Token) -> String {
+    let kind = match token.kind.as_str() {
+        "file" => "file store".to_owned(),
+        "pkcs11" => "PKCS#11".to_owned(),
+        "yubikey" => "YubiKey".to_owned(),
+        other => visible(other).into_owned(),
+    };
+    let serial = token.serial.as_deref().map(|serial| format!(" {}", visible(serial))).unwrap_or_default();
+    let tries = token.pin_tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
+    format!("{} ({kind}{serial}{tries})", visible(&token.name))
+}
+
+fn word(token: &v1::Token) -> &str {
+    match token.secret_word.as_str() {
+        "" if token.kind == "file" => "passphrase",
+        "" => "PIN",
+        word => word,
+    }
+}
+
+const LOCKED: &str = "locked";
+const UNLOCKED: &str = "unlocked";
+
+#[cfg(test)]
+mod tests {
+    use tufagent_proto::v1::Token;
+
+    use super::{Style, described, json, table};
+
+    fn token() -> Token {
+        Token {
+            name: "alice".into(),
+            kind: "yubikey".into(),
+            state: "locked".into(),
+            serial: Some("12345678".into()),
+            pin_tries_left: Some(3),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_prompt_names_the_device_and_the_tries() {
+        assert_eq!(described(&token()), "alice (YubiKey 12345678, 3 tries left)");
+    }
+
+    #[test]
+    fn optional_members_are_left_out_of_the_json_when_unknown() {
+        let json = json(&token());
+        assert_eq!(json["state"], "locked");
+        assert_eq!(json["pin_tries_left"], 3);
+        assert!(json.get("helper_pid").is_none());
+    }
+
+    #[test]
+    fn names_from_the_agent_cannot_paint_the_table() {
+        let mut evil = token();
+        evil.problem = Some("gone\x1b[2J".into());
+        let table = table(&[evil], Style::new(false));
+        assert!(!table.contains('\x1b') && table.contains("\\u{1b}"), "{table}");
+    }
+}

@@ -1,0 +1,270 @@
+//! What went wrong, for people and for scripts: one type for every command.
+//!
+//! The reasons and their exit codes are one table, `proto/reasons.tsv`; the agent sends the same
+//! reasons in its `ErrorInfo`. A `Failure` says what happened and why, and what to do about it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+
+use prost::Message;
+use serde_json::{Map, Value, json};
+use tufagent_proto::v1::ErrorInfo;
+
+/// A refusal or a fault: `{"error": {"reason", "message", "remedy", "details"}}` under `--json`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Parts {
+    reason: Cow<'static, str>,
+    message: String,
+    remedy: String,
+    details: Map<String, Value>,
+}
+
+impl Failure {
+    /// A failure for a reason of the table (see [`reason`]); `message` says what happened and why.
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::of(Cow::Borrowed(reason), message.into())
+    }
+
+    /// Says what to do about it: a sentence or a command.
+    #[must_use]
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy = remedy.into();
+        self
+    }
+
+    /// Adds one member to `details`.
+    #[must_use]
+    pub(crate) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.details.insert(name.into(), value.into());
+        self
+    }
+
+    /// A file or folder that could not be read or written; `doing` such as "read".
+    pub(crate) fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(reason::IO, format!("cannot {doing} {}: {error}", path.display()))
+            .detail("file", path.display().to_string())
+    }
+
+    /// Ctrl-C, or a no to a question.
+    pub(crate) fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(reason::CANCELLED, message)
+    }
+
+    /// The upper-case reason.
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// What happened and why.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do; may be empty.
+    pub(crate) fn remedy_text(&self) -> &str {
+        &self.0.remedy
+    }
+
+    /// One member of `details`.
+    pub(crate) fn details(&self) -> &Map<String, Value> {
+        &self.0.details
+    }
+
+    /// The exit code that the table gives the reason; 1 for a reason that this build does not know.
+    pub(crate) fn exit_code(&self) -> u8 {
+        exit_code_of(self.reason()).unwrap_or(1)
+    }
+
+    /// The document that stands on stdout under `--json`.
+    pub(crate) fn json(&self) -> Value {
+        json!({"error": {
+            "reason": self.0.reason,
+            "message": self.0.message,
+            "remedy": self.0.remedy,
+            "details": self.0.details,
+        }})
+    }
+
+    fn of(reason: Cow<'static, str>, message: String) -> Self {
+        Self(Box::new(Parts { reason, message, remedy: String::new(), details: Map::new() }))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        match ErrorInfo::decode(status.details()) {
+            Ok(info) if !info.reason.is_empty() => from_info(info),
+            _ => from_bare_status(&status),
+        }
+    }
+}
+
+fn from_info(info: ErrorInfo) -> Failure {
+    let details = serde_json::from_str(&info.details_json).unwrap_or_default();
+    Failure(Box::new(Parts {
+        reason: Cow::Owned(info.reason),
+        message: info.message,
+        remedy: info.remedy,
+        details,
+    }))
+}
+
+/// A status that the transport made, not the agent: there is no `ErrorInfo` in it.
+fn from_bare_status(status: &tonic::Status) -> Failure {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled => {
+            Failure::new(reason::UNREACHABLE, "the agent went away before it answered")
+                .remedy("see whether it runs: tufctl status")
+        }
+        tonic::Code::Unimplemented => {
+            Failure::new(reason::UNSUPPORTED, "the agent does not know this request")
+                .remedy("run a tuf-agent of the same version as tufctl")
+        }
+        tonic::Code::ResourceExhausted | tonic::Code::OutOfRange => {
+            Failure::new(reason::LIMIT, format!("a message was too large: {}", status.message()))
+        }
+        code => Failure::new(reason::INTERNAL, format!("the agent answered {code:?}: {}", status.message())),
+    }
+}
+
+/// The exit code of a reason, if the table has it.
+fn exit_code_of(reason: &str) -> Option<u8> {
+    tufagent_proto::REASONS.lines().find_map(|line| {
+        let mut columns = line.split('\t');
+        (columns.next() == Some(reason)).then(|| columns.nth(1)?.parse().ok())?
+    })
+}
+
+/// Declares the reasons that `tufctl` itself gives, so that a test can hold them against the table.
+macro_rules! reasons {
+    ($($name:ident),* $(,)?) => {
+        /// The reasons that `tufctl` itself gives; all are in `proto/reasons.tsv`.
+        pub(crate) mod reason {
+            $(
+                #[doc = concat!("`", stringify!($name), "` of the table.")]
+                #[allow(dead_code)]
+                pub(crate) const $name: &str = stringify!($name);
+            )*
+            #[cfg(test)]
+            pub(crate) const ALL: &[&str] = &[$($name),*];
+        }
+    };
+}
+
+reasons!(
+    USAGE,
+    METADATA_INVALID,
+    NAME_INVALID,
+    NAME_TAKEN,
+    REPOSITORY_UNKNOWN,
+    REPOSITORY_KNOWN,
+    REPOSITORY_INVALID,
+    WATERMARK,
+    VERSION_JUMP,
+    EXPIRY,
+    POLICY,
+    SHARED_KEY,
+    CONFIRMATION_MISSING,
+    TARGET_CHANGED,
+    TARGET_NAME,
+    PATTERN,
+    ROLE_UNKNOWN,
+    SNAPSHOT_INVALID,
+    KEY_NOT_FOUND,
+    KEY_NOT_OF_ROLE,
+    KEY_IN_USE,
+    DUPLICATE_KEY,
+    THRESHOLD_MISSING,
+    TOKEN_UNKNOWN,
+    TOKEN_LOCKED,
+    TOKEN_ABSENT,
+    TOKEN_FAILED,
+    UNSUPPORTED,
+    PIN_REQUIRED,
+    SECRET_FILE,
+    BAD_SIGNATURE,
+    KEY_FILE,
+    VERIFICATION,
+    UNREACHABLE,
+    LIMIT,
+    CANCELLED,
+    STATE_CORRUPT,
+    IO,
+    INTERNAL,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, exit_code_of, reason};
+    use prost::Message;
+    use tufagent_proto::v1::ErrorInfo;
+
+    #[test]
+    fn every_reason_that_tufctl_gives_is_in_the_table() {
+        for reason in reason::ALL {
+            assert!(exit_code_of(reason).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_table_has_whole_lines_and_exit_codes_of_the_contract() {
+        for line in tufagent_proto::REASONS.lines() {
+            let columns: Vec<_> = line.split('\t').collect();
+            assert_eq!(columns.len(), 4, "{line}");
+            assert!((1..=7).contains(&columns[2].parse::<u8>().unwrap()), "{line}");
+        }
+        for (reason, code) in [("USAGE", 2), ("WATERMARK", 3), ("THRESHOLD_MISSING", 4), ("TOKEN_LOCKED", 5)]
+        {
+            assert_eq!(exit_code_of(reason), Some(code));
+        }
+        assert_eq!(exit_code_of("VERIFICATION"), Some(6));
+        assert_eq!(exit_code_of("UNREACHABLE"), Some(7));
+        assert_eq!(exit_code_of("WATER"), None);
+    }
+
+    #[test]
+    fn a_status_with_an_error_info_keeps_all_four_parts() {
+        let info = ErrorInfo {
+            reason: "WATERMARK".into(),
+            message: "targets version 7 was signed".into(),
+            remedy: "stage version 8".into(),
+            details_json: r#"{"version":7}"#.into(),
+        };
+        let status = tonic::Status::with_details(
+            tonic::Code::FailedPrecondition,
+            "targets version 7 was signed",
+            info.encode_to_vec().into(),
+        );
+        let failure = Failure::from(status);
+        assert_eq!(failure.exit_code(), 3);
+        assert_eq!(
+            failure.json().to_string(),
+            r#"{"error":{"details":{"version":7},"message":"targets version 7 was signed","reason":"WATERMARK","remedy":"stage version 8"}}"#
+        );
+    }
+
+    #[test]
+    fn a_status_of_the_transport_is_an_agent_that_went_away() {
+        let failure = Failure::from(tonic::Status::unavailable("transport error"));
+        assert_eq!((failure.reason(), failure.exit_code()), ("UNREACHABLE", 7));
+    }
+
+    #[test]
+    fn an_unknown_reason_of_a_newer_agent_is_exit_one() {
+        let info = ErrorInfo { reason: "MOON_PHASE".into(), ..Default::default() };
+        let status = tonic::Status::with_details(tonic::Code::Internal, "", info.encode_to_vec().into());
+        assert_eq!(Failure::from(status).exit_code(), 1);
+    }
+}

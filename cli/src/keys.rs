@@ -1,0 +1,84 @@
+//! Keys as they are named on the command line: by the agent's name, or by a public key file.
+
+use std::io::Read;
+use std::path::Path;
+
+use tuf::key::{Key, PublicKey};
+use tufagent_proto::v1;
+
+use crate::client::Agent;
+use crate::error::{Failure, reason};
+
+/// Whether an argument is a path of a public key file, not a name (CONTRACT section 2).
+pub(crate) fn is_file(argument: &str) -> bool {
+    argument.contains('/') || argument.ends_with(".json") || argument.ends_with(".pem")
+}
+
+/// The key that an argument names: a public key file, or a key of the agent.
+///
+/// # Errors
+/// `KEY_NOT_FOUND` for an unknown name, `KEY_FILE` for a file that holds no public key.
+pub(crate) fn resolve(agent: &Agent, argument: &str) -> Result<Key, Failure> {
+    if is_file(argument) {
+        return from_file(Path::new(argument));
+    }
+    let key = find(&agent.keys()?, argument)?.clone();
+    of_agent(&key)
+}
+
+/// The agent's key of this name.
+pub(crate) fn find<'k>(keys: &'k [v1::Key], name: &str) -> Result<&'k v1::Key, Failure> {
+    keys.iter().find(|key| key.name == name).ok_or_else(|| {
+        Failure::new(reason::KEY_NOT_FOUND, format!("no such key: {name}"))
+            .remedy("tufctl key list shows what is there; a colleague's key is named by its file, such as ./bob.json")
+            .detail("key", name)
+    })
+}
+
+/// TUF's key object of a key of the agent.
+pub(crate) fn of_agent(key: &v1::Key) -> Result<Key, Failure> {
+    Key::from_json(key.tuf_json.as_bytes()).map_err(|e| {
+        Failure::new(reason::INTERNAL, format!("the agent's key {} cannot be read: {e}", key.name))
+    })
+}
+
+/// Reads a public key file as `key export` writes it: TUF JSON or PEM.
+pub(crate) fn from_file(path: &Path) -> Result<Key, Failure> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
+        .map_err(|e| Failure::io("read", path, &e))?;
+    parse(&text).map_err(|why| {
+        Failure::new(reason::KEY_FILE, format!("{} holds no public key: {why}", path.display()))
+            .remedy("write one with: tufctl key export NAME > NAME.json")
+            .detail("file", path.display().to_string())
+    })
+}
+
+fn parse(text: &str) -> Result<Key, String> {
+    if text.contains("PRIVATE KEY") {
+        return Err("it is a private key".into());
+    }
+    if text.trim_start().starts_with("-----BEGIN") {
+        return PublicKey::from_spki_pem(text).map(|key| key.to_key()).map_err(|e| e.to_string());
+    }
+    #[derive(serde::Deserialize)]
+    struct Exported<'a> {
+        keyid: Option<String>,
+        #[serde(borrow)]
+        key: Option<&'a serde_json::value::RawValue>,
+    }
+    let exported: Exported<'_> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    // `{"keyid", "key"}` as we export it, or the key object alone.
+    let object = exported.key.map_or(text, serde_json::value::RawValue::get);
+    let key = Key::from_json(object.as_bytes()).map_err(|e| e.to_string())?;
+    key.public_key().map_err(|e| e.to_string())?;
+    match exported.keyid {
+        Some(keyid) if keyid != key.computed_keyid().to_string() => {
+            Err(format!("its keyid {keyid} is not that of the key"))
+        }
+        _ => Ok(key),
+    }
+}
+
+const MOST_BYTES: u64 = 64 * 1024;

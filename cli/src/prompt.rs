@@ -1,0 +1,187 @@
+//! Questions to the person at the terminal: confirmations and secrets, on `/dev/tty` alone.
+//!
+//! While a secret is typed the terminal neither echoes nor raises signals: Ctrl-C arrives as a character and
+//! the terminal is put back before anything else happens.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use zeroize::Zeroizing;
+
+use crate::error::{Failure, reason};
+use crate::render::visible;
+use crate::secret::Secret;
+
+/// The terminal, when a person sits at it.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    tty: File,
+}
+
+impl Terminal {
+    /// The terminal of this process; none when it runs from a timer, in CI or with both stdin and stderr redirected.
+    pub(crate) fn open() -> Option<Self> {
+        if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        Some(Self { tty })
+    }
+
+    /// Asks a question with yes and no; anything but y and yes is no.
+    pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        self.write(&format!("{question} [y/N] "))?;
+        let mut line = String::new();
+        BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
+        if !line.ends_with('\n') {
+            self.write("\n")?;
+        }
+        Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a secret without showing it.
+    pub(crate) fn secret(&self, label: &str) -> Result<Secret, Failure> {
+        self.write(&format!("{label}: "))?;
+        let typed = {
+            let _hidden = Hidden::begin(&self.tty)?;
+            read_line(&mut (&self.tty))
+        };
+        self.write("\n")?;
+        match typed? {
+            Some(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
+            Some(_) => Err(Failure::new(reason::PIN_REQUIRED, "nothing was typed")),
+            None => Err(Failure::cancelled("cancelled at the prompt")),
+        }
+    }
+
+    /// Asks for a new secret, twice.
+    pub(crate) fn new_secret(&self, label: &str) -> Result<Secret, Failure> {
+        for _ in 0..3 {
+            let first = self.secret(&format!("New {label}"))?;
+            let second = self.secret("Once more")?;
+            if first.reveal_secret_bytes() == second.reveal_secret_bytes() {
+                return Ok(first);
+            }
+            self.write("the two are not the same; again\n")?;
+        }
+        Err(Failure::new(reason::PIN_REQUIRED, "the two were not the same, three times"))
+    }
+
+    fn write(&self, text: &str) -> Result<(), Failure> {
+        (&self.tty).write_all(text.as_bytes()).map_err(|e| broken(&e))
+    }
+}
+
+/// Asks before going on. `yes` is the command's `--yes`; without it and without a terminal nothing is done (exit 3).
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(
+            reason::CONFIRMATION_MISSING,
+            format!("nobody is there to confirm: {}", question.trim_end_matches('?')),
+        )
+        .remedy("run it on a terminal, or add --yes"));
+    };
+    if terminal.confirm(&visible(question))? {
+        Ok(())
+    } else {
+        Err(Failure::cancelled("you said no; nothing was done"))
+    }
+}
+
+/// Reads one line of a terminal in [`Hidden`] mode; `None` for Ctrl-C or Ctrl-D.
+fn read_line(tty: &mut impl Read) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    // Full size at once: a buffer that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(MOST_TYPED));
+    let mut byte = Zeroizing::new([0_u8; 1]);
+    loop {
+        if tty.read(&mut *byte).map_err(|e| broken(&e))? == 0 {
+            return Ok(None);
+        }
+        match byte.first().copied().unwrap_or_default() {
+            b'\n' | b'\r' => return Ok(Some(line)),
+            CTRL_C | CTRL_D => return Ok(None),
+            CTRL_U => line.clear(),
+            BACKSPACE | DELETE => drop_character(&mut line),
+            _ if line.len() >= MOST_TYPED => {
+                return Err(Failure::new(reason::LIMIT, format!("more than {MOST_TYPED} bytes were typed")));
+            }
+            other => line.push(other),
+        }
+    }
+}
+
+/// Takes the last UTF-8 character away.
+fn drop_character(line: &mut Vec<u8>) {
+    while let Some(byte) = line.pop() {
+        if byte & 0xc0 != 0x80 {
+            break;
+        }
+    }
+}
+
+/// The terminal without echo, line editing and signals, until this is dropped.
+struct Hidden<'a> {
+    tty: &'a File,
+    before: Termios,
+}
+
+impl<'a> Hidden<'a> {
+    fn begin(tty: &'a File) -> Result<Self, Failure> {
+        let before = termios::tcgetattr(tty).map_err(|e| broken(&e.into()))?;
+        let mut modes = before.clone();
+        modes.local_modes &= !(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+        // Flush: what was typed before the question is no answer to it.
+        termios::tcsetattr(tty, OptionalActions::Flush, &modes).map_err(|e| broken(&e.into()))?;
+        Ok(Self { tty, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        let _ = termios::tcsetattr(self.tty, OptionalActions::Flush, &self.before);
+    }
+}
+
+fn broken(error: &std::io::Error) -> Failure {
+    Failure::new(reason::IO, format!("the terminal does not answer: {error}"))
+}
+
+const MOST_TYPED: usize = 1024;
+const CTRL_C: u8 = 0x03;
+const CTRL_D: u8 = 0x04;
+const CTRL_U: u8 = 0x15;
+const BACKSPACE: u8 = 0x08;
+const DELETE: u8 = 0x7f;
+
+#[cfg(test)]
+mod tests {
+    use super::read_line;
+
+    fn typed(keys: &[u8]) -> Option<Vec<u8>> {
+        read_line(&mut &*keys).unwrap().map(|line| line.to_vec())
+    }
+
+    #[test]
+    fn a_secret_ends_with_enter_and_can_be_corrected() {
+        assert_eq!(typed(b"abc\n"), Some(b"abc".to_vec()));
+        assert_eq!(typed(b"abx\x7fc\r"), Some(b"abc".to_vec()));
+        assert_eq!(typed("aö\x08b\n".as_bytes()), Some(b"ab".to_vec()));
+        assert_eq!(typed(b"wrong\x15right\n"), Some(b"right".to_vec()));
+    }
+
+    #[test]
+    fn ctrl_c_and_ctrl_d_cancel() {
+        assert_eq!(typed(b"abc\x03"), None);
+        assert_eq!(typed(b"abc\x04"), None);
+        assert_eq!(typed(b"abc"), None);
+    }
+
+    #[test]
+    fn endless_typing_is_refused() {
+        assert_eq!(read_line(&mut &*vec![b'a'; 5000]).unwrap_err().reason(), "LIMIT");
+    }
+}

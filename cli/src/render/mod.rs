@@ -1,0 +1,190 @@
+//! How tufctl speaks: the terminal voice.
+//!
+//! # Where words go
+//! * Results go to stdout: what a command was asked for, so that it can be piped. Everything said *to a
+//!   person* (what is about to happen, progress, warnings, errors) goes to stderr. Questions and secrets go
+//!   to `/dev/tty` and nowhere else.
+//! * Under `--json` stdout holds exactly one JSON document, success or error; no table, no line more.
+//!   Member names are those of CONTRACT section 3 and never change meaning. Text for people still goes to stderr.
+//! * `--quiet` silences stderr except for errors, warnings and questions.
+//!
+//! # How it is said
+//! * One sentence: what happened, and why. Lower case after the prefix, no full stop, no exclamation mark, no
+//!   "please", no "successfully". Never blame: "no such key: root-b", not "you gave a wrong key".
+//! * `error:` is what happened; `help:` is what to do, best as a command that can be copied.
+//!   `warning:` is something that went through and should be looked at.
+//! * A noun first, in the words of DESIGN section 5: *token*, *key*, *repository*, *role*. The same thing has the same
+//!   name everywhere. Keys are shown by their name, colleagues' keys by their file's name or the first
+//!   eight digits of the keyid.
+//! * Numbers carry their unit; times are RFC 3339 with how far away they are; digests are
+//!   shortened in the middle (`9f31…c2`) for the eye, whole wherever they are compared or confirmed.
+//! * `+` came, `-` went, `~` changed, `·` missing. Marks, never colour alone: everything must read without colour.
+//!
+//! # Colour and movement
+//! * Colour only on a terminal, never with `NO_COLOR` set or `TERM=dumb`. Green done, yellow waits or
+//!   warns, red failed, bold for names, dim for what can be skipped.
+//! * Progress bars only on a terminal, only for work over half a second, and they vanish when done.
+//! * A wait for a person (touch, PIN) is always announced, with the device's name, before it begins.
+//!
+//! # What others wrote
+//! * Text from metadata, file names and the agent passes through [`visible`]: control, bidirectional and invisible
+//!   characters are written as `\u{202e}`, so that nothing on the screen can be forged.
+
+mod style;
+mod table;
+mod text;
+mod time;
+
+pub(crate) use self::style::Style;
+pub(crate) use self::table::Table;
+pub(crate) use self::text::{count, short_digest, short_keyid, size, visible};
+pub(crate) use self::time::{expiry, now, span, timestamp};
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+
+use crate::error::Failure;
+
+/// What a command ends with when it did its work, wholly or (exit 3, 4 or 6) not.
+#[derive(Debug)]
+pub(crate) struct Report {
+    json: Option<Value>,
+    text: String,
+    exit: u8,
+}
+
+impl Report {
+    /// A result: `json` for scripts, `text` (lines, may be empty) for people.
+    pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
+        Self { json: Some(json), text: text.into(), exit: 0 }
+    }
+
+    /// The command wrote its result to stdout itself.
+    pub(crate) fn written() -> Self {
+        Self { json: None, text: String::new(), exit: 0 }
+    }
+
+    /// Another exit code than 0, with the same document on stdout.
+    #[must_use]
+    pub(crate) fn exit(mut self, code: u8) -> Self {
+        self.exit = code;
+        self
+    }
+}
+
+/// Where a command speaks to people, and how its result is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen {
+    json: bool,
+    quiet: bool,
+    out: Style,
+    err: Style,
+}
+
+impl Screen {
+    /// A screen for this process's stdout and stderr.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let colours = style::wanted();
+        Self {
+            json,
+            quiet,
+            out: Style::new(colours && !json && std::io::stdout().is_terminal()),
+            err: Style::new(colours && std::io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether the result is a JSON document.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether stderr is a terminal that may be drawn on: progress bars.
+    pub(crate) fn draws(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// The style of results.
+    pub(crate) fn out(&self) -> Style {
+        self.out
+    }
+
+    /// The style of what is said to people.
+    pub(crate) fn err(&self) -> Style {
+        self.err
+    }
+
+    /// Says a line (or several) to people; silent under `--quiet`.
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            say(text.as_ref());
+        }
+    }
+
+    /// What must be seen before a question is answered: also under `--quiet`.
+    pub(crate) fn show(&self, text: impl AsRef<str>) {
+        say(text.as_ref());
+    }
+
+    /// Warns: something went through that should be looked at.
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        say(&format!("{} {}", self.err.yellow("warning:"), visible(text.as_ref())));
+    }
+
+    /// Prints a command's end and gives the exit code.
+    pub(crate) fn finish(&self, end: Result<Report, Failure>) -> u8 {
+        match end {
+            Ok(report) => {
+                if let (true, Some(json)) = (self.json, &report.json) {
+                    self.document(json);
+                } else if !self.json && !report.text.is_empty() {
+                    print(&report.text);
+                }
+                report.exit
+            }
+            Err(failure) => {
+                self.fail(&failure);
+                failure.exit_code()
+            }
+        }
+    }
+
+    /// Prints a failure: one object on stdout under `--json`, otherwise two lines on stderr.
+    fn fail(&self, failure: &Failure) {
+        if self.json {
+            self.document(&failure.json());
+            return;
+        }
+        say(&format!("{} {}", self.err.red("error:"), visible(failure.message())));
+        if !failure.remedy_text().is_empty() {
+            say(&format!("{} {}", self.err.bold(" help:"), visible(failure.remedy_text())));
+        }
+    }
+
+    /// The one document of this process; whoever comes second (Ctrl-C against the result) stays silent.
+    fn document(&self, json: &Value) {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if !TAKEN.swap(true, Ordering::SeqCst) {
+            print(&json.to_string());
+        }
+    }
+}
+
+/// Writes to stdout; a reader that went away (`| head`) is no error.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+    let _ = out.flush();
+}
+
+/// Writes lines to stderr in one piece.
+fn say(text: &str) {
+    let mut line = String::with_capacity(text.len().saturating_add(1));
+    line.push_str(text.trim_end_matches('\n'));
+    line.push('\n');
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}

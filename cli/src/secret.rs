@@ -1,0 +1,131 @@
+//! PINs, passphrases and key files on their way to the agent, where they are sealed and wiped.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::error::{Failure, reason};
+
+/// A secret; wiped when dropped, never shown.
+pub(crate) struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret itself, for sealing and for comparing two prompts.
+    pub(crate) fn reveal_secret_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads a PIN or passphrase; a trailing newline in the file is not part of it.
+    pub(crate) fn from_pin_file(path: &Path) -> Result<Self, Failure> {
+        let mut bytes = read_private(path, MOST_PIN_BYTES)?;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        if bytes.is_empty() {
+            return Err(Failure::new(reason::SECRET_FILE, format!("{} is empty", path.display()))
+                .remedy("put the PIN or passphrase into it, on one line"));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Reads a private key file, as it is.
+    pub(crate) fn from_key_file(path: &Path) -> Result<Self, Failure> {
+        read_private(path, MOST_KEY_BYTES).map(Self)
+    }
+}
+
+/// Reads a file that nobody else may read: 0600 or 0400 and our own, or, inside `$CREDENTIALS_DIRECTORY`,
+/// also root's own and not readable by others (CONTRACT section 2).
+fn read_private(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
+    // Asked of the open file, not of its name, so that nobody can swap it in between.
+    let found = file.metadata().map_err(|e| Failure::io("read", path, &e))?;
+    if found.is_dir() {
+        return Err(Failure::new(reason::SECRET_FILE, format!("{} is a folder", path.display())));
+    }
+    check_private(path, found.uid(), found.mode(), is_credential(path))?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
+    if bytes.len() > most {
+        return Err(Failure::new(reason::LIMIT, format!("{} holds more than {most} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn check_private(path: &Path, owner: u32, mode: u32, credential: bool) -> Result<(), Failure> {
+    let me = rustix::process::geteuid().as_raw();
+    let refused = |why: String, remedy: String| {
+        Err(Failure::new(reason::SECRET_FILE, format!("{} {why}", path.display()))
+            .remedy(remedy)
+            .detail("file", path.display().to_string()))
+    };
+    if owner != me && !(credential && owner == 0) {
+        return refused(
+            format!("belongs to user {owner}, not to you (user {me})"),
+            "use a file of your own".into(),
+        );
+    }
+    let bits = mode & 0o777;
+    let tight = if credential { bits & 0o007 == 0 } else { bits == 0o600 || bits == 0o400 };
+    if !tight {
+        return refused(
+            format!("may be used by others (mode {bits:04o}, must be 0600 or 0400)"),
+            format!("chmod 600 {}", path.display()),
+        );
+    }
+    Ok(())
+}
+
+/// Whether the file lies in the folder that systemd made for credentials.
+fn is_credential(path: &Path) -> bool {
+    let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|f| !f.is_empty()) else {
+        return false;
+    };
+    match (std::fs::canonicalize(folder), std::fs::canonicalize(path)) {
+        (Ok(folder), Ok(path)) => path.starts_with(folder),
+        _ => false,
+    }
+}
+
+const MOST_PIN_BYTES: usize = 4096;
+const MOST_KEY_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::check_private;
+
+    #[test]
+    fn only_0600_and_0400_of_ones_own_will_do() {
+        let me = rustix::process::geteuid().as_raw();
+        let file = Path::new("pin");
+        for (mode, good) in [(0o100_600, true), (0o400, true), (0o644, false), (0o640, false), (0o700, false)]
+        {
+            assert_eq!(check_private(file, me, mode, false).is_ok(), good, "{mode:o}");
+        }
+        let refused = check_private(file, me + 1, 0o600, false).unwrap_err();
+        assert_eq!((refused.reason(), refused.exit_code()), ("SECRET_FILE", 5));
+    }
+
+    #[test]
+    fn a_credential_may_be_roots_own_but_not_for_others() {
+        let file = Path::new("pin");
+        assert!(check_private(file, 0, 0o440, true).is_ok());
+        assert!(check_private(file, 0, 0o444, true).is_err());
+        assert!(check_private(file, 12_345, 0o400, true).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! Lines that clap could not make sense of: exit 2, as a JSON error under `--json`. Help and version: exit 0.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+
+use crate::error::{Failure, reason};
+use crate::render::Screen;
+
+/// Ends the process for what `clap` gave in place of a command.
+pub(crate) fn end(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !asked && wants_json(std::env::args_os().skip(1)) {
+        let screen = Screen::new(true, true);
+        return ExitCode::from(screen.finish(Err(failure(error))));
+    }
+    // clap prints help and version to stdout, errors and help instead of a missing subcommand to stderr.
+    let _ = error.print();
+    if asked { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+/// Whether `--json` stands anywhere before a `--`: clap gave no arguments to ask.
+fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.take_while(|a| a != OsStr::new("--")).any(|a| a == OsStr::new("--json"))
+}
+
+/// The first sentence of clap's text is the message, the usage line the remedy.
+fn failure(error: &clap::Error) -> Failure {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::new(reason::USAGE, "a subcommand is missing").remedy("tufctl --help lists them");
+    }
+    let text = error.to_string();
+    let sentence: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(|line| line.trim()).collect();
+    let sentence = sentence.join(" ");
+    let message = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let usage = usage.split_whitespace().collect::<Vec<_>>().join(" ");
+    let remedy = usage.strip_prefix("Usage: ").unwrap_or("tufctl --help").to_owned();
+    Failure::new(reason::USAGE, message).remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{failure, wants_json};
+    use crate::args::Cli;
+
+    #[test]
+    fn a_usage_error_says_what_is_wrong_and_how_it_is_written() {
+        let error = Cli::try_parse_from(["tufctl", "key", "generate", "a"]).unwrap_err();
+        let failure = failure(&error);
+        assert_eq!((failure.reason(), failure.exit_code()), ("USAGE", 2));
+        assert_eq!(failure.message(), "the following required arguments were not provided: --type <TYPE>");
+        assert!(failure.remedy_text().starts_with("tufctl key generate"), "{}", failure.remedy_text());
+    }
+
+    #[test]
+    fn a_missing_subcommand_is_wrong_usage_too() {
+        let error = Cli::try_parse_from(["tufctl", "token", "--json"]).unwrap_err();
+        assert_eq!(failure(&error).exit_code(), 2);
+        let error = Cli::try_parse_from(["tufctl", "nonsense"]).unwrap_err();
+        assert!(failure(&error).message().contains("nonsense"));
+    }
+
+    #[test]
+    fn json_is_seen_anywhere_but_after_two_hyphens() {
+        let wants = |line: &str| wants_json(line.split_whitespace().map(Into::into));
+        assert!(wants("status --json"));
+        assert!(wants("--json nonsense"));
+        assert!(!wants("target add dir -- --json"));
+    }
+}
