@@ -1,1 +1,221 @@
-//! Placeholder.
+//! Places that hold signing keys, behind one trait.
+//!
+//! Duty: make, list, import, remove and use private keys on a token: the encrypted file store or a
+//! PKCS#11 module in a helper process. Trust: nothing that a token says is believed; every
+//! signature is verified in software against the public key that was asked for before it leaves.
+//! Invariants: what is signed is a [`Signable`], which only `tuf` can make; keys are chosen by
+//! public key, never by name; secrets rest in `secmem` and appear in no error and no log.
+#![deny(unsafe_code)]
+
+mod error;
+mod names;
+mod signature;
+mod software;
+
+pub mod filestore;
+pub mod host;
+pub mod import;
+pub mod pkcs11;
+
+pub use error::BackendError;
+pub use import::{ImportError, ImportedKey};
+pub use names::{KeyName, NameError, TokenName};
+pub use signature::UnverifiedSignature;
+
+use secmem::SecretBytes;
+use tuf::key::{KeyType, PublicKey, SignatureBytes};
+use tuf::preimage::Signable;
+
+/// A place that holds keys.
+///
+/// Calls block (the agent makes them on blocking threads), except [`Backend::info`], which answers
+/// at once from what is known, also while another call waits for a touch or a hung module.
+/// All methods may be called from several threads at a time.
+pub trait Backend: Send + Sync {
+    /// What is known about the token now. Never blocks and never asks the device.
+    fn info(&self) -> TokenInfo;
+
+    /// Presents `secret` to the token: exactly one attempt, also when it is unlocked already.
+    /// On a file store that was never used it sets the passphrase.
+    ///
+    /// # Errors
+    /// [`BackendError::SecretIncorrect`], or what keeps the token from being asked.
+    fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError>;
+
+    /// Forgets the secret and every private key in memory. Does not wait for calls under way:
+    /// a signature that is being made may still come out, none begins afterwards.
+    fn lock(&self);
+
+    /// The keys of the token; works locked where public parts can be read without the secret.
+    ///
+    /// # Errors
+    /// What keeps the token from being read.
+    fn keys(&self) -> Result<Vec<StoredKey>, BackendError>;
+
+    /// Makes a key pair on the token.
+    ///
+    /// # Errors
+    /// [`BackendError::NameTaken`], [`BackendError::Unsupported`], [`BackendError::Locked`] and others.
+    fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError>;
+
+    /// Puts a private key that was made elsewhere on the token.
+    ///
+    /// # Errors
+    /// As [`Backend::generate`], and [`BackendError::DuplicateKey`] when it is there under another name.
+    fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError>;
+
+    /// Destroys the private key that belongs to `key`.
+    ///
+    /// # Errors
+    /// [`BackendError::KeyNotFound`], [`BackendError::Locked`] and others.
+    fn remove(&self, key: &PublicKey) -> Result<(), BackendError>;
+
+    /// Replaces the secret of the token; one attempt with `old`.
+    ///
+    /// # Errors
+    /// As [`Backend::unlock`], and [`BackendError::SecretRefused`] for a `new` that the token does not take.
+    fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError>;
+
+    /// Makes a signature as metadata wants it (64 bytes for Ed25519, DER for ECDSA, a PSS block
+    /// for RSA). Implemented by each backend, called through [`Backend::sign`] alone: what comes
+    /// out of here is not believed yet.
+    ///
+    /// # Errors
+    /// [`BackendError::KeyNotFound`], [`BackendError::Locked`] and others.
+    fn make_signature(
+        &self,
+        key: &PublicKey,
+        what: Signable<'_>,
+    ) -> Result<UnverifiedSignature, BackendError>;
+
+    /// Signs `what` with the private key of `key`, and verifies the result in software against
+    /// `key` before it returns (FAULTS D7). Do not override.
+    ///
+    /// # Errors
+    /// Those of [`Backend::make_signature`], and [`BackendError::BadSignature`].
+    fn sign(&self, key: &PublicKey, what: Signable<'_>) -> Result<SignatureBytes, BackendError> {
+        self.make_signature(key, what)?.verify(key, what)
+    }
+
+    /// Locks, and ends what the token runs (a helper process). No call is made afterwards.
+    fn shutdown(&self);
+}
+
+/// What the token can be used for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// Needs its PIN or passphrase.
+    Locked,
+    /// Ready to sign.
+    Unlocked,
+    /// The device or module's token is not there.
+    Absent,
+    /// It is there and does not work; `problem` says why.
+    Failed,
+    /// Too many wrong PINs.
+    Blocked,
+}
+
+impl TokenState {
+    /// The word used in JSON and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::Unlocked => "unlocked",
+            Self::Absent => "absent",
+            Self::Failed => "failed",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// What sort of place the token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenKind {
+    /// The encrypted file store.
+    File,
+    /// A token of a PKCS#11 module.
+    Pkcs11,
+}
+
+impl TokenKind {
+    /// The word used in configuration, JSON and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Pkcs11 => "pkcs11",
+        }
+    }
+
+    /// What a prompt calls the secret of such a token.
+    #[must_use]
+    pub const fn secret_word(self) -> &'static str {
+        match self {
+            Self::File => "passphrase",
+            Self::Pkcs11 => "PIN",
+        }
+    }
+}
+
+/// What is known about a token without asking it.
+#[derive(Clone, Debug)]
+pub struct TokenInfo {
+    /// Its name in the configuration.
+    pub name: TokenName,
+    /// What sort of place it is.
+    pub kind: TokenKind,
+    /// What it can be used for now.
+    pub state: TokenState,
+    /// Serial number, as the device says it.
+    pub serial: Option<String>,
+    /// Label, as the device says it.
+    pub label: Option<String>,
+    /// PIN tries left, where the device tells.
+    pub pin_tries_left: Option<u32>,
+    /// Process id of the helper that hosts it.
+    pub helper_pid: Option<u32>,
+    /// Whether the helper is confined; `None` where there is no helper.
+    pub confined: Option<bool>,
+    /// Why it is failed or absent or degraded, and what to do; for people.
+    pub problem: Option<String>,
+    /// Never used before: the next unlock sets the passphrase.
+    pub fresh: bool,
+}
+
+/// A key on a token: its public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// What people call it.
+    pub name: KeyName,
+    /// What it is.
+    pub public: PublicKey,
+    /// Where the private half was made.
+    pub origin: Origin,
+}
+
+/// Where a private key was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// On this token.
+    Generated,
+    /// Elsewhere, and brought here.
+    Imported,
+    /// The token does not tell.
+    Unknown,
+}
+
+impl Origin {
+    /// The word used in JSON and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generated => "generated",
+            Self::Imported => "imported",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What goes wrong at a token: what happened, why, and what to do.
+
+use std::path::{Path, PathBuf};
+
+use tuf::key::KeyType;
+
+use crate::KeyName;
+
+/// Why a token did not do what it was asked. Holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The PIN or passphrase was not given yet.
+    #[error("the token is locked")]
+    Locked,
+    /// The device or the module's token is not there.
+    #[error("the token is not there: {why}")]
+    Absent {
+        /// What was looked for.
+        why: String,
+    },
+    /// The token is there and does not work.
+    #[error("the token does not work: {why}")]
+    Failed {
+        /// What it did.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// Another call has the token and did not end in time.
+    #[error("the token is busy with another call")]
+    Busy,
+    /// A wrong PIN or passphrase; exactly one attempt was made.
+    #[error("the {word} is wrong{}", tries(*tries_left))]
+    SecretIncorrect {
+        /// "PIN" or "passphrase".
+        word: &'static str,
+        /// Attempts that are left, where the token tells.
+        tries_left: Option<u32>,
+    },
+    /// No attempt was made, because it could be the last one.
+    #[error("one more wrong PIN may block the token, so it was not tried{}", tries(*tries_left))]
+    LastTry {
+        /// Attempts that are left, where the token tells.
+        tries_left: Option<u32>,
+    },
+    /// A PIN or passphrase that the token does not take as its new one.
+    #[error("this cannot be the {word}: {why}")]
+    SecretRefused {
+        /// "PIN" or "passphrase".
+        word: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// Too many wrong PINs.
+    #[error("the token is blocked after too many wrong PINs")]
+    Blocked,
+    /// The token's module is not the file that was pinned, or others can replace it.
+    #[error("the token's module is not trusted: {why}")]
+    Untrusted {
+        /// What differs.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// No private key on the token belongs to the public key.
+    #[error("the token has no such key")]
+    KeyNotFound,
+    /// The name belongs to another key of the token.
+    #[error("the token has a key named {name} already")]
+    NameTaken {
+        /// The name.
+        name: KeyName,
+    },
+    /// The same public key is on the token more than once, or would be.
+    #[error("the token has this public key already, named {name}")]
+    DuplicateKey {
+        /// The name under which it is there.
+        name: KeyName,
+    },
+    /// The token or module cannot do that.
+    #[error("the token cannot {what}")]
+    Unsupported {
+        /// What was asked, such as "make rsa-4096 keys".
+        what: String,
+    },
+    /// State on disk that cannot be trusted; nothing was changed.
+    #[error("{} cannot be used: {why}", path.display())]
+    Corrupt {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// How to repair it.
+        remedy: String,
+    },
+    /// State written by a newer version of this program; nothing was changed.
+    #[error("{} has format version {found}; this program reads up to {supported}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version that it names.
+        found: u64,
+        /// The newest that this program reads.
+        supported: u64,
+    },
+    /// A file or folder that others can read or replace.
+    #[error("{} is not safe to use: {why}", path.display())]
+    Insecure {
+        /// The file or folder.
+        path: PathBuf,
+        /// Who could do what.
+        why: String,
+        /// How to repair it.
+        remedy: String,
+    },
+    /// The token's signature does not verify against the public key that was asked for.
+    #[error("the token gave a signature that does not verify; it was thrown away")]
+    BadSignature,
+    /// A file could not be read or written.
+    #[error("{} could not be {doing}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// "read", "written" and so on.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl BackendError {
+    /// What to do about it: one sentence for people.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Locked => "unlock it: tufctl token unlock NAME".to_owned(),
+            Self::Absent { .. } => {
+                "connect the device, or check the token's entry in the configuration".to_owned()
+            }
+            Self::Failed { remedy, .. }
+            | Self::Untrusted { remedy, .. }
+            | Self::Corrupt { remedy, .. }
+            | Self::Insecure { remedy, .. } => remedy.clone(),
+            Self::Busy => "try again when the other call has ended".to_owned(),
+            Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
+            Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
+            Self::SecretRefused { word, .. } => format!("choose another {word}"),
+            Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
+            Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
+            Self::NameTaken { .. } => {
+                "choose another name, or remove the old key: tufctl key remove NAME".to_owned()
+            }
+            Self::DuplicateKey { name } => format!("use the key that is there: {name}"),
+            Self::Unsupported { .. } => "choose another key type or another token".to_owned(),
+            Self::NewerFormat { .. } => {
+                "use the version of tuf-agent that wrote it, or a newer one".to_owned()
+            }
+            Self::BadSignature => {
+                "do not use this token until its device or module was checked: tufctl token doctor NAME"
+                    .to_owned()
+            }
+            Self::Io { .. } => "check the folder, its permissions and the space left on the disk".to_owned(),
+        }
+    }
+
+    /// The reason in the table of reasons (`proto/reasons.tsv`).
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Locked => "TOKEN_LOCKED",
+            Self::Absent { .. } => "TOKEN_ABSENT",
+            Self::Failed { .. } => "TOKEN_FAILED",
+            Self::Busy => "TOKEN_BUSY",
+            Self::SecretIncorrect { .. } => "PIN_INCORRECT",
+            Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
+            Self::SecretRefused { .. } => "USAGE",
+            Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
+            Self::KeyNotFound => "KEY_NOT_FOUND",
+            Self::NameTaken { .. } => "NAME_TAKEN",
+            Self::DuplicateKey { .. } => "DUPLICATE_KEY",
+            Self::Unsupported { .. } => "UNSUPPORTED",
+            Self::Corrupt { .. } | Self::NewerFormat { .. } => "STATE_CORRUPT",
+            Self::Insecure { .. } => "SECRET_FILE",
+            Self::BadSignature => "BAD_SIGNATURE",
+            Self::Io { .. } => "STATE_IO",
+        }
+    }
+
+    /// The token cannot make or hold keys of `kind`.
+    #[must_use]
+    pub fn unsupported_type(kind: KeyType) -> Self {
+        Self::Unsupported { what: format!("hold {kind} keys") }
+    }
+
+    pub(crate) fn io(path: &Path, doing: &'static str, source: impl Into<std::io::Error>) -> Self {
+        Self::Io { path: path.to_owned(), doing, source: source.into() }
+    }
+}
+
+fn tries(left: Option<u32>) -> String {
+    match left {
+        None => String::new(),
+        Some(1) => "; 1 try left".to_owned(),
+        Some(n) => format!("; {n} tries left"),
+    }
+}

@@ -1,0 +1,356 @@
+//! The encrypted file store: private keys in a folder, under one passphrase.
+//!
+//! Duty: keep keys at rest so that a copy of the folder is worth as much as the passphrase. Trust:
+//! this user's account; not what lies in the files, until the AEAD opened them. Invariants: the
+//! folder and its files are private; a file is written whole or not at all; what is damaged, newer
+//! or exchanged is refused with the way to repair it and never reset; the passphrase is checked by
+//! Argon2id, once for each unlock and never for a signature.
+//!
+//! `keys/store` holds a random store key, sealed under the passphrase. `keys/NAME.key` holds one
+//! private key as PKCS#8, sealed under the store key, with its public parts in a clear header that
+//! the seal binds. A new passphrase seals the store key anew and leaves the key files alone.
+
+mod attempts;
+mod envelope;
+mod files;
+mod folder;
+mod kdf;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use secmem::SecretBytes;
+use tuf::key::{KeyType, PublicKey};
+use tuf::preimage::Signable;
+
+use crate::software::SoftwareKey;
+use crate::{
+    Backend, BackendError, ImportedKey, KeyName, Origin, StoredKey, TokenInfo, TokenKind, TokenName,
+    TokenState, UnverifiedSignature,
+};
+use attempts::Attempts;
+use files::{KeyFile, StoreFile, StoreFiles, StoreKey};
+use folder::{Folder, corrupt};
+
+/// The file store, in the folder `keys` of the state folder.
+pub struct FileStore {
+    name: TokenName,
+    folder: Folder,
+    /// Held through a check of the passphrase, with its delay; nothing else waits for it.
+    attempts: Mutex<Attempts>,
+    /// Held through whatever writes files.
+    writing: Mutex<()>,
+    /// Held for moments only, so that `info` and `sign` never wait.
+    state: RwLock<State>,
+}
+
+struct State {
+    condition: Condition,
+    keys: Vec<HeldKey>,
+    /// Counts locks: an unlock under way when one comes does not take effect.
+    locks: u64,
+}
+
+enum Condition {
+    /// No store yet.
+    Fresh,
+    Locked,
+    Unlocked(StoreKey),
+    /// The files cannot be used; says why and what to do.
+    Failed(String),
+}
+
+struct HeldKey {
+    stored: StoredKey,
+    /// There while unlocked. A signature under way keeps its own reference.
+    private: Option<Arc<SoftwareKey>>,
+}
+
+impl FileStore {
+    /// Looks at the store below the agent's state folder. Nothing is written; a store that is not
+    /// there yet is made by the first unlock. One that cannot be used opens too, in the state
+    /// `failed`: its [`Backend::info`] says why, and each call looks again.
+    #[must_use]
+    pub fn open(state_folder: &Path, name: TokenName) -> Self {
+        let store = Self {
+            name,
+            folder: Folder::new(state_folder.join("keys")),
+            attempts: Mutex::new(Attempts::default()),
+            writing: Mutex::new(()),
+            state: RwLock::new(State { condition: Condition::Locked, keys: Vec::new(), locks: 0 }),
+        };
+        // What is wrong is kept in the state; leftovers are looked for again at the next start.
+        if store.look().is_ok()
+            && let Ok(Some(folder)) = store.folder.open()
+        {
+            let _ = folder.remove_leftovers();
+        }
+        store
+    }
+
+    /// Reads all files and takes note of their public parts.
+    fn look(&self) -> Result<StoreFiles, BackendError> {
+        let files = files::read(&self.folder);
+        let mut state = self.state_mut();
+        match &files {
+            Ok(files) => {
+                if matches!(state.condition, Condition::Failed(_) | Condition::Fresh | Condition::Locked) {
+                    state.condition =
+                        if files.store.is_none() { Condition::Fresh } else { Condition::Locked };
+                    state.keys = files.keys.iter().map(|k| k.held(None)).collect();
+                }
+            }
+            Err(error) => {
+                state.condition = Condition::Failed(format!("{error}; {}", error.remedy()));
+                state.keys.clear();
+            }
+        }
+        drop(state);
+        files
+    }
+
+    /// Looks again at a store that could not be used; it may have been repaired.
+    fn look_if_failed(&self) -> Result<(), BackendError> {
+        if matches!(self.state().condition, Condition::Failed(_)) {
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the store: a random key under the first passphrase.
+    fn set_up(&self, passphrase: &SecretBytes) -> Result<StoreKey, BackendError> {
+        check_new(passphrase)?;
+        let (file, key) = StoreFile::create(&self.folder, passphrase)?;
+        let folder = self.folder.create()?;
+        if folder.write(files::STORE, &file.to_bytes(), false)? {
+            return Ok(key);
+        }
+        Err(corrupt(
+            &self.folder.path().join(files::STORE),
+            "it appeared while the store was made".to_owned(),
+        ))
+    }
+
+    /// One check of a passphrase, after the delay that earlier wrong ones earned.
+    fn check(&self, file: &StoreFile, passphrase: &SecretBytes) -> Result<StoreKey, BackendError> {
+        let mut attempts = lock(&self.attempts);
+        attempts.wait();
+        let key = file.unwrap(&self.folder, passphrase);
+        match &key {
+            Ok(_) => attempts.succeeded(),
+            Err(BackendError::SecretIncorrect { .. }) => attempts.failed(),
+            Err(_) => {}
+        }
+        key
+    }
+
+    /// Seals a new key into the store.
+    fn add(&self, name: &KeyName, key: SoftwareKey, origin: Origin) -> Result<StoredKey, BackendError> {
+        let stored = StoredKey { name: name.clone(), public: key.public().clone(), origin };
+        let file = {
+            let state = self.state();
+            let Condition::Unlocked(store_key) = &state.condition else { return Err(state.not_unlocked()) };
+            state.check_free(name, Some(&stored.public))?;
+            KeyFile::seal(&self.folder, &stored, &key, store_key)?
+        };
+        let folder = self.folder.create()?;
+        if !folder.write(&files::key_file_name(name), &file.to_bytes(), false)? {
+            return Err(BackendError::NameTaken { name: name.clone() });
+        }
+        let mut state = self.state_mut();
+        let unlocked = matches!(state.condition, Condition::Unlocked(_));
+        state.keys.push(HeldKey { stored: stored.clone(), private: unlocked.then(|| Arc::new(key)) });
+        Ok(stored)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for FileStore {
+    fn info(&self) -> TokenInfo {
+        let state = self.state();
+        let (token_state, problem) = match &state.condition {
+            Condition::Fresh | Condition::Locked => (TokenState::Locked, None),
+            Condition::Unlocked(_) => (TokenState::Unlocked, None),
+            Condition::Failed(why) => (TokenState::Failed, Some(why.clone())),
+        };
+        TokenInfo {
+            name: self.name.clone(),
+            kind: TokenKind::File,
+            state: token_state,
+            serial: None,
+            label: None,
+            pin_tries_left: None,
+            helper_pid: None,
+            confined: None,
+            problem,
+            fresh: matches!(state.condition, Condition::Fresh),
+        }
+    }
+
+    fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {
+        let _writing = lock(&self.writing);
+        let locks = self.state().locks;
+        let files = self.look()?;
+        let store_key = match &files.store {
+            None => self.set_up(secret)?,
+            Some(file) => self.check(file, secret)?,
+        };
+        let keys =
+            files.keys.iter().map(|file| file.open(&self.folder, &store_key)).collect::<Result<Vec<_>, _>>();
+        let mut state = self.state_mut();
+        match keys {
+            Ok(_) if state.locks != locks => Err(BackendError::Locked),
+            Ok(keys) => {
+                state.keys = keys;
+                state.condition = Condition::Unlocked(store_key);
+                Ok(())
+            }
+            Err(error) => {
+                state.condition = Condition::Failed(format!("{error}; {}", error.remedy()));
+                state.keys.clear();
+                Err(error)
+            }
+        }
+    }
+
+    fn lock(&self) {
+        let mut state = self.state_mut();
+        state.locks = state.locks.wrapping_add(1);
+        for key in &mut state.keys {
+            key.private = None;
+        }
+        if matches!(state.condition, Condition::Unlocked(_)) {
+            state.condition = Condition::Locked;
+        }
+    }
+
+    fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
+        self.look_if_failed()?;
+        Ok(self.state().keys.iter().map(|key| key.stored.clone()).collect())
+    }
+
+    fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
+        self.look_if_failed()?;
+        {
+            // Known before seconds go into an RSA key.
+            let state = self.state();
+            if !matches!(state.condition, Condition::Unlocked(_)) {
+                return Err(state.not_unlocked());
+            }
+            state.check_free(name, None)?;
+        }
+        let key = SoftwareKey::generate(kind).map_err(|e| software_failed(&e))?;
+        let _writing = lock(&self.writing);
+        self.add(name, key, Origin::Generated)
+    }
+
+    fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError> {
+        self.look_if_failed()?;
+        let _writing = lock(&self.writing);
+        self.add(name, key.into_software(), Origin::Imported)
+    }
+
+    fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
+        self.look_if_failed()?;
+        let _writing = lock(&self.writing);
+        let name = {
+            let state = self.state();
+            let held = state.find(key)?;
+            if !matches!(state.condition, Condition::Unlocked(_)) {
+                return Err(state.not_unlocked());
+            }
+            held.stored.name.clone()
+        };
+        if let Some(folder) = self.folder.open()? {
+            folder.remove(&files::key_file_name(&name))?;
+        }
+        self.state_mut().keys.retain(|held| held.stored.public != *key);
+        Ok(())
+    }
+
+    fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {
+        let _writing = lock(&self.writing);
+        let files = self.look()?;
+        let Some(file) = &files.store else {
+            let why = "the store has none yet; the first unlock sets it".to_owned();
+            return Err(BackendError::SecretRefused { word: WORD, why });
+        };
+        let key = self.check(file, old)?;
+        check_new(new)?;
+        let file = StoreFile::rewrap(&self.folder, &key, new)?;
+        self.folder.create()?.write(files::STORE, &file.to_bytes(), true)?;
+        Ok(())
+    }
+
+    fn make_signature(
+        &self,
+        key: &PublicKey,
+        what: Signable<'_>,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.look_if_failed()?;
+        let private = {
+            let state = self.state();
+            state.find(key)?.private.clone().ok_or_else(|| state.not_unlocked())?
+        };
+        let bytes = private.sign(what.bytes()).map_err(|e| software_failed(&e))?;
+        Ok(UnverifiedSignature::new(bytes))
+    }
+
+    fn shutdown(&self) {
+        self.lock();
+    }
+}
+
+impl State {
+    fn find(&self, key: &PublicKey) -> Result<&HeldKey, BackendError> {
+        self.keys.iter().find(|held| held.stored.public == *key).ok_or(BackendError::KeyNotFound)
+    }
+
+    fn check_free(&self, name: &KeyName, public: Option<&PublicKey>) -> Result<(), BackendError> {
+        for StoredKey { name: taken, public: known, .. } in self.keys.iter().map(|key| &key.stored) {
+            if taken == name {
+                return Err(BackendError::NameTaken { name: name.clone() });
+            }
+            if Some(known) == public {
+                return Err(BackendError::DuplicateKey { name: taken.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the store cannot be used without an unlock.
+    fn not_unlocked(&self) -> BackendError {
+        match &self.condition {
+            Condition::Failed(why) => BackendError::Failed {
+                why: why.clone(),
+                remedy: "repair it, then unlock it: tufctl token unlock NAME".to_owned(),
+            },
+            _ => BackendError::Locked,
+        }
+    }
+}
+
+fn check_new(passphrase: &SecretBytes) -> Result<(), BackendError> {
+    if passphrase.is_empty() {
+        return Err(BackendError::SecretRefused { word: WORD, why: "it is empty".to_owned() });
+    }
+    Ok(())
+}
+
+fn software_failed(error: &crate::software::SoftwareKeyError) -> BackendError {
+    BackendError::Failed { why: error.to_string(), remedy: "try again; if it stays so, report it".to_owned() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the secret of this token is called.
+const WORD: &str = TokenKind::File.secret_word();

@@ -1,0 +1,1 @@
+//! The helper process that hosts one PKCS#11 module.

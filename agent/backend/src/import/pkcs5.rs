@@ -1,0 +1,68 @@
+//! Encrypted PKCS#8: PBES2 (RFC 8018) with PBKDF2 or scrypt (RFC 7914).
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
+use secmem::SecretBytes;
+
+use super::ImportError;
+use crate::software::SoftwareKey;
+
+/// Decrypts and reads an `EncryptedPrivateKeyInfo`.
+pub(super) fn decrypt(der: &[u8], passphrase: Option<&SecretBytes>) -> Result<SoftwareKey, ImportError> {
+    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|e| malformed(&e))?;
+    check_cost(&info.encryption_algorithm)?;
+    let passphrase = passphrase.ok_or(ImportError::PassphraseNeeded)?;
+    let plain = info.decrypt(passphrase.reveal_secret_bytes()).map_err(|error| match error {
+        pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {
+            ImportError::PassphraseWrong
+        }
+        other => ImportError::UnsupportedEncryption { what: other.to_string() },
+    })?;
+    // One wrong passphrase in 256 leaves a padding that looks right over bytes that are no key.
+    SoftwareKey::from_pkcs8(plain.as_bytes()).map_err(|error| match error.into() {
+        ImportError::Damaged => ImportError::PassphraseWrong,
+        other => other,
+    })
+}
+
+/// A hostile file must not take the machine: at most 1 GiB for scrypt, 20 million rounds of PBKDF2.
+fn check_cost(scheme: &EncryptionScheme) -> Result<(), ImportError> {
+    let EncryptionScheme::Pbes2(parameters) = scheme else {
+        return Err(unsupported("it uses PBES1, which is too weak to be read"));
+    };
+    let affordable = match &parameters.kdf {
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= PBKDF2_ROUNDS_MAX,
+        Kdf::Scrypt(scrypt) => {
+            let memory = u64::from(scrypt.block_size)
+                .checked_mul(128)
+                .and_then(|block| block.checked_mul(scrypt.cost_parameter));
+            memory.is_some_and(|bytes| bytes <= SCRYPT_MEMORY_MAX) && scrypt.parallelization <= 16
+        }
+        _ => return Err(unsupported("its key derivation is unknown")),
+    };
+    if affordable { Ok(()) } else { Err(unsupported("its key derivation asks for too much memory or time")) }
+}
+
+fn malformed(error: &pkcs8::Error) -> ImportError {
+    use pkcs8::der::ErrorKind;
+    match error {
+        pkcs8::Error::Asn1(asn1) => match asn1.kind() {
+            ErrorKind::OidUnknown { oid } => {
+                ImportError::UnsupportedEncryption { what: format!("the algorithm {oid} is unknown") }
+            }
+            _ => ImportError::Damaged,
+        },
+        pkcs8::Error::EncryptedPrivateKey(why) => {
+            ImportError::UnsupportedEncryption { what: why.to_string() }
+        }
+        _ => ImportError::Damaged,
+    }
+}
+
+fn unsupported(what: &str) -> ImportError {
+    ImportError::UnsupportedEncryption { what: what.to_owned() }
+}
+
+const PBKDF2_ROUNDS_MAX: u32 = 20_000_000;
+const SCRYPT_MEMORY_MAX: u64 = 1 << 30;

@@ -1,0 +1,1 @@
+//! Tokens of PKCS#11 modules, each in a helper process.
