@@ -1,0 +1,84 @@
+//! Targets that come, change and go. What stands at the same place on both sides is compared as text, so that one
+//! change among a hundred thousand costs one walk.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Difference, MOST_LISTED, TargetBefore, TargetChange};
+use crate::canonical::canonical;
+use crate::json::Value;
+
+pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<Value<'_>>) {
+    let mut befores = old.map(Value::members).into_iter().flatten();
+    let mut afters = new.map(Value::members).into_iter().flatten();
+    out.targets_count.total = new.map_or(0, |n| u64::try_from(n.len()).unwrap_or(u64::MAX));
+    let mut gone: HashMap<Vec<u8>, Value<'_>> = HashMap::new();
+    let mut come: Vec<(Value<'_>, Value<'_>)> = Vec::new();
+    loop {
+        match (befores.next(), afters.next()) {
+            (None, None) => break,
+            (Some(b), Some(a)) if b.0.raw() == a.0.raw() && b.1.raw() == a.1.raw() => {}
+            (before, after) => {
+                gone.extend(before.map(|(name, value)| (name.decoded().into_owned(), value)));
+                come.extend(after);
+            }
+        }
+    }
+    for (name, value) in come {
+        match gone.remove(name.decoded().as_ref()) {
+            Some(before) => changed(out, name, before, value),
+            None => {
+                out.targets_count.added += 1;
+                push(&mut out.targets_added, || change(name, value));
+            }
+        }
+    }
+    let gone: BTreeMap<_, _> = gone.into_iter().collect();
+    for (name, value) in gone {
+        out.targets_count.removed += 1;
+        push(&mut out.targets_removed, || described(String::from_utf8_lossy(&name).into_owned(), value));
+    }
+}
+
+fn changed(out: &mut Difference, name: Value<'_>, before: Value<'_>, after: Value<'_>) {
+    if before.raw() == after.raw() || canonical(before) == canonical(after) {
+        return;
+    }
+    out.targets_count.changed += 1;
+    push(&mut out.targets_changed, || {
+        let mut change = change(name, after);
+        change.was = Some(TargetBefore { length: length(before), hashes: hashes(before) });
+        change.other_changed = rest(before) != rest(after);
+        change
+    });
+}
+
+fn push(list: &mut Vec<TargetChange>, change: impl FnOnce() -> TargetChange) {
+    if list.len() < MOST_LISTED {
+        list.push(change());
+    }
+}
+
+fn change(name: Value<'_>, value: Value<'_>) -> TargetChange {
+    described(name.as_str().unwrap_or_default().into_owned(), value)
+}
+
+fn described(path: String, value: Value<'_>) -> TargetChange {
+    TargetChange { path, length: length(value), hashes: hashes(value), was: None, other_changed: false }
+}
+
+fn length(value: Value<'_>) -> u64 {
+    value.get("length").and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn hashes(value: Value<'_>) -> BTreeMap<String, String> {
+    let members = value.get("hashes").map(Value::members).into_iter().flatten();
+    members
+        .filter_map(|(name, hex)| Some((name.as_str()?.into_owned(), hex.as_str()?.into_owned())))
+        .collect()
+}
+
+/// What an entry says beside length and digests, in canonical form.
+fn rest(value: Value<'_>) -> BTreeMap<String, Vec<u8>> {
+    let named = value.members().filter_map(|(name, value)| Some((name.as_str()?.into_owned(), value)));
+    named.filter(|(name, _)| name != "length" && name != "hashes").map(|(n, v)| (n, canonical(v))).collect()
+}
