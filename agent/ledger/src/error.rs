@@ -1,0 +1,204 @@
+//! What the ledger refuses, and what can go wrong with its files.
+
+use std::path::PathBuf;
+
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleName, Version};
+use tuf::time::UtcTime;
+
+use crate::RepositoryName;
+
+/// Why the ledger said no, or could not say anything.
+///
+/// Refusals (`Watermark` to `RootStep`) are answers: they are journalled and final. The others are faults of files
+/// or of the program; nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// A version below the watermark, or other content under the watermark's version (DESIGN rule 3).
+    #[error("{}", watermark_text(role, *version, marked_role, *marked_version, *marked_on, *published))]
+    Watermark {
+        /// The role that was to be signed.
+        role: RoleName,
+        /// The version that was asked for.
+        version: Version,
+        /// The role whose watermark stands in the way: `role`, or another one that the keys could satisfy.
+        marked_role: RoleName,
+        /// The version that was signed (or verified) before.
+        marked_version: Version,
+        /// SHA-256 of the canonical `signed` of that version.
+        marked_digest: Sha256Digest,
+        /// When.
+        marked_on: UtcTime,
+        /// The mark is of published metadata that the agent verified, not of what it signed.
+        published: bool,
+    },
+    /// A snapshot or timestamp that loses an entry, or lists it at a lower version than before.
+    #[error("{listing} no longer lists {role} at version {last} or above, as it did before")]
+    Vanished {
+        /// `snapshot` or `timestamp`.
+        listing: RoleName,
+        /// The entry.
+        role: RoleName,
+        /// The highest version at which it was listed.
+        last: Version,
+    },
+    /// A key that has signed for another root chain.
+    #[error("the key {key} has signed for the repository {other}, which has another root chain")]
+    SharedKey {
+        /// The key's name, or its fingerprint where no name is known.
+        key: String,
+        /// The repository that it belongs to.
+        other: RepositoryName,
+    },
+    /// An alarm of this role waits for a person.
+    #[error("{role} signs nothing until a person has looked at this: {message}")]
+    Alarm {
+        /// The role.
+        role: RoleName,
+        /// What was found.
+        message: String,
+    },
+    /// No repository has this name or identity.
+    #[error("this agent knows no repository {name}")]
+    RepositoryUnknown {
+        /// The name, or the identity.
+        name: String,
+    },
+    /// Another repository has this name.
+    #[error("another repository is known by the name {name}")]
+    NameTaken {
+        /// The name.
+        name: RepositoryName,
+    },
+    /// The root chain is known under another name.
+    #[error("this root chain is known by the name {name}")]
+    ChainKnown {
+        /// That name.
+        name: RepositoryName,
+    },
+    /// A root that is not the next one of its chain.
+    #[error("root version {given} does not follow version {trusted}, the newest that is trusted")]
+    RootStep {
+        /// The newest trusted version.
+        trusted: Version,
+        /// The version that was given.
+        given: Version,
+    },
+    /// State that cannot be trusted. Nothing was changed.
+    #[error("{} cannot be trusted: {why}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// State that a newer version has written. Nothing was changed.
+    #[error("{} has schema {found}, and this version knows no schema above {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest schema that this program knows.
+        known: u32,
+    },
+    /// Another process has the database open.
+    #[error("{} is in use by another process", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file could not be read or written; what was asked for did not happen.
+    #[error("{what}: {why}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The ledger has been closed, or its thread has ended.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+impl LedgerError {
+    /// What to do about it, one sentence; may be empty.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Watermark { version, marked_version, .. } => next_version(*version, *marked_version),
+            Self::Vanished { role, last, .. } => format!("list {role} at version {last} or above"),
+            Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
+            Self::Alarm { .. } => {
+                "find out who signed what is published, then acknowledge the alarm".to_owned()
+            }
+            Self::RepositoryUnknown { .. } => {
+                "adopt it from its newest published copy: tufctl repo adopt".to_owned()
+            }
+            Self::NameTaken { .. } => "choose another name".to_owned(),
+            Self::ChainKnown { name } => format!("use it by the name {name}"),
+            Self::RootStep { .. } => "give every root version in turn".to_owned(),
+            Self::Corrupt { .. } => REPAIR.to_owned(),
+            Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
+            Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
+            Self::Io { .. } => "look at the disk's free space and the folder's permissions; it recovers alone".to_owned(),
+            Self::Closed => "restart tuf-agent".to_owned(),
+        }
+    }
+
+    /// Whether this is an answer (journalled, final) and not a fault.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Corrupt { .. } | Self::Newer { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed
+        )
+    }
+
+    pub(crate) fn io(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        Self::Io { what: what.into(), why: why.to_string() }
+    }
+
+    pub(crate) fn corrupt(path: impl Into<PathBuf>, why: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.into(), why: why.into() }
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::io("the ledger could not be read or written", error)
+    }
+}
+
+/// How to go on from state that cannot be trusted.
+const REPAIR: &str = "stop the agent and put ledger.db and journal.head back together from one backup; with none, move \
+     both and the folder metadata away and adopt every repository again from its newest published copy";
+
+fn next_version(asked: Version, marked: Version) -> String {
+    let highest = asked.max(marked);
+    highest.next().map_or_else(String::new, |next| {
+        let free = if asked < marked { marked.next().unwrap_or(next) } else { next };
+        format!("stage version {free}")
+    })
+}
+
+fn watermark_text(
+    role: &RoleName,
+    version: Version,
+    marked_role: &RoleName,
+    marked: Version,
+    on: UtcTime,
+    published: bool,
+) -> String {
+    let done = if published { "verified as published" } else { "signed" };
+    if marked_role != role {
+        return format!(
+            "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on}"
+        );
+    }
+    if version == marked {
+        return format!("{role} version {version} was {done} on {on} with other content");
+    }
+    format!("{role} version {version} lies below version {marked}, which was {done} on {on}")
+}

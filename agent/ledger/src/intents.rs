@@ -1,0 +1,190 @@
+//! Intents and their outcomes: the watermark law (DESIGN section 4, rule 3), inside the transaction.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tuf::role::{RoleName, Version};
+
+use crate::marks::{self, Side};
+use crate::records;
+use crate::schema::Table;
+use crate::tx::{Tx, Verdict};
+use crate::{Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, Watermark, chain};
+
+/// Records that something is about to be signed, or refuses and journals the refusal.
+pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentId> {
+    if let Some(refusal) = refusal(tx, intent)? {
+        let mut body = facts(intent);
+        if let Some(members) = body.as_object_mut() {
+            members.insert("refused".to_owned(), json!(refusal.to_string()));
+        }
+        tx.append("sign.refused", body)?;
+        return Ok(Err(refusal));
+    }
+    let seq = tx.append("sign.intent", facts(intent))?;
+    let mark = Mark { version: intent.version, digest: intent.digest, on: tx.now() };
+    marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
+    marks::raise_listed(tx, &intent.repository, &intent.role, &intent.lists)?;
+    for key in &intent.keys {
+        records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint)?;
+    }
+    tx.change(
+        Table::Intents,
+        (chain::number(seq)?,),
+        "INSERT INTO intents (seq, repository, role, version, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (
+            chain::number(seq)?,
+            intent.repository.to_string(),
+            intent.role.as_str(),
+            chain::number(intent.version.get())?,
+            intent.digest.as_bytes(),
+        ),
+    )?;
+    Ok(Ok(IntentId(seq)))
+}
+
+/// Records what became of an intent. An intent that has its outcome already is left alone.
+pub(crate) fn record_outcome(tx: &mut Tx<'_>, id: IntentId, outcome: &Outcome) -> Verdict<()> {
+    let Some(intent) = read_intents(tx, Some(id))?.pop() else { return Ok(Ok(())) };
+    let (word, more) = match outcome {
+        Outcome::Signed { keyids } => ("signed", json!({"keyids": keyids})),
+        Outcome::Failed { reason, message } => ("failed", json!({"reason": reason, "message": message})),
+        Outcome::Abandoned => ("abandoned", Value::Null),
+        Outcome::Unknown => ("unknown", Value::Null),
+    };
+    let body = json!({
+        "intent": id.0, "outcome": word, "about": more, "repository_id": intent.repository.to_string(),
+        "role": intent.role.as_str(), "version": intent.version.get(), "sha256": intent.digest.to_string(),
+    });
+    tx.append("sign.outcome", body)?;
+    let key = (chain::number(id.0)?,);
+    tx.change(Table::Intents, key, "DELETE FROM intents WHERE seq = ?1", key)?;
+    Ok(Ok(()))
+}
+
+/// Intents without an outcome, oldest first.
+pub(crate) fn open_intents(tx: &Tx<'_>) -> Result<Vec<OpenIntent>, LedgerError> {
+    read_intents(tx, None)
+}
+
+fn read_intents(tx: &Tx<'_>, only: Option<IntentId>) -> Result<Vec<OpenIntent>, LedgerError> {
+    let (from, to) = match only {
+        Some(id) => (chain::number(id.0)?, chain::number(id.0)?),
+        None => (0, i64::MAX),
+    };
+    let mut select = tx.db.prepare_cached(
+        "SELECT seq, repository, role, version, digest FROM intents WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
+    )?;
+    let rows = select.query_map((from, to), |row| {
+        Ok(OpenIntent {
+            id: IntentId(records::column_u64(row, 0)?),
+            repository: records::column_text(row, 1)?,
+            role: records::column_text(row, 2)?,
+            version: marks::column_version(row, 3)?,
+            digest: marks::column_digest(row, 4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Why this intent must not become a signature; none when nothing stands against it.
+pub(crate) fn refusal(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
+    let (repository, role) = (&intent.repository, &intent.role);
+    if records::by_id(tx, repository)?.is_none() {
+        return Ok(Some(LedgerError::RepositoryUnknown { name: repository.to_string() }));
+    }
+    if let Some(message) = records::alarm_of(tx, repository, role)? {
+        return Ok(Some(LedgerError::Alarm { role: role.clone(), message }));
+    }
+    let own = marks::read(tx, repository, role)?;
+    if let Some(violation) = against(intent, role, &own) {
+        return Ok(Some(violation));
+    }
+    if let Some(violation) = against_others(tx, intent, &own)? {
+        return Ok(Some(violation));
+    }
+    if let Some(violation) = against_listed(intent, &marks::listed(tx, repository, role)?) {
+        return Ok(Some(violation));
+    }
+    if intent.shared_key {
+        return Ok(None);
+    }
+    for key in &intent.keys {
+        if let Some(other) = records::used_elsewhere(tx, Some(repository), key.fingerprint)? {
+            return Ok(Some(LedgerError::SharedKey { key: key.name.clone(), other }));
+        }
+    }
+    Ok(None)
+}
+
+/// Never below a mark, never other content at a mark.
+fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Option<LedgerError> {
+    let breaks = |mark: &Mark| {
+        intent.version < mark.version || (intent.version == mark.version && intent.digest != mark.digest)
+    };
+    let signed = watermark.signed.filter(breaks).map(|mark| (mark, false));
+    let verified = watermark.verified.filter(breaks).map(|mark| (mark, true));
+    // The higher one tells the way out; when level, what was signed here.
+    let (mark, published) = match (signed, verified) {
+        (Some(signed), Some(verified)) if verified.0.version > signed.0.version => verified,
+        (signed, verified) => signed.or(verified)?,
+    };
+    Some(LedgerError::Watermark {
+        role: intent.role.clone(),
+        version: intent.version,
+        marked_role: marked_role.clone(),
+        marked_version: mark.version,
+        marked_digest: mark.digest,
+        marked_on: mark.on,
+        published,
+    })
+}
+
+/// A version that is not the next one of its role must clear the marks of every role that the keys could satisfy.
+/// The next one in turn needs not: one key may serve many roles (bins), each with its own count.
+fn against_others(tx: &Tx<'_>, intent: &Intent, own: &Watermark) -> Result<Option<LedgerError>, LedgerError> {
+    let in_turn = own.newest().map_or(Some(Version::FIRST), |mark| mark.version.next());
+    if in_turn.is_some_and(|next| intent.version <= next) {
+        return Ok(None);
+    }
+    for other in intent.also_roles.iter().filter(|other| **other != intent.role) {
+        let watermark = marks::read(tx, &intent.repository, other)?;
+        if let Some(violation) = against(intent, other, &watermark) {
+            return Ok(Some(violation));
+        }
+    }
+    Ok(None)
+}
+
+/// What a snapshot or timestamp listed before neither vanishes nor goes down.
+fn against_listed(intent: &Intent, before: &BTreeMap<RoleName, Version>) -> Option<LedgerError> {
+    let lost = before.iter().find(|(role, last)| intent.lists.get(*role).is_none_or(|now| now < *last));
+    lost.map(|(role, last)| LedgerError::Vanished {
+        listing: intent.role.clone(),
+        role: role.clone(),
+        last: *last,
+    })
+}
+
+fn facts(intent: &Intent) -> Value {
+    let keys: Vec<Value> = intent
+        .keys
+        .iter()
+        .map(|key| json!({"name": key.name, "fingerprint": key.fingerprint.to_string()}))
+        .collect();
+    let also: Vec<&str> = intent.also_roles.iter().map(RoleName::as_str).collect();
+    let mut facts = json!({
+        "repository_id": intent.repository.to_string(), "role": intent.role.as_str(),
+        "version": intent.version.get(), "sha256": intent.digest.to_string(),
+        "keys": keys, "caller": intent.caller,
+    });
+    if let Some(members) = facts.as_object_mut() {
+        if !also.is_empty() {
+            members.insert("also_roles".to_owned(), json!(also));
+        }
+        if intent.shared_key {
+            members.insert("shared_key".to_owned(), json!(true));
+        }
+    }
+    facts
+}

@@ -1,0 +1,184 @@
+//! Watermarks, and what snapshots and timestamps have listed. They only rise.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{OptionalExtension as _, Row};
+use serde_json::json;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
+
+use crate::records::{self, column_text, column_u64};
+use crate::schema::Table;
+use crate::tx::{Tx, Verdict};
+use crate::{LedgerError, Mark, Noted, RepositoryId, Watermark, chain};
+
+/// Which of a role's two marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Signed,
+    Verified,
+}
+
+/// The watermark of a role; empty when nothing is known.
+pub(crate) fn read(tx: &Tx<'_>, repository: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
+         FROM watermarks WHERE repository = ?1 AND role = ?2",
+    )?;
+    let found = select.query_row((repository.to_string(), role.as_str()), |row| watermark(row, 0)).optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// All watermarks of a repository.
+pub(crate) fn all(tx: &Tx<'_>, repository: &RepositoryId) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT role, signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
+         FROM watermarks WHERE repository = ?1",
+    )?;
+    let rows = select.query_map((repository.to_string(),), |row| Ok((column_text(row, 0)?, watermark(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Raises one mark of a role. A lower version changes nothing.
+pub(crate) fn raise(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    side: Side,
+    mark: Mark,
+) -> Result<(), LedgerError> {
+    let repository = repository.to_string();
+    let sql = match side {
+        Side::Signed => {
+            "INSERT INTO watermarks (repository, role, signed_version, signed_digest, signed_on) \
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET \
+             signed_version = ?3, signed_digest = ?4, signed_on = ?5 WHERE coalesce(signed_version, 0) < ?3"
+        }
+        Side::Verified => {
+            "INSERT INTO watermarks (repository, role, verified_version, verified_digest, verified_on) \
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET \
+             verified_version = ?3, verified_digest = ?4, verified_on = ?5 WHERE coalesce(verified_version, 0) < ?3"
+        }
+    };
+    let version = chain::number(mark.version.get())?;
+    let key = (repository.as_str(), role.as_str());
+    let params = (key.0, key.1, version, mark.digest.as_bytes(), mark.on.unix());
+    tx.change(Table::Watermarks, key, sql, params)
+}
+
+/// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.
+pub(crate) fn listed(
+    tx: &Tx<'_>,
+    repository: &RepositoryId,
+    listing: &RoleName,
+) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
+    if !matches!(listing.kind(), RoleKind::Snapshot | RoleKind::Timestamp) {
+        return Ok(BTreeMap::new());
+    }
+    let mut select =
+        tx.db.prepare_cached("SELECT role, version FROM listed WHERE repository = ?1 AND listing = ?2")?;
+    let rows = select.query_map((repository.to_string(), listing.as_str()), |row| {
+        Ok((column_text(row, 0)?, column_version(row, 1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Takes note of what a snapshot or timestamp lists.
+pub(crate) fn raise_listed(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    listing: &RoleName,
+    lists: &BTreeMap<RoleName, Version>,
+) -> Result<(), LedgerError> {
+    let before = listed(tx, repository, listing)?;
+    let repository = repository.to_string();
+    for (role, version) in lists {
+        if before.get(role).is_some_and(|last| last >= version) {
+            continue;
+        }
+        let key = (repository.as_str(), listing.as_str(), role.as_str());
+        tx.change(
+            Table::Listed,
+            key,
+            "INSERT INTO listed (repository, listing, role, version) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET version = ?4",
+            (key.0, key.1, key.2, chain::number(version.get())?),
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes note of metadata that was verified with its threshold met. Other content than what is known under its
+/// version raises an alarm, and the mark stays.
+pub(crate) fn note_verified(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    (version, digest): (Version, Sha256Digest),
+    lists: &BTreeMap<RoleName, Version>,
+) -> Verdict<Noted> {
+    if records::by_id(tx, repository)?.is_none() {
+        return Ok(Err(LedgerError::RepositoryUnknown { name: repository.to_string() }));
+    }
+    let known = read(tx, repository, role)?;
+    let differs = |mark: &Mark| mark.version == version && mark.digest != digest;
+    if let Some(mark) = known.signed.filter(differs).or(known.verified.filter(differs)) {
+        let signed = known.signed.filter(differs).is_some();
+        let done = if signed { "what this agent signed" } else { "what was published before" };
+        let message = format!("{role} version {version} is published with other content than {done}");
+        let about = json!({"known_sha256": mark.digest.to_string(), "published_sha256": digest.to_string()});
+        records::raise_alarm(tx, repository, role, &message, &about)?;
+        return Ok(Ok(Noted::Conflict { known: mark, message }));
+    }
+    if known.verified.is_some_and(|mark| mark.version == version) {
+        return Ok(Ok(Noted::Known));
+    }
+    if known.verified.is_some_and(|mark| mark.version > version) {
+        return Ok(Ok(Noted::Older));
+    }
+    let body = json!({
+        "repository_id": repository.to_string(), "role": role.as_str(),
+        "version": version.get(), "sha256": digest.to_string(),
+    });
+    tx.append("verified", body)?;
+    let mark = Mark { version, digest, on: tx.now() };
+    raise(tx, repository, role, Side::Verified, mark)?;
+    raise_listed(tx, repository, role, lists)?;
+    Ok(Ok(Noted::Raised))
+}
+
+/// The digest of everything whose text is worth keeping.
+pub(crate) fn referred_digests(tx: &Tx<'_>) -> Result<BTreeSet<Sha256Digest>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT signed_digest FROM watermarks WHERE signed_digest IS NOT NULL \
+         UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL",
+    )?;
+    let rows = select.query_map((), |row| column_digest(row, 0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn watermark(row: &Row<'_>, from: usize) -> rusqlite::Result<Watermark> {
+    Ok(Watermark { signed: mark(row, from)?, verified: mark(row, from + 3)? })
+}
+
+fn mark(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<Mark>> {
+    if row.get::<_, Option<i64>>(from)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Mark {
+        version: column_version(row, from)?,
+        digest: column_digest(row, from + 1)?,
+        on: UtcTime::from_unix(row.get(from + 2)?),
+    }))
+}
+
+pub(crate) fn column_version(row: &Row<'_>, at: usize) -> rusqlite::Result<Version> {
+    let number = column_u64(row, at)?;
+    let out_of_range = rusqlite::Error::IntegralValueOutOfRange(at, i64::try_from(number).unwrap_or(i64::MAX));
+    Version::new(number).ok_or(out_of_range)
+}
+
+pub(crate) fn column_digest(row: &Row<'_>, at: usize) -> rusqlite::Result<Sha256Digest> {
+    Ok(Sha256Digest::from_bytes(row.get(at)?))
+}

@@ -1,0 +1,281 @@
+//! Opening the ledger: made new when there is nothing, otherwise checked, and refused when it cannot be trusted.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use serde_json::json;
+use tuf::digest::Sha256Digest;
+
+use crate::head::{Head, HeadFile};
+use crate::schema::{self, Sum};
+use crate::tx::{Position, Tx};
+use crate::{Clock, LedgerError, chain, files};
+
+/// The files of a ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    pub(crate) folder: PathBuf,
+    pub(crate) db: PathBuf,
+    pub(crate) head: PathBuf,
+    pub(crate) texts: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            db: folder.join("ledger.db"),
+            head: folder.join("journal.head"),
+            texts: folder.join("metadata"),
+        }
+    }
+}
+
+/// An open, checked database.
+pub(crate) struct Opened {
+    pub(crate) db: Connection,
+    pub(crate) identity: (u64, u64),
+    pub(crate) head: HeadFile,
+    pub(crate) position: Position,
+}
+
+/// The largest journal that is checked whole at start; of a larger one, the newest part is.
+const SMALL_JOURNAL: u64 = 4096;
+/// How much of a large journal is checked at start.
+const TAIL: u64 = 1024;
+/// The largest database whose every page is checked at start (8 MiB).
+const SMALL_DATABASE: i64 = 2048;
+
+/// Opens the ledger in `paths`, making it when nothing was ever there.
+pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerError> {
+    files::make_folder(&paths.folder)?;
+    files::make_folder(&paths.texts)?;
+    let head = Head::read(&paths.head)?;
+    let identity = match db_identity(&paths.db)? {
+        Some(identity) => identity,
+        None => {
+            refuse_remains(paths, head)?;
+            create(paths, clock)?;
+            db_identity(&paths.db)?.ok_or_else(|| LedgerError::corrupt(&paths.db, "it vanished"))?
+        }
+    };
+    let Some(head) = Head::read(&paths.head)? else {
+        return Err(LedgerError::corrupt(&paths.head, "it is missing, although there is a ledger.db"));
+    };
+    let db = connect(&paths.db).map_err(|e| unusable(&paths.db, &e))?;
+    let position = check(&db, &paths.db, &head)?;
+    let file = HeadFile::open(&paths.head)?;
+    if position.seq != head.seq {
+        // The agent ended between a commit and the head that belongs to it.
+        file.write(&Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })?;
+    }
+    Ok(Opened { db, identity, head: file, position })
+}
+
+/// Checks everything that is cheap, and at least the end of the journal; gives where it stands.
+fn check(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerError> {
+    let faulty = |error: LedgerError| match error {
+        LedgerError::Io { why, .. } => LedgerError::corrupt(path, format!("it cannot be read ({why})")),
+        other => other,
+    };
+    check_schema(db, path)?;
+    let pages: i64 = pragma(db, "page_count").map_err(|e| unusable(path, &e))?;
+    if pages <= SMALL_DATABASE {
+        check_pages(db, path)?;
+    }
+    let newest = chain::newest(db).map_err(faulty)?.unwrap_or(0);
+    if newest < head.seq {
+        let why = format!(
+            "it ends with entry {newest} of the journal, but entry {} was written: an older copy was put back",
+            head.seq
+        );
+        return Err(LedgerError::corrupt(path, why));
+    }
+    let from = if newest <= SMALL_JOURNAL { 0 } else { head.seq.min(newest - TAIL).saturating_sub(1) };
+    let before = (from == 0).then_some(chain::GENESIS);
+    let end = chain::check_from(db, from, before).map_err(faulty)?;
+    let end = end.map_err(|why| LedgerError::corrupt(path, why))?;
+    let Some((seq, hash)) = end.filter(|(seq, _)| *seq > 0) else {
+        return Err(LedgerError::corrupt(path, "its journal is empty"));
+    };
+    let at_head = chain::entries(db, head.seq.saturating_sub(1), 1).map_err(faulty)?;
+    if at_head.first().map(|entry| (entry.seq, entry.hash)) != Some((head.seq, head.hash)) {
+        return Err(LedgerError::corrupt(path, "its journal is not the one that journal.head belongs to"));
+    }
+    let sum = Sum::over(db).map_err(faulty)?;
+    let recorded: String = meta(db, "state").map_err(|e| unusable(path, &e))?;
+    if recorded != sum.digest().to_string() || (seq == head.seq && head.state != sum.digest()) {
+        return Err(LedgerError::corrupt(path, "its records were changed by something else than the agent"));
+    }
+    Ok(Position { seq, hash, sum })
+}
+
+/// The database's own schema version: newer ones are refused before anything else is looked at.
+fn check_schema(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let application: i64 = pragma(db, "application_id").map_err(|e| unusable(path, &e))?;
+    if application != schema::APPLICATION_ID {
+        return Err(LedgerError::corrupt(path, "it is not a ledger of tuf-agent"));
+    }
+    let found: String = meta(db, "schema").map_err(|e| unusable(path, &e))?;
+    let found: u32 =
+        found.parse().map_err(|_| LedgerError::corrupt(path, "its schema version is not a number"))?;
+    if found > schema::VERSION {
+        return Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::VERSION });
+    }
+    if found != schema::VERSION || !schema::is_ours(db).unwrap_or(false) {
+        return Err(LedgerError::corrupt(path, "its tables are not those of its schema version"));
+    }
+    Ok(())
+}
+
+/// SQLite's own check of every page, row and index.
+pub(crate) fn check_pages(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let found: String =
+        db.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)).map_err(|e| unusable(path, &e))?;
+    if found == "ok" { Ok(()) } else { Err(LedgerError::corrupt(path, found)) }
+}
+
+/// The parts of a full check beside the chain: pages, state, head. Gives the newest entry's number and hash, and the
+/// first thing that is wrong.
+pub(crate) fn check_again(
+    tx: &Tx<'_>,
+    db: &Path,
+    head: &Path,
+) -> Result<(u64, Sha256Digest, Option<String>), LedgerError> {
+    let position = tx.position();
+    let found = |error: LedgerError| match error {
+        LedgerError::Corrupt { why, .. } => why,
+        other => other.to_string(),
+    };
+    let pages = check_pages(tx.db, db).err().map(found);
+    let state = (Sum::over(tx.db)? != position.sum)
+        .then(|| "the records were changed by something else than the agent".to_owned());
+    // Within the transaction entries may have joined that the head outside does not know yet; it never knows more.
+    let outside = match Head::read(head) {
+        Err(error) => Some(found(error)),
+        Ok(None) => Some("journal.head is missing".to_owned()),
+        Ok(Some(head)) => {
+            let entry = chain::entries(tx.db, head.seq.saturating_sub(1), 1)?.pop();
+            let matches = entry.is_some_and(|entry| (entry.seq, entry.hash) == (head.seq, head.hash));
+            (!matches).then(|| "journal.head does not belong to this journal".to_owned())
+        }
+    };
+    Ok((position.seq, position.hash, pages.or(state).or(outside)))
+}
+
+/// Without a database nothing else of a ledger may be there. A head at the first entry may: then the agent was
+/// stopped while it made the ledger, and nothing was ever recorded.
+fn refuse_remains(paths: &Paths, head: Option<Head>) -> Result<(), LedgerError> {
+    let missing = |beside: &str| {
+        Err(LedgerError::corrupt(&paths.db, format!("it is missing or empty, although there is {beside}")))
+    };
+    if head.is_some_and(|head| head.seq > 1) {
+        return missing("a journal.head");
+    }
+    if with_suffix(&paths.db, "-wal").exists() {
+        return missing("a ledger.db-wal");
+    }
+    let mut texts = fs::read_dir(&paths.texts)
+        .map_err(|e| LedgerError::io(format!("{} could not be read", paths.texts.display()), e))?;
+    if texts.next().is_some() { missing("metadata that was signed or verified") } else { Ok(()) }
+}
+
+/// Makes the database beside its place, then the head, then renames it into place.
+fn create(paths: &Paths, clock: &dyn Clock) -> Result<(), LedgerError> {
+    let beside = with_suffix(&paths.db, ".new");
+    let failed = |error: io::Error| LedgerError::io(format!("{} could not be made", paths.db.display()), error);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let file = files::make_file(&beside).map_err(failed)?;
+    let head = fill(&beside, clock)?;
+    file.sync_all().map_err(failed)?;
+    HeadFile::create(&paths.head, &head)?;
+    fs::rename(&beside, &paths.db).and_then(|()| files::sync_folder_of(&paths.db)).map_err(failed)
+}
+
+/// The schema and the journal's first entry. Nothing is flushed here: the caller does it once.
+fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
+    let db = Connection::open_with_flags(path, flags())?;
+    db.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON")?;
+    db.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    let start = Position { seq: 0, hash: chain::GENESIS, sum: Sum::NONE };
+    let mut tx = Tx::begin(&db, clock, start);
+    tx.attempt(|tx| {
+        for statement in schema::STATEMENTS {
+            tx.db.execute(statement, ())?;
+        }
+        let rows = [("schema", schema::VERSION.to_string()), ("state", Sum::NONE.digest().to_string())];
+        for row in rows {
+            tx.db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", row)?;
+        }
+        let id: String = tx.db.query_row("SELECT lower(hex(randomblob(16)))", (), |row| row.get(0))?;
+        tx.append("ledger.created", json!({"schema": schema::VERSION, "id": id}))?;
+        Ok(Ok(()))
+    })?;
+    let position = tx.commit()?;
+    db.close().map_err(|(_, error)| error)?;
+    Ok(Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, flags())?;
+    db.busy_timeout(Duration::ZERO)?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
+         PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304",
+    )?;
+    Ok(db)
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn pragma(db: &Connection, name: &str) -> rusqlite::Result<i64> {
+    db.pragma_query_value(None, name, |row| row.get(0))
+}
+
+fn meta(db: &Connection, name: &str) -> rusqlite::Result<String> {
+    db.query_row("SELECT value FROM meta WHERE name = ?1", (name,), |row| row.get(0))
+}
+
+/// Device and inode of the database; none when it is not there. An empty file is damage: ours never is.
+fn db_identity(path: &Path) -> Result<Option<(u64, u64)>, LedgerError> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.is_file() => Err(LedgerError::corrupt(path, "it is not a regular file")),
+        Ok(file) if file.len() == 0 => Err(LedgerError::corrupt(path, "it is empty")),
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LedgerError::io(format!("{} could not be read", path.display()), error)),
+    }
+}
+
+/// What an error of SQLite says about the file.
+fn unusable(path: &Path, error: &rusqlite::Error) -> LedgerError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Busy { path: path.to_owned() },
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory,
+        ) => LedgerError::io(format!("{} could not be opened", path.display()), error),
+        _ => LedgerError::corrupt(path, error.to_string()),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,317 @@
+//! Repositories: their records, root chains, the keys that have signed for them, and alarms.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use rusqlite::{OptionalExtension as _, Row};
+use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
+
+use crate::marks;
+use crate::schema::Table;
+use crate::tx::{Tx, Verdict};
+use crate::{Alarm, LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, chain};
+
+/// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
+pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
+    if let Some(root) = &new.root
+        && let Some(known) = by_roots(tx, &[root.digest])?
+    {
+        let same = known.name == new.name;
+        return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
+    }
+    if by_name(tx, &new.name)?.is_some() {
+        return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
+    }
+    let keys = new.root.as_ref().map_or(&[][..], |root| &root.keys);
+    for (fingerprint, _) in keys.iter().filter(|_| !new.shared_key) {
+        if let Some(other) = used_elsewhere(tx, None, *fingerprint)? {
+            return Ok(Err(LedgerError::SharedKey { key: fingerprint.to_string(), other }));
+        }
+    }
+    let id = insert_record(tx, new)?;
+    for (fingerprint, role) in keys {
+        note_key_use(tx, &id, role, *fingerprint)?;
+    }
+    if let Some(root) = &new.root
+        && let Err(fault) = advance_root(tx, &id, root.version, root.digest)?
+    {
+        return Err(fault);
+    }
+    Ok(by_id(tx, &id)?.ok_or_else(|| LedgerError::RepositoryUnknown { name: new.name.to_string() }))
+}
+
+fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, LedgerError> {
+    let id = RepositoryId::from_bytes(tx.db.query_row("SELECT randomblob(16)", (), |row| row.get(0))?);
+    let body = json!({
+        "repository": new.name.as_str(), "repository_id": id.to_string(), "expiry_days": days(&new.expiry_days),
+        "root": new.root.as_ref().map(|root| json!({"version": root.version.get(), "sha256": root.digest.to_string()})),
+        "shared_key": new.shared_key, "caller": new.caller,
+    });
+    tx.append(if new.root.is_some() { "repository.adopted" } else { "repository.registered" }, body)?;
+    let text = id.to_string();
+    tx.change(
+        Table::Repositories,
+        (text.as_str(),),
+        "INSERT INTO repositories (id, name, expiry, tough_names, created) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (text.as_str(), new.name.as_str(), days(&new.expiry_days).to_string(), new.tough_names, tx.now().unix()),
+    )?;
+    Ok(id)
+}
+
+/// Adds the next root to a chain (or the first that is trusted) and notes it as verified.
+pub(crate) fn advance_root(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    version: Version,
+    digest: Sha256Digest,
+) -> Verdict<Noted> {
+    let Some(record) = by_id(tx, id)? else {
+        return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
+    };
+    if let Some(known) = by_roots(tx, &[digest])? {
+        let same = known.id == *id;
+        return Ok(if same { Ok(Noted::Known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
+    }
+    let role = RoleKind::Root.role();
+    match record.root {
+        // Other content under a version of the chain: an alarm.
+        Some((trusted, _)) if version == trusted => {
+            return marks::note_verified(tx, id, &role, (version, digest), &BTreeMap::new());
+        }
+        Some((trusted, _)) if trusted.next() != Some(version) => {
+            return Ok(Err(LedgerError::RootStep { trusted, given: version }));
+        }
+        _ => {}
+    }
+    let noted = match marks::note_verified(tx, id, &role, (version, digest), &BTreeMap::new())? {
+        Ok(noted) => noted,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if matches!(noted, Noted::Conflict { .. }) {
+        return Ok(Ok(noted));
+    }
+    let text = id.to_string();
+    let number = chain::number(version.get())?;
+    tx.change(
+        Table::Roots,
+        (text.as_str(), number),
+        "INSERT INTO roots (repository, version, digest) VALUES (?1, ?2, ?3)",
+        (text.as_str(), number, digest.as_bytes()),
+    )?;
+    Ok(Ok(noted))
+}
+
+/// The roots of a repository's chain that were verified, oldest first.
+pub(crate) fn roots(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<(Version, Sha256Digest)>, LedgerError> {
+    let mut select =
+        tx.db.prepare_cached("SELECT version, digest FROM roots WHERE repository = ?1 ORDER BY version")?;
+    let rows = select.query_map((id.to_string(),), |row| {
+        Ok((marks::column_version(row, 0)?, marks::column_digest(row, 1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Sets the length of a role; journalled.
+pub(crate) fn set_expiry(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+    length: u32,
+    caller: &Value,
+) -> Verdict<Record> {
+    let Some(mut record) = by_id(tx, id)? else {
+        return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
+    };
+    let before = record.expiry_days.insert(role.clone(), length);
+    if before == Some(length) {
+        return Ok(Ok(record));
+    }
+    let body = json!({
+        "repository": record.name.as_str(), "repository_id": id.to_string(), "role": role.as_str(),
+        "days": length, "days_before": before, "caller": caller,
+    });
+    tx.append("repository.expiry", body)?;
+    let text = id.to_string();
+    tx.change(
+        Table::Repositories,
+        (text.as_str(),),
+        "UPDATE repositories SET expiry = ?2 WHERE id = ?1",
+        (text.as_str(), days(&record.expiry_days).to_string()),
+    )?;
+    Ok(Ok(record))
+}
+
+/// All records, by name.
+pub(crate) fn all(tx: &Tx<'_>) -> Result<Vec<Record>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT id, name, expiry, tough_names, created FROM repositories ORDER BY name",
+    )?;
+    let records = select.query_map((), record)?.collect::<Result<Vec<_>, _>>()?;
+    records.into_iter().map(|record| with_root(tx, record)).collect()
+}
+
+/// The record with this name.
+pub(crate) fn by_name(tx: &Tx<'_>, name: &RepositoryName) -> Result<Option<Record>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT id, name, expiry, tough_names, created FROM repositories WHERE name = ?1",
+    )?;
+    let found = select.query_row((name.as_str(),), record).optional()?;
+    found.map(|record| with_root(tx, record)).transpose()
+}
+
+/// The record with this identity.
+pub(crate) fn by_id(tx: &Tx<'_>, id: &RepositoryId) -> Result<Option<Record>, LedgerError> {
+    let mut select =
+        tx.db.prepare_cached("SELECT id, name, expiry, tough_names, created FROM repositories WHERE id = ?1")?;
+    let found = select.query_row((id.to_string(),), record).optional()?;
+    found.map(|record| with_root(tx, record)).transpose()
+}
+
+/// The record whose chain holds one of these roots.
+pub(crate) fn by_roots(tx: &Tx<'_>, digests: &[Sha256Digest]) -> Result<Option<Record>, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT repository FROM roots WHERE digest = ?1")?;
+    for digest in digests {
+        let id = select.query_row((digest.as_bytes(),), |row| column_text(row, 0)).optional()?;
+        if let Some(id) = id {
+            return by_id(tx, &id);
+        }
+    }
+    Ok(None)
+}
+
+/// Takes note that a key signs (or may sign) for a role of a repository.
+pub(crate) fn note_key_use(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+    fingerprint: Sha256Digest,
+) -> Result<(), LedgerError> {
+    let text = id.to_string();
+    let key = (fingerprint.as_bytes(), text.as_str(), role.as_str());
+    tx.change(
+        Table::KeyUse,
+        key,
+        "INSERT INTO key_use (fingerprint, repository, role) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        key,
+    )
+}
+
+/// The repository that this key belongs to, when it is another one and a person has not shared it with this one.
+pub(crate) fn used_elsewhere(
+    tx: &Tx<'_>,
+    id: Option<&RepositoryId>,
+    fingerprint: Sha256Digest,
+) -> Result<Option<RepositoryName>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 AND NOT EXISTS \
+         (SELECT 1 FROM key_use WHERE fingerprint = ?1 AND repository = ?2) ORDER BY name LIMIT 1",
+    )?;
+    let id = id.map(RepositoryId::to_string).unwrap_or_default();
+    Ok(select.query_row((fingerprint.as_bytes(), id), |row| column_text(row, 0)).optional()?)
+}
+
+/// Raises an alarm, journalled; a role has one at a time, and the first stays.
+pub(crate) fn raise_alarm(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+    message: &str,
+    about: &Value,
+) -> Result<(), LedgerError> {
+    if alarm_of(tx, id, role)?.is_some() {
+        return Ok(());
+    }
+    let body = json!({
+        "repository_id": id.to_string(), "role": role.as_str(), "message": message, "about": about,
+    });
+    tx.append("alarm.raised", body)?;
+    let text = id.to_string();
+    let key = (text.as_str(), role.as_str());
+    tx.change(
+        Table::Alarms,
+        key,
+        "INSERT INTO alarms (repository, role, since, message) VALUES (?1, ?2, ?3, ?4)",
+        (key.0, key.1, tx.now().unix(), message),
+    )
+}
+
+/// A person has looked at the alarm of a role; journalled. False when there was none.
+pub(crate) fn acknowledge(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName, caller: &Value) -> Verdict<bool> {
+    let Some(message) = alarm_of(tx, id, role)? else { return Ok(Ok(false)) };
+    let body = json!({
+        "repository_id": id.to_string(), "role": role.as_str(), "message": message, "caller": caller,
+    });
+    tx.append("alarm.acknowledged", body)?;
+    let text = id.to_string();
+    let key = (text.as_str(), role.as_str());
+    tx.change(Table::Alarms, key, "DELETE FROM alarms WHERE repository = ?1 AND role = ?2", key)?;
+    Ok(Ok(true))
+}
+
+/// What the alarm of a role says.
+pub(crate) fn alarm_of(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT message FROM alarms WHERE repository = ?1 AND role = ?2")?;
+    Ok(select.query_row((id.to_string(), role.as_str()), |row| row.get(0)).optional()?)
+}
+
+/// All alarms.
+pub(crate) fn alarms(tx: &Tx<'_>) -> Result<Vec<Alarm>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT repository, name, role, since, message FROM alarms JOIN repositories ON id = repository \
+         ORDER BY since, name, role",
+    )?;
+    let rows = select.query_map((), |row| {
+        Ok(Alarm {
+            repository: column_text(row, 0)?,
+            name: column_text(row, 1)?,
+            role: column_text(row, 2)?,
+            since: UtcTime::from_unix(row.get(3)?),
+            message: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn with_root(tx: &Tx<'_>, record: Record) -> Result<Record, LedgerError> {
+    let root = roots(tx, &record.id)?.last().copied();
+    Ok(Record { root, ..record })
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let expiry: String = row.get(2)?;
+    let expiry: BTreeMap<String, u32> = serde_json::from_str(&expiry).map_err(|e| unreadable(2, e))?;
+    let expiry_days = expiry.into_iter().map(|(role, days)| Ok((RoleName::parse(&role)?, days)));
+    Ok(Record {
+        id: column_text(row, 0)?,
+        name: column_text(row, 1)?,
+        expiry_days: expiry_days.collect::<Result<_, tuf::role::RoleError>>().map_err(|e| unreadable(2, e))?,
+        tough_names: row.get(3)?,
+        created: UtcTime::from_unix(row.get(4)?),
+        root: None,
+    })
+}
+
+fn days(expiry: &BTreeMap<RoleName, u32>) -> Value {
+    expiry.iter().map(|(role, days)| (role.as_str().to_owned(), Value::from(*days))).collect()
+}
+
+/// Text of a column, as the type that it is the text of.
+pub(crate) fn column_text<T>(row: &Row<'_>, at: usize) -> rusqlite::Result<T>
+where
+    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    row.get::<_, String>(at)?.parse().map_err(|e| unreadable(at, e))
+}
+
+/// An integer of a column that is never negative.
+pub(crate) fn column_u64(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(at)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, value))
+}
+
+fn unreadable(at: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
+}

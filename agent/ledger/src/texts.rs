@@ -1,0 +1,64 @@
+//! The text of what was last signed or verified, each in a file named by the digest of its canonical `signed`.
+//!
+//! A file here is only a memory: whoever loads one parses it and compares the digest. One that is damaged or gone
+//! counts as never seen, and the agent asks for the published file again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tuf::digest::Sha256Digest;
+
+use crate::{LedgerError, files};
+
+/// How long a file that nothing refers to stays: its intent may be about to commit.
+const SPARE: Duration = Duration::from_secs(3600);
+
+/// The folder of texts.
+#[derive(Debug, Clone)]
+pub(crate) struct Texts {
+    folder: PathBuf,
+}
+
+impl Texts {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    pub(crate) fn store(&self, digest: &Sha256Digest, text: &[u8], flush: bool) -> Result<(), LedgerError> {
+        let path = self.path(digest);
+        let stored = files::write_beside(&path, text, flush);
+        let stored = stored.and_then(|()| if flush { files::sync_folder_of(&path) } else { Ok(()) });
+        stored.map_err(|e| LedgerError::io(format!("{} could not be written", path.display()), e))
+    }
+
+    pub(crate) fn load(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = self.path(digest);
+        match fs::read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LedgerError::io(format!("{} could not be read", path.display()), error)),
+        }
+    }
+
+    /// Removes what nothing refers to; best effort.
+    pub(crate) fn prune(&self, keep: &BTreeSet<Sha256Digest>) {
+        let Ok(files) = fs::read_dir(&self.folder) else { return };
+        for file in files.flatten() {
+            let name = file.file_name();
+            let digest = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok());
+            let kept = digest.is_some_and(|digest| keep.contains(&digest));
+            let modified = file.metadata().and_then(|file| file.modified());
+            let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > SPARE));
+            if !kept && old {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
+    fn path(&self, digest: &Sha256Digest) -> PathBuf {
+        self.folder.join(format!("{digest}.json"))
+    }
+}

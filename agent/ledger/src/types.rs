@@ -1,0 +1,295 @@
+//! What goes into the ledger and comes out of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleName, Version};
+use tuf::time::UtcTime;
+
+/// The identity of a repository's root chain in this ledger; written as 32 lowercase hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryId([u8; 16]);
+
+impl RepositoryId {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for RepositoryId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidName)?;
+        let id = Self(bytes);
+        if id.to_string() == text { Ok(id) } else { Err(InvalidName) }
+    }
+}
+
+/// What people call a repository: 1 to 128 printable ASCII characters without spaces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepositoryName(String);
+
+impl RepositoryName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RepositoryName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+    }
+}
+
+/// The text is not a name of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a name: 1 to 128 printable ASCII characters without spaces")]
+pub struct InvalidName;
+
+/// What the ledger knows of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its identity.
+    pub id: RepositoryId,
+    /// Its name.
+    pub name: RepositoryName,
+    /// For how many days a role's metadata is valid; roles that are not listed have the default of their kind.
+    pub expiry_days: BTreeMap<RoleName, u32>,
+    /// Nested targets are published under tough's name as well.
+    pub tough_names: bool,
+    /// When it was registered.
+    pub created: UtcTime,
+    /// The newest trusted root: version and digest of its canonical `signed`. None until one met its threshold.
+    pub root: Option<(Version, Sha256Digest)>,
+}
+
+/// A repository that is registered or adopted.
+#[derive(Debug, Clone)]
+pub struct NewRepository {
+    /// The name that it shall have.
+    pub name: RepositoryName,
+    /// Lengths, in days.
+    pub expiry_days: BTreeMap<RoleName, u32>,
+    /// Whether nested targets are published under tough's name as well.
+    pub tough_names: bool,
+    /// The trusted root of an existing repository; none for a new one.
+    pub root: Option<AdoptedRoot>,
+    /// A person said that keys may serve this chain as well as another one.
+    pub shared_key: bool,
+    /// Who asked, for the journal.
+    pub caller: Value,
+}
+
+/// The trusted root with which a repository is adopted.
+#[derive(Debug, Clone)]
+pub struct AdoptedRoot {
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its canonical `signed`.
+    pub digest: Sha256Digest,
+    /// Fingerprints of the public keys that it lists, with the roles that they serve.
+    pub keys: Vec<(Sha256Digest, RoleName)>,
+}
+
+/// A version with its content and the time at which the ledger learnt of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The version.
+    pub version: Version,
+    /// SHA-256 of its canonical `signed`.
+    pub digest: Sha256Digest,
+    /// When.
+    pub on: UtcTime,
+}
+
+/// What a role may not fall below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watermark {
+    /// The newest version that this agent signed (or meant to: an intent counts).
+    pub signed: Option<Mark>,
+    /// The newest version that this agent verified as published.
+    pub verified: Option<Mark>,
+}
+
+impl Watermark {
+    /// The higher of both; the verified one when they are level.
+    #[must_use]
+    pub fn newest(&self) -> Option<Mark> {
+        match (self.signed, self.verified) {
+            (Some(signed), Some(verified)) if signed.version > verified.version => Some(signed),
+            (signed, verified) => verified.or(signed),
+        }
+    }
+}
+
+/// A signature that is about to be made.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The role.
+    pub role: RoleName,
+    /// Other targets roles that the keys could satisfy. Targets metadata does not name its role, so a version that
+    /// skips ahead in `role` must clear their watermarks as well, or it could be passed off as theirs.
+    pub also_roles: Vec<RoleName>,
+    /// The version.
+    pub version: Version,
+    /// SHA-256 of the canonical `signed`.
+    pub digest: Sha256Digest,
+    /// The keys that will sign.
+    pub keys: Vec<IntentKey>,
+    /// What a snapshot or timestamp lists; empty for other roles.
+    pub lists: BTreeMap<RoleName, Version>,
+    /// A person said that the keys may serve this chain as well as another one.
+    pub shared_key: bool,
+    /// Who asked, for the journal.
+    pub caller: Value,
+}
+
+/// A key of an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentKey {
+    /// What people call it.
+    pub name: String,
+    /// `PublicKey::fingerprint`.
+    pub fingerprint: Sha256Digest,
+}
+
+/// The number of the journal entry that recorded an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IntentId(pub(crate) u64);
+
+impl IntentId {
+    /// The entry's number.
+    #[must_use]
+    pub const fn seq(self) -> u64 {
+        self.0
+    }
+}
+
+/// What became of an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Signatures were made and verified.
+    Signed {
+        /// The keyids as the metadata writes them.
+        keyids: Vec<String>,
+    },
+    /// No signature left the agent.
+    Failed {
+        /// The reason of the table.
+        reason: String,
+        /// What happened.
+        message: String,
+    },
+    /// The caller went away; no signature left the agent.
+    Abandoned,
+    /// The agent ended in between; nobody knows whether a token signed.
+    Unknown,
+}
+
+/// An intent whose outcome was never recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// The intent.
+    pub id: IntentId,
+    /// Its repository.
+    pub repository: RepositoryId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its canonical `signed`.
+    pub digest: Sha256Digest,
+}
+
+/// What verified metadata meant to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Noted {
+    /// It is now the newest that was verified.
+    Raised,
+    /// It was known already.
+    Known,
+    /// A newer one is known.
+    Older,
+    /// Other content is signed or verified under this version. An alarm was raised and journalled.
+    Conflict {
+        /// What was known.
+        known: Mark,
+        /// What the alarm says.
+        message: String,
+    },
+}
+
+/// Something that a person must look at before the role signs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The repository's identity.
+    pub repository: RepositoryId,
+    /// The repository's name.
+    pub name: RepositoryName,
+    /// The role.
+    pub role: RoleName,
+    /// When it was raised.
+    pub since: UtcTime,
+    /// What was found, one sentence.
+    pub message: String,
+}
+
+/// One entry of the journal, exactly as it was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number; the first is 1.
+    pub seq: u64,
+    /// Wall time, RFC 3339, UTC.
+    pub time: String,
+    /// Milliseconds on the boot clock.
+    pub boot_ms: u64,
+    /// What kind of entry, such as `sign.intent`.
+    pub kind: String,
+    /// A JSON object in ASCII.
+    pub body: String,
+    /// The hash of the entry before; zeros for the first.
+    pub previous: Sha256Digest,
+    /// Its hash.
+    pub hash: Sha256Digest,
+}
+
+/// What a full check of the journal found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainReport {
+    /// How many entries there are.
+    pub entries: u64,
+    /// The hash of the newest.
+    pub head: Sha256Digest,
+    /// The first thing that is wrong; none when all is well.
+    pub problem: Option<String>,
+}

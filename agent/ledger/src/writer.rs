@@ -1,0 +1,204 @@
+//! The thread that owns the database. Everything that waits shares one transaction, so one flush.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::head::{Head, HeadFile};
+use crate::tx::{Position, Tx, Verdict};
+use crate::{Clock, IntentId, LedgerError, Outcome, intents};
+
+/// A request; run inside the transaction. What it gives back is run after the commit, with the commit's failure.
+pub(crate) type Work = Box<dyn FnOnce(&mut Tx<'_>) -> Finish + Send>;
+/// Tells the caller.
+pub(crate) type Finish = Box<dyn FnOnce(Option<&LedgerError>) + Send>;
+
+/// What is sent to the thread.
+pub(crate) enum Job {
+    /// Somebody waits for it.
+    Run(Work),
+    /// Nobody waits: it joins the next commit.
+    Later(Later),
+    /// Write what is left and end.
+    Stop,
+}
+
+/// Something that joins the next commit, and the one after if that fails.
+pub(crate) enum Later {
+    Outcome(IntentId, Outcome),
+    Event(String, Value),
+}
+
+/// The thread's own.
+pub(crate) struct Writer {
+    pub(crate) db: Connection,
+    pub(crate) path: PathBuf,
+    /// Device and inode of the database when it was opened.
+    pub(crate) identity: (u64, u64),
+    pub(crate) head: HeadFile,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) position: Position,
+    pub(crate) flushes: Arc<AtomicU64>,
+}
+
+/// How long something that nobody waits for may wait for a commit to join.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long it waits after a commit that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// The most requests that share a transaction.
+const MOST: usize = 512;
+/// The most that is kept while commits fail.
+const MOST_LATER: usize = 8192;
+
+impl Writer {
+    /// Serves until `Stop`, or until nobody can send any more.
+    pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
+        let mut queue = Queue::default();
+        while !queue.stop {
+            queue.fill(jobs);
+            if queue.wants_flush() {
+                self.flush(&mut queue);
+            }
+        }
+        self.close();
+    }
+
+    /// One transaction for all that waits, one flush, then everyone's answer.
+    fn flush(&mut self, queue: &mut Queue) {
+        let mut tx = Tx::begin(&self.db, &*self.clock, self.position);
+        for item in &queue.later {
+            if let Err(error) = tx.attempt(|tx| record_later(tx, item)) {
+                tracing::warn!(%error, "an entry of the journal could not be written");
+            }
+        }
+        let finishes: Vec<Finish> = queue.works.drain(..).map(|work| work(&mut tx)).collect();
+        let committed = self.check_file().and_then(|()| tx.commit());
+        let failure = committed.as_ref().err().cloned();
+        match committed {
+            Ok(position) => {
+                queue.settle(None);
+                self.advance(position);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger could not commit");
+                self.undo();
+                queue.settle(Some(RETRY));
+            }
+        }
+        finishes.into_iter().for_each(|finish| finish(failure.as_ref()));
+    }
+
+    fn advance(&mut self, position: Position) {
+        if position == self.position {
+            return;
+        }
+        self.position = position;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        let head = Head { seq: position.seq, hash: position.hash, state: position.sum.digest() };
+        // The commit stands. A head that lags is accepted at start, and the next commit writes it again.
+        if let Err(error) = self.head.write(&head) {
+            tracing::error!(%error, "the journal's head could not be written");
+        }
+    }
+
+    fn undo(&self) {
+        if !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "the ledger could not undo a failed transaction");
+        }
+    }
+
+    /// A database that was moved away or replaced would take our commits with it.
+    fn check_file(&self) -> Result<(), LedgerError> {
+        let there = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
+        if there {
+            return Ok(());
+        }
+        let what = format!("{} was moved or deleted while the agent runs", self.path.display());
+        Err(LedgerError::io(what, "put it back, or restart the agent"))
+    }
+
+    fn close(self) {
+        self.head.sync();
+        if let Err((_, error)) = self.db.close() {
+            tracing::warn!(%error, "the ledger could not be closed");
+        }
+    }
+}
+
+/// What waits for the next transaction.
+#[derive(Default)]
+struct Queue {
+    works: Vec<Work>,
+    later: VecDeque<Later>,
+    /// When `later` shall be written even if nobody asks for anything.
+    due: Option<Instant>,
+    stop: bool,
+}
+
+impl Queue {
+    /// Waits for something, then takes all that is there.
+    fn fill(&mut self, jobs: &Receiver<Job>) {
+        let first = match self.due {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match first {
+            Ok(job) => self.put(job),
+            Err(RecvTimeoutError::Timeout) => return,
+            Err(RecvTimeoutError::Disconnected) => self.stop = true,
+        }
+        while self.works.len() < MOST
+            && let Ok(job) = jobs.try_recv()
+        {
+            self.put(job);
+        }
+    }
+
+    fn put(&mut self, job: Job) {
+        match job {
+            Job::Run(work) => self.works.push(work),
+            Job::Stop => self.stop = true,
+            Job::Later(item) => {
+                if self.later.len() >= MOST_LATER {
+                    tracing::error!("too many entries wait for the journal: the oldest is lost");
+                    self.later.pop_front();
+                }
+                self.later.push_back(item);
+                self.due.get_or_insert_with(|| Instant::now() + LINGER);
+            }
+        }
+    }
+
+    fn wants_flush(&self) -> bool {
+        let due = self.due.is_some_and(|due| due <= Instant::now());
+        !self.works.is_empty() || (!self.later.is_empty() && (due || self.stop))
+    }
+
+    /// After a flush: what joined it is done, or waits for another try.
+    fn settle(&mut self, retry: Option<Duration>) {
+        match retry {
+            None => {
+                self.later.clear();
+                self.due = None;
+            }
+            Some(pause) => self.due = (!self.later.is_empty()).then(|| Instant::now() + pause),
+        }
+    }
+}
+
+fn record_later(tx: &mut Tx<'_>, item: &Later) -> Verdict<()> {
+    match item {
+        Later::Outcome(id, outcome) => intents::record_outcome(tx, *id, outcome),
+        Later::Event(kind, body) => tx.append(kind, body.clone()).map(|_| Ok(())),
+    }
+}
