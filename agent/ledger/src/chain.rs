@@ -30,10 +30,7 @@ impl Entry {
 }
 
 /// SHA-256 over a domain and fields, each preceded by its length.
-pub(crate) fn hash_fields<'a>(
-    domain: &'a [u8],
-    fields: impl IntoIterator<Item = &'a [u8]>,
-) -> Sha256Digest {
+pub(crate) fn hash_fields<'a>(domain: &'a [u8], fields: impl IntoIterator<Item = &'a [u8]>) -> Sha256Digest {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
     for field in std::iter::once(domain).chain(fields) {
@@ -140,7 +137,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Entry> {
 
 /// SQLite's integers are signed.
 pub(crate) fn number(value: u64) -> Result<i64, LedgerError> {
-    i64::try_from(value).map_err(|_| LedgerError::io("the ledger could not be written", "a number is too large"))
+    i64::try_from(value)
+        .map_err(|_| LedgerError::io("the ledger could not be written", "a number is too large"))
 }
 
 const DOMAIN: &[u8] = b"tuf-agent journal v1";

@@ -142,7 +142,9 @@ impl LedgerError {
             Self::Corrupt { .. } => REPAIR.to_owned(),
             Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
             Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
-            Self::Io { .. } => "look at the disk's free space and the folder's permissions; it recovers alone".to_owned(),
+            Self::Io { .. } => {
+                "look at the disk's free space and the folder's permissions; it recovers alone".to_owned()
+            }
             Self::Closed => "restart tuf-agent".to_owned(),
         }
     }

@@ -37,8 +37,8 @@ use tuf::role::{RoleName, Version};
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use types::{
-    AdoptedRoot, Alarm, ChainReport, Entry, Intent, IntentId, IntentKey, InvalidName, Mark, NewRepository, Noted,
-    OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Watermark,
+    AdoptedRoot, Alarm, ChainReport, Entry, Intent, IntentId, IntentKey, InvalidName, Mark, NewRepository,
+    Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Watermark,
 };
 
 use crate::tx::{Tx, Verdict};

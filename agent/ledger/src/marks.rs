@@ -21,22 +21,31 @@ pub(crate) enum Side {
 }
 
 /// The watermark of a role; empty when nothing is known.
-pub(crate) fn read(tx: &Tx<'_>, repository: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError> {
+pub(crate) fn read(
+    tx: &Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+) -> Result<Watermark, LedgerError> {
     let mut select = tx.db.prepare_cached(
         "SELECT signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
          FROM watermarks WHERE repository = ?1 AND role = ?2",
     )?;
-    let found = select.query_row((repository.to_string(), role.as_str()), |row| watermark(row, 0)).optional()?;
+    let found =
+        select.query_row((repository.to_string(), role.as_str()), |row| watermark(row, 0)).optional()?;
     Ok(found.unwrap_or_default())
 }
 
 /// All watermarks of a repository.
-pub(crate) fn all(tx: &Tx<'_>, repository: &RepositoryId) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
+pub(crate) fn all(
+    tx: &Tx<'_>,
+    repository: &RepositoryId,
+) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
     let mut select = tx.db.prepare_cached(
         "SELECT role, signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
          FROM watermarks WHERE repository = ?1",
     )?;
-    let rows = select.query_map((repository.to_string(),), |row| Ok((column_text(row, 0)?, watermark(row, 1)?)))?;
+    let rows =
+        select.query_map((repository.to_string(),), |row| Ok((column_text(row, 0)?, watermark(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -175,7 +184,8 @@ fn mark(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<Mark>> {
 
 pub(crate) fn column_version(row: &Row<'_>, at: usize) -> rusqlite::Result<Version> {
     let number = column_u64(row, at)?;
-    let out_of_range = rusqlite::Error::IntegralValueOutOfRange(at, i64::try_from(number).unwrap_or(i64::MAX));
+    let out_of_range =
+        rusqlite::Error::IntegralValueOutOfRange(at, i64::try_from(number).unwrap_or(i64::MAX));
     Version::new(number).ok_or(out_of_range)
 }
 

@@ -187,7 +187,8 @@ fn refuse_remains(paths: &Paths, head: Option<Head>) -> Result<(), LedgerError> 
 /// Makes the database beside its place, then the head, then renames it into place.
 fn create(paths: &Paths, clock: &dyn Clock) -> Result<(), LedgerError> {
     let beside = with_suffix(&paths.db, ".new");
-    let failed = |error: io::Error| LedgerError::io(format!("{} could not be made", paths.db.display()), error);
+    let failed =
+        |error: io::Error| LedgerError::io(format!("{} could not be made", paths.db.display()), error);
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -261,7 +262,9 @@ fn db_identity(path: &Path) -> Result<Option<(u64, u64)>, LedgerError> {
 /// What an error of SQLite says about the file.
 fn unusable(path: &Path, error: &rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Busy { path: path.to_owned() },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            LedgerError::Busy { path: path.to_owned() }
+        }
         Some(
             ErrorCode::CannotOpen
             | ErrorCode::PermissionDenied

@@ -56,7 +56,13 @@ fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, L
         Table::Repositories,
         (text.as_str(),),
         "INSERT INTO repositories (id, name, expiry, tough_names, created) VALUES (?1, ?2, ?3, ?4, ?5)",
-        (text.as_str(), new.name.as_str(), days(&new.expiry_days).to_string(), new.tough_names, tx.now().unix()),
+        (
+            text.as_str(),
+            new.name.as_str(),
+            days(&new.expiry_days).to_string(),
+            new.tough_names,
+            tx.now().unix(),
+        ),
     )?;
     Ok(id)
 }
@@ -146,26 +152,27 @@ pub(crate) fn set_expiry(
 
 /// All records, by name.
 pub(crate) fn all(tx: &Tx<'_>) -> Result<Vec<Record>, LedgerError> {
-    let mut select = tx.db.prepare_cached(
-        "SELECT id, name, expiry, tough_names, created FROM repositories ORDER BY name",
-    )?;
+    let mut select = tx
+        .db
+        .prepare_cached("SELECT id, name, expiry, tough_names, created FROM repositories ORDER BY name")?;
     let records = select.query_map((), record)?.collect::<Result<Vec<_>, _>>()?;
     records.into_iter().map(|record| with_root(tx, record)).collect()
 }
 
 /// The record with this name.
 pub(crate) fn by_name(tx: &Tx<'_>, name: &RepositoryName) -> Result<Option<Record>, LedgerError> {
-    let mut select = tx.db.prepare_cached(
-        "SELECT id, name, expiry, tough_names, created FROM repositories WHERE name = ?1",
-    )?;
+    let mut select = tx
+        .db
+        .prepare_cached("SELECT id, name, expiry, tough_names, created FROM repositories WHERE name = ?1")?;
     let found = select.query_row((name.as_str(),), record).optional()?;
     found.map(|record| with_root(tx, record)).transpose()
 }
 
 /// The record with this identity.
 pub(crate) fn by_id(tx: &Tx<'_>, id: &RepositoryId) -> Result<Option<Record>, LedgerError> {
-    let mut select =
-        tx.db.prepare_cached("SELECT id, name, expiry, tough_names, created FROM repositories WHERE id = ?1")?;
+    let mut select = tx
+        .db
+        .prepare_cached("SELECT id, name, expiry, tough_names, created FROM repositories WHERE id = ?1")?;
     let found = select.query_row((id.to_string(),), record).optional()?;
     found.map(|record| with_root(tx, record)).transpose()
 }
@@ -239,7 +246,12 @@ pub(crate) fn raise_alarm(
 }
 
 /// A person has looked at the alarm of a role; journalled. False when there was none.
-pub(crate) fn acknowledge(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName, caller: &Value) -> Verdict<bool> {
+pub(crate) fn acknowledge(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+    caller: &Value,
+) -> Verdict<bool> {
     let Some(message) = alarm_of(tx, id, role)? else { return Ok(Ok(false)) };
     let body = json!({
         "repository_id": id.to_string(), "role": role.as_str(), "message": message, "caller": caller,
@@ -252,8 +264,13 @@ pub(crate) fn acknowledge(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName, c
 }
 
 /// What the alarm of a role says.
-pub(crate) fn alarm_of(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
-    let mut select = tx.db.prepare_cached("SELECT message FROM alarms WHERE repository = ?1 AND role = ?2")?;
+pub(crate) fn alarm_of(
+    tx: &Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+) -> Result<Option<String>, LedgerError> {
+    let mut select =
+        tx.db.prepare_cached("SELECT message FROM alarms WHERE repository = ?1 AND role = ?2")?;
     Ok(select.query_row((id.to_string(), role.as_str()), |row| row.get(0)).optional()?)
 }
 
@@ -287,7 +304,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
         id: column_text(row, 0)?,
         name: column_text(row, 1)?,
-        expiry_days: expiry_days.collect::<Result<_, tuf::role::RoleError>>().map_err(|e| unreadable(2, e))?,
+        expiry_days: expiry_days
+            .collect::<Result<_, tuf::role::RoleError>>()
+            .map_err(|e| unreadable(2, e))?,
         tough_names: row.get(3)?,
         created: UtcTime::from_unix(row.get(4)?),
         root: None,

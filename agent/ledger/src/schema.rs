@@ -119,7 +119,12 @@ impl Sum {
     }
 
     /// Adds or takes away the row with this key, if there is one: call it before and after a change.
-    pub(crate) fn toggle_row(&mut self, db: &Connection, table: Table, key: impl Params) -> Result<(), LedgerError> {
+    pub(crate) fn toggle_row(
+        &mut self,
+        db: &Connection,
+        table: Table,
+        key: impl Params,
+    ) -> Result<(), LedgerError> {
         let mut select = db.prepare_cached(table.select_row())?;
         let mut rows = select.query(key)?;
         if let Some(row) = rows.next()? {

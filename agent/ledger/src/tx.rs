@@ -40,7 +40,10 @@ impl<'a> Tx<'a> {
     }
 
     /// Does one request: whole, or not at all.
-    pub(crate) fn attempt<T>(&mut self, request: impl FnOnce(&mut Self) -> Verdict<T>) -> Result<T, LedgerError> {
+    pub(crate) fn attempt<T>(
+        &mut self,
+        request: impl FnOnce(&mut Self) -> Verdict<T>,
+    ) -> Result<T, LedgerError> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
@@ -66,7 +69,8 @@ impl<'a> Tx<'a> {
     pub(crate) fn commit(mut self) -> Result<Position, LedgerError> {
         let position = self.position;
         let done = self.broken.take().map_or(Ok(()), Err).and_then(|()| {
-            let mut set = self.db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'state' AND value <> ?1")?;
+            let mut set =
+                self.db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'state' AND value <> ?1")?;
             set.execute((position.sum.digest().to_string(),))?;
             self.db.execute_batch("COMMIT")?;
             Ok(())
@@ -90,7 +94,8 @@ impl<'a> Tx<'a> {
             Value::Object(members) => members,
             other => Map::from_iter([("value".to_owned(), other)]),
         };
-        let kind = kind.chars().filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '-')).take(64).collect();
+        let kind =
+            kind.chars().filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '-')).take(64).collect();
         let mut entry = Entry {
             seq: self.position.seq.saturating_add(1),
             time: self.clock.now().to_string(),

@@ -119,7 +119,8 @@ impl Writer {
 
     /// A database that was moved away or replaced would take our commits with it.
     fn check_file(&self) -> Result<(), LedgerError> {
-        let there = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
+        let there =
+            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
         if there {
             return Ok(());
         }

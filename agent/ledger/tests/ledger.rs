@@ -1,0 +1,221 @@
+//! The ledger from outside: what it remembers, what it refuses.
+
+mod support;
+
+use serde_json::json;
+use support::{digest, intent, repository, role, version};
+use tempfile::tempdir;
+use tufagent_ledger::{Ledger, LedgerError, Noted, Outcome};
+
+#[tokio::test]
+async fn an_intent_is_remembered_across_a_restart_and_lower_or_other_content_is_refused() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let id = ledger.record_intent(intent(app, "targets", 7, "a")).await.unwrap();
+    ledger.record_outcome(id, Outcome::Signed { keyids: vec!["k".into()] });
+    drop(ledger);
+
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert!(ledger.open_intents().await.unwrap().is_empty());
+    assert!(
+        ledger.record_intent(intent(app, "targets", 7, "a")).await.is_ok(),
+        "the same content again is fine"
+    );
+    for (number, content) in [(7, "b"), (6, "a"), (6, "b"), (1, "c")] {
+        let refused = ledger.record_intent(intent(app, "targets", number, content)).await.unwrap_err();
+        let LedgerError::Watermark { marked_version, marked_digest, published, .. } = &refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((*marked_version, *marked_digest, *published), (version(7), digest("a"), false));
+        assert_eq!(refused.remedy(), "stage version 8");
+    }
+    let refusals = ledger.entries(0, 100).await.unwrap();
+    assert_eq!(refusals.iter().filter(|entry| entry.kind == "sign.refused").count(), 4);
+    assert!(ledger.record_intent(intent(app, "targets", 8, "b")).await.is_ok());
+    let report = ledger.verify_chain().await.unwrap();
+    assert_eq!(report.problem, None);
+}
+
+#[tokio::test]
+async fn published_versions_count_as_signed() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let noted = ledger
+        .note_verified(app, role("targets"), version(5), digest("p"), Default::default())
+        .await
+        .unwrap();
+    assert_eq!(noted, Noted::Raised);
+    for (number, content) in [(4, "p"), (5, "q")] {
+        let refused = ledger.record_intent(intent(app, "targets", number, content)).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Watermark { published: true, .. }), "{refused:?}");
+    }
+    assert!(ledger.record_intent(intent(app, "targets", 5, "p")).await.is_ok());
+    let older = ledger.note_verified(app, role("targets"), version(4), digest("o"), Default::default());
+    assert_eq!(older.await.unwrap(), Noted::Older);
+    let mark = ledger.watermark(app, role("targets")).await.unwrap().newest().unwrap();
+    assert_eq!((mark.version, mark.digest), (version(5), digest("p")));
+}
+
+#[tokio::test]
+async fn published_content_that_differs_from_what_was_signed_is_an_alarm_until_a_person_has_looked() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    ledger.record_intent(intent(app, "targets", 2, "ours")).await.unwrap();
+    let noted = ledger
+        .note_verified(app, role("targets"), version(2), digest("theirs"), Default::default())
+        .await
+        .unwrap();
+    assert!(matches!(noted, Noted::Conflict { .. }));
+    let refused = ledger.record_intent(intent(app, "targets", 3, "next")).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Alarm { .. }), "{refused:?}");
+    assert!(ledger.record_intent(intent(app, "snapshot", 1, "s")).await.is_ok(), "other roles go on");
+    assert_eq!(ledger.alarms().await.unwrap().len(), 1);
+    assert!(ledger.acknowledge_alarm(app, role("targets"), json!({"uid": 1})).await.unwrap());
+    assert!(ledger.record_intent(intent(app, "targets", 3, "next")).await.is_ok());
+    assert!(!ledger.acknowledge_alarm(app, role("targets"), json!(null)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_snapshot_loses_no_entry_and_lowers_none() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let listing = |number, content, entries: &[(&str, u64)]| {
+        let mut intent = intent(app, "snapshot", number, content);
+        intent.lists = entries.iter().map(|(name, number)| (role(name), version(*number))).collect();
+        intent
+    };
+    ledger.record_intent(listing(1, "a", &[("targets", 3), ("bin", 2)])).await.unwrap();
+    for entries in [&[("targets", 3)][..], &[("targets", 2), ("bin", 2)], &[]] {
+        let refused = ledger.record_intent(listing(2, "b", entries)).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Vanished { .. }), "{refused:?}");
+    }
+    let more = [("targets", 4), ("bin", 2), ("other", 1)];
+    assert!(ledger.record_intent(listing(2, "b", &more)).await.is_ok());
+    let listed = ledger.listed(app, role("snapshot")).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed[&role("targets")], version(4));
+}
+
+#[tokio::test]
+async fn a_key_of_another_chain_is_refused_until_a_person_shares_it() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let other = repository(&ledger, "other").await;
+    ledger.record_intent(intent(app, "targets", 1, "a")).await.unwrap();
+    let refused = ledger.record_intent(intent(other, "targets", 1, "b")).await.unwrap_err();
+    assert!(
+        matches!(&refused, LedgerError::SharedKey { other, .. } if other.as_str() == "app"),
+        "{refused:?}"
+    );
+    let mut shared = intent(other, "targets", 1, "b");
+    shared.shared_key = true;
+    ledger.record_intent(shared).await.unwrap();
+    assert!(ledger.record_intent(intent(other, "targets", 2, "c")).await.is_ok(), "said once is enough");
+    assert!(ledger.record_intent(intent(app, "targets", 2, "d")).await.is_ok(), "it was the first one's key");
+}
+
+#[tokio::test]
+async fn one_key_serves_many_roles_in_turn_but_a_skipped_version_must_clear_all_of_them() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let both = |name: &str, number: u64, content: &str| {
+        let mut intent = intent(app, name, number, content);
+        intent.also_roles = vec![role("bin-00"), role("bin-01")];
+        intent
+    };
+    for number in 1..=3 {
+        ledger.record_intent(both("bin-00", number, &format!("zero {number}"))).await.unwrap();
+    }
+    for number in 1..=2 {
+        ledger.record_intent(both("bin-01", number, &format!("one {number}"))).await.unwrap();
+    }
+    ledger.record_intent(both("bin-00", 5, "clear of all")).await.unwrap();
+    let refused = ledger.record_intent(both("bin-01", 4, "skips 3")).await.unwrap_err();
+    let LedgerError::Watermark { marked_role, marked_version, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((marked_role, *marked_version), (&role("bin-00"), version(5)));
+    assert!(ledger.record_intent(both("bin-01", 3, "in turn")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_chain_known_under_another_name_is_refused_and_adopting_again_changes_nothing() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let first = ledger.register_repository(support::adopted("app", 3, "root 3", "key")).await.unwrap();
+    ledger.advance_root(first.id, version(4), digest("root 4")).await.unwrap();
+    ledger.record_intent(intent(first.id, "root", 5, "root 5")).await.unwrap();
+
+    let again = ledger.register_repository(support::adopted("app", 3, "root 3", "key")).await.unwrap();
+    assert_eq!(again.id, first.id);
+    assert_eq!(again.root, Some((version(4), digest("root 4"))));
+    let refused = ledger.record_intent(intent(first.id, "root", 5, "other")).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Watermark { .. }));
+
+    let known = ledger.register_repository(support::adopted("copy", 4, "root 4", "key")).await.unwrap_err();
+    assert!(matches!(&known, LedgerError::ChainKnown { name } if name.as_str() == "app"), "{known:?}");
+    let taken =
+        ledger.register_repository(support::adopted("app", 1, "stranger", "key 2")).await.unwrap_err();
+    assert!(matches!(taken, LedgerError::NameTaken { .. }));
+    let shared = ledger.register_repository(support::adopted("fork", 1, "fork", "key")).await.unwrap_err();
+    assert!(matches!(shared, LedgerError::SharedKey { .. }));
+    let mut fork = support::adopted("fork", 1, "fork", "key");
+    fork.shared_key = true;
+    assert!(ledger.register_repository(fork).await.is_ok());
+    assert_eq!(ledger.repositories().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn roots_go_one_step_at_a_time_and_a_second_content_is_an_alarm() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    assert_eq!(ledger.advance_root(app, version(1), digest("1")).await, Ok(Noted::Raised));
+    assert_eq!(ledger.advance_root(app, version(1), digest("1")).await, Ok(Noted::Known));
+    let skipped = ledger.advance_root(app, version(3), digest("3")).await;
+    assert_eq!(skipped, Err(LedgerError::RootStep { trusted: version(1), given: version(3) }));
+    let other = ledger.advance_root(app, version(1), digest("one")).await.unwrap();
+    assert!(matches!(other, Noted::Conflict { .. }));
+    assert_eq!(ledger.roots(app).await.unwrap(), [(version(1), digest("1"))]);
+    let found = ledger.find_by_roots(vec![digest("x"), digest("1")]).await.unwrap().unwrap();
+    assert_eq!(found.id, app);
+    assert_eq!(ledger.find_by_roots(vec![digest("x")]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn texts_are_kept_by_their_digest() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.load_text(&digest("t")).unwrap(), None);
+    ledger.store_text(&digest("t"), b"one").unwrap();
+    ledger.store_verified_text(&digest("t"), b"two").unwrap();
+    assert_eq!(ledger.load_text(&digest("t")).unwrap().as_deref(), Some(&b"two"[..]));
+    ledger.prune_texts().await.unwrap();
+    assert!(ledger.load_text(&digest("t")).unwrap().is_some(), "a fresh one is spared");
+}
+
+#[tokio::test]
+async fn a_changed_length_is_recorded_and_journalled_once() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    for _ in 0..2 {
+        let record = ledger.set_expiry(app, role("targets"), 30, json!({"uid": 1})).await.unwrap();
+        assert_eq!(record.expiry_days[&role("targets")], 30);
+    }
+    let entries = ledger.entries(0, 100).await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.kind == "repository.expiry").count(), 1);
+}
+
+#[tokio::test]
+async fn after_it_is_closed_everything_is_answered_with_closed() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    ledger.close();
+    assert_eq!(ledger.repositories().await, Err(LedgerError::Closed));
+    ledger.close();
+}
