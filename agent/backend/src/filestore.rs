@@ -354,3 +354,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What the secret of this token is called.
 const WORD: &str = TokenKind::File.secret_word();
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub fn parse_private_key(
     } else {
         pem::parse(trimmed, passphrase)
     };
-    key.map(ImportedKey)
+    key.map(ImportedKey::from)
 }
 
 impl ImportedKey {
@@ -145,6 +145,12 @@ impl ImportError {
 
     fn not_a_key(what: &str, remedy: &str) -> Self {
         Self::NotAKey { what: what.to_owned(), remedy: remedy.to_owned() }
+    }
+}
+
+impl From<SoftwareKey> for ImportedKey {
+    fn from(key: SoftwareKey) -> Self {
+        Self(key)
     }
 }
 

@@ -12,6 +12,8 @@ mod names;
 mod signature;
 mod software;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod filestore;
 pub mod host;
 pub mod import;

@@ -49,7 +49,7 @@ impl SoftwareKey {
     /// Makes a new key pair. Blocks: an RSA key takes seconds.
     pub(crate) fn generate(kind: KeyType) -> Result<Self, SoftwareKeyError> {
         match kind {
-            KeyType::Ed25519 => Self::from_ed25519_seed(&*random_bytes(32)?),
+            KeyType::Ed25519 => Self::from_ed25519_seed(&random_bytes(32)?),
             KeyType::EcdsaP256 => random_scalar(32, Self::from_p256_scalar),
             KeyType::EcdsaP384 => random_scalar(48, Self::from_p384_scalar),
             KeyType::Rsa2048 => Self::generate_rsa(2048),
