@@ -18,12 +18,12 @@ pub struct TrustError {
     /// The section, such as "5.4.4".
     pub spec: &'static str,
     /// What is the matter.
-    pub kind: TrustFault,
+    pub kind: Box<TrustFault>,
 }
 
 impl TrustError {
     pub(super) fn new(role: &RoleName, spec: &'static str, kind: TrustFault) -> Self {
-        Self { role: role.clone(), spec, kind }
+        Self { role: role.clone(), spec, kind: Box::new(kind) }
     }
 }
 
