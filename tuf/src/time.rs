@@ -1,6 +1,5 @@
 //! Times as TUF writes them (specification 4.2.3): UTC, whole seconds, nothing else.
 
-use jiff::{Timestamp, civil, tz::TimeZone};
 use std::{fmt, str::FromStr};
 
 /// A moment in UTC with a precision of one second; written exactly as `YYYY-MM-DDTHH:MM:SSZ`, years 0000 to 9999.
@@ -29,9 +28,10 @@ impl UtcTime {
 
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = Timestamp::from_second(self.0).unwrap_or_default().to_zoned(TimeZone::UTC).datetime();
-        let (year, month, day) = (at.year(), at.month(), at.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", at.hour(), at.minute(), at.second())
+        let (days, seconds) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (year, month, day) = civil_from_days(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 
@@ -58,10 +58,38 @@ fn parse(text: &str) -> Option<UtcTime> {
     if bytes.len() != shape.len() || !bytes.iter().zip(shape).all(fits) {
         return None;
     }
-    let small = |from: usize| text.get(from..from + 2)?.parse::<i8>().ok();
-    let year = text.get(..4)?.parse::<i16>().ok()?;
-    let at = civil::DateTime::new(year, small(5)?, small(8)?, small(11)?, small(14)?, small(17)?, 0).ok()?;
-    Some(UtcTime(at.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second()))
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let days = days_from_civil(year, month, day);
+    // A day that the month does not have becomes another day, and a month that no year has another month.
+    if civil_from_days(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    Some(UtcTime(days * DAY + hour * 3600 + minute * 60 + second))
+}
+
+/// Seconds of a day; UTC has no leap seconds here.
+const DAY: i64 = 86_400;
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Years begin in March, so that a leap day is the last.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
+}
+
+/// The date that lies `days` after 1970-01-01.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (year, month) = (year + era * 400, (month + 2) % 12 + 1);
+    (if month <= 2 { year + 1 } else { year }, month, day)
 }
 
 #[cfg(test)]
@@ -80,6 +108,19 @@ mod tests {
             assert_eq!(text.parse(), Ok(UtcTime::from_unix(unix)), "{text}");
             assert_eq!(UtcTime::from_unix(unix).to_string(), text);
         }
+    }
+
+    #[test]
+    fn every_day_of_four_hundred_years_reads_back() {
+        let mut last = (0, 0, 0);
+        for day in 0..146_097 {
+            let date = civil_from_days(day);
+            assert!(date > last && days_from_civil(date.0, date.1, date.2) == day);
+            let at = UtcTime::from_unix(day * DAY + 86_399);
+            assert_eq!(at.to_string().parse(), Ok(at));
+            last = date;
+        }
+        assert_eq!(last, (2369, 12, 31));
     }
 
     #[test]
