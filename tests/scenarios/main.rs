@@ -5,8 +5,21 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::string_slice,
     reason = "tests"
 )]
 
+mod bad_requests;
+mod bad_state;
+mod canonical;
+mod colleagues;
+mod contract;
+mod delegations;
+mod door;
+mod durability;
 mod end_to_end;
 mod judges;
+mod key_types;
+mod rotation;
+mod screen;
+mod verify;

@@ -19,20 +19,31 @@ pub struct Agent {
 
 impl Agent {
     pub(crate) fn start(home: &Home, command: Command) -> Self {
-        let mut agent = Self::spawn(home, command);
+        Self::start_in_environment(home, command, &[])
+    }
+
+    /// Starts with more variables than a home has, and waits until it is ready.
+    pub fn start_in_environment(home: &Home, command: Command, variables: &[(&str, &str)]) -> Self {
+        let mut agent = Self::spawn_in_environment(home, command, variables);
         agent.wait_until_ready();
         agent
     }
 
     /// Starts without waiting: for starts that are to fail.
-    pub fn spawn(home: &Home, mut command: Command) -> Self {
+    pub fn spawn(home: &Home, command: Command) -> Self {
+        Self::spawn_in_environment(home, command, &[])
+    }
+
+    /// As [`Self::spawn`], with more variables than a home has.
+    pub fn spawn_in_environment(home: &Home, mut command: Command, variables: &[(&str, &str)]) -> Self {
         home.environment(&mut command);
         if crate::is_root() {
             command.arg("--allow-root");
         }
         let level = std::env::var("TUFAGENT_TEST_LOG").unwrap_or_else(|_| "debug".to_owned());
         let log = File::options().create(true).append(true).open(home.log()).unwrap();
-        command.env("RUST_LOG", level).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.env("RUST_LOG", level).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("tuf-agent starts");
         Self { home: home.clone(), child: Some(child) }
     }
@@ -61,6 +72,11 @@ impl Agent {
     /// Sends a signal by name, such as `HUP`.
     pub fn signal(&self, name: &str) {
         signal(self.pid(), name);
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child().try_wait().unwrap().is_some()
     }
 
     /// Waits until it ends by itself.

@@ -102,13 +102,14 @@ impl Client {
     }
 }
 
+/// The Python of the virtual environment, which needs no variable of its own.
+pub fn python() -> Result<PathBuf, Skipped> {
+    Client::python().map(|client| client.program)
+}
+
 /// python-tuf's library half: canonical forms of many documents in one run.
 pub fn python_canonical(documents: &[String]) -> Result<Vec<Vec<u8>>, Skipped> {
-    let client = Client::new(
-        "securesystemslib",
-        softhsm::third_party_dir()?.join("venv/bin/python"),
-        "python_canonical.py",
-    )?;
+    let client = Client::new("securesystemslib", python()?, "python_canonical.py")?;
     let dir = tempfile::tempdir().unwrap();
     let input = dir.path().join("documents.json");
     fs::write(&input, serde_json::to_vec(documents).unwrap()).unwrap();

@@ -1,0 +1,123 @@
+//! Two people with an agent each, who share nothing but a folder that they copy.
+
+use serde_json::Value;
+use tufagent_tests::Home;
+
+use crate::judges::{Judges, Reads};
+
+/// A key of one home, exported into the other's working folder as `NAME.json`.
+fn hand_over(from: &Home, to: &Home, name: &str) {
+    let exported = from.run(&format!("key export {name}")).done().stdout;
+    to.write(&format!("{name}.json"), exported);
+}
+
+fn roles(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|it| it["role"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn two_agents_with_separate_state_sign_one_root_together() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["ann", "online"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run(
+        "repo init repo --name app --root ann,bob.json --root-threshold 2 --targets online --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    ann.write("app.txt", "hello\n");
+    ann.run("target add repo app.txt").done();
+
+    let first = ann.run("sign repo --yes --json").exits(4).json();
+    assert_eq!(first["published"], false);
+    assert!(roles(&first["signed"]).contains(&"root"), "{first}");
+    let missing = &first["missing"][0];
+    assert_eq!(
+        (&missing["role"], &missing["have"], &missing["need"]),
+        (&"root".into(), &1.into(), &2.into())
+    );
+    assert_eq!(missing["keyids"].as_array().unwrap().len(), 1);
+    assert!(ann.published("repo").names("metadata").is_empty(), "nothing is published yet");
+
+    ann.published("repo").copy_to(&bob.path("repo"));
+    let second = bob.run("sign repo --yes --json");
+    assert!(second.code == 4 || second.code == 0, "{second}");
+    assert_eq!(roles(&second.json()["signed"]), ["root"], "{second}");
+
+    bob.published("repo").copy_to(&ann.path("from-bob"));
+    let third = ann.run("sign repo --from from-bob --yes --json").done().json();
+    assert_eq!(third["published"], true, "{third}");
+    ann.run("verify repo --root repo/metadata/1.root.json").done();
+    Judges::new(&ann, "fresh", Reads::All).accept(&ann.published("repo"), &["app.txt"]);
+}
+
+#[test]
+fn a_colleagues_signature_over_another_content_is_not_merged() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["ann", "online"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run(
+        "repo init repo --name app --root ann,bob.json --root-threshold 2 --targets online --snapshot online \
+         --timestamp online --expires root=300d",
+    )
+    .done();
+    ann.run("sign repo --yes").exits(4);
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("sign repo --yes");
+    let theirs = bob.published("repo").copy_to(&ann.path("from-bob"));
+    // The same signatures under an edited root.
+    let staged = theirs.dir().join("staged/root.json");
+    let text = std::fs::read_to_string(&staged).unwrap();
+    let edited =
+        text.replace("\"threshold\": 2", "\"threshold\": 1").replace("\"threshold\":2", "\"threshold\":1");
+    assert_ne!(text, edited);
+    std::fs::write(&staged, edited).unwrap();
+    let refused = ann.run("sign repo --from from-bob --yes --json");
+    assert_ne!(refused.code, 0, "{refused}");
+    assert!(ann.published("repo").names("metadata").is_empty(), "nothing is published");
+}
+
+#[test]
+fn editing_what_a_colleague_has_signed_wants_a_confirmation_that_names_them() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["ann", "online"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run(
+        "repo init repo --name app --root ann,bob.json --root-threshold 2 --targets online --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("sign repo --yes");
+    bob.published("repo").copy_to(&ann.path("theirs"));
+    let before = std::fs::read(ann.path("theirs/staged/root.json")).unwrap();
+    ann.keys(&["spare"]);
+    ann.refused("root add-key theirs root --key spare", 3, "CONFIRMATION_MISSING");
+    assert_eq!(std::fs::read(ann.path("theirs/staged/root.json")).unwrap(), before);
+    ann.run("root add-key theirs root --key spare --yes").done();
+}
+
+#[test]
+fn an_adopted_repository_goes_on_from_its_published_versions() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let repo = ann.published_repository();
+    let remembering = Judges::new(&ann, "remembering", Reads::All);
+    remembering.accept(&repo, &["app.txt"]);
+
+    let (bob, _bob_agent) = Home::unlocked();
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run("root replace-key repo timestamp --old online --new bob.json --yes").done();
+    ann.run("sign repo --yes").exits(4);
+    repo.copy_to(&bob.path("repo"));
+    bob.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
+    let signed = bob.run("sign repo --yes --json");
+    assert!(signed.code == 0 || signed.code == 4, "{signed}");
+    assert!(!signed.stdout.contains("\"version\": 1,"), "{signed}");
+}

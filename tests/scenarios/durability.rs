@@ -1,0 +1,144 @@
+//! What is on disk before a signature leaves (FAULTS G1), seen from outside with strace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use softhsm::Skipped;
+use tufagent_tests::{Agent, Home, binary, need};
+
+/// strace, from the system or the third-party folder, if this machine lets it trace.
+fn strace() -> Result<Command, Skipped> {
+    let remedy = "apt-get install strace, and allow ptrace (containers: --cap-add SYS_PTRACE)";
+    let fetched = softhsm::third_party_dir()?.join("debs/strace+libunwind8");
+    let command = || {
+        if !fetched.is_dir() {
+            return Command::new("strace");
+        }
+        let mut command = Command::new(fetched.join("usr/bin/strace"));
+        // For strace alone, not for the program that it traces.
+        command.args(["-E", "LD_LIBRARY_PATH"]);
+        command
+    };
+    let mut probe = command();
+    probe.args(["-f", "-e", "trace=execve", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let works = probe.status().is_ok_and(|status| status.success());
+    if works { Ok(command()) } else { Err(Skipped::new("strace does not work here", remedy)) }
+}
+
+/// Starts the agent under strace, which writes one file of calls in order.
+fn start_traced(home: &Home, mut strace: Command, options: &[&str]) -> (Agent, PathBuf) {
+    let trace = home.dir().join("trace");
+    strace.args(["-f", "-y", "-s", "70000", "-o"]).arg(&trace).args(options).arg(binary("tuf-agent"));
+    let agent = home.start_through(strace);
+    (agent, trace)
+}
+
+/// Ends the traced agent: strace passes no signal on.
+fn stop_traced(home: &Home, mut agent: Agent) {
+    let pid = home.run("status --json").done().json()["pid"].to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    agent.wait();
+}
+
+/// The line numbers of the trace that satisfy a condition.
+fn lines(trace: &[String], holds: impl Fn(&str) -> bool) -> Vec<usize> {
+    trace.iter().enumerate().filter(|(_, line)| holds(line)).map(|(number, _)| number).collect()
+}
+
+fn is_flush(line: &str) -> bool {
+    line.contains("fdatasync(") || line.contains("fsync(")
+}
+
+/// One published signature with its digest, as the journal tells it.
+fn signature_of(home: &Home, file: &str) -> String {
+    let metadata: Value = home.published("repo").metadata(file);
+    metadata["signatures"][0]["sig"].as_str().unwrap().to_owned()
+}
+
+const CALLS: &str = "trace=fsync,fdatasync,write,writev,pwrite64,sendto,sendmsg,rename,renameat,renameat2";
+
+#[test]
+fn the_intent_is_flushed_before_the_signature_is_sent() {
+    let Some(strace) = need(strace()) else { return };
+    let home = Home::new();
+    let (agent, trace) = start_traced(&home, strace, &["-e", CALLS]);
+    home.unlock_file_store();
+    home.published_repository();
+    stop_traced(&home, agent);
+    let trace: Vec<String> = fs::read_to_string(trace).unwrap().lines().map(str::to_owned).collect();
+    for (role, file) in
+        [("root", "1.root.json"), ("targets", "1.targets.json"), ("timestamp", "timestamp.json")]
+    {
+        let signature = signature_of(&home, file);
+        let sent = lines(&trace, |line| line.contains(&signature) && line.contains("UNIX-STREAM"));
+        let sent = *sent.first().unwrap_or_else(|| panic!("{role}: the signature was never sent"));
+        let on_ledger = |line: &str| line.contains("ledger.db-wal");
+        let intent = lines(&trace, |line| line.contains("pwrite64(") && on_ledger(line));
+        let intent = *intent.iter().rfind(|it| **it < sent).unwrap_or_else(|| panic!("{role}: no intent"));
+        let flushed = lines(&trace, |line| is_flush(line) && on_ledger(line));
+        assert!(
+            flushed.iter().any(|it| intent < *it && *it < sent),
+            "{role}: the intent (line {intent}) is not flushed before the signature is sent (line {sent})"
+        );
+    }
+}
+
+/// How many calls of this name each thread made, in the trace so far.
+fn most_calls(trace: &Path, call: &str) -> usize {
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for line in fs::read_to_string(trace).unwrap().lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        // A call that another thread interrupts is two lines; only the first has the bracket.
+        if rest.trim_start().starts_with(&format!("{call}(")) {
+            *counts.entry(thread.to_owned()).or_default() += 1;
+        }
+    }
+    counts.into_values().max().unwrap_or(0)
+}
+
+/// Everything up to the signing itself.
+fn prepare(home: &Home) {
+    home.unlock_file_store();
+    home.small_repository();
+}
+
+/// Runs once to learn how often the agent makes `call` before it signs, then again with that call failing from
+/// there on: the request is refused, and no signature exists anywhere.
+#[track_caller]
+fn a_fault_means_no_signature(call: &str, error: &str) {
+    let Some(first) = need(strace()) else { return };
+    let home = Home::new();
+    let (agent, trace) = start_traced(&home, first, &["-e", &format!("trace={call}")]);
+    prepare(&home);
+    let calls = most_calls(&trace, call);
+    stop_traced(&home, agent);
+
+    let Some(second) = need(strace()) else { return };
+    let home = Home::new();
+    let inject = format!("inject={call}:error={error}:when={}+", calls + 1);
+    let (agent, _trace) = start_traced(&home, second, &["-e", &format!("trace={call}"), "-e", &inject]);
+    prepare(&home);
+    let outcome = home.run("sign repo --yes --json");
+    assert_ne!(outcome.code, 0, "{outcome}");
+    assert!(outcome.json()["error"]["reason"].is_string(), "{outcome}");
+    for name in home.published("repo").names("staged") {
+        let text = fs::read_to_string(home.path("repo/staged").join(&name)).unwrap();
+        assert!(!text.contains("\"sig\""), "{name} has a signature after {call} failed: {text}");
+    }
+    assert!(home.published("repo").names("metadata").is_empty(), "something was published");
+    let pid = home.run("status --json").json()["pid"].to_string();
+    let _ = Command::new("kill").args(["-TERM", &pid]).status();
+    drop(agent);
+}
+
+#[test]
+fn when_the_flush_fails_nothing_is_signed() {
+    a_fault_means_no_signature("fdatasync", "EIO");
+}
+
+#[test]
+fn when_the_disk_is_full_nothing_is_signed() {
+    a_fault_means_no_signature("pwrite64", "ENOSPC");
+}
