@@ -5,10 +5,19 @@
 //! Start reading at [`run`], then [`signing`].
 #![forbid(unsafe_code)]
 
-//pub mod clock;
-//pub mod config;
+pub mod args;
+pub mod clock;
+pub mod config;
 pub mod door;
 pub mod intake;
+pub mod log;
 pub mod paths;
 pub mod refusal;
+pub mod repositories;
+pub mod rpc;
+pub mod run;
 pub mod seal;
+mod serve;
+pub mod signing;
+pub mod state;
+pub mod tokens;

@@ -1,3 +1,19 @@
-//! `tuf-agent`: see the library.
+//! `tuf-agent`: a TUF signing daemon. What it does is in the library.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tuf_agent::args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tuf_agent::log::start(std::env::var("TUF_AGENT_LOG").ok().as_deref());
+    match tuf_agent::run::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! A `Refusal` says what happened, why and what to do; its reason comes from the one table
 //! (`proto/reasons.tsv`), which also gives the gRPC code.
 
+use ledger::LedgerError;
 use policy::Reason;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
@@ -80,6 +81,54 @@ impl From<policy::Refusal> for Refusal {
         };
         let details = no.details.into_iter().map(|(name, detail)| (name.to_owned(), value(detail))).collect();
         Self { reason: no.reason, message: no.message, remedy: no.remedy, details }
+    }
+}
+
+impl From<ledger::LedgerError> for Refusal {
+    fn from(error: ledger::LedgerError) -> Self {
+        let refusal = Self::new(ledger_reason(&error), error.to_string()).remedy(error.remedy());
+        match &error {
+            LedgerError::Watermark {
+                role,
+                version,
+                marked_role,
+                marked_version,
+                marked_digest,
+                marked_on,
+                ..
+            } => refusal
+                .detail("role", role.to_string())
+                .detail("version", version.get())
+                .detail("signed_role", marked_role.to_string())
+                .detail("signed_version", marked_version.get())
+                .detail("signed_sha256", marked_digest.to_string())
+                .detail("signed_on", marked_on.to_string()),
+            LedgerError::Vanished { listing, role, last } => refusal
+                .detail("role", listing.to_string())
+                .detail("entry", role.to_string())
+                .detail("last_version", last.get()),
+            LedgerError::SharedKey { key, other } => {
+                refusal.detail("key", key.as_str()).detail("repository", other.to_string())
+            }
+            LedgerError::Alarm { role, .. } => refusal.detail("role", role.to_string()),
+            LedgerError::ChainKnown { name } => refusal.detail("repository", name.to_string()),
+            _ => refusal,
+        }
+    }
+}
+
+fn ledger_reason(error: &LedgerError) -> Reason {
+    match error {
+        LedgerError::Watermark { .. } | LedgerError::Alarm { .. } => Reason::Watermark,
+        LedgerError::Vanished { .. } => Reason::SnapshotInvalid,
+        LedgerError::SharedKey { .. } => Reason::SharedKey,
+        LedgerError::RepositoryUnknown { .. } => Reason::RepositoryUnknown,
+        LedgerError::NameTaken { .. } => Reason::NameTaken,
+        LedgerError::ChainKnown { .. } => Reason::RepositoryKnown,
+        LedgerError::RootStep { .. } => Reason::VersionJump,
+        LedgerError::Corrupt { .. } | LedgerError::Newer { .. } => Reason::StateCorrupt,
+        LedgerError::Busy { .. } | LedgerError::Io { .. } | LedgerError::Closed => Reason::StateIo,
+        _ => Reason::Internal,
     }
 }
 

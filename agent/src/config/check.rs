@@ -57,7 +57,8 @@ fn add_default_file_store(config: &mut Config) -> Result<(), ConfigError> {
 }
 
 fn check_token(raw: RawToken) -> Result<TokenConfig, ConfigError> {
-    let name: TokenName = raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
+    let name: TokenName =
+        raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
     let of = |why: String| invalid(format!("token {name}: {why}"));
     let pin = pin_source(raw.pin.as_ref()).map_err(of)?;
     let unlock_for = raw.unlock_for.as_deref().map_or(Ok(UnlockFor::default()), unlock_for).map_err(of)?;
@@ -65,7 +66,10 @@ fn check_token(raw: RawToken) -> Result<TokenConfig, ConfigError> {
         "file" => file_kind(&raw).map_err(of)?,
         "pkcs11" => TokenKind::Pkcs11(module(raw).map_err(of)?),
         "yubikey" | "shares" => {
-            return Err(of(format!("kind {:?} is not in this version: use \"pkcs11\" or \"file\"", raw.kind)));
+            return Err(of(format!(
+                "kind {:?} is not in this version: use \"pkcs11\" or \"file\"",
+                raw.kind
+            )));
         }
         _ => return Err(of("kind is none of \"file\", \"pkcs11\"".to_owned())),
     };
@@ -104,14 +108,17 @@ fn module(raw: RawToken) -> Result<Module, String> {
         _ => return Err("give exactly one of label, serial and uri".to_owned()),
     };
     let sha256 = raw.sha256.map(digest).transpose()?;
-    if let Some(path) = raw.paths.iter().flatten().find(|path| !path.is_absolute()) {
-        return Err(format!("paths holds {}, which is not absolute", path.display()));
+    // A confinement that is asked for and not there must not be passed over in silence.
+    if raw.paths.is_some() || raw.network.is_some() {
+        return Err(
+            "paths and network, which confine the module, are not in this version: remove them".to_owned()
+        );
     }
     let env = raw.env.unwrap_or_default();
     if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return Err("env holds a name that is empty or has = in it".to_owned());
     }
-    Ok(Module { path, select, env, reserved: raw.reserved, sha256, paths: raw.paths, network: raw.network })
+    Ok(Module { path, select, env, reserved: raw.reserved, sha256 })
 }
 
 fn serial(value: &toml::Value) -> Result<String, String> {
@@ -162,7 +169,11 @@ fn pin_source(value: Option<&toml::Value>) -> Result<PinSource, String> {
 
 fn absolute_pin_file(path: &str) -> Result<PinSource, String> {
     let path = PathBuf::from(path);
-    if path.is_absolute() { Ok(PinSource::File(path)) } else { Err("pin = { file } must be an absolute path".to_owned()) }
+    if path.is_absolute() {
+        Ok(PinSource::File(path))
+    } else {
+        Err("pin = { file } must be an absolute path".to_owned())
+    }
 }
 
 fn credential(name: &str) -> Result<PinSource, String> {
@@ -201,7 +212,9 @@ fn allow_group(groups: &[toml::Value]) -> Result<Option<u32>, ConfigError> {
         _ => return Err(invalid("allow_groups holds more than one group: a socket has one, so name one")),
     };
     let gid = match group {
-        toml::Value::Integer(gid) => u32::try_from(*gid).map_err(|_| invalid("allow_groups holds an invalid gid"))?,
+        toml::Value::Integer(gid) => {
+            u32::try_from(*gid).map_err(|_| invalid("allow_groups holds an invalid gid"))?
+        }
         toml::Value::String(name) => gid_of(name)?,
         _ => return Err(invalid("allow_groups must hold a group's name or gid")),
     };
@@ -218,14 +231,17 @@ fn gid_of(name: &str) -> Result<u32, ConfigError> {
             [group, _, gid, ..] if *group == name => gid.parse().ok(),
             _ => None,
         })
-        .ok_or_else(|| invalid(format!("allow_groups names {name:?}, which /etc/group does not have: give its gid")))
+        .ok_or_else(|| {
+            invalid(format!("allow_groups names {name:?}, which /etc/group does not have: give its gid"))
+        })
 }
 
 /// The parser's own message may quote the line, and the line may hold a secret: its number is enough.
 fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().and_then(|span| text.get(..span.start)).map_or_else(String::new, |before| {
-        format!(", line {}", before.matches('\n').count() + 1)
-    });
+    let at = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map_or_else(String::new, |before| format!(", line {}", before.matches('\n').count() + 1));
     ConfigError::Invalid { at, why: error.message().to_owned() }
 }
 
@@ -260,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_pkcs11_token_takes_all_its_words() {
-        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/p']\nnetwork = false\npin = { fd = 3 }\nunlock_for = '8h'";
+        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npin = { fd = 3 }\nunlock_for = '8h'";
         let config = parse(text).unwrap();
         let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
         assert_eq!(module.select, Select::Serial("123".into()));
@@ -269,9 +285,16 @@ mod tests {
 
     #[test]
     fn what_is_not_in_this_version_is_refused_by_name() {
-        assert!(refused("[[token]]\nname = 'a'\nkind = 'yubikey'\nserial = 1").contains("not in this version"));
-        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'").contains("not in this version"));
-        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\npin = { keyring = 'x' }").contains("not in this version"));
+        assert!(
+            refused("[[token]]\nname = 'a'\nkind = 'yubikey'\nserial = 1").contains("not in this version")
+        );
+        assert!(
+            refused("[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'").contains("not in this version")
+        );
+        assert!(
+            refused("[[token]]\nname = 'a'\nkind = 'file'\npin = { keyring = 'x' }")
+                .contains("not in this version")
+        );
         assert!(refused("[grant]\nx = 1").contains("reserved"));
         assert!(refused("[[approval]]").contains("reserved"));
     }
@@ -292,10 +315,15 @@ mod tests {
 
     #[test]
     fn two_tokens_of_one_name_or_two_file_stores_are_refused() {
-        let p11 = |name: &str| format!("[[token]]\nname = '{name}'\nkind = 'pkcs11'\nmodule = '/m.so'\nlabel = 'x'\n");
+        let p11 = |name: &str| {
+            format!("[[token]]\nname = '{name}'\nkind = 'pkcs11'\nmodule = '/m.so'\nlabel = 'x'\n")
+        };
         assert!(refused(&(p11("a") + &p11("a"))).contains("two tokens"));
         assert!(refused(&p11("file")).contains("belongs to the file store"));
-        assert!(refused("[[token]]\nname='a'\nkind='file'\n[[token]]\nname='b'\nkind='file'").contains("one file store"));
+        assert!(
+            refused("[[token]]\nname='a'\nkind='file'\n[[token]]\nname='b'\nkind='file'")
+                .contains("one file store")
+        );
     }
 
     #[test]

@@ -58,10 +58,6 @@ pub struct Module {
     pub reserved: Option<String>,
     /// The module's digest, or `any`.
     pub sha256: Option<String>,
-    /// What the module may write, when it is to be confined.
-    pub paths: Option<Vec<PathBuf>>,
-    /// Whether the module may use the network, when it is to be confined.
-    pub network: Option<bool>,
 }
 
 /// Which token of a module.
@@ -179,7 +175,8 @@ fn read_own_file(path: &Path) -> Result<String, ConfigError> {
     let mut file = std::fs::File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     let own = rustix::process::geteuid().as_raw();
-    let refuse = |why: String, remedy: String| Err(ConfigError::Unsafe { path: path.to_path_buf(), why, remedy });
+    let refuse =
+        |why: String, remedy: String| Err(ConfigError::Unsafe { path: path.to_path_buf(), why, remedy });
     if !meta.is_file() {
         return refuse("is not a file".into(), "name a regular file".into());
     }

@@ -1,0 +1,38 @@
+//! Agent: what runs, and the key that secrets are sealed to.
+
+use tonic::{Request, Response, Status};
+use tufagent_proto::v1::agent_server::Agent;
+use tufagent_proto::v1::{OpenSealReply, OpenSealRequest, StatusReply, StatusRequest};
+
+use super::answer;
+use crate::state::AppState;
+
+/// The service.
+pub struct AgentService(pub AppState);
+
+#[tonic::async_trait]
+impl Agent for AgentService {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        answer(&self.0, "Agent.Status", request, |state, _, _| async move {
+            let tokens = state.tokens().all().iter().map(|slot| slot.describe()).collect();
+            let alarms = state.ledger().alarms().await?;
+            let alarms = alarms.into_iter().map(|alarm| {
+                format!("{} of {}, since {}: {}", alarm.role, alarm.name, alarm.since, alarm.message)
+            });
+            Ok(StatusReply {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                tokens,
+                alarms: alarms.collect(),
+            })
+        })
+        .await
+    }
+
+    async fn open_seal(&self, request: Request<OpenSealRequest>) -> Result<Response<OpenSealReply>, Status> {
+        answer(&self.0, "Agent.OpenSeal", request, |_, connection, _| async move {
+            Ok(OpenSealReply { public_key: connection.seal().public_key() })
+        })
+        .await
+    }
+}

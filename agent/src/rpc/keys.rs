@@ -1,0 +1,147 @@
+//! Keys: one name space over all tokens.
+
+use std::sync::Arc;
+
+use backend::KeyName;
+use policy::Reason;
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status};
+use tuf::key::KeyType;
+use tufagent_proto::v1::keys_server::Keys;
+use tufagent_proto::v1::{
+    GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest, ListKeysReply, ListKeysRequest,
+    RemoveKeyReply, RemoveKeyRequest,
+};
+
+use super::answer;
+use crate::door::Connection;
+use crate::refusal::Refusal;
+use crate::state::AppState;
+use crate::tokens::{HeldKey, Slot};
+
+/// The service.
+pub struct KeysService(pub AppState);
+
+#[tonic::async_trait]
+impl Keys for KeysService {
+    async fn list(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysReply>, Status> {
+        answer(&self.0, "Keys.List", request, |state, _, _| async move {
+            Ok(ListKeysReply { keys: state.tokens().keys().await.iter().map(HeldKey::describe).collect() })
+        })
+        .await
+    }
+
+    async fn generate(
+        &self,
+        request: Request<GenerateKeyRequest>,
+    ) -> Result<Response<GenerateKeyReply>, Status> {
+        answer(&self.0, "Keys.Generate", request, generate).await
+    }
+
+    async fn import(&self, request: Request<ImportKeyRequest>) -> Result<Response<ImportKeyReply>, Status> {
+        answer(&self.0, "Keys.Import", request, import).await
+    }
+
+    async fn remove(&self, request: Request<RemoveKeyRequest>) -> Result<Response<RemoveKeyReply>, Status> {
+        answer(&self.0, "Keys.Remove", request, remove).await
+    }
+}
+
+async fn generate(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: GenerateKeyRequest,
+) -> Result<GenerateKeyReply, Refusal> {
+    let kind: KeyType = request.r#type.parse().map_err(|_| {
+        Refusal::new(Reason::Usage, format!("there is no key type {:?}", request.r#type))
+            .remedy("the types are ed25519, ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 and rsa-4096")
+    })?;
+    let name = key_name(&request.name)?;
+    let slot = state.tokens().get(&request.token)?;
+    let _names = state.tokens().hold_names().await;
+    check_free(&state, &name).await?;
+    slot.ensure_usable().await?;
+    let body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
+    state.journal("key.generate", Some(connection.peer()), body).await?;
+    let stored = slot.run(move |backend| backend.generate(&name, kind)).await?;
+    let key = held(slot, stored);
+    state.journal("key.made", Some(connection.peer()), made(&key)).await?;
+    Ok(GenerateKeyReply { key: Some(key.describe()) })
+}
+
+async fn import(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: ImportKeyRequest,
+) -> Result<ImportKeyReply, Refusal> {
+    let name = key_name(&request.name)?;
+    let slot = state.tokens().get(&request.token)?;
+    let purpose = format!("import:{name}");
+    let sealed = request.file.as_ref().ok_or_else(|| Refusal::new(Reason::Usage, "no key file was given"))?;
+    let file = connection.seal().open(sealed, &purpose)?;
+    let passphrase =
+        request.passphrase.as_ref().map(|sealed| connection.seal().open(sealed, &purpose)).transpose()?;
+    // An encrypted file costs a key derivation: not on a thread that serves others.
+    let parsed =
+        tokio::task::spawn_blocking(move || backend::import::parse_private_key(&file, passphrase.as_ref()));
+    let imported = parsed.await.map_err(Refusal::internal)?.map_err(|error| {
+        let reason = error.reason().parse().unwrap_or(Reason::KeyFile);
+        Refusal::new(reason, error.to_string()).remedy(error.remedy())
+    })?;
+    let _names = state.tokens().hold_names().await;
+    check_free(&state, &name).await?;
+    slot.ensure_usable().await?;
+    let body = json!({"name": name.as_str(), "token": slot.name()});
+    state.journal("key.import", Some(connection.peer()), body).await?;
+    let stored = slot.run(move |backend| backend.import(&name, imported)).await?;
+    let key = held(slot, stored);
+    state.journal("key.made", Some(connection.peer()), made(&key)).await?;
+    Ok(ImportKeyReply { key: Some(key.describe()) })
+}
+
+async fn remove(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: RemoveKeyRequest,
+) -> Result<RemoveKeyReply, Refusal> {
+    let _names = state.tokens().hold_names().await;
+    let key = state.tokens().key(&request.name).await?;
+    key.slot.ensure_usable().await?;
+    state.journal("key.remove", Some(connection.peer()), made(&key)).await?;
+    let public = key.stored.public.clone();
+    key.slot.run(move |backend| backend.remove(&public)).await?;
+    Ok(RemoveKeyReply {})
+}
+
+fn key_name(text: &str) -> Result<KeyName, Refusal> {
+    text.parse().map_err(|error| {
+        Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}"))
+            .remedy("use letters, digits, '.', '_' and '-', and no .json or .pem at the end")
+    })
+}
+
+/// One name space for the agent, whichever token.
+async fn check_free(state: &AppState, name: &KeyName) -> Result<(), Refusal> {
+    let keys = state.tokens().keys().await;
+    let Some(other) = keys.iter().find(|key| key.name == name.as_str()) else { return Ok(()) };
+    Err(Refusal::new(
+        Reason::NameTaken,
+        format!("token {} has a key named {name} already", other.slot.name()),
+    )
+    .remedy("choose another name")
+    .detail("key", name.as_str()))
+}
+
+fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {
+    HeldKey { name: stored.name.to_string(), slot, stored, available: true }
+}
+
+fn made(key: &HeldKey) -> Value {
+    json!({
+        "name": key.name,
+        "token": key.slot.name(),
+        "type": key.stored.public.key_type().to_string(),
+        "keyid": key.stored.public.to_key().computed_keyid().to_string(),
+        "origin": key.stored.origin.as_str(),
+    })
+}

@@ -1,0 +1,38 @@
+//! Signing: the two streams of one call, and the pipeline between them.
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tufagent_proto::v1::signing_server::Signing;
+use tufagent_proto::v1::{SignEvent, SignRequest};
+
+use crate::door::connection_of;
+use crate::signing::{self, Client};
+use crate::state::AppState;
+
+/// The service.
+pub struct SigningService(pub AppState);
+
+#[tonic::async_trait]
+impl Signing for SigningService {
+    type SignStream = ReceiverStream<Result<SignEvent, Status>>;
+
+    async fn sign(
+        &self,
+        request: Request<Streaming<SignRequest>>,
+    ) -> Result<Response<Self::SignStream>, Status> {
+        let connection = connection_of(&request)?;
+        let (events, stream) = mpsc::channel(8);
+        let requests = Box::pin(request.into_inner());
+        let mut client = Client::new(connection, requests, events.clone());
+        let state = self.0.clone();
+        // A task of its own: a client that goes away must not keep the outcome from being journalled.
+        tokio::spawn(async move {
+            if let Err(refusal) = signing::sign(&state, &mut client).await {
+                let status = state.refused(client.connection().peer(), "Signing.Sign", refusal);
+                let _ = events.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}

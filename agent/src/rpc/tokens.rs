@@ -1,0 +1,120 @@
+//! Tokens: listing, unlocking, locking.
+
+use std::sync::Arc;
+
+use policy::Reason;
+use serde_json::json;
+use tonic::{Request, Response, Status};
+use tufagent_proto::v1::tokens_server::Tokens;
+use tufagent_proto::v1::{
+    ChangeSecretReply, ChangeSecretRequest, ListTokensReply, ListTokensRequest, LockTokenReply,
+    LockTokenRequest, TrustTokenReply, TrustTokenRequest, UnlockTokenReply, UnlockTokenRequest,
+};
+
+use super::answer;
+use crate::door::Connection;
+use crate::refusal::Refusal;
+use crate::state::AppState;
+
+/// The service.
+pub struct TokensService(pub AppState);
+
+#[tonic::async_trait]
+impl Tokens for TokensService {
+    async fn list(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensReply>, Status> {
+        answer(&self.0, "Tokens.List", request, |state, _, _| async move {
+            Ok(ListTokensReply { tokens: state.tokens().all().iter().map(|slot| slot.describe()).collect() })
+        })
+        .await
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<UnlockTokenRequest>,
+    ) -> Result<Response<UnlockTokenReply>, Status> {
+        answer(&self.0, "Tokens.Unlock", request, unlock).await
+    }
+
+    async fn lock(&self, request: Request<LockTokenRequest>) -> Result<Response<LockTokenReply>, Status> {
+        answer(&self.0, "Tokens.Lock", request, lock).await
+    }
+
+    async fn change_secret(
+        &self,
+        request: Request<ChangeSecretRequest>,
+    ) -> Result<Response<ChangeSecretReply>, Status> {
+        answer(&self.0, "Tokens.ChangeSecret", request, change_secret).await
+    }
+
+    async fn trust(&self, request: Request<TrustTokenRequest>) -> Result<Response<TrustTokenReply>, Status> {
+        answer(&self.0, "Tokens.Trust", request, trust).await
+    }
+}
+
+async fn unlock(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: UnlockTokenRequest,
+) -> Result<UnlockTokenReply, Refusal> {
+    let slot = state.tokens().get(&request.name)?;
+    let by_person = request.secret.is_some();
+    match &request.secret {
+        // Sealed for the name that the client gave: an empty one means the only token.
+        Some(sealed) => {
+            let secret = connection.seal().open(sealed, &format!("unlock:{}", slot.name()))?;
+            slot.unlock(secret, request.last_try).await?;
+        }
+        None => slot.unlock_from_source().await?,
+    }
+    state.tokens().note_unlocked();
+    let body = json!({"token": slot.name(), "by_person": by_person, "last_try": request.last_try});
+    state.journal("token.unlock", Some(connection.peer()), body).await?;
+    Ok(UnlockTokenReply { token: Some(slot.describe()) })
+}
+
+async fn lock(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: LockTokenRequest,
+) -> Result<LockTokenReply, Refusal> {
+    let slots = match request.name.as_str() {
+        "" => state.tokens().all(),
+        name => vec![state.tokens().get(name)?],
+    };
+    // First the locking, then the record: a full disk must not keep a token unlocked.
+    for slot in &slots {
+        slot.lock().await;
+    }
+    let names: Vec<_> = slots.iter().map(|slot| slot.name()).collect();
+    state.journal("token.lock", Some(connection.peer()), json!({"tokens": names})).await?;
+    Ok(LockTokenReply { tokens: slots.iter().map(|slot| slot.describe()).collect() })
+}
+
+async fn change_secret(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: ChangeSecretRequest,
+) -> Result<ChangeSecretReply, Refusal> {
+    let slot = state.tokens().get(&request.name)?;
+    let missing = || {
+        Refusal::new(Reason::PinRequired, "the old and the new secret are both needed")
+            .remedy("seal both for this connection")
+    };
+    let old = request.old_secret.as_ref().ok_or_else(missing)?;
+    let new = request.new_secret.as_ref().ok_or_else(missing)?;
+    let old = connection.seal().open(old, &format!("unlock:{}", slot.name()))?;
+    let new = connection.seal().open(new, &format!("new-secret:{}", slot.name()))?;
+    state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
+    slot.run(move |backend| backend.change_secret(&old, &new)).await?;
+    Ok(ChangeSecretReply {})
+}
+
+async fn trust(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: TrustTokenRequest,
+) -> Result<TrustTokenReply, Refusal> {
+    let slot = state.tokens().get(&request.name)?;
+    state.journal("token.trust", Some(connection.peer()), json!({"token": slot.name()})).await?;
+    Ok(TrustTokenReply { sha256: slot.trust_module().await? })
+}

@@ -1,0 +1,92 @@
+//! The client's end of one Sign call: requests in, events out, and whether it is still there.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::Reason;
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
+use tufagent_proto::v1::sign_event::Event;
+use tufagent_proto::v1::sign_request::Part;
+use tufagent_proto::v1::{SignEvent, SignRequest};
+
+use crate::door::Connection;
+use crate::refusal::Refusal;
+
+/// What the client sends.
+pub type Requests = Pin<Box<dyn Stream<Item = Result<SignRequest, Status>> + Send + Sync>>;
+
+/// One caller of Sign.
+pub struct Client {
+    connection: Arc<Connection>,
+    requests: Requests,
+    events: mpsc::Sender<Result<SignEvent, Status>>,
+}
+
+impl Client {
+    /// The two directions of a call, and the connection it came on.
+    #[must_use]
+    pub fn new(
+        connection: Arc<Connection>,
+        requests: Requests,
+        events: mpsc::Sender<Result<SignEvent, Status>>,
+    ) -> Self {
+        Self { connection, requests, events }
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The next part of the request.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the client closed the stream, went away, or let `patience` pass.
+    pub(super) async fn next(&mut self, patience: Duration) -> Result<Part, Refusal> {
+        let next = tokio::select! {
+            next = tokio::time::timeout(patience, self.requests.next()) => next,
+            () = self.events.closed() => return Err(cancelled("the client went away")),
+        };
+        match next {
+            Ok(Some(Ok(SignRequest { part: Some(part) }))) => Ok(part),
+            Ok(Some(Ok(SignRequest { part: None }))) => {
+                Err(Refusal::new(Reason::Usage, "an empty request came on the stream"))
+            }
+            Ok(Some(Err(status))) if status.code() == tonic::Code::OutOfRange => {
+                Err(Refusal::new(Reason::Limit, "a message is over 4 MiB")
+                    .remedy("send chunks of at most 1 MiB"))
+            }
+            Ok(Some(Err(_))) => Err(cancelled("the client's stream broke off")),
+            Ok(None) => Err(cancelled("the client closed the stream before it confirmed")),
+            Err(_) => Err(cancelled("the client said nothing for too long")),
+        }
+    }
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// `CANCELLED` when nobody listens any more.
+    pub(super) async fn tell(&self, event: Event) -> Result<(), Refusal> {
+        let event = SignEvent { event: Some(event) };
+        self.events.send(Ok(event)).await.map_err(|_| cancelled("the client went away"))
+    }
+
+    /// True when nobody listens any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Ends when nobody listens any more.
+    pub(super) async fn gone(&self) {
+        self.events.closed().await;
+    }
+}
+
+/// The caller said no, or nothing.
+pub(super) fn cancelled(why: &str) -> Refusal {
+    Refusal::new(Reason::Cancelled, format!("nothing was signed: {why}")).remedy("ask again")
+}

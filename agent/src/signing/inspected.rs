@@ -1,0 +1,185 @@
+//! Step two: what it is, whose it is, who may sign it, and whether the rules let it.
+
+use std::sync::Arc;
+
+use policy::{Decision, Reason, SigningRules};
+use tuf::diff::{Difference, difference};
+use tuf::digest::Sha256Digest;
+use tuf::metadata::{Limits, Metadata};
+use tuf::role::RoleName;
+use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
+
+use super::received::Received;
+use super::signers::{Chosen, Signer, choose, skipped_event};
+use crate::clock;
+use crate::intake::ReceivedFile;
+use crate::refusal::Refusal;
+use crate::repositories::{Asked, Authority, Record};
+use crate::state::AppState;
+
+/// Metadata that was understood, and that the rules let these keys sign.
+pub(super) struct Inspected {
+    pub(super) record: Arc<Record>,
+    pub(super) role: RoleName,
+    pub(super) subject: Metadata,
+    pub(super) authority: Authority,
+    pub(super) signers: Vec<Signer>,
+    pub(super) shared_key: bool,
+    skipped: Vec<SignSkipped>,
+    difference: Difference,
+    warnings: Vec<String>,
+}
+
+/// Parses and judges.
+pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Inspected, Refusal> {
+    let Received { begin, subject, authorities, .. } = received;
+    let (subject, authorities) = parse(begin.signed_only, subject, authorities).await?;
+    let (record, role) = whose(agent, &begin).await?;
+    if role.kind() != subject.kind() {
+        return Err(metadata(&role, "the metadata is of another type than the role"));
+    }
+    let repositories = agent.repositories();
+    let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
+    let Chosen { signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
+    let asked = Asked { shared_key: begin.shared_key, now: clock::now() };
+    let keys: Vec<_> =
+        signers.iter().map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone())).collect();
+    let facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
+    let concerns = match policy::judge(&SigningRules::default(), &facts) {
+        Decision::Refuse(refusal) => return Err(refusal.into()),
+        decision => decision.concerns().to_vec(),
+    };
+    let base = repositories.newest(&record, &role).await?;
+    let mut warnings = authority.warnings.clone();
+    warnings.extend(concerns.into_iter().map(|concern| concern.message));
+    Ok(Inspected {
+        difference: difference(&role, base.as_ref().map(|newest| &newest.metadata), &subject),
+        skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
+        shared_key: begin.shared_key,
+        record,
+        role,
+        subject,
+        authority,
+        signers,
+        warnings,
+    })
+}
+
+impl Inspected {
+    /// SHA-256 of the canonical `signed`.
+    pub(super) fn digest(&self) -> Sha256Digest {
+        self.subject.digest()
+    }
+
+    /// Keys of the role that are ours and will not sign.
+    pub(super) fn skipped(&self) -> &[SignSkipped] {
+        &self.skipped
+    }
+
+    /// What the client is shown.
+    pub(super) fn describe(&self) -> SignInspected {
+        SignInspected {
+            repository: self.record.name.to_string(),
+            role: self.role.to_string(),
+            version: self.subject.version().get(),
+            sha256: self.digest().to_string(),
+            difference_json: serde_json::to_string(&self.difference).unwrap_or_default(),
+            keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+type Named = Vec<(RoleName, Metadata)>;
+
+/// On a thread that may take its time: targets metadata has many megabytes.
+async fn parse(
+    signed_only: bool,
+    subject: ReceivedFile,
+    authorities: Vec<ReceivedFile>,
+) -> Result<(Metadata, Named), Refusal> {
+    let work = move || {
+        let limits = Limits::agent();
+        let name = subject.role;
+        let parsed = if signed_only {
+            Metadata::parse_signed_part(subject.bytes, &limits)
+        } else {
+            Metadata::parse(subject.bytes, &limits)
+        };
+        let parsed = parsed.map_err(|error| unreadable(&name, &error))?;
+        // Canonicalised and hashed here, not on a thread that serves others; the digest is kept.
+        let _ = parsed.digest();
+        let read = |file: ReceivedFile| {
+            let role = role_name(&file.role)?;
+            let read =
+                Metadata::parse(file.bytes, &limits).map_err(|error| unreadable(&file.role, &error))?;
+            Ok((role, read))
+        };
+        Ok((parsed, authorities.into_iter().map(read).collect::<Result<Named, Refusal>>()?))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
+}
+
+/// Which repository and role: named, or the only one that the key has.
+async fn whose(agent: &AppState, begin: &SignBegin) -> Result<(Arc<Record>, RoleName), Refusal> {
+    if begin.signed_only {
+        return only_role(agent, begin).await;
+    }
+    if begin.repository.is_empty() || begin.role.is_empty() {
+        return Err(Refusal::new(Reason::Usage, "repository and role must be named")
+            .remedy("leave them out only for the signed part of a key with one role"));
+    }
+    let record = agent.repositories().by_name(&begin.repository).await?;
+    Ok((record, role_name(&begin.role)?))
+}
+
+/// The signed part alone says nothing of its repository: the key must have one role, and that is it.
+async fn only_role(agent: &AppState, begin: &SignBegin) -> Result<(Arc<Record>, RoleName), Refusal> {
+    let [name] = begin.keys.as_slice() else {
+        return Err(Refusal::new(Reason::Usage, "the signed part alone is signed by one named key")
+            .remedy("name one key, or send the whole metadata file"));
+    };
+    let key = agent.tokens().key(name).await?;
+    let mut roles = agent.repositories().roles_of_key(&key.stored.public).await?;
+    let count = roles.len();
+    let fits = |given: &str, own: &str| given.is_empty() || given == own;
+    match (roles.pop(), count) {
+        (Some(only), 1)
+            if fits(&begin.role, only.role.as_str())
+                && fits(&begin.repository, only.repository.name.as_str()) =>
+        {
+            Ok((only.repository, only.role))
+        }
+        (Some(_), 1) | (None, _) => {
+            Err(Refusal::new(Reason::KeyNotOfRole, format!("the key {name} is no key of that role"))
+                .remedy("see who may sign with: tufctl repo show DIR")
+                .detail("key", name.as_str()))
+        }
+        (Some(_), _) => {
+            let message =
+                format!("the key {name} has {count} roles, so the signed part alone does not say which");
+            Err(Refusal::new(Reason::Policy, message)
+                .remedy("sign the whole file with tufctl sign, or give the role a key of its own")
+                .detail("key", name.as_str()))
+        }
+    }
+}
+
+fn role_name(text: &str) -> Result<RoleName, Refusal> {
+    text.parse().map_err(|error| {
+        Refusal::new(Reason::NameInvalid, format!("{text:?} is no role's name: {error}"))
+            .remedy("name a role of the repository")
+    })
+}
+
+fn unreadable(role: &str, error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Reason::MetadataInvalid, format!("the metadata of {role:?} cannot be read: {error}"))
+        .remedy("make it anew with tufctl")
+        .detail("role", role)
+}
+
+fn metadata(role: &RoleName, why: &str) -> Refusal {
+    Refusal::new(Reason::MetadataInvalid, format!("{role}: {why}"))
+        .remedy("check which file belongs to which role")
+        .detail("role", role.to_string())
+}

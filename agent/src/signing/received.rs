@@ -1,0 +1,59 @@
+//! Step one: what the client sent, whole and within its limits.
+
+use std::time::Duration;
+
+use policy::Reason;
+use tufagent_proto::v1::SignBegin;
+use tufagent_proto::v1::file_header::Purpose;
+use tufagent_proto::v1::sign_request::Part;
+
+use super::client::Client;
+use crate::intake::{Intake, ReceivedFile};
+use crate::refusal::Refusal;
+
+/// A client that sends nothing for this long is dropped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request as it came; nothing of it is understood yet.
+pub(super) struct Received {
+    pub(super) begin: SignBegin,
+    /// The one file that is to be signed.
+    pub(super) subject: ReceivedFile,
+    /// Files that are to say who may sign it.
+    pub(super) authorities: Vec<ReceivedFile>,
+    // Only this module makes one.
+    _private: (),
+}
+
+/// Reads until the subject is whole. Authorities come before it.
+pub(super) async fn receive(client: &mut Client) -> Result<Received, Refusal> {
+    let Part::Begin(begin) = client.next(PATIENCE).await? else {
+        return Err(usage("the first part must be begin"));
+    };
+    let mut intake = Intake::new();
+    let mut subject_is_open = false;
+    while !(subject_is_open && intake.is_whole()) {
+        match client.next(PATIENCE).await? {
+            Part::File(header) => {
+                subject_is_open = header.purpose() == Purpose::Subject;
+                intake.header(header)?;
+            }
+            Part::Chunk(bytes) => intake.chunk(&bytes)?,
+            Part::Begin(_) | Part::Confirm(_) => {
+                return Err(usage("begin and confirm cannot stand between the files"));
+            }
+        }
+    }
+    let mut authorities = intake.finish()?;
+    // The loop ends with a whole subject as the last file.
+    let subject = authorities.pop().ok_or_else(|| usage("no file was sent"))?;
+    if authorities.iter().any(|file| file.purpose == Purpose::Subject) {
+        return Err(usage("one call signs one file"));
+    }
+    Ok(Received { begin, subject, authorities, _private: () })
+}
+
+fn usage(message: &str) -> Refusal {
+    Refusal::new(Reason::Usage, message)
+        .remedy("send begin, the authorities, the subject, and confirm when it was inspected")
+}

@@ -1,0 +1,70 @@
+//! Step five: the token has signed, and the signature was verified in software.
+
+use tuf::key::SignatureBytes;
+use tuf::preimage::Signable;
+use tufagent_proto::v1::SignWaiting;
+use tufagent_proto::v1::sign_event::Event;
+use tufagent_proto::v1::sign_waiting::For;
+
+use super::client::{Client, cancelled};
+use super::recorded::Recorded;
+use super::signers::Signer;
+use crate::refusal::Refusal;
+
+/// One verified signature that has not left yet.
+pub(super) struct Signed {
+    signer: Signer,
+    signature: SignatureBytes,
+    // Only this module makes one.
+    _private: (),
+}
+
+impl Signed {
+    pub(super) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    pub(super) fn signature(&self) -> &SignatureBytes {
+        &self.signature
+    }
+}
+
+/// Lets the token sign; a client that goes away ends the wait.
+pub(super) async fn sign(
+    client: &Client,
+    recorded: &Recorded,
+    signer: Signer,
+) -> Result<Signed, (Signer, Refusal)> {
+    let waiting = SignWaiting {
+        what: For::Token.into(),
+        key: signer.key.name.clone(),
+        token: signer.key.slot.name().to_owned(),
+    };
+    if let Err(refusal) = client.tell(Event::Waiting(waiting)).await {
+        return Err((signer, refusal));
+    }
+    let made = tokio::select! {
+        made = make(recorded, &signer) => made,
+        () = client.gone() => Err(cancelled("the caller has gone")),
+    };
+    match made {
+        Ok(signature) => Ok(Signed { signer, signature, _private: () }),
+        Err(refusal) => Err((signer, refusal)),
+    }
+}
+
+/// The backend verifies the signature against this very public key before it gives it out.
+async fn make(recorded: &Recorded, signer: &Signer) -> Result<SignatureBytes, Refusal> {
+    // The token may have locked itself while a person was reading.
+    signer.key.slot.ensure_usable().await?;
+    let public = signer.key.stored.public.clone();
+    let subject = recorded.subject().clone();
+    signer
+        .key
+        .slot
+        .run(move |backend| {
+            let preimage = subject.preimage();
+            backend.sign(&public, Signable::Metadata(&preimage))
+        })
+        .await
+}

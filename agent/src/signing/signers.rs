@@ -1,0 +1,100 @@
+//! Which of our keys sign: those that were named, or every key of the role that is here and usable.
+
+use std::collections::BTreeMap;
+
+use tuf::key::{Key, KeyId};
+use tufagent_proto::v1::SignSkipped;
+
+use crate::refusal::Refusal;
+use crate::state::AppState;
+use crate::tokens::{HeldKey, find};
+
+/// A key of ours, with the keyids that the metadata gives it (more than one while keyids are being put right).
+#[derive(Clone)]
+pub(super) struct Signer {
+    pub(super) key: HeldKey,
+    pub(super) keyids: Vec<KeyId>,
+}
+
+/// The choice.
+pub(super) struct Chosen {
+    /// In the order of the keys.
+    pub(super) signers: Vec<Signer>,
+    /// Keys of the role that are ours and cannot be used now.
+    pub(super) skipped: Vec<(Signer, Refusal)>,
+}
+
+/// Chooses among our keys. Keys that were named are all in `signers`, whether the role has them or not: policy
+/// judges that.
+///
+/// # Errors
+/// `KEY_NOT_FOUND`; `TOKEN_LOCKED` and its like when a named key, or every key, cannot be used.
+pub(super) async fn choose(
+    agent: &AppState,
+    named: &[String],
+    authority: &BTreeMap<KeyId, Key>,
+) -> Result<Chosen, Refusal> {
+    let held = agent.tokens().keys().await;
+    let candidates = if named.is_empty() {
+        of_role(held, authority)
+    } else {
+        named
+            .iter()
+            .map(|name| Ok(with_keyids(find(&held, name)?, authority)))
+            .collect::<Result<_, Refusal>>()?
+    };
+    let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
+    for signer in candidates {
+        // A named key that is not of the role is refused for that, not for its token.
+        let usable = if signer.keyids.is_empty() { Ok(()) } else { signer.key.slot.ensure_usable().await };
+        match usable {
+            Ok(()) => chosen.signers.push(signer),
+            Err(refusal) if !named.is_empty() => return Err(refusal.detail("key", signer.key.name)),
+            Err(refusal) => chosen.skipped.push((signer, refusal)),
+        }
+    }
+    match (chosen.signers.is_empty(), chosen.skipped.first()) {
+        (true, Some((signer, refusal))) => Err(refusal.clone().detail("key", signer.key.name.as_str())),
+        _ => Ok(chosen),
+    }
+}
+
+/// Each public key once, wherever it lies: a usable copy before another.
+fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
+    let mut signers: Vec<Signer> = Vec::new();
+    for key in held {
+        let signer = with_keyids(key, authority);
+        if signer.keyids.is_empty() {
+            continue;
+        }
+        match signers.iter_mut().find(|other| other.key.stored.public == signer.key.stored.public) {
+            Some(other) if is_ready(&signer) && !is_ready(other) => *other = signer,
+            Some(_) => {}
+            None => signers.push(signer),
+        }
+    }
+    signers
+}
+
+fn is_ready(signer: &Signer) -> bool {
+    signer.key.slot.state() == backend::TokenState::Unlocked
+}
+
+fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Signer {
+    let is_ours = |entry: &Key| entry.public_key().is_ok_and(|public| *public == key.stored.public);
+    let keyids =
+        authority.iter().filter(|(_, entry)| is_ours(entry)).map(|(keyid, _)| keyid.clone()).collect();
+    Signer { key, keyids }
+}
+
+/// The event for a key that does not sign.
+pub(super) fn skipped_event(signer: &Signer, refusal: &Refusal) -> SignSkipped {
+    SignSkipped {
+        keyid: signer.keyids.first().map(ToString::to_string).unwrap_or_default(),
+        key: signer.key.name.clone(),
+        token: signer.key.slot.name().to_owned(),
+        reason: refusal.reason.to_string(),
+        message: refusal.message.clone(),
+        remedy: refusal.remedy.clone(),
+    }
+}

@@ -1,0 +1,90 @@
+//! What all services share.
+
+use std::sync::Arc;
+
+use ledger::Ledger;
+use serde_json::{Value, json};
+use tonic::Status;
+
+use crate::door::{Admission, Connection, Peer};
+use crate::refusal::Refusal;
+use crate::repositories::Repositories;
+use crate::tokens::Tokens;
+
+/// The running agent; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+struct Parts {
+    ledger: Arc<Ledger>,
+    repositories: Repositories,
+    tokens: Tokens,
+    admission: Admission,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        ledger: Arc<Ledger>,
+        repositories: Repositories,
+        tokens: Tokens,
+        admission: Admission,
+    ) -> Self {
+        Self(Arc::new(Parts { ledger, repositories, tokens, admission }))
+    }
+
+    /// Watermarks and journal.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// What is known of repositories.
+    #[must_use]
+    pub fn repositories(&self) -> &Repositories {
+        &self.0.repositories
+    }
+
+    /// The tokens and their keys.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// Who may connect.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// Whether this connection may still be given a signature: its process lives and its user is still admitted.
+    #[must_use]
+    pub fn may_receive(&self, connection: &Connection) -> bool {
+        connection.is_alive() && self.0.admission.admits(connection.peer())
+    }
+
+    /// Journals an event durably.
+    ///
+    /// # Errors
+    /// `STATE_IO` when it cannot be recorded; then what it announces must not happen.
+    pub async fn journal(&self, kind: &str, peer: Option<&Peer>, body: Value) -> Result<(), Refusal> {
+        self.0.ledger.record_event(kind, with_caller(peer, body)).await?;
+        Ok(())
+    }
+
+    /// Journals a refusal (it joins the next commit) and gives the status that carries it.
+    pub fn refused(&self, peer: &Peer, call: &str, refusal: Refusal) -> Status {
+        tracing::info!(call, reason = %refusal.reason, uid = peer.uid, pid = peer.pid, "refused: {refusal}");
+        let body = json!({"call": call, "refusal": refusal.journal_json()});
+        self.0.ledger.note_event("refused", with_caller(Some(peer), body));
+        refusal.into()
+    }
+}
+
+fn with_caller(peer: Option<&Peer>, mut body: Value) -> Value {
+    if let (Some(peer), Some(members)) = (peer, body.as_object_mut()) {
+        members.insert("caller".to_owned(), peer.journal_json());
+    }
+    body
+}

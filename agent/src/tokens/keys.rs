@@ -1,0 +1,101 @@
+//! One name space of keys over all tokens.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use backend::{StoredKey, TokenState};
+use policy::Reason;
+use tufagent_proto::v1::Key;
+
+use super::{Slot, Tokens};
+use crate::refusal::Refusal;
+
+/// A key that this agent holds.
+#[derive(Clone)]
+pub struct HeldKey {
+    /// Its name, one of a kind.
+    pub name: String,
+    /// Where it lies.
+    pub slot: Arc<Slot>,
+    /// Its public half.
+    pub stored: StoredKey,
+    /// False when its token is absent or failed, or did not answer.
+    pub available: bool,
+}
+
+impl HeldKey {
+    /// As it travels.
+    #[must_use]
+    pub fn describe(&self) -> Key {
+        let key = self.stored.public.to_key();
+        Key {
+            name: self.name.clone(),
+            token: self.slot.name().to_owned(),
+            r#type: self.stored.public.key_type().to_string(),
+            keyid: key.computed_keyid().to_string(),
+            tuf_json: key.json().to_owned(),
+            available: self.available,
+            origin: self.stored.origin.as_str().to_owned(),
+        }
+    }
+}
+
+impl Tokens {
+    /// All keys of all tokens. A token that does not answer gives the keys it was last known to hold.
+    pub async fn keys(&self) -> Vec<HeldKey> {
+        let mut held = Vec::new();
+        // Asked side by side: one slow token does not add up with another.
+        let asked: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|slot| {
+                let asking = Arc::clone(&slot);
+                (slot, tokio::spawn(async move { asking.keys().await }))
+            })
+            .collect();
+        for (slot, answer) in asked {
+            let (keys, answered) = answer.await.unwrap_or_default();
+            let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);
+            let available = answered && there;
+            held.extend(keys.into_iter().map(|stored| {
+                let name = stored.name.to_string();
+                HeldKey { name, slot: Arc::clone(&slot), stored, available }
+            }));
+        }
+        name_apart(&mut held);
+        held
+    }
+
+    /// The key of this name.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`.
+    pub async fn key(&self, name: &str) -> Result<HeldKey, Refusal> {
+        find(&self.keys().await, name)
+    }
+}
+
+/// The key of this name among these.
+///
+/// # Errors
+/// `KEY_NOT_FOUND`.
+pub(crate) fn find(keys: &[HeldKey], name: &str) -> Result<HeldKey, Refusal> {
+    keys.iter().find(|key| key.name == name).cloned().ok_or_else(|| {
+        Refusal::new(Reason::KeyNotFound, format!("there is no key named {name:?}"))
+            .remedy("see the names with: tufctl key list")
+            .detail("key", name)
+    })
+}
+
+/// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.
+fn name_apart(keys: &mut [HeldKey]) {
+    let mut taken = BTreeSet::new();
+    for key in keys {
+        if !taken.insert(key.name.clone()) {
+            let fingerprint = key.stored.public.fingerprint().to_string();
+            let start = fingerprint.get(..8).unwrap_or(&fingerprint);
+            key.name = format!("{}-{start}", key.name);
+            taken.insert(key.name.clone());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The tokens that the configuration names, and what they can do now.
+//!
+//! Duty: one queue a token, the lifetime of an unlock, secrets from files and credentials.
+//! Invariants: a `lock` holds until an `unlock`; a configured secret that was wrong is not tried again by
+//! itself; asking for the state of a token never waits.
+
+mod keys;
+mod open;
+mod pending;
+mod pin;
+mod slot;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use policy::Reason;
+use tokio::sync::Notify;
+
+pub use keys::HeldKey;
+pub(crate) use keys::find;
+pub use slot::Slot;
+
+use crate::config::TokenConfig;
+use crate::refusal::Refusal;
+
+const SHORTEST_NAP: Duration = Duration::from_millis(10);
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+
+/// All tokens.
+pub struct Tokens {
+    slots: RwLock<Vec<Arc<Slot>>>,
+    places: Places,
+    /// Key names are one name space: whoever makes a key holds this while looking and making.
+    naming: tokio::sync::Mutex<()>,
+    /// Rung when a token was unlocked, or a device came or went by itself.
+    changed: Arc<Notify>,
+}
+
+/// Where tokens find their things.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The agent's state folder.
+    pub state: PathBuf,
+    /// The service manager's credentials.
+    pub credentials: Option<PathBuf>,
+    /// This program, which hosts tokens as `host-token`.
+    pub program: PathBuf,
+}
+
+impl Tokens {
+    /// Opens every configured token; nothing is asked of a device yet.
+    ///
+    /// # Errors
+    /// When a token's state on disk cannot be trusted.
+    pub fn open(configs: &[TokenConfig], places: Places) -> Result<Self, Refusal> {
+        let changed = Arc::new(Notify::new());
+        let open = |config| open_and_watch(config, &places, &changed);
+        let slots = configs.iter().map(open).collect::<Result<_, _>>()?;
+        let naming = tokio::sync::Mutex::new(());
+        Ok(Self { slots: RwLock::new(slots), places, naming, changed })
+    }
+
+    /// All tokens, in the order of the configuration.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token of this name; with an empty name the only one there is.
+    ///
+    /// # Errors
+    /// `TOKEN_UNKNOWN`, or `USAGE` when it had to be named.
+    pub fn get(&self, name: &str) -> Result<Arc<Slot>, Refusal> {
+        let all = self.all();
+        let names = || all.iter().map(|slot| slot.name().to_owned()).collect::<Vec<_>>().join(", ");
+        if !name.is_empty() {
+            return all.iter().find(|slot| slot.name() == name).cloned().ok_or_else(|| {
+                Refusal::new(Reason::TokenUnknown, format!("there is no token named {name:?}"))
+                    .remedy(format!("the tokens are: {}", names()))
+                    .detail("token", name)
+            });
+        }
+        match all.as_slice() {
+            [only] => Ok(Arc::clone(only)),
+            [] => Err(Refusal::new(Reason::TokenUnknown, "no token is configured")
+                .remedy("add a [[token]] to the configuration")),
+            _ => Err(Refusal::new(Reason::Usage, "there is more than one token, so it must be named")
+                .remedy(format!("add --token with one of: {}", names()))),
+        }
+    }
+
+    /// Switches to a new configuration that was checked whole. Tokens that it leaves as they are keep their state;
+    /// on an error everything stays as it was.
+    ///
+    /// # Errors
+    /// When a new token cannot be opened.
+    pub fn reload(&self, configs: &[TokenConfig]) -> Result<(), Refusal> {
+        let old = self.all();
+        let mut new = Vec::with_capacity(configs.len());
+        for config in configs {
+            match old.iter().find(|slot| slot.config() == config) {
+                Some(slot) => new.push(Arc::clone(slot)),
+                None => new.push(open_and_watch(config, &self.places, &self.changed)?),
+            }
+        }
+        let gone: Vec<_> =
+            old.into_iter().filter(|slot| !new.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
+        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = new;
+        for slot in gone {
+            // A call under way keeps its slot; the backend ends it.
+            tokio::task::spawn_blocking(move || slot.shutdown());
+        }
+        Ok(())
+    }
+
+    /// Unlocks in the background what is locked and needs no person.
+    pub fn unlock_unattended(&self) {
+        for slot in self.all().into_iter().filter(|slot| slot.config().pin.is_unattended()) {
+            tokio::spawn(async move {
+                if slot.may_unlock_itself()
+                    && let Err(refusal) = slot.ensure_usable().await
+                {
+                    tracing::warn!(
+                        token = slot.name(),
+                        remedy = refusal.remedy,
+                        "not unlocked by itself: {refusal}"
+                    );
+                }
+            });
+        }
+    }
+
+    /// Says that a token was unlocked, so that the timer looks again.
+    pub fn note_unlocked(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Locks tokens whose time is over, and unlocks those that came back and need no person; never ends.
+    pub async fn watch(&self) {
+        loop {
+            let slots = self.all();
+            slots.iter().for_each(|slot| slot.lapse());
+            let nap = async {
+                match slots.iter().filter_map(|slot| slot.time_left()).min() {
+                    // The runtime's clock stops in suspend and the boot clock does not: look again soon.
+                    Some(left) => tokio::time::sleep(left.clamp(SHORTEST_NAP, LONGEST_NAP)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = nap => {}
+                () = self.changed.notified() => self.unlock_unattended(),
+            }
+        }
+    }
+
+    /// Held while a key is given its name.
+    pub(crate) async fn hold_names(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.naming.lock().await
+    }
+
+    /// Ends all tokens; blocks.
+    pub fn shutdown(&self) {
+        self.all().iter().for_each(|slot| slot.shutdown());
+    }
+}
+
+fn open_and_watch(
+    config: &TokenConfig,
+    places: &Places,
+    changed: &Arc<Notify>,
+) -> Result<Arc<Slot>, Refusal> {
+    let slot = open::slot(config, places)?;
+    let changed = Arc::clone(changed);
+    slot.on_change(move || changed.notify_one());
+    Ok(slot)
+}

@@ -1,0 +1,345 @@
+//! One token: its backend, its queue, and for how long it stays unlocked.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::pending::Pkcs11Token;
+use backend::filestore::FileStore;
+use backend::{Backend, BackendError, StoredKey, TokenState};
+use policy::Reason;
+use secmem::SecretBytes;
+use tokio::sync::Semaphore;
+use tufagent_proto::v1::Token;
+
+use super::pin;
+use crate::clock;
+use crate::config::{PinSource, TokenConfig, TokenKind, UnlockFor};
+use crate::refusal::Refusal;
+
+/// How long a list of keys may take before the last known one is given.
+const KEYS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a device may take to say its first word after the start.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// A configured token.
+pub struct Slot {
+    config: TokenConfig,
+    backend: Arc<dyn Backend>,
+    /// The same, for what only such a token can do.
+    pkcs11: Option<Arc<Pkcs11Token>>,
+    /// Calls that use the token wait here, first come, first served.
+    queue: Semaphore,
+    lease: Mutex<Lease>,
+    known_keys: Mutex<Vec<StoredKey>>,
+    credentials: Option<PathBuf>,
+    /// What a pipe gave; it can be read only once.
+    from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
+}
+
+/// A backend that was just opened.
+pub(super) enum Opened {
+    File(Arc<FileStore>),
+    Pkcs11(Arc<Pkcs11Token>),
+}
+
+#[derive(Debug, Default)]
+struct Lease {
+    /// Boot time at which the token locks itself.
+    until: Option<Duration>,
+    /// Somebody said `lock`: it stays so until somebody says `unlock`.
+    held: bool,
+    /// The configured secret was wrong: it is not tried again by itself.
+    source_failed: bool,
+}
+
+impl Slot {
+    pub(super) fn new(config: TokenConfig, opened: Opened, credentials: Option<PathBuf>) -> Self {
+        let (backend, pkcs11): (Arc<dyn Backend>, _) = match opened {
+            Opened::File(store) => (store, None),
+            Opened::Pkcs11(token) => (Arc::clone(&token) as Arc<dyn Backend>, Some(token)),
+        };
+        // A device does one thing at a time; the file store works on as many cores as there are.
+        let places = match config.kind {
+            TokenKind::File => 4,
+            TokenKind::Pkcs11(_) => 1,
+        };
+        Self {
+            config,
+            backend,
+            pkcs11,
+            queue: Semaphore::new(places),
+            lease: Mutex::default(),
+            known_keys: Mutex::default(),
+            credentials,
+            from_descriptor: Mutex::default(),
+        }
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &TokenConfig {
+        &self.config
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.config.name.as_str()
+    }
+
+    /// What it can be used for now; at once.
+    #[must_use]
+    pub fn state(&self) -> TokenState {
+        self.lapse();
+        self.backend.info().state
+    }
+
+    /// All that is known about it; at once, never behind a touch, a PIN or a hung module.
+    #[must_use]
+    pub fn describe(&self) -> Token {
+        self.lapse();
+        let info = self.backend.info();
+        let locks_in_seconds = match (info.state, lock(&self.lease).until) {
+            (TokenState::Unlocked, Some(until)) => Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1)),
+            _ => None,
+        };
+        Token {
+            name: info.name.to_string(),
+            kind: info.kind.as_str().to_owned(),
+            state: info.state.as_str().to_owned(),
+            serial: info.serial,
+            label: info.label,
+            pin_tries_left: info.pin_tries_left,
+            helper_pid: info.helper_pid,
+            confined: info.confined,
+            problem: info.problem,
+            fresh: info.fresh,
+            locks_in_seconds,
+            pin_source: self.config.pin.name().to_owned(),
+            secret_word: info.kind.secret_word().to_owned(),
+        }
+    }
+
+    /// Runs a call that uses the token, in its turn, on a thread that may block.
+    ///
+    /// # Errors
+    /// What the backend gives, with the token's name.
+    pub async fn run<T, F>(&self, call: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+    {
+        self.lapse();
+        let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
+        let backend = Arc::clone(&self.backend);
+        let done = tokio::task::spawn_blocking(move || call(backend.as_ref())).await;
+        done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
+    }
+
+    /// One attempt with a secret that a person gave; with `last_try` also when the token says it is the last.
+    ///
+    /// # Errors
+    /// `PIN_INCORRECT` and what else the backend gives.
+    pub async fn unlock(&self, secret: SecretBytes, last_try: bool) -> Result<(), Refusal> {
+        let token = self.pkcs11.clone();
+        self.run(move |backend| match token {
+            Some(token) if last_try => token.unlock_last_try(&secret),
+            _ => backend.unlock(&secret),
+        })
+        .await?;
+        let until = match self.config.unlock_for {
+            UnlockFor::Time(time) if !self.config.pin.is_unattended() => {
+                Some(clock::boot().saturating_add(time))
+            }
+            UnlockFor::Time(_) | UnlockFor::Forever => None,
+        };
+        *lock(&self.lease) = Lease { until, ..Lease::default() };
+        Ok(())
+    }
+
+    /// One attempt with the secret from the configured source; ends a `lock` that a person said.
+    ///
+    /// # Errors
+    /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
+    pub async fn unlock_from_source(&self) -> Result<(), Refusal> {
+        let secret = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
+        let result = self.run(move |backend| backend.unlock(&secret)).await;
+        let mut lease = lock(&self.lease);
+        let wrong = matches!(&result, Err(refusal) if refusal.reason == Reason::PinIncorrect);
+        lease.source_failed = wrong;
+        if result.is_ok() {
+            *lease = Lease::default();
+        }
+        result
+    }
+
+    /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
+    ///
+    /// # Errors
+    /// The refusal that says why the token cannot be used now.
+    pub async fn ensure_usable(&self) -> Result<(), Refusal> {
+        self.first_look().await;
+        match self.state() {
+            TokenState::Unlocked => return Ok(()),
+            TokenState::Locked => {}
+            TokenState::Absent | TokenState::Failed | TokenState::Blocked => return Err(self.unusable()),
+        }
+        if !self.may_unlock_itself() {
+            return Err(self.unusable());
+        }
+        self.unlock_from_source().await
+    }
+
+    /// True when its secret needs no person, nobody said `lock`, and the secret was not wrong.
+    pub(super) fn may_unlock_itself(&self) -> bool {
+        let lease = lock(&self.lease);
+        self.config.pin.is_unattended() && !lease.held && !lease.source_failed
+    }
+
+    /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
+    async fn first_look(&self) {
+        if let Some(token) = self.pkcs11.clone() {
+            let looked = tokio::task::spawn_blocking(move || token.first_look(FIRST_LOOK)).await;
+            if !matches!(looked, Ok(true)) {
+                tracing::debug!(token = self.name(), "nothing is known of the token yet");
+            }
+        }
+    }
+
+    /// Calls `listener` whenever the state of a device changes by itself.
+    pub(super) fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
+        if let Some(token) = &self.pkcs11 {
+            token.on_change(move |_| listener());
+        }
+    }
+
+    /// Pins the digest that the token's module has now, and gives it.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` for a token without a module; otherwise what the backend gives.
+    pub async fn trust_module(&self) -> Result<String, Refusal> {
+        let name = self.name();
+        let Some(token) = self.pkcs11.clone() else {
+            return Err(Refusal::new(Reason::Unsupported, format!("token {name} has no module to trust"))
+                .remedy("name a token of kind pkcs11")
+                .detail("token", name));
+        };
+        let digest = self.run(move |_| token.trust()).await?;
+        Ok(digest.to_string())
+    }
+
+    /// Forgets the secret now; holds until somebody unlocks. Waits for nobody.
+    pub async fn lock(&self) {
+        lock(&self.lease).held = true;
+        let backend = Arc::clone(&self.backend);
+        let done = tokio::task::spawn_blocking(move || backend.lock()).await;
+        if let Err(error) = done {
+            tracing::error!(token = self.name(), %error, "locking failed");
+        }
+    }
+
+    /// Its keys, and whether they were read just now; the last known ones when the token does not answer.
+    pub async fn keys(&self) -> (Vec<StoredKey>, bool) {
+        let backend = Arc::clone(&self.backend);
+        // Not in the queue: a list must not wait behind a touch.
+        let call = tokio::task::spawn_blocking(move || backend.keys());
+        match tokio::time::timeout(KEYS_DEADLINE, call).await {
+            Ok(Ok(Ok(keys))) => {
+                lock(&self.known_keys).clone_from(&keys);
+                (keys, true)
+            }
+            Ok(Ok(Err(error))) => {
+                tracing::debug!(token = self.name(), %error, "keys could not be listed");
+                (lock(&self.known_keys).clone(), false)
+            }
+            Ok(Err(_)) | Err(_) => (lock(&self.known_keys).clone(), false),
+        }
+    }
+
+    /// Locks itself when its time is over. Cheap; called before every use and by the registry's timer.
+    pub(super) fn lapse(&self) {
+        let mut lease = lock(&self.lease);
+        if lease.until.is_some_and(|until| clock::boot() >= until) {
+            lease.until = None;
+            self.backend.lock();
+            tracing::info!(token = self.name(), "locked: its time was over");
+        }
+    }
+
+    /// How long until it locks itself.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        lock(&self.lease).until.map(|until| until.saturating_sub(clock::boot()))
+    }
+
+    /// Ends what the token runs; blocks.
+    pub(super) fn shutdown(&self) {
+        self.backend.shutdown();
+    }
+
+    /// Why it cannot be used, from its state.
+    fn unusable(&self) -> Refusal {
+        let info = self.backend.info();
+        let name = self.name();
+        let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
+        let refusal = match info.state {
+            TokenState::Absent => {
+                Refusal::new(Reason::TokenAbsent, format!("token {name} is not there{problem}"))
+                    .remedy("insert it, or bring its folder or service back; the agent will see it")
+            }
+            TokenState::Failed => {
+                Refusal::new(Reason::TokenFailed, format!("token {name} does not work{problem}"))
+                    .remedy(format!("look at tufctl token list, then try: tufctl token unlock {name}"))
+            }
+            TokenState::Blocked => {
+                Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
+                    .remedy("unblock it with its own tool (PUK or SO-PIN)")
+            }
+            TokenState::Locked | TokenState::Unlocked => {
+                Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
+                    .remedy(format!("unlock it: tufctl token unlock {name}"))
+            }
+        };
+        refusal.detail("token", name)
+    }
+
+    /// A backend's error, with the token's name in place of "the token" and NAME.
+    pub(super) fn refusal(&self, error: &BackendError) -> Refusal {
+        let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
+        let name = self.name();
+        let message = format!("token {name}: {error}");
+        let mut refusal =
+            Refusal::new(reason, message).remedy(error.remedy().replace("NAME", name)).detail("token", name);
+        if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
+            refusal = refusal.detail("tries_left", *left);
+        }
+        refusal
+    }
+
+    fn name_it(&self, refusal: Refusal) -> Refusal {
+        let name = self.name();
+        let mut named = refusal.detail("token", name);
+        named.message = format!("token {name}: {}", named.message);
+        named.remedy = named.remedy.replace("NAME", name);
+        named
+    }
+
+    async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
+        if let Some(secret) = lock(&self.from_descriptor).clone() {
+            return Ok(secret);
+        }
+        let (source, credentials) = (self.config.pin.clone(), self.credentials.clone());
+        let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
+        let secret = Arc::new(fetched.map_err(Refusal::internal)??);
+        if matches!(self.config.pin, PinSource::Fd(_)) {
+            *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
+        }
+        Ok(secret)
+    }
+}
+
+/// Nothing panics while a lock is held; were it so, the value is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
