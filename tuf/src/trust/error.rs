@@ -51,7 +51,7 @@ pub enum TrustFault {
         report: ThresholdReport,
     },
     /// A root chain goes up by exactly one version a step.
-    #[error("version {found} follows version {trusted}; it must be {trusted} + 1")]
+    #[error("version {found} cannot follow version {trusted}; a root goes up by exactly one")]
     NotNext {
         /// The trusted version.
         trusted: Version,

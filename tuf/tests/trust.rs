@@ -1,0 +1,465 @@
+//! The client workflow: everything in order is accepted, everything else is refused with its section.
+
+mod common;
+
+use common::{
+    TestKey, common as base, delegate, delegated, file, file_named, root, snapshot, targets, timestamp, tuf,
+};
+use serde_json::{Value as Json, json};
+use tuf::{
+    metadata::{Limits, Metadata},
+    role::RoleName,
+    trust::{Options, Previous, Search, TimestampStep, TrustError, TrustFault, TrustedSet},
+};
+
+/// Keys of a little repository: three of root, one each of timestamp, snapshot, targets, two strangers.
+struct Keys {
+    root: [TestKey; 3],
+    timestamp: TestKey,
+    snapshot: TestKey,
+    targets: TestKey,
+    other: [TestKey; 2],
+}
+
+fn keys() -> Keys {
+    let key = TestKey::new;
+    Keys {
+        root: [key(1), key(2), key(3)],
+        timestamp: key(4),
+        snapshot: key(5),
+        targets: key(6),
+        other: [key(7), key(8)],
+    }
+}
+
+impl Keys {
+    fn root(&self, version: u64) -> Json {
+        let [a, b, c] = &self.root;
+        root(version, &[a, b, c], 2, &self.timestamp, &self.snapshot, &self.targets)
+    }
+
+    fn root_file(&self, version: u64) -> Vec<u8> {
+        file(&self.root(version), &[&self.root[0], &self.root[1]])
+    }
+
+    fn timestamp(&self, version: u64, of: u64) -> Vec<u8> {
+        file(&timestamp(version, json!({"version": of})), &[&self.timestamp])
+    }
+
+    fn snapshot(&self, version: u64, meta: Json) -> Vec<u8> {
+        file(&snapshot(version, meta), &[&self.snapshot])
+    }
+
+    fn set(&self) -> TrustedSet {
+        TrustedSet::from_root(self.root_file(1), &options()).unwrap()
+    }
+
+    fn previous(&self, timestamp: u64, listed: u64, meta: Json) -> Previous {
+        let read = |bytes: Vec<u8>| Some(Metadata::parse(bytes, &Limits::agent()).unwrap());
+        let snapshot = self.snapshot(listed, meta);
+        Previous { timestamp: read(self.timestamp(timestamp, listed)), snapshot: read(snapshot) }
+    }
+
+    /// A set with a snapshot that lists `roles` in version 1.
+    fn listed(&self, roles: &[&str]) -> TrustedSet {
+        let mut set = self.set();
+        let entry = |role: &&str| (format!("{role}.json"), json!({"version": 1}));
+        let meta = roles.iter().map(entry).collect::<serde_json::Map<_, _>>();
+        set.update_timestamp(self.timestamp(1, 1)).unwrap();
+        set.update_snapshot(self.snapshot(1, meta.into())).unwrap();
+        set
+    }
+}
+
+fn options() -> Options {
+    Options::new(Some("2029-01-01T00:00:00Z".parse().unwrap()))
+}
+
+fn name(text: &str) -> RoleName {
+    text.parse().unwrap()
+}
+
+fn at<T: std::fmt::Debug>(result: Result<T, TrustError>, role: &str, spec: &str) -> TrustFault {
+    let error = result.expect_err(spec);
+    assert_eq!((error.role.as_str(), error.spec), (role, spec), "{error}");
+    *error.kind
+}
+
+macro_rules! vector {
+    ($name:literal) => {
+        &include_bytes!(concat!("vectors/repo/", $name))[..]
+    };
+}
+
+#[test]
+fn a_repository_made_by_python_tuf_is_trusted_from_root_to_the_last_bin() {
+    let mut set = TrustedSet::from_root(vector!("1.root.json"), &options()).unwrap();
+    set.update_root(vector!("2.root.json")).unwrap();
+    assert_eq!(set.update_timestamp(vector!("timestamp.json")), Ok(TimestampStep::Newer));
+    set.update_snapshot(vector!("1.snapshot.json")).unwrap();
+    let mut asked = Vec::new();
+    let found = loop {
+        match set.find_target("y/binned") {
+            Search::Needs { role, parent } => {
+                let bytes = match role.as_str() {
+                    "targets" => vector!("1.targets.json"),
+                    "two" => vector!("1.two.json"),
+                    "bin-07" => vector!("1.bin-07.json"),
+                    other => panic!("asked for {other}"),
+                };
+                asked.push(role.to_string());
+                set.update_targets(&role, &parent, bytes).unwrap();
+            }
+            Search::Found { role, file } => break (role.to_string(), file.length),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(asked, ["targets", "two", "bin-07"]);
+    assert_eq!(found, ("bin-07".to_owned(), 1));
+    set.update_targets(&name("one"), &name("targets"), vector!("1.one.json")).unwrap();
+    assert!(matches!(set.find_target("x/one"), Search::Found { role, .. } if role.as_str() == "one"));
+    // `two` is terminating, so the later sibling `never` is not asked.
+    assert!(
+        matches!(set.find_target("x/never"), Search::Needs { role, .. } if role.as_str().starts_with("bin-"))
+    );
+}
+
+#[test]
+fn a_root_needs_its_own_threshold_even_when_it_is_the_first() {
+    let keys = keys();
+    let short = file(&keys.root(1), &[&keys.root[0]]);
+    assert!(matches!(
+        at(TrustedSet::from_root(short, &options()), "root", "5.2"),
+        TrustFault::Threshold { .. }
+    ));
+    let stranger = file(&keys.root(1), &[&keys.root[0], &keys.other[0]]);
+    at(TrustedSet::from_root(stranger, &options()), "root", "5.2");
+    at(TrustedSet::from_root(keys.timestamp(1, 1), &options()), "root", "5.2");
+    at(TrustedSet::from_root(&b"{"[..], &options()), "root", "5.2");
+}
+
+#[test]
+fn a_root_goes_up_by_one_version_under_both_thresholds() {
+    let keys = keys();
+    let mut set = keys.set();
+    for version in [1, 3, 4] {
+        let fault = at(set.update_root(keys.root_file(version)), "root", "5.3.5");
+        assert!(matches!(fault, TrustFault::NotNext { .. }));
+    }
+    let [a, b, c] = &keys.root;
+    let [x, y] = &keys.other;
+    let moved = root(2, &[c, x, y], 2, &keys.timestamp, &keys.snapshot, &keys.targets);
+    at(set.update_root(file(&moved, &[x, y])), "root", "5.3.4");
+    at(set.update_root(file(&moved, &[a, b])), "root", "5.3.4");
+    at(set.update_root(file(&moved, &[a, x])), "root", "5.3.4");
+    assert_eq!(set.root().version().get(), 1, "a refused root leaves the set as it was");
+    set.clone().update_root(file(&moved, &[a, b, x, y])).unwrap();
+    // One signature counts for both roots if both have the key.
+    set.update_root(file(&moved, &[a, c, x])).unwrap();
+    at(set.update_root(keys.root_file(3)), "root", "5.3.4");
+}
+
+#[test]
+fn only_the_last_root_must_not_have_expired() {
+    let keys = keys();
+    let mut expired = keys.root(2);
+    expired["expires"] = json!("2029-01-01T00:00:00Z");
+    let mut set = keys.set();
+    set.update_root(file(&expired, &[&keys.root[0], &keys.root[1]])).unwrap();
+    assert!(matches!(
+        at(set.update_timestamp(keys.timestamp(1, 1)), "root", "5.3.10"),
+        TrustFault::Expired { .. }
+    ));
+    set.update_root(keys.root_file(3)).unwrap();
+    set.update_timestamp(keys.timestamp(1, 1)).unwrap();
+    at(set.update_root(keys.root_file(4)), "root", "5.3");
+}
+
+#[test]
+fn without_a_reference_time_nothing_expires() {
+    let keys = keys();
+    let mut old = timestamp(1, json!({"version": 1}));
+    old["expires"] = json!("1999-01-01T00:00:00Z");
+    let old = file(&old, &[&keys.timestamp]);
+    at(keys.set().update_timestamp(old.clone()), "timestamp", "5.4.4");
+    let mut set = TrustedSet::from_root(keys.root_file(1), &Options::new(None)).unwrap();
+    set.update_timestamp(old).unwrap();
+}
+
+#[test]
+fn a_timestamp_is_refused_when_it_is_unsigned_expired_or_older() {
+    let keys = keys();
+    let unsigned = file(&timestamp(1, json!({"version": 1})), &[&keys.snapshot]);
+    at(keys.set().update_timestamp(unsigned), "timestamp", "5.4.2");
+    at(keys.set().update_timestamp(keys.snapshot(1, json!({}))), "timestamp", "5.4.1");
+    let previous = keys.previous(5, 7, json!({}));
+    let remembering = || keys.set().with_previous(previous.clone()).unwrap();
+    assert!(matches!(
+        at(remembering().update_timestamp(keys.timestamp(4, 7)), "timestamp", "5.4.3.1"),
+        TrustFault::Rollback { .. }
+    ));
+    assert!(matches!(
+        at(remembering().update_timestamp(keys.timestamp(6, 6)), "timestamp", "5.4.3.2"),
+        TrustFault::ListedRollback { .. }
+    ));
+    let mut set = remembering();
+    assert_eq!(set.update_timestamp(keys.timestamp(5, 9)), Ok(TimestampStep::Same));
+    let listed = set.timestamp().unwrap().as_timestamp().unwrap().snapshot.version.get();
+    assert_eq!(listed, 7, "the new file of the same version is let go");
+    assert_eq!(remembering().update_timestamp(keys.timestamp(6, 7)), Ok(TimestampStep::Newer));
+}
+
+#[test]
+fn a_snapshot_must_be_the_one_that_the_timestamp_lists() {
+    let keys = keys();
+    let good = keys.snapshot(3, json!({"targets.json": {"version": 1}}));
+    let digest = tuf::digest::Sha256Digest::of(&good).to_string();
+    let with = |entry: Json| {
+        let mut set = keys.set();
+        set.update_timestamp(file(&timestamp(1, entry), &[&keys.timestamp])).unwrap();
+        set.update_snapshot(good.clone())
+    };
+    with(json!({"version": 3, "length": good.len(), "hashes": {"sha256": digest, "md5": "x"}})).unwrap();
+    assert!(matches!(at(with(json!({"version": 2})), "snapshot", "5.5.4"), TrustFault::OtherVersion { .. }));
+    at(with(json!({"version": 4})), "snapshot", "5.5.4");
+    let longer = json!({"version": 3, "length": good.len() + 1});
+    assert!(matches!(at(with(longer), "snapshot", "5.5.2"), TrustFault::OtherLength { .. }));
+    let other = json!({"version": 3, "hashes": {"sha256": "00".repeat(32)}});
+    assert!(matches!(at(with(other), "snapshot", "5.5.2"), TrustFault::OtherDigest { .. }));
+    let unknown = json!({"version": 3, "hashes": {"md5": "x"}});
+    assert!(matches!(at(with(unknown), "snapshot", "5.5.2"), TrustFault::UnknownDigests { .. }));
+    at(keys.set().update_snapshot(good.clone()), "snapshot", "5.5");
+    let mut set = keys.set();
+    set.update_timestamp(keys.timestamp(1, 3)).unwrap();
+    at(set.update_snapshot(file(&snapshot(3, json!({})), &[&keys.timestamp])), "snapshot", "5.5.3");
+    let mut expired = snapshot(3, json!({}));
+    expired["expires"] = json!("2028-12-31T23:59:59Z");
+    at(set.update_snapshot(file(&expired, &[&keys.snapshot])), "snapshot", "5.5.6");
+}
+
+#[test]
+fn no_entry_of_the_snapshot_vanishes_or_goes_down() {
+    let keys = keys();
+    let before = json!({"targets.json": {"version": 4}, "a.json": {"version": 2}});
+    let with = |meta: Json| {
+        let mut set = keys.set().with_previous(keys.previous(1, 1, before.clone())).unwrap();
+        set.update_timestamp(keys.timestamp(2, 2)).unwrap();
+        set.update_snapshot(keys.snapshot(2, meta))
+    };
+    with(json!({"targets.json": {"version": 4}, "a.json": {"version": 3}, "b.json": {"version": 1}}))
+        .unwrap();
+    let gone = at(with(json!({"targets.json": {"version": 4}})), "snapshot", "5.5.5");
+    assert!(matches!(gone, TrustFault::Vanished { of } if of == name("a")));
+    let down =
+        at(with(json!({"targets.json": {"version": 3}, "a.json": {"version": 2}})), "snapshot", "5.5.5");
+    assert!(matches!(down, TrustFault::ListedRollback { of, .. } if of == name("targets")));
+}
+
+#[test]
+fn new_keys_of_timestamp_or_snapshot_end_what_was_remembered() {
+    let keys = keys();
+    let [a, b, c] = &keys.root;
+    let before =
+        || keys.set().with_previous(keys.previous(90, 90, json!({"a.json": {"version": 9}}))).unwrap();
+    // The attacker's fast-forward stays in force while the keys do.
+    let mut same = before();
+    same.update_root(keys.root_file(2)).unwrap();
+    at(same.update_timestamp(keys.timestamp(3, 3)), "timestamp", "5.4.3.1");
+    // Another snapshot key drops timestamp and snapshot both.
+    let fresh = root(2, &[a, b, c], 2, &keys.timestamp, &keys.other[0], &keys.targets);
+    let mut moved = before();
+    moved.update_root(file(&fresh, &[a, b])).unwrap();
+    moved.update_timestamp(keys.timestamp(3, 3)).unwrap();
+    moved.update_snapshot(file(&snapshot(3, json!({})), &[&keys.other[0]])).unwrap();
+    // A key that is added takes nothing away.
+    let mut more = keys.root(2);
+    more["keys"][keys.other[0].id()] = keys.other[0].object();
+    more["roles"]["timestamp"]["keyids"] = json!([keys.timestamp.id(), keys.other[0].id()]);
+    let mut added = before();
+    added.update_root(file(&more, &[a, b])).unwrap();
+    at(added.update_timestamp(keys.timestamp(3, 3)), "timestamp", "5.4.3.1");
+}
+
+#[test]
+fn what_is_remembered_counts_only_with_good_signatures() {
+    let keys = keys();
+    let mut previous = keys.previous(90, 90, json!({}));
+    let forged = file(&timestamp(90, json!({"version": 90})), &[&keys.other[0]]);
+    previous.timestamp = Some(Metadata::parse(forged, &Limits::agent()).unwrap());
+    let mut set = keys.set().with_previous(previous.clone()).unwrap();
+    set.update_timestamp(keys.timestamp(3, 3)).unwrap();
+    previous.timestamp = previous.snapshot.clone();
+    assert!(keys.set().with_previous(previous).is_err(), "a snapshot is no timestamp");
+}
+
+#[test]
+fn targets_must_be_signed_as_root_says_and_be_what_the_snapshot_lists() {
+    let keys = keys();
+    let (role, parent) = (name("targets"), name("root"));
+    let good = file(&targets(1, &["f"]), &[&keys.targets]);
+    let mut set = keys.listed(&["targets"]);
+    set.update_targets(&role, &parent, good.clone()).unwrap();
+    assert!(matches!(set.find_target("f"), Search::Found { .. }));
+    let mut set = keys.listed(&["targets"]);
+    at(set.update_targets(&role, &parent, file(&targets(2, &[]), &[&keys.targets])), "targets", "5.6.4");
+    at(set.update_targets(&role, &parent, file(&targets(1, &[]), &[&keys.other[0]])), "targets", "5.6.3");
+    let mut expired = targets(1, &[]);
+    expired["expires"] = json!("2000-01-01T00:00:00Z");
+    at(set.update_targets(&role, &parent, file(&expired, &[&keys.targets])), "targets", "5.6.5");
+    at(set.update_targets(&name("x"), &role, good.clone()), "x", "5.6.1");
+    at(keys.listed(&[]).update_targets(&role, &parent, good.clone()), "targets", "5.6.1");
+    at(keys.set().update_targets(&role, &parent, good.clone()), "targets", "5.6");
+    // An agent that has only root and targets.
+    let mut partial = keys.set();
+    partial.update_targets_unlisted(&role, &parent, good).unwrap();
+    at(partial.update_targets_unlisted(&role, &parent, file(&targets(1, &[]), &[])), "targets", "5.6.3");
+    at(
+        partial.update_targets_unlisted(&name("snapshot"), &parent, keys.snapshot(1, json!({}))),
+        "snapshot",
+        "5.6",
+    );
+}
+
+/// A set with `targets` that delegates to the given roles, all with one key.
+fn delegating(keys: &Keys, roles: Json, listed: &[&str]) -> TrustedSet {
+    let mut set = keys.listed(listed);
+    let top = delegate(targets(1, &[]), &[&keys.other[0], &keys.other[1]], roles);
+    set.update_targets(&name("targets"), &name("root"), file(&top, &[&keys.targets])).unwrap();
+    set
+}
+
+#[test]
+fn a_search_goes_depth_first_and_ends_at_a_terminating_role() {
+    let keys = keys();
+    let x = &keys.other[0];
+    let roles = json!([
+        delegated("a", &[x], 1, &["d/*"], false),
+        delegated("b", &[x], 1, &["d/*"], true),
+        delegated("c", &[x], 1, &["d/*", "e"], false),
+    ]);
+    let mut set = delegating(&keys, roles, &["targets", "a", "a1", "b", "c"]);
+    let nested = delegate(targets(1, &[]), &[x], json!([delegated("a1", &[x], 1, &["*", "d/*"], false)]));
+    set.update_targets(&name("a"), &name("targets"), file(&nested, &[x])).unwrap();
+    let mut order = Vec::new();
+    while let Search::Needs { role, parent } = set.find_target("d/f") {
+        order.push(format!("{parent}>{role}"));
+        set.update_targets(&role, &parent, file(&targets(1, &[]), &[x])).unwrap();
+    }
+    assert_eq!(order, ["a>a1", "targets>b"]);
+    assert_eq!(set.find_target("d/f"), Search::NotFound { visited: 4, limit_reached: false });
+    assert_eq!(set.find_target("none"), Search::NotFound { visited: 1, limit_reached: false });
+    assert!(matches!(set.find_target("e"), Search::Needs { role, .. } if role == name("c")));
+}
+
+#[test]
+fn a_search_visits_each_role_once_and_no_more_roles_than_allowed() {
+    let keys = keys();
+    let x = &keys.other[0];
+    let roles = json!([delegated("a", &[x], 1, &["*"], false), delegated("b", &[x], 1, &["*"], false)]);
+    let mut set = delegating(&keys, roles, &["targets", "a", "b"]);
+    let circle = |to: &str| {
+        file(&delegate(targets(1, &[]), &[x], json!([delegated(to, &[x], 1, &["*"], false)])), &[x])
+    };
+    while let Search::Needs { role, parent } = set.find_target("f") {
+        set.update_targets(&role, &parent, circle(if role == name("a") { "b" } else { "a" })).unwrap();
+    }
+    assert_eq!(set.find_target("f"), Search::NotFound { visited: 3, limit_reached: false });
+    let many: Vec<_> = (0..400).map(|n| format!("r{n}")).collect();
+    let roles: Vec<_> = many.iter().map(|role| delegated(role, &[x], 1, &["*"], false)).collect();
+    let mut listed: Vec<_> = many.iter().map(String::as_str).collect();
+    listed.push("targets");
+    let mut set = delegating(&keys, json!(roles), &listed);
+    let empty = file(&targets(1, &[]), &[x]);
+    while let Search::Needs { role, parent } = set.find_target("f") {
+        set.update_targets(&role, &parent, empty.clone()).unwrap();
+    }
+    assert_eq!(set.find_target("f"), Search::NotFound { visited: 256, limit_reached: true });
+}
+
+#[test]
+fn a_role_with_two_parents_must_satisfy_the_one_it_is_reached_through() {
+    let keys = keys();
+    let [x, y] = &keys.other;
+    let roles = json!([delegated("a", &[x], 1, &["p"], false), delegated("shared", &[y], 1, &["q"], false)]);
+    let mut set = delegating(&keys, roles, &["targets", "a", "shared"]);
+    let nested = delegate(targets(1, &[]), &[x], json!([delegated("shared", &[x], 1, &["p"], false)]));
+    set.update_targets(&name("a"), &name("targets"), file(&nested, &[x])).unwrap();
+    let by_x = file(&targets(1, &["p", "q"]), &[x]);
+    set.update_targets(&name("shared"), &name("a"), by_x.clone()).unwrap();
+    assert!(matches!(set.find_target("p"), Search::Found { .. }));
+    assert!(matches!(set.find_target("q"), Search::Needs { parent, .. } if parent == name("targets")));
+    at(set.update_targets(&name("shared"), &name("targets"), by_x), "shared", "5.6.3");
+    let by_both = file(&targets(1, &["p", "q"]), &[x, y]);
+    set.update_targets(&name("shared"), &name("targets"), by_both).unwrap();
+    assert!(matches!(set.find_target("q"), Search::Found { .. }));
+    // Another file than the one that `a` has vouched for: `a` is asked anew.
+    assert!(matches!(set.find_target("p"), Search::Needs { parent, .. } if parent == name("a")));
+}
+
+#[test]
+fn one_key_under_two_keyids_or_listed_by_two_names_counts_once() {
+    let keys = keys();
+    let [a, b, c] = &keys.root;
+    let mut twice = keys.root(1);
+    let mut object = a.object();
+    object["x"] = json!("another keyid for the same key");
+    let unsigned = serde_json::to_vec(&object).unwrap();
+    let second = tuf::key::Key::from_json(&unsigned).unwrap().computed_keyid().to_string();
+    twice["keys"][&second] = object;
+    twice["roles"]["root"]["keyids"] = json!([a.id(), second, b.id(), c.id()]);
+    let signed = file_named(&twice, &[(a.id(), a), (second.clone(), a)]);
+    let fault = at(TrustedSet::from_root(signed, &options()), "root", "5.2");
+    let TrustFault::Threshold { report, .. } = fault else { panic!("{fault}") };
+    assert_eq!((report.have(), report.same_key.len(), report.missing.len()), (1, 1, 2));
+    TrustedSet::from_root(file_named(&twice, &[(second, a), (b.id(), b)]), &options()).unwrap();
+}
+
+#[test]
+fn bad_signatures_beside_enough_good_ones_do_no_harm_and_a_keyid_twice_does() {
+    let keys = keys();
+    let [a, b, c] = &keys.root;
+    let good = Metadata::parse(file(&keys.root(1), &[a, b]), &Limits::agent()).unwrap();
+    let entry = |keyid: String, sig: &str| tuf::metadata::SignatureEntry {
+        keyid: keyid.parse().unwrap(),
+        sig: sig.to_owned(),
+    };
+    for bad in ["", "00", "zz", &"00".repeat(64)] {
+        let mut signatures = good.signatures().to_vec();
+        signatures.insert(0, entry(c.id(), bad));
+        signatures.push(entry("unknown".into(), bad));
+        TrustedSet::from_root(good.with_signatures(&signatures), &options()).unwrap();
+    }
+    let mut signatures = good.signatures().to_vec();
+    signatures.push(signatures[0].clone());
+    let fault = at(TrustedSet::from_root(good.with_signatures(&signatures), &options()), "root", "5.2");
+    assert!(matches!(fault, TrustFault::Unreadable(_)));
+}
+
+#[test]
+fn a_wrong_keyid_is_refused_unless_the_caller_takes_it() {
+    let keys = keys();
+    let mut wrong = base("root", 1);
+    let one = json!({"keyids": ["beef"], "threshold": 1});
+    wrong["keys"] = json!({"beef": keys.root[0].object()});
+    wrong["roles"] = json!({"root": one, "timestamp": one, "snapshot": one, "targets": one});
+    let signed = file_named(&wrong, &[("beef".into(), &keys.root[0])]);
+    let fault = at(TrustedSet::from_root(signed.clone(), &options()), "root", "4.2.1");
+    assert!(matches!(fault, TrustFault::WrongKeyid { .. }));
+    let lenient = Options { accept_wrong_keyids: true, ..options() };
+    TrustedSet::from_root(signed, &lenient).unwrap();
+}
+
+#[test]
+fn every_refusal_is_one_sentence_with_role_and_section() {
+    let keys = keys();
+    let error = keys.set().update_root(file(&keys.root(2), &[&keys.root[0]])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "root: has 1 of 2 signatures needed by keys of version 1 of root (specification 5.3.4)"
+    );
+    let error = keys.set().update_root(keys.root_file(5)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "root: version 5 cannot follow version 1; a root goes up by exactly one (specification 5.3.5)"
+    );
+}
