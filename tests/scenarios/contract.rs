@@ -277,7 +277,7 @@ fn completions_and_man_pages_are_there() {
 fn no_secret_is_in_the_log_at_the_finest_level() {
     let home = Home::new();
     let command = std::process::Command::new(binary("tuf-agent"));
-    let agent = Agent::start_in_environment(&home, command, &[("RUST_LOG", "trace")]);
+    let agent = Agent::start_in_environment(&home, command, &[("TUF_AGENT_LOG", "trace")]);
     home.unlock_file_store();
     home.published_repository();
     home.secret("wrong", "a wrong canary 0d1e2f");

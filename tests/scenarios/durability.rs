@@ -35,13 +35,6 @@ fn start_traced(home: &Home, mut strace: Command, options: &[&str]) -> (Agent, P
     (agent, trace)
 }
 
-/// Ends the traced agent: strace passes no signal on.
-fn stop_traced(home: &Home, mut agent: Agent) {
-    let pid = home.run("status --json").done().json()["pid"].to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    agent.wait();
-}
-
 /// The line numbers of the trace that satisfy a condition.
 fn lines(trace: &[String], holds: impl Fn(&str) -> bool) -> Vec<usize> {
     trace.iter().enumerate().filter(|(_, line)| holds(line)).map(|(number, _)| number).collect()
@@ -66,7 +59,7 @@ fn the_intent_is_flushed_before_the_signature_is_sent() {
     let (agent, trace) = start_traced(&home, strace, &["-e", CALLS]);
     home.unlock_file_store();
     home.published_repository();
-    stop_traced(&home, agent);
+    agent.stop();
     let trace: Vec<String> = fs::read_to_string(trace).unwrap().lines().map(str::to_owned).collect();
     for (role, file) in
         [("root", "1.root.json"), ("targets", "1.targets.json"), ("timestamp", "timestamp.json")]
@@ -113,7 +106,7 @@ fn a_fault_means_no_signature(call: &str, error: &str) {
     let (agent, trace) = start_traced(&home, first, &["-e", &format!("trace={call}")]);
     prepare(&home);
     let calls = most_calls(&trace, call);
-    stop_traced(&home, agent);
+    agent.stop();
 
     let Some(second) = need(strace()) else { return };
     let home = Home::new();
@@ -128,8 +121,6 @@ fn a_fault_means_no_signature(call: &str, error: &str) {
         assert!(!text.contains("\"sig\""), "{name} has a signature after {call} failed: {text}");
     }
     assert!(home.published("repo").names("metadata").is_empty(), "something was published");
-    let pid = home.run("status --json").json()["pid"].to_string();
-    let _ = Command::new("kill").args(["-TERM", &pid]).status();
     drop(agent);
 }
 

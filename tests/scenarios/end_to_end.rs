@@ -141,3 +141,11 @@ fn the_tree_shows_roles_thresholds_and_who_is_missing() {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }
+
+#[test]
+fn a_repository_with_a_damaged_signature_is_refused_by_all_clients() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    repo.damage("1.targets.json", |text| text.replace("5891b5b5", "5891b5b6"));
+    Judges::new(&home, "fresh", Reads::All).refuse(&repo, &["app.txt"]);
+}

@@ -40,9 +40,9 @@ impl Agent {
         if crate::is_root() {
             command.arg("--allow-root");
         }
-        let level = std::env::var("TUFAGENT_TEST_LOG").unwrap_or_else(|_| "debug".to_owned());
+        let level = std::env::var("TUFAGENT_TEST_LOG").unwrap_or_else(|_| "info,tuf_agent=debug".to_owned());
         let log = File::options().create(true).append(true).open(home.log()).unwrap();
-        command.env("RUST_LOG", level).envs(variables.iter().copied());
+        command.env("TUF_AGENT_LOG", level).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("tuf-agent starts");
         Self { home: home.clone(), child: Some(child) }
@@ -59,9 +59,9 @@ impl Agent {
         }
     }
 
-    /// The process id of what was started (with `start_through`, that of the outer program).
+    /// The agent's process id, also when it runs under strace.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("running").id()
+        traced(self.child.as_ref().expect("running").id())
     }
 
     /// What it wrote so far.
@@ -136,11 +136,21 @@ fn end(mut child: Child) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
-    signal(child.id(), "TERM");
+    signal(traced(child.id()), "TERM");
     if wait_for(&mut child, ENDS_WITHIN).is_none() {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// What strace traces, where the process is strace (which passes no signal on); otherwise the process itself.
+fn traced(pid: u32) -> u32 {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    if read("comm").trim() != "strace" {
+        return pid;
+    }
+    let children = read(&format!("task/{pid}/children"));
+    children.split_whitespace().next().and_then(|child| child.parse().ok()).unwrap_or(pid)
 }
 
 fn wait_for(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
