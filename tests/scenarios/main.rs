@@ -22,4 +22,5 @@ mod judges;
 mod key_types;
 mod rotation;
 mod screen;
+mod terminal;
 mod verify;

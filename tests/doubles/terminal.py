@@ -1,0 +1,49 @@
+"""A person at a terminal: runs a program on a pseudo-terminal and answers what it asks.
+
+usage: terminal.py STEPS PROGRAM ARGUMENT...
+
+STEPS is a JSON list of [EXPECTED, ANSWER]: when EXPECTED has appeared after the last answer, ANSWER is
+typed. Prints all that was on the screen and exits as the program does; exits 99 when the program asks
+nothing of the kind for 20 seconds.
+"""
+
+import json
+import os
+import pty
+import select
+import sys
+import time
+
+LIMIT = 20
+
+
+def talk(steps, program):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(program[0], program)
+    screen, seen = b"", 0
+    end = time.monotonic() + LIMIT
+    while True:
+        if steps and steps[0][0].encode() in screen[seen:]:
+            seen = len(screen)
+            # What is typed before a question for a secret is ready is thrown away, as it should be.
+            time.sleep(0.2)
+            os.write(terminal, steps.pop(0)[1].encode())
+            end = time.monotonic() + LIMIT
+        ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
+        if not ready:
+            return 99, screen
+        try:
+            got = os.read(terminal, 65536)
+        except OSError:
+            got = b""
+        if not got:
+            break
+        screen += got
+    _, status = os.waitpid(child, 0)
+    return (98 if steps else os.waitstatus_to_exitcode(status)), screen
+
+
+code, screen = talk(json.loads(sys.argv[1]), sys.argv[2:])
+sys.stdout.buffer.write(screen)
+sys.exit(code)

@@ -1,0 +1,68 @@
+//! A person at a terminal: what is asked, what is shown, and that secrets are not echoed.
+
+use std::path::Path;
+use std::process::Command;
+
+use tufagent_tests::{Home, PASSPHRASE, binary, need, oracle};
+
+/// Runs `tufctl` on a pseudo-terminal and answers its questions; the exit code and all that was on the screen.
+fn talk(home: &Home, arguments: &str, steps: &[(&str, &str)]) -> Option<(i32, String)> {
+    let mut command = Command::new(need(oracle::python())?);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("doubles/terminal.py"));
+    command.arg(serde_json::to_string(steps).unwrap()).arg(binary("tufctl")).args(arguments.split(' '));
+    home.environment(&mut command);
+    let output = command.env("TERM", "xterm-256color").output().unwrap();
+    let screen = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!screen.contains(PASSPHRASE), "the passphrase was echoed:\n{screen}");
+    Some((output.status.code().unwrap(), screen))
+}
+
+#[test]
+fn a_new_passphrase_is_asked_twice_and_never_echoed() {
+    let home = Home::new();
+    let _agent = home.start();
+    let typed = format!("{PASSPHRASE}\n");
+    let steps = [(": ", typed.as_str()), ("more: ", &typed)];
+    let Some((code, screen)) = talk(&home, "token unlock file", &steps) else { return };
+    assert_eq!(code, 0, "{screen}");
+    home.run("token lock file").done();
+    let Some((code, screen)) = talk(&home, "unlock", &[(": ", &typed)]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    home.keys(&["a"]);
+}
+
+#[test]
+fn two_different_new_passphrases_set_nothing() {
+    let home = Home::new();
+    let _agent = home.start();
+    let steps = [(": ", "one\n"), ("more: ", "two\n"), (": ", "a\n"), ("more: ", "b\n"), (": ", "\u{3}")];
+    let Some((code, screen)) = talk(&home, "token unlock file", &steps) else { return };
+    assert_ne!(code, 0, "{screen}");
+    home.unlock_file_store();
+}
+
+#[test]
+fn a_person_sees_what_will_be_signed_and_says_yes_once() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("more.txt", "more\n");
+    home.run("target add repo more.txt").done();
+    let Some((code, screen)) = talk(&home, "sign repo", &[("[y/N] ", "y\n")]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    for shown in ["more.txt", "targets", "snapshot", "timestamp"] {
+        assert!(screen.contains(shown), "{shown} is not on the screen:\n{screen}");
+    }
+    assert_eq!(repo.version("targets"), 2);
+}
+
+#[test]
+fn a_person_who_says_no_has_signed_nothing() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.run("bump repo targets").done();
+    let before = std::fs::read(repo.dir().join("staged/targets.json")).unwrap();
+    let Some((code, screen)) = talk(&home, "sign repo", &[("[y/N] ", "n\n")]) else { return };
+    assert!([1, 3].contains(&code), "{screen}");
+    assert_eq!(std::fs::read(repo.dir().join("staged/targets.json")).unwrap(), before);
+    assert_eq!(repo.version("targets"), 1);
+}
