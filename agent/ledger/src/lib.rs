@@ -17,13 +17,13 @@ mod intents;
 mod marks;
 mod open;
 mod records;
+mod repositories;
 mod schema;
 mod texts;
 mod tx;
 mod types;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -31,8 +31,6 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tuf::digest::Sha256Digest;
-use tuf::role::{RoleName, Version};
 
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
@@ -214,225 +212,6 @@ impl Ledger {
         let rest = self.read(move |tx| open::check_again(tx, &path, &head)).await?;
         let (entries, newest, later) = rest;
         Ok(ChainReport { entries, head: newest, problem: problem.or(later) })
-    }
-}
-
-/// Repositories.
-impl Ledger {
-    /// Registers a repository, or adopts one with its trusted root. One that is known by this very name and chain is
-    /// given back as it is: adopting again changes nothing.
-    ///
-    /// # Errors
-    /// `NameTaken`, `ChainKnown`, `SharedKey`; `Io` or `Closed`.
-    pub async fn register_repository(&self, new: NewRepository) -> Result<Record, LedgerError> {
-        self.ask(move |tx| records::register(tx, &new)).await
-    }
-
-    /// All repositories, by name.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn repositories(&self) -> Result<Vec<Record>, LedgerError> {
-        self.read(records::all).await
-    }
-
-    /// The repository with this name.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn find_by_name(&self, name: &RepositoryName) -> Result<Option<Record>, LedgerError> {
-        let name = name.clone();
-        self.read(move |tx| records::by_name(tx, &name)).await
-    }
-
-    /// The repository with this identity.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn find_by_id(&self, id: RepositoryId) -> Result<Option<Record>, LedgerError> {
-        self.read(move |tx| records::by_id(tx, &id)).await
-    }
-
-    /// The repository whose root chain holds one of these roots.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn find_by_roots(&self, digests: Vec<Sha256Digest>) -> Result<Option<Record>, LedgerError> {
-        self.read(move |tx| records::by_roots(tx, &digests)).await
-    }
-
-    /// The verified roots of a repository's chain, oldest first.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn roots(&self, id: RepositoryId) -> Result<Vec<(Version, Sha256Digest)>, LedgerError> {
-        self.read(move |tx| records::roots(tx, &id)).await
-    }
-
-    /// Sets for how many days a role's metadata is valid; journalled.
-    ///
-    /// # Errors
-    /// `RepositoryUnknown`; `Io` or `Closed`.
-    pub async fn set_expiry(
-        &self,
-        id: RepositoryId,
-        role: RoleName,
-        days: u32,
-        caller: Value,
-    ) -> Result<Record, LedgerError> {
-        self.ask(move |tx| records::set_expiry(tx, &id, &role, days, &caller)).await
-    }
-
-    /// Takes note of the next root of a chain (or its first), whose thresholds the caller has verified.
-    ///
-    /// # Errors
-    /// `RootStep`, `ChainKnown`, `RepositoryUnknown`; `Io` or `Closed`.
-    pub async fn advance_root(
-        &self,
-        id: RepositoryId,
-        version: Version,
-        digest: Sha256Digest,
-    ) -> Result<Noted, LedgerError> {
-        self.ask(move |tx| records::advance_root(tx, &id, version, digest)).await
-    }
-
-    /// Takes note of metadata of any role but root, whose threshold the caller has verified; `lists` is what a
-    /// snapshot or timestamp lists. Marks only rise.
-    ///
-    /// # Errors
-    /// `RepositoryUnknown`; `Io` or `Closed`. Other content than what is known is [`Noted::Conflict`].
-    pub async fn note_verified(
-        &self,
-        id: RepositoryId,
-        role: RoleName,
-        version: Version,
-        digest: Sha256Digest,
-        lists: BTreeMap<RoleName, Version>,
-    ) -> Result<Noted, LedgerError> {
-        self.ask(move |tx| marks::note_verified(tx, &id, &role, (version, digest), &lists)).await
-    }
-
-    /// The watermark of a role; empty when nothing is known.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn watermark(&self, id: RepositoryId, role: RoleName) -> Result<Watermark, LedgerError> {
-        self.read(move |tx| marks::read(tx, &id, &role)).await
-    }
-
-    /// All watermarks of a repository.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn watermarks(&self, id: RepositoryId) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
-        self.read(move |tx| marks::all(tx, &id)).await
-    }
-
-    /// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn listed(
-        &self,
-        id: RepositoryId,
-        listing: RoleName,
-    ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
-        self.read(move |tx| marks::listed(tx, &id, &listing)).await
-    }
-
-    /// Which of these keys (fingerprints) belong to another repository than `id`, with its name, and are not shared
-    /// with `id` by a person's word.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn keys_elsewhere(
-        &self,
-        id: Option<RepositoryId>,
-        fingerprints: Vec<Sha256Digest>,
-    ) -> Result<Vec<(Sha256Digest, RepositoryName)>, LedgerError> {
-        self.read(move |tx| {
-            let mut found = Vec::new();
-            for fingerprint in fingerprints {
-                let other = records::used_elsewhere(tx, id.as_ref(), fingerprint)?;
-                found.extend(other.map(|name| (fingerprint, name)));
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    /// Raises an alarm: the role signs nothing until it is acknowledged. Journalled.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn raise_alarm(
-        &self,
-        id: RepositoryId,
-        role: RoleName,
-        message: String,
-        about: Value,
-    ) -> Result<(), LedgerError> {
-        self.ask(move |tx| records::raise_alarm(tx, &id, &role, &message, &about).map(Ok)).await
-    }
-
-    /// A person has looked at a role's alarm. False when there was none.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn acknowledge_alarm(
-        &self,
-        id: RepositoryId,
-        role: RoleName,
-        caller: Value,
-    ) -> Result<bool, LedgerError> {
-        self.ask(move |tx| records::acknowledge(tx, &id, &role, &caller)).await
-    }
-
-    /// All alarms, oldest first.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn alarms(&self) -> Result<Vec<Alarm>, LedgerError> {
-        self.read(records::alarms).await
-    }
-}
-
-/// Texts: files named by the digest of their canonical `signed`. These block; call them on a blocking thread.
-impl Ledger {
-    /// Keeps the text of metadata that will be signed, before its intent is recorded. Atomic, not flushed: if a power
-    /// cut takes it, it counts as never seen.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn store_text(&self, digest: &Sha256Digest, text: &[u8]) -> Result<(), LedgerError> {
-        self.texts.store(digest, text, false)
-    }
-
-    /// Keeps the text of verified metadata; flushed, since a root is what everything else hangs on.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn store_verified_text(&self, digest: &Sha256Digest, text: &[u8]) -> Result<(), LedgerError> {
-        self.texts.store(digest, text, true)
-    }
-
-    /// The text with this digest, if it is kept. Parse it and compare the digest: the disk is not trusted.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn load_text(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
-        self.texts.load(digest)
-    }
-
-    /// Removes texts that no watermark and no root refers to and that are older than an hour.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`.
-    pub async fn prune_texts(&self) -> Result<(), LedgerError> {
-        let keep: BTreeSet<Sha256Digest> = self.read(marks::referred_digests).await?;
-        let texts = self.texts.clone();
-        let pruned = tokio::task::spawn_blocking(move || texts.prune(&keep)).await;
-        pruned.map_err(|e| LedgerError::io("old texts could not be removed", e))
     }
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
         return Err(LedgerError::corrupt(&paths.head, "it is missing, although there is a ledger.db"));
     };
     let db = connect(&paths.db).map_err(|e| unusable(&paths.db, &e))?;
+    check_mode(&db, &paths.db)?;
     let position = check(&db, &paths.db, &head)?;
     let file = HeadFile::open(&paths.head)?;
     if position.seq != head.seq {
@@ -112,6 +113,17 @@ fn check(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerEr
         return Err(LedgerError::corrupt(path, "its records were changed by something else than the agent"));
     }
     Ok(Position { seq, hash, sum })
+}
+
+/// SQLite takes the file as writable, in the mode that our commits need.
+fn check_mode(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let mode: String =
+        db.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|e| unusable(path, &e))?;
+    let read_only = db.is_readonly("main").map_err(|e| unusable(path, &e))?;
+    if mode == "wal" && !read_only {
+        return Ok(());
+    }
+    Err(LedgerError::corrupt(path, "its header says that it must not be written"))
 }
 
 /// The database's own schema version: newer ones are refused before anything else is looked at.
@@ -253,7 +265,12 @@ fn db_identity(path: &Path) -> Result<Option<(u64, u64)>, LedgerError> {
     match fs::symlink_metadata(path) {
         Ok(file) if !file.is_file() => Err(LedgerError::corrupt(path, "it is not a regular file")),
         Ok(file) if file.len() == 0 => Err(LedgerError::corrupt(path, "it is empty")),
-        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Ok(file) => {
+            // Before SQLite has it open: closing any descriptor of the file later would drop SQLite's locks.
+            let writable = fs::OpenOptions::new().write(true).open(path);
+            writable.map_err(|e| LedgerError::io(format!("{} could not be opened", path.display()), e))?;
+            Ok(Some((file.dev(), file.ino())))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LedgerError::io(format!("{} could not be read", path.display()), error)),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tuf::digest::Sha256Digest;
 
-use crate::{LedgerError, files};
+use crate::{Ledger, LedgerError, files, marks};
 
 /// How long a file that nothing refers to stays: its intent may be about to commit.
 const SPARE: Duration = Duration::from_secs(3600);
@@ -60,5 +60,44 @@ impl Texts {
 
     fn path(&self, digest: &Sha256Digest) -> PathBuf {
         self.folder.join(format!("{digest}.json"))
+    }
+}
+
+/// Texts: files named by the digest of their canonical `signed`. These block; call them on a blocking thread.
+impl Ledger {
+    /// Keeps the text of metadata that will be signed, before its intent is recorded. Atomic, not flushed: if a power
+    /// cut takes it, it counts as never seen.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn store_text(&self, digest: &Sha256Digest, text: &[u8]) -> Result<(), LedgerError> {
+        self.texts.store(digest, text, false)
+    }
+
+    /// Keeps the text of verified metadata; flushed, since a root is what everything else hangs on.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn store_verified_text(&self, digest: &Sha256Digest, text: &[u8]) -> Result<(), LedgerError> {
+        self.texts.store(digest, text, true)
+    }
+
+    /// The text with this digest, if it is kept. Parse it and compare the digest: the disk is not trusted.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn load_text(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
+        self.texts.load(digest)
+    }
+
+    /// Removes texts that no watermark and no root refers to and that are older than an hour.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn prune_texts(&self) -> Result<(), LedgerError> {
+        let keep: BTreeSet<Sha256Digest> = self.read(marks::referred_digests).await?;
+        let texts = self.texts.clone();
+        let pruned = tokio::task::spawn_blocking(move || texts.prune(&keep)).await;
+        pruned.map_err(|e| LedgerError::io("old texts could not be removed", e))
     }
 }

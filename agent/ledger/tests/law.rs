@@ -1,0 +1,112 @@
+//! The watermark law under random sequences of signing, publishing, adopting and restarting.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use support::{digest, intent, role, version};
+use tempfile::tempdir;
+use tufagent_ledger::{Ledger, LedgerError, Noted};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Sign { role: &'static str, version: u64, content: &'static str },
+    Publish { role: &'static str, version: u64, content: &'static str },
+    Adopt,
+    Acknowledge { role: &'static str },
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let role = || prop::sample::select(vec!["targets", "timestamp"]);
+    let content = || prop::sample::select(vec!["a", "b", "c"]);
+    prop_oneof![
+        6 => (role(), 1_u64..7, content()).prop_map(|(role, version, content)| Step::Sign { role, version, content }),
+        3 => (role(), 1_u64..7, content())
+            .prop_map(|(role, version, content)| Step::Publish { role, version, content }),
+        1 => Just(Step::Adopt),
+        1 => role().prop_map(|role| Step::Acknowledge { role }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// What was ever signed or accepted as published, and by what rule that may go on.
+#[derive(Default)]
+struct Model {
+    history: BTreeMap<&'static str, Vec<(u64, &'static str)>>,
+}
+
+impl Model {
+    fn allows(&self, role: &str, version: u64, content: &str) -> bool {
+        let history = self.history.get(role).map_or(&[][..], Vec::as_slice);
+        history
+            .iter()
+            .all(|(earlier, known)| *earlier < version || (*earlier == version && *known == content))
+    }
+
+    fn add(&mut self, role: &'static str, version: u64, content: &'static str) {
+        self.history.entry(role).or_default().push((version, content));
+    }
+}
+
+async fn obey(steps: Vec<Step>) {
+    let folder = tempdir().unwrap();
+    let mut ledger = Ledger::open(folder.path()).unwrap();
+    let adopt = || support::adopted("app", 1, "root", "key");
+    let app = ledger.register_repository(adopt()).await.unwrap().id;
+    let (mut model, mut alarms) = (Model::default(), Vec::<&str>::new());
+    for step in steps {
+        match step {
+            Step::Sign { role: name, version: number, content } => {
+                let result = ledger.record_intent(intent(app, name, number, content)).await;
+                let expected = model.allows(name, number, content) && !alarms.contains(&name);
+                assert_eq!(result.is_ok(), expected, "{name} {number} {content}: {result:?}");
+                match result {
+                    Ok(_) => model.add(name, number, content),
+                    Err(LedgerError::Alarm { .. }) => assert!(alarms.contains(&name)),
+                    Err(LedgerError::Watermark { marked_version, .. }) => {
+                        assert!(marked_version.get() >= number)
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            Step::Publish { role: name, version: number, content } => {
+                let before = ledger.watermark(app, role(name)).await.unwrap();
+                let noted = ledger
+                    .note_verified(app, role(name), version(number), digest(content), BTreeMap::new())
+                    .await
+                    .unwrap();
+                let after = ledger.watermark(app, role(name)).await.unwrap();
+                match noted {
+                    Noted::Raised => model.add(name, number, content),
+                    Noted::Conflict { .. } => alarms.push(name),
+                    Noted::Known | Noted::Older => {}
+                }
+                assert_eq!(after.signed, before.signed);
+                let versions = [after, before].map(|mark| mark.verified.map(|mark| mark.version));
+                assert!(versions[0] >= versions[1], "a mark went down");
+            }
+            Step::Adopt => assert_eq!(ledger.register_repository(adopt()).await.unwrap().id, app),
+            Step::Acknowledge { role: name } => {
+                let was = ledger.acknowledge_alarm(app, role(name), serde_json::Value::Null).await.unwrap();
+                assert_eq!(was, alarms.contains(&name));
+                alarms.retain(|alarm| *alarm != name);
+            }
+            Step::Restart => {
+                drop(ledger);
+                ledger = Ledger::open(folder.path()).unwrap();
+            }
+        }
+    }
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_signs_a_lower_version_or_two_contents_under_one(steps in prop::collection::vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(obey(steps));
+    }
+}
