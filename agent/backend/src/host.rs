@@ -1,1 +1,190 @@
-//! The helper process that hosts one PKCS#11 module.
+//! The helper process that hosts one token of one PKCS#11 module: `tuf-agent host-token NAME`.
+//!
+//! Duty: run the module's code where it can hurt nobody else, and answer the agent, one request at a
+//! time, over the socket that it was given as its standard input. Trust: the agent started it; the
+//! module is trusted with PIN and keys of its own token and nothing more. Invariants: started by exec
+//! with an environment of the configuration's; undumpable, without core files and new privileges;
+//! ends when the agent does.
+
+mod codec;
+mod faults;
+mod keys;
+mod module;
+mod objects;
+pub(crate) mod protocol;
+mod reserved;
+mod sign;
+mod token;
+
+pub(crate) use codec::{Curve, ecdsa_to_der};
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use tuf::key::{KeyType, PublicKey};
+use zeroize::Zeroizing;
+
+use module::ModuleFile;
+use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
+use token::TokenHost;
+
+/// Why the helper did not run. It is started by the agent and talks to it alone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostFailure {
+    /// Standard input is not the agent's socket.
+    #[error("host-token is started by tuf-agent itself, with a socket as its standard input: {0}")]
+    NotStartedByAgent(std::io::Error),
+    /// The process could not be protected.
+    #[error(transparent)]
+    Hardening(#[from] secmem::HardenError),
+    /// What came over the socket was not what the agent says.
+    #[error("the connection to the agent broke: {0}")]
+    Connection(String),
+}
+
+/// The body of `tuf-agent host-token NAME`. Returns when the agent closed its end.
+///
+/// # Errors
+/// When it was not started by the agent, or cannot protect itself.
+pub fn run() -> Result<(), HostFailure> {
+    secmem::harden_process()?;
+    let stream = take_stdin().map_err(|e| HostFailure::NotStartedByAgent(e.into()))?;
+    stream.peer_addr().map_err(HostFailure::NotStartedByAgent)?;
+    let (requests, inbox) = std::sync::mpsc::channel();
+    let reading = stream.try_clone().map_err(HostFailure::NotStartedByAgent)?;
+    std::thread::spawn(move || {
+        // Reads ahead of the module, so that the agent's end is seen also while the module hangs.
+        while let Ok(frame) = protocol::read_frame(&reading, Caps::REQUEST, None) {
+            if requests.send(frame).is_err() {
+                return;
+            }
+        }
+        drop(requests);
+        std::thread::sleep(LAST_CALL);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    });
+    let mut stage = Stage::Empty;
+    for frame in inbox {
+        match answer(&mut stage, &frame) {
+            Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
+            Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
+        }
+        .map_err(|e| HostFailure::Connection(e.to_string()))?;
+    }
+    if let Stage::Loaded { mut host, .. } = stage {
+        host.logout();
+    }
+    Ok(())
+}
+
+/// How far the helper has come.
+enum Stage {
+    Empty,
+    Opened(Setup, ModuleFile),
+    // The file stays open for as long as its code runs.
+    Loaded { host: TokenHost, _file: ModuleFile },
+}
+
+fn send(stream: &UnixStream, id: u64, reply: &Reply, tail: &[u8]) -> Result<(), WireError> {
+    protocol::write_frame(stream, id, reply, &[tail], None)
+}
+
+type Answer = Result<(Reply, Zeroizing<Vec<u8>>), HostError>;
+
+fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
+    let request = protocol::parse_head(&frame.head)
+        .map_err(|e| HostError::new(HostErrorKind::Protocol, e.to_string()))?;
+    match (request, &mut *stage) {
+        (Request::Open(setup), Stage::Empty) => {
+            let file = ModuleFile::open(Path::new(&setup.module))?;
+            let reply =
+                Reply::Opened { path: file.path().display().to_string(), sha256: file.sha256().to_owned() };
+            *stage = Stage::Opened(setup, file);
+            plain(reply)
+        }
+        (Request::Load, Stage::Opened(..)) => load(stage),
+        (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),
+        _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
+    }
+}
+
+fn load(stage: &mut Stage) -> Answer {
+    let Stage::Opened(setup, file) = std::mem::replace(stage, Stage::Empty) else {
+        return Err(HostError::new(HostErrorKind::Protocol, "nothing was opened"));
+    };
+    let mut host = TokenHost::load(&file.load_path(), file.path(), setup.reserved, setup.wanted)?;
+    let library = host.library();
+    *stage = Stage::Loaded { host, _file: file };
+    plain(Reply::Loaded { library })
+}
+
+fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
+    match request {
+        Request::Poll => plain(Reply::Status(host.look()?)),
+        Request::Login { last_try } => plain(Reply::Status(host.login(tail.to_vec(), last_try)?)),
+        Request::Logout => {
+            host.logout();
+            plain(Reply::Done)
+        }
+        Request::List => {
+            let keys = host.with_token(objects::list)?;
+            // No keys, or no token any more? SoftHSM's answer is the same.
+            host.look()?;
+            plain(Reply::Keys { keys })
+        }
+        Request::Generate { name, kind } => {
+            let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;
+            let key = host.with_token(|pkcs11, live| keys::generate(pkcs11, live, &name, kind))?;
+            plain(Reply::Key { key })
+        }
+        Request::Import { name, public } => {
+            let public = public_key(&public)?;
+            let key = host.with_token(|pkcs11, live| keys::import(pkcs11, live, &name, &public, tail))?;
+            plain(Reply::Key { key })
+        }
+        Request::Remove { public } => {
+            let public = public_key(&public)?;
+            host.with_token(|pkcs11, live| keys::remove(pkcs11, live, &public))?;
+            plain(Reply::Done)
+        }
+        Request::ChangePin { old_len } => {
+            let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;
+            let text = |pin| std::str::from_utf8(pin).map_err(|_| protocol_error("a PIN in UTF-8"));
+            host.change_pin(text(old)?, text(new)?)?;
+            plain(Reply::Done)
+        }
+        Request::Sign { public } => {
+            let public = public_key(&public)?;
+            let signature = host.with_token(|pkcs11, live| sign::sign(pkcs11, live, &public, tail))?;
+            Ok((Reply::Signature, Zeroizing::new(signature)))
+        }
+        Request::Open(_) | Request::Load => Err(protocol_error("a request in its order")),
+    }
+}
+
+fn plain(reply: Reply) -> Answer {
+    Ok((reply, Zeroizing::new(Vec::new())))
+}
+
+fn public_key(hexadecimal: &str) -> Result<PublicKey, HostError> {
+    let der = hex::decode(hexadecimal).map_err(|_| protocol_error("a public key"))?;
+    PublicKey::from_spki_der(&der).map_err(|_| protocol_error("a public key"))
+}
+
+fn protocol_error(wanted: &str) -> HostError {
+    HostError::new(HostErrorKind::Protocol, format!("the request lacks {wanted}"))
+}
+
+/// Takes the socket from descriptor 0 and leaves /dev/null there: the module must find no way to
+/// the agent, and what it starts inherits nothing.
+fn take_stdin() -> rustix::io::Result<UnixStream> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// What a call under way gets when the agent is gone.
+const LAST_CALL: Duration = Duration::from_secs(5);

@@ -100,6 +100,11 @@ impl ImportedKey {
         Ok(self.0.to_pkcs8()?)
     }
 
+    /// Its smallest form: Ed25519 seed, big-endian scalar, or PKCS#1 DER.
+    pub(crate) const fn secret(&self) -> &SecretBytes {
+        self.0.secret()
+    }
+
     pub(crate) fn into_software(self) -> SoftwareKey {
         self.0
     }

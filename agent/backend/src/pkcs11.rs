@@ -1,1 +1,365 @@
 //! Tokens of PKCS#11 modules, each in a helper process.
+//!
+//! Duty: be a [`Backend`] whose keys lie on a token of a module that may crash, hang or lie. Trust: none
+//! in the module beyond its own token; it runs in [`crate::host`], and every signature is verified.
+//! Invariants: one exec'd helper a token; a deadline on every call; one C_Login for each unlock; a
+//! signature whose outcome is unknown is never asked for again; keys are chosen by public key.
+
+mod digest;
+mod helper;
+mod link;
+mod names;
+mod restart;
+mod trouble;
+mod uri;
+
+pub use digest::ModuleDigest;
+pub use uri::UriError;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secmem::SecretBytes;
+use tuf::digest::Sha256Digest;
+use tuf::key::{KeyType, PublicKey};
+use tuf::preimage::{Signable, Statement, StatementKind};
+
+use crate::host::protocol::{Reply, Request, Wanted};
+use crate::host::{Curve, ecdsa_to_der};
+use crate::{
+    Backend, BackendError, ImportedKey, KeyName, StoredKey, TokenInfo, TokenName, TokenState,
+    UnverifiedSignature,
+};
+use link::Shared;
+
+/// A `[[token]]` of kind `pkcs11`.
+#[derive(Clone, Debug)]
+pub struct Pkcs11Config {
+    /// Its name.
+    pub name: TokenName,
+    /// The module, absolute.
+    pub module: PathBuf,
+    /// The token's label.
+    pub label: Option<String>,
+    /// The token's serial number, as the module writes it.
+    pub serial: Option<String>,
+    /// RFC 7512, in place of label and serial.
+    pub uri: Option<String>,
+    /// The helper's environment; it gets nothing else but the locale.
+    pub env: BTreeMap<String, String>,
+    /// C_Initialize's reserved string (NSS).
+    pub reserved: Option<String>,
+    /// Which file the module must be.
+    pub digest: ModuleDigest,
+    /// For each call to the helper; key generation and long messages get more.
+    pub deadline: Duration,
+}
+
+impl Pkcs11Config {
+    /// For each call, unless the configuration says otherwise.
+    pub const DEADLINE: Duration = Duration::from_secs(15);
+
+    fn wanted(&self) -> Result<Wanted, ConfigError> {
+        if !self.module.is_absolute() {
+            return Err(ConfigError::ModulePath(self.module.clone()));
+        }
+        let named = Wanted { label: self.label.clone(), serial: self.serial.clone(), ..Wanted::default() };
+        match (&self.uri, named == Wanted::default()) {
+            (Some(uri), true) => Ok(uri::parse(uri)?),
+            (None, false) => Ok(named),
+            (Some(_), false) => Err(ConfigError::Twice),
+            (None, true) => Err(ConfigError::NamesNothing),
+        }
+    }
+}
+
+/// An entry of the configuration that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The module's path is relative.
+    #[error("module = {0:?} is not an absolute path")]
+    ModulePath(PathBuf),
+    /// No label, serial or uri.
+    #[error("nothing says which token of the module it is: give label, serial or uri")]
+    NamesNothing,
+    /// A uri, and label or serial too.
+    #[error("give either uri, or label and serial")]
+    Twice,
+    /// A uri that names no token.
+    #[error("uri: {0}")]
+    Uri(#[from] UriError),
+}
+
+/// A token of a PKCS#11 module, hosted by a helper process.
+pub struct Pkcs11Token {
+    shared: Arc<Shared>,
+}
+
+impl Pkcs11Token {
+    /// Takes the token in and starts its helper (`helper_exe host-token NAME`) in the background; nothing
+    /// is waited for. See [`Pkcs11Token::first_look`].
+    ///
+    /// # Errors
+    /// When the entry makes no sense.
+    pub fn new(config: Pkcs11Config, helper_exe: PathBuf) -> Result<Self, ConfigError> {
+        let wanted = config.wanted()?;
+        let shared = Arc::new(Shared::new(config, wanted, helper_exe));
+        let background = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name(format!("token {}", background.config.name));
+        if let Err(error) = thread.spawn(move || watch(&background)) {
+            // Without it calls still start the helper; only removal shows late.
+            tracing::warn!(token = %shared.config.name, "the token is not watched: {error}");
+        }
+        Ok(Self { shared })
+    }
+
+    /// Waits until something is known of the token, at most `limit`. False: still nothing.
+    pub fn first_look(&self, limit: Duration) -> bool {
+        self.shared.first_look(limit)
+    }
+
+    /// Calls `listener`, once and for all later changes, whenever the state changes: with `Locked` after
+    /// the token came back or its helper was restarted, so that the agent can present a PIN from a file
+    /// again. It is called on the thread that saw the change, which may hold the token: the listener
+    /// must not block and must not call the token; it sends a message. A second listener is ignored.
+    pub fn on_change(&self, listener: impl Fn(&TokenInfo) + Send + Sync + 'static) {
+        if self.shared.on_change.set(Box::new(listener)).is_ok()
+            && let Some(listener) = self.shared.on_change.get()
+        {
+            listener(&self.shared.info());
+        }
+    }
+
+    /// As [`Backend::unlock`], also when the token says that it is the final try (`--last-try`).
+    ///
+    /// # Errors
+    /// As [`Backend::unlock`].
+    pub fn unlock_last_try(&self, secret: &SecretBytes) -> Result<(), BackendError> {
+        self.login(secret, true)
+    }
+
+    /// Trusts the module as it is now, in place of the recorded digest, and starts it. Gives the digest.
+    ///
+    /// # Errors
+    /// [`BackendError::Untrusted`] when the configuration pins another digest or others can write the
+    /// module, and those of starting it.
+    pub fn trust(&self) -> Result<Sha256Digest, BackendError> {
+        self.shared.trust(&mut self.shared.link())
+    }
+
+    fn login(&self, secret: &SecretBytes, last_try: bool) -> Result<(), BackendError> {
+        let shared = &self.shared;
+        let mut link = shared.link();
+        let pin = secret.reveal_secret_bytes();
+        let (reply, _) = shared.call(
+            &mut link,
+            "unlocking",
+            &Request::Login { last_try },
+            &[pin],
+            shared.config.deadline,
+        )?;
+        let Reply::Status(status) = reply else { return Err(nonsense()) };
+        shared.note_status(status, &link);
+        // A `lock` that came meanwhile wins.
+        shared.finish_lock(&mut link);
+        match shared.seen().state {
+            Some(TokenState::Unlocked) => Ok(()),
+            _ => Err(BackendError::Locked),
+        }
+    }
+
+    /// For calls that need the login: without one the token is not bothered.
+    fn call_unlocked(
+        &self,
+        what: &str,
+        request: &Request,
+        tail: &[&[u8]],
+        limit: Duration,
+    ) -> Result<link::Answer, BackendError> {
+        let shared = &self.shared;
+        self.need_unlocked()?;
+        let mut link = shared.link();
+        // Whoever had the token before may have lost it, or `lock` was called.
+        shared.ready(&mut link)?;
+        self.need_unlocked()?;
+        shared.call(&mut link, what, request, tail, limit)
+    }
+
+    fn need_unlocked(&self) -> Result<(), BackendError> {
+        let seen = self.shared.seen();
+        match (seen.state, seen.trouble) {
+            (Some(TokenState::Unlocked), _) => Ok(()),
+            (Some(TokenState::Blocked), _) => Err(BackendError::Blocked),
+            (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
+            _ => Err(BackendError::Locked),
+        }
+    }
+
+    /// The key that was asked for, under the name that was asked for.
+    fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
+        let Reply::Key { key } = reply else { return Err(nonsense()) };
+        let public = names::public_key(&key).ok_or_else(nonsense)?;
+        let stored = StoredKey { name: name.clone(), public, origin: key.origin };
+        self.shared.note(|seen| seen.keys.push(stored.clone()));
+        Ok(stored)
+    }
+
+    /// What the token takes for `what`: a digest for ECDSA, all of it otherwise.
+    fn raw_signature(&self, key: &PublicKey, what: Signable<'_>) -> Result<Vec<u8>, BackendError> {
+        let (sha256, sha384);
+        let data = match key.key_type() {
+            KeyType::EcdsaP256 => {
+                sha256 = what.sha256();
+                sha256.as_bytes().as_slice()
+            }
+            KeyType::EcdsaP384 => {
+                sha384 = what.sha384();
+                sha384.as_slice()
+            }
+            _ => what.bytes(),
+        };
+        let request = Request::Sign { public: hex::encode(key.spki_der()) };
+        let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
+        let limit =
+            self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
+        let (_, tail) = self.call_unlocked("signing", &request, &[data], limit)?;
+        Ok(tail.to_vec())
+    }
+}
+
+impl Backend for Pkcs11Token {
+    fn info(&self) -> TokenInfo {
+        self.shared.info()
+    }
+
+    fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {
+        self.login(secret, false)
+    }
+
+    fn lock(&self) {
+        self.shared.note(|seen| {
+            seen.locks = seen.locks.wrapping_add(1);
+            if seen.state == Some(TokenState::Unlocked) {
+                seen.state = Some(TokenState::Locked);
+            }
+        });
+        // Busy: whoever has the token does it when the call under way has ended.
+        if let Some(mut link) = self.shared.try_link() {
+            self.shared.finish_lock(&mut link);
+        }
+    }
+
+    /// Locked, all public keys that the token shows. Absent or failed, those last seen, when there are any.
+    fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
+        let shared = &self.shared;
+        let listed =
+            shared.call(&mut shared.link(), "listing its keys", &Request::List, &[], shared.config.deadline);
+        match listed {
+            Ok((Reply::Keys { keys }, _)) => {
+                let keys = names::stored_keys(keys);
+                shared.note(|seen| seen.keys.clone_from(&keys));
+                Ok(keys)
+            }
+            Ok(_) => Err(nonsense()),
+            Err(error @ (BackendError::Absent { .. } | BackendError::Failed { .. })) => {
+                let known = shared.seen().keys;
+                if known.is_empty() { Err(error) } else { Ok(known) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
+        let request = Request::Generate { name: name.to_string(), kind: kind.to_string() };
+        let limit = self.shared.config.deadline.max(GENERATE_DEADLINE);
+        let (reply, _) = self.call_unlocked("making a key", &request, &[], limit)?;
+        self.made(name, reply)
+    }
+
+    fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError> {
+        let public = key.public().clone();
+        let request = Request::Import { name: name.to_string(), public: hex::encode(public.spki_der()) };
+        let secret = key.secret().reveal_secret_bytes();
+        let (reply, _) =
+            self.call_unlocked("importing a key", &request, &[secret], self.shared.config.deadline)?;
+        let stored = self.made(name, reply)?;
+        tracing::warn!(token = %self.shared.config.name, key = %name, "imported: a copy of the key may exist elsewhere");
+        // A token may take a private key in a form that it then understands otherwise.
+        let proof = Statement::new(StatementKind::Possession, &format!("import {}\n", public.fingerprint()));
+        if let Err(error) = self.sign(&public, Signable::Statement(&proof)) {
+            self.remove(&public)?;
+            return Err(match error {
+                BackendError::BadSignature => BackendError::Unsupported {
+                    what: format!("use the imported {} key; it was removed again", public.key_type()),
+                },
+                error => error,
+            });
+        }
+        Ok(stored)
+    }
+
+    fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
+        let request = Request::Remove { public: hex::encode(key.spki_der()) };
+        self.call_unlocked("removing a key", &request, &[], self.shared.config.deadline)?;
+        self.shared.note(|seen| seen.keys.retain(|stored| stored.public != *key));
+        Ok(())
+    }
+
+    fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {
+        let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
+        let shared = &self.shared;
+        let request = Request::ChangePin { old_len: old.len() };
+        shared.call(&mut shared.link(), "changing the PIN", &request, &[old, new], shared.config.deadline)?;
+        Ok(())
+    }
+
+    fn make_signature(
+        &self,
+        key: &PublicKey,
+        what: Signable<'_>,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        let raw = self.raw_signature(key, what)?;
+        let der = |curve| ecdsa_to_der(curve, &raw).ok_or(BackendError::BadSignature);
+        Ok(UnverifiedSignature::new(match key.key_type() {
+            KeyType::EcdsaP256 => der(Curve::P256)?,
+            KeyType::EcdsaP384 => der(Curve::P384)?,
+            _ => raw,
+        }))
+    }
+
+    fn shutdown(&self) {
+        self.lock();
+        self.shared.shutdown();
+    }
+}
+
+impl Drop for Pkcs11Token {
+    fn drop(&mut self) {
+        self.shared.shutdown();
+    }
+}
+
+/// Keeps what is known of the token fresh, and its helper alive, while nobody else talks to it.
+fn watch(shared: &Shared) {
+    loop {
+        if let Some(mut link) = shared.try_link() {
+            // What is wrong is noted, and told to whoever asks.
+            let _ = shared.ready(&mut link).and_then(|()| shared.poll(&mut link));
+        }
+        if !shared.wait_for_work() {
+            return;
+        }
+    }
+}
+
+fn nonsense() -> BackendError {
+    BackendError::Failed {
+        why: "the helper gave an answer that does not belong to the question".to_owned(),
+        remedy: "report this".to_owned(),
+    }
+}
+
+const GENERATE_DEADLINE: Duration = Duration::from_secs(180);

@@ -129,6 +129,11 @@ impl SoftwareKey {
         }
     }
 
+    /// The smallest form, as it rests.
+    pub(crate) const fn secret(&self) -> &SecretBytes {
+        &self.secret
+    }
+
     /// The key as PKCS#8 DER.
     pub(crate) fn to_pkcs8(&self) -> Result<SecretBytes, SoftwareKeyError> {
         let secret = self.secret.reveal_secret_bytes();

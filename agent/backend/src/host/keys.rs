@@ -1,0 +1,284 @@
+//! Making, bringing in and destroying keys on the token.
+
+use std::ffi::c_ulong;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, KeyType as CkType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+use tuf::key::{KeyType, PublicKey};
+use zeroize::Zeroizing;
+
+use super::codec::{Curve, wrap_point};
+use super::faults::Fault;
+use super::objects::{objects_of, read_object, read_objects};
+use super::protocol::{HostError, HostErrorKind, WireKey};
+use super::token::Live;
+
+/// Makes a key pair: private, sensitive, not extractable, for signing only; its public half stays
+/// on the token beside it.
+pub(crate) fn generate(
+    pkcs11: &Pkcs11,
+    live: &mut Live,
+    name: &str,
+    kind: KeyType,
+) -> Result<WireKey, Fault> {
+    live.need_login()?;
+    let session = live.work(pkcs11)?;
+    name_is_free(session, name)?;
+    let names = Names::new(name)?;
+    let (public, private) = match Shape::of(kind)? {
+        Shape::Rsa(bits) => session.generate_key_pair(
+            &Mechanism::RsaPkcsKeyPairGen,
+            &public_template(
+                &names,
+                &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
+            ),
+            &private_template(&names, &[]),
+        ),
+        Shape::Ec(curve) => generate_ec(session, &names, curve),
+    }?;
+    let made = read_object(session, public)?.and_then(|object| object.wire());
+    match made {
+        Some(key) if key_type_of(&key) == Some(kind) => Ok(key),
+        _ => {
+            // Half a key is worse than none: it would hold the name and sign nothing.
+            destroy(session, &[public, private])?;
+            let message = "the token made a key whose public half cannot be read; it was destroyed again";
+            Err(HostError::new(HostErrorKind::Unsupported, message).into())
+        }
+    }
+}
+
+/// Stores a private key that was made elsewhere. `secret` is the Ed25519 seed, the big-endian scalar,
+/// or PKCS#1 DER.
+pub(crate) fn import(
+    pkcs11: &Pkcs11,
+    live: &mut Live,
+    name: &str,
+    key: &PublicKey,
+    secret: &[u8],
+) -> Result<WireKey, Fault> {
+    live.need_login()?;
+    let session = live.work(pkcs11)?;
+    name_is_free(session, name)?;
+    let (publics, privates) = objects_of(session, key)?;
+    if let Some(there) = publics.first().or(privates.first()) {
+        return Err(HostError::new(HostErrorKind::Duplicate, there.label.clone()).into());
+    }
+    let names = Names::new(name)?;
+    let (kind, public_part, private_part) = match Shape::of(key.key_type())? {
+        Shape::Ec(curve) => ec_parts(curve, key, secret)?,
+        Shape::Rsa(_) => rsa_parts(secret)?,
+    };
+    let mut public = public_template(&names, &public_part);
+    public.extend([Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(kind)]);
+    let mut private = private_template(&names, &private_part);
+    private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
+    let private = session.create_object(&private);
+    let private = private?;
+    let stored =
+        session.create_object(&public).and_then(|public| read_object(session, private).map(|o| (public, o)));
+    match stored {
+        Ok((public, Some(object))) => {
+            let mut wire = read_object(session, public)?.and_then(|public| public.wire());
+            if let (Some(wire), Some(private)) = (wire.as_mut(), object.wire()) {
+                wire.origin = private.origin;
+            }
+            if let Some(wire) = wire.filter(|wire| wire.public == hex::encode(key.spki_der())) {
+                return Ok(WireKey { origin: crate::Origin::Imported, ..wire });
+            }
+            destroy(session, &[public, private])?;
+            Err(HostError::new(
+                HostErrorKind::Unsupported,
+                "the token keeps another public key than it was given",
+            )
+            .into())
+        }
+        Ok((public, None)) => {
+            destroy(session, &[public, private])?;
+            Err(HostError::new(HostErrorKind::Unsupported, "the token keeps it as a key of another type")
+                .into())
+        }
+        Err(error) => {
+            destroy(session, &[private])?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Destroys both objects of `key`: the private one first, so that what is left can never sign.
+pub(crate) fn remove(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey) -> Result<(), Fault> {
+    live.need_login()?;
+    live.found.clear();
+    let session = live.work(pkcs11)?;
+    let (publics, privates) = objects_of(session, key)?;
+    match privates.len() {
+        0 => return Err(HostError::new(HostErrorKind::KeyNotFound, "no private key belongs to it").into()),
+        1 => {}
+        n => {
+            let message = format!("{n} private keys on the token could be meant, with the same id and type");
+            return Err(HostError::new(HostErrorKind::Ambiguous, message).into());
+        }
+    }
+    let handles: Vec<ObjectHandle> = privates.iter().chain(&publics).map(|object| object.handle).collect();
+    Ok(destroy(session, &handles)?)
+}
+
+/// CKA_LABEL and CKA_ID of a new pair.
+struct Names {
+    label: Vec<u8>,
+    id: Vec<u8>,
+}
+
+impl Names {
+    /// The id is drawn at random: one computed from the public point would have to be written
+    /// after the pair is made, on both halves, and not every token lets that be done.
+    fn new(label: &str) -> Result<Self, HostError> {
+        let mut id = vec![0; ID_LEN];
+        getrandom::fill(&mut id).map_err(|e| {
+            HostError::new(HostErrorKind::Device, format!("the system gives no random bytes: {e}"))
+        })?;
+        Ok(Self { label: label.as_bytes().to_vec(), id })
+    }
+}
+
+enum Shape {
+    Ec(Curve),
+    Rsa(c_ulong),
+}
+
+impl Shape {
+    fn of(kind: KeyType) -> Result<Self, HostError> {
+        Ok(match kind {
+            KeyType::Ed25519 => Self::Ec(Curve::Ed25519),
+            KeyType::EcdsaP256 => Self::Ec(Curve::P256),
+            KeyType::EcdsaP384 => Self::Ec(Curve::P384),
+            KeyType::Rsa2048 => Self::Rsa(2048),
+            KeyType::Rsa3072 => Self::Rsa(3072),
+            KeyType::Rsa4096 => Self::Rsa(4096),
+        })
+    }
+}
+
+fn generate_ec(
+    session: &Session,
+    names: &Names,
+    curve: Curve,
+) -> Result<(ObjectHandle, ObjectHandle), Error> {
+    let mechanism = match curve {
+        Curve::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
+        Curve::P256 | Curve::P384 => Mechanism::EccKeyPairGen,
+    };
+    let with = |params: &[u8]| {
+        session.generate_key_pair(
+            &mechanism,
+            &public_template(names, &[Attribute::EcParams(params.to_vec())]),
+            &private_template(names, &[]),
+        )
+    };
+    with(curve.oid()).or_else(|error| match error {
+        // The module exists that knows its curves by name only; the key is the same.
+        Error::Pkcs11(
+            RvError::CurveNotSupported
+            | RvError::AttributeValueInvalid
+            | RvError::TemplateInconsistent
+            | RvError::GeneralError
+            | RvError::DomainParamsInvalid,
+            _,
+        ) => with(curve.printable()).map_err(|_| error),
+        error => Err(error),
+    })
+}
+
+fn public_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::Label(names.label.clone()),
+        Attribute::Id(names.id.clone()),
+    ];
+    template.extend_from_slice(more);
+    template
+}
+
+fn private_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+        Attribute::Label(names.label.clone()),
+        Attribute::Id(names.id.clone()),
+    ];
+    template.extend_from_slice(more);
+    template
+}
+
+type Parts = (CkType, Vec<Attribute>, Vec<Attribute>);
+
+fn ec_parts(curve: Curve, key: &PublicKey, scalar: &[u8]) -> Result<Parts, HostError> {
+    let kind = match curve {
+        Curve::Ed25519 => CkType::EC_EDWARDS,
+        Curve::P256 | Curve::P384 => CkType::EC,
+    };
+    let point = key
+        .raw()
+        .and_then(|raw| wrap_point(&raw))
+        .ok_or_else(|| HostError::new(HostErrorKind::Protocol, "a key without a point"))?;
+    let params = Attribute::EcParams(curve.oid().to_vec());
+    let public = vec![params.clone(), Attribute::EcPoint(point)];
+    Ok((kind, public, vec![params, Attribute::Value(scalar.to_vec())]))
+}
+
+fn rsa_parts(pkcs1: &[u8]) -> Result<Parts, HostError> {
+    let broken = |what: &str| HostError::new(HostErrorKind::Protocol, format!("not an RSA key: {what}"));
+    let mut key = rsa::RsaPrivateKey::from_pkcs1_der(pkcs1).map_err(|e| broken(&e.to_string()))?;
+    key.precompute().map_err(|e| broken(&e.to_string()))?;
+    let modulus = Attribute::Modulus(key.n_bytes().to_vec());
+    let exponent = Attribute::PublicExponent(key.e_bytes().to_vec());
+    let secret = |number: &rsa::BoxedUint| Zeroizing::new(number.to_be_bytes_trimmed_vartime()).to_vec();
+    let [p, q] = key.primes() else { return Err(broken("it has not two primes")) };
+    let numbers = (key.dp(), key.dq(), key.crt_coefficient());
+    let (Some(dp), Some(dq), Some(qinv)) = numbers else { return Err(broken("no CRT numbers")) };
+    let private = vec![
+        modulus.clone(),
+        exponent.clone(),
+        Attribute::PrivateExponent(secret(key.d())),
+        Attribute::Prime1(secret(p)),
+        Attribute::Prime2(secret(q)),
+        Attribute::Exponent1(secret(dp)),
+        Attribute::Exponent2(secret(dq)),
+        Attribute::Coefficient(secret(&qinv)),
+    ];
+    Ok((CkType::RSA, vec![modulus, exponent], private))
+}
+
+fn name_is_free(session: &Session, name: &str) -> Result<(), Fault> {
+    for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
+        if read_objects(session, class)?.iter().any(|object| object.label == name) {
+            return Err(HostError::new(HostErrorKind::NameTaken, name).into());
+        }
+    }
+    Ok(())
+}
+
+fn destroy(session: &Session, handles: &[ObjectHandle]) -> Result<(), Error> {
+    handles.iter().try_for_each(|handle| session.destroy_object(*handle))
+}
+
+fn key_type_of(key: &WireKey) -> Option<KeyType> {
+    let der = hex::decode(&key.public).ok()?;
+    Some(PublicKey::from_spki_der(&der).ok()?.key_type())
+}
+
+const EXPONENT: [u8; 3] = [1, 0, 1];
+const ID_LEN: usize = 20;

@@ -1,0 +1,183 @@
+//! The keys on a token: public objects, and the private object of each (FAULTS D4, D5).
+
+use std::collections::BTreeMap;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::Error;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use tuf::key::PublicKey;
+
+use super::codec::{Curve, curve_from_params, public_key_from_point};
+use super::faults::Fault;
+use super::protocol::{HostError, HostErrorKind, WireKey};
+use super::token::Live;
+use crate::Origin;
+
+/// A key object, public or private, as far as its attributes can be read.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyObject {
+    pub(crate) handle: ObjectHandle,
+    pub(crate) label: String,
+    id: Vec<u8>,
+    key_type: KeyType,
+    /// From CKA_MODULUS and CKA_PUBLIC_EXPONENT, or CKA_EC_PARAMS and CKA_EC_POINT. A private object has
+    /// them sometimes.
+    pub(crate) public: Option<PublicKey>,
+    curve: Option<Curve>,
+    local: Option<bool>,
+    never_extractable: Option<bool>,
+}
+
+/// Lists the keys. Logged in, only those whose private object is there; otherwise all public objects
+/// that the token shows, because private ones cannot be seen.
+pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fault> {
+    let logged_in = live.logged_in;
+    let session = live.work(pkcs11)?;
+    let publics = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+    let privates = match logged_in {
+        true => Some(read_objects(session, ObjectClass::PRIVATE_KEY)?),
+        false => None,
+    };
+    let mut keys = BTreeMap::new();
+    for object in publics.iter().chain(privates.iter().flatten()) {
+        let Some(public) = &object.public else { continue };
+        let private = privates.iter().flatten().find(|private| private.may_belong_to(object));
+        if private.is_some() || privates.is_none() {
+            let origin = private.unwrap_or(object).origin();
+            let public_hex = hex::encode(public.spki_der());
+            keys.entry(public.clone()).or_insert(WireKey {
+                label: object.label.clone(),
+                public: public_hex,
+                origin,
+            });
+        }
+    }
+    Ok(keys.into_values().collect())
+}
+
+/// The one private object of `key`. Its public object names the CKA_ID; type, and modulus or curve,
+/// must fit. More than one that fits is refused, never guessed.
+pub(crate) fn private_of(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey) -> Result<ObjectHandle, Fault> {
+    live.need_login()?;
+    let der = key.spki_der();
+    live.work(pkcs11)?;
+    if let Some((_, handle)) = live.found.iter().find(|(found, _)| found == der) {
+        return Ok(*handle);
+    }
+    let (_, privates) = objects_of(live.work(pkcs11)?, key)?;
+    let handle = match privates.as_slice() {
+        [] => Err(HostError::new(HostErrorKind::KeyNotFound, "no private key on the token belongs to it")),
+        [one] => Ok(one.handle),
+        several => Err(HostError::new(
+            HostErrorKind::Ambiguous,
+            format!("{} private keys on the token could be meant, with the same id and type", several.len()),
+        )),
+    }?;
+    live.found.push((der.to_vec(), handle));
+    Ok(handle)
+}
+
+/// All public objects of `key`, and the private objects that fit one of them.
+pub(crate) fn objects_of(
+    session: &Session,
+    key: &PublicKey,
+) -> Result<(Vec<KeyObject>, Vec<KeyObject>), Error> {
+    let is_key = |object: &KeyObject| object.public.as_ref() == Some(key);
+    let mut publics = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+    publics.retain(is_key);
+    let mut privates = read_objects(session, ObjectClass::PRIVATE_KEY)?;
+    privates.retain(|private| is_key(private) || publics.iter().any(|public| private.may_belong_to(public)));
+    Ok((publics, privates))
+}
+
+/// Reads all objects of a class that are keys of a type we know. One that cannot be read is left
+/// out: it must not hide the others.
+pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Vec<KeyObject>, Error> {
+    let handles = session.find_objects(&[Attribute::Class(class), Attribute::Token(true)])?;
+    Ok(handles.into_iter().filter_map(|handle| read_object(session, handle).ok().flatten()).collect())
+}
+
+/// `None` for a key of another type.
+pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Option<KeyObject>, Error> {
+    let common = [
+        AttributeType::KeyType,
+        AttributeType::Id,
+        AttributeType::Label,
+        AttributeType::Local,
+        AttributeType::NeverExtractable,
+    ];
+    let mut attributes = session.get_attributes(handle, &common)?;
+    let key_type =
+        attributes.iter().find_map(|a| if let Attribute::KeyType(t) = a { Some(*t) } else { None });
+    let more: &[AttributeType] = match key_type {
+        Some(KeyType::RSA) => &[AttributeType::Modulus, AttributeType::PublicExponent],
+        Some(KeyType::EC | KeyType::EC_EDWARDS) => &[AttributeType::EcParams, AttributeType::EcPoint],
+        _ => return Ok(None),
+    };
+    attributes.extend(session.get_attributes(handle, more)?);
+    Ok(key_type.map(|key_type| KeyObject::from_attributes(handle, key_type, attributes)))
+}
+
+impl KeyObject {
+    fn from_attributes(handle: ObjectHandle, key_type: KeyType, attributes: Vec<Attribute>) -> Self {
+        let mut object = Self {
+            handle,
+            label: String::new(),
+            id: Vec::new(),
+            key_type,
+            public: None,
+            curve: None,
+            local: None,
+            never_extractable: None,
+        };
+        let (mut modulus, mut exponent, mut point) = (Vec::new(), Vec::new(), Vec::new());
+        for attribute in attributes {
+            match attribute {
+                Attribute::Id(id) => object.id = id,
+                Attribute::Label(label) => object.label = String::from_utf8_lossy(&label).into_owned(),
+                Attribute::Local(local) => object.local = Some(local),
+                Attribute::NeverExtractable(never) => object.never_extractable = Some(never),
+                Attribute::EcParams(params) => object.curve = curve_from_params(&params),
+                Attribute::EcPoint(bytes) => point = bytes,
+                Attribute::Modulus(bytes) => modulus = bytes,
+                Attribute::PublicExponent(bytes) => exponent = bytes,
+                _ => {}
+            }
+        }
+        object.public = match object.curve {
+            Some(curve) => public_key_from_point(curve, &point),
+            None if !modulus.is_empty() => PublicKey::from_rsa(&modulus, &exponent).ok(),
+            None => None,
+        };
+        object
+    }
+
+    /// Whether this private object can be that of a public object: same CKA_ID and type, and nothing
+    /// that can be read differs. What it really is, the verified signature says.
+    fn may_belong_to(&self, public: &Self) -> bool {
+        let agree = match (&self.public, &public.public) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        let curves = match (self.curve, public.curve) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        self.id == public.id && self.key_type == public.key_type && agree && curves
+    }
+
+    /// NSS says false to CKA_LOCAL always, but a key that could never leave was made there.
+    fn origin(&self) -> Origin {
+        match (self.local, self.never_extractable) {
+            (Some(true), _) | (_, Some(true)) => Origin::Generated,
+            (Some(false), Some(false)) => Origin::Imported,
+            _ => Origin::Unknown,
+        }
+    }
+
+    pub(crate) fn wire(&self) -> Option<WireKey> {
+        let public = hex::encode(self.public.as_ref()?.spki_der());
+        Some(WireKey { label: self.label.clone(), public, origin: self.origin() })
+    }
+}

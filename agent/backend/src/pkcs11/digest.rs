@@ -1,0 +1,131 @@
+//! Which module a token trusts: the digest in the configuration, or the one recorded at first use.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tuf::digest::Sha256Digest;
+
+use crate::BackendError;
+
+/// What the module's file must hash to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModuleDigest {
+    /// The digest in the configuration.
+    Pinned(Sha256Digest),
+    /// The digest in this file, which is written at first use: 64 hexadecimal digits and a newline.
+    Recorded(PathBuf),
+    /// `sha256 = "any"`: not compared.
+    Any,
+}
+
+impl ModuleDigest {
+    /// Compares what was found; records it when nothing is recorded yet.
+    pub(crate) fn check(&self, module: &str, found: Sha256Digest) -> Result<(), BackendError> {
+        let (trusted, remedy) = match self {
+            Self::Any => return Ok(()),
+            Self::Pinned(pinned) => {
+                (*pinned, "install the module that was pinned, or change sha256 in the configuration")
+            }
+            Self::Recorded(file) => match read_record(file)? {
+                None => return write_record(file, found),
+                Some(recorded) => {
+                    (recorded, "if you changed it (an upgrade, for example): tufctl token trust NAME")
+                }
+            },
+        };
+        if trusted == found {
+            return Ok(());
+        }
+        Err(BackendError::Untrusted {
+            why: format!("{module} has sha256 {found}, but {trusted} is trusted"),
+            remedy: remedy.to_owned(),
+        })
+    }
+
+    /// Trusts what is there now.
+    pub(crate) fn trust(&self, found: Sha256Digest) -> Result<(), BackendError> {
+        match self {
+            Self::Recorded(file) => write_record(file, found),
+            Self::Any => Ok(()),
+            Self::Pinned(pinned) if *pinned == found => Ok(()),
+            Self::Pinned(pinned) => Err(BackendError::Untrusted {
+                why: format!("the configuration pins {pinned}, and the module has {found}"),
+                remedy: "change sha256 in the configuration".to_owned(),
+            }),
+        }
+    }
+}
+
+fn read_record(file: &Path) -> Result<Option<Sha256Digest>, BackendError> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(BackendError::io(file, "read", e)),
+    };
+    text.trim_end().parse().map(Some).map_err(|_| BackendError::Corrupt {
+        path: file.to_owned(),
+        why: "it is not a SHA-256 digest in hexadecimal".to_owned(),
+        remedy: "make sure of the module, then: tufctl token trust NAME".to_owned(),
+    })
+}
+
+/// By write, fsync, rename, fsync of the folder.
+fn write_record(file: &Path, digest: Sha256Digest) -> Result<(), BackendError> {
+    let failed = |e| BackendError::io(file, "written", e);
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let new = file.with_extension("sha256.new");
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .map_err(failed)?;
+    writeln!(out, "{digest}").and_then(|()| out.sync_all()).map_err(failed)?;
+    fs::rename(&new, file).map_err(failed)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_digest_is_recorded_and_a_change_is_refused_until_it_is_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("modules/hsm.sha256");
+        let digest = ModuleDigest::Recorded(file.clone());
+        let (one, two) = (Sha256Digest::of(b"one"), Sha256Digest::of(b"two"));
+        digest.check("m.so", one).unwrap();
+        digest.check("m.so", one).unwrap();
+        let error = digest.check("m.so", two).unwrap_err();
+        assert_eq!(error.reason(), "TOKEN_UNTRUSTED");
+        assert!(error.to_string().contains(&two.to_string()), "{error}");
+        digest.trust(two).unwrap();
+        digest.check("m.so", two).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{two}\n"));
+    }
+
+    #[test]
+    fn a_damaged_record_is_refused_and_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hsm.sha256");
+        fs::write(&file, "").unwrap();
+        let error = ModuleDigest::Recorded(file.clone()).check("m.so", Sha256Digest::of(b"x")).unwrap_err();
+        assert_eq!(error.reason(), "STATE_CORRUPT");
+        assert_eq!(fs::read(&file).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_pinned_digest_is_changed_in_the_configuration_alone() {
+        let (one, two) = (Sha256Digest::of(b"one"), Sha256Digest::of(b"two"));
+        let pinned = ModuleDigest::Pinned(one);
+        assert!(pinned.check("m.so", one).is_ok() && pinned.trust(one).is_ok());
+        assert!(pinned.check("m.so", two).is_err() && pinned.trust(two).is_err());
+        assert!(ModuleDigest::Any.check("m.so", two).is_ok());
+    }
+}

@@ -1,0 +1,146 @@
+//! One helper process, seen from the agent: started by exec, called with deadlines, killed when it
+//! does not answer.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::Pkcs11Config;
+use crate::host::protocol::{self, Caps, HostError, Reply, Request, WireError};
+
+/// A helper that runs. Dropping it kills it.
+pub(crate) struct Helper {
+    child: Child,
+    stream: UnixStream,
+    last_id: u64,
+}
+
+/// Why a call gave nothing.
+pub(crate) enum CallError {
+    /// The helper answered that it could not.
+    Host(HostError),
+    /// The helper is of no use any more: dead, late, or talking nonsense. Says what it did.
+    Broken(String),
+}
+
+impl Helper {
+    /// Starts `exe host-token NAME` with the environment of the configuration and the locale, and
+    /// nothing else. `on_end` is called, on a thread of its own, when the process has closed its stderr.
+    pub(crate) fn start(
+        exe: &Path,
+        config: &Pkcs11Config,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(exe);
+        command.arg0("tuf-agent").arg("host-token").arg(config.name.as_str());
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_locale(name))).envs(&config.env);
+        command.current_dir("/").process_group(0);
+        // The socket is standard input, so that no other child of the agent can inherit it; the helper
+        // moves it away at once.
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        if let Some(stderr) = child.stderr.take() {
+            let name = config.name.to_string();
+            std::thread::Builder::new().name("helper-log".to_owned()).spawn(move || {
+                log_lines(&name, stderr);
+                on_end();
+            })?;
+        }
+        Ok(Self { child, stream, last_id: 0 })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, when it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// One request and its answer, both within `limit`.
+    pub(crate) fn call(
+        &mut self,
+        request: &Request,
+        tail: &[&[u8]],
+        limit: Duration,
+    ) -> Result<(Reply, Zeroizing<Vec<u8>>), CallError> {
+        self.last_id = self.last_id.wrapping_add(1);
+        let deadline = Instant::now().checked_add(limit);
+        let sent = protocol::write_frame(&self.stream, self.last_id, request, tail, deadline);
+        let frame = sent
+            .and_then(|()| protocol::read_frame(&self.stream, Caps::REPLY, deadline))
+            .map_err(|error| self.broken(error, limit))?;
+        if frame.id != self.last_id {
+            return Err(CallError::Broken("answered a question that was not asked".to_owned()));
+        }
+        match protocol::parse_head(&frame.head) {
+            Ok(Reply::Error(error)) => Err(CallError::Host(error)),
+            Ok(reply) => Ok((reply, frame.tail)),
+            Err(error) => Err(self.broken(error, limit)),
+        }
+    }
+
+    /// Lets it finish what it does, for a moment, and log out.
+    pub(crate) fn stop(mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let end = Instant::now() + GRACE;
+        while self.ended().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn broken(&mut self, error: WireError, limit: Duration) -> CallError {
+        CallError::Broken(match error {
+            WireError::Deadline => format!("did not answer within {} s and was killed", limit.as_secs_f32()),
+            WireError::Closed => {
+                // Its end is seen on the socket a moment before it can be waited for.
+                let end = Instant::now() + GRACE;
+                while self.ended().is_none() && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                self.ended().map_or_else(|| "hung up".to_owned(), |status| format!("died ({status})"))
+            }
+            other => format!("failed: {other}"),
+        })
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_locale(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|name| name == "LANG" || name == "LANGUAGE" || name.starts_with("LC_"))
+}
+
+/// What the module prints, line by line, into the agent's log; bounded, and with nothing that a
+/// terminal would obey.
+fn log_lines(token: &str, stderr: ChildStderr) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::info!(token, "helper: {}", text.trim_end().escape_debug());
+            }
+        }
+    }
+}
+
+const GRACE: Duration = Duration::from_secs(1);
+const LINE_MAX: u64 = 1024;

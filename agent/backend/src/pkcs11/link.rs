@@ -1,0 +1,448 @@
+//! The connection of a token to its helper: started, asked, restarted with back-off; and what was last
+//! seen of the token, which can be read at any time.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tuf::digest::Sha256Digest;
+use zeroize::Zeroizing;
+
+use super::Pkcs11Config;
+use super::helper::{CallError, Helper};
+use super::restart::RestartPolicy;
+use super::trouble::{Trouble, backend_error};
+use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
+use crate::{BackendError, StoredKey, TokenInfo, TokenKind, TokenState};
+
+/// What the threads of a token share.
+pub(crate) struct Shared {
+    pub(crate) config: Pkcs11Config,
+    pub(crate) wanted: Wanted,
+    pub(crate) exe: PathBuf,
+    pub(crate) on_change: OnceLock<Listener>,
+    link: Mutex<Link>,
+    seen: Mutex<Seen>,
+    looked: Condvar,
+    wake: Arc<(Mutex<Wake>, Condvar)>,
+}
+
+/// Hears of each change of the state.
+pub(crate) type Listener = Box<dyn Fn(&TokenInfo) + Send + Sync>;
+
+/// The helper, held by whoever talks to it.
+#[derive(Default)]
+pub(crate) struct Link {
+    helper: Option<Helper>,
+    policy: RestartPolicy,
+    /// A module that may not be loaded is not looked at again before then.
+    refused: Option<(Trouble, Instant)>,
+    /// The last [`Seen::locks`] that the helper was told of.
+    locks_done: u64,
+}
+
+/// What was last seen of the token.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    /// `None`: nothing yet.
+    pub(crate) state: Option<TokenState>,
+    pub(crate) status: TokenStatus,
+    pub(crate) pid: Option<u32>,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) keys: Vec<StoredKey>,
+    /// Counts calls of `lock`.
+    pub(crate) locks: u64,
+}
+
+#[derive(Default)]
+struct Wake {
+    now: bool,
+    stop: bool,
+}
+
+pub(crate) type Answer = (Reply, Zeroizing<Vec<u8>>);
+
+impl Shared {
+    pub(crate) fn new(config: Pkcs11Config, wanted: Wanted, exe: PathBuf) -> Self {
+        Self {
+            config,
+            wanted,
+            exe,
+            on_change: OnceLock::new(),
+            link: Mutex::default(),
+            seen: Mutex::default(),
+            looked: Condvar::new(),
+            wake: Arc::default(),
+        }
+    }
+
+    /// Waits until nobody else talks to the helper. Each call has a deadline, so this ends.
+    pub(crate) fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Shared::link`], but gives up at once.
+    pub(crate) fn try_link(&self) -> Option<MutexGuard<'_, Link>> {
+        match self.link.try_lock() {
+            Ok(link) => Some(link),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// A copy of what was last seen.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen_now().clone()
+    }
+
+    fn seen_now(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what was seen, and tells the listener when the state is another one.
+    pub(crate) fn note<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let mut seen = self.seen_now();
+        let before = seen.state;
+        let result = change(&mut seen);
+        let changed = seen.state != before;
+        drop(seen);
+        self.looked.notify_all();
+        if let (true, Some(listener)) = (changed, self.on_change.get()) {
+            listener(&self.info());
+        }
+        result
+    }
+
+    /// Waits until something was seen of the token.
+    pub(crate) fn first_look(&self, limit: Duration) -> bool {
+        let seen = self.seen_now();
+        let waited = self.looked.wait_timeout_while(seen, limit, |seen| seen.state.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.state.is_some()
+    }
+
+    pub(crate) fn info(&self) -> TokenInfo {
+        let seen = self.seen();
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let tries = match (seen.status.blocked, seen.status.final_try) {
+            (true, _) => Some(0),
+            (_, true) => Some(1),
+            _ => None,
+        };
+        TokenInfo {
+            name: self.config.name.clone(),
+            kind: TokenKind::Pkcs11,
+            state: seen.state.unwrap_or(TokenState::Absent),
+            serial: text(seen.status.serial).or_else(|| self.wanted.serial.clone()),
+            label: text(seen.status.label).or_else(|| self.wanted.label.clone()),
+            pin_tries_left: tries,
+            helper_pid: seen.pid,
+            confined: Some(false),
+            problem: seen.trouble.map(|trouble| trouble.to_string()),
+            fresh: false,
+        }
+    }
+
+    /// One request to the helper, which is started when it does not run. `what` is for people: "while
+    /// it was ...".
+    pub(crate) fn call(
+        &self,
+        link: &mut Link,
+        what: &str,
+        request: &Request,
+        tail: &[&[u8]],
+        limit: Duration,
+    ) -> Result<Answer, BackendError> {
+        self.ready(link)?;
+        self.finish_lock(link);
+        let Some(helper) = link.helper.as_mut() else { return Err(BackendError::Locked) };
+        match helper.call(request, tail, limit) {
+            Ok(answer) => Ok(answer),
+            Err(CallError::Host(error)) => {
+                self.note_error(error.kind, &error.message);
+                Err(backend_error(error))
+            }
+            Err(CallError::Broken(how)) => Err(self.lost(link, what, &how)),
+        }
+    }
+
+    /// Sees that a helper runs that has loaded the module.
+    pub(crate) fn ready(&self, link: &mut Link) -> Result<(), BackendError> {
+        if let Some(status) = link.helper.as_mut().and_then(Helper::ended) {
+            let trouble = self.bury(link, &format!("died ({status})"));
+            tracing::warn!(token = %self.config.name, "{trouble}");
+        }
+        if link.helper.is_some() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if let Some((trouble, until)) = &link.refused
+            && now < *until
+        {
+            return Err(trouble.clone().into());
+        }
+        if let Some(wait) = link.policy.wait(now) {
+            let trouble = Trouble::Failed {
+                why: format!(
+                    "its helper died again and again; it is started again in {} s",
+                    wait.as_secs() + 1
+                ),
+                remedy: "look into the agent's log for what the module said".to_owned(),
+            };
+            self.note(|seen| seen.failed(&trouble));
+            return Err(trouble.into());
+        }
+        self.start(link)
+    }
+
+    /// Starts a helper, checks the module, loads it, and looks for the token.
+    fn start(&self, link: &mut Link) -> Result<(), BackendError> {
+        let broken = |how: &str| format!("its helper {how}");
+        let outcome = self.start_helper(link).and_then(|()| self.load(link));
+        match outcome {
+            Ok(()) => {
+                link.refused = None;
+                self.note(|seen| seen.pid = link.helper.as_ref().map(Helper::pid));
+                // What it sees is noted; that the token is not there is no reason to end the helper.
+                let _ = self.poll(link);
+                Ok(())
+            }
+            Err(StartError::Refused(error)) => {
+                link.helper = None;
+                let trouble = Trouble::of(&error);
+                link.refused = Instant::now().checked_add(REFUSED_FOR).map(|until| (trouble.clone(), until));
+                self.note(|seen| seen.failed(&trouble));
+                Err(error)
+            }
+            Err(StartError::Died(how)) => {
+                let trouble = self.bury(link, &broken(&how));
+                Err(trouble.into())
+            }
+        }
+    }
+
+    fn start_helper(&self, link: &mut Link) -> Result<(), StartError> {
+        let (name, exe) = (&self.config.name, &self.exe);
+        let wake = Arc::clone(&self.wake);
+        let waker = move || rouse(&wake, |wake| wake.now = true);
+        let helper = Helper::start(exe, &self.config, waker).map_err(|e| {
+            StartError::Died(format!("{} host-token {name} cannot be started: {e}", exe.display()))
+        })?;
+        link.locks_done = self.seen_now().locks;
+        link.helper = Some(helper);
+        Ok(())
+    }
+
+    /// Has the module's file checked and hashed: where it lies, and its digest.
+    fn open(&self, link: &mut Link) -> Result<(String, Sha256Digest), StartError> {
+        let setup = Setup {
+            module: self.config.module.display().to_string(),
+            reserved: self.config.reserved.clone(),
+            wanted: self.wanted.clone(),
+        };
+        let died = || StartError::Died(NONSENSE.to_owned());
+        let Some(helper) = link.helper.as_mut() else { return Err(died()) };
+        match helper.call(&Request::Open(setup), &[], self.config.deadline)?.0 {
+            Reply::Opened { path, sha256 } => Ok((path, sha256.parse().map_err(|_| died())?)),
+            _ => Err(died()),
+        }
+    }
+
+    fn load(&self, link: &mut Link) -> Result<(), StartError> {
+        let (path, digest) = self.open(link)?;
+        self.config.digest.check(&path, digest).map_err(StartError::Refused)?;
+        let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
+        match helper.call(&Request::Load, &[], self.config.deadline)?.0 {
+            Reply::Loaded { library } => {
+                tracing::info!(token = %self.config.name, %path, sha256 = %digest, %library, "module loaded");
+                Ok(())
+            }
+            _ => Err(StartError::Died(NONSENSE.to_owned())),
+        }
+    }
+
+    /// Trusts the module's file as it is now, and starts with it.
+    pub(crate) fn trust(&self, link: &mut Link) -> Result<Sha256Digest, BackendError> {
+        link.helper = None;
+        link.refused = None;
+        let found = self.start_helper(link).and_then(|()| self.open(link));
+        link.helper = None;
+        let (_, digest) = found.map_err(|error| match error {
+            StartError::Refused(error) => error,
+            StartError::Died(how) => self.bury(link, &how).into(),
+        })?;
+        self.config.digest.trust(digest)?;
+        self.ready(link)?;
+        Ok(digest)
+    }
+
+    /// Asks the helper whether the token is there.
+    pub(crate) fn poll(&self, link: &mut Link) -> Result<(), BackendError> {
+        self.finish_lock(link);
+        let Some(helper) = link.helper.as_mut() else { return Ok(()) };
+        match helper.call(&Request::Poll, &[], self.config.deadline) {
+            Ok((Reply::Status(status), _)) => {
+                self.note_status(status, link);
+                Ok(())
+            }
+            Ok(_) => Err(self.lost(link, "looking for the token", NONSENSE)),
+            Err(CallError::Host(error)) => {
+                let kind = match error.kind {
+                    HostErrorKind::Absent => HostErrorKind::Absent,
+                    _ => HostErrorKind::Module,
+                };
+                self.note_error(kind, &error.message);
+                Err(backend_error(error))
+            }
+            Err(CallError::Broken(how)) => Err(self.lost(link, "looking for the token", &how)),
+        }
+    }
+
+    /// The helper is of no use: ends it, starts the next one when that may be, and says so.
+    fn lost(&self, link: &mut Link, what: &str, how: &str) -> BackendError {
+        let trouble = self.bury(link, &format!("{how} while it was {what}"));
+        let next = match link.policy.wait(Instant::now()) {
+            None => match self.start(link) {
+                Ok(()) => "it was started again".to_owned(),
+                Err(error) => format!("starting it again failed: {error}"),
+            },
+            Some(wait) => format!("it is started again in {} s", wait.as_secs() + 1),
+        };
+        tracing::warn!(token = %self.config.name, "{trouble}; {next}");
+        BackendError::Failed {
+            why: format!("{trouble}; {next}"),
+            remedy: format!(
+                "unlock it again (tufctl token unlock {}), then repeat the command",
+                self.config.name
+            ),
+        }
+    }
+
+    /// Notes the end of the helper.
+    fn bury(&self, link: &mut Link, how: &str) -> Trouble {
+        link.helper = None;
+        link.policy.died(Instant::now());
+        let trouble = Trouble::Failed {
+            why: format!("the helper of token {} {how}", self.config.name),
+            remedy: "look into the agent's log for what the module said".to_owned(),
+        };
+        self.note(|seen| seen.failed(&trouble));
+        trouble
+    }
+
+    /// A `lock` that found the helper busy is done now.
+    pub(crate) fn finish_lock(&self, link: &mut Link) {
+        let locks = self.seen_now().locks;
+        if link.locks_done == locks {
+            return;
+        }
+        if let Some(helper) = link.helper.as_mut()
+            && helper.call(&Request::Logout, &[], self.config.deadline).is_err()
+        {
+            // A login that cannot be given up by word is given up with its process.
+            link.helper = None;
+        }
+        link.locks_done = locks;
+    }
+
+    /// A login that a `lock` has overtaken counts for nothing: it is given up next.
+    pub(crate) fn note_status(&self, status: TokenStatus, link: &Link) {
+        self.note(|seen| {
+            let overtaken = seen.locks != link.locks_done;
+            seen.state = Some(match (status.blocked, status.logged_in && !overtaken) {
+                (_, true) => TokenState::Unlocked,
+                (true, false) => TokenState::Blocked,
+                (false, false) => TokenState::Locked,
+            });
+            seen.trouble = None;
+            seen.status = status;
+        });
+    }
+
+    fn note_error(&self, kind: HostErrorKind, message: &str) {
+        self.note(|seen| match kind {
+            HostErrorKind::Absent => {
+                seen.state = Some(TokenState::Absent);
+                seen.trouble = Some(Trouble::Absent(message.to_owned()));
+            }
+            HostErrorKind::NotLoggedIn => seen.state = Some(TokenState::Locked),
+            HostErrorKind::PinLocked => seen.state = Some(TokenState::Blocked),
+            HostErrorKind::Module => seen.failed(&Trouble::Failed {
+                why: message.to_owned(),
+                remedy: "check the token's entry in the configuration".to_owned(),
+            }),
+            _ => {}
+        });
+    }
+
+    /// Ends the helper and the background thread. A call under way gets a moment, then its helper
+    /// is killed.
+    pub(crate) fn shutdown(&self) {
+        rouse(&self.wake, |wake| wake.stop = true);
+        let end = Instant::now() + SHUTDOWN_GRACE;
+        loop {
+            if let Some(mut link) = self.try_link() {
+                if let Some(helper) = link.helper.take() {
+                    helper.stop();
+                }
+                self.note(|seen| seen.pid = None);
+                return;
+            }
+            if Instant::now() >= end {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Whoever holds the link has not waited for this process, so its id is still its own.
+        let pid =
+            self.seen().pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Sleeps until the next look is due or something happened. False: the end.
+    pub(crate) fn wait_for_work(&self) -> bool {
+        let (lock, condvar) = &*self.wake;
+        let wake = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = condvar.wait_timeout_while(wake, POLL_EVERY, |wake| !wake.now && !wake.stop);
+        let mut wake = waited.unwrap_or_else(PoisonError::into_inner).0;
+        wake.now = false;
+        !wake.stop
+    }
+}
+
+impl Seen {
+    fn failed(&mut self, trouble: &Trouble) {
+        self.state = Some(trouble.state());
+        self.trouble = Some(trouble.clone());
+        self.pid = None;
+    }
+}
+
+/// Why no helper was started.
+enum StartError {
+    /// Its module may not be loaded; no fault of the helper.
+    Refused(BackendError),
+    /// It did not come so far.
+    Died(String),
+}
+
+impl From<CallError> for StartError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Host(error) => Self::Refused(backend_error(error)),
+            CallError::Broken(how) => Self::Died(how),
+        }
+    }
+}
+
+fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
+    change(&mut wake.0.lock().unwrap_or_else(PoisonError::into_inner));
+    wake.1.notify_all();
+}
+
+const NONSENSE: &str = "gave an answer that does not belong to the question";
+/// Removal and return of a token must show within five seconds.
+const POLL_EVERY: Duration = Duration::from_secs(2);
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

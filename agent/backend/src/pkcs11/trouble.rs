@@ -1,0 +1,105 @@
+//! Why a token cannot be used, in a form that can be kept and told again; and what the helper's
+//! errors are called outside.
+
+use std::fmt;
+
+use crate::host::protocol::{HostError, HostErrorKind};
+use crate::{BackendError, TokenState};
+
+/// A lasting trouble with a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It is not there.
+    Absent(String),
+    /// It does not work.
+    Failed { why: String, remedy: String },
+    /// Its module is not trusted.
+    Untrusted { why: String, remedy: String },
+}
+
+impl Trouble {
+    pub(crate) fn of(error: &BackendError) -> Self {
+        match error {
+            BackendError::Absent { why } => Self::Absent(why.clone()),
+            BackendError::Untrusted { why, remedy } => {
+                Self::Untrusted { why: why.clone(), remedy: remedy.clone() }
+            }
+            BackendError::Failed { why, remedy } => Self::Failed { why: why.clone(), remedy: remedy.clone() },
+            other => Self::Failed { why: other.to_string(), remedy: other.remedy() },
+        }
+    }
+
+    pub(crate) const fn state(&self) -> TokenState {
+        match self {
+            Self::Absent(_) => TokenState::Absent,
+            Self::Failed { .. } | Self::Untrusted { .. } => TokenState::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(why) | Self::Failed { why, .. } | Self::Untrusted { why, .. } => f.write_str(why),
+        }
+    }
+}
+
+impl From<Trouble> for BackendError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Absent(why) => Self::Absent { why },
+            Trouble::Failed { why, remedy } => Self::Failed { why, remedy },
+            Trouble::Untrusted { why, remedy } => Self::Untrusted { why, remedy },
+        }
+    }
+}
+
+/// The helper's error as the agent tells it.
+pub(crate) fn backend_error(error: HostError) -> BackendError {
+    let HostError { kind, message } = error;
+    let failed = |why: String, remedy: &str| BackendError::Failed { why, remedy: remedy.to_owned() };
+    match kind {
+        HostErrorKind::Module => failed(message, "check `module` in the token's entry of the configuration"),
+        HostErrorKind::Insecure => BackendError::Untrusted {
+            why: message,
+            remedy:
+                "take the write permission away from others (chmod go-w), or install the module elsewhere"
+                    .to_owned(),
+        },
+        HostErrorKind::Absent => BackendError::Absent { why: message },
+        HostErrorKind::NotLoggedIn => BackendError::Locked,
+        HostErrorKind::PinIncorrect => BackendError::SecretIncorrect { word: "PIN", tries_left: None },
+        HostErrorKind::PinIncorrectFinalTry => {
+            BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
+        }
+        HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
+        HostErrorKind::PinLocked => BackendError::Blocked,
+        HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },
+        HostErrorKind::KeyNotFound => BackendError::KeyNotFound,
+        HostErrorKind::Ambiguous => failed(
+            message,
+            "give the keys different ids, or remove the one that is not wanted, with the tool of the token",
+        ),
+        HostErrorKind::NameTaken => taken(&message, |name| BackendError::NameTaken { name }),
+        HostErrorKind::Duplicate => taken(&message, |name| BackendError::DuplicateKey { name }),
+        HostErrorKind::Unsupported => BackendError::Unsupported { what: format!("do that: {message}") },
+        HostErrorKind::Device => {
+            failed(message, "look at the token with its vendor's tool, and into the agent's log")
+        }
+        HostErrorKind::Protocol => {
+            failed(message, "report this: agent and helper do not understand each other")
+        }
+    }
+}
+
+/// `label` came from the token and may be no legal name.
+fn taken(label: &str, error: impl Fn(crate::KeyName) -> BackendError) -> BackendError {
+    label.parse().map_or_else(
+        |_| BackendError::Failed {
+            why: format!("the token has a key with the label {} already", label.escape_debug()),
+            remedy: "choose another name, or use the key that is there".to_owned(),
+        },
+        error,
+    )
+}

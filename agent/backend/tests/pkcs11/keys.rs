@@ -1,0 +1,139 @@
+//! Making, importing, listing, using and removing keys.
+
+use backend::conformance::Subject;
+use backend::import::parse_private_key;
+use backend::{Backend, Origin, TokenState};
+use ed25519_dalek::pkcs8::EncodePrivateKey;
+use pkcs8::LineEnding;
+use secmem::SecretBytes;
+use tuf::key::KeyType;
+
+use crate::Case;
+use crate::lab::{Lab, PIN, secret, sign, start, unlock, unlocked};
+
+pub const CASES: &[Case] = &[
+    ("softhsm_passes_the_conformance_suite_with_all_types", conformance),
+    ("every_type_is_made_listed_used_and_removed", every_type),
+    ("keys_of_files_are_imported_and_sign", imported_keys),
+    ("two_thousand_p256_signatures_verify", many_signatures),
+    ("twelve_megabytes_are_signed_whole_with_ed25519", long_message),
+    ("a_locked_token_shows_public_keys_and_signs_nothing", locked_token),
+    ("a_name_is_given_once", names_are_unique),
+    ("the_pin_is_changed", change_pin),
+];
+
+fn conformance() {
+    let lab = Lab::new();
+    let token = start(lab.config("hsm"));
+    let types = [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa3072];
+    Subject {
+        backend: &token,
+        secret: secret(PIN),
+        wrong_secret: secret("wrong-pin"),
+        generates: &types,
+        imports: &types,
+        changes_secret: true,
+        signatures: 20,
+    }
+    .run();
+}
+
+fn every_type() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    for kind in [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa3072] {
+        let key = token.generate(&kind.name().parse().unwrap(), kind).unwrap();
+        assert_eq!(key.public.key_type(), kind);
+        assert_eq!(key.origin, Origin::Generated);
+        assert!(token.keys().unwrap().contains(&key), "{kind}");
+        sign(&token, &key.public, "hello").unwrap();
+    }
+    assert_eq!(token.keys().unwrap().len(), 4);
+    for key in token.keys().unwrap() {
+        sign(&token, &key.public, "still there").unwrap();
+        token.remove(&key.public).unwrap();
+        assert!(!token.keys().unwrap().contains(&key));
+        assert_eq!(sign(&token, &key.public, "gone").unwrap_err().reason(), "KEY_NOT_FOUND");
+        assert_eq!(token.remove(&key.public).unwrap_err().reason(), "KEY_NOT_FOUND");
+    }
+}
+
+fn imported_keys() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    let ed25519 = ed25519_dalek::SigningKey::from_bytes(&[9; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    let p256 = p256::SecretKey::from_slice(&[9; 32]).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap();
+    let p384 = p384::SecretKey::from_slice(&[9; 48]).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap();
+    let mut random = getrandom::SysRng;
+    let rsa = rsa::RsaPrivateKey::new(&mut signature::rand_core::UnwrapErr(&mut random), 2048).unwrap();
+    let rsa = rsa.to_pkcs8_pem(LineEnding::LF).unwrap();
+    for (name, pem) in [("ed25519", ed25519), ("p256", p256), ("p384", p384), ("rsa", rsa)] {
+        let file = SecretBytes::copy_from(pem.as_bytes());
+        let parse = || parse_private_key(&file, None).unwrap();
+        let stored = token.import(&name.parse().unwrap(), parse()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(stored.origin, Origin::Imported, "{name}");
+        assert!(token.keys().unwrap().contains(&stored), "{name}: {:?}", token.keys());
+        sign(&token, &stored.public, "imported").unwrap();
+        let again = token.import(&"other".parse().unwrap(), parse()).unwrap_err();
+        assert_eq!(again.reason(), "DUPLICATE_KEY", "{again}");
+    }
+}
+
+fn many_signatures() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    let p256 = token.generate(&"p256".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    for n in 0..2000 {
+        sign(&token, &p256, &n.to_string()).unwrap();
+    }
+    let p384 = token.generate(&"p384".parse().unwrap(), KeyType::EcdsaP384).unwrap().public;
+    for n in 0..300 {
+        sign(&token, &p384, &n.to_string()).unwrap();
+    }
+}
+
+fn long_message() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    let key = token.generate(&"k".parse().unwrap(), KeyType::Ed25519).unwrap();
+    sign(&token, &key.public, &"0123456789ab".repeat(1_000_000)).unwrap();
+}
+
+fn locked_token() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap();
+    token.lock();
+    assert_eq!(token.info().state, TokenState::Locked);
+    assert_eq!(sign(&token, &key.public, "x").unwrap_err().reason(), "TOKEN_LOCKED");
+    assert_eq!(token.keys().unwrap(), vec![key.clone()]);
+    unlock(&token).unwrap();
+    sign(&token, &key.public, "x").unwrap();
+    drop(token);
+    let token = start(lab.config("hsm"));
+    assert_eq!(token.info().state, TokenState::Locked);
+    assert_eq!(token.info().serial, Some(lab.token.serial.clone()));
+    assert_eq!(token.keys().unwrap()[0].public, key.public);
+    assert_eq!(sign(&token, &key.public, "x").unwrap_err().reason(), "TOKEN_LOCKED");
+}
+
+fn names_are_unique() {
+    let lab = Lab::new();
+    let token = unlocked(lab.config("hsm"));
+    token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap();
+    let error = token.generate(&"k".parse().unwrap(), KeyType::Ed25519).unwrap_err();
+    assert_eq!(error.reason(), "NAME_TAKEN");
+    assert_eq!(token.keys().unwrap().len(), 1);
+}
+
+fn change_pin() {
+    let lab = Lab::new();
+    let token = start(lab.config("hsm"));
+    assert_eq!(
+        token.change_secret(&secret("wrong-pin"), &secret("654321")).unwrap_err().reason(),
+        "PIN_INCORRECT"
+    );
+    token.change_secret(&secret(PIN), &secret("654321")).unwrap();
+    assert_eq!(unlock(&token).unwrap_err().reason(), "PIN_INCORRECT");
+    token.unlock(&secret("654321")).unwrap();
+}

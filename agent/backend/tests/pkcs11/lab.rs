@@ -1,0 +1,137 @@
+//! A private SoftHSM with a token, and what the tests do with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::{Backend, BackendError, TokenState};
+use secmem::SecretBytes;
+use softhsm::{Skipped, SoftHsm, TokenFolder};
+use tuf::key::{PublicKey, SignatureBytes};
+use tuf::preimage::{Signable, Statement, StatementKind};
+
+pub const PIN: &str = "123456";
+
+pub fn softhsm() -> Result<SoftHsm, Skipped> {
+    SoftHsm::find_or_fetch()
+}
+
+/// A folder of SoftHSM's with one token named "lab".
+pub struct Lab {
+    pub dir: tempfile::TempDir,
+    pub folder: TokenFolder,
+    pub token: softhsm::Token,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = softhsm().unwrap().folder(&dir.path().join("hsm")).unwrap();
+        let token = folder.init_token("lab", "so-12345678", PIN).unwrap();
+        Self { dir, folder, token }
+    }
+
+    pub fn config(&self, name: &str) -> Pkcs11Config {
+        Pkcs11Config {
+            name: name.parse().unwrap(),
+            module: self.folder.module().to_owned(),
+            label: Some("lab".to_owned()),
+            serial: None,
+            uri: None,
+            env: self.folder.env(),
+            reserved: None,
+            digest: ModuleDigest::Any,
+            deadline: Duration::from_secs(20),
+        }
+    }
+
+    /// The token behind the lying module; what it does stands in the control file.
+    pub fn lying_config(&self, name: &str) -> Pkcs11Config {
+        let mut config = self.config(name);
+        let real = std::mem::replace(&mut config.module, lying_module());
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        config.env.extend(BTreeMap::from([
+            ("LYING_MODULE".to_owned(), path(real)),
+            ("LYING_CONTROL".to_owned(), path(self.control())),
+            ("LYING_TRACE".to_owned(), path(self.trace())),
+        ]));
+        config
+    }
+
+    pub fn say(&self, lie: &str) {
+        std::fs::write(self.control(), lie).unwrap();
+    }
+
+    pub fn traced(&self, call: &str) -> usize {
+        let trace = std::fs::read_to_string(self.trace()).unwrap_or_default();
+        trace.lines().filter(|line| *line == call).count()
+    }
+
+    fn control(&self) -> PathBuf {
+        self.dir.path().join("control")
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.dir.path().join("trace")
+    }
+}
+
+/// Takes a token in and waits until it was looked at.
+pub fn start(config: Pkcs11Config) -> Pkcs11Token {
+    let token = Pkcs11Token::new(config, std::env::current_exe().unwrap()).unwrap();
+    assert!(token.first_look(Duration::from_secs(60)));
+    token
+}
+
+/// The same, and unlocked.
+pub fn unlocked(config: Pkcs11Config) -> Pkcs11Token {
+    let token = start(config);
+    unlock(&token).unwrap_or_else(|error| panic!("{error}; {:?}", token.info()));
+    token
+}
+
+pub fn unlock(token: &Pkcs11Token) -> Result<(), BackendError> {
+    token.unlock(&secret(PIN))
+}
+
+pub fn secret(text: &str) -> SecretBytes {
+    SecretBytes::take_from(text.as_bytes().to_vec())
+}
+
+pub fn sign(token: &Pkcs11Token, key: &PublicKey, text: &str) -> Result<SignatureBytes, BackendError> {
+    let statement = Statement::new(StatementKind::Drill, text);
+    let signature = token.sign(key, Signable::Statement(&statement))?;
+    key.verify(statement.bytes(), signature.as_bytes()).expect("what `sign` gives verifies");
+    Ok(signature)
+}
+
+/// Waits for a state that must come. The limit is only there to end a failed run.
+pub fn wait_for(token: &Pkcs11Token, state: TokenState) {
+    wait_until(|| token.info().state == state, || format!("{state:?} did not come: {:?}", token.info()));
+}
+
+pub fn wait_until(mut done: impl FnMut() -> bool, message: impl Fn() -> String) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "{}", message());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn pid(token: &Pkcs11Token) -> rustix::process::Pid {
+    let pid = token.info().helper_pid.expect("a helper runs");
+    rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+pub fn kill(pid: rustix::process::Pid) {
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Cargo builds it beside this program, because the package is a dependency of the tests.
+fn lying_module() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let folders = exe.ancestors().skip(1).take(2);
+    let found = folders.map(|folder: &Path| folder.join("liblying_pkcs11.so")).find(|path| path.is_file());
+    found.expect("liblying_pkcs11.so lies beside the test program")
+}

@@ -1,0 +1,69 @@
+//! PKCS#11 tokens over SoftHSM, alone and behind the lying module, each in a real helper process.
+//!
+//! This program is its own helper: as `host-token NAME` it is what `tuf-agent host-token NAME` is, so it
+//! has a `main` of its own. Words on the command line choose tests by name, as with cargo's.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, missing_docs, unreachable_pub)]
+
+extern crate tufagent_backend as backend;
+
+mod keys;
+mod lab;
+mod lies;
+mod life;
+mod twins;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+type Case = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("host-token") => return host(),
+        Some("make-twins") => return twins::make(&words[1..]),
+        Some("--list") => {
+            cases().iter().for_each(|(name, _)| println!("{name}: test"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    if let Err(skipped) = lab::softhsm() {
+        println!("SKIPPED: PKCS#11 tests: {skipped}");
+        return ExitCode::from(u8::from(std::env::var_os("TUFAGENT_REQUIRE_ALL").is_some()));
+    }
+    let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let mut failed = Vec::new();
+    let mut passed = 0;
+    for (name, case) in cases().into_iter().filter(|(name, _)| chosen(name)) {
+        match catch_unwind(AssertUnwindSafe(case)) {
+            Ok(()) => {
+                passed += 1;
+                println!("test {name} ... ok");
+            }
+            Err(_) => {
+                failed.push(name);
+                println!("test {name} ... FAILED");
+            }
+        }
+    }
+    println!("\ntest result: {passed} passed; {} failed {failed:?}\n", failed.len());
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+fn host() -> ExitCode {
+    match backend::host::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    [keys::CASES, twins::CASES, lies::CASES, life::CASES].concat()
+}

@@ -1,0 +1,81 @@
+//! Keys are chosen by public key (FAULTS D4): objects that share label and id.
+
+use std::process::{Command, ExitCode};
+
+use backend::Backend;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::Attribute;
+use cryptoki::session::UserType;
+
+use crate::Case;
+use crate::lab::{Lab, PIN, sign, unlocked};
+
+pub const CASES: &[Case] = &[
+    ("of_two_objects_with_one_label_and_id_the_public_key_chooses", one_rsa_one_ec),
+    ("two_private_keys_that_could_both_be_meant_are_refused", two_of_one_type),
+];
+
+fn one_rsa_one_ec() {
+    let lab = Lab::new();
+    run_make(&lab, &["rsa", "ec"]);
+    let token = unlocked(lab.config("hsm"));
+    let keys = token.keys().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0].name, keys[1].name);
+    for key in &keys {
+        assert!(key.name.as_str().starts_with("twin-"), "{}", key.name);
+        sign(&token, &key.public, "by the right one").unwrap();
+    }
+    token.remove(&keys[0].public).unwrap();
+    assert_eq!(token.keys().unwrap().iter().map(|key| &key.public).collect::<Vec<_>>(), [&keys[1].public]);
+    sign(&token, &keys[1].public, "the other one is untouched").unwrap();
+}
+
+fn two_of_one_type() {
+    let lab = Lab::new();
+    run_make(&lab, &["ec", "ec"]);
+    let token = unlocked(lab.config("hsm"));
+    let keys = token.keys().unwrap();
+    assert_eq!(keys.len(), 2);
+    for key in &keys {
+        let error = sign(&token, &key.public, "which?").unwrap_err();
+        assert!(error.to_string().contains("could be meant"), "{error}");
+        assert!(token.remove(&key.public).is_err());
+    }
+}
+
+/// Key pairs with one label and one id, made in a process of its own because a module is for one process.
+fn run_make(lab: &Lab, kinds: &[&str]) {
+    let made = Command::new(std::env::current_exe().unwrap())
+        .arg("make-twins")
+        .arg(lab.folder.module())
+        .args(kinds)
+        .envs(lab.folder.env())
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+pub fn make(words: &[String]) -> ExitCode {
+    let [module, kinds @ ..] = words else { return ExitCode::FAILURE };
+    let pkcs11 = Pkcs11::new(module).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&PIN.into())).unwrap();
+    let named = [Attribute::Token(true), Attribute::Label(b"twin".to_vec()), Attribute::Id(vec![1])];
+    for kind in kinds {
+        let (mechanism, more) = match kind.as_str() {
+            "rsa" => (Mechanism::RsaPkcsKeyPairGen, vec![Attribute::ModulusBits(2048.into())]),
+            _ => {
+                let p256 = vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+                (Mechanism::EccKeyPairGen, vec![Attribute::EcParams(p256)])
+            }
+        };
+        let public = [&named[..], &more].concat();
+        let private = [&named[..], &[Attribute::Private(true), Attribute::Sign(true)]].concat();
+        session.generate_key_pair(&mechanism, &public, &private).unwrap();
+    }
+    ExitCode::SUCCESS
+}
