@@ -2,7 +2,7 @@
 //!
 //! Duty: turn a file into a key, whatever common tool made it: PKCS#8 (plain, and PBES2 with PBKDF2
 //! or scrypt and AES), SEC1, PKCS#1, OpenSSL's old encryption of the latter two, and the PEM and JSON
-//! files of securesystemslib; Ed25519, P-256, P-384, RSA 2048, 3072 and 4096. Trust: none; the
+//! files of securesystemslib; Ed25519, P-256, P-384, RSA 2048 to 4096. Trust: none; the
 //! file is input. Invariants: plain text lies in locked or zeroized memory; an error holds none of
 //! it; the public parts that a file states are checked against the private ones.
 
@@ -129,7 +129,7 @@ impl ImportError {
                     .to_owned()
             }
             Self::UnsupportedKey { .. } => {
-                "use an Ed25519, P-256, P-384 or RSA key of 2048, 3072 or 4096 bits".to_owned()
+                "use an Ed25519, P-256, P-384 or RSA key of 2048 to 4096 bits".to_owned()
             }
             Self::UnsupportedEncryption { .. } => {
                 "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out NEW".to_owned()

@@ -105,7 +105,11 @@ impl SoftwareKey {
 
     /// RFC 8017 `RSAPrivateKey`; checks that the parts belong together.
     pub(crate) fn from_pkcs1(der: &[u8]) -> Result<Self, SoftwareKeyError> {
-        let key = rsa::RsaPrivateKey::from_pkcs1_der(der).map_err(|_| SoftwareKeyError::Malformed)?;
+        let parts = rsa::pkcs1::RsaPrivateKeyRef::try_from(der).map_err(|_| SoftwareKeyError::Malformed)?;
+        if parts.modulus.as_bytes().len() > RSA_BYTES_MAX {
+            return Err(SoftwareKeyError::Algorithm("RSA with more than 4096 bits".to_owned()));
+        }
+        let key = rsa::RsaPrivateKey::try_from(parts).map_err(|_| SoftwareKeyError::Malformed)?;
         let public = rsa_public(&key)?;
         Ok(Self { public, secret: SecretBytes::copy_from(der), algorithm: Algorithm::Rsa })
     }
@@ -220,6 +224,8 @@ fn random_scalar(
     Err(SoftwareKeyError::Random)
 }
 
+/// A larger key takes seconds for each signature.
+const RSA_BYTES_MAX: usize = 512;
 const ED25519_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const EC_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");

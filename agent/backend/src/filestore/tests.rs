@@ -147,7 +147,9 @@ fn files_of_a_newer_version_are_refused_with_the_version() {
 #[test]
 fn truncated_empty_and_zeroed_files_are_refused_and_left_alone() {
     for name in ["store", "a.key"] {
-        for make in [|b: &[u8]| Vec::from(&b[..b.len() / 2]), |_: &[u8]| Vec::new(), |b: &[u8]| vec![0; b.len()]] {
+        for make in
+            [|b: &[u8]| Vec::from(&b[..b.len() / 2]), |_: &[u8]| Vec::new(), |b: &[u8]| vec![0; b.len()]]
+        {
             let kept = kept();
             let bytes = make(&fs::read(kept.file(name)).unwrap());
             fs::write(kept.file(name), bytes).unwrap();

@@ -1,8 +1,11 @@
 //! Encrypted PKCS#8: PBES2 (RFC 8018) with PBKDF2 or scrypt (RFC 7914).
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::der::{Reader as _, SliceReader};
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::Kdf;
+use pkcs8::spki::AlgorithmIdentifierRef;
 use secmem::SecretBytes;
 
 use super::ImportError;
@@ -10,7 +13,7 @@ use crate::software::SoftwareKey;
 
 /// Decrypts and reads an `EncryptedPrivateKeyInfo`.
 pub(super) fn decrypt(der: &[u8], passphrase: Option<&SecretBytes>) -> Result<SoftwareKey, ImportError> {
-    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|e| malformed(&e))?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| malformed(der))?;
     check_cost(&info.encryption_algorithm)?;
     let passphrase = passphrase.ok_or(ImportError::PassphraseNeeded)?;
     let plain = info.decrypt(passphrase.reveal_secret_bytes()).map_err(|error| match error {
@@ -44,19 +47,18 @@ fn check_cost(scheme: &EncryptionScheme) -> Result<(), ImportError> {
     if affordable { Ok(()) } else { Err(unsupported("its key derivation asks for too much memory or time")) }
 }
 
-fn malformed(error: &pkcs8::Error) -> ImportError {
-    use pkcs8::der::ErrorKind;
-    match error {
-        pkcs8::Error::Asn1(asn1) => match asn1.kind() {
-            ErrorKind::OidUnknown { oid } => {
-                ImportError::UnsupportedEncryption { what: format!("the algorithm {oid} is unknown") }
-            }
-            _ => ImportError::Damaged,
-        },
-        pkcs8::Error::EncryptedPrivateKey(why) => {
-            ImportError::UnsupportedEncryption { what: why.to_string() }
-        }
-        _ => ImportError::Damaged,
+/// Why the outer structure was not read: another scheme than PBES2 with AES, or no such structure.
+fn malformed(der: &[u8]) -> ImportError {
+    let algorithm = SliceReader::new(der).and_then(|mut reader| {
+        reader.sequence(|inner| {
+            let algorithm: AlgorithmIdentifierRef<'_> = inner.decode()?;
+            let _cipher_text: &OctetStringRef = inner.decode()?;
+            Ok::<_, pkcs8::der::Error>(algorithm.oid)
+        })
+    });
+    match algorithm {
+        Ok(oid) => unsupported(&format!("the algorithm {oid} or one of its parameters is unknown")),
+        Err(_) => ImportError::Damaged,
     }
 }
 
