@@ -8,7 +8,11 @@ use crate::{
     json::{self, Value},
 };
 pub use public::PublicKey;
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 
 /// A keyid as metadata writes it. It should be the SHA-256 of the canonical key object, and need not be.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,7 +129,8 @@ pub struct Key {
     keytype: Arc<str>,
     scheme: Arc<str>,
     public_text: Arc<str>,
-    public: Result<PublicKey, KeyError>,
+    /// Read at first use: a file may hold many thousand keys of which none is asked for, and points cost time.
+    public: OnceLock<Result<PublicKey, KeyError>>,
     keyid: KeyId,
 }
 
@@ -148,9 +153,15 @@ impl Key {
             None if !is_known(&keytype) => Arc::from(""),
             public => text(public, "keyval.public")?,
         };
-        let public = read_public(&keytype, &scheme, &public_text);
         let keyid = Sha256Digest::of(&canonical(value)).into();
-        Ok(Self { json: value.raw_str().into(), keytype, scheme, public_text, public, keyid })
+        Ok(Self {
+            json: value.raw_str().into(),
+            keytype,
+            scheme,
+            public_text,
+            public: OnceLock::new(),
+            keyid,
+        })
     }
 
     /// Reads a key object from its JSON text, at most 64 KiB.
@@ -173,7 +184,7 @@ impl Key {
             keytype: keytype.into(),
             scheme: scheme.into(),
             public_text: public_text.into(),
-            public: Ok(public),
+            public: OnceLock::from(Ok(public)),
             keyid: Sha256Digest::of(&canonical).into(),
         }
     }
@@ -194,7 +205,8 @@ impl Key {
     /// [`KeyError::Unsupported`] for a keytype or scheme that this crate does not know, [`KeyError::Material`] when
     /// `keyval.public` is no such key.
     pub fn public_key(&self) -> Result<&PublicKey, KeyError> {
-        self.public.as_ref().map_err(Clone::clone)
+        let read = || read_public(&self.keytype, &self.scheme, &self.public_text);
+        self.public.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     /// `keytype` as it stands.

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_digests_are_those_of_the_bytes() {
-        let statement = Statement::new(StatementKind::Possession, "x");
+        let statement = Statement::new(StatementKind::JournalCheckpoint, "x");
         let signable = Signable::Statement(&statement);
         assert_eq!(signable.sha256(), Sha256Digest::of(signable.bytes()));
         assert_eq!(signable.sha384().len(), 48);

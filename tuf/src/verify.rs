@@ -2,7 +2,7 @@
 
 use crate::{
     key::{Key, KeyId, PublicKey},
-    metadata::Metadata,
+    metadata::{Metadata, SignatureEntry},
     role::RoleKeys,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,15 +59,10 @@ pub fn check_signatures(
         let entry = entries.get(keyid).filter(|entry| !entry.sig.is_empty());
         let list = match (keys.get(keyid), entry) {
             (None, _) | (_, None) => &mut report.missing,
-            (Some(key), Some(entry)) => match (key.public_key(), entry.signature()) {
-                (Ok(public), Some(_)) if counted.contains(public) && key_signs(key, &message, entry) => {
-                    &mut report.same_key
-                }
-                (Ok(public), Some(_)) if key_signs(key, &message, entry) => {
-                    counted.insert(public);
-                    &mut report.signed_by
-                }
-                _ => &mut report.invalid,
+            (Some(key), Some(entry)) => match signer(key, &message, entry) {
+                None => &mut report.invalid,
+                Some(public) if counted.insert(public) => &mut report.signed_by,
+                Some(_) => &mut report.same_key,
             },
         };
         list.push(keyid.clone());
@@ -75,6 +70,8 @@ pub fn check_signatures(
     report
 }
 
-fn key_signs(key: &Key, message: &[u8], entry: &crate::metadata::SignatureEntry) -> bool {
-    entry.signature().is_some_and(|signature| key.verify(message, &signature).is_ok())
+/// The key that has made the signature; `None` when it does not verify.
+fn signer<'k>(key: &'k Key, message: &[u8], entry: &SignatureEntry) -> Option<&'k PublicKey> {
+    let public = key.public_key().ok()?;
+    public.verify(message, &entry.signature()?).is_ok().then_some(public)
 }

@@ -1,4 +1,5 @@
 //! The client workflow: everything in order is accepted, everything else is refused with its section.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

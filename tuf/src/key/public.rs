@@ -101,12 +101,12 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::Material`] when it is no such thing.
     pub fn from_spki_pem(text: &str) -> Result<Self, KeyError> {
+        if text.len() > 1 << 15 {
+            return Err(KeyError::material("the PEM text is too long for a public key"));
+        }
         let body = text.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
         let body = body.ok_or(KeyError::material("not a PEM text between BEGIN and END PUBLIC KEY"))?;
         let body: Vec<char> = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        if body.len() > 1 << 14 {
-            return Err(KeyError::material("the PEM text is too long for a public key"));
-        }
         let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
         let text = format!("{BEGIN}\n{}\n{END}\n", lines.join("\n"));
         let (_, document) = spki::Document::from_pem(&text)

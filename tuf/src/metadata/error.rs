@@ -50,6 +50,12 @@ impl MetadataError {
     }
 }
 
+/// A name that the file gives, as a subscript: shortened, with whatever could deceive a reader escaped.
+pub(super) fn subscript(name: &str) -> String {
+    let short: String = name.chars().take(80).collect();
+    format!("[{short:?}]")
+}
+
 pub(super) type Read<T> = Result<T, MetadataError>;
 
 /// The error that `problem` is wrong with `value` itself; callers put the names before it.

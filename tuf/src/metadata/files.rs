@@ -45,7 +45,7 @@ impl Snapshot {
                     return wrong(name, "every name must end in \".json\"");
                 };
                 let role = RoleName::parse(stem).or_else(|error| wrong(name, error))?;
-                let entry = inside(entry, &format!("[{text:?}]"), MetaFile::read)?;
+                let entry = inside(entry, &error::subscript(&text), MetaFile::read)?;
                 entries.insert(role, entry);
             }
             Ok(entries)
@@ -102,7 +102,9 @@ impl Hashes {
         let mut hashes = Self::default();
         for (name, digest) in object(value)?.members() {
             let name = error::text(name)?;
-            inside(digest, &name, |digest| {
+            let known = matches!(&*name, "sha256" | "sha512");
+            let shown = if known { name.clone() } else { error::subscript(&name).into() };
+            inside(digest, &shown, |digest| {
                 let text = error::text(digest)?;
                 match &*name {
                     "sha256" => hashes.sha256 = Some(text.parse().or_else(|error| wrong(digest, error))?),

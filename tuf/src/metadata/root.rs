@@ -72,7 +72,7 @@ pub(super) fn keys(value: Value<'_>) -> Read<BTreeMap<KeyId, Key>> {
     for (name, key) in object(value)?.members() {
         let keyid = parsed(name, KeyId::parse)?;
         let read = |key| Key::parse(key).or_else(|error| wrong(key, error));
-        let key = inside(key, &format!("[{keyid}]"), |key| read(object(key)?))?;
+        let key = inside(key, &error::subscript(keyid.as_str()), |key| read(object(key)?))?;
         keys.insert(keyid, key);
     }
     Ok(keys)

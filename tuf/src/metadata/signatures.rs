@@ -57,35 +57,27 @@ pub(super) fn replace(metadata: &Metadata, signatures: &[SignatureEntry]) -> Vec
         return bytes.to_vec();
     };
     let style = Style::of(metadata);
-    let kept: BTreeMap<String, &str> = old
-        .items()
-        .filter_map(|item| Some((item.get("keyid")?.as_str()?.into_owned(), item)))
-        .map(|(keyid, item)| (keyid, item.raw_str()))
-        .collect();
     let span = old.span();
     let mut out = Vec::with_capacity(bytes.len() + signatures.len() * 256);
     out.extend_from_slice(bytes.get(..span.start).unwrap_or_default());
     if metadata.signatures() == signatures {
         out.extend_from_slice(old.raw());
     } else {
-        list(&mut out, &style, signatures, &unchanged(metadata, signatures, kept));
+        list(&mut out, &style, signatures, &unchanged(metadata.signatures(), signatures, old));
     }
     out.extend_from_slice(bytes.get(span.end..).unwrap_or_default());
     out
 }
 
-/// Texts of those old entries that say what the new ones say.
+/// Texts of those old entries that say what the new ones say, by keyid.
 fn unchanged<'d>(
-    metadata: &Metadata,
+    old: &[SignatureEntry],
     new: &[SignatureEntry],
-    mut texts: BTreeMap<String, &'d str>,
+    list: Value<'d>,
 ) -> BTreeMap<String, &'d str> {
-    let old = metadata.signatures();
-    texts.retain(|keyid, _| {
-        let entry = old.iter().find(|entry| entry.keyid.as_str() == keyid);
-        entry.is_some_and(|entry| new.contains(entry))
-    });
-    texts
+    let new: BTreeMap<_, _> = new.iter().map(|entry| (&entry.keyid, &entry.sig)).collect();
+    let same = old.iter().zip(list.items()).filter(|(entry, _)| new.get(&entry.keyid) == Some(&&entry.sig));
+    same.map(|(entry, item)| (entry.keyid.to_string(), item.raw_str())).collect()
 }
 
 /// How a file is spaced: the indentation of its first member, and what follows a colon.

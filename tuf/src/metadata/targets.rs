@@ -29,7 +29,8 @@ impl Targets {
         let files = member(signed, "targets", |files| {
             for (path, file) in object(files)?.members() {
                 // The path is only needed for the error, and unescaping it for each of 100,000 costs.
-                TargetFile::read(file).map_err(|error| error.within(&format!("[{}]", path.raw_str())))?;
+                TargetFile::read(file)
+                    .map_err(|error| error.within(&error::subscript(&path.as_str().unwrap_or_default())))?;
             }
             Ok(files)
         })?;

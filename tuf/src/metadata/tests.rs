@@ -79,7 +79,9 @@ fn wrong_and_missing_members_are_named_with_their_place() {
         ("signed.roles.root.keyids[1]: must be a string", |f| {
             f["signed"]["roles"]["root"]["keyids"] = json!(["aa", 1])
         }),
-        ("signed.keys[aa]: key object: `scheme`", |f| f["signed"]["keys"] = json!({"aa": {"keytype": "x"}})),
+        ("signed.keys[\"aa\"]: key object: `scheme`", |f| {
+            f["signed"]["keys"] = json!({"aa": {"keytype": "x"}})
+        }),
         ("signed.consistent_snapshot: must be true", |f| f["signed"]["consistent_snapshot"] = json!(1)),
         ("signatures[1]: keyid aa has signed twice", |f| {
             f["signatures"] = json!([{"keyid": "aa", "sig": ""}, {"keyid": "aa", "sig": "00"}]);

@@ -1,5 +1,5 @@
 //! Builds small repositories, signed with made-up Ed25519 keys.
-#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use ed25519_dalek::Signer as _;
 use serde_json::{Value as Json, json};
