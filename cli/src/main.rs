@@ -14,6 +14,7 @@ mod prompt;
 mod render;
 mod secret;
 mod usage;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ mod targets;
 
 use serde::{Deserialize, Serialize};
 
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, TargetFile};
 use crate::role::RoleName;
 
 /// At most so many targets are listed of each kind of change; the counts are exact.
@@ -245,6 +245,12 @@ pub fn difference(role: &RoleName, old: Option<&Metadata>, new: &Metadata) -> Di
     }
     content::other(&mut out, old.map(Metadata::signed), new.signed());
     out
+}
+
+/// Targets that `new` lists and `old` does not, or not with the same text: all of them, in the order of the metadata.
+#[must_use]
+pub fn new_targets(old: Option<&Metadata>, new: &Metadata) -> Vec<(String, TargetFile<'static>)> {
+    targets::come(old.and_then(Metadata::as_targets), new.as_targets())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Difference, MOST_LISTED, TargetBefore, TargetChange};
 use crate::canonical::canonical;
 use crate::json::Value;
+use crate::metadata::{TargetFile, Targets};
 
 pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<Value<'_>>) {
     let mut befores = old.map(Value::members).into_iter().flatten();
@@ -37,6 +38,22 @@ pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<
         out.targets_count.removed += 1;
         push(&mut out.targets_removed, || described(String::from_utf8_lossy(&name).into_owned(), value));
     }
+}
+
+/// Targets that come, or whose text changes.
+pub(super) fn come(old: Option<&Targets>, new: Option<&Targets>) -> Vec<(String, TargetFile<'static>)> {
+    let Some(new) = new else { return Vec::new() };
+    let before: HashMap<_, _> = old
+        .into_iter()
+        .flat_map(|old| old.value().members())
+        .map(|(name, value)| (name.decoded(), value.raw()))
+        .collect();
+    let members = new.value().members();
+    let fresh = members.filter(|(name, value)| before.get(&name.decoded()) != Some(&value.raw()));
+    let read = |(name, value): (Value<'_>, Value<'_>)| {
+        Some((name.as_str()?.into_owned(), TargetFile::read(value).ok()?.into_owned()))
+    };
+    fresh.filter_map(read).collect()
 }
 
 fn changed(out: &mut Difference, name: Value<'_>, before: Value<'_>, after: Value<'_>) {

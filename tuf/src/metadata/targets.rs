@@ -104,7 +104,7 @@ impl<'d> TargetFile<'d> {
     }
 
     /// Reads one entry of `targets`.
-    fn read(value: Value<'d>) -> Read<Self> {
+    pub(crate) fn read(value: Value<'d>) -> Read<Self> {
         let (mut length, mut hashes, mut custom) = (None, None, None);
         // One walk over the members, as this is done for each of 100,000 targets.
         for (name, value) in object(value)?.members() {

@@ -1,0 +1,77 @@
+//! What the agent knows of a repository: how long its roles are valid, and what was signed already.
+
+use tuf::role::{RoleKind, RoleName};
+use tuf::time::UtcTime;
+use tufagent_proto::v1;
+
+use super::Workspace;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render;
+
+/// The agent's record of a repository, or the defaults where it has none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// `None` when the agent does not know the repository.
+    pub(crate) record: Option<v1::Repository>,
+}
+
+impl Facts {
+    /// Asks the agent: by the published roots, else by the name in `staged/`.
+    ///
+    /// # Errors
+    /// No agent; anything but its not knowing the repository.
+    pub(crate) fn find(context: &Context, workspace: &Workspace) -> Result<Self, Failure> {
+        let agent = context.agent()?;
+        let roots = workspace.root_digests()?;
+        let answer = match workspace.staged_name() {
+            _ if !roots.is_empty() => agent.repository_of_roots(roots),
+            Some(name) => agent.repository(name),
+            None => return Ok(Self::default()),
+        };
+        match answer {
+            Ok(record) => Ok(Self { record: Some(record) }),
+            Err(failure) if failure.reason() == reason::REPOSITORY_UNKNOWN => Ok(Self::default()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The name by which the agent knows the repository.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.record.as_ref().map(|record| record.name.as_str())
+    }
+
+    /// For how many days a role's metadata is valid.
+    pub(crate) fn days(&self, role: &RoleName) -> u32 {
+        let recorded = self.record.as_ref().and_then(|record| record.expiry_days.get(role.as_str()));
+        recorded.copied().filter(|days| *days > 0).unwrap_or_else(|| default_days(role.kind()))
+    }
+
+    /// When metadata of a role expires that is made now.
+    pub(crate) fn expires(&self, role: &RoleName) -> UtcTime {
+        UtcTime::from_unix(render::now())
+            .plus_seconds(i64::from(self.days(role)).saturating_mul(SECONDS_A_DAY))
+    }
+
+    /// The newest version of a role that the agent has signed.
+    pub(crate) fn signed(&self, role: &RoleName) -> Option<u64> {
+        self.record.as_ref()?.signed.get(role.as_str()).copied()
+    }
+
+    /// Whether files get a second name for clients of the kind of tough.
+    pub(crate) fn tough_names(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.tough_names)
+    }
+}
+
+/// CONTRACT section 2.
+pub(crate) fn default_days(kind: RoleKind) -> u32 {
+    match kind {
+        RoleKind::Root => 365,
+        RoleKind::Targets => 90,
+        RoleKind::Snapshot => 7,
+        RoleKind::Timestamp => 1,
+    }
+}
+
+const SECONDS_A_DAY: i64 = 86_400;

@@ -1,0 +1,137 @@
+//! Where things lie in a repository folder.
+
+use std::path::{Path, PathBuf};
+
+use tuf::metadata::Hashes;
+use tuf::role::{RoleKind, RoleName, Version};
+
+/// What is published: metadata.
+pub(super) const METADATA: &str = "metadata";
+/// What is published: target files.
+pub(super) const TARGETS: &str = "targets";
+/// What waits for signatures.
+pub(super) const STAGED: &str = "staged";
+/// Name, and sources of target files, of what is staged.
+pub(super) const RECORD: &str = "repository.json";
+/// The file in `staged/` of a role that is called `repository`.
+const RECORD_ROLE: &str = "%72epository.json";
+/// Stands in `staged/` from the first write of a publication until `staged/` is gone.
+pub(super) const PUBLISHING: &str = ".publishing";
+/// The next `metadata/` before the swap, the last one after it.
+pub(super) const NEXT: &str = ".metadata.next";
+/// `staged/` on its way out.
+pub(super) const DONE: &str = ".staged.done";
+
+/// `N.ROLE.json`, or `ROLE.json` for a timestamp and without consistent snapshots; root is always numbered.
+pub(super) fn file_name(role: &RoleName, version: Version, consistent: bool) -> String {
+    let numbered = match role.kind() {
+        RoleKind::Root => true,
+        RoleKind::Timestamp => false,
+        RoleKind::Snapshot | RoleKind::Targets => consistent,
+    };
+    if numbered { format!("{version}.{}.json", role.file_stem()) } else { plain_name(role) }
+}
+
+/// `ROLE.json`.
+pub(super) fn plain_name(role: &RoleName) -> String {
+    format!("{}.json", role.file_stem())
+}
+
+/// The name of a role's file in `staged/`: `ROLE.json`, but for a role named as the record is.
+pub(super) fn staged_name(role: &RoleName) -> String {
+    let name = plain_name(role);
+    if name == RECORD { RECORD_ROLE.to_owned() } else { name }
+}
+
+/// The role whose file in `staged/` has this name.
+pub(super) fn staged_role(file_name: &str) -> Option<RoleName> {
+    match file_name {
+        RECORD => None,
+        RECORD_ROLE => RoleName::parse("repository").ok(),
+        name => role_of(name),
+    }
+}
+
+/// The role whose file `NAME.json` is; the way back from [`plain_name`].
+fn role_of(file_name: &str) -> Option<RoleName> {
+    let stem = file_name.strip_suffix(".json")?;
+    let role = RoleName::parse(&decode(stem)?).ok()?;
+    (role.file_stem() == stem).then_some(role)
+}
+
+/// The version in `N.root.json`.
+pub(super) fn root_version(file_name: &str) -> Option<Version> {
+    let number = file_name.strip_suffix(".root.json")?;
+    let version = Version::new(number.parse().ok()?)?;
+    (version.to_string() == number).then_some(version)
+}
+
+/// Where the file of a target lies below `targets/`: first the place that gets the copy, then the others that are
+/// links to it.
+pub(super) fn target_places(
+    path: &str,
+    hashes: &Hashes,
+    consistent: bool,
+    tough_names: bool,
+) -> Vec<PathBuf> {
+    if !consistent {
+        return vec![PathBuf::from(path)];
+    }
+    let (folder, name) = path.rsplit_once('/').map_or((None, path), |(folder, name)| (Some(folder), name));
+    let mut places = Vec::new();
+    for (_, digest) in hashes.iter() {
+        let file = format!("{digest}.{name}");
+        places.push(folder.map_or_else(|| PathBuf::from(&file), |folder| Path::new(folder).join(&file)));
+    }
+    if tough_names && folder.is_some() {
+        places.extend(hashes.iter().map(|(_, digest)| PathBuf::from(format!("{digest}.{path}"))));
+    }
+    places
+}
+
+/// Percent-decoding of a file name's stem.
+fn decode(stem: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(stem.len());
+    let mut rest = stem.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = tail.get(2..)?;
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_lead_back_to_their_roles() {
+        for name in ["targets", "a/b", "ü x", "..", "bin-0f"] {
+            let role = RoleName::parse(name).unwrap();
+            assert_eq!(role_of(&plain_name(&role)), Some(role));
+        }
+        let odd = RoleName::parse("repository").unwrap();
+        assert_ne!(staged_name(&odd), RECORD);
+        assert_eq!((staged_role(&staged_name(&odd)), staged_role(RECORD)), (Some(odd), None));
+        assert_eq!(role_of("a%2fb.json"), None, "another spelling is another file");
+        assert_eq!(role_of("x"), None);
+        assert_eq!(root_version("12.root.json"), Version::new(12));
+        assert_eq!(root_version("012.root.json"), None);
+    }
+
+    #[test]
+    fn a_nested_target_lies_where_both_kinds_of_client_look() {
+        let hashes = Hashes::sha256(tuf::digest::Sha256Digest::of(b""));
+        let digest = tuf::digest::Sha256Digest::of(b"");
+        let places = target_places("a/b/c", &hashes, true, true);
+        assert_eq!(places, [PathBuf::from(format!("a/b/{digest}.c")), format!("{digest}.a/b/c").into()]);
+        assert_eq!(target_places("c", &hashes, true, true), [PathBuf::from(format!("{digest}.c"))]);
+        assert_eq!(target_places("a/c", &hashes, false, true), [PathBuf::from("a/c")]);
+    }
+}

@@ -1,0 +1,168 @@
+//! A repository folder: what is published, what is staged, and the way from one to the other.
+//!
+//! Duty: read and write `metadata/`, `targets/` and `staged/` as CONTRACT section 1 lays them out; publish so that a
+//! client sees the old repository or the new one. Trust: files are other people's until their signatures are checked,
+//! which the commands and the agent do. Invariants: a file is written whole or not at all; one writing command at a
+//! time; what a crash leaves behind is finished by the next one.
+
+mod authority;
+mod facts;
+mod files;
+mod layout;
+mod online;
+mod publish;
+mod read;
+mod sources;
+mod staged;
+mod tree;
+
+pub(crate) use authority::{Authority, SignatureState};
+pub(crate) use facts::Facts;
+pub(crate) use files::{make_folder, read as read_file, remove_folder, write as write_file};
+pub(crate) use publish::{PublishOptions, Published};
+pub(crate) use sources::hash_file;
+pub(crate) use staged::Merged;
+pub(crate) use tree::Node;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tuf::metadata::Metadata;
+use tuf::role::RoleName;
+
+use crate::error::{Failure, reason};
+use staged::Record;
+
+/// One repository folder. Reading it never changes it; parsed files are kept.
+pub(crate) struct Workspace {
+    dir: PathBuf,
+    /// Held for its lifetime by writing commands.
+    _lock: Option<File>,
+    interrupted: Option<String>,
+    record: Record,
+    published: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
+    staged: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
+    tree: RefCell<Option<Rc<[Node]>>>,
+}
+
+impl Workspace {
+    /// For commands that read.
+    ///
+    /// # Errors
+    /// `REPOSITORY_INVALID` when `dir` is no repository folder.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
+        Self::check(dir)?;
+        let mut workspace = Self::at(dir, None)?;
+        if workspace.is_publishing() {
+            workspace.interrupted = Some(
+                "a publication was cut off; tufctl sign, or any command that edits, finishes it first"
+                    .to_owned(),
+            );
+        }
+        Ok(workspace)
+    }
+
+    /// For commands that write: locks the folder, and finishes a publication that was cut off.
+    ///
+    /// # Errors
+    /// `REPOSITORY_INVALID` when `dir` is no repository folder; another command works in it.
+    pub(crate) fn open_for_writing(dir: &Path) -> Result<Self, Failure> {
+        Self::check(dir)?;
+        let lock = lock(dir)?;
+        let mut workspace = Self::at(dir, Some(lock))?;
+        files::remove_folder(&dir.join(layout::DONE))?;
+        if workspace.is_publishing() {
+            workspace.finish_publication()?;
+        } else {
+            files::remove_folder(&dir.join(layout::NEXT))?;
+        }
+        Ok(workspace)
+    }
+
+    /// A folder in which a new repository is begun: absent or empty before.
+    ///
+    /// # Errors
+    /// `REPOSITORY_INVALID` when something is in it.
+    pub(crate) fn create(dir: &Path) -> Result<Self, Failure> {
+        if let Ok(mut entries) = std::fs::read_dir(dir)
+            && entries.next().is_some()
+        {
+            return Err(Failure::new(reason::REPOSITORY_INVALID, format!("{} is not empty", dir.display()))
+                .remedy("name a folder that is absent or empty; an existing repository is taken over by: tufctl repo adopt"));
+        }
+        files::make_folder(dir)?;
+        let lock = lock(dir)?;
+        Self::at(dir, Some(lock))
+    }
+
+    /// The folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A publication that was cut off: one sentence for people.
+    pub(crate) fn interrupted(&self) -> Option<&str> {
+        self.interrupted.as_deref()
+    }
+
+    fn at(dir: &Path, lock: Option<File>) -> Result<Self, Failure> {
+        let record = Record::read(&dir.join(layout::STAGED).join(layout::RECORD))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: lock,
+            interrupted: None,
+            record,
+            published: RefCell::default(),
+            staged: RefCell::default(),
+            tree: RefCell::default(),
+        })
+    }
+
+    fn check(dir: &Path) -> Result<(), Failure> {
+        let has = |name: &str| dir.join(name).is_dir();
+        if has(layout::STAGED) || has(layout::METADATA) {
+            return Ok(());
+        }
+        let why = if dir.is_dir() { "has neither metadata/ nor staged/" } else { "is no folder" };
+        Err(Failure::new(reason::REPOSITORY_INVALID, format!("{} is no repository: it {why}", dir.display()))
+            .remedy("begin one with: tufctl repo init"))
+    }
+
+    fn is_publishing(&self) -> bool {
+        self.staged_folder().join(layout::PUBLISHING).exists()
+    }
+
+    fn staged_folder(&self) -> PathBuf {
+        self.dir.join(layout::STAGED)
+    }
+
+    fn metadata_folder(&self) -> PathBuf {
+        self.dir.join(layout::METADATA)
+    }
+
+    fn targets_folder(&self) -> PathBuf {
+        self.dir.join(layout::TARGETS)
+    }
+
+    /// Forgets what was read: the files have changed.
+    fn forget(&mut self) {
+        self.published.borrow_mut().clear();
+        self.staged.borrow_mut().clear();
+        self.tree.borrow_mut().take();
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let file = File::open(dir).map_err(|e| Failure::io("open", dir, &e))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
+            Err(Failure::new(reason::IO, format!("another tufctl works in {}", dir.display()))
+                .remedy("wait until it is done"))
+        }
+        Err(e) => Err(Failure::io("lock", dir, &e.into())),
+    }
+}

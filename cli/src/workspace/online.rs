@@ -1,0 +1,127 @@
+//! Snapshot and timestamp: made when all other changed roles are complete.
+
+use std::collections::BTreeMap;
+
+use tuf::digest::Sha256Digest;
+use tuf::edit::{Editor, new_snapshot, new_timestamp};
+use tuf::metadata::{Hashes, MetaFile, Metadata};
+use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
+
+use super::authority::state;
+use super::{Workspace, layout};
+use crate::error::{Failure, reason};
+
+impl Workspace {
+    /// Makes `staged/snapshot.json` if what is staged needs one, or keeps one that still fits. `signed` is the agent's
+    /// watermark: the version is the next above it and above the published one.
+    pub(crate) fn make_snapshot(
+        &mut self,
+        expires: UtcTime,
+        signed: Option<u64>,
+    ) -> Result<Option<Metadata>, Failure> {
+        let role = RoleKind::Snapshot.role();
+        let published = self.published(&role)?;
+        let mut entries: BTreeMap<RoleName, MetaFile> =
+            published.as_ref().and_then(Metadata::as_snapshot).map(|s| s.meta.clone()).unwrap_or_default();
+        let mut changed = false;
+        for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
+            if let Some(metadata) = self.staged(name)? {
+                let file = described(&metadata);
+                changed |= entries.insert(name.clone(), file.clone()) != Some(file);
+            }
+        }
+        let staged = self.staged(&role)?;
+        let fits = staged.as_ref().and_then(Metadata::as_snapshot).is_some_and(|s| s.meta == entries);
+        if fits {
+            return Ok(staged);
+        }
+        if !changed && staged.is_none() && self.still_good(&role, published.as_ref())? {
+            return Ok(None);
+        }
+        let version = next(&role, published.as_ref(), staged.as_ref(), signed)?;
+        let bytes = match &published {
+            None => new_snapshot(version, expires, &entries),
+            Some(base) => {
+                let mut edit = Editor::new(base);
+                edit.set_version(version).set_expires(expires);
+                entries
+                    .iter()
+                    .try_for_each(|(name, file)| edit.set_meta(name, file))
+                    .and_then(|()| edit.finish())
+            }
+        };
+        self.write_staged(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+    }
+
+    /// Makes `staged/timestamp.json` if what is staged needs one, or keeps one that still fits; to be called once the
+    /// snapshot has its signatures.
+    pub(crate) fn make_timestamp(
+        &mut self,
+        expires: UtcTime,
+        signed: Option<u64>,
+    ) -> Result<Option<Metadata>, Failure> {
+        let role = RoleKind::Timestamp.role();
+        let (published, staged) = (self.published(&role)?, self.staged(&role)?);
+        let Some(snapshot) = self.current(&RoleKind::Snapshot.role())? else { return Ok(None) };
+        let listed = |file: &Metadata| file.as_timestamp().map(|t| t.snapshot.clone());
+        let wanted = match self.staged(&RoleKind::Snapshot.role())? {
+            Some(staged) => described(&staged),
+            None => published.as_ref().and_then(listed).unwrap_or_else(|| described(&snapshot)),
+        };
+        if staged.as_ref().and_then(listed).as_ref() == Some(&wanted) {
+            return Ok(staged);
+        }
+        let same = published.as_ref().and_then(listed).as_ref() == Some(&wanted);
+        if same && staged.is_none() && self.still_good(&role, published.as_ref())? {
+            return Ok(None);
+        }
+        let version = next(&role, published.as_ref(), staged.as_ref(), signed)?;
+        let bytes = match &published {
+            None => new_timestamp(version, expires, &wanted),
+            Some(base) => {
+                let mut edit = Editor::new(base);
+                edit.set_version(version).set_expires(expires);
+                edit.set_snapshot(&wanted).and_then(|()| edit.finish())
+            }
+        };
+        self.write_staged(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+    }
+
+    /// Whether what is published of a role still meets every threshold that will stand.
+    pub(crate) fn still_good(&self, role: &RoleName, published: Option<&Metadata>) -> Result<bool, Failure> {
+        let Some(published) = published else { return Ok(false) };
+        Ok(state(published, &self.authorities(role)?).met)
+    }
+}
+
+/// What snapshot and timestamp say of a file: its version, and length and SHA-256 of its very bytes.
+fn described(metadata: &Metadata) -> MetaFile {
+    let bytes = metadata.bytes();
+    MetaFile {
+        version: metadata.version(),
+        length: u64::try_from(bytes.len()).ok(),
+        hashes: Some(Hashes::sha256(Sha256Digest::of(bytes))),
+    }
+}
+
+/// The next version above everything that was published, or signed by us or by others.
+fn next(
+    role: &RoleName,
+    published: Option<&Metadata>,
+    staged: Option<&Metadata>,
+    signed: Option<u64>,
+) -> Result<Version, Failure> {
+    let has_signatures = |m: &&Metadata| m.signatures().iter().any(|entry| !entry.sig.is_empty());
+    let staged = staged.filter(has_signatures).map_or(0, |m| m.version().get());
+    let last = published.map_or(0, |m| m.version().get()).max(signed.unwrap_or(0)).max(staged);
+    last.checked_add(1).and_then(Version::new).ok_or_else(|| {
+        Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
+            .detail("role", role.as_str())
+            .detail("file", layout::plain_name(role))
+    })
+}
+
+fn internal(error: &tuf::edit::EditError) -> Failure {
+    Failure::new(reason::INTERNAL, format!("cannot write the next version: {error}"))
+}

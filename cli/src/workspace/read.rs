@@ -1,0 +1,123 @@
+//! What is published: followed from `timestamp.json`, as a client does.
+
+use tuf::metadata::{Limits, Metadata};
+use tuf::role::{RoleKind, RoleName, Version};
+
+use super::{Workspace, files, layout};
+use crate::error::{Failure, reason};
+
+impl Workspace {
+    /// The newest published metadata of a role: the highest root, what `timestamp.json` leads to of all others.
+    pub(crate) fn published(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        if let Some(known) = self.published.borrow().get(role) {
+            return Ok(known.clone());
+        }
+        let found = self.find_published(role)?;
+        self.published.borrow_mut().insert(role.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// The published root of one version.
+    pub(crate) fn published_root(&self, version: Version) -> Result<Option<Metadata>, Failure> {
+        let role = RoleKind::Root.role();
+        self.read_metadata(&role, &layout::file_name(&role, version, true))
+    }
+
+    /// Versions of all published roots, rising.
+    pub(crate) fn root_versions(&self) -> Result<Vec<Version>, Failure> {
+        let folder = self.metadata_folder();
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Failure::io("read", &folder, &e)),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut versions: Vec<Version> = names.filter_map(|name| layout::root_version(&name)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// SHA-256 (lowercase hex, of the canonical `signed` part) of every published root: the repository's identity.
+    pub(crate) fn root_digests(&self) -> Result<Vec<String>, Failure> {
+        let roots = self.root_versions()?.into_iter().map(|version| self.published_root(version));
+        roots.filter_map(Result::transpose).map(|root| Ok(root?.digest().to_string())).collect()
+    }
+
+    /// All that is published: every root rising, targets, delegated roles (parents first), snapshot, timestamp.
+    pub(crate) fn published_all(&self) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        let mut all = Vec::new();
+        for version in self.root_versions()? {
+            all.extend(self.published_root(version)?.map(|root| (RoleKind::Root.role(), root)));
+        }
+        for role in self.published_targets_roles()? {
+            all.extend(self.published(&role)?.map(|metadata| (role, metadata)));
+        }
+        for kind in [RoleKind::Snapshot, RoleKind::Timestamp] {
+            all.extend(self.published(&kind.role())?.map(|metadata| (kind.role(), metadata)));
+        }
+        Ok(all)
+    }
+
+    /// Whether files are published under versioned and hashed names, by the newest root.
+    pub(crate) fn consistent_snapshot(&self) -> Result<bool, Failure> {
+        let root = self.current(&RoleKind::Root.role())?;
+        Ok(root.as_ref().and_then(Metadata::as_root).is_none_or(|root| root.consistent_snapshot))
+    }
+
+    /// Whether what is published has versioned and hashed names, by the newest published root.
+    pub(super) fn published_consistently(&self) -> Result<bool, Failure> {
+        let root = self.published(&RoleKind::Root.role())?;
+        Ok(root.as_ref().and_then(Metadata::as_root).is_none_or(|root| root.consistent_snapshot))
+    }
+
+    fn find_published(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        match role.kind() {
+            RoleKind::Root => match self.root_versions()?.last() {
+                Some(newest) => self.published_root(*newest),
+                None => Ok(None),
+            },
+            RoleKind::Timestamp => self.read_metadata(role, &layout::plain_name(role)),
+            RoleKind::Snapshot => {
+                let timestamp = self.published(&RoleKind::Timestamp.role())?;
+                let listed = timestamp.as_ref().and_then(Metadata::as_timestamp).map(|t| t.snapshot.version);
+                self.read_listed(role, listed)
+            }
+            RoleKind::Targets => {
+                let snapshot = self.published(&RoleKind::Snapshot.role())?;
+                let entries = snapshot.as_ref().and_then(Metadata::as_snapshot);
+                self.read_listed(role, entries.and_then(|s| s.meta.get(role)).map(|file| file.version))
+            }
+        }
+    }
+
+    fn read_listed(&self, role: &RoleName, listed: Option<Version>) -> Result<Option<Metadata>, Failure> {
+        let Some(version) = listed else { return Ok(None) };
+        self.read_metadata(role, &layout::file_name(role, version, self.published_consistently()?))
+    }
+
+    fn read_metadata(&self, role: &RoleName, name: &str) -> Result<Option<Metadata>, Failure> {
+        let path = self.metadata_folder().join(name);
+        files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()
+    }
+}
+
+/// Reads metadata of a role from the bytes of a file.
+pub(super) fn parse(role: &RoleName, path: &std::path::Path, bytes: Vec<u8>) -> Result<Metadata, Failure> {
+    let metadata =
+        Metadata::parse(bytes, &Limits::agent()).map_err(|e| invalid(role, path, &e.to_string()))?;
+    if metadata.kind() == role.kind() {
+        return Ok(metadata);
+    }
+    let why = format!("it is {} metadata where {} metadata belongs", metadata.kind(), role.kind());
+    Err(invalid(role, path, &why))
+}
+
+fn invalid(role: &RoleName, path: &std::path::Path, why: &str) -> Failure {
+    Failure::new(reason::METADATA_INVALID, format!("{}: {why}", path.display()))
+        .remedy("restore the file from a copy, or look with: tufctl verify")
+        .detail("role", role.as_str())
+        .detail("file", path.display().to_string())
+}
+
+/// No metadata that we read is larger.
+pub(super) const MOST_BYTES: u64 = 64 << 20;

@@ -1,0 +1,213 @@
+//! Files of targets: hashed, checked against what was added, copied into `targets/`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256, Sha512};
+use tuf::diff::new_targets;
+use tuf::digest::Sha256Digest;
+use tuf::metadata::{Hashes, Sha512Digest, TargetFile};
+use tuf::role::RoleKind;
+
+use super::{Workspace, files, layout};
+use crate::error::{Failure, reason};
+
+/// Told how many bytes are done, and of how many.
+pub(crate) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
+/// A target that a publication brings, and the file that it comes from, if one was named.
+struct Incoming {
+    path: String,
+    target: TargetFile<'static>,
+    source: Option<PathBuf>,
+}
+
+impl Workspace {
+    /// Compares every source of an added target with what was added. A source that is not on this machine is fine: a
+    /// colleague signs.
+    ///
+    /// # Errors
+    /// `TARGET_CHANGED` with `details.path`.
+    pub(crate) fn check_sources(&self, progress: Progress<'_>) -> Result<(), Failure> {
+        let incoming = self.incoming()?;
+        let here = |one: &&Incoming| one.source.as_ref().is_some_and(|source| source.exists());
+        let total = incoming.iter().filter(here).map(|one| one.target.length).sum();
+        let mut done = 0;
+        for one in incoming.iter().filter(here) {
+            let Some(source) = &one.source else { continue };
+            let found = hash_file(source, one.target.hashes.sha512.is_some(), &mut |more| {
+                done += more;
+                progress(done, total);
+            })?;
+            if !matches(&one.target, &found) {
+                return Err(changed(&one.path, source));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings every target that the staged roles add or change into `targets/`, and gives their number.
+    ///
+    /// # Errors
+    /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left.
+    pub(super) fn copy_targets(&self, tough_names: bool, progress: Progress<'_>) -> Result<u64, Failure> {
+        let consistent = self.consistent_snapshot()?;
+        let incoming = self.incoming()?;
+        let total = incoming.iter().map(|one| one.target.length).sum();
+        let mut done = 0;
+        for one in &incoming {
+            let places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
+            let places: Vec<PathBuf> = places.iter().map(|place| self.targets_folder().join(place)).collect();
+            let mut tick = |more: u64| {
+                done += more;
+                progress(done, total);
+            };
+            let Some((first, links)) = places.split_first() else {
+                return Err(changed(&one.path, Path::new(&one.path)));
+            };
+            if !is_there(first, &one.target)? {
+                self.copy(one, first, &mut tick)?;
+            } else {
+                tick(one.target.length);
+            }
+            for link in links {
+                if !is_there(link, &one.target)? {
+                    files::make_folder(link.parent().unwrap_or(link))?;
+                    files::link(first, link)?;
+                    files::sync_folder(link.parent().unwrap_or(link))?;
+                }
+            }
+        }
+        Ok(u64::try_from(incoming.len()).unwrap_or(u64::MAX))
+    }
+
+    fn copy(&self, one: &Incoming, to: &Path, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        let Some(source) = &one.source else {
+            return Err(Failure::new(
+                reason::TARGET_CHANGED,
+                format!("the file of target {} is not in targets/, and nothing says where it lies", one.path),
+            )
+            .remedy("add it again on this machine: tufctl target add")
+            .detail("path", one.path.as_str()));
+        };
+        files::make_folder(to.parent().unwrap_or(to))?;
+        let temporary = files::beside(to);
+        files::remove(&temporary)?;
+        let copied = copy_hashing(source, &temporary, one.target.hashes.sha512.is_some(), tick);
+        match copied {
+            Ok(found) if matches(&one.target, &found) => files::rename(&temporary, to),
+            Ok(_) => {
+                files::remove(&temporary)?;
+                Err(changed(&one.path, source))
+            }
+            Err(failure) => {
+                files::remove(&temporary)?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Targets that the staged roles list and the published ones do not, or not so.
+    fn incoming(&self) -> Result<Vec<Incoming>, Failure> {
+        let mut all: BTreeMap<String, Incoming> = BTreeMap::new();
+        for role in self.staged_roles()?.iter().filter(|role| role.kind() == RoleKind::Targets) {
+            let Some(staged) = self.staged(role)? else { continue };
+            for (path, target) in new_targets(self.published(role)?.as_ref(), &staged) {
+                let source = self.record.files.get(&path).map(|file| file.source.clone());
+                all.insert(format!("{path}\0{role}"), Incoming { path, target, source });
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+}
+
+/// Length and digests of a file; SHA-512 only if wanted. Told of every piece.
+pub(crate) fn hash_file(
+    path: &Path,
+    sha512: bool,
+    tick: &mut dyn FnMut(u64),
+) -> Result<TargetFile<'static>, Failure> {
+    let mut file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
+    let is_file = file.metadata().map_err(|e| Failure::io("read", path, &e))?.is_file();
+    if !is_file {
+        let error = std::io::Error::other("it is no regular file");
+        return Err(Failure::io("read", path, &error));
+    }
+    hash(&mut file, sha512, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
+}
+
+fn copy_hashing(
+    from: &Path,
+    to: &Path,
+    sha512: bool,
+    tick: &mut dyn FnMut(u64),
+) -> Result<TargetFile<'static>, Failure> {
+    let mut source = File::open(from).map_err(|e| Failure::io("read", from, &e))?;
+    let fail = |e: std::io::Error| Failure::io("write", to, &e);
+    let mut copy = OpenOptions::new().write(true).create_new(true).open(to).map_err(fail)?;
+    let found = hash(&mut source, sha512, tick, |piece| copy.write_all(piece)).map_err(fail)?;
+    copy.sync_all().map_err(fail)?;
+    Ok(found)
+}
+
+fn hash(
+    from: &mut impl Read,
+    sha512: bool,
+    tick: &mut dyn FnMut(u64),
+    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<TargetFile<'static>> {
+    let (mut short, mut long) = (Sha256::new(), sha512.then(Sha512::new));
+    let mut length = 0_u64;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let read = from.read(&mut buffer)?;
+        let piece = buffer.get(..read).unwrap_or_default();
+        if piece.is_empty() {
+            break;
+        }
+        short.update(piece);
+        if let Some(long) = &mut long {
+            long.update(piece);
+        }
+        each(piece)?;
+        let more = u64::try_from(read).unwrap_or(u64::MAX);
+        length = length.saturating_add(more);
+        tick(more);
+    }
+    let mut hashes = Hashes::sha256(Sha256Digest::from_bytes(short.finalize().into()));
+    hashes.sha512 = long.map(|long| Sha512Digest::from_bytes(long.finalize().into()));
+    Ok(TargetFile::new(length, hashes))
+}
+
+/// Whether a file is what metadata says, by every digest that is understood.
+fn matches(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> bool {
+    let (wanted, have) = (&listed.hashes, &found.hashes);
+    listed.length == found.length
+        && wanted.is_understood()
+        && wanted.sha256.is_none_or(|digest| have.sha256 == Some(digest))
+        && wanted.sha512.is_none_or(|digest| have.sha512 == Some(digest))
+}
+
+/// Whether the right file is at its place already.
+fn is_there(place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
+    match std::fs::symlink_metadata(place) {
+        Ok(found) if found.is_file() && found.len() == target.length => {
+            Ok(matches(target, &hash_file(place, target.hashes.sha512.is_some(), &mut |_| {})?))
+        }
+        _ => Ok(false),
+    }
+}
+
+fn changed(path: &str, source: &Path) -> Failure {
+    Failure::new(
+        reason::TARGET_CHANGED,
+        format!("{} is not the file any more that was added as target {path}", source.display()),
+    )
+    .remedy("add it again: tufctl target add")
+    .detail("path", path)
+    .detail("file", source.display().to_string())
+}
+
+const PIECE: usize = 1 << 17;

@@ -1,0 +1,224 @@
+//! `staged/`: what waits for signatures, the name of the repository, and where added target files come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tuf::key::KeyId;
+use tuf::metadata::{Metadata, SignatureEntry};
+use tuf::role::{RoleKind, RoleName};
+
+use super::authority::verifies;
+use super::read::{MOST_BYTES, parse};
+use super::{Workspace, files, layout};
+use crate::error::{Failure, reason};
+
+/// `staged/repository.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The name by which the agent knows the repository.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) name: Option<String>,
+    /// Sources of added targets by path.
+    #[serde(default)]
+    pub(super) files: BTreeMap<String, Source>,
+}
+
+/// Where an added target's file lies until it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Source {
+    /// An absolute path.
+    pub(super) source: PathBuf,
+}
+
+impl Record {
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let Some(bytes) = files::read(path, MOST_BYTES)? else { return Ok(Self::default()) };
+        serde_json::from_slice(&bytes).map_err(|e| {
+            Failure::new(reason::REPOSITORY_INVALID, format!("{}: {e}", path.display()))
+                .remedy("restore the file, or remove staged/ and stage the changes again")
+        })
+    }
+}
+
+/// What came in with a colleague's copy.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    /// Signatures that were added.
+    pub(crate) signatures: Vec<(RoleName, KeyId)>,
+    /// Roles whose content there is not what is staged here.
+    pub(crate) other_content: Vec<RoleName>,
+    /// Signatures there that do not verify.
+    pub(crate) invalid: Vec<(RoleName, KeyId)>,
+}
+
+impl Workspace {
+    /// The repository's name, as `staged/` has it.
+    pub(crate) fn staged_name(&self) -> Option<&str> {
+        self.record.name.as_deref()
+    }
+
+    /// Whether anything is staged.
+    pub(crate) fn has_staged(&self) -> Result<bool, Failure> {
+        Ok(!self.staged_files()?.is_empty())
+    }
+
+    /// The staged metadata of a role.
+    pub(crate) fn staged(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        if let Some(known) = self.staged.borrow().get(role) {
+            return Ok(known.clone());
+        }
+        let path = self.staged_path(role);
+        let found = files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()?;
+        self.staged.borrow_mut().insert(role.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// The staged metadata of a role, else the published one.
+    pub(crate) fn current(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        Ok(match self.staged(role)? {
+            Some(staged) => Some(staged),
+            None => self.published(role)?,
+        })
+    }
+
+    /// Roles with a staged file in the order of signing: root, targets, delegated roles (parents first), snapshot,
+    /// timestamp. What no delegation leads to comes last among the delegated ones.
+    pub(crate) fn staged_roles(&self) -> Result<Vec<RoleName>, Failure> {
+        let mut left: BTreeSet<RoleName> = self.staged_files()?.into_iter().collect();
+        let mut roles = Vec::with_capacity(left.len());
+        roles.extend(left.take(&RoleKind::Root.role()));
+        let online = [RoleKind::Snapshot, RoleKind::Timestamp].map(|kind| left.take(&kind.role()));
+        if !left.is_empty() {
+            for node in self.tree()?.iter() {
+                roles.extend(left.take(&node.role));
+            }
+        }
+        roles.extend(left);
+        roles.extend(online.into_iter().flatten());
+        Ok(roles)
+    }
+
+    /// Writes a role's file into `staged/`, after reading it back from the bytes.
+    pub(crate) fn write_staged(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
+        let path = self.staged_path(role);
+        let metadata = parse(role, &path, bytes)?;
+        files::make_folder(&self.staged_folder())?;
+        files::write(&path, metadata.bytes())?;
+        self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
+        self.tree.borrow_mut().take();
+        Ok(metadata)
+    }
+
+    /// Takes a role's file out of `staged/`.
+    pub(crate) fn remove_staged(&mut self, role: &RoleName) -> Result<(), Failure> {
+        files::remove(&self.staged_path(role))?;
+        self.staged.borrow_mut().insert(role.clone(), None);
+        self.tree.borrow_mut().take();
+        Ok(())
+    }
+
+    /// Adds signatures to a staged file, in place of older ones of the same keyid.
+    pub(crate) fn add_signatures(
+        &mut self,
+        role: &RoleName,
+        signatures: &[SignatureEntry],
+    ) -> Result<Metadata, Failure> {
+        let Some(staged) = self.staged(role)? else {
+            return Err(Failure::new(reason::ROLE_UNKNOWN, format!("{role} is not staged")));
+        };
+        let new: BTreeSet<&KeyId> = signatures.iter().map(|entry| &entry.keyid).collect();
+        let kept = staged.signatures().iter().filter(|entry| !new.contains(&entry.keyid));
+        let all: Vec<SignatureEntry> = kept.chain(signatures).cloned().collect();
+        self.write_staged(role, staged.with_signatures(&all))
+    }
+
+    /// What a colleague's copy holds: a repository folder, or a `staged/` alone.
+    pub(crate) fn read_copy(other: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        let inner = other.join(layout::STAGED);
+        let folder = if inner.is_dir() { inner } else { other.to_owned() };
+        let entries = std::fs::read_dir(&folder).map_err(|e| Failure::io("read", &folder, &e))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut found = Vec::new();
+        for name in names {
+            let Some(role) = layout::staged_role(&name) else { continue };
+            let path = folder.join(&name);
+            let Some(bytes) = files::read(&path, MOST_BYTES)? else { continue };
+            found.push((role.clone(), parse(&role, &path, bytes)?));
+        }
+        if found.is_empty() {
+            return Err(Failure::new(
+                reason::REPOSITORY_INVALID,
+                format!("there is nothing staged in {}", other.display()),
+            )
+            .remedy("name a repository folder, or the staged/ of one"));
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    /// Merges every signature of a colleague's copy that verifies for the same content.
+    pub(crate) fn merge_from(&mut self, other: &Path) -> Result<Merged, Failure> {
+        let mut merged = Merged::default();
+        for (role, theirs) in Self::read_copy(other)? {
+            let Some(ours) = self.staged(&role)? else { continue };
+            if ours.digest() != theirs.digest() {
+                merged.other_content.push(role);
+                continue;
+            }
+            let authorities = self.authorities(&role)?;
+            let mut new = Vec::new();
+            for entry in theirs.signatures().iter().filter(|entry| !entry.sig.is_empty()) {
+                let known = ours.signatures().iter().any(|e| e.keyid == entry.keyid && e.sig == entry.sig);
+                match authorities.iter().find_map(|a| a.key(&entry.keyid)) {
+                    Some(_) if known => {}
+                    Some(key) if verifies(&ours, key, entry) => new.push(entry.clone()),
+                    Some(_) => merged.invalid.push((role.clone(), entry.keyid.clone())),
+                    // A key that the role does not have: its signature is of no use.
+                    None => {}
+                }
+            }
+            if !new.is_empty() {
+                self.add_signatures(&role, &new)?;
+                merged.signatures.extend(new.into_iter().map(|entry| (role.clone(), entry.keyid)));
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Sets the repository's name in `staged/`.
+    pub(crate) fn set_name(&mut self, name: &str) -> Result<(), Failure> {
+        if self.record.name.as_deref() == Some(name) {
+            return Ok(());
+        }
+        self.record.name = Some(name.to_owned());
+        self.write_record()
+    }
+
+    /// Notes where the files of added targets lie; forgets those of removed ones.
+    pub(crate) fn set_sources(
+        &mut self,
+        added: impl IntoIterator<Item = (String, PathBuf)>,
+        removed: &[String],
+    ) -> Result<(), Failure> {
+        let before = self.record.files.clone();
+        for path in removed {
+            self.record.files.remove(path);
+        }
+        self.record.files.extend(added.into_iter().map(|(path, source)| (path, Source { source })));
+        if self.record.files == before { Ok(()) } else { self.write_record() }
+    }
+
+    fn write_record(&self) -> Result<(), Failure> {
+        let folder = self.staged_folder();
+        files::make_folder(&folder)?;
+        let mut text = serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write the record: {e}")))?;
+        text.push(b'\n');
+        files::write(&folder.join(layout::RECORD), &text)
+    }
+
+    fn staged_path(&self, role: &RoleName) -> PathBuf {
+        self.staged_folder().join(layout::staged_name(role))
+    }
+}
