@@ -7,6 +7,7 @@
 mod error;
 mod node;
 mod parse;
+mod scan;
 
 pub(crate) use error::line_and_column;
 pub use error::{Error, ErrorKind};

@@ -3,6 +3,7 @@
 use super::{
     Document, Error, ErrorKind, MAX_BYTES, MAX_DEPTH, Node,
     node::{ARRAY, CANONICAL, ESCAPED, FALSE, INTEGER, NULL, OBJECT, SORTED, STRING, TRUE},
+    scan::plain_run,
     string_order,
 };
 use std::sync::Arc;
@@ -387,27 +388,4 @@ fn plain_flag(inner: usize, width: usize, plain: bool) -> u32 {
 /// The document is at most [`MAX_BYTES`] long, so offsets and indexes always fit.
 fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
-}
-
-/// How many bytes from the beginning are neither a quote, a backslash nor a control character. Eight at a time: text
-/// is nearly all of a metadata file.
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // Marks the lowest zero byte of a word exactly; higher marks may be wrong, and are not used.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    let mut run = 0;
-    for chunk in chunks {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = zero(word ^ (ONES * 0x22));
-        let backslash = zero(word ^ (ONES * 0x5C));
-        let control = zero(word & (ONES * 0xE0));
-        let marks = quote | backslash | control;
-        if marks != 0 {
-            return run + usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0);
-        }
-        run += 8;
-    }
-    run + rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1F)).unwrap_or(rest.len())
 }

@@ -1,6 +1,8 @@
 //! Builds small repositories, signed with made-up Ed25519 keys.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
 
+pub mod client;
+
 use ed25519_dalek::Signer as _;
 use serde_json::{Value as Json, json};
 use tuf::key::PublicKey;
