@@ -10,6 +10,7 @@ mod helper;
 mod link;
 mod names;
 mod restart;
+mod seen;
 mod trouble;
 mod uri;
 

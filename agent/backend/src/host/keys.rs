@@ -10,7 +10,7 @@ use cryptoki::session::Session;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
 use tuf::key::{KeyType, PublicKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::codec::{Curve, wrap_point};
 use super::faults::Fault;
@@ -37,7 +37,7 @@ pub(crate) fn generate(
                 &names,
                 &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
             ),
-            &private_template(&names, &[]),
+            &private_template(&names),
         ),
         Shape::Ec(curve) => generate_ec(session, &names, curve),
     }?;
@@ -76,10 +76,12 @@ pub(crate) fn import(
     };
     let mut public = public_template(&names, &public_part);
     public.extend([Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(kind)]);
-    let mut private = private_template(&names, &private_part);
+    let mut private = private_template(&names);
     private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
-    let private = session.create_object(&private);
-    let private = private?;
+    private.extend(private_part);
+    let created = session.create_object(&private);
+    private.into_iter().for_each(wipe);
+    let private = created?;
     let stored =
         session.create_object(&public).and_then(|public| read_object(session, private).map(|o| (public, o)));
     match stored {
@@ -177,7 +179,7 @@ fn generate_ec(
         session.generate_key_pair(
             &mechanism,
             &public_template(names, &[Attribute::EcParams(params.to_vec())]),
-            &private_template(names, &[]),
+            &private_template(names),
         )
     };
     with(curve.oid()).or_else(|error| match error {
@@ -206,8 +208,8 @@ fn public_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
     template
 }
 
-fn private_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
-    let mut template = vec![
+fn private_template(names: &Names) -> Vec<Attribute> {
+    vec![
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -218,9 +220,21 @@ fn private_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
         Attribute::Derive(false),
         Attribute::Label(names.label.clone()),
         Attribute::Id(names.id.clone()),
-    ];
-    template.extend_from_slice(more);
-    template
+    ]
+}
+
+/// The private numbers of a key that was brought in do not stay in memory.
+fn wipe(attribute: Attribute) {
+    match attribute {
+        Attribute::Value(mut number)
+        | Attribute::PrivateExponent(mut number)
+        | Attribute::Prime1(mut number)
+        | Attribute::Prime2(mut number)
+        | Attribute::Exponent1(mut number)
+        | Attribute::Exponent2(mut number)
+        | Attribute::Coefficient(mut number) => number.zeroize(),
+        _ => {}
+    }
 }
 
 type Parts = (CkType, Vec<Attribute>, Vec<Attribute>);

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use super::Pkcs11Config;
 use super::helper::{CallError, Helper};
 use super::restart::RestartPolicy;
+use super::seen::Seen;
 use super::trouble::{Trouble, backend_error};
 use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
-use crate::{BackendError, StoredKey, TokenInfo, TokenKind, TokenState};
+use crate::{BackendError, TokenInfo};
 
 /// What the threads of a token share.
 pub(crate) struct Shared {
@@ -39,19 +40,6 @@ pub(crate) struct Link {
     refused: Option<(Trouble, Instant)>,
     /// The last [`Seen::locks`] that the helper was told of.
     locks_done: u64,
-}
-
-/// What was last seen of the token.
-#[derive(Clone, Default)]
-pub(crate) struct Seen {
-    /// `None`: nothing yet.
-    pub(crate) state: Option<TokenState>,
-    pub(crate) status: TokenStatus,
-    pub(crate) pid: Option<u32>,
-    pub(crate) trouble: Option<Trouble>,
-    pub(crate) keys: Vec<StoredKey>,
-    /// Counts calls of `lock`.
-    pub(crate) locks: u64,
 }
 
 #[derive(Default)]
@@ -121,25 +109,7 @@ impl Shared {
     }
 
     pub(crate) fn info(&self) -> TokenInfo {
-        let seen = self.seen();
-        let text = |text: String| Some(text).filter(|text| !text.is_empty());
-        let tries = match (seen.status.blocked, seen.status.final_try) {
-            (true, _) => Some(0),
-            (_, true) => Some(1),
-            _ => None,
-        };
-        TokenInfo {
-            name: self.config.name.clone(),
-            kind: TokenKind::Pkcs11,
-            state: seen.state.unwrap_or(TokenState::Absent),
-            serial: text(seen.status.serial).or_else(|| self.wanted.serial.clone()),
-            label: text(seen.status.label).or_else(|| self.wanted.label.clone()),
-            pin_tries_left: tries,
-            helper_pid: seen.pid,
-            confined: Some(false),
-            problem: seen.trouble.map(|trouble| trouble.to_string()),
-            fresh: false,
-        }
+        self.seen().info(&self.config.name, &self.wanted)
     }
 
     /// One request to the helper, which is started when it does not run. `what` is for people: "while
@@ -348,30 +318,12 @@ impl Shared {
     pub(crate) fn note_status(&self, status: TokenStatus, link: &Link) {
         self.note(|seen| {
             let overtaken = seen.locks != link.locks_done;
-            seen.state = Some(match (status.blocked, status.logged_in && !overtaken) {
-                (_, true) => TokenState::Unlocked,
-                (true, false) => TokenState::Blocked,
-                (false, false) => TokenState::Locked,
-            });
-            seen.trouble = None;
-            seen.status = status;
+            seen.answered(status, overtaken);
         });
     }
 
     fn note_error(&self, kind: HostErrorKind, message: &str) {
-        self.note(|seen| match kind {
-            HostErrorKind::Absent => {
-                seen.state = Some(TokenState::Absent);
-                seen.trouble = Some(Trouble::Absent(message.to_owned()));
-            }
-            HostErrorKind::NotLoggedIn => seen.state = Some(TokenState::Locked),
-            HostErrorKind::PinLocked => seen.state = Some(TokenState::Blocked),
-            HostErrorKind::Module => seen.failed(&Trouble::Failed {
-                why: message.to_owned(),
-                remedy: "check the token's entry in the configuration".to_owned(),
-            }),
-            _ => {}
-        });
+        self.note(|seen| seen.refused(kind, message));
     }
 
     /// Ends the helper and the background thread. A call under way gets a moment, then its helper
@@ -408,14 +360,6 @@ impl Shared {
         let mut wake = waited.unwrap_or_else(PoisonError::into_inner).0;
         wake.now = false;
         !wake.stop
-    }
-}
-
-impl Seen {
-    fn failed(&mut self, trouble: &Trouble) {
-        self.state = Some(trouble.state());
-        self.trouble = Some(trouble.clone());
-        self.pid = None;
     }
 }
 

@@ -5,14 +5,15 @@ use std::process::{Command, ExitCode};
 use backend::Backend;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::Attribute;
-use cryptoki::session::UserType;
+use cryptoki::object::{Attribute, KeyType, ObjectClass};
+use cryptoki::session::{Session, UserType};
 
 use crate::Case;
 use crate::lab::{Lab, PIN, sign, unlocked};
 
 pub const CASES: &[Case] = &[
     ("of_two_objects_with_one_label_and_id_the_public_key_chooses", one_rsa_one_ec),
+    ("one_public_key_that_is_there_twice_is_listed_once_and_used_by_nobody", same_key_twice),
     ("two_private_keys_that_could_both_be_meant_are_refused", two_of_one_type),
 ];
 
@@ -45,6 +46,16 @@ fn two_of_one_type() {
     }
 }
 
+fn same_key_twice() {
+    let lab = Lab::new();
+    run_make(&lab, &["copy", "copy"]);
+    let token = unlocked(lab.config("hsm"));
+    let keys = token.keys().unwrap();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let error = sign(&token, &keys[0].public, "by which copy?").unwrap_err();
+    assert!(error.to_string().contains("could be meant"), "{error}");
+}
+
 /// Key pairs with one label and one id, made in a process of its own because a module is for one process.
 fn run_make(lab: &Lab, kinds: &[&str]) {
     let made = Command::new(std::env::current_exe().unwrap())
@@ -65,13 +76,14 @@ pub fn make(words: &[String]) -> ExitCode {
     let session = pkcs11.open_rw_session(slot).unwrap();
     session.login(UserType::User, Some(&PIN.into())).unwrap();
     let named = [Attribute::Token(true), Attribute::Label(b"twin".to_vec()), Attribute::Id(vec![1])];
-    for kind in kinds {
+    for (copy, kind) in (2_u8..).zip(kinds) {
+        if kind == "copy" {
+            store_copy(&session, copy);
+            continue;
+        }
         let (mechanism, more) = match kind.as_str() {
             "rsa" => (Mechanism::RsaPkcsKeyPairGen, vec![Attribute::ModulusBits(2048.into())]),
-            _ => {
-                let p256 = vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-                (Mechanism::EccKeyPairGen, vec![Attribute::EcParams(p256)])
-            }
+            _ => (Mechanism::EccKeyPairGen, vec![Attribute::EcParams(P256.to_vec())]),
         };
         let public = [&named[..], &more].concat();
         let private = [&named[..], &[Attribute::Private(true), Attribute::Sign(true)]].concat();
@@ -79,3 +91,27 @@ pub fn make(words: &[String]) -> ExitCode {
     }
     ExitCode::SUCCESS
 }
+
+/// One and the same key, with an id of its own for each copy.
+fn store_copy(session: &Session, id: u8) {
+    let secret = p256::SecretKey::from_slice(&[5; 32]).unwrap();
+    let point = [&[0x04, 65], secret.public_key().to_sec1_bytes().as_ref()].concat();
+    let common = [
+        Attribute::Token(true),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::EcParams(P256.to_vec()),
+        Attribute::Id(vec![id]),
+        Attribute::Label(vec![b'a' + id]),
+    ];
+    let public = [Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::EcPoint(point)];
+    let private = [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::Private(true),
+        Attribute::Sign(true),
+        Attribute::Value(secret.to_bytes().to_vec()),
+    ];
+    session.create_object(&[&common[..], &public].concat()).unwrap();
+    session.create_object(&[&common[..], &private].concat()).unwrap();
+}
+
+const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];

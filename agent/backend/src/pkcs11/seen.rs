@@ -1,0 +1,80 @@
+//! What was last seen of a token: the answer to everybody who must not wait.
+
+use super::trouble::Trouble;
+use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
+use crate::{StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
+
+/// What was last seen of the token.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    /// `None`: nothing yet.
+    pub(crate) state: Option<TokenState>,
+    pub(crate) status: TokenStatus,
+    pub(crate) pid: Option<u32>,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) keys: Vec<StoredKey>,
+    /// Counts calls of `lock`.
+    pub(crate) locks: u64,
+}
+
+impl Seen {
+    /// The token answered. `overtaken`: somebody locked it meanwhile.
+    pub(crate) fn answered(&mut self, status: TokenStatus, overtaken: bool) {
+        self.state = Some(match (status.blocked, status.logged_in && !overtaken) {
+            (_, true) => TokenState::Unlocked,
+            (true, false) => TokenState::Blocked,
+            (false, false) => TokenState::Locked,
+        });
+        self.trouble = None;
+        self.status = status;
+    }
+
+    /// The helper answered that something could not be done; some of it is about the token.
+    pub(crate) fn refused(&mut self, kind: HostErrorKind, message: &str) {
+        match kind {
+            HostErrorKind::Absent => {
+                self.state = Some(TokenState::Absent);
+                self.trouble = Some(Trouble::Absent(message.to_owned()));
+            }
+            HostErrorKind::NotLoggedIn => self.state = Some(TokenState::Locked),
+            HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
+            HostErrorKind::Module => {
+                let pid = self.pid;
+                self.failed(&Trouble::Failed {
+                    why: message.to_owned(),
+                    remedy: "check the token's entry in the configuration".to_owned(),
+                });
+                self.pid = pid;
+            }
+            _ => {}
+        }
+    }
+
+    /// There is no helper that works.
+    pub(crate) fn failed(&mut self, trouble: &Trouble) {
+        self.state = Some(trouble.state());
+        self.trouble = Some(trouble.clone());
+        self.pid = None;
+    }
+
+    pub(crate) fn info(self, name: &TokenName, wanted: &Wanted) -> TokenInfo {
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let tries = match (self.status.blocked, self.status.final_try) {
+            (true, _) => Some(0),
+            (_, true) => Some(1),
+            _ => None,
+        };
+        TokenInfo {
+            name: name.clone(),
+            kind: TokenKind::Pkcs11,
+            state: self.state.unwrap_or(TokenState::Absent),
+            serial: text(self.status.serial).or_else(|| wanted.serial.clone()),
+            label: text(self.status.label).or_else(|| wanted.label.clone()),
+            pin_tries_left: tries,
+            helper_pid: self.pid,
+            confined: Some(false),
+            problem: self.trouble.map(|trouble| trouble.to_string()),
+            fresh: false,
+        }
+    }
+}
