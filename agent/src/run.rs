@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let passed = passed_socket()?;
     let paths = Paths::find(args.config.as_deref(), args.socket.as_deref(), |name| std::env::var_os(name))?;
-    let config = Config::load(&paths.config, paths.config_named)?;
+    let config = load(&paths)?;
     let lock = lock_state(&paths.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -150,8 +150,13 @@ async fn reload(state: &AppState, paths: &Paths, door: &Door) {
     notify(&[NotifyState::Ready]);
 }
 
+/// The configuration, or why it is refused and which file that is.
+fn load(paths: &Paths) -> anyhow::Result<Config> {
+    Config::load(&paths.config, paths.config_named).with_context(|| paths.config.display().to_string())
+}
+
 async fn switch(state: &AppState, paths: &Paths, door: &Door) -> anyhow::Result<()> {
-    let new = Config::load(&paths.config, paths.config_named)?;
+    let new = load(paths)?;
     door.change_group(new.allow_group)?;
     if let Err(refusal) = state.tokens().reload(&new.tokens) {
         return Err(readable(refusal));

@@ -102,7 +102,9 @@ impl Slot {
         self.lapse();
         let info = self.backend.info();
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
-            (TokenState::Unlocked, Some(until)) => Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1)),
+            (TokenState::Unlocked, Some(until)) => {
+                Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))
+            }
             _ => None,
         };
         Token {
