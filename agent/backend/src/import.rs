@@ -17,6 +17,17 @@ use tuf::key::{KeyType, PublicKey};
 use crate::software::{SoftwareKey, SoftwareKeyError};
 
 /// A private key from a file, ready to be put on a token.
+///
+/// It cannot be copied or shown:
+/// ```compile_fail,E0599
+/// fn copy(key: tufagent_backend::ImportedKey) { drop(key.clone()); }
+/// ```
+/// ```compile_fail,E0277
+/// fn show(key: tufagent_backend::ImportedKey) { println!("{key}"); }
+/// ```
+/// ```
+/// fn debug(key: tufagent_backend::ImportedKey) { println!("{key:?}"); } // its public half
+/// ```
 pub struct ImportedKey(SoftwareKey);
 
 /// Why a file gave no private key. Holds nothing of the file's secrets.

@@ -6,6 +6,10 @@ use tuf::preimage::Signable;
 use crate::BackendError;
 
 /// What a token gave as a signature. There is no way to its bytes but [`UnverifiedSignature::verify`].
+///
+/// ```compile_fail,E0616
+/// let bytes = tufagent_backend::UnverifiedSignature::new(vec![0; 64]).0;
+/// ```
 pub struct UnverifiedSignature(Vec<u8>);
 
 impl UnverifiedSignature {
@@ -22,5 +26,40 @@ impl UnverifiedSignature {
     pub fn verify(self, key: &PublicKey, what: Signable<'_>) -> Result<SignatureBytes, BackendError> {
         key.verify(what.bytes(), &self.0).map_err(|_| BackendError::BadSignature)?;
         Ok(SignatureBytes::new(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tuf::key::KeyType;
+    use tuf::preimage::{Statement, StatementKind};
+
+    use super::*;
+    use crate::software::SoftwareKey;
+
+    #[test]
+    fn wrong_truncated_and_other_keys_signatures_never_leave() {
+        let statement = Statement::new(StatementKind::Possession, "x");
+        let what = Signable::Statement(&statement);
+        for kind in [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
+            let (key, other) = (SoftwareKey::generate(kind).unwrap(), SoftwareKey::generate(kind).unwrap());
+            let good = key.sign(what.bytes()).unwrap();
+            let mut flipped = good.clone();
+            flipped[good.len() - 1] ^= 1;
+            let bad = [
+                flipped,
+                good[..good.len() - 1].to_vec(),
+                [&good[..], &[0]].concat(),
+                Vec::new(),
+                vec![0; good.len()],
+                other.sign(what.bytes()).unwrap(),
+                key.sign(b"something else").unwrap(),
+            ];
+            for (n, bytes) in bad.into_iter().enumerate() {
+                let released = UnverifiedSignature::new(bytes).verify(key.public(), what);
+                assert!(matches!(released, Err(BackendError::BadSignature)), "{kind} {n}: {released:?}");
+            }
+            assert!(UnverifiedSignature::new(good).verify(key.public(), what).is_ok());
+        }
     }
 }

@@ -55,8 +55,6 @@ impl SoftwareKey {
             KeyType::Rsa2048 => Self::generate_rsa(2048),
             KeyType::Rsa3072 => Self::generate_rsa(3072),
             KeyType::Rsa4096 => Self::generate_rsa(4096),
-            #[allow(unreachable_patterns)] // a type that `tuf` learns before this file does
-            other => Err(SoftwareKeyError::Algorithm(other.to_string())),
         }
     }
 
@@ -111,7 +109,10 @@ impl SoftwareKey {
         }
         let key = rsa::RsaPrivateKey::try_from(parts).map_err(|_| SoftwareKeyError::Malformed)?;
         let public = rsa_public(&key)?;
-        Ok(Self { public, secret: SecretBytes::copy_from(der), algorithm: Algorithm::Rsa })
+        // Written anew: the file's own CRT parts may be wrong, and are recomputed, not used.
+        let der = rsa::pkcs1::EncodeRsaPrivateKey::to_pkcs1_der(&key);
+        let der = der.map_err(|_| SoftwareKeyError::Malformed)?;
+        Ok(Self { public, secret: SecretBytes::copy_from(der.as_bytes()), algorithm: Algorithm::Rsa })
     }
 
     /// RFC 5958 `OneAsymmetricKey`, versions 1 and 2.
