@@ -114,7 +114,7 @@ fn load(stage: &mut Stage) -> Answer {
     let Stage::Opened(setup, file) = std::mem::replace(stage, Stage::Empty) else {
         return Err(HostError::new(HostErrorKind::Protocol, "nothing was opened"));
     };
-    let mut host = TokenHost::load(&file.load_path(), file.path(), setup.reserved, setup.wanted)?;
+    let mut host = TokenHost::load(&file, setup.reserved, setup.wanted)?;
     let library = host.library();
     *stage = Stage::Loaded { host, _file: file };
     plain(Reply::Loaded { library })

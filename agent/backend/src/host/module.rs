@@ -49,6 +49,13 @@ impl ModuleFile {
         &self.sha256
     }
 
+    /// Where it lies, if what lies there now is still the file that was hashed: for loaders that do
+    /// not take [`ModuleFile::load_path`].
+    pub(crate) fn unchanged_path(&self) -> Option<&Path> {
+        let (open, there) = (self.file.metadata().ok()?, self.path.metadata().ok()?);
+        (open.dev() == there.dev() && open.ino() == there.ino()).then_some(&self.path)
+    }
+
     /// The path by which the loader reaches this open file.
     pub(crate) fn load_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
@@ -176,6 +183,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"other").unwrap();
         assert_eq!(std::fs::read(module.load_path()).unwrap(), b"abc");
+        assert_eq!(module.unchanged_path(), None);
     }
 
     #[test]

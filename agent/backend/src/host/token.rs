@@ -4,7 +4,6 @@
 //! when they are pulled and plugged in again. Invariants: one context per process; exactly one C_Login
 //! for a login; the session is dropped after any error; object handles live as long as their session.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{Function, Pkcs11};
@@ -15,6 +14,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 
 use super::faults::{Action, Fault, action, device};
+use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
 use super::reserved;
 
@@ -43,13 +43,14 @@ impl TokenHost {
     /// Loads the module. A C_Initialize that fails is tried again by [`TokenHost::look`]: SoftHSM
     /// refuses it while its folder is gone.
     pub(crate) fn load(
-        path: &Path,
-        fallback: &Path,
+        file: &ModuleFile,
         reserved: Option<String>,
         wanted: Wanted,
     ) -> Result<Self, HostError> {
-        let pkcs11 = Pkcs11::new(path).or_else(|_| Pkcs11::new(fallback)).map_err(|e| {
-            let message = format!("the module {} cannot be loaded: {e}", fallback.display());
+        let by_descriptor = Pkcs11::new(file.load_path());
+        let loaded = by_descriptor.or_else(|error| file.unchanged_path().map_or(Err(error), Pkcs11::new));
+        let pkcs11 = loaded.map_err(|e| {
+            let message = format!("the module {} cannot be loaded: {e}", file.path().display());
             HostError::new(HostErrorKind::Module, message)
         })?;
         Ok(Self { pkcs11, reserved, wanted, initialised: None, live: None })
