@@ -8,31 +8,52 @@ use serde_json::Value;
 use softhsm::Skipped;
 use tufagent_tests::{Agent, Home, binary, need};
 
-/// strace, from the system or the third-party folder, if this machine lets it trace.
-fn strace() -> Result<Command, Skipped> {
-    let remedy = "apt-get install strace, and allow ptrace (containers: --cap-add SYS_PTRACE)";
-    let fetched = softhsm::third_party_dir()?.join("debs/strace+libunwind8");
-    let command = || {
-        if !fetched.is_dir() {
-            return Command::new("strace");
-        }
-        let mut command = Command::new(fetched.join("usr/bin/strace"));
-        // For strace alone, not for the program that it traces.
-        command.args(["-E", "LD_LIBRARY_PATH"]);
-        command
-    };
-    let mut probe = command();
-    probe.args(["-f", "-e", "trace=execve", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let works = probe.status().is_ok_and(|status| status.success());
-    if works { Ok(command()) } else { Err(Skipped::new("strace does not work here", remedy)) }
+/// strace, from the system or the third-party folder.
+struct Strace {
+    program: PathBuf,
+    /// For strace alone, not for the program that it traces.
+    libraries: Option<String>,
 }
 
-/// Starts the agent under strace, which writes one file of calls in order.
-fn start_traced(home: &Home, mut strace: Command, options: &[&str]) -> (Agent, PathBuf) {
-    let trace = home.dir().join("trace");
-    strace.args(["-f", "-y", "-s", "70000", "-o"]).arg(&trace).args(options).arg(binary("tuf-agent"));
-    let agent = home.start_through(strace);
-    (agent, trace)
+impl Strace {
+    /// Finds one that this machine lets trace.
+    fn find() -> Result<Self, Skipped> {
+        let remedy = "apt-get install strace, and allow ptrace (containers: --cap-add SYS_PTRACE)";
+        let fetched = softhsm::third_party_dir()?.join("debs/strace+libunwind8");
+        let strace = if fetched.is_dir() {
+            let libraries = fs::read_dir(fetched.join("usr/lib")).into_iter().flatten().flatten();
+            let libraries: Vec<_> = libraries.map(|it| it.path().display().to_string()).collect();
+            Self { program: fetched.join("usr/bin/strace"), libraries: Some(libraries.join(":")) }
+        } else {
+            Self { program: PathBuf::from("strace"), libraries: None }
+        };
+        let mut probe = strace.command();
+        probe.envs(strace.variables()).args(["-f", "-e", "trace=execve", "true"]);
+        let works = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if works.is_ok_and(|it| it.success()) {
+            Ok(strace)
+        } else {
+            Err(Skipped::new("strace does not work", remedy))
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-E", "LD_LIBRARY_PATH"]);
+        command
+    }
+
+    fn variables(&self) -> Vec<(&str, &str)> {
+        self.libraries.iter().map(|it| ("LD_LIBRARY_PATH", it.as_str())).collect()
+    }
+
+    /// Starts the agent under strace, which writes one file of calls in order.
+    fn start(&self, home: &Home, options: &[&str]) -> (Agent, PathBuf) {
+        let trace = home.dir().join("trace");
+        let mut command = self.command();
+        command.args(["-f", "-y", "-s", "70000", "-o"]).arg(&trace).args(options).arg(binary("tuf-agent"));
+        (Agent::start_in_environment(home, command, &self.variables()), trace)
+    }
 }
 
 /// The line numbers of the trace that satisfy a condition.
@@ -54,9 +75,9 @@ const CALLS: &str = "trace=fsync,fdatasync,write,writev,pwrite64,sendto,sendmsg,
 
 #[test]
 fn the_intent_is_flushed_before_the_signature_is_sent() {
-    let Some(strace) = need(strace()) else { return };
+    let Some(strace) = need(Strace::find()) else { return };
     let home = Home::new();
-    let (agent, trace) = start_traced(&home, strace, &["-e", CALLS]);
+    let (agent, trace) = strace.start(&home, &["-e", CALLS]);
     home.unlock_file_store();
     home.published_repository();
     agent.stop();
@@ -99,19 +120,20 @@ fn prepare(home: &Home) {
 
 /// Runs once to learn how often the agent makes `call` before it signs, then again with that call failing from
 /// there on: the request is refused, and no signature exists anywhere.
+///
+/// Each thread counts for itself; the ledger's writer makes the most of these calls, and makes them in order.
 #[track_caller]
 fn a_fault_means_no_signature(call: &str, error: &str) {
-    let Some(first) = need(strace()) else { return };
+    let Some(strace) = need(Strace::find()) else { return };
     let home = Home::new();
-    let (agent, trace) = start_traced(&home, first, &["-e", &format!("trace={call}")]);
+    let (agent, trace) = strace.start(&home, &["-e", &format!("trace={call}")]);
     prepare(&home);
     let calls = most_calls(&trace, call);
     agent.stop();
 
-    let Some(second) = need(strace()) else { return };
     let home = Home::new();
     let inject = format!("inject={call}:error={error}:when={}+", calls + 1);
-    let (agent, _trace) = start_traced(&home, second, &["-e", &format!("trace={call}"), "-e", &inject]);
+    let (agent, _trace) = strace.start(&home, &["-e", &format!("trace={call}"), "-e", &inject]);
     prepare(&home);
     let outcome = home.run("sign repo --yes --json");
     assert_ne!(outcome.code, 0, "{outcome}");
@@ -132,4 +154,9 @@ fn when_the_flush_fails_nothing_is_signed() {
 #[test]
 fn when_the_disk_is_full_nothing_is_signed() {
     a_fault_means_no_signature("pwrite64", "ENOSPC");
+}
+
+#[test]
+fn when_a_rename_fails_nothing_is_signed() {
+    a_fault_means_no_signature("rename", "EIO");
 }
