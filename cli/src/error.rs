@@ -69,11 +69,6 @@ impl Failure {
         &self.0.remedy
     }
 
-    /// One member of `details`.
-    pub(crate) fn details(&self) -> &Map<String, Value> {
-        &self.0.details
-    }
-
     /// The exit code that the table gives the reason; 1 for a reason that this build does not know.
     pub(crate) fn exit_code(&self) -> u8 {
         exit_code_of(self.reason()).unwrap_or(1)
@@ -192,6 +187,7 @@ reasons!(
     TOKEN_ABSENT,
     TOKEN_FAILED,
     UNSUPPORTED,
+    PIN_BLOCKED,
     PIN_REQUIRED,
     SECRET_FILE,
     BAD_SIGNATURE,

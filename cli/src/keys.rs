@@ -82,3 +82,39 @@ fn parse(text: &str) -> Result<Key, String> {
 }
 
 const MOST_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::{is_file, parse};
+    use tuf::key::PublicKey;
+
+    #[test]
+    fn files_are_known_by_a_slash_or_their_ending() {
+        for (argument, file) in
+            [("bob.json", true), ("./bob", true), ("k.pem", true), ("bob", false), ("json", false)]
+        {
+            assert_eq!(is_file(argument), file, "{argument}");
+        }
+    }
+
+    #[test]
+    fn an_exported_key_its_object_alone_and_its_pem_are_the_same_key() {
+        // The generator of the curve's prime-order group: a valid point.
+        let point = hex::decode("5866666666666666666666666666666666666666666666666666666666666666").unwrap();
+        let public = PublicKey::from_ed25519(point.try_into().unwrap()).unwrap();
+        let key = public.to_key();
+        let exported = format!(r#"{{"keyid":"{}","key":{}}}"#, key.computed_keyid(), key.json());
+        for text in [exported.as_str(), key.json(), &public.spki_pem()] {
+            assert_eq!(parse(text).unwrap().computed_keyid(), key.computed_keyid(), "{text}");
+        }
+    }
+
+    #[test]
+    fn private_keys_wrong_keyids_and_other_files_are_refused() {
+        assert!(parse("-----BEGIN PRIVATE KEY-----\n").unwrap_err().contains("private"));
+        let key = r#"{"keytype":"ed25519","scheme":"ed25519","keyval":{"public":"5866666666666666666666666666666666666666666666666666666666666666"}}"#;
+        assert!(parse(&format!(r#"{{"keyid":"00","key":{key}}}"#)).unwrap_err().contains("keyid"));
+        assert!(parse(r#"{"keytype":"gost"}"#).is_err());
+        assert!(parse("hello").is_err());
+    }
+}

@@ -8,7 +8,7 @@ mod repository;
 mod values;
 
 pub(crate) use self::keys::{
-    AuditCommand, ChangePinArgs, GenerateArgs, ImportArgs, KeyCommand, KeyFormat, TokenCommand, UnlockArgs,
+    AuditCommand, ChangePinArgs, ImportArgs, KeyCommand, KeyFormat, TokenCommand, UnlockArgs,
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, RepoCommand,
@@ -134,7 +134,8 @@ First steps:
   tufctl unlock
   tufctl key generate root-a --token file --type ed25519
   tufctl key generate online --token file --type ed25519
-  tufctl repo init repo --name app --root root-a --targets online --snapshot online --timestamp online
+  tufctl repo init repo --name app --root root-a \
+      --targets online --snapshot online --timestamp online
   tufctl target add repo dist/app-1.0.tar.gz --path app/
   tufctl sign repo
   tufctl verify repo --root repo/metadata/1.root.json

@@ -30,15 +30,19 @@
 //! * Text from metadata, file names and the agent passes through [`visible`]: control, bidirectional and invisible
 //!   characters are written as `\u{202e}`, so that nothing on the screen can be forged.
 
+mod difference;
+mod progress;
 mod style;
 mod table;
 mod text;
 mod time;
 
+pub(crate) use self::difference::{KeyNames, difference};
+pub(crate) use self::progress::Progress;
 pub(crate) use self::style::Style;
 pub(crate) use self::table::Table;
 pub(crate) use self::text::{count, short_digest, short_keyid, size, visible};
-pub(crate) use self::time::{expiry, now, span, timestamp};
+pub(crate) use self::time::{expiry, now, span};
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
