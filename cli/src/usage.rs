@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ErrorKind};
 
 use crate::error::{Failure, reason};
-use crate::render::Screen;
+use crate::render::{Screen, visible};
 
 /// Ends the process for what `clap` gave in place of a command.
 pub(crate) fn end(error: &clap::Error) -> ExitCode {
@@ -15,8 +15,15 @@ pub(crate) fn end(error: &clap::Error) -> ExitCode {
         let screen = Screen::new(true, true);
         return ExitCode::from(screen.finish(Err(failure(error))));
     }
-    // clap prints help and version to stdout, errors and help instead of a missing subcommand to stderr.
-    let _ = error.print();
+    // clap prints help and version to stdout, errors and help instead of a missing subcommand to stderr. It repeats
+    // arguments as they were given: those that could drive the terminal are made visible.
+    let text = error.to_string();
+    if !asked && text.lines().any(|line| visible(line) != line) {
+        let screen = Screen::new(false, false);
+        text.trim_end().lines().for_each(|line| screen.show(visible(line)));
+    } else {
+        let _ = error.print();
+    }
     if asked { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 

@@ -45,7 +45,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if !name.is_empty() && name.chars().all(allowed) && !keys::is_file(name) {
         return Ok(());
     }
-    Err(Failure::new(reason::NAME_INVALID, format!("{} is no name for a key", visible(name)))
+    Err(Failure::new(reason::NAME_INVALID, format!("{name} is no name for a key"))
         .remedy("use letters, digits, dot, underscore and hyphen; not ending in .json or .pem")
         .detail("name", name))
 }

@@ -185,7 +185,7 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
 
 /// Asks for a token's secret, saying which device it is for; twice when it is new.
 fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
-    let name = visible(&token.name);
+    let name = &token.name;
     let Some(terminal) = Terminal::open() else {
         return Err(Failure::new(
             reason::PIN_REQUIRED,

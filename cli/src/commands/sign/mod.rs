@@ -1,0 +1,183 @@
+//! `tufctl sign`: asks the agent for every signature that is ours to give, and publishes what is complete.
+//!
+//! The way: finish an interrupted publish · merge a colleague's signatures · show the agent what is published ·
+//! check the sources of added targets · inspect each staged role · show all differences, ask once · sign · and, when
+//! every changed role has its threshold, snapshot, timestamp, publish. Each signature lies in `staged/` as soon as it is
+//! there, so that cutting it off anywhere loses nothing; running it again goes on.
+
+mod merge;
+mod ours;
+mod outcome;
+mod record;
+mod round;
+
+use tuf::role::{RoleKind, RoleName};
+use tuf::time::UtcTime;
+use tufagent_proto::v1;
+
+use self::ours::{Ours, Selection};
+use crate::args::SignArgs;
+use crate::client::Agent;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{Progress, Report, now};
+use crate::workspace::{PublishOptions, Published, Workspace};
+
+/// Runs `tufctl sign`.
+pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure> {
+    let interrupted = Workspace::open(&args.dir)?.interrupted().is_some();
+    if interrupted {
+        context.screen.note("finishing a publication that was cut off");
+    }
+    let mut workspace = Workspace::open_for_writing(&args.dir)?;
+    if let Some(other) = &args.from {
+        merge::merge(&mut workspace, other, context)?;
+    }
+    if workspace.staged_roles()?.is_empty() {
+        if interrupted {
+            record::tell_published(&workspace, None, context);
+        }
+        return Ok(outcome::nothing_staged(interrupted));
+    }
+    let mut session = Session::begin(args, context, workspace)?;
+    session.go()
+}
+
+/// One run: what is known, and what was signed so far.
+struct Session<'a> {
+    args: &'a SignArgs,
+    context: &'a Context,
+    agent: &'a Agent,
+    workspace: Workspace,
+    record: v1::Repository,
+    ours: Ours,
+    selection: Selection,
+    signed: Vec<outcome::Signed>,
+}
+
+impl<'a> Session<'a> {
+    fn begin(args: &'a SignArgs, context: &'a Context, workspace: Workspace) -> Result<Self, Failure> {
+        let agent = context.agent()?;
+        let selection = Selection::new(args, &workspace)?;
+        let record = record::find(agent, &workspace, args, context)?;
+        record::show_published(agent, &workspace, &record, context)?;
+        let mut progress = Progress::new(context.screen, "checking targets");
+        workspace.check_sources(&mut |done, total| progress.update(done, total))?;
+        drop(progress);
+        let ours = Ours::load(agent)?;
+        let session = Self { args, context, agent, workspace, record, ours, selection, signed: Vec::new() };
+        session.check_named_keys()?;
+        Ok(session)
+    }
+
+    fn go(&mut self) -> Result<Report, Failure> {
+        let staged = self.workspace.staged_roles()?;
+        let content: Vec<_> = staged.iter().filter(|role| !is_online(role)).cloned().collect();
+        self.unlock_for(&content)?;
+        let pending = self.inspect(&content)?;
+        let publishes = !self.args.no_publish && self.workspace.complete()?;
+        if !pending.is_empty() || publishes || content.len() < staged.len() {
+            self.confirm(&pending, &staged)?;
+        }
+        self.sign(pending)?;
+        let published = if self.workspace.complete()? { self.finish()? } else { None };
+        self.report(published)
+    }
+
+    /// Snapshot and timestamp, then out with it. `None` when signatures are missing or nothing shall be published.
+    fn finish(&mut self) -> Result<Option<(outcome::RoleLines, Published)>, Failure> {
+        record::show_staged(self.agent, &self.workspace, &self.record)?;
+        for kind in [RoleKind::Snapshot, RoleKind::Timestamp] {
+            if !self.online(kind)? {
+                return Ok(None);
+            }
+        }
+        if self.args.no_publish {
+            return Ok(None);
+        }
+        let lines = outcome::role_lines(&self.workspace, &self.ours)?;
+        let screen = self.context.screen;
+        let mut progress = Progress::new(screen, "publishing");
+        let published = self.workspace.publish(
+            &PublishOptions { tough_names: self.record.tough_names },
+            &mut |done, total| progress.update(done, total),
+            &mut |notice| screen.warn(notice),
+        )?;
+        drop(progress);
+        record::tell_published(&self.workspace, Some(&self.record), self.context);
+        Ok(Some((lines, published)))
+    }
+
+    /// Makes and signs snapshot or timestamp where one is needed; false when its threshold is not met.
+    fn online(&mut self, kind: RoleKind) -> Result<bool, Failure> {
+        let role = kind.role();
+        let made = if self.args.no_publish {
+            self.workspace.staged(&role)?
+        } else {
+            let expires = self.expires(&role);
+            let signed = self.record.signed.get(role.as_str()).copied();
+            match kind {
+                RoleKind::Snapshot => self.workspace.make_snapshot(expires, signed)?,
+                _ => self.workspace.make_timestamp(expires, signed)?,
+            }
+        };
+        if made.is_none() {
+            return Ok(true);
+        }
+        let roles = [role.clone()];
+        self.unlock_for(&roles)?;
+        let pending = self.inspect(&roles)?;
+        self.sign(pending)?;
+        if !self.workspace.signatures(&role)?.met {
+            return Ok(false);
+        }
+        record::show_staged(self.agent, &self.workspace, &self.record)?;
+        Ok(true)
+    }
+
+    /// When a role that is made now shall expire: by the length that the agent's record keeps for it.
+    fn expires(&self, role: &RoleName) -> UtcTime {
+        let default = if role.kind() == RoleKind::Snapshot { 7 } else { 1 };
+        let days = self.record.expiry_days.get(role.as_str()).copied().unwrap_or(default);
+        UtcTime::from_unix(now()).plus_seconds(i64::from(days).saturating_mul(86_400))
+    }
+
+    /// `--key` names keys that are there, that are not locked away from us, and that serve a role to be signed.
+    fn check_named_keys(&self) -> Result<(), Failure> {
+        let mut roles = self.workspace.staged_roles()?;
+        for online in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
+            if !roles.contains(&online) {
+                roles.push(online);
+            }
+        }
+        for name in &self.args.keys {
+            let key = self.ours.named(name)?;
+            let mut serves = false;
+            for role in roles.iter().filter(|role| self.selection.role(role)) {
+                serves |= ours::serves(&self.workspace.authorities(role)?, &key.public);
+            }
+            if !serves {
+                let roles: Vec<_> = roles.iter().map(RoleName::as_str).collect();
+                return Err(Failure::new(
+                    reason::KEY_NOT_OF_ROLE,
+                    format!("{name} is a key of none of the roles to be signed ({})", roles.join(", ")),
+                )
+                .remedy(format!("tufctl repo show {} lists the keys of each role", self.args.dir.display()))
+                .detail("key", name.as_str()));
+            }
+            self.ours.check_token(key)?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, published: Option<(outcome::RoleLines, Published)>) -> Result<Report, Failure> {
+        if let Some((lines, published)) = published {
+            return Ok(outcome::published(self, &lines, &published));
+        }
+        outcome::not_published(self)
+    }
+}
+
+fn is_online(role: &RoleName) -> bool {
+    matches!(role.kind(), RoleKind::Snapshot | RoleKind::Timestamp)
+}

@@ -1,0 +1,208 @@
+//! The keys that the agent holds, the tokens they lie on, and which of them a role still needs.
+
+use std::collections::BTreeMap;
+
+use tuf::key::{Key, KeyId, PublicKey};
+use tuf::role::RoleName;
+use tufagent_proto::v1;
+
+use crate::args::SignArgs;
+use crate::client::Agent;
+use crate::error::{Failure, reason};
+use crate::keys;
+use crate::prompt::Terminal;
+use crate::render::KeyNames;
+use crate::workspace::{Authority, Workspace};
+
+/// What `--role` and `--key` leave to be signed.
+pub(super) struct Selection {
+    roles: Vec<RoleName>,
+    keys: Vec<String>,
+}
+
+impl Selection {
+    /// # Errors
+    /// `ROLE_UNKNOWN` for a role that is not staged.
+    pub(super) fn new(args: &SignArgs, workspace: &Workspace) -> Result<Self, Failure> {
+        let staged = workspace.staged_roles()?;
+        let mut roles = Vec::new();
+        for text in &args.roles {
+            let role =
+                RoleName::parse(text).ok().filter(|role| staged.contains(role) || super::is_online(role));
+            roles.push(role.ok_or_else(|| {
+                let names: Vec<_> = staged.iter().map(RoleName::as_str).collect();
+                Failure::new(reason::ROLE_UNKNOWN, format!("nothing is staged for {text}"))
+                    .remedy(format!("staged: {}", names.join(", ")))
+                    .detail("role", text.as_str())
+            })?);
+        }
+        Ok(Self { roles, keys: args.keys.clone() })
+    }
+
+    /// Whether this role is to be signed.
+    pub(super) fn role(&self, role: &RoleName) -> bool {
+        self.roles.is_empty() || self.roles.contains(role)
+    }
+
+    /// Whether this key is to sign.
+    pub(super) fn key(&self, name: &str) -> bool {
+        self.keys.is_empty() || self.keys.iter().any(|key| key == name)
+    }
+
+    /// Whether keys were named at all: those sign also where the threshold is met.
+    pub(super) fn names_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
+/// Every key of the agent.
+pub(super) struct Ours {
+    keys: Vec<OurKey>,
+    tokens: BTreeMap<String, v1::Token>,
+}
+
+/// A key of the agent.
+pub(super) struct OurKey {
+    pub(super) name: String,
+    pub(super) token: String,
+    pub(super) public: PublicKey,
+}
+
+/// A key of ours that a role has and that has not signed it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) keyid: KeyId,
+    pub(super) name: String,
+    pub(super) token: String,
+}
+
+impl Ours {
+    /// Asks the agent.
+    pub(super) fn load(agent: &Agent) -> Result<Self, Failure> {
+        let tokens = agent.tokens()?.into_iter().map(|token| (token.name.clone(), token)).collect();
+        let mut ours = Vec::new();
+        for key in agent.keys()? {
+            let object = keys::of_agent(&key)?;
+            // A key of a kind that this build cannot read is not one it could ask to sign with.
+            if let Ok(public) = object.public_key() {
+                ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
+            }
+        }
+        Ok(Self { keys: ours, tokens })
+    }
+
+    /// The key of this name.
+    pub(super) fn named(&self, name: &str) -> Result<&OurKey, Failure> {
+        self.keys.iter().find(|key| key.name == name).ok_or_else(|| {
+            Failure::new(reason::KEY_NOT_FOUND, format!("no such key: {name}"))
+                .remedy("tufctl key list shows what is there")
+                .detail("key", name)
+        })
+    }
+
+    /// The name of a key of metadata, if it is ours.
+    pub(super) fn name_of(&self, key: &Key) -> Option<&OurKey> {
+        let public = key.public_key().ok()?;
+        let mut same = self.keys.iter().filter(|ours| ours.public == *public);
+        // One key under two names: the one that can sign is the one to speak of.
+        let first = same.clone().next();
+        same.find(|key| self.ready(&key.token)).or(first)
+    }
+
+    /// The names of all keys of these authorities that are ours, by keyid.
+    pub(super) fn names(&self, authorities: &[Authority]) -> KeyNames {
+        let all = authorities.iter().flat_map(|authority| &authority.keys);
+        all.filter_map(|(keyid, key)| Some((keyid.to_string(), self.name_of(key)?.name.clone()))).collect()
+    }
+
+    /// Keys of ours that these authorities give to the role and that have not signed.
+    pub(super) fn candidates(&self, authorities: &[Authority], signed_by: &[KeyId]) -> Vec<Candidate> {
+        let mut out: Vec<Candidate> = Vec::new();
+        for authority in authorities {
+            for keyid in &authority.role.keyids {
+                let seen = signed_by.contains(keyid) || out.iter().any(|c| c.keyid == *keyid);
+                let Some(key) = authority.keys.get(keyid).filter(|_| !seen) else { continue };
+                if let Some(ours) = self.name_of(key) {
+                    let (name, token) = (ours.name.clone(), ours.token.clone());
+                    out.push(Candidate { keyid: keyid.clone(), name, token });
+                }
+            }
+        }
+        out
+    }
+
+    /// The token of this name.
+    pub(super) fn token(&self, name: &str) -> Option<&v1::Token> {
+        self.tokens.get(name)
+    }
+
+    /// Takes note of a token's new state.
+    pub(super) fn update(&mut self, token: v1::Token) {
+        self.tokens.insert(token.name.clone(), token);
+    }
+
+    /// Whether a token signs without asking anybody: unlocked, or unlocked by the agent when it is needed.
+    pub(super) fn ready(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| match token.state.as_str() {
+            "unlocked" => true,
+            "locked" => !asks(token),
+            _ => false,
+        })
+    }
+
+    /// Whether a token is locked and a person must unlock it.
+    pub(super) fn locked(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
+    }
+
+    /// A key that was named must be able to sign: exit 5 when its token is locked (and nobody can be asked) or not there.
+    pub(super) fn check_token(&self, key: &OurKey) -> Result<(), Failure> {
+        if self.ready(&key.token) || (self.locked(&key.token) && Terminal::open().is_some()) {
+            return Ok(());
+        }
+        Err(self.unusable(&key.token, &key.name))
+    }
+
+    /// Why a token cannot sign now.
+    pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
+        let found = self.token(token);
+        let state = found.map_or("absent", |token| token.state.as_str());
+        let problem = found.and_then(|token| token.problem.clone());
+        let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+        let failure = match state {
+            "locked" => {
+                Failure::new(reason::TOKEN_LOCKED, format!("token {token}, which holds {key}, is locked"))
+                    .remedy(format!("tufctl token unlock {token}"))
+            }
+            "blocked" => Failure::new(
+                reason::PIN_BLOCKED,
+                format!("token {token}, which holds {key}, is blocked{problem}"),
+            )
+            .remedy("unblock it with its own tools"),
+            "failed" => Failure::new(
+                reason::TOKEN_FAILED,
+                format!("token {token}, which holds {key}, does not work{problem}"),
+            )
+            .remedy(format!("tufctl token list tells more; then: tufctl token unlock {token}")),
+            _ => Failure::new(
+                reason::TOKEN_ABSENT,
+                format!("token {token}, which holds {key}, is not there{problem}"),
+            )
+            .remedy("insert it, or bring its folder back"),
+        };
+        failure.detail("token", token).detail("key", key).detail("state", state)
+    }
+}
+
+/// Whether the role that these authorities speak of has this public key.
+pub(super) fn serves(authorities: &[Authority], public: &PublicKey) -> bool {
+    authorities.iter().any(|authority| {
+        let keys = authority.role.keyids.iter().filter_map(|keyid| authority.keys.get(keyid));
+        keys.filter_map(|key| key.public_key().ok()).any(|key| key == public)
+    })
+}
+
+/// Whether a person gives the token's secret.
+fn asks(token: &v1::Token) -> bool {
+    matches!(token.pin_source.as_str(), "prompt" | "")
+}

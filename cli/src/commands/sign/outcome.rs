@@ -1,0 +1,253 @@
+//! What `sign` says at its end: who signed, who is missing, whether it is published.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tuf::key::KeyId;
+use tuf::role::RoleName;
+
+use super::Session;
+use super::ours::Ours;
+use crate::error::Failure;
+use crate::render::{Report, Style, count, short_digest, short_keyid, visible};
+use crate::workspace::{Published, SignatureState, Workspace};
+
+/// A signature that was made in this run.
+#[derive(Debug, Clone)]
+pub(super) struct Signed {
+    pub(super) role: RoleName,
+    pub(super) version: u64,
+    pub(super) keyid: String,
+    pub(super) key: String,
+    pub(super) token: String,
+}
+
+/// How the staged roles stand.
+pub(super) type RoleLines = Vec<RoleLine>;
+
+/// How one staged role stands.
+pub(super) struct RoleLine {
+    role: RoleName,
+    version: u64,
+    expires: String,
+    sha256: String,
+    state: SignatureState,
+    keys: Vec<KeyLine>,
+}
+
+/// A key of a role: what it is called here, and where it lies.
+struct KeyLine {
+    keyid: KeyId,
+    name: Option<String>,
+    token: Option<(String, String)>,
+}
+
+impl KeyLine {
+    fn called(&self) -> String {
+        self.name
+            .as_deref()
+            .map_or_else(|| short_keyid(self.keyid.as_str()), |name| visible(name).into_owned())
+    }
+}
+
+/// Nothing is staged: exit 0, `published` only when an interrupted publish was finished just now.
+pub(super) fn nothing_staged(finished: bool) -> Report {
+    let text = if finished { "finished the interrupted publish\n" } else { "nothing is staged\n" };
+    Report::new(json!({"published": finished, "signed": [], "missing": []}), text)
+}
+
+/// Reads how the staged roles stand.
+pub(super) fn role_lines(workspace: &Workspace, ours: &Ours) -> Result<RoleLines, Failure> {
+    let mut lines = Vec::new();
+    for role in workspace.staged_roles()? {
+        let Some(metadata) = workspace.staged(&role)? else { continue };
+        let state = workspace.signatures(&role)?;
+        let authorities = workspace.authorities(&role)?;
+        let keys = state.keyids.iter().map(|keyid| {
+            let key = authorities.iter().find_map(|authority| authority.keys.get(keyid));
+            let found = key.and_then(|key| ours.name_of(key));
+            let token = found.map(|key| {
+                let state = ours.token(&key.token).map_or("absent", |token| token.state.as_str());
+                (key.token.clone(), state.to_owned())
+            });
+            KeyLine { keyid: keyid.clone(), name: found.map(|key| key.name.clone()), token }
+        });
+        let keys = keys.collect();
+        lines.push(RoleLine {
+            role,
+            version: metadata.version().get(),
+            expires: metadata.expires().to_string(),
+            sha256: metadata.digest().to_string(),
+            state,
+            keys,
+        });
+    }
+    Ok(lines)
+}
+
+/// Published: exit 0.
+pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Published) -> Report {
+    let style = session.context.screen.out();
+    let mut text: String = lines.iter().map(|line| line.text(style)).collect();
+    let roles: Vec<_> = published
+        .roles
+        .iter()
+        .map(|(role, version)| format!("{} v{}", visible(role.as_str()), version.get()))
+        .collect();
+    let roles = if roles.len() > 8 { format!("{} roles", roles.len()) } else { roles.join(", ") };
+    let files = match published.target_files {
+        0 => String::new(),
+        files => format!(" · {}", count(files, "target file")),
+    };
+    text.push_str(&format!(
+        "{} {}: {roles}{files}\n",
+        style.green("published"),
+        visible(&session.record.name)
+    ));
+    Report::new(json!({"published": true, "signed": signed(session), "missing": []}), text)
+}
+
+/// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
+pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
+    let lines = role_lines(&session.workspace, &session.ours)?;
+    let missing: Vec<_> = lines.iter().filter(|line| !line.state.met).collect();
+    if session.signed.is_empty()
+        && let Some(failure) = unusable(session, &missing)?
+    {
+        return Err(failure.detail("missing", missing.iter().map(|line| line.json()).collect::<Vec<_>>()));
+    }
+    let style = session.context.screen.out();
+    let dir = session.args.dir.display();
+    let mut text: String = lines.iter().map(|line| line.text(style)).collect();
+    if missing.is_empty() {
+        text.push_str(&format!("not published, as asked; everything is signed: tufctl sign {dir}\n"));
+    } else {
+        let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
+        text.push_str(&format!("{} {}\n", style.yellow("not published:"), needs.join("; ")));
+        text.push_str(&advice(&missing, &dir.to_string()));
+    }
+    let exit = if missing.is_empty() { 0 } else { 4 };
+    let missing: Vec<_> = missing.iter().map(|line| line.json()).collect();
+    Ok(Report::new(json!({"published": false, "signed": signed(session), "missing": missing}), text)
+        .exit(exit))
+}
+
+/// Nothing could be signed, and a token of ours that is locked or not there is why.
+fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failure>, Failure> {
+    for line in missing {
+        let candidates = session.candidates(&line.role)?;
+        if let Some(key) = candidates.iter().find(|key| !session.ours.ready(&key.token)) {
+            return Ok(Some(session.ours.unusable(&key.token, &key.name)));
+        }
+    }
+    Ok(None)
+}
+
+fn signed(session: &Session<'_>) -> Vec<Value> {
+    let one = |signed: &Signed| {
+        json!({
+            "role": signed.role.as_str(),
+            "version": signed.version,
+            "keyid": signed.keyid,
+            "key": signed.key,
+            "token": signed.token,
+        })
+    };
+    session.signed.iter().map(one).collect()
+}
+
+/// What to do about what is missing: colleagues, and tokens of ours.
+fn advice(missing: &[&RoleLine], dir: &str) -> String {
+    let (mut tokens, mut others) = (BTreeSet::new(), false);
+    for line in missing {
+        for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
+            match &key.token {
+                Some((token, state)) if state == "locked" => {
+                    tokens.insert(format!(
+                        "unlock {0} and sign again: tufctl token unlock {0}\n",
+                        visible(token)
+                    ));
+                }
+                Some((token, state)) if state != "unlocked" => {
+                    tokens.insert(format!("token {} is {state}: tufctl token list\n", visible(token)));
+                }
+                Some(_) => {}
+                None => others = true,
+            }
+        }
+    }
+    let mut text: String = tokens.into_iter().collect();
+    if others {
+        text.push_str(&format!("give them {dir}/staged, then: tufctl sign {dir} --from THEIR_COPY\n"));
+    }
+    text
+}
+
+impl RoleLine {
+    fn json(&self) -> Value {
+        let keys: Vec<_> = self
+            .keys
+            .iter()
+            .filter(|key| self.state.missing.contains(&key.keyid))
+            .map(|key| match &key.token {
+                Some((token, state)) => {
+                    json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state})
+                }
+                None => json!({"keyid": key.keyid.as_str()}),
+            })
+            .collect();
+        let keyids: Vec<_> = self.state.missing.iter().map(KeyId::as_str).collect();
+        json!({
+            "role": self.role.as_str(),
+            "version": self.version,
+            "have": self.state.have,
+            "need": self.state.need,
+            "keyids": keyids,
+            "keys": keys,
+        })
+    }
+
+    /// `root needs 1 more signature (bob or carol)`.
+    fn needs(&self) -> String {
+        let more = u64::from(self.state.need.saturating_sub(self.state.have));
+        let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
+        format!(
+            "{} needs {} ({})",
+            visible(self.role.as_str()),
+            count(more, "more signature"),
+            who.collect::<Vec<_>>().join(" or ")
+        )
+    }
+
+    /// One line for a role with one key, one for each key otherwise.
+    fn text(&self, style: Style) -> String {
+        let head = format!("{} v{}", style.bold(visible(self.role.as_str())), self.version);
+        let tail = format!(
+            "expires {} · sha256 {}",
+            self.expires.get(..10).unwrap_or(&self.expires),
+            short_digest(&self.sha256)
+        );
+        if let ([key], true) = (self.keys.as_slice(), self.state.met) {
+            let place =
+                key.token.as_ref().map(|(token, _)| format!(" ({})", visible(token))).unwrap_or_default();
+            return format!("{head}  {} by {}{place} · {tail}\n", style.green("signed"), key.called());
+        }
+        let keys = u64::try_from(self.keys.len()).unwrap_or(u64::MAX);
+        let mut out = format!("{head}  {} of {} needed · {tail}\n", self.state.need, count(keys, "key"));
+        for key in &self.keys {
+            let place = key.token.as_ref().map_or_else(String::new, |(token, _)| visible(token).into_owned());
+            let line = if self.state.signed_by.contains(&key.keyid) {
+                format!("  {} {:<12} {place:<16} {}", style.green("+"), key.called(), style.green("signed"))
+            } else {
+                let why = match &key.token {
+                    Some((_, state)) if state != "unlocked" => format!("missing, token {state}"),
+                    _ => "missing".to_owned(),
+                };
+                format!("  {} {:<12} {place:<16} {}", style.yellow("·"), key.called(), style.yellow(why))
+            };
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}

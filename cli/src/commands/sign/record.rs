@@ -1,0 +1,166 @@
+//! What the agent knows about the repository, and what it has to be told.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName};
+use tufagent_proto::v1;
+
+use crate::args::SignArgs;
+use crate::client::{Agent, WireFile};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::confirm;
+use crate::render::{now, visible};
+use crate::workspace::Workspace;
+
+/// The agent's record of this repository: by its published roots, else by the name it was staged under. A repository
+/// that was never published and that this agent does not know (a colleague's) is taken on after a confirmation.
+pub(super) fn find(
+    agent: &Agent,
+    workspace: &Workspace,
+    args: &SignArgs,
+    context: &Context,
+) -> Result<v1::Repository, Failure> {
+    let digests = workspace.root_digests()?;
+    let published = !digests.is_empty();
+    if published {
+        match agent.repository_of_roots(digests) {
+            Err(failure) if failure.reason() == reason::REPOSITORY_UNKNOWN => {}
+            found => return found,
+        }
+    }
+    let unknown = match workspace.staged_name().map(|name| (name, agent.repository(name))) {
+        Some((_, Ok(record))) => return Ok(record),
+        Some((name, Err(failure))) if failure.reason() == reason::REPOSITORY_UNKNOWN => Some(name.to_owned()),
+        Some((_, Err(failure))) => return Err(failure),
+        None => None,
+    };
+    match unknown {
+        Some(name) if !published => take_on(agent, workspace, &name, args, context),
+        name => {
+            let dir = args.dir.display();
+            let name = name.unwrap_or_else(|| "NAME".into());
+            Err(Failure::new(
+                reason::REPOSITORY_UNKNOWN,
+                format!("the agent does not know the repository in {dir}"),
+            )
+            .remedy(format!("tufctl repo adopt {dir} --name {name} --root {dir}/metadata/1.root.json")))
+        }
+    }
+}
+
+fn take_on(
+    agent: &Agent,
+    workspace: &Workspace,
+    name: &str,
+    args: &SignArgs,
+    context: &Context,
+) -> Result<v1::Repository, Failure> {
+    let shown = visible(name);
+    context.screen.show(format!("this agent does not know the repository {shown}; it was never published"));
+    confirm(&format!("Take {name} on, as it is staged?"), args.yes.yes)?;
+    let reply = agent.register(v1::RegisterRepositoryRequest {
+        name: name.into(),
+        expiry_days: lengths(workspace)?,
+        root: Vec::new(),
+        shared_key: args.shared_key,
+    })?;
+    for warning in &reply.warnings {
+        context.screen.warn(warning);
+    }
+    reply.repository.ok_or_else(|| Failure::new(reason::INTERNAL, "the agent's answer is incomplete"))
+}
+
+/// For how long the staged roles are valid, where that is longer than the defaults.
+fn lengths(workspace: &Workspace) -> Result<HashMap<String, u32>, Failure> {
+    let mut out = HashMap::new();
+    for role in workspace.staged_roles()? {
+        let Some(metadata) = workspace.staged(&role)? else { continue };
+        let seconds = metadata.expires().unix().saturating_sub(now());
+        let days = u32::try_from(seconds.saturating_add(86_399) / 86_400).unwrap_or(0);
+        let default = match role.kind() {
+            RoleKind::Root => 365,
+            RoleKind::Targets => 90,
+            RoleKind::Snapshot => 7,
+            RoleKind::Timestamp => 1,
+        };
+        if days > default {
+            out.insert(role.as_str().to_owned(), days);
+        }
+    }
+    Ok(out)
+}
+
+/// Gives the agent the published files that it has not verified yet.
+pub(super) fn show_published(
+    agent: &Agent,
+    workspace: &Workspace,
+    record: &v1::Repository,
+    context: &Context,
+) -> Result<(), Failure> {
+    for alarm in show(agent, &record.name, true, workspace.published_all()?)? {
+        context.screen.warn(alarm);
+    }
+    Ok(())
+}
+
+/// After publishing: the agent is told what is out now. What fails here is made up for by the next `sign`.
+pub(super) fn tell_published(workspace: &Workspace, record: Option<&v1::Repository>, context: &Context) {
+    let told = context.agent().and_then(|agent| match record {
+        Some(record) => show_published(agent, workspace, record, context),
+        None => {
+            let found = agent.repository_of_roots(workspace.root_digests()?)?;
+            show_published(agent, workspace, &found, context)
+        }
+    });
+    if let Err(failure) = told {
+        context.screen.warn(format!("published, but the agent took no note of it: {failure}"));
+    }
+}
+
+/// Gives the agent the staged files that have their thresholds, so that snapshot and timestamp may name them.
+pub(super) fn show_staged(
+    agent: &Agent,
+    workspace: &Workspace,
+    record: &v1::Repository,
+) -> Result<(), Failure> {
+    let mut files = Vec::new();
+    for role in workspace.staged_roles()? {
+        let met = workspace.signatures(&role)?.met;
+        if let Some(metadata) = workspace.staged(&role)?.filter(|_| met) {
+            files.push((role, metadata));
+        }
+    }
+    show(agent, &record.name, false, files).map(drop)
+}
+
+/// Sends those of `files` that the agent is missing, in their order; gives its alarms.
+fn show(
+    agent: &Agent,
+    repository: &str,
+    published: bool,
+    files: Vec<(RoleName, Metadata)>,
+) -> Result<Vec<String>, Failure> {
+    let named = |(role, metadata): &(RoleName, Metadata)| v1::FileDigest {
+        role: role.as_str().into(),
+        version: metadata.version().get(),
+        sha256: metadata.digest().to_string(),
+    };
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let missing = agent.missing(repository, files.iter().map(named).collect())?;
+    let missing: BTreeSet<_> =
+        missing.into_iter().map(|file| (file.role, file.version, file.sha256)).collect();
+    let wanted = files.into_iter().filter(|file| {
+        let name = named(file);
+        missing.contains(&(name.role, name.version, name.sha256))
+    });
+    let upload: Vec<_> =
+        wanted.map(|(role, metadata)| WireFile::subject(role.as_str(), metadata.bytes().clone())).collect();
+    if upload.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(agent.observe(repository, published, upload)?.alarms)
+}

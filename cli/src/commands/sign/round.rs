@@ -1,0 +1,250 @@
+//! A round of signatures: unlock what is needed, let the agent inspect, show and ask once, sign.
+
+use std::collections::BTreeSet;
+
+use tuf::diff;
+use tuf::key::KeyId;
+use tuf::metadata::SignatureEntry;
+use tuf::role::RoleName;
+use tufagent_proto::v1::{self, sign_waiting::For};
+
+use super::ours::Candidate;
+use super::{Session, outcome};
+use crate::client::{SignCall, SignStep, WireFile};
+use crate::commands::token::{described, unlock_asking};
+use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm};
+use crate::render::{difference, now, visible};
+
+/// A role that the agent has inspected.
+pub(super) struct Pending<'a> {
+    role: RoleName,
+    inspected: v1::SignInspected,
+    keys: Vec<Candidate>,
+    /// The open call; roles beyond [`MOST_OPEN`] are asked for again when their turn comes.
+    call: Option<SignCall<'a>>,
+}
+
+impl<'a> Session<'a> {
+    /// Asks for the secrets of those locked tokens without which a role does not reach its threshold.
+    pub(super) fn unlock_for(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
+        if Terminal::open().is_none() {
+            return Ok(());
+        }
+        for role in roles {
+            let state = self.workspace.signatures(role)?;
+            let all = self.candidates(role)?;
+            let (ready, locked): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .filter(|key| self.ours.ready(&key.token) || self.ours.locked(&key.token))
+                .partition(|key| self.ours.ready(&key.token));
+            let have = usize::try_from(state.have).unwrap_or(usize::MAX).saturating_add(ready.len());
+            let need = usize::try_from(state.need).unwrap_or(usize::MAX).saturating_sub(have);
+            let needed = if self.selection.names_keys() { locked.len() } else { need };
+            let tokens: BTreeSet<_> = locked.into_iter().take(needed).map(|key| key.token).collect();
+            for name in tokens {
+                let Some(token) = self.ours.token(&name).cloned().filter(|_| self.ours.locked(&name)) else {
+                    continue;
+                };
+                self.context.screen.note(format!(
+                    "{} is needed for {}",
+                    described(&token),
+                    visible(role.as_str())
+                ));
+                let unlocked = unlock_asking(self.agent, &token)?;
+                self.ours.update(unlocked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the agent read every role of `roles` that keys of ours can sign now.
+    pub(super) fn inspect(&mut self, roles: &[RoleName]) -> Result<Vec<Pending<'a>>, Failure> {
+        let mut pending: Vec<Pending<'a>> = Vec::new();
+        for role in roles {
+            let mut keys = self.candidates(role)?;
+            keys.retain(|key| self.ours.ready(&key.token));
+            let met = self.workspace.signatures(role)?.met;
+            if keys.is_empty() || (met && !self.selection.names_keys()) {
+                continue;
+            }
+            let call = self.open(role, &keys)?;
+            let inspected = call.inspected().clone();
+            let call = (pending.len() < MOST_OPEN).then_some(call);
+            pending.push(Pending { role: role.clone(), inspected, keys, call });
+        }
+        Ok(pending)
+    }
+
+    /// Shows every difference, and asks once.
+    pub(super) fn confirm(&self, pending: &[Pending<'_>], staged: &[RoleName]) -> Result<(), Failure> {
+        let screen = self.context.screen;
+        let asks = !self.args.yes.yes && Terminal::open().is_some();
+        // What a person is asked about is shown under --quiet too.
+        let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
+        for role in staged {
+            let names = self.ours.names(&self.workspace.authorities(role)?);
+            let found = pending.iter().find(|pending| pending.role == *role);
+            let (diff, warnings, end) = match found {
+                Some(pending) => {
+                    let diff = serde_json::from_str(&pending.inspected.difference_json).map_err(|e| {
+                        Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}"))
+                    })?;
+                    let keys: Vec<_> = pending.keys.iter().map(|k| visible(&k.name).into_owned()).collect();
+                    (
+                        diff,
+                        pending.inspected.warnings.as_slice(),
+                        format!("  to be signed with {}", keys.join(", ")),
+                    )
+                }
+                None => {
+                    let Some(new) = self.workspace.staged(role)? else { continue };
+                    let state = self.workspace.signatures(role)?;
+                    let diff = diff::difference(role, self.workspace.published(role)?.as_ref(), &new);
+                    let end = if state.met { "  signed already" } else { "  not signed now" };
+                    (diff, &[][..], end.to_owned())
+                }
+            };
+            say(&difference(&diff, &names, screen.err(), now()));
+            say(&end);
+            for warning in warnings {
+                screen.warn(warning);
+            }
+        }
+        confirm(&self.question(pending), self.args.yes.yes)
+    }
+
+    fn question(&self, pending: &[Pending<'_>]) -> String {
+        let name = &self.record.name;
+        if pending.is_empty() {
+            return if self.args.no_publish { format!("Sign {name}?") } else { format!("Publish {name}?") };
+        }
+        let roles: Vec<_> =
+            pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.inspected.version)).collect();
+        let roles = match roles.as_slice() {
+            many if many.len() > 6 => format!("{} roles", many.len()),
+            few => few.join(", "),
+        };
+        let publish = if self.args.no_publish { "" } else { ", and publish when all is signed" };
+        format!("Sign {roles} of {name}{publish}?")
+    }
+
+    /// Collects the signatures, role by role; each role's go to `staged/` before the next begins.
+    pub(super) fn sign(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
+        for mut role in pending {
+            let mut call = match role.call.take() {
+                Some(call) => call,
+                None => self.reopen(&role)?,
+            };
+            call.confirm()?;
+            let mut entries = Vec::new();
+            let end = self.collect(&role, &mut call, &mut entries);
+            if !entries.is_empty() {
+                self.workspace.add_signatures(&role.role, &entries)?;
+            }
+            end?;
+        }
+        Ok(())
+    }
+
+    fn collect(
+        &mut self,
+        role: &Pending<'_>,
+        call: &mut SignCall<'_>,
+        entries: &mut Vec<SignatureEntry>,
+    ) -> Result<(), Failure> {
+        while let Some(step) = call.step()? {
+            match step {
+                SignStep::Waiting(waiting) => self.announce(&waiting),
+                SignStep::Skipped(skipped) => self.context.screen.warn(format!(
+                    "{} did not sign {}: {}",
+                    skipped.key,
+                    role.role.as_str(),
+                    skipped.message
+                )),
+                SignStep::Signature(signature) => {
+                    let keyid = KeyId::parse(&signature.keyid).map_err(|e| {
+                        Failure::new(reason::INTERNAL, format!("the agent signed with a strange keyid: {e}"))
+                    })?;
+                    entries.push(SignatureEntry { keyid, sig: signature.sig.clone() });
+                    self.signed.push(outcome::Signed {
+                        role: role.role.clone(),
+                        version: role.inspected.version,
+                        keyid: signature.keyid,
+                        key: signature.key,
+                        token: signature.token,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A wait for a person is said before it begins, with the device's name.
+    fn announce(&self, waiting: &v1::SignWaiting) {
+        let token =
+            self.ours.token(&waiting.token).map_or_else(|| visible(&waiting.token).into_owned(), described);
+        let key = visible(&waiting.key);
+        let style = self.context.screen.err();
+        let line = match waiting.what() {
+            For::Touch => format!("{} {token} for {key} …", style.yellow("touch now:")),
+            For::Pin => format!("{} {token} asks for its PIN for {key} …", style.yellow("PIN:")),
+            For::Confirmation => {
+                format!("{} the agent asks for {key} on {token} …", style.yellow("confirm:"))
+            }
+            For::Token => format!("waiting for {token} …"),
+        };
+        self.context.screen.show(line);
+    }
+
+    /// Keys of ours that `--role` and `--key` leave and that have not signed the role.
+    pub(super) fn candidates(&self, role: &RoleName) -> Result<Vec<Candidate>, Failure> {
+        if !self.selection.role(role) {
+            return Ok(Vec::new());
+        }
+        let staged = self.workspace.staged(role)?.is_some();
+        let signed_by = if staged { self.workspace.signatures(role)?.signed_by } else { Vec::new() };
+        let mut all = self.ours.candidates(&self.workspace.authorities(role)?, &signed_by);
+        all.retain(|key| self.selection.key(&key.name));
+        Ok(all)
+    }
+
+    fn open(&self, role: &RoleName, keys: &[Candidate]) -> Result<SignCall<'a>, Failure> {
+        let begin = v1::SignBegin {
+            repository: self.record.name.clone(),
+            role: role.as_str().into(),
+            keys: keys.iter().map(|key| key.name.clone()).collect(),
+            signed_only: false,
+            shared_key: self.args.shared_key,
+        };
+        let subject = self.workspace.staged(role)?.ok_or_else(|| {
+            Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))
+        })?;
+        // The subject comes last: with it the agent has all that it needs to judge.
+        let mut files: Vec<_> = self
+            .workspace
+            .staged_authorities(role)?
+            .into_iter()
+            .map(|(role, file)| WireFile::authority(role.as_str(), file.bytes().clone()))
+            .collect();
+        files.push(WireFile::subject(role.as_str(), subject.bytes().clone()));
+        SignCall::open(self.agent, begin, files)
+    }
+
+    /// Asks again for a role that was shown; what comes must be what was shown.
+    fn reopen(&self, role: &Pending<'_>) -> Result<SignCall<'a>, Failure> {
+        let call = self.open(&role.role, &role.keys)?;
+        let (now, before) = (call.inspected(), &role.inspected);
+        if now.sha256 != before.sha256 || now.difference_json != before.difference_json {
+            return Err(Failure::new(
+                reason::CONFIRMATION_MISSING,
+                format!("{} is not what was shown any more", role.role.as_str()),
+            )
+            .remedy("sign again, and look at the new difference"));
+        }
+        Ok(call)
+    }
+}
+
+/// How many calls stay open while a person reads; a repository with hundreds of bins asks again for the others.
+const MOST_OPEN: usize = 16;
