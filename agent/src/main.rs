@@ -8,7 +8,8 @@ use tuf_agent::args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tuf_agent::log::start(std::env::var("TUF_AGENT_LOG").ok().as_deref());
+    let filter = std::env::var("TUF_AGENT_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    tuf_agent::log::start(filter.ok().as_deref());
     match tuf_agent::run::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
