@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use ledger::Ledger;
+use ledger::{Ledger, Outcome};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,6 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let passed = passed_socket()?;
     let paths = Paths::find(args.config.as_deref(), args.socket.as_deref(), |name| std::env::var_os(name))?;
     let config = load(&paths)?;
+    check_places(&paths, &config)?;
     let lock = lock_state(&paths.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -92,9 +93,23 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
         .await?
         .map_err(|error| anyhow::anyhow!("{error}; {}", error.remedy()))?;
     let ledger = Arc::new(ledger);
+    note_open_intents(&ledger).await?;
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     Ok(AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group)))
+}
+
+/// Intents without an outcome are from a run that ended in between: nobody knows whether a token signed.
+async fn note_open_intents(ledger: &Ledger) -> anyhow::Result<()> {
+    let open = ledger.open_intents().await.context("the journal cannot be read")?;
+    for intent in open {
+        tracing::warn!(
+            role = %intent.role, version = %intent.version, sha256 = %intent.digest,
+            "the outcome of this signature is unknown; it counts as signed"
+        );
+        ledger.record_outcome(intent.id, Outcome::Unknown);
+    }
+    Ok(())
 }
 
 /// Serves until a signal or a fault; SIGHUP reloads.
@@ -155,18 +170,34 @@ fn load(paths: &Paths) -> anyhow::Result<Config> {
     Config::load(&paths.config, paths.config_named).with_context(|| paths.config.display().to_string())
 }
 
+/// A group may enter the socket's folder, and must not enter the state folder.
+fn check_places(paths: &Paths, config: &Config) -> anyhow::Result<()> {
+    if config.allow_group.is_some() && paths.socket.starts_with(&paths.state) {
+        bail!(
+            "allow_groups would open the state folder, in which the socket lies: set XDG_RUNTIME_DIR or name another \
+             socket"
+        );
+    }
+    Ok(())
+}
+
 async fn switch(state: &AppState, paths: &Paths, door: &Door) -> anyhow::Result<()> {
     let new = load(paths)?;
+    check_places(paths, &new)?;
+    // Everything that can fail comes before anything that changes.
+    let tokens = state.tokens().prepare(&new.tokens).map_err(readable)?;
     door.change_group(new.allow_group)?;
-    if let Err(refusal) = state.tokens().reload(&new.tokens) {
-        return Err(readable(refusal));
-    }
+    state.tokens().switch(tokens);
     state.admission().set_group(new.allow_group);
     Ok(())
 }
 
 /// Journals the end, ends the tokens and flushes the ledger.
 async fn end(state: &AppState) {
+    // A caller may be gone while its token still works: the outcome belongs into the journal.
+    if tokio::time::timeout(LEAVE, state.signed_out()).await.is_err() {
+        tracing::warn!("a signature that nobody waits for did not end in time: its outcome is unknown");
+    }
     if let Err(refusal) = state.journal("agent.stop", None, json!({})).await {
         tracing::error!(%refusal, "the end could not be journalled");
     }

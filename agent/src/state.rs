@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ledger::Ledger;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tonic::Status;
 
 use crate::door::{Admission, Connection, Peer};
@@ -20,6 +21,8 @@ struct Parts {
     repositories: Repositories,
     tokens: Tokens,
     admission: Admission,
+    /// Read by every signature under way, written by the end of the agent.
+    signing: Arc<RwLock<()>>,
 }
 
 impl AppState {
@@ -31,7 +34,8 @@ impl AppState {
         tokens: Tokens,
         admission: Admission,
     ) -> Self {
-        Self(Arc::new(Parts { ledger, repositories, tokens, admission }))
+        let signing = Arc::default();
+        Self(Arc::new(Parts { ledger, repositories, tokens, admission, signing }))
     }
 
     /// Watermarks and journal.
@@ -62,6 +66,16 @@ impl AppState {
     #[must_use]
     pub fn may_receive(&self, connection: &Connection) -> bool {
         connection.is_alive() && self.0.admission.admits(connection.peer())
+    }
+
+    /// Held while something is signed, so that its outcome is journalled before the ledger closes.
+    pub async fn hold_open(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.0.signing).read_owned().await
+    }
+
+    /// Waits until nothing is being signed any more.
+    pub async fn signed_out(&self) {
+        drop(self.0.signing.write().await);
     }
 
     /// Journals an event durably.

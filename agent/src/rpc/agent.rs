@@ -19,11 +19,16 @@ impl Agent for AgentService {
             let alarms = alarms.into_iter().map(|alarm| {
                 format!("{} of {}, since {}: {}", alarm.role, alarm.name, alarm.since, alarm.message)
             });
+            let mut alarms: Vec<_> = alarms.collect();
+            if secmem::unlocked_secrets() > 0 {
+                alarms
+                    .push("secrets are not locked in memory and may reach swap: raise ulimit -l".to_owned());
+            }
             Ok(StatusReply {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 tokens,
-                alarms: alarms.collect(),
+                alarms,
             })
         })
         .await

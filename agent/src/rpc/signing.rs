@@ -27,7 +27,9 @@ impl Signing for SigningService {
         let mut client = Client::new(connection, requests, events.clone());
         let state = self.0.clone();
         // A task of its own: a client that goes away must not keep the outcome from being journalled.
+        let open = self.0.hold_open().await;
         tokio::spawn(async move {
+            let _open = open;
             if let Err(refusal) = signing::sign(&state, &mut client).await {
                 let status = state.refused(client.connection().peer(), "Signing.Sign", refusal);
                 let _ = events.send(Err(status)).await;

@@ -90,28 +90,33 @@ impl Tokens {
         }
     }
 
-    /// Switches to a new configuration that was checked whole. Tokens that it leaves as they are keep their state;
-    /// on an error everything stays as it was.
+    /// Opens what a new configuration adds. Tokens that it leaves as they are keep their state; nothing changes yet.
     ///
     /// # Errors
     /// When a new token cannot be opened.
-    pub fn reload(&self, configs: &[TokenConfig]) -> Result<(), Refusal> {
+    pub fn prepare(&self, configs: &[TokenConfig]) -> Result<Prepared, Refusal> {
         let old = self.all();
-        let mut new = Vec::with_capacity(configs.len());
+        let mut new = Prepared { slots: Vec::with_capacity(configs.len()), opened: Vec::new() };
         for config in configs {
-            match old.iter().find(|slot| slot.config() == config) {
-                Some(slot) => new.push(Arc::clone(slot)),
-                None => new.push(open_and_watch(config, &self.places, &self.changed)?),
+            if let Some(slot) = old.iter().find(|slot| slot.config() == config) {
+                new.slots.push(Arc::clone(slot));
+                continue;
             }
+            let slot = open_and_watch(config, &self.places, &self.changed)?;
+            new.slots.push(Arc::clone(&slot));
+            new.opened.push(slot);
         }
+        Ok(new)
+    }
+
+    /// Switches to what was prepared.
+    pub fn switch(&self, mut new: Prepared) {
+        new.opened.clear();
+        let slots = std::mem::take(&mut new.slots);
         let gone: Vec<_> =
-            old.into_iter().filter(|slot| !new.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
-        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = new;
-        for slot in gone {
-            // A call under way keeps its slot; the backend ends it.
-            tokio::task::spawn_blocking(move || slot.shutdown());
-        }
-        Ok(())
+            self.all().into_iter().filter(|slot| !slots.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
+        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots;
+        shut_down(gone);
     }
 
     /// Unlocks in the background what is locked and needs no person.
@@ -163,6 +168,25 @@ impl Tokens {
     /// Ends all tokens; blocks.
     pub fn shutdown(&self) {
         self.all().iter().for_each(|slot| slot.shutdown());
+    }
+}
+
+/// Tokens of a configuration that is not in use yet; what was opened for it ends with it.
+pub struct Prepared {
+    slots: Vec<Arc<Slot>>,
+    opened: Vec<Arc<Slot>>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        shut_down(std::mem::take(&mut self.opened));
+    }
+}
+
+/// A call under way keeps its slot; the backend ends it.
+fn shut_down(slots: Vec<Arc<Slot>>) {
+    for slot in slots {
+        tokio::task::spawn_blocking(move || slot.shutdown());
     }
 }
 

@@ -50,6 +50,8 @@ struct Lease {
     until: Option<Duration>,
     /// Somebody said `lock`: it stays so until somebody says `unlock`.
     held: bool,
+    /// How often somebody said `lock`: an unlock that was under way then does not end it.
+    locks: u64,
     /// The configured secret was wrong: it is not tried again by itself.
     source_failed: bool,
 }
@@ -58,7 +60,7 @@ impl Slot {
     pub(super) fn new(config: TokenConfig, opened: Opened, credentials: Option<PathBuf>) -> Self {
         let (backend, pkcs11): (Arc<dyn Backend>, _) = match opened {
             Opened::File(store) => (store, None),
-            Opened::Pkcs11(token) => (Arc::clone(&token) as Arc<dyn Backend>, Some(token)),
+            Opened::Pkcs11(token) => (token.clone(), Some(token)),
         };
         // A device does one thing at a time; the file store works on as many cores as there are.
         let places = match config.kind {
@@ -146,6 +148,7 @@ impl Slot {
     /// `PIN_INCORRECT` and what else the backend gives.
     pub async fn unlock(&self, secret: SecretBytes, last_try: bool) -> Result<(), Refusal> {
         let token = self.pkcs11.clone();
+        let locks = lock(&self.lease).locks;
         self.run(move |backend| match token {
             Some(token) if last_try => token.unlock_last_try(&secret),
             _ => backend.unlock(&secret),
@@ -157,7 +160,7 @@ impl Slot {
             }
             UnlockFor::Time(_) | UnlockFor::Forever => None,
         };
-        *lock(&self.lease) = Lease { until, ..Lease::default() };
+        self.begin_lease(locks, until);
         Ok(())
     }
 
@@ -167,14 +170,25 @@ impl Slot {
     /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
     pub async fn unlock_from_source(&self) -> Result<(), Refusal> {
         let secret = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
+        let locks = lock(&self.lease).locks;
         let result = self.run(move |backend| backend.unlock(&secret)).await;
-        let mut lease = lock(&self.lease);
-        let wrong = matches!(&result, Err(refusal) if refusal.reason == Reason::PinIncorrect);
-        lease.source_failed = wrong;
-        if result.is_ok() {
-            *lease = Lease::default();
+        match &result {
+            Ok(()) => self.begin_lease(locks, None),
+            Err(refusal) => lock(&self.lease).source_failed = refusal.reason == Reason::PinIncorrect,
         }
         result
+    }
+
+    /// After an unlock that began when `lock` had been said `locks` times.
+    fn begin_lease(&self, locks: u64, until: Option<Duration>) {
+        let mut lease = lock(&self.lease);
+        let held = lease.held && lease.locks != locks;
+        *lease = Lease { until, held, locks: lease.locks, source_failed: false };
+        if secmem::unlocked_secrets() > 0 {
+            tracing::warn!(
+                "secrets are not locked in memory and may reach swap: raise the limit (ulimit -l)"
+            );
+        }
     }
 
     /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
@@ -234,7 +248,11 @@ impl Slot {
 
     /// Forgets the secret now; holds until somebody unlocks. Waits for nobody.
     pub async fn lock(&self) {
-        lock(&self.lease).held = true;
+        {
+            let mut lease = lock(&self.lease);
+            lease.held = true;
+            lease.locks = lease.locks.wrapping_add(1);
+        }
         let backend = Arc::clone(&self.backend);
         let done = tokio::task::spawn_blocking(move || backend.lock()).await;
         if let Err(error) = done {
