@@ -4,13 +4,30 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tuf_agent::args::Args;
+use tuf_agent::args::{Args, Inner};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // A helper is dispatched before anything else: no log, no runtime, no state.
+    if let Some(Inner::HostToken { .. }) = args.inner {
+        return host_token();
+    }
     let filter = std::env::var("TUF_AGENT_LOG").or_else(|_| std::env::var("RUST_LOG"));
     tuf_agent::log::start(filter.ok().as_deref());
-    match tuf_agent::run::run(&args) {
+    ended(tuf_agent::run::run(&args))
+}
+
+/// What it says goes to the agent's own log.
+fn host_token() -> ExitCode {
+    let result = backend::host::run();
+    if result.is_err() {
+        tuf_agent::log::start(None);
+    }
+    ended(result.map_err(anyhow::Error::from))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

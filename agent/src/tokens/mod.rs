@@ -6,7 +6,6 @@
 
 mod keys;
 mod open;
-mod pending;
 mod pin;
 mod slot;
 

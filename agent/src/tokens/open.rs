@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::pending::{ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::filestore::FileStore;
+use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
 use policy::Reason;
 
 use super::slot::Opened;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::pending::Pkcs11Token;
 use backend::filestore::FileStore;
+use backend::pkcs11::Pkcs11Token;
 use backend::{Backend, BackendError, StoredKey, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
