@@ -70,8 +70,9 @@ impl Agent {
 /// are written whole or not at all, so there is nothing to clean up.
 async fn watch_interrupt(screen: Screen) {
     if tokio::signal::ctrl_c().await.is_ok() {
-        let code =
-            screen.finish(Err(Failure::cancelled("cancelled; what was signed so far stays in staged/")));
+        let code = screen.finish(Err(
+            Failure::cancelled("cancelled").remedy("run it again: what was done so far is kept")
+        ));
         std::process::exit(i32::from(code));
     }
 }

@@ -84,23 +84,29 @@ fn json(entry: &v1::AuditEntry) -> Value {
     })
 }
 
-/// The members of an entry's body that fit on a line, `name=value`.
+/// The members of an entry's body that fit on a line, `name=value`; of a refusal its reason and message.
 fn what(entry: &v1::AuditEntry) -> String {
     let body: Value = serde_json::from_str(&entry.body_json).unwrap_or_default();
     let Value::Object(members) = body else { return visible(&entry.body_json).into_owned() };
-    let parts = members.iter().filter_map(|(name, value)| {
-        let value = match value {
-            Value::String(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                short_digest(text)
-            }
-            Value::String(text) => visible(text).into_owned(),
-            Value::Number(number) => number.to_string(),
-            Value::Bool(flag) => flag.to_string(),
-            _ => return None,
-        };
-        Some(format!("{}={value}", visible(name)))
-    });
-    parts.collect::<Vec<_>>().join(" ")
+    let mut parts: Vec<_> = members.iter().filter_map(|(name, value)| member(name, value)).collect();
+    if let Some(Value::Object(refusal)) = members.get("refusal") {
+        parts.extend(["reason", "message"].into_iter().filter_map(|name| member(name, refusal.get(name)?)));
+    }
+    parts.join(" ")
+}
+
+fn member(name: &str, value: &Value) -> Option<String> {
+    let value = match value {
+        Value::String(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            short_digest(text)
+        }
+        Value::String(text) if text.contains(' ') => format!("\"{}\"", visible(text)),
+        Value::String(text) => visible(text).into_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        _ => return None,
+    };
+    Some(format!("{}={value}", visible(name)))
 }
 
 fn entries(number: u64) -> String {

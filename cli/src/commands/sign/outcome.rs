@@ -251,3 +251,83 @@ impl RoleLine {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyLine, RoleLine, Style, advice};
+    use crate::workspace::SignatureState;
+    use tuf::key::KeyId;
+    use tuf::role::RoleName;
+
+    fn keyid(text: &str) -> KeyId {
+        KeyId::parse(text).unwrap()
+    }
+
+    fn key(id: &str, ours: Option<(&str, &str, &str)>) -> KeyLine {
+        KeyLine {
+            keyid: keyid(id),
+            name: ours.map(|(name, _, _)| name.into()),
+            token: ours.map(|(_, token, state)| (token.into(), state.into())),
+        }
+    }
+
+    fn root() -> RoleLine {
+        let ids = ["3c", "77aabbccdd", "e1"].map(keyid);
+        RoleLine {
+            role: RoleName::parse("root").unwrap(),
+            version: 1,
+            expires: "2027-11-20T10:00:00Z".into(),
+            sha256: "9f31".to_owned() + &"0".repeat(58) + "c2",
+            state: SignatureState {
+                signed_by: vec![keyid("3c")],
+                missing: vec![keyid("77aabbccdd"), keyid("e1")],
+                have: 1,
+                need: 2,
+                met: false,
+                keyids: ids.to_vec(),
+            },
+            keys: vec![
+                key("3c", Some(("root-a", "alice", "unlocked"))),
+                key("77aabbccdd", None),
+                key("e1", Some(("root-c", "hsm", "locked"))),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_role_that_waits_shows_every_key_and_who_is_missing() {
+        assert_eq!(
+            root().text(Style::new(false)),
+            "root v1  2 of 3 keys needed · expires 2027-11-20 · sha256 9f31…c2\n\
+             \x20 + root-a       alice            signed\n\
+             \x20 · 77aabbcc                      missing\n\
+             \x20 · root-c       hsm              missing, token locked\n"
+        );
+        assert_eq!(root().needs(), "root needs 1 more signature (77aabbcc or root-c)");
+        assert_eq!(
+            advice(&[&root()], "repo"),
+            "unlock hsm and sign again: tufctl token unlock hsm\n\
+             give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_names_the_token_of_a_key_of_ours() {
+        let json = root().json();
+        assert_eq!((&json["have"], &json["need"]), (&1.into(), &2.into()));
+        assert_eq!(json["keyids"], serde_json::json!(["77aabbccdd", "e1"]));
+        assert_eq!(json["keys"][1]["token"], "hsm");
+        assert!(json["keys"][0].get("token").is_none());
+    }
+
+    #[test]
+    fn a_role_with_one_key_is_one_line() {
+        let mut role = root();
+        role.keys.truncate(1);
+        role.state.met = true;
+        assert_eq!(
+            role.text(Style::new(false)),
+            "root v1  signed by root-a (alice) · expires 2027-11-20 · sha256 9f31…c2\n"
+        );
+    }
+}
