@@ -12,7 +12,7 @@ pub(crate) use self::keys::{
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, RepoCommand,
-    RootCommand, RootKeyArgs, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
+    RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 

@@ -10,6 +10,7 @@ mod man;
 mod repo;
 mod root;
 mod sign;
+pub(crate) mod staging;
 mod status;
 mod target;
 mod token;

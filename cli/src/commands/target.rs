@@ -1,11 +1,269 @@
-//! `tufctl target`
+//! `tufctl target …`: the files that the repository offers.
 
-use crate::args::TargetCommand;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tuf::edit::PathScope;
+use tuf::metadata::{Metadata, TargetFile};
+use tuf::role::RoleName;
+use tuf::target::TargetPath;
+
+use super::staging::{Staging, edit_failure, role_name, unknown_role};
+use crate::args::{TargetAddArgs, TargetCommand};
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::Report;
+use crate::render::{Progress, Report, Table, count, short_digest, size, visible};
+use crate::workspace::{Workspace, hash_file};
 
-/// Runs `tufctl target`.
-pub(crate) fn run(_args: &TargetCommand, _context: &Context) -> Result<Report, Failure> {
-    Err(Failure::new(reason::UNSUPPORTED, "tufctl target is not there yet"))
+/// Runs a `target` command.
+pub(crate) fn run(command: &TargetCommand, context: &Context) -> Result<Report, Failure> {
+    match command {
+        TargetCommand::Add(args) => add(args, context),
+        TargetCommand::Remove { dir, paths, role, yes } => {
+            remove(Staging::open(context, dir, yes.yes)?, paths, role.as_deref())
+        }
+        TargetCommand::List { dir, role } => list(&Workspace::open(dir)?, role.as_deref(), context),
+    }
+}
+
+/// A file that becomes a target.
+#[derive(Debug, PartialEq)]
+struct Named {
+    path: TargetPath,
+    source: PathBuf,
+}
+
+fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
+    // Names and files are judged before the agent is asked for anything.
+    let files = named(&args.files, args.path.as_deref())?;
+    let mut staging = Staging::open(context, &args.dir, args.yes.yes)?;
+    let asked = args.role.as_deref().map(role_name).transpose()?;
+    let mut by_role: BTreeMap<RoleName, Vec<(Named, TargetFile<'static>)>> = BTreeMap::new();
+    let total = files.iter().filter_map(|file| Some(file.source.metadata().ok()?.len())).sum();
+    let (mut done, mut progress) = (0_u64, Progress::new(context.screen, "hashing"));
+    for file in files {
+        let role = match &asked {
+            Some(role) => role.clone(),
+            None => staging.workspace.role_for(file.path.as_str())?,
+        };
+        // Whoever listed a SHA-512 before gets one again.
+        let long =
+            staging.workspace.current(&role)?.as_ref().is_some_and(|m| has_sha512(m, file.path.as_str()));
+        let found = hash_file(&file.source, long, &mut |more| {
+            done = done.saturating_add(more);
+            progress.update(done, total);
+        })?;
+        by_role.entry(role).or_default().push((file, found));
+    }
+    drop(progress);
+    let (mut added, mut sources) = (Vec::new(), Vec::new());
+    for (role, files) in by_role {
+        stage(&mut staging, &role, &files)?;
+        for (file, found) in files {
+            added.push(entry(file.path.as_str(), &role, &found));
+            sources.push((file.path.as_str().to_owned(), file.source));
+        }
+    }
+    staging.commit()?;
+    staging.workspace.set_sources(sources, &[])?;
+    let text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
+    Ok(staging.report(json!({"added": added}), text))
+}
+
+/// Prepares the role with its new targets, all of which one way of delegations to it must allow.
+fn stage(
+    staging: &mut Staging<'_>,
+    role: &RoleName,
+    files: &[(Named, TargetFile<'static>)],
+) -> Result<(), Failure> {
+    if staging.workspace.current(role)?.is_none() {
+        return Err(unknown_role(role));
+    }
+    let ways = staging.workspace.scopes(role)?;
+    let allows = |way: &&Vec<PathScope>| {
+        files.iter().all(|(file, _)| way.iter().all(|scope| scope.allows(file.path.as_str())))
+    };
+    let way = ways.iter().find(allows).or_else(|| ways.first()).cloned().ok_or_else(|| unknown_role(role))?;
+    staging.edit(role, |edit| {
+        edit.within(way)?;
+        files.iter().try_for_each(|(file, found)| edit.add_target(&file.path, found))
+    })?;
+    Ok(())
+}
+
+fn has_sha512(metadata: &Metadata, path: &str) -> bool {
+    metadata.as_targets().and_then(|t| t.find(path)).is_some_and(|file| file.hashes.sha512.is_some())
+}
+
+/// What the FILEs and `--path` of the command line mean.
+fn named(files: &[PathBuf], path: Option<&str>) -> Result<Vec<Named>, Failure> {
+    let folder = path.filter(|path| path.ends_with('/')).unwrap_or("");
+    let exact = path.filter(|path| !path.is_empty() && !path.ends_with('/'));
+    let mut found = Vec::new();
+    for file in files {
+        let about = std::fs::metadata(file).map_err(|e| Failure::io("read", file, &e))?;
+        if about.is_dir() {
+            if exact.is_some() {
+                return Err(Failure::new(reason::USAGE, format!("{} is a folder", file.display()))
+                    .remedy("end --path with a / to put all that is in it there"));
+            }
+            walk(file, folder, &mut found)?;
+        } else {
+            let path = match exact {
+                Some(path) => path.to_owned(),
+                None => format!("{folder}{}", name_of(file)?),
+            };
+            found.push(file_at(&path, file)?);
+        }
+    }
+    if exact.is_some() && found.len() != 1 {
+        return Err(Failure::new(reason::USAGE, "--path names one file, and several were given")
+            .remedy("end --path with a / to name a folder for all of them"));
+    }
+    let mut seen: BTreeMap<&TargetPath, &Path> = BTreeMap::new();
+    for one in &found {
+        if let Some(other) = seen.insert(&one.path, &one.source).filter(|other| *other != one.source) {
+            let text =
+                format!("{} and {} would both be target {}", other.display(), one.source.display(), one.path);
+            return Err(
+                Failure::new(reason::TARGET_NAME, text).remedy("add them apart, each with its --path")
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// All regular files below a folder, by their path in it.
+fn walk(folder: &Path, prefix: &str, found: &mut Vec<Named>) -> Result<(), Failure> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))?;
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|e| Failure::io("read", folder, &e))?.path());
+    }
+    paths.sort();
+    for path in paths {
+        let about = std::fs::metadata(&path).map_err(|e| Failure::io("read", &path, &e))?;
+        let name = format!("{prefix}{}", name_of(&path)?);
+        if about.is_dir() {
+            if path.is_symlink() {
+                return Err(Failure::new(
+                    reason::USAGE,
+                    format!("{} is a link to a folder; it might lead around in a circle", path.display()),
+                )
+                .remedy("name the folder itself"));
+            }
+            walk(&path, &format!("{name}/"), found)?;
+        } else {
+            found.push(file_at(&name, &path)?);
+        }
+    }
+    Ok(())
+}
+
+fn file_at(path: &str, source: &Path) -> Result<Named, Failure> {
+    let judged = TargetPath::new_for_writing(path);
+    let path = judged.map_err(|e| edit_failure(&e.into()).detail("path", path))?;
+    let source = std::path::absolute(source).map_err(|e| Failure::io("find", source, &e))?;
+    Ok(Named { path, source })
+}
+
+fn name_of(file: &Path) -> Result<String, Failure> {
+    let name = file.file_name().and_then(|name| name.to_str()).map(ToOwned::to_owned);
+    name.ok_or_else(|| {
+        Failure::new(reason::TARGET_NAME, format!("{} has no name in UTF-8", file.display()))
+            .remedy("rename it, or give it a name with --path")
+    })
+}
+
+fn remove(mut staging: Staging<'_>, paths: &[String], role: Option<&str>) -> Result<Report, Failure> {
+    let only = role.map(role_name).transpose()?;
+    if let Some(role) = only.as_ref().filter(|role| matches!(staging.workspace.current(role), Ok(None))) {
+        return Err(unknown_role(role));
+    }
+    let mut by_role: BTreeMap<RoleName, Vec<String>> = BTreeMap::new();
+    let mut missing: Vec<&String> = paths.iter().collect();
+    for node in staging.workspace.tree()?.iter().filter(|n| only.as_ref().is_none_or(|r| *r == n.role)) {
+        let Some(metadata) = staging.workspace.current(&node.role)? else { continue };
+        let Some(targets) = metadata.as_targets() else { continue };
+        for path in paths.iter().filter(|path| targets.find(path).is_some()) {
+            by_role.entry(node.role.clone()).or_default().push(path.clone());
+            missing.retain(|m| *m != path);
+        }
+    }
+    if let Some(path) = missing.first() {
+        return Err(edit_failure(&tuf::edit::EditError::NoTarget(visible(path).into_owned()))
+            .detail("path", path.as_str()));
+    }
+    let mut removed = Vec::new();
+    for (role, mut paths) in by_role {
+        paths.dedup();
+        staging.edit(&role, |edit| paths.iter().try_for_each(|path| edit.remove_target(path)))?;
+        removed.extend(paths.iter().map(|path| json!({"path": path, "role": role.as_str()})));
+    }
+    staging.commit()?;
+    staging.workspace.set_sources([], paths)?;
+    let text = format!("removed {}\n", count(u64::try_from(removed.len()).unwrap_or(u64::MAX), "target"));
+    Ok(staging.report(json!({"removed": removed}), text))
+}
+
+fn list(workspace: &Workspace, role: Option<&str>, context: &Context) -> Result<Report, Failure> {
+    if let Some(note) = workspace.interrupted() {
+        context.screen.warn(note);
+    }
+    let only = role.map(role_name).transpose()?;
+    if let Some(role) = only.as_ref().filter(|role| matches!(workspace.current(role), Ok(None))) {
+        return Err(unknown_role(role));
+    }
+    let mut all = Vec::new();
+    let mut table = Table::new(&["TARGET", "SIZE", "SHA256", "ROLE"]);
+    for node in workspace.tree()?.iter().filter(|n| only.as_ref().is_none_or(|r| *r == n.role)) {
+        let Some(metadata) = workspace.current(&node.role)? else { continue };
+        for (path, file) in metadata.as_targets().iter().flat_map(|t| t.targets()) {
+            let digest = file.hashes.iter().next().map(|(_, hex)| hex).unwrap_or_default();
+            let role = visible(node.role.as_str());
+            table.row([visible(&path).as_ref(), &size(file.length), &short_digest(&digest), &role]);
+            all.push(entry(&path, &node.role, &file));
+        }
+    }
+    let text = if all.is_empty() { "no targets\n".to_owned() } else { table.render(context.screen.out()) };
+    Ok(Report::new(json!({"targets": all}), text))
+}
+
+fn entry(path: &str, role: &RoleName, file: &TargetFile<'_>) -> Value {
+    let hashes: BTreeMap<&str, String> = file.hashes.iter().collect();
+    json!({"path": path, "role": role.as_str(), "length": file.length, "hashes": hashes})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+    use std::path::PathBuf;
+
+    fn paths(files: &[&PathBuf], path: Option<&str>) -> Result<Vec<String>, String> {
+        let files: Vec<PathBuf> = files.iter().map(|file| (*file).clone()).collect();
+        let found = named(&files, path).map_err(|e| e.reason().to_owned())?;
+        Ok(found.into_iter().map(|one| one.path.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn files_and_path_mean_what_the_contract_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, deep) = (folder.path().join("one.bin"), folder.path().join("d/e"));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(&one, "1").unwrap();
+        std::fs::write(deep.join("two.bin"), "2").unwrap();
+        let all = folder.path().to_owned();
+        assert_eq!(paths(&[&one], None), Ok(vec!["one.bin".into()]));
+        assert_eq!(paths(&[&one], Some("a/")), Ok(vec!["a/one.bin".into()]));
+        assert_eq!(paths(&[&one], Some("a/b")), Ok(vec!["a/b".into()]));
+        assert_eq!(paths(&[&all], Some("x/")), Ok(vec!["x/d/e/two.bin".into(), "x/one.bin".into()]));
+        assert_eq!(paths(&[&all], Some("x")), Err("USAGE".into()));
+        assert_eq!(paths(&[&one, &deep.join("two.bin")], Some("x")), Err("USAGE".into()));
+        assert_eq!(paths(&[&one], Some("../x")), Err("TARGET_NAME".into()));
+        assert_eq!(paths(&[&one], Some("/x")), Err("TARGET_NAME".into()));
+        let twin = deep.join("one.bin");
+        std::fs::write(&twin, "3").unwrap();
+        assert_eq!(paths(&[&one, &twin], None), Err("TARGET_NAME".into()));
+    }
 }

@@ -13,8 +13,6 @@ use crate::error::Failure;
 /// One set of keys whose threshold a role must meet.
 #[derive(Debug, Clone)]
 pub(crate) struct Authority {
-    /// Whose word it is: `root v3`, `targets v2`.
-    pub(crate) by: String,
     /// The keys by the keyid that the authority gives them.
     pub(crate) keys: BTreeMap<KeyId, Key>,
     /// Which of them, and how many.
@@ -29,16 +27,15 @@ impl Authority {
 
     fn of_root(root: &Metadata, kind: RoleKind) -> Option<Self> {
         let view = root.as_root()?;
-        let by = format!("root v{}", root.version());
-        Some(Self { by, keys: view.keys.clone(), role: view.role(kind).clone() })
+        Some(Self { keys: view.keys.clone(), role: view.role(kind).clone() })
     }
 
-    fn of_parent(parent: &RoleName, metadata: &Metadata, role: &RoleName) -> Option<Self> {
+    fn of_parent(metadata: &Metadata, role: &RoleName) -> Option<Self> {
         let delegations = metadata.as_targets()?.delegations.as_ref()?;
         let role = delegations.role_keys(role)?.clone();
         // Bins may be many and share their keys: only those of the role are taken along.
         let keys = role.keyids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
-        Some(Self { by: format!("{parent} v{}", metadata.version()), keys: keys.collect(), role })
+        Some(Self { keys: keys.collect(), role })
     }
 }
 
@@ -75,7 +72,7 @@ impl Workspace {
             return Ok(root.iter().filter_map(|root| Authority::of_root(root, role.kind())).collect());
         }
         let parents = self.parents(role)?;
-        Ok(parents.iter().filter_map(|(name, parent)| Authority::of_parent(name, parent, role)).collect())
+        Ok(parents.iter().filter_map(|(_, parent)| Authority::of_parent(parent, role)).collect())
     }
 
     /// How far the signatures of a role's current file are.

@@ -23,7 +23,7 @@ pub(super) const NEXT: &str = ".metadata.next";
 pub(super) const DONE: &str = ".staged.done";
 
 /// `N.ROLE.json`, or `ROLE.json` for a timestamp and without consistent snapshots; root is always numbered.
-pub(super) fn file_name(role: &RoleName, version: Version, consistent: bool) -> String {
+pub(crate) fn file_name(role: &RoleName, version: Version, consistent: bool) -> String {
     let numbered = match role.kind() {
         RoleKind::Root => true,
         RoleKind::Timestamp => false,
@@ -68,7 +68,7 @@ pub(super) fn root_version(file_name: &str) -> Option<Version> {
 
 /// Where the file of a target lies below `targets/`: first the place that gets the copy, then the others that are
 /// links to it.
-pub(super) fn target_places(
+pub(crate) fn target_places(
     path: &str,
     hashes: &Hashes,
     consistent: bool,

@@ -17,9 +17,11 @@ mod staged;
 mod tree;
 
 pub(crate) use authority::{Authority, SignatureState};
-pub(crate) use facts::Facts;
-pub(crate) use files::{make_folder, read as read_file, remove_folder, write as write_file};
+pub(crate) use facts::{Facts, default_days};
+pub(crate) use files::{make_folder, read as read_file, write as write_file};
+pub(crate) use layout::{file_name as published_name, target_places};
 pub(crate) use publish::{PublishOptions, Published};
+pub(crate) use read::published_roots;
 pub(crate) use sources::hash_file;
 pub(crate) use staged::Merged;
 pub(crate) use tree::Node;

@@ -25,16 +25,7 @@ impl Workspace {
 
     /// Versions of all published roots, rising.
     pub(crate) fn root_versions(&self) -> Result<Vec<Version>, Failure> {
-        let folder = self.metadata_folder();
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Failure::io("read", &folder, &e)),
-        };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut versions: Vec<Version> = names.filter_map(|name| layout::root_version(&name)).collect();
-        versions.sort_unstable();
-        Ok(versions)
+        published_roots(&self.metadata_folder())
     }
 
     /// SHA-256 (lowercase hex, of the canonical `signed` part) of every published root: the repository's identity.
@@ -99,6 +90,19 @@ impl Workspace {
         let path = self.metadata_folder().join(name);
         files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()
     }
+}
+
+/// Versions of all `N.root.json` in a folder, rising.
+pub(crate) fn published_roots(folder: &std::path::Path) -> Result<Vec<Version>, Failure> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Failure::io("read", folder, &e)),
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut versions: Vec<Version> = names.filter_map(|name| layout::root_version(&name)).collect();
+    versions.sort_unstable();
+    Ok(versions)
 }
 
 /// Reads metadata of a role from the bytes of a file.

@@ -1,0 +1,147 @@
+//! `tufctl repo adopt`: a published repository, whoever made it.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName};
+use tuf::trust::{Options, TrustedSet};
+use tufagent_proto::v1;
+
+use super::super::verify::failure as verification;
+use crate::args::AdoptArgs;
+use crate::client::WireFile;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{self, Report, visible};
+use crate::workspace::{Workspace, default_days, read_file};
+
+/// Runs `tufctl repo adopt`.
+pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure> {
+    let missing = ["metadata", "targets"].into_iter().find(|name| !args.dir.join(name).is_dir());
+    if let Some(name) = missing {
+        return Err(Failure::new(
+            reason::REPOSITORY_INVALID,
+            format!("{} has no folder {name}/", args.dir.display()),
+        )
+        .remedy("name a folder that holds metadata/ and targets/ as they are published"));
+    }
+    let workspace = Workspace::open_for_writing(&args.dir)?;
+    if workspace.root_versions()?.is_empty() {
+        return Err(Failure::new(
+            reason::REPOSITORY_INVALID,
+            "metadata/ holds no N.root.json: this is not the published layout, perhaps the one of a git working tree",
+        )
+        .remedy("adopt the repository as it is published, with versions in its file names"));
+    }
+    let bytes = read_file(&args.root, MOST_ROOT)?.ok_or_else(|| {
+        Failure::io("read", &args.root, &std::io::Error::from(std::io::ErrorKind::NotFound))
+    })?;
+    let trusted = trust(&workspace, &bytes, &args.root)?;
+    let all = workspace.published_all()?;
+    warn_of_expired(&all, context);
+    let reply = context.agent()?.register(v1::RegisterRepositoryRequest {
+        name: args.name.clone(),
+        expiry_days: days(&all),
+        root: bytes,
+        shared_key: args.shared_key,
+    })?;
+    for warning in &reply.warnings {
+        context.screen.warn(warning);
+    }
+    let is_news = |(role, metadata): &&(RoleName, Metadata)| {
+        role.kind() != RoleKind::Root || metadata.version() > trusted.version()
+    };
+    let files =
+        all.iter().filter(is_news).map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
+    let seen = context.agent()?.observe(&args.name, true, files.collect())?;
+    for alarm in &seen.alarms {
+        context.screen.warn(alarm);
+    }
+    let mut verified: Vec<(&String, &u64)> = seen.verified.iter().collect();
+    verified.sort();
+    let roles: Vec<_> =
+        verified.iter().map(|(role, version)| json!({"role": role, "version": version})).collect();
+    let text: String =
+        verified.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
+    Ok(Report::new(json!({"name": args.name, "roles": roles, "alarms": seen.alarms}), text))
+}
+
+/// Walks from the root that is trusted to the newest published one. Expiry does not count: this is how a repository
+/// that has expired is saved.
+fn trust(workspace: &Workspace, bytes: &[u8], file: &std::path::Path) -> Result<Metadata, Failure> {
+    let options = Options { accept_wrong_keyids: true, ..Options::new(None) };
+    let name = file.display().to_string();
+    let mut set = TrustedSet::from_root(bytes.to_vec(), &options).map_err(|e| verification(&e, &name))?;
+    let first = set.root().clone();
+    if let Some(published) = workspace.published_root(first.version())?
+        && published.digest() != first.digest()
+    {
+        return Err(Failure::new(
+            reason::VERIFICATION,
+            format!("{name} is another root than the published {}.root.json", first.version()),
+        )
+        .remedy("take a root of this repository; if this is one, the published one was replaced")
+        .detail("role", "root")
+        .detail("file", name)
+        .detail("spec", "5.2"));
+    }
+    while let Some(next) = set.root().version().next() {
+        let Some(root) = workspace.published_root(next)? else { break };
+        set.update_root(root.bytes().clone()).map_err(|e| verification(&e, &format!("{next}.root.json")))?;
+    }
+    let newest = workspace.root_versions()?.last().copied();
+    if let Some(newest) = newest.filter(|newest| *newest > set.root().version()) {
+        let missing = set.root().version().get().saturating_add(1);
+        return Err(Failure::new(
+            reason::VERIFICATION,
+            format!(
+                "the root chain ends at version {}: {missing}.root.json is missing before version {newest}",
+                set.root().version()
+            ),
+        )
+        .remedy("restore the missing root: every version must stay published")
+        .detail("role", "root")
+        .detail("file", format!("{missing}.root.json"))
+        .detail("spec", "5.3.3"));
+    }
+    Ok(first)
+}
+
+fn warn_of_expired(all: &[(RoleName, Metadata)], context: &Context) {
+    let newest_root =
+        all.iter().filter(|(role, _)| role.kind() == RoleKind::Root).map(|(_, m)| m.version()).max();
+    for (role, metadata) in all {
+        let old_root = role.kind() == RoleKind::Root && Some(metadata.version()) != newest_root;
+        if !old_root && metadata.expires().unix() <= render::now() {
+            let expires = metadata.expires();
+            context.screen.warn(format!("{role} has expired ({expires}); renew it with: tufctl bump"));
+        }
+    }
+}
+
+/// For how many days each role is valid from now on: its own word, else the default and never less than it has left.
+fn days(all: &[(RoleName, Metadata)]) -> HashMap<String, u32> {
+    let mut days = HashMap::new();
+    for (role, metadata) in all {
+        let left = metadata.expires().unix().saturating_sub(render::now()).max(0);
+        let left = u32::try_from(left.saturating_add(86_399) / 86_400).unwrap_or(u32::MAX).min(36_500);
+        let default = default_days(role.kind()).max(left);
+        days.insert(role.to_string(), period(metadata.signed()).unwrap_or(default));
+    }
+    let newest = all.iter().rev().find(|(role, _)| role.kind() == RoleKind::Root);
+    let roles = newest.and_then(|(_, root)| root.signed().get("roles"));
+    for kind in [RoleKind::Snapshot, RoleKind::Timestamp] {
+        if let Some(own) = roles.and_then(|roles| roles.get(kind.name())).and_then(period) {
+            days.insert(kind.name().to_owned(), own);
+        }
+    }
+    days
+}
+
+fn period(value: tuf::json::Value<'_>) -> Option<u32> {
+    let days = value.get("x-tuf-on-ci-expiry-period")?.as_u64()?;
+    u32::try_from(days).ok().filter(|days| (1..=36_500).contains(days))
+}
+
+const MOST_ROOT: u64 = 64 << 20;

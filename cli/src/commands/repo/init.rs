@@ -1,0 +1,62 @@
+//! `tufctl repo init`: a new repository, staged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::json;
+use tuf::edit::{NewRole, NewRoles, new_root, new_targets};
+use tuf::role::{RoleKind, RoleName, Version};
+use tufagent_proto::v1;
+
+use super::super::staging::{Staging, edit_failure, role_name};
+use crate::args::{InitArgs, RoleDays};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::render::Report;
+use crate::workspace::{Facts, Workspace, default_days};
+
+/// Runs `tufctl repo init`.
+pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Report, Failure> {
+    let days = days(&args.expires)?;
+    let workspace = Workspace::create(&args.dir)?;
+    let mut staging = Staging::of(context, workspace, Facts::default(), args.yes.yes)?;
+    let role =
+        |keys: &[String], threshold: u32| Ok::<_, Failure>(NewRole { keys: staging.keys(keys)?, threshold });
+    let roles = NewRoles {
+        root: role(&args.root, args.root_threshold.get())?,
+        targets: role(&args.targets, args.targets_threshold.get())?,
+        snapshot: role(&args.snapshot, 1)?,
+        timestamp: role(&args.timestamp, 1)?,
+    };
+    // Once without the record, so that nothing is registered when the keys do not make a root.
+    new_root(Version::FIRST, staging.facts.expires(&RoleKind::Root.role()), true, &roles)
+        .map_err(|e| edit_failure(&e))?;
+    let reply = context.agent()?.register(v1::RegisterRepositoryRequest {
+        name: args.name.clone(),
+        expiry_days: days,
+        root: Vec::new(),
+        shared_key: args.shared_key,
+    })?;
+    for warning in &reply.warnings {
+        context.screen.warn(warning);
+    }
+    staging.facts.record = reply.repository;
+    let (root, targets) = (RoleKind::Root.role(), RoleKind::Targets.role());
+    let text =
+        new_root(Version::FIRST, staging.facts.expires(&root), true, &roles).map_err(|e| edit_failure(&e))?;
+    let first = new_targets(Version::FIRST, staging.facts.expires(&targets));
+    staging.prepare(root, text);
+    staging.prepare(targets, first);
+    staging.commit()?;
+    staging.workspace.set_name(&args.name)?;
+    Ok(staging.report(json!({"name": args.name}), String::new()))
+}
+
+/// For how many days each role is valid: the contract's, but for what was asked.
+fn days(asked: &[RoleDays]) -> Result<HashMap<String, u32>, Failure> {
+    let mut days: BTreeMap<RoleName, u32> =
+        RoleKind::ALL.iter().map(|kind| (kind.role(), default_days(*kind))).collect();
+    for one in asked {
+        days.insert(role_name(&one.role)?, one.days.0);
+    }
+    Ok(days.into_iter().map(|(role, days)| (role.to_string(), days)).collect())
+}

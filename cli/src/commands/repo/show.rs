@@ -1,0 +1,165 @@
+//! `tufctl repo show`: the tree of roles.
+
+use serde_json::{Value, json};
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName};
+
+use super::super::diff::key_names;
+use crate::args::ShowArgs;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{self, KeyNames, Report, Style, short_keyid, visible};
+use crate::workspace::{Facts, SignatureState, Workspace};
+
+/// Runs `tufctl repo show`.
+pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure> {
+    let workspace = Workspace::open(&args.dir)?;
+    if let Some(note) = workspace.interrupted() {
+        context.screen.warn(note);
+    }
+    let names = key_names(&workspace, context)?;
+    let name = name(&workspace, context)?;
+    let rows = rows(&workspace)?;
+    let style = context.screen.out();
+    let mut text =
+        format!("{}\n", style.bold(visible(name.as_deref().unwrap_or("(no name: the agent was not asked)"))));
+    for (index, row) in rows.iter().enumerate() {
+        // Bins are many and alike: the first of a run speaks for all that are in the same state.
+        let like_before =
+            index.checked_sub(1).and_then(|i| rows.get(i)).is_some_and(|before| row.is_like(before));
+        if like_before {
+            continue;
+        }
+        let run = rows.iter().skip(index).skip(1).take_while(|next| next.is_like(row)).count();
+        text.push_str(&row.lines(run, &names, style));
+    }
+    let roles: Vec<Value> = rows.iter().map(Row::json).collect();
+    let report = Report::new(json!({"name": name, "roles": roles}), text);
+    let Some(span) = args.check else { return Ok(report) };
+    let limit = render::now().saturating_add(span.seconds);
+    let soon: Vec<&Row> =
+        rows.iter().filter(|row| row.published_expires.is_some_and(|at| at <= limit)).collect();
+    for row in &soon {
+        let away = render::expiry(row.published_expires.unwrap_or_default(), render::now());
+        context.screen.warn(format!("{} expires {away}", row.role));
+    }
+    Ok(if soon.is_empty() { report } else { report.exit(3) })
+}
+
+/// The repository's name: the agent's word, else what `staged/` says.
+fn name(workspace: &Workspace, context: &Context) -> Result<Option<String>, Failure> {
+    let known = match Facts::find(context, workspace) {
+        Ok(facts) => facts.name().map(ToOwned::to_owned),
+        Err(failure) if failure.reason() == reason::UNREACHABLE => None,
+        Err(failure) => return Err(failure),
+    };
+    Ok(known.or_else(|| workspace.staged_name().map(ToOwned::to_owned)))
+}
+
+/// A role in the tree.
+struct Row {
+    role: RoleName,
+    depth: usize,
+    metadata: Metadata,
+    staged: bool,
+    published_expires: Option<i64>,
+    state: SignatureState,
+    bin_of: Option<String>,
+}
+
+fn rows(workspace: &Workspace) -> Result<Vec<Row>, Failure> {
+    let mut places: Vec<(RoleName, usize, Option<RoleName>)> = vec![(RoleKind::Root.role(), 0, None)];
+    for node in workspace.tree()?.iter() {
+        places.push((node.role.clone(), node.depth.saturating_add(1), Some(node.parent.clone())));
+    }
+    places.extend([RoleKind::Snapshot, RoleKind::Timestamp].map(|kind| (kind.role(), 1, None)));
+    let mut rows = Vec::new();
+    for (role, depth, parent) in places {
+        let Some(metadata) = workspace.current(&role)? else { continue };
+        let published = workspace.published(&role)?;
+        rows.push(Row {
+            state: workspace.signatures(&role)?,
+            staged: workspace.staged(&role)?.is_some(),
+            published_expires: published.map(|m| m.expires().unix()),
+            bin_of: bin_of(workspace, parent.as_ref(), &role)?,
+            role,
+            depth,
+            metadata,
+        });
+    }
+    Ok(rows)
+}
+
+fn bin_of(
+    workspace: &Workspace,
+    parent: Option<&RoleName>,
+    role: &RoleName,
+) -> Result<Option<String>, Failure> {
+    let Some(parent) = parent.filter(|parent| parent.kind() == RoleKind::Targets) else { return Ok(None) };
+    let metadata = workspace.current(parent)?;
+    let delegations = metadata.as_ref().and_then(Metadata::as_targets).and_then(|t| t.delegations.as_ref());
+    let bins = delegations.and_then(|d| d.succinct.as_ref()).filter(|bins| bins.contains(role));
+    Ok(bins.map(|bins| bins.name_prefix.clone()))
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        let texts = |ids: &[tuf::key::KeyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "role": self.role.as_str(),
+            "version": self.metadata.version().get(),
+            "threshold": self.state.need,
+            "keyids": texts(&self.state.keyids),
+            "expires": self.metadata.expires().to_string(),
+            "signed_by": texts(&self.state.signed_by),
+            "missing": texts(&self.state.missing),
+            "staged": self.staged,
+            "complete": self.state.met,
+            "depth": self.depth,
+        })
+    }
+
+    /// Whether this is another bin in the same state as the one before.
+    fn is_like(&self, before: &Self) -> bool {
+        self.bin_of.is_some()
+            && self.bin_of == before.bin_of
+            && self.staged == before.staged
+            && self.metadata.version() == before.metadata.version()
+            && self.state.signed_by == before.state.signed_by
+            && self.metadata.expires().unix() / 86_400 == before.metadata.expires().unix() / 86_400
+    }
+
+    fn lines(&self, more: usize, names: &KeyNames, style: Style) -> String {
+        let indent = "  ".repeat(self.depth);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more like it") };
+        let expires = self.metadata.expires();
+        let away = render::expiry(expires.unix(), render::now());
+        let away = match expires.unix().saturating_sub(render::now()) {
+            left if left <= 0 => style.red(away),
+            left if left <= 86_400 => style.yellow(away),
+            _ => style.dim(away),
+        };
+        let staged = if self.staged { format!(" · {}", style.yellow("staged")) } else { String::new() };
+        let mut text = format!(
+            "{indent}{}{more} v{} · {} of {} keys · expires {} {away}{staged}\n",
+            style.bold(visible(self.role.as_str())),
+            self.metadata.version(),
+            self.state.need,
+            self.state.keyids.len(),
+            expires,
+        );
+        for keyid in &self.state.keyids {
+            let name = names
+                .get(keyid.as_str())
+                .map_or_else(|| short_keyid(keyid.as_str()), |n| visible(n).into_owned());
+            let signed = self.state.signed_by.contains(keyid);
+            let (mark, word) = match (signed, self.state.met) {
+                (true, _) => (style.green("+"), style.green("signed")),
+                (false, true) => (style.dim("·"), style.dim("not needed")),
+                (false, false) => (style.yellow("·"), style.yellow("missing")),
+            };
+            text.push_str(&format!("{indent}  {mark} {name}  {word}\n"));
+        }
+        text
+    }
+}

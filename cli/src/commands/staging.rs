@@ -1,0 +1,313 @@
+//! What all editing commands share: the next version of a role, signatures that an edit drops, the report.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tuf::diff::difference;
+use tuf::edit::{EditError, Editor};
+use tuf::key::{Key, KeyId};
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName, Version};
+use tufagent_proto::v1;
+
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::keys;
+use crate::prompt::confirm;
+use crate::render::{self, Report, count, short_keyid, visible};
+use crate::workspace::{Facts, Workspace};
+
+/// Edits of a repository folder: prepared first, written by [`Staging::commit`] once everything is judged.
+pub(super) struct Staging<'c> {
+    pub(super) context: &'c Context,
+    pub(super) workspace: Workspace,
+    pub(super) facts: Facts,
+    ours: Vec<v1::Key>,
+    yes: bool,
+    prepared: Vec<(RoleName, Vec<u8>)>,
+    removed: Vec<RoleName>,
+    done: Vec<Staged>,
+}
+
+/// A role that was staged.
+struct Staged {
+    role: RoleName,
+    metadata: Metadata,
+    dropped: Vec<String>,
+}
+
+impl<'c> Staging<'c> {
+    /// Opens the folder for writing and asks the agent what it knows of the repository.
+    pub(super) fn open(context: &'c Context, dir: &Path, yes: bool) -> Result<Self, Failure> {
+        let workspace = Workspace::open_for_writing(dir)?;
+        let facts = Facts::find(context, &workspace)?;
+        if facts.record.is_none() && !workspace.root_versions()?.is_empty() {
+            return Err(Failure::new(
+                reason::REPOSITORY_UNKNOWN,
+                format!("the agent does not know the repository in {}", dir.display()),
+            )
+            .remedy("make it known: tufctl repo adopt DIR --name NAME --root ROOT.json"));
+        }
+        Self::of(context, workspace, facts, yes)
+    }
+
+    /// Edits of a folder that is open already.
+    pub(super) fn of(
+        context: &'c Context,
+        workspace: Workspace,
+        facts: Facts,
+        yes: bool,
+    ) -> Result<Self, Failure> {
+        let ours = context.agent()?.keys()?;
+        let (prepared, removed, done) = Default::default();
+        Ok(Self { context, workspace, facts, ours, yes, prepared, removed, done })
+    }
+
+    /// The key that an argument names: ours by its name, anybody's by its file.
+    pub(super) fn key(&self, argument: &str) -> Result<Key, Failure> {
+        if keys::is_file(argument) {
+            return keys::from_file(Path::new(argument));
+        }
+        keys::of_agent(keys::find(&self.ours, argument)?)
+    }
+
+    /// All keys that arguments name.
+    pub(super) fn keys(&self, arguments: &[String]) -> Result<Vec<Key>, Failure> {
+        arguments.iter().map(|argument| self.key(argument)).collect()
+    }
+
+    /// The keyid under which a role knows the key that an argument names: a keyid, a name or a file.
+    pub(super) fn keyid_of(
+        &self,
+        argument: &str,
+        role: &str,
+        keyids: &[KeyId],
+        table: &BTreeMap<KeyId, Key>,
+    ) -> Result<KeyId, Failure> {
+        if let Some(keyid) = keyids.iter().find(|keyid| keyid.as_str() == argument) {
+            return Ok(keyid.clone());
+        }
+        let key = self.key(argument)?;
+        let wanted = key.public_key().map_err(|e| key_failure(argument, &e))?;
+        let same = |id: &&KeyId| table.get(id).and_then(|k| k.public_key().ok()) == Some(wanted);
+        keyids.iter().find(same).cloned().ok_or_else(|| {
+            Failure::new(reason::KEY_NOT_OF_ROLE, format!("{argument} is no key of {role}"))
+                .remedy("see who has which keys: tufctl repo show DIR")
+                .detail("role", role)
+        })
+    }
+
+    /// The current metadata of a role: what is prepared or staged, else what is published.
+    pub(super) fn current(&self, role: &RoleName) -> Result<Metadata, Failure> {
+        self.workspace.current(role)?.ok_or_else(|| unknown_role(role))
+    }
+
+    /// Prepares the next version of a role. Gives whether anything but version and expiry changes.
+    pub(super) fn edit(
+        &mut self,
+        role: &RoleName,
+        change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
+    ) -> Result<bool, Failure> {
+        let base = self.current(role)?;
+        let mut editor = Editor::new(&base);
+        change(&mut editor).map_err(|e| edit_failure(&e))?;
+        editor.set_version(self.next_version(role)?).set_expires(self.facts.expires(role));
+        let bytes = editor.finish().map_err(|e| edit_failure(&e))?;
+        let next = Metadata::parse(bytes.clone(), &tuf::metadata::Limits::agent()).map_err(|e| {
+            Failure::new(reason::INTERNAL, format!("the next version of {role} is not readable: {e}"))
+        })?;
+        let changes = !difference(role, Some(&base), &next).only_renews();
+        self.prepared.push((role.clone(), bytes));
+        Ok(changes)
+    }
+
+    /// Prepares metadata that was made anew.
+    pub(super) fn prepare(&mut self, role: RoleName, bytes: Vec<u8>) {
+        self.prepared.push((role, bytes));
+    }
+
+    /// Prepares the removal of a role's staged file.
+    pub(super) fn unstage(&mut self, role: RoleName) {
+        self.removed.push(role);
+    }
+
+    /// The version that the next content of a role has: that of what is staged, unless this agent has signed it
+    /// already; otherwise the one after everything that was published, listed or signed.
+    pub(super) fn next_version(&self, role: &RoleName) -> Result<Version, Failure> {
+        let signed = self.facts.signed(role).filter(|_| role.kind() != RoleKind::Root).unwrap_or(0);
+        if let Some(staged) = self.workspace.staged(role)?
+            && staged.version().get() > signed
+        {
+            return Ok(staged.version());
+        }
+        let published = self.workspace.published(role)?.map_or(0, |m| m.version().get());
+        let snapshot = self.workspace.published(&RoleKind::Snapshot.role())?;
+        let entries = snapshot.as_ref().and_then(Metadata::as_snapshot);
+        let listed = entries.and_then(|s| s.meta.get(role)).map_or(0, |file| file.version.get());
+        let last = published.max(listed).max(signed);
+        last.checked_add(1).and_then(Version::new).ok_or_else(|| edit_failure(&EditError::LastVersion(last)))
+    }
+
+    /// Writes what is prepared. Signatures that this drops are named first, and those of others only go after a yes.
+    pub(super) fn commit(&mut self) -> Result<(), Failure> {
+        let mut dropped = BTreeMap::new();
+        let mut questions = Vec::new();
+        for role in self.prepared.iter().map(|(role, _)| role).chain(&self.removed) {
+            let (ours, others) = self.signers(role)?;
+            if !others.is_empty() {
+                questions.push(format!("{role} ({})", others.join(", ")));
+            }
+            dropped.insert(role.clone(), ours.into_iter().chain(others).collect::<Vec<_>>());
+        }
+        if !questions.is_empty() {
+            confirm(&format!("Drop the signatures of others on {}?", questions.join("; ")), self.yes)?;
+        }
+        if let Some(name) = self.facts.name().map(ToOwned::to_owned) {
+            self.workspace.set_name(&name)?;
+        }
+        for (role, bytes) in std::mem::take(&mut self.prepared) {
+            let metadata = self.workspace.write_staged(&role, bytes)?;
+            let dropped = dropped.remove(&role).unwrap_or_default();
+            self.done.retain(|staged| staged.role != role);
+            self.done.push(Staged { role, metadata, dropped });
+        }
+        for role in std::mem::take(&mut self.removed) {
+            self.workspace.remove_staged(&role)?;
+        }
+        Ok(())
+    }
+
+    /// Stages the same content anew for those roles that no longer meet a threshold, now that staged metadata gives
+    /// them other keys. Snapshot and timestamp are made anew when signing.
+    pub(super) fn renew_unmet(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
+        for role in roles {
+            if self.workspace.staged(role)?.is_some() {
+                continue;
+            }
+            let published = self.workspace.published(role)?;
+            if published.is_some() && !self.workspace.still_good(role, published.as_ref())? {
+                self.edit(role, |_| Ok(()))?;
+            }
+        }
+        self.commit()
+    }
+
+    /// The result: what is staged now, and what to do next.
+    pub(super) fn report(&self, mut extra: Value, mut text: String) -> Report {
+        let staged: Vec<Value> = self.done.iter().map(Staged::json).collect();
+        if self.done.len() > MOST_LINES {
+            text.push_str(&format!(
+                "staged {}\n",
+                count(self.done.len().try_into().unwrap_or(u64::MAX), "role")
+            ));
+        }
+        for one in self.done.iter().take(MOST_LINES) {
+            text.push_str(&one.line());
+        }
+        if !self.done.is_empty() {
+            let dir = visible(&self.workspace.dir().display().to_string()).into_owned();
+            self.context
+                .screen
+                .note(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}"));
+        }
+        if let Some(object) = extra.as_object_mut() {
+            object.insert("staged".into(), staged.into());
+        }
+        Report::new(extra, text)
+    }
+
+    /// Who has signed what is staged of a role: we, and others.
+    fn signers(&self, role: &RoleName) -> Result<(Vec<String>, Vec<String>), Failure> {
+        let Some(staged) = self.workspace.staged(role)? else { return Ok(Default::default()) };
+        let authorities = self.workspace.authorities(role)?;
+        let (mut ours, mut others) = (Vec::new(), Vec::new());
+        for entry in staged.signatures().iter().filter(|entry| !entry.sig.is_empty()) {
+            let key = authorities.iter().find_map(|a| a.key(&entry.keyid));
+            match key_name(&self.ours, &entry.keyid, key) {
+                Some(name) => ours.push(name),
+                None => others.push(short_keyid(entry.keyid.as_str())),
+            }
+        }
+        Ok((ours, others))
+    }
+}
+
+impl Staged {
+    fn json(&self) -> Value {
+        json!({
+            "role": self.role.as_str(),
+            "version": self.metadata.version().get(),
+            "expires": self.metadata.expires().to_string(),
+            "signatures_dropped": self.dropped,
+        })
+    }
+
+    fn line(&self) -> String {
+        let expires = self.metadata.expires();
+        let away = render::expiry(expires.unix(), render::now());
+        let dropped = match self.dropped.as_slice() {
+            [] => String::new(),
+            names => format!(" · signatures dropped: {}", names.join(", ")),
+        };
+        let (role, version) = (visible(self.role.as_str()), self.metadata.version());
+        format!("staged {role} v{version} · expires {expires} ({away}){dropped}\n")
+    }
+}
+
+/// The name of a key among ours: by its public key, since keyids differ between repositories.
+pub(crate) fn key_name(ours: &[v1::Key], keyid: &KeyId, key: Option<&Key>) -> Option<String> {
+    let public = key.and_then(|key| key.public_key().ok());
+    let is_it = |candidate: &&v1::Key| {
+        candidate.keyid == keyid.as_str()
+            || public.is_some_and(|wanted| {
+                keys::of_agent(candidate).is_ok_and(|k| k.public_key().is_ok_and(|found| found == wanted))
+            })
+    };
+    ours.iter().find(is_it).map(|key| key.name.clone())
+}
+
+/// A role's name from the command line.
+pub(super) fn role_name(text: &str) -> Result<RoleName, Failure> {
+    RoleName::parse(text).map_err(|e| Failure::new(reason::NAME_INVALID, e.to_string()).detail("role", text))
+}
+
+pub(super) fn unknown_role(role: &RoleName) -> Failure {
+    Failure::new(reason::ROLE_UNKNOWN, format!("the repository has no role {role}"))
+        .remedy("tufctl repo show DIR lists its roles")
+        .detail("role", role.as_str())
+}
+
+/// An edit that was refused, with the reason of the table.
+pub(super) fn edit_failure(error: &EditError) -> Failure {
+    let (reason, remedy) = match error {
+        EditError::LastVersion(_) => (reason::WATERMARK, ""),
+        EditError::HasKey { .. } | EditError::SamePublicKey { .. } => {
+            (reason::DUPLICATE_KEY, "a key counts once in a role; name another one")
+        }
+        EditError::NoKey { .. } => (reason::KEY_NOT_OF_ROLE, "see who has which keys: tufctl repo show DIR"),
+        EditError::Key { .. } => (reason::KEY_FILE, "export it again: tufctl key export NAME"),
+        EditError::RoleName(_) => (reason::NAME_INVALID, "take another name"),
+        EditError::DelegationExists(_) => (reason::NAME_TAKEN, "change it with: tufctl delegation edit"),
+        EditError::NoDelegation(_) => (reason::ROLE_UNKNOWN, "tufctl delegation list DIR shows them"),
+        EditError::Pattern(_) => (reason::PATTERN, "see the specification, 4.5, and what stock clients do"),
+        EditError::TargetPath(_) => (reason::TARGET_NAME, "give it another name with --path"),
+        EditError::PathNotAllowed { .. } => (
+            reason::TARGET_NAME,
+            "name another role with --role, or change its paths: tufctl delegation edit",
+        ),
+        EditError::NoTarget(_) => (reason::TARGET_NAME, "tufctl target list DIR shows them"),
+        EditError::Threshold { .. } => {
+            (reason::USAGE, "change the threshold or the keys first, so that enough of them are left")
+        }
+        _ => (reason::USAGE, ""),
+    };
+    Failure::new(reason, error.to_string()).remedy(remedy)
+}
+
+pub(super) fn key_failure(argument: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(reason::KEY_FILE, format!("{argument}: {error}")).detail("key", argument)
+}
+
+/// More staged roles than this are told by their number.
+const MOST_LINES: usize = 12;
