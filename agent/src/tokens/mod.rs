@@ -122,7 +122,7 @@ impl Tokens {
     pub fn unlock_unattended(&self) {
         for slot in self.all().into_iter().filter(|slot| slot.config().pin.is_unattended()) {
             tokio::spawn(async move {
-                if slot.may_unlock_itself()
+                if slot.waits_for_its_source().await
                     && let Err(refusal) = slot.ensure_usable().await
                 {
                     tracing::warn!(

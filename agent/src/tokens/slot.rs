@@ -208,8 +208,14 @@ impl Slot {
         self.unlock_from_source().await
     }
 
+    /// True when it is locked and will be unlocked by its first use, or now.
+    pub(super) async fn waits_for_its_source(&self) -> bool {
+        self.first_look().await;
+        self.state() == TokenState::Locked && self.may_unlock_itself()
+    }
+
     /// True when its secret needs no person, nobody said `lock`, and the secret was not wrong.
-    pub(super) fn may_unlock_itself(&self) -> bool {
+    fn may_unlock_itself(&self) -> bool {
         let lease = lock(&self.lease);
         self.config.pin.is_unattended() && !lease.held && !lease.source_failed
     }

@@ -1,0 +1,187 @@
+//! A real agent in a private folder, and a client's end of its socket.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use hpke::aead::ChaCha20Poly1305;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::X25519HkdfSha256;
+use hpke::{Deserializable as _, OpModeS, Serializable as _, single_shot_seal};
+use prost::Message as _;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tufagent_proto::v1::agent_client::AgentClient;
+use tufagent_proto::v1::keys_client::KeysClient;
+use tufagent_proto::v1::signing_client::SigningClient;
+use tufagent_proto::v1::tokens_client::TokensClient;
+use tufagent_proto::v1::*;
+
+pub struct Running {
+    pub folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl Running {
+    /// Starts with this configuration and waits until it answers.
+    pub async fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["c", "c/tuf-agent", "s", "r"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        write(&folder.path().join("c/tuf-agent/config.toml"), config, 0o600);
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tuf-agent"))
+            .arg("--allow-root")
+            .env_clear()
+            .env("XDG_CONFIG_HOME", folder.path().join("c"))
+            .env("XDG_STATE_HOME", folder.path().join("s"))
+            .env("XDG_RUNTIME_DIR", folder.path().join("r"))
+            .env("TUF_AGENT_LOG", "debug")
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let running = Self { folder, child };
+        for _ in 0..500 {
+            if tokio::net::UnixStream::connect(running.socket()).await.is_ok() {
+                return running;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the agent is not ready:\n{}", running.log());
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("r/tuf-agent/agent.sock")
+    }
+
+    pub fn configure(&self, config: &str) {
+        write(&self.folder.path().join("c/tuf-agent/config.toml"), config, 0o600);
+    }
+
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        std::fs::File::open(self.folder.path().join("log")).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the log holds the text.
+    pub async fn says(&self, text: &str) {
+        for _ in 0..500 {
+            if self.log().contains(text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{text:?} is not in the log:\n{}", self.log());
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        for _ in 0..1000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the agent does not end:\n{}", self.log());
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> Client {
+        let uri = format!("unix:{}", self.socket().display());
+        Client { channel: Endpoint::try_from(uri).unwrap().connect().await.unwrap() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub struct Client {
+    pub channel: Channel,
+}
+
+impl Client {
+    pub async fn seal(&self, secret: &[u8], purpose: &str) -> Sealed {
+        let mut agent = AgentClient::new(self.channel.clone());
+        let key = agent.open_seal(OpenSealRequest {}).await.unwrap().into_inner().public_key;
+        let key = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(&key).unwrap();
+        let (encapped, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeS::Base,
+            &key,
+            b"tuf-agent seal v1",
+            secret,
+            purpose.as_bytes(),
+        )
+        .unwrap();
+        Sealed { encapsulated_key: encapped.to_bytes().to_vec(), ciphertext }
+    }
+
+    pub async fn unlock(&self, token: &str, secret: &[u8]) -> Result<Token, Status> {
+        let secret = Some(self.seal(secret, &format!("unlock:{token}")).await);
+        self.unlock_with(UnlockTokenRequest { name: token.into(), secret, last_try: false }).await
+    }
+
+    pub async fn unlock_with(&self, request: UnlockTokenRequest) -> Result<Token, Status> {
+        let reply = TokensClient::new(self.channel.clone()).unlock(request).await?;
+        Ok(reply.into_inner().token.unwrap())
+    }
+
+    pub async fn lock(&self) {
+        TokensClient::new(self.channel.clone()).lock(LockTokenRequest::default()).await.unwrap();
+    }
+
+    pub async fn state(&self, token: &str) -> String {
+        let reply = TokensClient::new(self.channel.clone()).list(ListTokensRequest {}).await.unwrap();
+        let tokens = reply.into_inner().tokens;
+        tokens.iter().find(|t| t.name == token).map_or("none".into(), |t| t.state.clone())
+    }
+
+    /// Waits until a token has the state.
+    pub async fn reaches(&self, token: &str, state: &str) {
+        for _ in 0..500 {
+            if self.state(token).await == state {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{token} does not become {state}");
+    }
+
+    pub async fn generate(&self, name: &str) -> Result<Key, Status> {
+        let request =
+            GenerateKeyRequest { name: name.into(), token: String::new(), r#type: "ed25519".into() };
+        Ok(KeysClient::new(self.channel.clone()).generate(request).await?.into_inner().key.unwrap())
+    }
+
+    /// Sends these parts and gives the first event or refusal.
+    pub async fn sign(&self, parts: Vec<sign_request::Part>) -> Result<Option<SignEvent>, Status> {
+        let requests = parts.into_iter().map(|part| SignRequest { part: Some(part) });
+        let stream = tokio_stream::iter(requests);
+        let mut events = SigningClient::new(self.channel.clone()).sign(stream).await?.into_inner();
+        events.message().await
+    }
+}
+
+/// The reason that a status carries.
+pub fn reason(status: &Status) -> String {
+    ErrorInfo::decode(status.details()).unwrap().reason
+}
+
+pub fn write(path: &std::path::Path, text: &str, mode: u32) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
