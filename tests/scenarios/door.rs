@@ -161,6 +161,38 @@ fn another_user_is_refused_before_anything_is_parsed() {
 }
 
 #[test]
+fn members_of_the_configured_group_may_connect_and_nobody_else() {
+    if !is_root() {
+        println!("SKIPPED: only root can become another user; run the tests as root once");
+        return;
+    }
+    let home = Home::new();
+    home.config("allow_groups = [54321]");
+    let _agent = home.start();
+    assert_eq!(mode(&home.socket()), 0o660);
+    assert_eq!(mode(home.socket().parent().unwrap()), 0o750);
+    // The way to the folder is open; the folder and the socket are for the group.
+    for folder in [home.dir().to_path_buf(), home.dir().join("run")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let tufctl = home.dir().join("tufctl");
+    fs::copy(binary("tufctl"), &tufctl).unwrap();
+    let status = |groups: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534"]).args(groups).arg(&tufctl);
+        command.args(["status", "--json", "--socket"]).arg(home.socket()).current_dir("/");
+        command.output().unwrap().status.code()
+    };
+    assert_eq!(status(&["--groups", "54321"]), Some(0));
+    assert_ne!(status(&["--clear-groups"]), Some(0));
+    // The kernel keeps strangers out of the folder; were it open, the agent would still ask for the group.
+    fs::set_permissions(home.socket().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(home.socket(), fs::Permissions::from_mode(0o666)).unwrap();
+    assert_ne!(status(&["--clear-groups"]), Some(0));
+    assert_eq!(status(&["--groups", "54321"]), Some(0));
+}
+
+#[test]
 fn root_is_refused_unless_told() {
     if !is_root() {
         return;

@@ -7,7 +7,7 @@ use tufagent_proto::v1::SignSkipped;
 
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::{HeldKey, find};
+use crate::tokens::HeldKey;
 
 /// A key of ours, with the keyids that the metadata gives it (more than one while keyids are being put right).
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(super) async fn choose(
     } else {
         named
             .iter()
-            .map(|name| Ok(with_keyids(find(&held, name)?, authority)))
+            .map(|name| Ok(with_keyids(agent.tokens().find(&held, name)?, authority)))
             .collect::<Result<_, Refusal>>()?
     };
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };

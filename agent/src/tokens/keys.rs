@@ -71,20 +71,29 @@ impl Tokens {
     /// # Errors
     /// `KEY_NOT_FOUND`.
     pub async fn key(&self, name: &str) -> Result<HeldKey, Refusal> {
-        find(&self.keys().await, name)
+        self.find(&self.keys().await, name)
     }
-}
 
-/// The key of this name among these.
-///
-/// # Errors
-/// `KEY_NOT_FOUND`.
-pub(crate) fn find(keys: &[HeldKey], name: &str) -> Result<HeldKey, Refusal> {
-    keys.iter().find(|key| key.name == name).cloned().ok_or_else(|| {
-        Refusal::new(Reason::KeyNotFound, format!("there is no key named {name:?}"))
-            .remedy("see the names with: tufctl key list")
-            .detail("key", name)
-    })
+    /// The key of this name among these.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`; it names tokens that are not there, for the key may lie on one of them.
+    pub(crate) fn find(&self, keys: &[HeldKey], name: &str) -> Result<HeldKey, Refusal> {
+        if let Some(key) = keys.iter().find(|key| key.name == name) {
+            return Ok(key.clone());
+        }
+        let silent = |slot: &Arc<Slot>| matches!(slot.state(), TokenState::Absent | TokenState::Failed);
+        let tokens: Vec<_> =
+            self.all().into_iter().filter(silent).map(|slot| slot.name().to_owned()).collect();
+        let remedy = if tokens.is_empty() {
+            "see the names with: tufctl key list".to_owned()
+        } else {
+            format!("it may lie on {}, which does not answer: see tufctl token list", tokens.join(", "))
+        };
+        Err(Refusal::new(Reason::KeyNotFound, format!("there is no key named {name:?}"))
+            .remedy(remedy)
+            .detail("key", name))
+    }
 }
 
 /// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.

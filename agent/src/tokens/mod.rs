@@ -17,7 +17,6 @@ use policy::Reason;
 use tokio::sync::Notify;
 
 pub use keys::HeldKey;
-pub(crate) use keys::find;
 pub use slot::Slot;
 
 use crate::config::TokenConfig;
