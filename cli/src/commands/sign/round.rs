@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tuf::diff;
+use tuf::diff::{self, Difference};
 use tuf::key::KeyId;
 use tuf::metadata::SignatureEntry;
 use tuf::role::RoleName;
@@ -16,12 +16,15 @@ use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
 
-/// A role that the agent has inspected.
+/// A role that keys of ours are to sign.
 pub(super) struct Pending<'a> {
     role: RoleName,
-    inspected: v1::SignInspected,
+    version: u64,
+    /// What people are shown: the agent's own reading, or ours where its turn has not come.
+    difference: Difference,
+    warnings: Vec<String>,
     keys: Vec<Candidate>,
-    /// The open call; roles beyond [`MOST_OPEN`] are asked for again when their turn comes.
+    /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
     call: Option<SignCall<'a>>,
 }
 
@@ -68,10 +71,17 @@ impl<'a> Session<'a> {
             if keys.is_empty() || (met && !self.selection.names_keys()) {
                 continue;
             }
-            let call = self.open(role, &keys)?;
-            let inspected = call.inspected().clone();
-            let call = (pending.len() < MOST_OPEN).then_some(call);
-            pending.push(Pending { role: role.clone(), inspected, keys, call });
+            let next = if pending.len() < MOST_OPEN {
+                let call = self.open(role, &keys)?;
+                let (difference, inspected) = (read_difference(call.inspected())?, call.inspected());
+                let (version, warnings) = (inspected.version, inspected.warnings.clone());
+                Pending { role: role.clone(), version, difference, warnings, keys, call: Some(call) }
+            } else {
+                let Some(difference) = self.local_difference(role)? else { continue };
+                let version = difference.to_version;
+                Pending { role: role.clone(), version, difference, warnings: Vec::new(), keys, call: None }
+            };
+            pending.push(next);
         }
         Ok(pending)
     }
@@ -87,22 +97,14 @@ impl<'a> Session<'a> {
             let found = pending.iter().find(|pending| pending.role == *role);
             let (diff, warnings, end) = match found {
                 Some(pending) => {
-                    let diff = serde_json::from_str(&pending.inspected.difference_json).map_err(|e| {
-                        Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}"))
-                    })?;
                     let keys: Vec<_> = pending.keys.iter().map(|k| visible(&k.name).into_owned()).collect();
-                    (
-                        diff,
-                        pending.inspected.warnings.as_slice(),
-                        format!("  to be signed with {}", keys.join(", ")),
-                    )
+                    let end = format!("  to be signed with {}", keys.join(", "));
+                    (pending.difference.clone(), pending.warnings.as_slice(), end)
                 }
                 None => {
-                    let Some(new) = self.workspace.staged(role)? else { continue };
-                    let state = self.workspace.signatures(role)?;
-                    let diff = diff::difference(role, self.workspace.published(role)?.as_ref(), &new);
-                    let end = if state.met { "  signed already" } else { "  not signed now" };
-                    (diff, &[][..], end.to_owned())
+                    let Some(diff) = self.local_difference(role)? else { continue };
+                    let met = self.workspace.signatures(role)?.met;
+                    (diff, &[][..], if met { "  signed already" } else { "  not signed now" }.to_owned())
                 }
             };
             say(&difference(&diff, &names, screen.err(), now()));
@@ -119,8 +121,7 @@ impl<'a> Session<'a> {
         if pending.is_empty() {
             return if self.args.no_publish { format!("Sign {name}?") } else { format!("Publish {name}?") };
         }
-        let roles: Vec<_> =
-            pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.inspected.version)).collect();
+        let roles: Vec<_> = pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.version)).collect();
         let roles = match roles.as_slice() {
             many if many.len() > 6 => format!("{} roles", many.len()),
             few => few.join(", "),
@@ -134,7 +135,7 @@ impl<'a> Session<'a> {
         for mut role in pending {
             let mut call = match role.call.take() {
                 Some(call) => call,
-                None => self.reopen(&role)?,
+                None => self.open_shown(&role)?,
             };
             call.confirm()?;
             let mut entries = Vec::new();
@@ -169,7 +170,7 @@ impl<'a> Session<'a> {
                     entries.push(SignatureEntry { keyid, sig: signature.sig.clone() });
                     self.signed.push(outcome::Signed {
                         role: role.role.clone(),
-                        version: role.inspected.version,
+                        version: role.version,
                         keyid: signature.keyid,
                         key: signature.key,
                         token: signature.token,
@@ -231,20 +232,35 @@ impl<'a> Session<'a> {
         SignCall::open(self.agent, begin, files)
     }
 
-    /// Asks again for a role that was shown; what comes must be what was shown.
-    fn reopen(&self, role: &Pending<'_>) -> Result<SignCall<'a>, Failure> {
+    /// Asks for a role that was shown as we read it; where the agent reads it otherwise, it is shown and asked again.
+    fn open_shown(&self, role: &Pending<'_>) -> Result<SignCall<'a>, Failure> {
         let call = self.open(&role.role, &role.keys)?;
-        let (now, before) = (call.inspected(), &role.inspected);
-        if now.sha256 != before.sha256 || now.difference_json != before.difference_json {
-            return Err(Failure::new(
-                reason::CONFIRMATION_MISSING,
-                format!("{} is not what was shown any more", role.role.as_str()),
-            )
-            .remedy("sign again, and look at the new difference"));
+        let theirs = read_difference(call.inspected())?;
+        for warning in &call.inspected().warnings {
+            self.context.screen.warn(warning);
+        }
+        if theirs != role.difference {
+            let names = self.ours.names(&self.workspace.authorities(&role.role)?);
+            self.context.screen.show(difference(&theirs, &names, self.context.screen.err(), now()));
+            let question = format!("The agent reads {} as above. Sign it?", role.role.as_str());
+            confirm(&question, self.args.yes.yes)?;
         }
         Ok(call)
     }
+
+    /// The difference as this side reads it: staged against published.
+    fn local_difference(&self, role: &RoleName) -> Result<Option<Difference>, Failure> {
+        let published = self.workspace.published(role)?;
+        let staged = self.workspace.staged(role)?;
+        Ok(staged.map(|new| diff::difference(role, published.as_ref(), &new)))
+    }
 }
 
-/// How many calls stay open while a person reads; a repository with hundreds of bins asks again for the others.
-const MOST_OPEN: usize = 16;
+fn read_difference(inspected: &v1::SignInspected) -> Result<Difference, Failure> {
+    serde_json::from_str(&inspected.difference_json)
+        .map_err(|e| Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}")))
+}
+
+/// How many calls stay open while a person reads, well below the streams that the agent allows a connection; a
+/// repository with hundreds of bins has the others inspected one by one.
+const MOST_OPEN: usize = 32;
