@@ -1,5 +1,7 @@
 //! The agent dies: what was promised is still there. The child is this very test program, started anew.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};

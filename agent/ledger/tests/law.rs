@@ -1,5 +1,7 @@
 //! The watermark law under random sequences of signing, publishing, adopting and restarting.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::collections::BTreeMap;
