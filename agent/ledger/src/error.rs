@@ -131,7 +131,7 @@ impl LedgerError {
             Self::Vanished { role, last, .. } => format!("list {role} at version {last} or above"),
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
-                "find out who signed what is published, then acknowledge the alarm".to_owned()
+                "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt".to_owned()
             }
             Self::RepositoryUnknown { .. } => {
                 "adopt it from its newest published copy: tufctl repo adopt".to_owned()

@@ -36,7 +36,7 @@ pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use types::{
     AdoptedRoot, Alarm, ChainReport, Entry, Intent, IntentId, IntentKey, InvalidName, Mark, NewRepository,
-    Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Watermark,
+    Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,
 };
 
 use crate::tx::{Tx, Verdict};

@@ -11,7 +11,7 @@ use tuf::time::UtcTime;
 use crate::records::{self, column_text, column_u64};
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{LedgerError, Mark, Noted, RepositoryId, Watermark, chain};
+use crate::{LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain};
 
 /// Which of a role's two marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,49 +119,91 @@ pub(crate) fn raise_listed(
 }
 
 /// Takes note of metadata that was verified with its threshold met. Other content than what is known under its
-/// version raises an alarm, and the mark stays.
+/// version raises an alarm if it is published, and is refused if it is not; the mark stays.
 pub(crate) fn note_verified(
     tx: &mut Tx<'_>,
     repository: &RepositoryId,
-    role: &RoleName,
-    (version, digest): (Version, Sha256Digest),
-    lists: &BTreeMap<RoleName, Version>,
+    file: &Verified,
+    published: bool,
 ) -> Verdict<Noted> {
     if records::by_id(tx, repository)?.is_none() {
         return Ok(Err(LedgerError::RepositoryUnknown { name: repository.to_string() }));
     }
+    let (role, version, digest) = (&file.role, file.version, file.digest);
     let known = read(tx, repository, role)?;
-    let differs = |mark: &Mark| mark.version == version && mark.digest != digest;
-    if let Some(mark) = known.signed.filter(differs).or(known.verified.filter(differs)) {
-        let signed = known.signed.filter(differs).is_some();
-        let done = if signed { "what this agent signed" } else { "what was published before" };
-        let message = format!("{role} version {version} is published with other content than {done}");
-        let about = json!({"known_sha256": mark.digest.to_string(), "published_sha256": digest.to_string()});
-        records::raise_alarm(tx, repository, role, &message, &about)?;
-        return Ok(Ok(Noted::Conflict { known: mark, message }));
-    }
-    if known.verified.is_some_and(|mark| mark.version == version) {
+    if known.verified.is_some_and(|mark| (mark.version, mark.digest) == (version, digest)) {
         return Ok(Ok(Noted::Known));
+    }
+    let differs = |mark: &Mark| mark.version == version && mark.digest != digest;
+    let (signed, verified) = (known.signed.filter(differs), known.verified.filter(differs));
+    if let Some(mark) = signed.or(verified) {
+        return conflict(tx, repository, file, (mark, signed.is_none()), published);
     }
     if known.verified.is_some_and(|mark| mark.version > version) {
         return Ok(Ok(Noted::Older));
     }
     let body = json!({
-        "repository_id": repository.to_string(), "role": role.as_str(),
-        "version": version.get(), "sha256": digest.to_string(),
+        "repository_id": repository.to_string(), "role": role.as_str(), "version": version.get(),
+        "sha256": digest.to_string(), "published": published,
     });
     tx.append("verified", body)?;
     let mark = Mark { version, digest, on: tx.now() };
     raise(tx, repository, role, Side::Verified, mark)?;
-    raise_listed(tx, repository, role, lists)?;
+    raise_listed(tx, repository, role, &file.lists)?;
     Ok(Ok(Noted::Raised))
+}
+
+fn conflict(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    file: &Verified,
+    (known, verified): (Mark, bool),
+    published: bool,
+) -> Verdict<Noted> {
+    let (role, version) = (file.role.clone(), file.version);
+    if !published {
+        return Ok(Err(LedgerError::Watermark {
+            marked_role: role.clone(),
+            role,
+            version,
+            marked_version: known.version,
+            marked_digest: known.digest,
+            marked_on: known.on,
+            published: verified,
+        }));
+    }
+    let done = if verified { "what was verified before" } else { "what this agent signed" };
+    let message = format!("{role} version {version} is published with other content than {done}");
+    records::raise_alarm(tx, repository, file, &message, &json!({"known_sha256": known.digest.to_string()}))?;
+    Ok(Ok(Noted::Conflict { known, message }))
+}
+
+/// A person has looked at published content that differs from what was known: it is what stands now.
+pub(crate) fn accept(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    mark: Mark,
+) -> Result<(), LedgerError> {
+    if read(tx, repository, role)?.verified.is_some_and(|known| known.version > mark.version) {
+        return Ok(());
+    }
+    let repository = repository.to_string();
+    let key = (repository.as_str(), role.as_str());
+    tx.change(
+        Table::Watermarks,
+        key,
+        "UPDATE watermarks SET verified_version = ?3, verified_digest = ?4, verified_on = ?5 \
+         WHERE repository = ?1 AND role = ?2",
+        (key.0, key.1, chain::number(mark.version.get())?, mark.digest.as_bytes(), mark.on.unix()),
+    )
 }
 
 /// The digest of everything whose text is worth keeping.
 pub(crate) fn referred_digests(tx: &Tx<'_>) -> Result<BTreeSet<Sha256Digest>, LedgerError> {
     let mut select = tx.db.prepare_cached(
         "SELECT signed_digest FROM watermarks WHERE signed_digest IS NOT NULL \
-         UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL",
+         UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL UNION SELECT digest FROM roots",
     )?;
     let rows = select.query_map((), |row| column_digest(row, 0))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -12,7 +12,9 @@ use tuf::time::UtcTime;
 use crate::marks;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{Alarm, LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, chain};
+use crate::{
+    Alarm, LedgerError, Mark, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain,
+};
 
 /// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
 pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
@@ -36,7 +38,8 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         note_key_use(tx, &id, role, *fingerprint)?;
     }
     if let Some(root) = &new.root
-        && let Err(fault) = advance_root(tx, &id, root.version, root.digest)?
+        && let Err(fault) =
+            advance_root(tx, &id, &Verified::new(RoleKind::Root.role(), root.version, root.digest), true)?
     {
         return Err(fault);
     }
@@ -71,28 +74,27 @@ fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, L
 pub(crate) fn advance_root(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
-    version: Version,
-    digest: Sha256Digest,
+    root: &Verified,
+    published: bool,
 ) -> Verdict<Noted> {
     let Some(record) = by_id(tx, id)? else {
         return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
     };
-    if let Some(known) = by_roots(tx, &[digest])? {
+    if let Some(known) = by_roots(tx, &[root.digest])? {
         let same = known.id == *id;
         return Ok(if same { Ok(Noted::Known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
     }
-    let role = RoleKind::Root.role();
     match record.root {
         // Other content under a version of the chain: an alarm.
-        Some((trusted, _)) if version == trusted => {
-            return marks::note_verified(tx, id, &role, (version, digest), &BTreeMap::new());
+        Some((trusted, _)) if root.version == trusted => {
+            return marks::note_verified(tx, id, root, published);
         }
-        Some((trusted, _)) if trusted.next() != Some(version) => {
-            return Ok(Err(LedgerError::RootStep { trusted, given: version }));
+        Some((trusted, _)) if trusted.next() != Some(root.version) => {
+            return Ok(Err(LedgerError::RootStep { trusted, given: root.version }));
         }
         _ => {}
     }
-    let noted = match marks::note_verified(tx, id, &role, (version, digest), &BTreeMap::new())? {
+    let noted = match marks::note_verified(tx, id, root, published)? {
         Ok(noted) => noted,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -100,14 +102,35 @@ pub(crate) fn advance_root(
         return Ok(Ok(noted));
     }
     let text = id.to_string();
-    let number = chain::number(version.get())?;
+    let number = chain::number(root.version.get())?;
     tx.change(
         Table::Roots,
         (text.as_str(), number),
         "INSERT INTO roots (repository, version, digest) VALUES (?1, ?2, ?3)",
-        (text.as_str(), number, digest.as_bytes()),
+        (text.as_str(), number, root.digest.as_bytes()),
     )?;
     Ok(Ok(noted))
+}
+
+/// Takes note of many files in their order; the first refusal ends it, and what came before it stays.
+pub(crate) fn note_all(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    files: &[Verified],
+    published: bool,
+) -> Verdict<Vec<Noted>> {
+    let mut all = Vec::with_capacity(files.len());
+    for file in files {
+        let noted = match file.role.kind() {
+            RoleKind::Root => advance_root(tx, id, file, published)?,
+            _ => marks::note_verified(tx, id, file, published)?,
+        };
+        match noted {
+            Ok(noted) => all.push(noted),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    Ok(Ok(all))
 }
 
 /// The roots of a repository's chain that were verified, oldest first.
@@ -220,46 +243,53 @@ pub(crate) fn used_elsewhere(
     Ok(select.query_row((fingerprint.as_bytes(), id), |row| column_text(row, 0)).optional()?)
 }
 
-/// Raises an alarm, journalled; a role has one at a time, and the first stays.
+/// Raises an alarm about a file, journalled; a role has one at a time, and the first stays.
 pub(crate) fn raise_alarm(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
-    role: &RoleName,
+    file: &Verified,
     message: &str,
     about: &Value,
 ) -> Result<(), LedgerError> {
-    if alarm_of(tx, id, role)?.is_some() {
+    if alarm_of(tx, id, &file.role)?.is_some() {
         return Ok(());
     }
     let body = json!({
-        "repository_id": id.to_string(), "role": role.as_str(), "message": message, "about": about,
+        "repository_id": id.to_string(), "role": file.role.as_str(), "version": file.version.get(),
+        "sha256": file.digest.to_string(), "message": message, "about": about,
     });
     tx.append("alarm.raised", body)?;
     let text = id.to_string();
-    let key = (text.as_str(), role.as_str());
+    let key = (text.as_str(), file.role.as_str());
+    let version = chain::number(file.version.get())?;
     tx.change(
         Table::Alarms,
         key,
-        "INSERT INTO alarms (repository, role, since, message) VALUES (?1, ?2, ?3, ?4)",
-        (key.0, key.1, tx.now().unix(), message),
+        "INSERT INTO alarms (repository, role, since, message, version, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (key.0, key.1, tx.now().unix(), message, version, file.digest.as_bytes()),
     )
 }
 
-/// A person has looked at the alarm of a role; journalled. False when there was none.
+/// A person has looked at the alarm of a role; journalled. What was found published counts as verified from now on.
+/// False when there was no alarm.
 pub(crate) fn acknowledge(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
     role: &RoleName,
     caller: &Value,
 ) -> Verdict<bool> {
-    let Some(message) = alarm_of(tx, id, role)? else { return Ok(Ok(false)) };
+    let found = alarms(tx)?.into_iter().find(|alarm| alarm.repository == *id && alarm.role == *role);
+    let Some(alarm) = found else { return Ok(Ok(false)) };
     let body = json!({
-        "repository_id": id.to_string(), "role": role.as_str(), "message": message, "caller": caller,
+        "repository_id": id.to_string(), "role": role.as_str(), "version": alarm.version.get(),
+        "sha256": alarm.digest.to_string(), "message": alarm.message, "caller": caller,
     });
     tx.append("alarm.acknowledged", body)?;
     let text = id.to_string();
     let key = (text.as_str(), role.as_str());
     tx.change(Table::Alarms, key, "DELETE FROM alarms WHERE repository = ?1 AND role = ?2", key)?;
+    let mark = Mark { version: alarm.version, digest: alarm.digest, on: tx.now() };
+    marks::accept(tx, id, role, mark)?;
     Ok(Ok(true))
 }
 
@@ -277,7 +307,7 @@ pub(crate) fn alarm_of(
 /// All alarms.
 pub(crate) fn alarms(tx: &Tx<'_>) -> Result<Vec<Alarm>, LedgerError> {
     let mut select = tx.db.prepare_cached(
-        "SELECT repository, name, role, since, message FROM alarms JOIN repositories ON id = repository \
+        "SELECT repository, name, role, since, message, version, digest FROM alarms JOIN repositories ON id = repository \
          ORDER BY since, name, role",
     )?;
     let rows = select.query_map((), |row| {
@@ -287,6 +317,8 @@ pub(crate) fn alarms(tx: &Tx<'_>) -> Result<Vec<Alarm>, LedgerError> {
             role: column_text(row, 2)?,
             since: UtcTime::from_unix(row.get(3)?),
             message: row.get(4)?,
+            version: marks::column_version(row, 5)?,
+            digest: marks::column_digest(row, 6)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

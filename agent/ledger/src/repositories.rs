@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Verified;
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
@@ -77,33 +78,20 @@ impl Ledger {
         self.ask(move |tx| records::set_expiry(tx, &id, &role, days, &caller)).await
     }
 
-    /// Takes note of the next root of a chain (or its first), whose thresholds the caller has verified.
+    /// Takes note of metadata whose thresholds the caller has verified, in one commit: roots in the order of their
+    /// chain (or the first that is trusted), then other roles. Marks only rise. `published`: other content than what is
+    /// known under a version is an alarm ([`Noted::Conflict`]); otherwise it is refused.
     ///
     /// # Errors
-    /// `RootStep`, `ChainKnown`, `RepositoryUnknown`; `Io` or `Closed`.
-    pub async fn advance_root(
+    /// `RootStep`, `ChainKnown`, `RepositoryUnknown`, `Watermark`: what came before the refused file is noted. `Io` or
+    /// `Closed`: nothing is.
+    pub async fn note_all(
         &self,
         id: RepositoryId,
-        version: Version,
-        digest: Sha256Digest,
-    ) -> Result<Noted, LedgerError> {
-        self.ask(move |tx| records::advance_root(tx, &id, version, digest)).await
-    }
-
-    /// Takes note of metadata of any role but root, whose threshold the caller has verified; `lists` is what a
-    /// snapshot or timestamp lists. Marks only rise.
-    ///
-    /// # Errors
-    /// `RepositoryUnknown`; `Io` or `Closed`. Other content than what is known is [`Noted::Conflict`].
-    pub async fn note_verified(
-        &self,
-        id: RepositoryId,
-        role: RoleName,
-        version: Version,
-        digest: Sha256Digest,
-        lists: BTreeMap<RoleName, Version>,
-    ) -> Result<Noted, LedgerError> {
-        self.ask(move |tx| marks::note_verified(tx, &id, &role, (version, digest), &lists)).await
+        files: Vec<Verified>,
+        published: bool,
+    ) -> Result<Vec<Noted>, LedgerError> {
+        self.ask(move |tx| records::note_all(tx, &id, &files, published)).await
     }
 
     /// The watermark of a role; empty when nothing is known.
@@ -155,21 +143,22 @@ impl Ledger {
         .await
     }
 
-    /// Raises an alarm: the role signs nothing until it is acknowledged. Journalled.
+    /// Raises an alarm about published metadata: its role signs nothing until it is acknowledged. Journalled.
     ///
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn raise_alarm(
         &self,
         id: RepositoryId,
-        role: RoleName,
+        file: Verified,
         message: String,
         about: Value,
     ) -> Result<(), LedgerError> {
-        self.ask(move |tx| records::raise_alarm(tx, &id, &role, &message, &about).map(Ok)).await
+        self.ask(move |tx| records::raise_alarm(tx, &id, &file, &message, &about).map(Ok)).await
     }
 
-    /// A person has looked at a role's alarm. False when there was none.
+    /// A person has looked at a role's alarm: what was found published counts as verified from now on. False when
+    /// there was none.
     ///
     /// # Errors
     /// `Io` or `Closed`.

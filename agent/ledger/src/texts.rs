@@ -58,6 +58,10 @@ impl Texts {
         }
     }
 
+    pub(crate) fn has(&self, digest: &Sha256Digest) -> bool {
+        self.path(digest).is_file()
+    }
+
     fn path(&self, digest: &Sha256Digest) -> PathBuf {
         self.folder.join(format!("{digest}.json"))
     }
@@ -88,6 +92,12 @@ impl Ledger {
     /// `Io`.
     pub fn load_text(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
         self.texts.load(digest)
+    }
+
+    /// Whether the text with this digest is there, whole or not.
+    #[must_use]
+    pub fn has_text(&self, digest: &Sha256Digest) -> bool {
+        self.texts.has(digest)
     }
 
     /// Removes texts that no watermark and no root refers to and that are older than an hour.

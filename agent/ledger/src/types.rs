@@ -231,6 +231,27 @@ pub struct OpenIntent {
     pub digest: Sha256Digest,
 }
 
+/// Metadata that met its thresholds in front of the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its canonical `signed`.
+    pub digest: Sha256Digest,
+    /// What a snapshot or timestamp lists; empty for other roles.
+    pub lists: BTreeMap<RoleName, Version>,
+}
+
+impl Verified {
+    /// Metadata that lists nothing.
+    #[must_use]
+    pub const fn new(role: RoleName, version: Version, digest: Sha256Digest) -> Self {
+        Self { role, version, digest, lists: BTreeMap::new() }
+    }
+}
+
 /// What verified metadata meant to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Noted {
@@ -262,6 +283,10 @@ pub struct Alarm {
     pub since: UtcTime,
     /// What was found, one sentence.
     pub message: String,
+    /// The version that it is about.
+    pub version: Version,
+    /// SHA-256 of the canonical `signed` that was found.
+    pub digest: Sha256Digest,
 }
 
 /// One entry of the journal, exactly as it was hashed.

@@ -1,5 +1,7 @@
 //! Damage to the ledger's files: found, refused with the way to repair, and never repaired silently.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;
@@ -19,7 +21,7 @@ async fn full() -> TempDir {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = ledger.register_repository(support::adopted("app", 1, "root 1", "key")).await.unwrap().id;
-    ledger.advance_root(app, version(2), digest("root 2")).await.unwrap();
+    support::publish(&ledger, app, "root", 2, "root 2").await.unwrap();
     for number in 1..=20 {
         let id = ledger.record_intent(intent(app, "targets", number, &number.to_string())).await.unwrap();
         if number < 20 {
@@ -29,7 +31,7 @@ async fn full() -> TempDir {
     let mut snapshot = intent(app, "snapshot", 1, "s");
     snapshot.lists = [(role("targets"), version(20))].into();
     ledger.record_intent(snapshot).await.unwrap();
-    ledger.raise_alarm(app, role("timestamp"), "look".into(), json!({})).await.unwrap();
+    ledger.raise_alarm(app, support::verified("timestamp", 1, "t"), "look".into(), json!({})).await.unwrap();
     drop(ledger);
     folder
 }

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use support::{digest, intent, role, version};
+use support::{intent, role};
 use tempfile::tempdir;
 use tufagent_ledger::{Ledger, LedgerError, Noted};
 
@@ -33,22 +33,25 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What was ever signed or accepted as published, and by what rule that may go on.
+/// What was ever signed, and the newest that was verified as published.
 #[derive(Default)]
 struct Model {
-    history: BTreeMap<&'static str, Vec<(u64, &'static str)>>,
+    signed: BTreeMap<&'static str, Vec<(u64, &'static str)>>,
+    verified: BTreeMap<&'static str, (u64, &'static str)>,
 }
 
 impl Model {
     fn allows(&self, role: &str, version: u64, content: &str) -> bool {
-        let history = self.history.get(role).map_or(&[][..], Vec::as_slice);
-        history
-            .iter()
-            .all(|(earlier, known)| *earlier < version || (*earlier == version && *known == content))
+        let signed = self.signed.get(role).map_or(&[][..], Vec::as_slice);
+        let marks = signed.iter().chain(self.verified.get(role));
+        marks.into_iter().all(|(mark, known)| *mark < version || (*mark == version && *known == content))
     }
 
-    fn add(&mut self, role: &'static str, version: u64, content: &'static str) {
-        self.history.entry(role).or_default().push((version, content));
+    /// A person has looked at other content that is published.
+    fn accept(&mut self, role: &'static str, version: u64, content: &'static str) {
+        if self.verified.get(role).is_none_or(|(mark, _)| *mark <= version) {
+            self.verified.insert(role, (version, content));
+        }
     }
 }
 
@@ -57,16 +60,16 @@ async fn obey(steps: Vec<Step>) {
     let mut ledger = Ledger::open(folder.path()).unwrap();
     let adopt = || support::adopted("app", 1, "root", "key");
     let app = ledger.register_repository(adopt()).await.unwrap().id;
-    let (mut model, mut alarms) = (Model::default(), Vec::<&str>::new());
+    let (mut model, mut alarms) = (Model::default(), BTreeMap::<&str, (u64, &'static str)>::new());
     for step in steps {
         match step {
             Step::Sign { role: name, version: number, content } => {
                 let result = ledger.record_intent(intent(app, name, number, content)).await;
-                let expected = model.allows(name, number, content) && !alarms.contains(&name);
+                let expected = model.allows(name, number, content) && !alarms.contains_key(name);
                 assert_eq!(result.is_ok(), expected, "{name} {number} {content}: {result:?}");
                 match result {
-                    Ok(_) => model.add(name, number, content),
-                    Err(LedgerError::Alarm { .. }) => assert!(alarms.contains(&name)),
+                    Ok(_) => model.signed.entry(name).or_default().push((number, content)),
+                    Err(LedgerError::Alarm { .. }) => assert!(alarms.contains_key(name)),
                     Err(LedgerError::Watermark { marked_version, .. }) => {
                         assert!(marked_version.get() >= number)
                     }
@@ -75,14 +78,15 @@ async fn obey(steps: Vec<Step>) {
             }
             Step::Publish { role: name, version: number, content } => {
                 let before = ledger.watermark(app, role(name)).await.unwrap();
-                let noted = ledger
-                    .note_verified(app, role(name), version(number), digest(content), BTreeMap::new())
-                    .await
-                    .unwrap();
+                let noted = support::publish(&ledger, app, name, number, content).await.unwrap();
                 let after = ledger.watermark(app, role(name)).await.unwrap();
                 match noted {
-                    Noted::Raised => model.add(name, number, content),
-                    Noted::Conflict { .. } => alarms.push(name),
+                    Noted::Raised => {
+                        model.verified.insert(name, (number, content));
+                    }
+                    Noted::Conflict { .. } => {
+                        alarms.entry(name).or_insert((number, content));
+                    }
                     Noted::Known | Noted::Older => {}
                 }
                 assert_eq!(after.signed, before.signed);
@@ -92,8 +96,10 @@ async fn obey(steps: Vec<Step>) {
             Step::Adopt => assert_eq!(ledger.register_repository(adopt()).await.unwrap().id, app),
             Step::Acknowledge { role: name } => {
                 let was = ledger.acknowledge_alarm(app, role(name), serde_json::Value::Null).await.unwrap();
-                assert_eq!(was, alarms.contains(&name));
-                alarms.retain(|alarm| *alarm != name);
+                assert_eq!(was, alarms.contains_key(name));
+                if let Some((number, content)) = alarms.remove(name) {
+                    model.accept(name, number, content);
+                }
             }
             Step::Restart => {
                 drop(ledger);

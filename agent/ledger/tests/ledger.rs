@@ -42,17 +42,14 @@ async fn published_versions_count_as_signed() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
-    let noted = ledger
-        .note_verified(app, role("targets"), version(5), digest("p"), Default::default())
-        .await
-        .unwrap();
+    let noted = support::publish(&ledger, app, "targets", 5, "p").await.unwrap();
     assert_eq!(noted, Noted::Raised);
     for (number, content) in [(4, "p"), (5, "q")] {
         let refused = ledger.record_intent(intent(app, "targets", number, content)).await.unwrap_err();
         assert!(matches!(refused, LedgerError::Watermark { published: true, .. }), "{refused:?}");
     }
     assert!(ledger.record_intent(intent(app, "targets", 5, "p")).await.is_ok());
-    let older = ledger.note_verified(app, role("targets"), version(4), digest("o"), Default::default());
+    let older = support::publish(&ledger, app, "targets", 4, "o");
     assert_eq!(older.await.unwrap(), Noted::Older);
     let mark = ledger.watermark(app, role("targets")).await.unwrap().newest().unwrap();
     assert_eq!((mark.version, mark.digest), (version(5), digest("p")));
@@ -64,18 +61,30 @@ async fn published_content_that_differs_from_what_was_signed_is_an_alarm_until_a
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
     ledger.record_intent(intent(app, "targets", 2, "ours")).await.unwrap();
-    let noted = ledger
-        .note_verified(app, role("targets"), version(2), digest("theirs"), Default::default())
-        .await
-        .unwrap();
+    let noted = support::publish(&ledger, app, "targets", 2, "theirs").await.unwrap();
     assert!(matches!(noted, Noted::Conflict { .. }));
     let refused = ledger.record_intent(intent(app, "targets", 3, "next")).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Alarm { .. }), "{refused:?}");
     assert!(ledger.record_intent(intent(app, "snapshot", 1, "s")).await.is_ok(), "other roles go on");
     assert_eq!(ledger.alarms().await.unwrap().len(), 1);
     assert!(ledger.acknowledge_alarm(app, role("targets"), json!({"uid": 1})).await.unwrap());
+    let again = support::publish(&ledger, app, "targets", 2, "theirs").await;
+    assert_eq!(again, Ok(Noted::Known), "what a person has seen is no news");
     assert!(ledger.record_intent(intent(app, "targets", 3, "next")).await.is_ok());
     assert!(!ledger.acknowledge_alarm(app, role("targets"), json!(null)).await.unwrap());
+}
+
+#[tokio::test]
+async fn staged_content_that_differs_from_what_was_signed_is_refused_without_an_alarm() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    ledger.record_intent(intent(app, "targets", 2, "ours")).await.unwrap();
+    let refused = ledger.note_all(app, vec![support::verified("targets", 2, "theirs")], false).await;
+    assert!(matches!(refused, Err(LedgerError::Watermark { .. })), "{refused:?}");
+    assert!(ledger.alarms().await.unwrap().is_empty());
+    let ours = ledger.note_all(app, vec![support::verified("targets", 2, "ours")], false).await;
+    assert_eq!(ours, Ok(vec![Noted::Raised]));
 }
 
 #[tokio::test]
@@ -147,7 +156,7 @@ async fn a_chain_known_under_another_name_is_refused_and_adopting_again_changes_
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let first = ledger.register_repository(support::adopted("app", 3, "root 3", "key")).await.unwrap();
-    ledger.advance_root(first.id, version(4), digest("root 4")).await.unwrap();
+    support::publish(&ledger, first.id, "root", 4, "root 4").await.unwrap();
     ledger.record_intent(intent(first.id, "root", 5, "root 5")).await.unwrap();
 
     let again = ledger.register_repository(support::adopted("app", 3, "root 3", "key")).await.unwrap();
@@ -174,11 +183,11 @@ async fn roots_go_one_step_at_a_time_and_a_second_content_is_an_alarm() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
-    assert_eq!(ledger.advance_root(app, version(1), digest("1")).await, Ok(Noted::Raised));
-    assert_eq!(ledger.advance_root(app, version(1), digest("1")).await, Ok(Noted::Known));
-    let skipped = ledger.advance_root(app, version(3), digest("3")).await;
+    assert_eq!(support::publish(&ledger, app, "root", 1, "1").await, Ok(Noted::Raised));
+    assert_eq!(support::publish(&ledger, app, "root", 1, "1").await, Ok(Noted::Known));
+    let skipped = support::publish(&ledger, app, "root", 3, "3").await;
     assert_eq!(skipped, Err(LedgerError::RootStep { trusted: version(1), given: version(3) }));
-    let other = ledger.advance_root(app, version(1), digest("one")).await.unwrap();
+    let other = support::publish(&ledger, app, "root", 1, "one").await.unwrap();
     assert!(matches!(other, Noted::Conflict { .. }));
     assert_eq!(ledger.roots(app).await.unwrap(), [(version(1), digest("1"))]);
     let found = ledger.find_by_roots(vec![digest("x"), digest("1")]).await.unwrap().unwrap();

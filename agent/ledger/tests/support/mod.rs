@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
-use tufagent_ledger::{AdoptedRoot, Intent, IntentKey, Ledger, NewRepository, RepositoryId};
+use tufagent_ledger::{
+    AdoptedRoot, Intent, IntentKey, Ledger, LedgerError, NewRepository, Noted, RepositoryId, Verified,
+};
 
 pub fn digest(content: &str) -> Sha256Digest {
     Sha256Digest::of(content.as_bytes())
@@ -56,4 +58,20 @@ pub fn intent(repository: RepositoryId, name: &str, number: u64, content: &str) 
         shared_key: false,
         caller: json!({"uid": 1000, "pid": 1}),
     }
+}
+
+pub fn verified(name: &str, number: u64, content: &str) -> Verified {
+    Verified::new(role(name), version(number), digest(content))
+}
+
+/// Notes one published file.
+pub async fn publish(
+    ledger: &Ledger,
+    repository: RepositoryId,
+    name: &str,
+    number: u64,
+    content: &str,
+) -> Result<Noted, LedgerError> {
+    let mut noted = ledger.note_all(repository, vec![verified(name, number, content)], true).await?;
+    Ok(noted.pop().unwrap())
 }
