@@ -1,69 +1,108 @@
-//! stub
-#![allow(missing_docs)]
-use crate::refusal::Refusal;
+//! What the agent knows of repositories: who may sign what, what was last seen, and what follows from it.
+//!
+//! Duty: answer the signing pipeline from the agent's own state, and take note of metadata that met its thresholds
+//! in front of it. Trust: what callers send is only believed where signatures or the rules for staged authorities
+//! say so; texts on the disk are compared with their digests. Invariants: the base of every difference is the
+//! agent's own; marks only rise; content that differs from what is known is refused or an alarm, never taken.
+
+mod authority;
+mod judge;
+mod listing;
+mod memory;
+mod missing;
+mod observe;
+mod register;
+
+use std::sync::Arc;
+
+pub use authority::{Authority, RoleOfKey};
+pub use judge::{Asked, Newest, Signing};
 pub use ledger::Record;
-use std::{collections::BTreeMap, sync::Arc};
-use tuf::{key::*, metadata::Metadata, role::RoleName, time::UtcTime};
-pub struct Repositories;
-pub struct Authority {
-    pub keys: BTreeMap<KeyId, Key>,
-    pub warnings: Vec<String>,
+use ledger::{Ledger, Outcome, RepositoryName};
+pub use missing::Described;
+pub use observe::Observed;
+use policy::Reason;
+pub use register::Registration;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName};
+
+use self::memory::Memory;
+use crate::refusal::Refusal;
+
+/// The repositories that the agent knows.
+pub struct Repositories {
+    ledger: Arc<Ledger>,
+    memory: Memory,
 }
-pub struct RoleOfKey {
-    pub repository: Arc<Record>,
-    pub role: RoleName,
-}
-pub struct Newest {
-    pub metadata: Metadata,
-    pub verified: bool,
-}
-pub struct Asked {
-    pub shared_key: bool,
-    pub now: UtcTime,
-}
-pub struct Signing<'a> {
-    pub record: &'a Record,
-    pub role: &'a RoleName,
-    pub subject: &'a Metadata,
-    pub authority: &'a Authority,
-    pub keys: Vec<(String, PublicKey)>,
-    pub shared_key: bool,
-    pub caller: serde_json::Value,
-}
+
 impl Repositories {
-    pub async fn open(_: Arc<ledger::Ledger>) -> Result<Self, Refusal> {
-        Ok(Self)
+    /// Takes up where the last run ended: intents without an outcome are journalled as unknown (they count as signed).
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn open(ledger: Arc<Ledger>) -> Result<Self, Refusal> {
+        for intent in ledger.open_intents().await? {
+            tracing::warn!(role = %intent.role, version = %intent.version, "an intent of the last run has no outcome");
+            ledger.record_outcome(intent.id, Outcome::Unknown);
+        }
+        let pruned = Arc::clone(&ledger);
+        tokio::spawn(async move {
+            if let Err(error) = pruned.prune_texts().await {
+                tracing::warn!(%error, "old metadata was not removed");
+            }
+        });
+        Ok(Self { memory: Memory::new(Arc::clone(&ledger)), ledger })
     }
-    pub async fn by_name(&self, _: &str) -> Result<Arc<Record>, Refusal> {
-        Err(Refusal::internal("x"))
+
+    /// All repositories, by name.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn all(&self) -> Result<Vec<Record>, Refusal> {
+        Ok(self.ledger.repositories().await?)
     }
-    pub async fn roles_of_key(&self, _: &PublicKey) -> Result<Vec<RoleOfKey>, Refusal> {
-        Err(Refusal::internal("x"))
+
+    /// The repository with this name.
+    ///
+    /// # Errors
+    /// `REPOSITORY_UNKNOWN`, `STATE_IO`.
+    pub async fn by_name(&self, name: &str) -> Result<Arc<Record>, Refusal> {
+        let parsed: Result<RepositoryName, _> = name.parse();
+        let found = match parsed {
+            Ok(name) => self.ledger.find_by_name(&name).await?,
+            Err(_) => None,
+        };
+        found.map(Arc::new).ok_or_else(|| unknown(&format!("this agent knows no repository {name:?}")))
     }
-    pub async fn authority(
-        &self,
-        _: &Record,
-        _: &RoleName,
-        _: &Metadata,
-        _: &[(RoleName, Metadata)],
-    ) -> Result<Authority, Refusal> {
-        Err(Refusal::internal("x"))
+
+    /// The repository whose root chain holds one of these roots.
+    ///
+    /// # Errors
+    /// `REPOSITORY_UNKNOWN`, `STATE_IO`.
+    pub async fn by_roots(&self, digests: Vec<Sha256Digest>) -> Result<Arc<Record>, Refusal> {
+        let found = self.ledger.find_by_roots(digests).await?;
+        found.map(Arc::new).ok_or_else(|| unknown("this agent knows no repository with these roots"))
     }
-    pub async fn newest(&self, _: &Record, _: &RoleName) -> Result<Option<Newest>, Refusal> {
-        Err(Refusal::internal("x"))
+}
+
+/// For how many days a role's metadata is valid where the record says nothing else (CONTRACT section 2).
+#[must_use]
+pub const fn default_days(kind: RoleKind) -> u32 {
+    match kind {
+        RoleKind::Root => 365,
+        RoleKind::Targets => 90,
+        RoleKind::Snapshot => 7,
+        RoleKind::Timestamp => 1,
     }
-    pub async fn facts(
-        &self,
-        _: &Record,
-        _: &RoleName,
-        _: &Metadata,
-        _: &Authority,
-        _: &[(String, PublicKey)],
-        _: &Asked,
-    ) -> Result<policy::SigningFacts, Refusal> {
-        Err(Refusal::internal("x"))
-    }
-    pub async fn record_intent(&self, _: Signing<'_>) -> Result<ledger::IntentId, Refusal> {
-        Err(Refusal::internal("x"))
-    }
+}
+
+/// For how many days a role's metadata of this repository is valid.
+#[must_use]
+pub fn days_of(record: &Record, role: &RoleName) -> u32 {
+    record.expiry_days.get(role).copied().unwrap_or_else(|| default_days(role.kind()))
+}
+
+fn unknown(message: &str) -> Refusal {
+    Refusal::new(Reason::RepositoryUnknown, message)
+        .remedy("adopt it from its newest published copy: tufctl repo adopt DIR --name NAME --root ROOT.json")
 }

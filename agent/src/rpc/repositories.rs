@@ -1,39 +1,222 @@
-//! stub
-use crate::state::AppState;
+//! Repositories: records, and metadata that is shown to the agent.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ledger::Watermark;
+use policy::Reason;
+use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
-use tufagent_proto::v1::*;
-#[allow(missing_docs)]
-pub struct RepositoriesService(AppState);
-impl RepositoriesService {
-    #[allow(missing_docs)]
-    pub fn new(s: AppState) -> Self {
-        Self(s)
-    }
-}
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName, Version};
+use tufagent_proto::v1::observe_request::Part;
+use tufagent_proto::v1::repositories_server::Repositories;
+use tufagent_proto::v1::{
+    FileDigest, FindRepositoryReply, FindRepositoryRequest, ListRepositoriesReply, ListRepositoriesRequest,
+    MissingReply, MissingRequest, ObserveBegin, ObserveReply, ObserveRequest, RegisterRepositoryReply,
+    RegisterRepositoryRequest, Repository, SetExpiryReply, SetExpiryRequest,
+};
+
+use super::answer;
+use crate::intake::{Intake, MAX_FILES, ReceivedFile};
+use crate::refusal::Refusal;
+use crate::repositories::{Described, Record, Registration, days_of};
+use crate::state::AppState;
+
+/// The service.
+pub struct RepositoriesService(pub AppState);
+
+/// The longest length of a role, days.
+const MOST_DAYS: u32 = 3660;
+
 #[tonic::async_trait]
-impl repositories_server::Repositories for RepositoriesService {
+impl Repositories for RepositoriesService {
     async fn list(
         &self,
-        _: Request<ListRepositoriesRequest>,
+        request: Request<ListRepositoriesRequest>,
     ) -> Result<Response<ListRepositoriesReply>, Status> {
-        Err(Status::unimplemented(""))
+        answer(&self.0, "Repositories.List", request, |state, _, _| async move {
+            let mut repositories = Vec::new();
+            for record in state.repositories().all().await? {
+                repositories.push(described(&state, &record).await?);
+            }
+            Ok(ListRepositoriesReply { repositories })
+        })
+        .await
     }
-    async fn find(&self, _: Request<FindRepositoryRequest>) -> Result<Response<FindRepositoryReply>, Status> {
-        Err(Status::unimplemented(""))
+
+    async fn find(
+        &self,
+        request: Request<FindRepositoryRequest>,
+    ) -> Result<Response<FindRepositoryReply>, Status> {
+        answer(&self.0, "Repositories.Find", request, |state, _, wanted| async move {
+            let record = if wanted.root_digests.is_empty() {
+                state.repositories().by_name(&wanted.name).await?
+            } else {
+                let digests =
+                    wanted.root_digests.iter().map(|text| digest(text)).collect::<Result<_, _>>()?;
+                state.repositories().by_roots(digests).await?
+            };
+            Ok(FindRepositoryReply { repository: Some(described(&state, &record).await?) })
+        })
+        .await
     }
+
     async fn register(
         &self,
-        _: Request<RegisterRepositoryRequest>,
+        request: Request<RegisterRepositoryRequest>,
     ) -> Result<Response<RegisterRepositoryReply>, Status> {
-        Err(Status::unimplemented(""))
+        answer(&self.0, "Repositories.Register", request, |state, connection, wanted| async move {
+            let registration = Registration {
+                name: wanted.name,
+                expiry_days: lengths(wanted.expiry_days)?,
+                root: Some(wanted.root).filter(|root| !root.is_empty()),
+                shared_key: wanted.shared_key,
+                caller: connection.peer().journal_json(),
+            };
+            let (record, warnings) = state.repositories().register(registration).await?;
+            Ok(RegisterRepositoryReply { repository: Some(described(&state, &record).await?), warnings })
+        })
+        .await
     }
-    async fn missing(&self, _: Request<MissingRequest>) -> Result<Response<MissingReply>, Status> {
-        Err(Status::unimplemented(""))
+
+    async fn missing(&self, request: Request<MissingRequest>) -> Result<Response<MissingReply>, Status> {
+        answer(&self.0, "Repositories.Missing", request, |state, _, wanted| async move {
+            let record = state.repositories().by_name(&wanted.repository).await?;
+            let mut files = Vec::new();
+            for file in wanted.files {
+                if state.repositories().misses(&record, &file_of(&file)?).await? {
+                    files.push(file);
+                }
+            }
+            Ok(MissingReply { files })
+        })
+        .await
     }
-    async fn observe(&self, _: Request<Streaming<ObserveRequest>>) -> Result<Response<ObserveReply>, Status> {
-        Err(Status::unimplemented(""))
+
+    async fn observe(
+        &self,
+        request: Request<Streaming<ObserveRequest>>,
+    ) -> Result<Response<ObserveReply>, Status> {
+        answer(&self.0, "Repositories.Observe", request, |state, connection, stream| async move {
+            let (begin, files) = receive(stream).await?;
+            let record = state.repositories().by_name(&begin.repository).await?;
+            let caller = connection.peer().journal_json();
+            let observed = state.repositories().observe(&record, begin.published, files, caller).await?;
+            Ok(ObserveReply { verified: versions(observed.verified.into_iter()), alarms: observed.alarms })
+        })
+        .await
     }
-    async fn set_expiry(&self, _: Request<SetExpiryRequest>) -> Result<Response<SetExpiryReply>, Status> {
-        Err(Status::unimplemented(""))
+
+    async fn set_expiry(
+        &self,
+        request: Request<SetExpiryRequest>,
+    ) -> Result<Response<SetExpiryReply>, Status> {
+        answer(&self.0, "Repositories.SetExpiry", request, |state, connection, wanted| async move {
+            let record = state.repositories().by_name(&wanted.repository).await?;
+            let (role, days) = length(&wanted.role, wanted.days)?;
+            let caller = connection.peer().journal_json();
+            let record = state.ledger().set_expiry(record.id, role, days, caller).await?;
+            Ok(SetExpiryReply { repository: Some(described(&state, &record).await?) })
+        })
+        .await
     }
+}
+
+/// A record on the wire.
+async fn described(state: &AppState, record: &Record) -> Result<Repository, Refusal> {
+    let watermarks = state.ledger().watermarks(record.id).await?;
+    let marks = |side: fn(&Watermark) -> Option<ledger::Mark>| {
+        let marked =
+            watermarks.iter().filter_map(move |(role, both)| Some((role.clone(), side(both)?.version)));
+        versions(marked)
+    };
+    let top = RoleKind::ALL.map(RoleKind::role);
+    let roles = top.iter().chain(record.expiry_days.keys());
+    Ok(Repository {
+        name: record.name.to_string(),
+        id: record.id.to_string(),
+        expiry_days: roles.map(|role| (role.to_string(), days_of(record, role))).collect(),
+        tough_names: record.tough_names,
+        trusted: record.root.is_some(),
+        verified: marks(|both| both.verified),
+        signed: marks(|both| both.signed),
+    })
+}
+
+/// Begin, then files until the client ends the stream.
+async fn receive(
+    mut stream: Streaming<ObserveRequest>,
+) -> Result<(ObserveBegin, Vec<ReceivedFile>), Refusal> {
+    let Some(Part::Begin(begin)) = next(&mut stream).await? else {
+        return Err(usage("the first part must be begin"));
+    };
+    let mut intake = Intake::new();
+    while let Some(part) = next(&mut stream).await? {
+        match part {
+            Part::File(header) => intake.header(header)?,
+            Part::Chunk(bytes) => intake.chunk(&bytes)?,
+            Part::Begin(_) => return Err(usage("begin came twice")),
+        }
+    }
+    Ok((begin, intake.finish()?))
+}
+
+async fn next(stream: &mut Streaming<ObserveRequest>) -> Result<Option<Part>, Refusal> {
+    match tokio::time::timeout(PATIENCE, stream.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(request))) => {
+            request.part.map(Some).ok_or_else(|| usage("an empty request came on the stream"))
+        }
+        Ok(Some(Err(_))) | Err(_) => {
+            Err(Refusal::new(Reason::Cancelled, "nothing was noted: the client's stream broke off")
+                .remedy("show the files again"))
+        }
+    }
+}
+
+/// A client that sends nothing for this long is dropped.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+fn lengths(given: HashMap<String, u32>) -> Result<BTreeMap<RoleName, u32>, Refusal> {
+    if given.len() > MAX_FILES {
+        return Err(Refusal::new(Reason::Limit, format!("lengths of {} roles are too many", given.len())));
+    }
+    given.iter().map(|(role, days)| length(role, *days)).collect()
+}
+
+fn length(role: &str, days: u32) -> Result<(RoleName, u32), Refusal> {
+    if (1..=MOST_DAYS).contains(&days) {
+        return Ok((role_name(role)?, days));
+    }
+    Err(usage(&format!("a length of {days} days is not between 1 and {MOST_DAYS}")))
+}
+
+fn file_of(file: &FileDigest) -> Result<Described, Refusal> {
+    let version = Version::new(file.version).ok_or_else(|| usage("a version lies between 1 and 2^53 - 1"))?;
+    let bytes = Some(file.file_sha256.as_str()).filter(|text| !text.is_empty());
+    Ok(Described {
+        role: role_name(&file.role)?,
+        version,
+        digest: digest(&file.sha256)?,
+        file: bytes.map(digest).transpose()?,
+    })
+}
+
+fn role_name(text: &str) -> Result<RoleName, Refusal> {
+    text.parse().map_err(|error| {
+        Refusal::new(Reason::NameInvalid, format!("a role was named wrongly: {error}"))
+            .remedy("name a role of the repository")
+    })
+}
+
+fn digest(text: &str) -> Result<Sha256Digest, Refusal> {
+    text.parse().map_err(|error| usage(&format!("a digest was given wrongly: {error}")))
+}
+
+fn usage(message: &str) -> Refusal {
+    Refusal::new(Reason::Usage, message).remedy("use tufctl, or read agent.proto")
+}
+
+fn versions(roles: impl Iterator<Item = (RoleName, Version)>) -> HashMap<String, u64> {
+    roles.map(|(role, version)| (role.to_string(), version.get())).collect()
 }

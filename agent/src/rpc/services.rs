@@ -44,7 +44,7 @@ pub(crate) fn services(
         agent: AgentServer::new(AgentService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
         audit: AuditServer::new(AuditService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
         keys: KeysServer::new(KeysService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
-        repositories: RepositoriesServer::new(RepositoriesService::new(state.clone()))
+        repositories: RepositoriesServer::new(RepositoriesService(state.clone()))
             .max_decoding_message_size(MAX_MESSAGE),
         signing: SigningServer::new(SigningService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
         tokens: TokensServer::new(TokensService(state.clone())).max_decoding_message_size(MAX_MESSAGE),

@@ -49,7 +49,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         Decision::Refuse(refusal) => return Err(refusal.into()),
         decision => decision.concerns().to_vec(),
     };
-    let base = repositories.newest(&record, &role).await?;
+    let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.into_iter().map(|concern| concern.message));
     Ok(Inspected {

@@ -1,0 +1,283 @@
+//! Who may sign a role: the trusted root, parents that were signed or verified, or newer ones that the caller sent.
+//!
+//! A sent authority is staged: nobody need have signed it yet, as it is signed in the same go. It counts only above
+//! what is known of its role, so it cannot bring back keys that were taken away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ledger::Record;
+use policy::Reason;
+use tuf::key::{Key, KeyId, PublicKey};
+use tuf::metadata::{Delegations, Metadata};
+use tuf::role::{RoleKeys, RoleKind, RoleName};
+
+use super::Repositories;
+use crate::refusal::Refusal;
+
+/// The keys of a role.
+#[derive(Debug, Clone, Default)]
+pub struct Authority {
+    /// Every key that may sign it, by the keyid that its signature carries.
+    pub keys: BTreeMap<KeyId, Key>,
+    /// What a person should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A role that a key may sign.
+#[derive(Debug, Clone)]
+pub struct RoleOfKey {
+    /// The repository.
+    pub repository: Arc<Record>,
+    /// The role.
+    pub role: RoleName,
+}
+
+impl Authority {
+    /// Whether it lists this public key.
+    #[must_use]
+    pub fn lists(&self, public: &PublicKey) -> bool {
+        self.keys.values().any(|key| key.public_key().is_ok_and(|own| own == public))
+    }
+
+    fn add(&mut self, keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) {
+        let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
+        self.keys.extend(own);
+    }
+}
+
+impl Repositories {
+    /// Who may sign `role`. `sent` are staged authorities: the next root, parents.
+    ///
+    /// # Errors
+    /// `ROLE_UNKNOWN` when nothing known or sent speaks of the role; `VERSION_JUMP` for a root that is not the next.
+    pub async fn authority(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<Authority, Refusal> {
+        let mut found = Authority::default();
+        let mut beside = Vec::new();
+        if role.kind() == RoleKind::Root {
+            // The root before and the new one both have a say (specification 5.3.4); the first is its own authority.
+            let trusted = self.memory.trusted_root(record).await?;
+            for root in trusted.iter().chain([subject]).filter_map(Metadata::as_root) {
+                found.add(&root.keys, &root.root);
+            }
+        } else if role.is_top_level() {
+            let root = self.standing_root(record, sent).await?;
+            let root = root.as_ref().and_then(Metadata::as_root).ok_or_else(|| no_authority(record, role))?;
+            found.add(&root.keys, root.role(role.kind()));
+        } else {
+            let parents = self.delegators(record, role, sent).await?;
+            if parents.is_empty() {
+                return Err(no_authority(record, role));
+            }
+            for delegations in parents.iter().filter_map(delegations) {
+                if let Some(keys) = delegations.role_keys(role) {
+                    found.add(&delegations.keys, keys);
+                }
+                beside.extend(siblings(delegations, role));
+            }
+            let root = self.standing_root(record, sent).await?;
+            if let Some(root) = root.as_ref().and_then(Metadata::as_root) {
+                beside.push(("targets".to_owned(), publics(&root.keys, &root.targets)));
+            }
+        }
+        found.warnings = wrong_keyids(&found.keys);
+        found.warnings.extend(shared(role, &found, &beside));
+        Ok(found)
+    }
+
+    /// Every role that a key may sign, by what is trusted or was last signed. Of bins that share their keys two are
+    /// enough to show that there is more than one.
+    ///
+    /// # Errors
+    /// `STATE_IO`, `STATE_CORRUPT`.
+    pub async fn roles_of_key(&self, public: &PublicKey) -> Result<Vec<RoleOfKey>, Refusal> {
+        let mut found = Vec::new();
+        for record in self.ledger.repositories().await? {
+            let record = Arc::new(record);
+            let roles = self.roles_in(&record, public).await?;
+            found.extend(roles.into_iter().map(|role| RoleOfKey { repository: Arc::clone(&record), role }));
+        }
+        Ok(found)
+    }
+
+    async fn roles_in(&self, record: &Record, public: &PublicKey) -> Result<BTreeSet<RoleName>, Refusal> {
+        let mut roles = BTreeSet::new();
+        let root = self.standing_root(record, &[]).await?;
+        if let Some(root) = root.as_ref().and_then(Metadata::as_root) {
+            let kinds = RoleKind::ALL.into_iter();
+            let own = kinds.filter(|kind| publics(&root.keys, root.role(*kind)).contains(public));
+            roles.extend(own.map(RoleKind::role));
+        }
+        for parent in self.known_parents(record, &BTreeSet::new()).await? {
+            let Some(delegations) = delegations(&parent.1) else { continue };
+            let listed = delegations
+                .roles
+                .iter()
+                .filter(|role| publics(&delegations.keys, &role.keys).contains(public));
+            roles.extend(listed.map(|role| role.name.clone()));
+            if let Some(bins) = &delegations.succinct
+                && publics(&delegations.keys, &bins.keys).contains(public)
+            {
+                roles.extend(bins.names().take(2));
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Targets roles other than `role` that one of these keys may sign and that have a watermark.
+    pub(super) async fn other_targets_roles(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        keys: &[(String, PublicKey)],
+    ) -> Result<Vec<RoleName>, Refusal> {
+        let watermarks = self.ledger.watermarks(record.id).await?;
+        let parents = self.known_parents(record, &BTreeSet::new()).await?;
+        let root = self.standing_root(record, &[]).await?;
+        let root = root.as_ref().and_then(Metadata::as_root);
+        let signs = |all: &BTreeMap<KeyId, Key>, of: &RoleKeys| {
+            let publics = publics(all, of);
+            keys.iter().any(|(_, public)| publics.contains(public))
+        };
+        let could = |other: &RoleName| {
+            let of_root = *other == RoleKind::Targets.role()
+                && root.is_some_and(|root| signs(&root.keys, &root.targets));
+            let mut all = parents.iter().filter_map(|(_, parent)| delegations(parent));
+            of_root || all.any(|all| all.role_keys(other).is_some_and(|of| signs(&all.keys, of)))
+        };
+        let others = watermarks.keys().filter(|other| other.kind() == RoleKind::Targets && *other != role);
+        Ok(others.filter(|other| could(other)).cloned().collect())
+    }
+
+    /// The root that says who signs the other roles: the trusted one, or the next one that the caller sent. For a
+    /// repository that was never published the sent one, or the one that was signed last.
+    pub(super) async fn standing_root(
+        &self,
+        record: &Record,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<Option<Metadata>, Refusal> {
+        let role = RoleKind::Root.role();
+        let sent = sent.iter().filter(|(name, file)| *name == role && file.kind() == RoleKind::Root);
+        let sent = sent.map(|(_, file)| file).max_by_key(|file| file.version()).cloned();
+        let trusted = self.memory.trusted_root(record).await?;
+        match (trusted, sent) {
+            (Some(trusted), Some(sent)) if sent.version() > trusted.version() => {
+                if trusted.version().next() == Some(sent.version()) {
+                    return Ok(Some(sent));
+                }
+                let (last, given) = (trusted.version(), sent.version());
+                let message = format!(
+                    "root version {given} was sent, but version {last} is the newest that is trusted"
+                );
+                Err(Refusal::new(Reason::VersionJump, message).remedy("show the agent every root in between"))
+            }
+            (Some(trusted), _) => Ok(Some(trusted)),
+            (None, Some(sent)) => Ok(Some(sent)),
+            (None, None) => self.memory.newest(record, &role).await,
+        }
+    }
+
+    /// Those that delegate to `role`: sent ones, else the first known one (targets before the others).
+    async fn delegators(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<Vec<Metadata>, Refusal> {
+        let delegates = |file: &Metadata| delegations(file).is_some_and(|all| all.role_keys(role).is_some());
+        let watermarks = self.ledger.watermarks(record.id).await?;
+        let mut standing = Vec::new();
+        let mut replaced = BTreeSet::new();
+        for (name, file) in sent.iter().filter(|(name, _)| name.kind() == RoleKind::Targets && name != role) {
+            let known = watermarks.get(name).and_then(ledger::Watermark::newest);
+            let newer =
+                known.is_none_or(|known| file.version() > known.version || file.digest() == known.digest);
+            if newer {
+                replaced.insert(name.clone());
+                standing.push(file.clone());
+            }
+        }
+        standing.retain(delegates);
+        if !standing.is_empty() {
+            return Ok(standing);
+        }
+        let known = self.known_parents(record, &replaced).await?;
+        Ok(known.into_iter().map(|(_, file)| file).find(delegates).into_iter().collect())
+    }
+
+    /// Targets roles with delegations, as they were last signed or verified; targets first. Without those in `but`.
+    pub(super) async fn known_parents(
+        &self,
+        record: &Record,
+        but: &BTreeSet<RoleName>,
+    ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
+        let mut watermarks: Vec<_> = self.ledger.watermarks(record.id).await?.into_iter().collect();
+        watermarks.retain(|(role, _)| role.kind() == RoleKind::Targets && !but.contains(role));
+        watermarks.sort_by_key(|(role, _)| !role.is_top_level());
+        let mut found = Vec::new();
+        for (role, watermark) in watermarks {
+            let file = self.memory.of_mark(watermark.newest()).await?;
+            found.extend(file.filter(|file| delegations(file).is_some()).map(|file| (role, file)));
+        }
+        Ok(found)
+    }
+}
+
+/// To whom a targets role delegates.
+pub(super) fn delegations(file: &Metadata) -> Option<&Delegations> {
+    file.as_targets()?.delegations.as_ref()
+}
+
+/// The public keys of a role, as far as they are understood.
+fn publics(keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> BTreeSet<PublicKey> {
+    role.keyids.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok().cloned()).collect()
+}
+
+/// The other roles of the same parent, with their keys; bins as one.
+fn siblings(delegations: &Delegations, role: &RoleName) -> Vec<(String, BTreeSet<PublicKey>)> {
+    let others = delegations.roles.iter().filter(|other| other.name != *role);
+    let mut all: Vec<_> =
+        others.map(|other| (other.name.to_string(), publics(&delegations.keys, &other.keys))).collect();
+    if let Some(bins) = &delegations.succinct {
+        all.push((format!("the other bins {}-*", bins.name_prefix), publics(&delegations.keys, &bins.keys)));
+    }
+    all
+}
+
+/// Targets metadata does not name its role, so a key of several roles is worth a word (DESIGN rule 3).
+fn shared(role: &RoleName, own: &Authority, beside: &[(String, BTreeSet<PublicKey>)]) -> Option<String> {
+    let mut names: Vec<&str> = beside
+        .iter()
+        .filter(|(_, keys)| keys.iter().any(|key| own.lists(key)))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let more = names.len().saturating_sub(3);
+    names.truncate(3);
+    let names = names.join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(format!("a key of {role} also serves {names}")),
+        (false, more) => Some(format!("a key of {role} also serves {names} and {more} more")),
+    }
+}
+
+fn wrong_keyids(keys: &BTreeMap<KeyId, Key>) -> Vec<String> {
+    let wrong = keys.iter().filter(|(keyid, key)| **keyid != key.computed_keyid());
+    wrong
+        .map(|(keyid, _)| format!("the keyid {keyid} is not the hash of its key: strict clients refuse it"))
+        .collect()
+}
+
+fn no_authority(record: &Record, role: &RoleName) -> Refusal {
+    let message = format!("nothing that this agent knows of {} says who signs {role}", record.name);
+    Refusal::new(Reason::RoleUnknown, message)
+        .remedy("send the root or the parent that delegates to it, or show the agent what is published")
+        .detail("repository", record.name.to_string())
+        .detail("role", role.to_string())
+}

@@ -1,0 +1,203 @@
+//! From metadata to facts for the rules, and from a confirmed request to a recorded intent.
+
+use std::collections::BTreeMap;
+
+use ledger::{Intent, IntentId, IntentKey, Record};
+use policy::{KeyFact, RoleSort, SigningFacts, ThresholdStep};
+use serde_json::Value;
+use tuf::diff::difference;
+use tuf::key::PublicKey;
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
+
+use super::{Authority, Repositories, days_of};
+use crate::refusal::Refusal;
+
+/// The base of a difference.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// The metadata.
+    pub metadata: Metadata,
+    /// It met its threshold in front of the agent; otherwise it is what the agent signed last.
+    pub verified: bool,
+}
+
+/// What the caller asked for beside the metadata, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// A person said that keys may serve this chain as well as another one.
+    pub shared_key: bool,
+    /// Wall time.
+    pub now: UtcTime,
+}
+
+/// A confirmed request.
+#[derive(Debug)]
+pub struct Signing<'a> {
+    /// The repository.
+    pub record: &'a Record,
+    /// The role.
+    pub role: &'a RoleName,
+    /// What is signed.
+    pub subject: &'a Metadata,
+    /// Who may sign it.
+    pub authority: &'a Authority,
+    /// The keys that sign: name and public key.
+    pub keys: Vec<(String, PublicKey)>,
+    /// A person said that keys may serve this chain as well as another one.
+    pub shared_key: bool,
+    /// Who asked, for the journal.
+    pub caller: Value,
+}
+
+impl Repositories {
+    /// What `subject` is compared with: the newest that the agent verified; before there is one, what it signed last
+    /// under a lower version. Never something that the caller sent.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn newest(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+    ) -> Result<Option<Newest>, Refusal> {
+        let watermark = self.ledger.watermark(record.id, role.clone()).await?;
+        let verified = watermark.verified.is_some();
+        let signed = watermark.signed.filter(|mark| mark.version < subject.version());
+        let found = self.memory.of_mark(watermark.verified.or(signed)).await?;
+        Ok(found.map(|metadata| Newest { metadata, verified }))
+    }
+
+    /// The facts that the rules judge; what no rule needs to judge (watermark, what a snapshot lists) is refused here,
+    /// before anybody is asked.
+    ///
+    /// # Errors
+    /// `WATERMARK`, `SHARED_KEY`, `SNAPSHOT_INVALID`; `STATE_IO`.
+    pub async fn facts(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+        authority: &Authority,
+        keys: &[(String, PublicKey)],
+        asked: &Asked,
+    ) -> Result<SigningFacts, Refusal> {
+        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
+        let facts = SigningFacts {
+            repository: record.name.to_string(),
+            role: role.to_string(),
+            sort: if role.kind() == RoleKind::Root { RoleSort::Root } else { RoleSort::Other },
+            version: subject.version().get(),
+            newest_verified: verified.map(|mark| mark.version.get()),
+            same_as_verified: verified.is_some_and(|mark| mark.digest == subject.digest()),
+            spec_version: subject.spec_version().to_owned(),
+            expires: subject.expires().unix(),
+            now: asked.now.unix(),
+            recorded_days: days_of(record, role),
+            keys: keys
+                .iter()
+                .map(|(name, public)| KeyFact { name: name.clone(), of_role: authority.lists(public) })
+                .collect(),
+            thresholds: Vec::new(),
+            keys_removed: Vec::new(),
+        };
+        if facts.keys.is_empty() || facts.keys.iter().any(|key| !key.of_role) {
+            // The rules refuse it for its keys; the watermark of a stranger's key is nobody's business.
+            return Ok(facts);
+        }
+        self.check_listing(record, role, subject).await?;
+        let caller = Value::Null;
+        let signing = Signing {
+            record,
+            role,
+            subject,
+            authority,
+            keys: keys.to_vec(),
+            shared_key: asked.shared_key,
+            caller,
+        };
+        let intent = self.intent(&signing).await?;
+        self.ledger.check_intent(intent).await.map_err(|error| of_repository(record, error))?;
+        self.with_changes(record, role, subject, facts).await
+    }
+
+    /// Records, durably, that this is about to be signed; the ledger judges the watermark in the same transaction.
+    ///
+    /// # Errors
+    /// `WATERMARK`, `SHARED_KEY`, `SNAPSHOT_INVALID`; `STATE_IO`: then nothing may be signed.
+    pub async fn record_intent(&self, signing: Signing<'_>) -> Result<IntentId, Refusal> {
+        let record = signing.record;
+        let intent = self.intent(&signing).await?;
+        // A copy with signatures, as it was verified, is worth more than the text alone.
+        if !self.memory.has(&intent.digest) {
+            self.memory.keep(signing.subject, false).await?;
+        }
+        self.ledger.record_intent(intent).await.map_err(|error| of_repository(record, error))
+    }
+
+    async fn intent(&self, signing: &Signing<'_>) -> Result<Intent, Refusal> {
+        let (record, role, subject) = (signing.record, signing.role, signing.subject);
+        let known = self.ledger.watermark(record.id, role.clone()).await?.newest();
+        let in_turn = known.map_or(Some(Version::FIRST), |mark| mark.version.next());
+        // Other roles have a say only in a version that skips ahead: see the ledger.
+        let skips = in_turn.is_none_or(|next| subject.version() > next);
+        let also_roles = if skips && role.kind() == RoleKind::Targets {
+            self.other_targets_roles(record, role, &signing.keys).await?
+        } else {
+            Vec::new()
+        };
+        let key = |(name, public): &(String, PublicKey)| IntentKey {
+            name: name.clone(),
+            fingerprint: public.fingerprint(),
+        };
+        Ok(Intent {
+            repository: record.id,
+            role: role.clone(),
+            also_roles,
+            version: subject.version(),
+            digest: subject.digest(),
+            keys: signing.keys.iter().map(key).collect(),
+            lists: lists(subject),
+            shared_key: signing.shared_key,
+            caller: signing.caller.clone(),
+        })
+    }
+
+    /// Adds what the metadata takes away from what was verified.
+    async fn with_changes(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+        mut facts: SigningFacts,
+    ) -> Result<SigningFacts, Refusal> {
+        let Some(base) = self.newest(record, role, subject).await?.map(|newest| newest.metadata) else {
+            return Ok(facts);
+        };
+        let (role, subject) = (role.clone(), subject.clone());
+        let work = move || difference(&role, Some(&base), &subject);
+        let changes = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        let steps = changes.thresholds.into_iter().filter_map(|step| {
+            let from = step.from?;
+            Some(ThresholdStep { role: step.role, from, to: step.to })
+        });
+        facts.thresholds = steps.collect();
+        facts.keys_removed = changes.keys_removed.into_iter().map(|key| (key.role, key.keyid)).collect();
+        Ok(facts)
+    }
+}
+
+/// What a snapshot or timestamp lists; nothing for other roles.
+pub(super) fn lists(metadata: &Metadata) -> BTreeMap<RoleName, Version> {
+    if let Some(snapshot) = metadata.as_snapshot() {
+        return snapshot.meta.iter().map(|(role, file)| (role.clone(), file.version)).collect();
+    }
+    let timestamp = metadata.as_timestamp();
+    timestamp.map(|file| (RoleKind::Snapshot.role(), file.snapshot.version)).into_iter().collect()
+}
+
+fn of_repository(record: &Record, error: ledger::LedgerError) -> Refusal {
+    Refusal::from(error).detail("repository", record.name.to_string())
+}

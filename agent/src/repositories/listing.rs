@@ -1,0 +1,89 @@
+//! What a snapshot or timestamp may list: metadata that the agent has seen with its threshold met.
+
+use ledger::Record;
+use policy::Reason;
+use tuf::metadata::{MetaFile, Metadata};
+use tuf::role::{RoleKind, RoleName};
+
+use super::Repositories;
+use crate::refusal::Refusal;
+
+impl Repositories {
+    /// Checks what `subject` lists, if it lists anything. That nothing vanishes or goes down the ledger checks itself.
+    pub(super) async fn check_listing(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+    ) -> Result<(), Refusal> {
+        if let Some(timestamp) = subject.as_timestamp() {
+            let snapshot = RoleKind::Snapshot.role();
+            return self.check_entry(record, role, &snapshot, &timestamp.snapshot).await;
+        }
+        let Some(snapshot) = subject.as_snapshot() else { return Ok(()) };
+        if !snapshot.meta.contains_key(&RoleKind::Targets.role()) {
+            return Err(invalid(role, "it does not list targets", "list every targets role"));
+        }
+        // What the verified snapshot lists in the same words was looked at then.
+        let before = self.ledger.watermark(record.id, role.clone()).await?.verified;
+        let before = self.memory.of_mark(before).await?;
+        let before = before.as_ref().and_then(Metadata::as_snapshot);
+        let same = |name: &RoleName, entry: &MetaFile| {
+            before.and_then(|snapshot| snapshot.meta.get(name)).is_some_and(|known| known == entry)
+        };
+        for (name, entry) in snapshot.meta.iter().filter(|(name, entry)| !same(name, entry)) {
+            if name.kind() != RoleKind::Targets {
+                return Err(invalid(role, &format!("it lists {name}"), "list targets roles only"));
+            }
+            self.check_entry(record, role, name, entry).await?;
+        }
+        Ok(())
+    }
+
+    /// One entry names the newest that was verified of its role, and describes its very bytes.
+    async fn check_entry(
+        &self,
+        record: &Record,
+        listing: &RoleName,
+        role: &RoleName,
+        entry: &MetaFile,
+    ) -> Result<(), Refusal> {
+        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
+        let version = entry.version;
+        let Some(mark) = verified.filter(|mark| mark.version == version) else {
+            let known =
+                verified.map_or_else(|| "none".to_owned(), |mark| format!("version {}", mark.version));
+            let what = format!(
+                "it lists version {version} of {role}, and the newest that this agent saw with its threshold met is {known}"
+            );
+            return Err(invalid(listing, &what, "show the agent what is complete, then make it anew")
+                .detail("entry", role.to_string())
+                .detail("version", version.get()));
+        };
+        if entry.length.is_none() && entry.hashes.is_none() {
+            return Ok(());
+        }
+        let Some(file) = self.memory.load(mark.digest).await? else {
+            let what =
+                format!("the file of {role} version {version} is not kept, so its hash cannot be checked");
+            return Err(invalid(listing, &what, "show the agent that file again"));
+        };
+        let length = u64::try_from(file.bytes().len()).ok();
+        let fits = entry.length.is_none_or(|listed| Some(listed) == length)
+            && entry.hashes.as_ref().is_none_or(|hashes| hashes.match_bytes(file.bytes()));
+        if fits {
+            return Ok(());
+        }
+        let what = format!(
+            "length or hash of {role} version {version} are not those of the file that this agent saw"
+        );
+        Err(invalid(listing, &what, "show the agent the file as it will be published")
+            .detail("entry", role.to_string()))
+    }
+}
+
+fn invalid(listing: &RoleName, what: &str, remedy: &str) -> Refusal {
+    Refusal::new(Reason::SnapshotInvalid, format!("this {listing} cannot be signed: {what}"))
+        .remedy(remedy)
+        .detail("role", listing.to_string())
+}

@@ -1,0 +1,52 @@
+//! Which files the agent wants to see.
+
+use ledger::Record;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName, Version};
+
+use super::Repositories;
+use crate::refusal::Refusal;
+
+/// A file, by what is signed in it and by its bytes.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its canonical `signed`.
+    pub digest: Sha256Digest,
+    /// SHA-256 of its bytes, where they matter: another signature makes another file.
+    pub file: Option<Sha256Digest>,
+}
+
+impl Repositories {
+    /// Whether the agent has not verified this file yet, or does not keep it any more.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn misses(&self, record: &Record, file: &Described) -> Result<bool, Refusal> {
+        if file.role.kind() == RoleKind::Root {
+            return self.misses_root(record, file).await;
+        }
+        let verified = self.ledger.watermark(record.id, file.role.clone()).await?.verified;
+        let Some(mark) = verified else { return Ok(true) };
+        if mark.version > file.version {
+            return Ok(false);
+        }
+        if (mark.version, mark.digest) != (file.version, file.digest) || !self.memory.has(&mark.digest) {
+            return Ok(true);
+        }
+        let Some(wanted) = file.file else { return Ok(false) };
+        let kept = self.memory.load(mark.digest).await?;
+        Ok(kept.is_none_or(|kept| Sha256Digest::of(kept.bytes()) != wanted))
+    }
+
+    async fn misses_root(&self, record: &Record, file: &Described) -> Result<bool, Refusal> {
+        let Some((newest, digest)) = record.root else { return Ok(true) };
+        if file.version == newest {
+            return Ok(file.digest != digest || !self.memory.has(&digest));
+        }
+        Ok(file.version > newest)
+    }
+}

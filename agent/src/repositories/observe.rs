@@ -1,0 +1,310 @@
+//! Takes note of complete metadata: every file must meet its threshold in front of the agent. Expiry is not looked at:
+//! an expired role is what people come to renew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger::{Noted, Record, Verified};
+use policy::Reason;
+use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
+use tuf::key::{Key, KeyId};
+use tuf::metadata::{Limits, Metadata};
+use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
+use tuf::verify::{ThresholdReport, check_signatures};
+
+use super::authority::delegations;
+use super::{Repositories, default_days, judge};
+use crate::clock;
+use crate::intake::ReceivedFile;
+use crate::refusal::Refusal;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Newest verified versions of all roles.
+    pub verified: BTreeMap<RoleName, Version>,
+    /// What a person should look at, one sentence each.
+    pub alarms: Vec<String>,
+}
+
+/// What a look at one file says.
+enum Look {
+    /// Its thresholds are met.
+    Good,
+    /// Nothing new, or nobody speaks of its role any more.
+    Skip,
+    /// They are not.
+    Short { by: String, report: ThresholdReport },
+}
+
+/// One call's view: what is known, and what it has verified itself.
+struct View<'a> {
+    repositories: &'a Repositories,
+    record: &'a Record,
+    published: bool,
+    root: Option<Metadata>,
+    chain: BTreeMap<Version, Sha256Digest>,
+    seen: Vec<(RoleName, Metadata)>,
+    /// Known parents, read when the first delegated role comes.
+    known: Option<Vec<(RoleName, Metadata)>>,
+}
+
+impl Repositories {
+    /// Verifies files (root chain, targets roles with parents first, snapshot, timestamp) and takes note of them.
+    /// `published`: they are out; content that differs from what is known under its version is then an alarm.
+    ///
+    /// # Errors
+    /// `METADATA_INVALID`; `VERIFICATION` or `THRESHOLD_MISSING` for a file short of its threshold; `VERSION_JUMP` for a
+    /// gap in the root chain; `WATERMARK`, `REPOSITORY_KNOWN`; `STATE_IO`. Files are noted all together or not at all.
+    pub async fn observe(
+        &self,
+        record: &Record,
+        published: bool,
+        files: Vec<ReceivedFile>,
+        caller: Value,
+    ) -> Result<Observed, Refusal> {
+        let files = tokio::task::spawn_blocking(move || parse(files)).await.map_err(Refusal::internal)??;
+        let chain = self.ledger.roots(record.id).await?.into_iter().collect();
+        let root = self.memory.trusted_root(record).await?;
+        let mut view =
+            View { repositories: self, record, published, root, chain, seen: Vec::new(), known: None };
+        let mut observed = Observed::default();
+        let known = self.ledger.watermarks(record.id).await?;
+        for (role, file) in files {
+            match view.look(&role, &file).await? {
+                Look::Good => view.seen.push((role, file)),
+                Look::Skip => {}
+                Look::Short { by, report } => {
+                    let first = known.get(&role).is_none_or(|watermark| watermark.verified.is_none());
+                    let refusal = short(&role, &file, &by, &report, published);
+                    if first || !published {
+                        return Err(refusal);
+                    }
+                    // Signed with keys that a newer root has replaced, most likely; no reason to stop everything.
+                    observed.alarms.push(refusal.message);
+                }
+            }
+        }
+        let seen = std::mem::take(&mut view.seen);
+        self.note(record, published, &seen, &caller, &mut observed).await?;
+        let watermarks = self.ledger.watermarks(record.id).await?;
+        let verified =
+            watermarks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
+        observed.verified = verified.collect();
+        Ok(observed)
+    }
+
+    async fn note(
+        &self,
+        record: &Record,
+        published: bool,
+        files: &[(RoleName, Metadata)],
+        caller: &Value,
+        observed: &mut Observed,
+    ) -> Result<(), Refusal> {
+        if published {
+            self.adopt_lengths(record, files, caller).await?;
+        }
+        // First the texts: what is noted must be there to be compared with.
+        for (role, file) in files {
+            self.memory.keep(file, role.kind() == RoleKind::Root).await?;
+        }
+        let verified = files.iter().map(|(role, file)| Verified {
+            role: role.clone(),
+            version: file.version(),
+            digest: file.digest(),
+            lists: judge::lists(file),
+        });
+        for noted in self.ledger.note_all(record.id, verified.collect(), published).await? {
+            if let Noted::Conflict { message, .. } = noted {
+                observed.alarms.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// A role that is seen for the first time keeps the length that it had, if that is longer than the default.
+    async fn adopt_lengths(
+        &self,
+        record: &Record,
+        files: &[(RoleName, Metadata)],
+        caller: &Value,
+    ) -> Result<(), Refusal> {
+        let known = self.ledger.watermarks(record.id).await?;
+        for (role, file) in files {
+            if record.expiry_days.contains_key(role) || known.contains_key(role) {
+                continue;
+            }
+            let left = file.expires().unix().saturating_sub(clock::now().unix());
+            let left = u32::try_from(left.saturating_add(86_399) / 86_400).unwrap_or(0);
+            let told = file.signed().get("x-tuf-on-ci-expiry-period").and_then(|days| days.as_u64());
+            let told = told.and_then(|days| u32::try_from(days).ok()).unwrap_or(0);
+            let days = left.max(told).min(MOST_DAYS);
+            if days > default_days(role.kind()) {
+                self.ledger.set_expiry(record.id, role.clone(), days, caller.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The longest length that is taken over from what was published.
+const MOST_DAYS: u32 = 3660;
+
+impl View<'_> {
+    async fn look(&mut self, role: &RoleName, file: &Metadata) -> Result<Look, Refusal> {
+        match role.kind() {
+            RoleKind::Root => self.look_at_root(file).await,
+            kind if role.is_top_level() => {
+                let Some(root) = self.root.clone() else { return Err(self.untrusted()) };
+                let Some(view) = root.as_root() else { return Err(self.untrusted()) };
+                let by = format!("root version {}", root.version());
+                check(file, &view.keys, view.role(kind), by).await
+            }
+            _ => self.look_at_delegated(role, file).await,
+        }
+    }
+
+    /// The next root by the trusted one and by itself (specification 5.3.4); version 1 of a new repository by itself.
+    async fn look_at_root(&mut self, file: &Metadata) -> Result<Look, Refusal> {
+        let version = file.version();
+        if self.chain.get(&version) == Some(&file.digest()) {
+            // Known; its text may have been lost.
+            if self.record.root.is_some_and(|(trusted, _)| trusted == version) {
+                self.repositories.memory.keep(file, true).await?;
+            }
+            return Ok(Look::Skip);
+        }
+        let Some(trusted) = self.root.clone() else {
+            if version != Version::FIRST {
+                return Err(self.untrusted());
+            }
+            let look = check_root(file, file).await?;
+            self.advance(&look, file);
+            return Ok(look);
+        };
+        if version < trusted.version() {
+            // Before the one that is trusted: of no use to anybody.
+            return Ok(Look::Skip);
+        }
+        if version > trusted.version() && trusted.version().next() != Some(version) {
+            let message =
+                format!("root version {version} came, but version {} is trusted", trusted.version());
+            return Err(
+                Refusal::new(Reason::VersionJump, message).remedy("show the agent every root in between")
+            );
+        }
+        let look = check_root(&trusted, file).await?;
+        if !matches!(look, Look::Good) {
+            return Ok(look);
+        }
+        let look = check_root(file, file).await?;
+        self.advance(&look, file);
+        Ok(look)
+    }
+
+    fn advance(&mut self, look: &Look, file: &Metadata) {
+        // Other content under the trusted version is for the ledger to judge, never to trust.
+        let follows = self.root.as_ref().is_none_or(|trusted| trusted.version() < file.version());
+        if matches!(look, Look::Good) && follows {
+            self.root = Some(file.clone());
+        }
+    }
+
+    /// By every known parent that delegates to it; a role that nobody delegates to any more is let be.
+    async fn look_at_delegated(&mut self, role: &RoleName, file: &Metadata) -> Result<Look, Refusal> {
+        if self.known.is_none() {
+            self.known = Some(self.repositories.known_parents(self.record, &BTreeSet::new()).await?);
+        }
+        let seen: BTreeSet<_> = self.seen.iter().map(|(name, _)| name).collect();
+        let known = self.known.iter().flatten().filter(|(name, _)| !seen.contains(name));
+        let parents: Vec<_> =
+            self.seen.iter().chain(known).filter(|(name, _)| name != role).cloned().collect();
+        let mut look = Look::Skip;
+        for (name, parent) in parents {
+            let Some(all) = delegations(&parent) else { continue };
+            let Some(keys) = all.role_keys(role) else { continue };
+            look = check(file, &all.keys, keys, format!("{name} version {}", parent.version())).await?;
+            if matches!(look, Look::Short { .. }) {
+                return Ok(look);
+            }
+        }
+        if matches!(look, Look::Skip) && !self.published {
+            let message = format!("no role that this agent has seen delegates to {role}");
+            return Err(Refusal::new(Reason::RoleUnknown, message)
+                .remedy("show the agent the parent first")
+                .detail("role", role.to_string()));
+        }
+        Ok(look)
+    }
+
+    fn untrusted(&self) -> Refusal {
+        let message = format!("{} has no trusted root yet", self.record.name);
+        Refusal::new(Reason::RepositoryInvalid, message)
+            .remedy("show the agent root version 1 with its threshold met, or adopt the repository")
+            .detail("repository", self.record.name.to_string())
+    }
+}
+
+/// Reads every file, and its digest, as what it is said to be.
+fn parse(files: Vec<ReceivedFile>) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
+    let limits = Limits::agent();
+    let read = |file: ReceivedFile| {
+        let unreadable = |why: &dyn std::fmt::Display| {
+            let shown: String = file.role.chars().take(80).collect();
+            Refusal::new(Reason::MetadataInvalid, format!("the metadata of {shown:?} cannot be read: {why}"))
+                .remedy("look at the file, or get it again from where it was published")
+                .detail("role", shown)
+        };
+        let role: RoleName = file.role.parse().map_err(|why| unreadable(&why))?;
+        let metadata = Metadata::parse(file.bytes.as_slice(), &limits).map_err(|why| unreadable(&why))?;
+        if metadata.kind() != role.kind() {
+            return Err(unreadable(&format!("it is metadata of the type {}", metadata.kind())));
+        }
+        let _ = metadata.digest();
+        Ok((role, metadata))
+    };
+    files.into_iter().map(read).collect()
+}
+
+async fn check_root(authority: &Metadata, file: &Metadata) -> Result<Look, Refusal> {
+    let Some(root) = authority.as_root() else { return Err(Refusal::internal("a root is no root")) };
+    check(file, &root.keys, &root.root, format!("root version {}", authority.version())).await
+}
+
+/// Signatures, on a thread that may take its time.
+async fn check(
+    file: &Metadata,
+    keys: &BTreeMap<KeyId, Key>,
+    role: &RoleKeys,
+    by: String,
+) -> Result<Look, Refusal> {
+    let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
+    let (file, keys, role) = (file.clone(), own.collect(), role.clone());
+    let work = move || check_signatures(&file, &keys, &role);
+    let report = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+    Ok(if report.met() { Look::Good } else { Look::Short { by, report } })
+}
+
+fn short(role: &RoleName, file: &Metadata, by: &str, report: &ThresholdReport, published: bool) -> Refusal {
+    let (have, need, version) = (report.have(), report.need, file.version());
+    let message = format!("{role} version {version} has {have} of the {need} signatures that {by} asks for");
+    let spec = match role.kind() {
+        RoleKind::Root => "5.3.4",
+        RoleKind::Timestamp => "5.4.2",
+        RoleKind::Snapshot => "5.5.3",
+        RoleKind::Targets => "5.6.3",
+    };
+    let (reason, remedy) = if published {
+        (Reason::Verification, "do not build on this copy: get one that verifies (tufctl verify)")
+    } else {
+        (Reason::ThresholdMissing, "collect the missing signatures first")
+    };
+    let missing: Vec<&str> = report.missing.iter().chain(&report.invalid).map(KeyId::as_str).collect();
+    Refusal::new(reason, message)
+        .remedy(remedy)
+        .detail("role", role.to_string())
+        .detail("version", version.get())
+        .detail("spec", spec)
+        .detail("missing", json!(missing))
+}

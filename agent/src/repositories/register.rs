@@ -1,0 +1,142 @@
+//! New records: from `repo init`, and from `repo adopt` with a trusted root.
+
+use std::collections::BTreeMap;
+
+use ledger::{AdoptedRoot, NewRepository, Record};
+use policy::Reason;
+use serde_json::Value;
+use tuf::digest::Sha256Digest;
+use tuf::metadata::{Limits, Metadata};
+use tuf::role::{RoleKind, RoleName};
+use tuf::verify::check_signatures;
+
+use super::Repositories;
+use crate::clock;
+use crate::refusal::Refusal;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Registration {
+    /// The name.
+    pub name: String,
+    /// Lengths in days; the defaults for roles that are not listed.
+    pub expiry_days: BTreeMap<RoleName, u32>,
+    /// The trusted root of an existing repository, as it was published; none for a new one.
+    pub root: Option<Vec<u8>>,
+    /// A person said that keys may serve this chain as well as another one.
+    pub shared_key: bool,
+    /// Who asks.
+    pub caller: Value,
+}
+
+impl Repositories {
+    /// Makes a record. Adopting a repository again, by its name, changes no mark; its alarms count as looked at.
+    ///
+    /// # Errors
+    /// `NAME_INVALID`, `NAME_TAKEN`, `REPOSITORY_KNOWN`, `SHARED_KEY`; `METADATA_INVALID` or `VERIFICATION` for the root;
+    /// `STATE_IO`.
+    pub async fn register(&self, asked: Registration) -> Result<(Record, Vec<String>), Refusal> {
+        let name = asked.name.parse().map_err(|why| {
+            let shown: String = asked.name.chars().take(80).collect();
+            Refusal::new(Reason::NameInvalid, format!("{shown:?} is no name for a repository: {why}"))
+                .remedy("choose a name such as app")
+        })?;
+        let (root, mut warnings) = match &asked.root {
+            None => (None, Vec::new()),
+            Some(bytes) => {
+                let (root, warnings) = trusted(bytes)?;
+                (Some(root), warnings)
+            }
+        };
+        let new = NewRepository {
+            name,
+            expiry_days: asked.expiry_days,
+            tough_names: true,
+            root: root.as_ref().map(adopted),
+            shared_key: asked.shared_key,
+            caller: asked.caller.clone(),
+        };
+        if let Some(root) = &root {
+            // Before the record: what is trusted must be there.
+            self.memory.keep(root, true).await?;
+            if asked.shared_key {
+                warnings.extend(self.shared_keys(&new).await?);
+            }
+        }
+        let record = self.ledger.register_repository(new).await?;
+        warnings.extend(self.acknowledge(&record, &asked.caller).await?);
+        Ok((record, warnings))
+    }
+
+    async fn shared_keys(&self, new: &NewRepository) -> Result<Vec<String>, Refusal> {
+        let id = self.ledger.find_by_name(&new.name).await?.map(|record| record.id);
+        let keys: Vec<Sha256Digest> =
+            new.root.iter().flat_map(|root| &root.keys).map(|(key, _)| *key).collect();
+        let shared = self.ledger.keys_elsewhere(id, keys).await?;
+        let mut names: Vec<_> = shared.into_iter().map(|(_, name)| name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names.into_iter().map(|name| format!("keys of this root also sign for {name}")).collect())
+    }
+
+    /// Whoever adopts a repository again has looked at it.
+    async fn acknowledge(&self, record: &Record, caller: &Value) -> Result<Vec<String>, Refusal> {
+        let mut looked = Vec::new();
+        for alarm in self.ledger.alarms().await? {
+            if alarm.repository == record.id {
+                self.ledger.acknowledge_alarm(record.id, alarm.role, caller.clone()).await?;
+                looked.push(format!("acknowledged: {}", alarm.message));
+            }
+        }
+        Ok(looked)
+    }
+}
+
+/// A root that its own keys have signed; it may have expired (specification 5.2).
+fn trusted(bytes: &[u8]) -> Result<(Metadata, Vec<String>), Refusal> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        Refusal::new(Reason::MetadataInvalid, format!("the root cannot be read: {why}"))
+            .remedy("give the root metadata that you trust, as it was published")
+            .detail("role", "root")
+    };
+    let file = Metadata::parse(bytes, &Limits::agent()).map_err(|why| unreadable(&why))?;
+    let Some(root) = file.as_root() else {
+        return Err(unreadable(&format!("it is metadata of the type {}", file.kind())));
+    };
+    let report = check_signatures(&file, &root.keys, &root.root);
+    if !report.met() {
+        let message = format!(
+            "root version {} has {} of the {} signatures that it asks for itself",
+            file.version(),
+            report.have(),
+            report.need
+        );
+        return Err(Refusal::new(Reason::Verification, message)
+            .remedy("give the root metadata that you trust, as it was published")
+            .detail("role", "root")
+            .detail("spec", "5.2"));
+    }
+    let mut warnings: Vec<String> = root
+        .wrong_keyids()
+        .into_iter()
+        .map(|(keyid, _)| {
+            format!("the keyid {keyid} is not the hash of its key: strict clients refuse this root")
+        })
+        .collect();
+    if file.expires() <= clock::now() {
+        warnings.push(format!("root version {} expired on {}", file.version(), file.expires()));
+    }
+    Ok((file, warnings))
+}
+
+fn adopted(file: &Metadata) -> AdoptedRoot {
+    let mut keys = Vec::new();
+    if let Some(root) = file.as_root() {
+        for kind in RoleKind::ALL {
+            let own =
+                root.role(kind).keyids.iter().filter_map(|keyid| root.keys.get(keyid)?.public_key().ok());
+            keys.extend(own.map(|public| (public.fingerprint(), kind.role())));
+        }
+    }
+    AdoptedRoot { version: file.version(), digest: file.digest(), keys }
+}
