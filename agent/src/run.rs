@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use ledger::{Ledger, Outcome};
+use ledger::Ledger;
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -93,23 +93,9 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
         .await?
         .map_err(|error| anyhow::anyhow!("{error}; {}", error.remedy()))?;
     let ledger = Arc::new(ledger);
-    note_open_intents(&ledger).await?;
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     Ok(AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group)))
-}
-
-/// Intents without an outcome are from a run that ended in between: nobody knows whether a token signed.
-async fn note_open_intents(ledger: &Ledger) -> anyhow::Result<()> {
-    let open = ledger.open_intents().await.context("the journal cannot be read")?;
-    for intent in open {
-        tracing::warn!(
-            role = %intent.role, version = %intent.version, sha256 = %intent.digest,
-            "the outcome of this signature is unknown; it counts as signed"
-        );
-        ledger.record_outcome(intent.id, Outcome::Unknown);
-    }
-    Ok(())
 }
 
 /// Serves until a signal or a fault; SIGHUP reloads.

@@ -13,8 +13,8 @@ use crate::door::{Incoming, Peer};
 use crate::rpc::services;
 use crate::state::AppState;
 
-/// Calls at once on one connection.
-const MAX_STREAMS: u32 = 64;
+/// Calls at once on one connection. Roles wait for one confirmation, each in a call of its own.
+const MAX_STREAMS: u32 = 256;
 /// All headers of one call, bytes.
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Streams that a client may open and reset before the connection is closed.
