@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1;
@@ -146,6 +147,7 @@ fn show(
         role: role.as_str().into(),
         version: metadata.version().get(),
         sha256: metadata.digest().to_string(),
+        file_sha256: Sha256Digest::of(metadata.bytes()).to_string(),
     };
     if files.is_empty() {
         return Ok(Vec::new());
