@@ -6,24 +6,11 @@ use std::path::Path;
 use tuf::key::{Key, PublicKey};
 use tufagent_proto::v1;
 
-use crate::client::Agent;
 use crate::error::{Failure, reason};
 
 /// Whether an argument is a path of a public key file, not a name (CONTRACT section 2).
 pub(crate) fn is_file(argument: &str) -> bool {
     argument.contains('/') || argument.ends_with(".json") || argument.ends_with(".pem")
-}
-
-/// The key that an argument names: a public key file, or a key of the agent.
-///
-/// # Errors
-/// `KEY_NOT_FOUND` for an unknown name, `KEY_FILE` for a file that holds no public key.
-pub(crate) fn resolve(agent: &Agent, argument: &str) -> Result<Key, Failure> {
-    if is_file(argument) {
-        return from_file(Path::new(argument));
-    }
-    let key = find(&agent.keys()?, argument)?.clone();
-    of_agent(&key)
 }
 
 /// The agent's key of this name.

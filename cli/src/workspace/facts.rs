@@ -57,11 +57,6 @@ impl Facts {
     pub(crate) fn signed(&self, role: &RoleName) -> Option<u64> {
         self.record.as_ref()?.signed.get(role.as_str()).copied()
     }
-
-    /// Whether files get a second name for clients of the kind of tough.
-    pub(crate) fn tough_names(&self) -> bool {
-        self.record.as_ref().is_none_or(|record| record.tough_names)
-    }
 }
 
 /// CONTRACT section 2.

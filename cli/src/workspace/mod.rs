@@ -23,7 +23,6 @@ pub(crate) use layout::{file_name as published_name, target_places};
 pub(crate) use publish::{PublishOptions, Published};
 pub(crate) use read::published_roots;
 pub(crate) use sources::hash_file;
-pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
 
 use std::cell::RefCell;

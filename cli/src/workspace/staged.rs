@@ -58,11 +58,6 @@ impl Workspace {
         self.record.name.as_deref()
     }
 
-    /// Whether anything is staged.
-    pub(crate) fn has_staged(&self) -> Result<bool, Failure> {
-        Ok(!self.staged_files()?.is_empty())
-    }
-
     /// The staged metadata of a role.
     pub(crate) fn staged(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
         if let Some(known) = self.staged.borrow().get(role) {

@@ -154,10 +154,10 @@ fn show(
     }
     let missing = agent.missing(repository, files.iter().map(named).collect())?;
     let missing: BTreeSet<_> =
-        missing.into_iter().map(|file| (file.role, file.version, file.sha256)).collect();
+        missing.into_iter().map(|file| (file.role, file.version, file.sha256, file.file_sha256)).collect();
     let wanted = files.into_iter().filter(|file| {
         let name = named(file);
-        missing.contains(&(name.role, name.version, name.sha256))
+        missing.contains(&(name.role, name.version, name.sha256, name.file_sha256))
     });
     let upload: Vec<_> =
         wanted.map(|(role, metadata)| WireFile::subject(role.as_str(), metadata.bytes().clone())).collect();
