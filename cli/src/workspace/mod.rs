@@ -167,3 +167,6 @@ fn lock(dir: &Path) -> Result<File, Failure> {
         Err(e) => Err(Failure::io("lock", dir, &e.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;
