@@ -153,7 +153,7 @@ fn targets(lines: &mut Lines, diff: &Difference) {
         lines.change(target_text(target));
         if let Some(was) = &target.was {
             let hashes = hashes_text(&was.hashes);
-            lines.push(&format!("      was {} ({} B) {hashes}", size(was.length), was.length));
+            lines.push(&format!("      was {} {hashes}", length(was.length)));
         }
         if target.other_changed {
             lines.push("      and its custom data");
@@ -183,13 +183,12 @@ fn targets(lines: &mut Lines, diff: &Difference) {
 }
 
 fn target_text(target: &TargetChange) -> String {
-    format!(
-        "target {} {} ({} B) {}",
-        visible(&target.path),
-        size(target.length),
-        target.length,
-        hashes_text(&target.hashes)
-    )
+    format!("target {} {} {}", visible(&target.path), length(target.length), hashes_text(&target.hashes))
+}
+
+/// Exact, and for the eye where that is not the same.
+fn length(bytes: u64) -> String {
+    if bytes < 1024 { format!("{bytes} B") } else { format!("{bytes} B ({})", size(bytes)) }
 }
 
 fn hashes_text(hashes: &BTreeMap<String, String>) -> String {
@@ -225,11 +224,11 @@ mod tests {
              \x20 sha256  5be0\n\
              \x20 + key of docs: carol ed25519 77aa\n\
              \x20 ~ threshold of docs: 1 → 2\n\
-             \x20 + target app/\\u{202e}gz.exe 2.0 KiB (2048 B) sha256 ab\n\
-             \x20 ~ target b 1 B (1 B) sha256 cd\n\
-             \x20     was 2 B (2 B) sha256 ef\n\
+             \x20 + target app/\\u{202e}gz.exe 2048 B (2.0 KiB) sha256 ab\n\
+             \x20 ~ target b 1 B sha256 cd\n\
+             \x20     was 2 B sha256 ef\n\
              \x20     and its custom data\n\
-             \x20 - target c 3 B (3 B) sha256 01\n\
+             \x20 - target c 3 B sha256 01\n\
              \x20 … and 3 changes that are not listed here\n\
              \x20 targets: 1 added, 1 changed, 4 removed, 9 in all\n"
         );

@@ -109,6 +109,7 @@ impl<'a> Session<'a> {
             };
             say(&difference(&diff, &names, screen.err(), now()));
             say(&end);
+            say("");
             for warning in warnings {
                 screen.warn(warning);
             }
@@ -193,6 +194,8 @@ impl<'a> Session<'a> {
             For::Confirmation => {
                 format!("{} the agent asks for {key} on {token} …", style.yellow("confirm:"))
             }
+            // A token that is ready answers at once: nothing that a person could do.
+            For::Token if self.ours.ready(&waiting.token) => return,
             For::Token => format!("waiting for {token} …"),
         };
         self.context.screen.show(line);
