@@ -1,5 +1,7 @@
 //! Step five: the token has signed, and the signature was verified in software.
 
+use std::time::Duration;
+
 use tuf::key::SignatureBytes;
 use tuf::preimage::Signable;
 use tufagent_proto::v1::SignWaiting;
@@ -10,6 +12,9 @@ use super::client::{Client, cancelled};
 use super::recorded::Recorded;
 use super::signers::Signer;
 use crate::refusal::Refusal;
+
+/// A token that answers within this time is not worth a word.
+const NOTICE: Duration = Duration::from_millis(300);
 
 /// One verified signature that has not left yet.
 pub(super) struct Signed {
@@ -29,28 +34,41 @@ impl Signed {
     }
 }
 
-/// Lets the token sign; a client that goes away ends the wait.
+/// Lets the token sign; says so when it takes a while; a client that goes away ends the wait.
 pub(super) async fn sign(
     client: &Client,
     recorded: &Recorded,
     signer: Signer,
 ) -> Result<Signed, (Signer, Refusal)> {
+    let made = {
+        let mut making = std::pin::pin!(make(recorded, &signer));
+        tokio::select! {
+            made = &mut making => made,
+            gone = wait_aloud(client, &signer) => Err(gone),
+        }
+    };
+    match made {
+        Ok(signature) => Ok(Signed { signer, signature, _private: () }),
+        Err(refusal) => Err((signer, refusal)),
+    }
+}
+
+/// Tells the client what it waits for, if it waits at all; ends when the client has gone.
+async fn wait_aloud(client: &Client, signer: &Signer) -> Refusal {
+    tokio::select! {
+        () = tokio::time::sleep(NOTICE) => {}
+        () = client.gone() => return cancelled("the caller has gone"),
+    }
     let waiting = SignWaiting {
         what: For::Token.into(),
         key: signer.key.name.clone(),
         token: signer.key.slot.name().to_owned(),
     };
     if let Err(refusal) = client.tell(Event::Waiting(waiting)).await {
-        return Err((signer, refusal));
+        return refusal;
     }
-    let made = tokio::select! {
-        made = make(recorded, &signer) => made,
-        () = client.gone() => Err(cancelled("the caller has gone")),
-    };
-    match made {
-        Ok(signature) => Ok(Signed { signer, signature, _private: () }),
-        Err(refusal) => Err((signer, refusal)),
-    }
+    client.gone().await;
+    cancelled("the caller has gone")
 }
 
 /// The backend verifies the signature against this very public key before it gives it out.
