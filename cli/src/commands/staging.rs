@@ -117,9 +117,13 @@ impl<'c> Staging<'c> {
         let next = Metadata::parse(bytes.clone(), &tuf::metadata::Limits::agent()).map_err(|e| {
             Failure::new(reason::INTERNAL, format!("the next version of {role} is not readable: {e}"))
         })?;
-        let changes = !difference(role, Some(&base), &next).only_renews();
         self.prepared.push((role.clone(), bytes));
-        Ok(changes)
+        Ok(!difference(role, Some(&base), &next).only_renews())
+    }
+
+    /// Lets an edit go that changed nothing.
+    pub(super) fn forget(&mut self, role: &RoleName) {
+        self.prepared.retain(|(prepared, _)| prepared != role);
     }
 
     /// Prepares metadata that was made anew.
@@ -163,7 +167,8 @@ impl<'c> Staging<'c> {
         if !questions.is_empty() {
             confirm(&format!("Drop the signatures of others on {}?", questions.join("; ")), self.yes)?;
         }
-        if let Some(name) = self.facts.name().map(ToOwned::to_owned) {
+        let name = self.facts.name().filter(|_| !self.prepared.is_empty()).map(ToOwned::to_owned);
+        if let Some(name) = name {
             self.workspace.set_name(&name)?;
         }
         for (role, bytes) in std::mem::take(&mut self.prepared) {

@@ -66,7 +66,9 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
         }
     }
     staging.commit()?;
-    staging.workspace.set_sources(sources, &[])?;
+    if staging.workspace.has_staged() {
+        staging.workspace.set_sources(sources, &[])?;
+    }
     let text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
     Ok(staging.report(json!({"added": added}), text))
 }
@@ -85,10 +87,14 @@ fn stage(
         files.iter().all(|(file, _)| way.iter().all(|scope| scope.allows(file.path.as_str())))
     };
     let way = ways.iter().find(allows).or_else(|| ways.first()).cloned().ok_or_else(|| unknown_role(role))?;
-    staging.edit(role, |edit| {
+    let changes = staging.edit(role, |edit| {
         edit.within(way)?;
         files.iter().try_for_each(|(file, found)| edit.add_target(&file.path, found))
     })?;
+    if !changes {
+        // The very files that are listed already: no reason for another version.
+        staging.forget(role);
+    }
     Ok(())
 }
 

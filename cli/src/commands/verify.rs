@@ -15,7 +15,7 @@ use tuf::trust::{Options, TrustError, TrustedSet};
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{self, Progress, Report, size, visible};
+use crate::render::{self, Progress, Report, count, size, visible};
 use crate::workspace::{hash_file, published_name, read_file, target_places};
 use state::State;
 
@@ -309,7 +309,9 @@ fn report(set: &TrustedSet, files: &Files, metadata_only: bool) -> Report {
         text.push_str(&format!("and {} more roles\n", all.len() - MOST_LINES));
     }
     let looked = if metadata_only { "not looked at".to_owned() } else { size(files.bytes) };
-    text.push_str(&format!("valid · {} roles · {targets} targets · {looked}\n", all.len()));
+    let (roles_text, targets_text) =
+        (count(u64::try_from(all.len()).unwrap_or(0), "role"), count(targets, "target"));
+    text.push_str(&format!("valid · {roles_text} · {targets_text} · {looked}\n"));
     Report::new(json!({"valid": true, "roles": roles, "targets": targets, "bytes": files.bytes}), text)
 }
 

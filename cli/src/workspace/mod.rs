@@ -132,6 +132,11 @@ impl Workspace {
             .remedy("begin one with: tufctl repo init"))
     }
 
+    /// Whether there is a `staged/`.
+    pub(crate) fn has_staged(&self) -> bool {
+        self.staged_folder().is_dir()
+    }
+
     fn is_publishing(&self) -> bool {
         self.staged_folder().join(layout::PUBLISHING).exists()
     }

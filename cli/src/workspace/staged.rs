@@ -128,34 +128,39 @@ impl Workspace {
         self.write_staged(role, staged.with_signatures(&all))
     }
 
-    /// What a colleague's copy holds: a repository folder, or a `staged/` alone.
-    pub(crate) fn read_copy(other: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+    /// What a colleague's copy holds of the roles that are staged here: a repository folder, or a `staged/` alone. Where
+    /// the colleague has published already, the published files of the same versions.
+    pub(crate) fn read_copy(&self, other: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
         let inner = other.join(layout::STAGED);
-        let folder = if inner.is_dir() { inner } else { other.to_owned() };
-        let entries = std::fs::read_dir(&folder).map_err(|e| Failure::io("read", &folder, &e))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut found = Vec::new();
-        for name in names {
-            let Some(role) = layout::staged_role(&name) else { continue };
-            let path = folder.join(&name);
-            let Some(bytes) = files::read(&path, MOST_BYTES)? else { continue };
-            found.push((role.clone(), parse(&role, &path, bytes)?));
+        let is_repository = inner.is_dir() || other.join(layout::METADATA).is_dir();
+        let folder = if is_repository { inner } else { other.to_owned() };
+        let mut found = if folder.is_dir() { staged_in(&folder)? } else { Vec::new() };
+        for role in self.staged_roles()? {
+            let online = matches!(role.kind(), RoleKind::Snapshot | RoleKind::Timestamp);
+            if online || found.iter().any(|(name, _)| *name == role) {
+                continue;
+            }
+            let Some(ours) = self.staged(&role)? else { continue };
+            let name = layout::file_name(&role, ours.version(), self.consistent_snapshot()?);
+            let path = other.join(layout::METADATA).join(name);
+            if let Some(bytes) = files::read(&path, MOST_BYTES)? {
+                found.push((role.clone(), parse(&role, &path, bytes)?));
+            }
         }
-        if found.is_empty() {
-            return Err(Failure::new(
-                reason::REPOSITORY_INVALID,
-                format!("there is nothing staged in {}", other.display()),
-            )
-            .remedy("name a repository folder, or the staged/ of one"));
+        if !found.is_empty() {
+            return Ok(found);
         }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
+        Err(Failure::new(
+            reason::REPOSITORY_INVALID,
+            format!("{} holds nothing that is staged here", other.display()),
+        )
+        .remedy("name a colleague's repository folder, or the staged/ of one"))
     }
 
     /// Merges every signature of a colleague's copy that verifies for the same content.
     pub(crate) fn merge_from(&mut self, other: &Path) -> Result<Merged, Failure> {
         let mut merged = Merged::default();
-        for (role, theirs) in Self::read_copy(other)? {
+        for (role, theirs) in self.read_copy(other)? {
             let Some(ours) = self.staged(&role)? else { continue };
             if ours.digest() != theirs.digest() {
                 merged.other_content.push(role);
@@ -216,4 +221,19 @@ impl Workspace {
     fn staged_path(&self, role: &RoleName) -> PathBuf {
         self.staged_folder().join(layout::staged_name(role))
     }
+}
+
+/// All metadata in a `staged/`.
+fn staged_in(folder: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+    let entries = std::fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut found = Vec::new();
+    for name in names {
+        let Some(role) = layout::staged_role(&name) else { continue };
+        let path = folder.join(&name);
+        let Some(bytes) = files::read(&path, MOST_BYTES)? else { continue };
+        found.push((role.clone(), parse(&role, &path, bytes)?));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
 }

@@ -248,6 +248,40 @@ fn a_colleagues_copy_brings_good_signatures_and_nothing_else() {
 }
 
 #[test]
+fn a_colleague_who_has_published_gives_the_same_signatures() {
+    let (folder, mut workspace) = Folder::staged();
+    let copy = folder.temporary.path().join("copy/metadata");
+    make_folder(&copy).unwrap();
+    let root = workspace.staged(&role(RoleKind::Root)).unwrap().unwrap();
+    write_file(&copy.join("1.root.json"), &root.with_signatures(&[entry(&root, 2)])).unwrap();
+    let merged = workspace.merge_from(copy.parent().unwrap()).unwrap();
+    assert_eq!(merged.signatures.len(), 1);
+    assert!(workspace.merge_from(folder.temporary.path()).is_err());
+}
+
+#[test]
+fn without_consistent_snapshots_files_have_plain_names_and_the_folder_is_swapped() {
+    let (folder, mut workspace) = Folder::staged();
+    let root = workspace.staged(&role(RoleKind::Root)).unwrap().unwrap();
+    let text = String::from_utf8(root.bytes().to_vec()).unwrap();
+    let text = text.replace("\"consistent_snapshot\": true", "\"consistent_snapshot\": false");
+    workspace.write_staged(&role(RoleKind::Root), text.into_bytes()).unwrap();
+    for content in ["one", "two"] {
+        let source = folder.file("x.bin", content);
+        add_target(&mut workspace, "d/x.bin", &source);
+        if workspace.staged(&role(RoleKind::Root)).unwrap().is_some() {
+            sign(&mut workspace, RoleKind::Root, &[1, 2]);
+        }
+        finish(&mut workspace);
+        for name in ["1.root.json", "root.json", "targets.json", "snapshot.json", "timestamp.json"] {
+            assert!(folder.exists(&format!("metadata/{name}")), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(folder.dir().join("targets/d/x.bin")).unwrap(), content);
+    }
+    assert_eq!(workspace.published(&role(RoleKind::Targets)).unwrap().unwrap().version().get(), 2);
+}
+
+#[test]
 fn one_writing_command_works_in_a_folder_at_a_time() {
     let (folder, workspace) = Folder::staged();
     assert!(Workspace::open_for_writing(&folder.dir()).is_err());

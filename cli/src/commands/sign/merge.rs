@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// Merges what verifies. Other content under a staged role's name, and signatures that do not verify, are refused
 /// before anything is written.
 pub(super) fn merge(workspace: &mut Workspace, other: &Path, context: &Context) -> Result<(), Failure> {
-    for (role, theirs) in Workspace::read_copy(other)? {
+    for (role, theirs) in workspace.read_copy(other)? {
         let Some(ours) = workspace.staged(&role)? else { continue };
         if ours.digest() != theirs.digest() {
             let name = role.as_str();
