@@ -16,7 +16,7 @@ use crate::RepositoryName;
 #[non_exhaustive]
 pub enum LedgerError {
     /// A version below the watermark, or other content under the watermark's version (DESIGN rule 3).
-    #[error("{}", watermark_text(role, *version, marked_role, *marked_version, *marked_on, *published))]
+    #[error("{}", watermark_text(role, *version, marked_role, (*marked_version, marked_digest), *marked_on, *published))]
     Watermark {
         /// The role that was to be signed.
         role: RoleName,
@@ -127,7 +127,9 @@ impl LedgerError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Watermark { version, marked_version, .. } => next_version(*version, *marked_version),
+            Self::Watermark { role, version, marked_version, .. } => {
+                next_version(role, *version, *marked_version)
+            }
             Self::Vanished { role, last, .. } => format!("list {role} at version {last} or above"),
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
@@ -177,11 +179,11 @@ impl From<rusqlite::Error> for LedgerError {
 const REPAIR: &str = "stop the agent and put ledger.db and journal.head back together from one backup; with none, move \
      both and the folder metadata away and adopt every repository again from its newest published copy";
 
-fn next_version(asked: Version, marked: Version) -> String {
+fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
     let highest = asked.max(marked);
     highest.next().map_or_else(String::new, |next| {
         let free = if asked < marked { marked.next().unwrap_or(next) } else { next };
-        format!("stage version {free}")
+        format!("stage version {free}: tufctl bump DIR {role}")
     })
 }
 
@@ -189,18 +191,20 @@ fn watermark_text(
     role: &RoleName,
     version: Version,
     marked_role: &RoleName,
-    marked: Version,
+    (marked, digest): (Version, &Sha256Digest),
     on: UtcTime,
     published: bool,
 ) -> String {
     let done = if published { "verified as published" } else { "signed" };
     if marked_role != role {
         return format!(
-            "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on}"
+            "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on} (sha256 {digest})"
         );
     }
     if version == marked {
-        return format!("{role} version {version} was {done} on {on} with other content");
+        return format!("{role} version {version} was {done} on {on} with other content (sha256 {digest})");
     }
-    format!("{role} version {version} lies below version {marked}, which was {done} on {on}")
+    format!(
+        "{role} version {version} lies below version {marked}, which was {done} on {on} (sha256 {digest})"
+    )
 }

@@ -14,14 +14,15 @@ use crate::{Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, Watermark,
 /// Records that something is about to be signed, or refuses and journals the refusal.
 pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentId> {
     if let Some(refusal) = refusal(tx, intent)? {
-        let mut body = facts(intent);
+        let mut body = facts(tx, intent)?;
         if let Some(members) = body.as_object_mut() {
             members.insert("refused".to_owned(), json!(refusal.to_string()));
         }
         tx.append("sign.refused", body)?;
         return Ok(Err(refusal));
     }
-    let seq = tx.append("sign.intent", facts(intent))?;
+    let body = facts(tx, intent)?;
+    let seq = tx.append("sign.intent", body)?;
     let mark = Mark { version: intent.version, digest: intent.digest, on: tx.now() };
     marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
     marks::raise_listed(tx, &intent.repository, &intent.role, &intent.lists)?;
@@ -166,7 +167,8 @@ fn against_listed(intent: &Intent, before: &BTreeMap<RoleName, Version>) -> Opti
     })
 }
 
-fn facts(intent: &Intent) -> Value {
+fn facts(tx: &Tx<'_>, intent: &Intent) -> Result<Value, LedgerError> {
+    let name = records::by_id(tx, &intent.repository)?.map(|record| record.name.to_string());
     let keys: Vec<Value> = intent
         .keys
         .iter()
@@ -174,7 +176,7 @@ fn facts(intent: &Intent) -> Value {
         .collect();
     let also: Vec<&str> = intent.also_roles.iter().map(RoleName::as_str).collect();
     let mut facts = json!({
-        "repository_id": intent.repository.to_string(), "role": intent.role.as_str(),
+        "repository": name, "repository_id": intent.repository.to_string(), "role": intent.role.as_str(),
         "version": intent.version.get(), "sha256": intent.digest.to_string(),
         "keys": keys, "caller": intent.caller,
     });
@@ -186,5 +188,5 @@ fn facts(intent: &Intent) -> Value {
             members.insert("shared_key".to_owned(), json!(true));
         }
     }
-    facts
+    Ok(facts)
 }

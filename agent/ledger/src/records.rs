@@ -101,15 +101,53 @@ pub(crate) fn advance_root(
     if matches!(noted, Noted::Conflict { .. }) {
         return Ok(Ok(noted));
     }
+    insert_root(tx, id, root.version, root.digest)?;
+    Ok(Ok(noted))
+}
+
+/// Adds roots before the first one of a chain, newest first, each just below the oldest that is known. They say which
+/// chain it is; no mark changes.
+pub(crate) fn add_ancestors(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    ancestors: &[(Version, Sha256Digest)],
+) -> Verdict<()> {
+    for (version, digest) in ancestors {
+        if let Some(known) = by_roots(tx, &[*digest])? {
+            if known.id == *id {
+                continue;
+            }
+            return Ok(Err(LedgerError::ChainKnown { name: known.name }));
+        }
+        let oldest = roots(tx, id)?.first().map(|(oldest, _)| *oldest);
+        match oldest {
+            Some(oldest) if version.next() == Some(oldest) => {}
+            Some(oldest) => return Ok(Err(LedgerError::RootStep { trusted: oldest, given: *version })),
+            None => return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() })),
+        }
+        let body = json!({
+            "repository_id": id.to_string(), "version": version.get(), "sha256": digest.to_string(),
+        });
+        tx.append("root.ancestor", body)?;
+        insert_root(tx, id, *version, *digest)?;
+    }
+    Ok(Ok(()))
+}
+
+fn insert_root(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    version: Version,
+    digest: Sha256Digest,
+) -> Result<(), LedgerError> {
     let text = id.to_string();
-    let number = chain::number(root.version.get())?;
+    let number = chain::number(version.get())?;
     tx.change(
         Table::Roots,
         (text.as_str(), number),
         "INSERT INTO roots (repository, version, digest) VALUES (?1, ?2, ?3)",
-        (text.as_str(), number, root.digest.as_bytes()),
-    )?;
-    Ok(Ok(noted))
+        (text.as_str(), number, digest.as_bytes()),
+    )
 }
 
 /// Takes note of many files in their order; the first refusal ends it, and what came before it stays.

@@ -94,6 +94,19 @@ impl Ledger {
         self.ask(move |tx| records::note_all(tx, &id, &files, published)).await
     }
 
+    /// Adds roots from before a chain's first known one, newest first, which the caller has verified: they say which
+    /// chain it is, and change no mark.
+    ///
+    /// # Errors
+    /// `RootStep`, `ChainKnown`, `RepositoryUnknown`; `Io` or `Closed`.
+    pub async fn add_ancestors(
+        &self,
+        id: RepositoryId,
+        ancestors: Vec<(Version, Sha256Digest)>,
+    ) -> Result<(), LedgerError> {
+        self.ask(move |tx| records::add_ancestors(tx, &id, &ancestors)).await
+    }
+
     /// The watermark of a role; empty when nothing is known.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ async fn obey(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_signs_a_lower_version_or_two_contents_under_one(steps in prop::collection::vec(step(), 1..40)) {

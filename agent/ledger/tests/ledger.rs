@@ -28,7 +28,8 @@ async fn an_intent_is_remembered_across_a_restart_and_lower_or_other_content_is_
             panic!("{refused:?}")
         };
         assert_eq!((*marked_version, *marked_digest, *published), (version(7), digest("a"), false));
-        assert_eq!(refused.remedy(), "stage version 8");
+        assert_eq!(refused.remedy(), "stage version 8: tufctl bump DIR targets");
+        assert!(refused.to_string().contains(&digest("a").to_string()), "the earlier digest is shown");
     }
     let refusals = ledger.entries(0, 100).await.unwrap();
     assert_eq!(refusals.iter().filter(|entry| entry.kind == "sign.refused").count(), 4);
@@ -176,6 +177,22 @@ async fn a_chain_known_under_another_name_is_refused_and_adopting_again_changes_
     fork.shared_key = true;
     assert!(ledger.register_repository(fork).await.is_ok());
     assert_eq!(ledger.repositories().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn roots_from_before_the_adopted_one_say_which_chain_it_is() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = ledger.register_repository(support::adopted("app", 3, "root 3", "key")).await.unwrap();
+    let skipped = ledger.add_ancestors(app.id, vec![(version(1), digest("root 1"))]).await;
+    assert!(matches!(skipped, Err(LedgerError::RootStep { .. })), "{skipped:?}");
+    let ancestors = vec![(version(2), digest("root 2")), (version(1), digest("root 1"))];
+    ledger.add_ancestors(app.id, ancestors.clone()).await.unwrap();
+    ledger.add_ancestors(app.id, ancestors).await.unwrap();
+    let again = ledger.register_repository(support::adopted("app", 1, "root 1", "key")).await.unwrap();
+    assert_eq!((again.id, again.root), (app.id, Some((version(3), digest("root 3")))));
+    let copy = ledger.register_repository(support::adopted("copy", 2, "root 2", "key")).await;
+    assert!(matches!(copy, Err(LedgerError::ChainKnown { .. })), "{copy:?}");
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ impl Repositories {
         if file.version == newest {
             return Ok(file.digest != digest || !self.memory.has(&digest));
         }
-        Ok(file.version > newest)
+        let chain = self.ledger.roots(record.id).await?;
+        let oldest = chain.first().is_none_or(|(oldest, _)| file.version < *oldest);
+        Ok(file.version > newest || oldest)
     }
 }

@@ -45,6 +45,8 @@ struct View<'a> {
     root: Option<Metadata>,
     chain: BTreeMap<Version, Sha256Digest>,
     seen: Vec<(RoleName, Metadata)>,
+    /// Roots from before the trusted one.
+    older: BTreeMap<Version, Metadata>,
     /// Known parents, read when the first delegated role comes.
     known: Option<Vec<(RoleName, Metadata)>>,
 }
@@ -66,8 +68,8 @@ impl Repositories {
         let files = tokio::task::spawn_blocking(move || parse(files)).await.map_err(Refusal::internal)??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
-        let mut view =
-            View { repositories: self, record, published, root, chain, seen: Vec::new(), known: None };
+        let (seen, older) = (Vec::new(), BTreeMap::new());
+        let mut view = View { repositories: self, record, published, root, chain, seen, older, known: None };
         let mut observed = Observed::default();
         let known = self.ledger.watermarks(record.id).await?;
         for (role, file) in files {
@@ -85,6 +87,8 @@ impl Repositories {
                 }
             }
         }
+        let ancestors = view.ancestors().await?;
+        self.ledger.add_ancestors(record.id, ancestors).await?;
         let seen = std::mem::take(&mut view.seen);
         self.note(record, published, &seen, &caller, &mut observed).await?;
         let watermarks = self.ledger.watermarks(record.id).await?;
@@ -184,7 +188,7 @@ impl View<'_> {
             return Ok(look);
         };
         if version < trusted.version() {
-            // Before the one that is trusted: of no use to anybody.
+            self.older.insert(version, file.clone());
             return Ok(Look::Skip);
         }
         if version > trusted.version() && trusted.version().next() != Some(version) {
@@ -201,6 +205,26 @@ impl View<'_> {
         let look = check_root(file, file).await?;
         self.advance(&look, file);
         Ok(look)
+    }
+
+    /// Roots from just below the oldest known one downwards: each has signed itself, and its keys have signed the next.
+    async fn ancestors(&self) -> Result<Vec<(Version, Sha256Digest)>, Refusal> {
+        let mut found = Vec::new();
+        let Some((mut at, digest)) = self.chain.first_key_value().map(|(at, digest)| (*at, *digest)) else {
+            return Ok(found);
+        };
+        let Some(mut next) = self.repositories.memory.load(digest).await? else { return Ok(found) };
+        for (version, file) in self.older.range(..at).rev() {
+            let good = version.next() == Some(at)
+                && matches!(check_root(file, file).await?, Look::Good)
+                && matches!(check_root(file, &next).await?, Look::Good);
+            if !good {
+                break;
+            }
+            found.push((*version, file.digest()));
+            (at, next) = (*version, file.clone());
+        }
+        Ok(found)
     }
 
     fn advance(&mut self, look: &Look, file: &Metadata) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::{AdoptedRoot, NewRepository, Record};
+use ledger::{AdoptedRoot, LedgerError, NewRepository, Record};
 use policy::Reason;
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
@@ -63,7 +63,8 @@ impl Repositories {
                 warnings.extend(self.shared_keys(&new).await?);
             }
         }
-        let record = self.ledger.register_repository(new).await?;
+        let registered = self.ledger.register_repository(new).await;
+        let record = registered.map_err(|error| by_keyid(error, root.as_ref()))?;
         warnings.extend(self.acknowledge(&record, &asked.caller).await?);
         Ok((record, warnings))
     }
@@ -127,6 +128,18 @@ fn trusted(bytes: &[u8]) -> Result<(Metadata, Vec<String>), Refusal> {
         warnings.push(format!("root version {} expired on {}", file.version(), file.expires()));
     }
     Ok((file, warnings))
+}
+
+/// Names a shared key as the root names it.
+fn by_keyid(error: LedgerError, root: Option<&Metadata>) -> LedgerError {
+    let LedgerError::SharedKey { key, other } = error else { return error };
+    let keys = root.and_then(Metadata::as_root).map(|root| &root.keys);
+    let named = keys
+        .into_iter()
+        .flatten()
+        .find(|(_, entry)| entry.public_key().is_ok_and(|public| public.fingerprint().to_string() == key));
+    let key = named.map_or(key, |(keyid, _)| keyid.to_string());
+    LedgerError::SharedKey { key, other }
 }
 
 fn adopted(file: &Metadata) -> AdoptedRoot {
