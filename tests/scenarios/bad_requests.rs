@@ -74,8 +74,37 @@ fn a_version_below_the_watermark_is_refused() {
     }
     fs::remove_dir_all(repo.dir()).unwrap();
     old.copy_to(repo.dir());
-    home.run("bump repo targets").done();
+    home.run("target remove repo app.txt").done();
     refused_and_untouched(&home, "sign repo --yes", &[3], &["WATERMARK"]);
+    // The remedy: the next free version, by a person who has seen the difference.
+    home.run("bump repo targets").done();
+    let signed = home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["signed"][0]["version"], 5, "{signed}");
+}
+
+#[test]
+fn two_contents_that_were_staged_side_by_side_cannot_both_be_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("more.txt", "more\n");
+    home.write("other.txt", "other\n");
+    home.run("target add repo more.txt").done();
+    repo.copy_to(&home.path("copy"));
+    home.run("target add copy other.txt").done();
+    home.run("sign copy --yes --no-publish").done();
+    refused_and_untouched(&home, "sign repo --yes", &[3], &["WATERMARK"]);
+}
+
+#[test]
+fn what_was_signed_and_not_published_goes_on_as_the_next_version() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.run("bump repo targets").done();
+    home.run("sign repo --yes --no-publish").done();
+    home.write("more.txt", "more\n");
+    home.run("target add repo more.txt --yes").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("targets"), 3);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn the_intent_is_flushed_before_the_signature_is_sent() {
         [("root", "1.root.json"), ("targets", "1.targets.json"), ("timestamp", "timestamp.json")]
     {
         let signature = signature_of(&home, file);
-        let sent = lines(&trace, |line| line.contains(&signature) && line.contains("UNIX-STREAM"));
+        let sent = lines(&trace, |line| line.contains(&signature) && line.contains("<socket:["));
         let sent = *sent.first().unwrap_or_else(|| panic!("{role}: the signature was never sent"));
         let on_ledger = |line: &str| line.contains("ledger.db-wal");
         let intent = lines(&trace, |line| line.contains("pwrite64(") && on_ledger(line));

@@ -136,8 +136,9 @@ fn the_tree_shows_roles_thresholds_and_who_is_missing() {
     assert_eq!(root["keyids"].as_array().unwrap().len(), 2);
     assert_eq!(root["missing"].as_array().unwrap().len(), 2, "{root}");
     assert_eq!(root["staged"], true);
+    home.run("sign repo --yes").done();
     let text = home.run("repo show repo").done().text();
-    for word in ["root", "targets", "snapshot", "timestamp", "a", "b"] {
+    for word in ["root", "targets", "snapshot", "timestamp", "a", "b", "online", "2 of 2"] {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }

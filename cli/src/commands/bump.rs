@@ -37,7 +37,7 @@ pub(crate) fn run(args: &BumpArgs, context: &Context) -> Result<Report, Failure>
             skipped.push(json!({"role": role.as_str(), "expires": current.expires().to_string()}));
             continue;
         }
-        staging.edit(&role, |_| Ok(()))?;
+        staging.renew(&role)?;
     }
     staging.commit()?;
     Ok(staging.report(json!({"skipped": skipped}), text))

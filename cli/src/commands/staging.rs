@@ -109,10 +109,27 @@ impl<'c> Staging<'c> {
         role: &RoleName,
         change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
     ) -> Result<bool, Failure> {
+        let version = self.edited_version(role)?;
+        self.edit_as(role, version, change)
+    }
+
+    /// Prepares the same content under the next version that is free, also when this folder is behind what the
+    /// agent has signed.
+    pub(super) fn renew(&mut self, role: &RoleName) -> Result<(), Failure> {
+        let version = self.next_version(role)?;
+        self.edit_as(role, version, |_| Ok(())).map(drop)
+    }
+
+    fn edit_as(
+        &mut self,
+        role: &RoleName,
+        version: Version,
+        change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
+    ) -> Result<bool, Failure> {
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
         change(&mut editor).map_err(|e| edit_failure(&e))?;
-        editor.set_version(self.next_version(role)?).set_expires(self.facts.expires(role));
+        editor.set_version(version).set_expires(self.facts.expires(role));
         let bytes = editor.finish().map_err(|e| edit_failure(&e))?;
         let next = Metadata::parse(bytes.clone(), &tuf::metadata::Limits::agent()).map_err(|e| {
             Failure::new(reason::INTERNAL, format!("the next version of {role} is not readable: {e}"))
@@ -136,6 +153,20 @@ impl<'c> Staging<'c> {
         self.removed.push(role);
     }
 
+    /// The version that an edit of a role gets. It goes on from what lies in this folder: where that is older than
+    /// what the agent has signed, the edit would silently undo what it does not know, so the version stays low and
+    /// `sign` refuses it (WATERMARK), until a person takes the next one with `bump`.
+    fn edited_version(&self, role: &RoleName) -> Result<Version, Failure> {
+        let staged = self.workspace.staged(role)?;
+        match &staged {
+            Some(staged) if staged.signatures().iter().any(|entry| !entry.sig.is_empty()) => {
+                self.next_version(role)
+            }
+            Some(staged) => Ok(staged.version()),
+            None => after(self.last_known(role)?),
+        }
+    }
+
     /// The version that the next content of a role has: that of what is staged, unless this agent has signed it
     /// already; otherwise the one after everything that was published, listed or signed.
     pub(super) fn next_version(&self, role: &RoleName) -> Result<Version, Failure> {
@@ -145,12 +176,16 @@ impl<'c> Staging<'c> {
         {
             return Ok(staged.version());
         }
+        after(self.last_known(role)?.max(signed))
+    }
+
+    /// The newest version that this folder has published or listed; 0 for none.
+    fn last_known(&self, role: &RoleName) -> Result<u64, Failure> {
         let published = self.workspace.published(role)?.map_or(0, |m| m.version().get());
         let snapshot = self.workspace.published(&RoleKind::Snapshot.role())?;
         let entries = snapshot.as_ref().and_then(Metadata::as_snapshot);
         let listed = entries.and_then(|s| s.meta.get(role)).map_or(0, |file| file.version.get());
-        let last = published.max(listed).max(signed);
-        last.checked_add(1).and_then(Version::new).ok_or_else(|| edit_failure(&EditError::LastVersion(last)))
+        Ok(published.max(listed))
     }
 
     /// Writes what is prepared. Signatures that this drops are named first, and those of others only go after a yes.
@@ -192,7 +227,7 @@ impl<'c> Staging<'c> {
             }
             let published = self.workspace.published(role)?;
             if published.is_some() && !self.workspace.still_good(role, published.as_ref())? {
-                self.edit(role, |_| Ok(()))?;
+                self.renew(role)?;
             }
         }
         self.commit()
@@ -281,6 +316,10 @@ pub(super) fn unknown_role(role: &RoleName) -> Failure {
     Failure::new(reason::ROLE_UNKNOWN, format!("the repository has no role {role}"))
         .remedy("tufctl repo show DIR lists its roles")
         .detail("role", role.as_str())
+}
+
+fn after(last: u64) -> Result<Version, Failure> {
+    last.checked_add(1).and_then(Version::new).ok_or_else(|| edit_failure(&EditError::LastVersion(last)))
 }
 
 /// An edit that was refused, with the reason of the table.
