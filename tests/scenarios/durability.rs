@@ -99,56 +99,52 @@ fn the_intent_is_flushed_before_the_signature_is_sent() {
     }
 }
 
-/// How many calls of this name each thread made, in the trace so far.
-fn most_calls(trace: &Path, call: &str) -> usize {
-    let mut counts = std::collections::BTreeMap::<String, usize>::new();
-    for line in fs::read_to_string(trace).unwrap().lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        // A call that another thread interrupts is two lines; only the first has the bracket.
-        if rest.trim_start().starts_with(&format!("{call}(")) {
-            *counts.entry(thread.to_owned()).or_default() += 1;
-        }
-    }
-    counts.into_values().max().unwrap_or(0)
-}
-
 /// Everything up to the signing itself.
 fn prepare(home: &Home) {
     home.unlock_file_store();
     home.small_repository();
 }
 
-/// Runs once to learn how often the agent makes `call` before it signs, then again with that call failing from
-/// there on: the request is refused, and no signature exists anywhere.
-///
-/// Each thread counts for itself; the ledger's writer makes the most of these calls, and makes them in order.
+/// Runs once to learn how often the agent makes `call` on the ledger before it signs, then again with that call
+/// failing from there on: the request is refused, and no signature exists anywhere.
 #[track_caller]
 fn a_fault_means_no_signature(call: &str, error: &str) {
     let Some(strace) = need(Strace::find()) else { return };
+    let only = |home: &Home| ["-P".to_owned(), home.state().join("ledger.db-wal").display().to_string()];
     let home = Home::new();
-    let (agent, trace) = strace.start(&home, &["-e", &format!("trace={call}")]);
+    let [flag, path] = only(&home);
+    let (agent, trace) = strace.start(&home, &[&flag, &path, "-e", &format!("trace={call}")]);
     prepare(&home);
-    let calls = most_calls(&trace, call);
+    let calls =
+        fs::read_to_string(trace).unwrap().lines().filter(|it| it.contains(&format!("{call}("))).count();
+    assert!(calls > 0, "the agent does not {call} the ledger");
     agent.stop();
 
     let home = Home::new();
+    let [flag, path] = only(&home);
     let inject = format!("inject={call}:error={error}:when={}+", calls + 1);
-    let (agent, _trace) = strace.start(&home, &["-e", &format!("trace={call}"), "-e", &inject]);
+    let (agent, _trace) = strace.start(&home, &[&flag, &path, "-e", &format!("trace={call}"), "-e", &inject]);
     prepare(&home);
     let outcome = home.run("sign repo --yes --json");
     assert_ne!(outcome.code, 0, "{outcome}");
     assert!(outcome.json()["error"]["reason"].is_string(), "{outcome}");
+    assert_unsigned(&home, call);
+    drop(agent);
+}
+
+/// No file of the repository has a signature.
+#[track_caller]
+fn assert_unsigned(home: &Home, failed: &str) {
     for name in home.published("repo").names("staged") {
         let text = fs::read_to_string(home.path("repo/staged").join(&name)).unwrap();
-        assert!(!text.contains("\"sig\""), "{name} has a signature after {call} failed: {text}");
+        assert!(!text.contains("\"sig\""), "{name} has a signature after {failed} failed: {text}");
     }
     assert!(home.published("repo").names("metadata").is_empty(), "something was published");
-    drop(agent);
 }
 
 #[test]
 fn when_the_flush_fails_nothing_is_signed() {
-    a_fault_means_no_signature("fdatasync", "EIO");
+    a_fault_means_no_signature("fsync", "EIO");
 }
 
 #[test]
@@ -158,5 +154,14 @@ fn when_the_disk_is_full_nothing_is_signed() {
 
 #[test]
 fn when_a_rename_fails_nothing_is_signed() {
-    a_fault_means_no_signature("rename", "EIO");
+    let (home, _agent) = Home::unlocked();
+    home.small_repository();
+    let difference = home.run("diff repo --json").done().json();
+    let root = difference["roles"].as_array().unwrap().iter().find(|it| it["role"] == "root").unwrap();
+    // A folder that is not empty lies where the text of what is signed will be put.
+    let digest = root["sha256"].as_str().unwrap();
+    fs::create_dir_all(home.state().join(format!("metadata/{digest}.json/in-the-way"))).unwrap();
+    let outcome = home.run("sign repo --role root --yes --json");
+    assert_ne!(outcome.code, 0, "{outcome}");
+    assert_unsigned(&home, "a rename");
 }
