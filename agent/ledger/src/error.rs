@@ -177,7 +177,7 @@ impl From<rusqlite::Error> for LedgerError {
 
 /// How to go on from state that cannot be trusted.
 const REPAIR: &str = "stop the agent and put ledger.db and journal.head back together from one backup; with none, move \
-     both and the folder metadata away and adopt every repository again from its newest published copy";
+     ledger.db*, journal.head and the folder metadata away and adopt every repository again from its newest published copy";
 
 fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
     let highest = asked.max(marked);

@@ -26,7 +26,7 @@ use crate::state::AppState;
 pub struct RepositoriesService(pub AppState);
 
 /// The longest length of a role, days.
-const MOST_DAYS: u32 = 3660;
+const MOST_DAYS: u32 = 36_500;
 
 #[tonic::async_trait]
 impl Repositories for RepositoriesService {

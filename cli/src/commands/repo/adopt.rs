@@ -49,8 +49,9 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     for warning in &reply.warnings {
         context.screen.warn(warning);
     }
+    // Older roots too: by them the agent knows the chain again, whichever of its roots it is adopted with.
     let is_news = |(role, metadata): &&(RoleName, Metadata)| {
-        role.kind() != RoleKind::Root || metadata.version() > trusted.version()
+        role.kind() != RoleKind::Root || metadata.version() != trusted.version()
     };
     let files =
         all.iter().filter(is_news).map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
