@@ -22,5 +22,6 @@ mod judges;
 mod key_types;
 mod rotation;
 mod screen;
+mod strangers;
 mod terminal;
 mod verify;

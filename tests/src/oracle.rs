@@ -107,6 +107,13 @@ pub fn python() -> Result<PathBuf, Skipped> {
     Client::python().map(|client| client.program)
 }
 
+/// Runs a script of `oracles/` in a folder.
+pub fn run_python(script: &str, arguments: &[&str], folder: &Path) -> Result<Outcome, Skipped> {
+    let client = Client::new("python-tuf", python()?, script)?;
+    let mut command = Command::new(&client.program);
+    Ok(outcome::run(command.arg(&client.script).args(arguments).current_dir(folder)))
+}
+
 /// python-tuf's library half: canonical forms of many documents in one run.
 pub fn python_canonical(documents: &[String]) -> Result<Vec<Vec<u8>>, Skipped> {
     let client = Client::new("securesystemslib", python()?, "python_canonical.py")?;
