@@ -18,6 +18,7 @@ mod delegations;
 mod door;
 mod durability;
 mod end_to_end;
+mod file_store;
 mod judges;
 mod key_types;
 mod rotation;
