@@ -12,6 +12,8 @@ mod memory;
 mod missing;
 mod observe;
 mod register;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
