@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tuf::role::{RoleName, Version};
 
+use crate::alarms;
 use crate::marks::{self, Side};
 use crate::records;
 use crate::schema::Table;
@@ -94,7 +95,7 @@ pub(crate) fn refusal(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError
     if records::by_id(tx, repository)?.is_none() {
         return Ok(Some(LedgerError::RepositoryUnknown { name: repository.to_string() }));
     }
-    if let Some(message) = records::alarm_of(tx, repository, role)? {
+    if let Some(message) = alarms::of_role(tx, repository, role)? {
         return Ok(Some(LedgerError::Alarm { role: role.clone(), message }));
     }
     let own = marks::read(tx, repository, role)?;

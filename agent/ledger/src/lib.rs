@@ -7,6 +7,7 @@
 //! waits shares one commit.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod body;
 mod chain;
 mod clock;

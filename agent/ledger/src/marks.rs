@@ -8,6 +8,7 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
+use crate::alarms;
 use crate::records::{self, column_text, column_u64};
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
@@ -174,7 +175,7 @@ fn conflict(
     }
     let done = if verified { "what was verified before" } else { "what this agent signed" };
     let message = format!("{role} version {version} is published with other content than {done}");
-    records::raise_alarm(tx, repository, file, &message, &json!({"known_sha256": known.digest.to_string()}))?;
+    alarms::raise(tx, repository, file, &message, &json!({"known_sha256": known.digest.to_string()}))?;
     Ok(Ok(Noted::Conflict { known, message }))
 }
 

@@ -1,4 +1,4 @@
-//! Repositories: their records, root chains, the keys that have signed for them, and alarms.
+//! Repositories: their records, root chains, and the keys that have signed for them.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,9 +12,7 @@ use tuf::time::UtcTime;
 use crate::marks;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{
-    Alarm, LedgerError, Mark, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain,
-};
+use crate::{LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain};
 
 /// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
 pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
@@ -279,87 +277,6 @@ pub(crate) fn used_elsewhere(
     )?;
     let id = id.map(RepositoryId::to_string).unwrap_or_default();
     Ok(select.query_row((fingerprint.as_bytes(), id), |row| column_text(row, 0)).optional()?)
-}
-
-/// Raises an alarm about a file, journalled; a role has one at a time, and the first stays.
-pub(crate) fn raise_alarm(
-    tx: &mut Tx<'_>,
-    id: &RepositoryId,
-    file: &Verified,
-    message: &str,
-    about: &Value,
-) -> Result<(), LedgerError> {
-    if alarm_of(tx, id, &file.role)?.is_some() {
-        return Ok(());
-    }
-    let body = json!({
-        "repository_id": id.to_string(), "role": file.role.as_str(), "version": file.version.get(),
-        "sha256": file.digest.to_string(), "message": message, "about": about,
-    });
-    tx.append("alarm.raised", body)?;
-    let text = id.to_string();
-    let key = (text.as_str(), file.role.as_str());
-    let version = chain::number(file.version.get())?;
-    tx.change(
-        Table::Alarms,
-        key,
-        "INSERT INTO alarms (repository, role, since, message, version, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (key.0, key.1, tx.now().unix(), message, version, file.digest.as_bytes()),
-    )
-}
-
-/// A person has looked at the alarm of a role; journalled. What was found published counts as verified from now on.
-/// False when there was no alarm.
-pub(crate) fn acknowledge(
-    tx: &mut Tx<'_>,
-    id: &RepositoryId,
-    role: &RoleName,
-    caller: &Value,
-) -> Verdict<bool> {
-    let found = alarms(tx)?.into_iter().find(|alarm| alarm.repository == *id && alarm.role == *role);
-    let Some(alarm) = found else { return Ok(Ok(false)) };
-    let body = json!({
-        "repository_id": id.to_string(), "role": role.as_str(), "version": alarm.version.get(),
-        "sha256": alarm.digest.to_string(), "message": alarm.message, "caller": caller,
-    });
-    tx.append("alarm.acknowledged", body)?;
-    let text = id.to_string();
-    let key = (text.as_str(), role.as_str());
-    tx.change(Table::Alarms, key, "DELETE FROM alarms WHERE repository = ?1 AND role = ?2", key)?;
-    let mark = Mark { version: alarm.version, digest: alarm.digest, on: tx.now() };
-    marks::accept(tx, id, role, mark)?;
-    Ok(Ok(true))
-}
-
-/// What the alarm of a role says.
-pub(crate) fn alarm_of(
-    tx: &Tx<'_>,
-    id: &RepositoryId,
-    role: &RoleName,
-) -> Result<Option<String>, LedgerError> {
-    let mut select =
-        tx.db.prepare_cached("SELECT message FROM alarms WHERE repository = ?1 AND role = ?2")?;
-    Ok(select.query_row((id.to_string(), role.as_str()), |row| row.get(0)).optional()?)
-}
-
-/// All alarms.
-pub(crate) fn alarms(tx: &Tx<'_>) -> Result<Vec<Alarm>, LedgerError> {
-    let mut select = tx.db.prepare_cached(
-        "SELECT repository, name, role, since, message, version, digest FROM alarms JOIN repositories ON id = repository \
-         ORDER BY since, name, role",
-    )?;
-    let rows = select.query_map((), |row| {
-        Ok(Alarm {
-            repository: column_text(row, 0)?,
-            name: column_text(row, 1)?,
-            role: column_text(row, 2)?,
-            since: UtcTime::from_unix(row.get(3)?),
-            message: row.get(4)?,
-            version: marks::column_version(row, 5)?,
-            digest: marks::column_digest(row, 6)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn with_root(tx: &Tx<'_>, record: Record) -> Result<Record, LedgerError> {

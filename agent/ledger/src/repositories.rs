@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Verified;
+use crate::alarms;
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
@@ -167,7 +168,7 @@ impl Ledger {
         message: String,
         about: Value,
     ) -> Result<(), LedgerError> {
-        self.ask(move |tx| records::raise_alarm(tx, &id, &file, &message, &about).map(Ok)).await
+        self.ask(move |tx| alarms::raise(tx, &id, &file, &message, &about).map(Ok)).await
     }
 
     /// A person has looked at a role's alarm: what was found published counts as verified from now on. False when
@@ -181,7 +182,7 @@ impl Ledger {
         role: RoleName,
         caller: Value,
     ) -> Result<bool, LedgerError> {
-        self.ask(move |tx| records::acknowledge(tx, &id, &role, &caller)).await
+        self.ask(move |tx| alarms::acknowledge(tx, &id, &role, &caller)).await
     }
 
     /// All alarms, oldest first.
@@ -189,6 +190,6 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, LedgerError> {
-        self.read(records::alarms).await
+        self.read(alarms::all).await
     }
 }
