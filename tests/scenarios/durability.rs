@@ -1,60 +1,11 @@
 //! What is on disk before a signature leaves (FAULTS G1), seen from outside with strace.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use softhsm::Skipped;
-use tufagent_tests::{Agent, Home, binary, need};
+use tufagent_tests::{Home, need};
 
-/// strace, from the system or the third-party folder.
-struct Strace {
-    program: PathBuf,
-    /// For strace alone, not for the program that it traces.
-    libraries: Option<String>,
-}
-
-impl Strace {
-    /// Finds one that this machine lets trace.
-    fn find() -> Result<Self, Skipped> {
-        let remedy = "apt-get install strace, and allow ptrace (containers: --cap-add SYS_PTRACE)";
-        let fetched = softhsm::third_party_dir()?.join("debs/strace+libunwind8");
-        let strace = if fetched.is_dir() {
-            let libraries = fs::read_dir(fetched.join("usr/lib")).into_iter().flatten().flatten();
-            let libraries: Vec<_> = libraries.map(|it| it.path().display().to_string()).collect();
-            Self { program: fetched.join("usr/bin/strace"), libraries: Some(libraries.join(":")) }
-        } else {
-            Self { program: PathBuf::from("strace"), libraries: None }
-        };
-        let mut probe = strace.command();
-        probe.envs(strace.variables()).args(["-f", "-e", "trace=execve", "true"]);
-        let works = probe.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if works.is_ok_and(|it| it.success()) {
-            Ok(strace)
-        } else {
-            Err(Skipped::new("strace does not work", remedy))
-        }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["-E", "LD_LIBRARY_PATH"]);
-        command
-    }
-
-    fn variables(&self) -> Vec<(&str, &str)> {
-        self.libraries.iter().map(|it| ("LD_LIBRARY_PATH", it.as_str())).collect()
-    }
-
-    /// Starts the agent under strace, which writes one file of calls in order.
-    fn start(&self, home: &Home, options: &[&str]) -> (Agent, PathBuf) {
-        let trace = home.dir().join("trace");
-        let mut command = self.command();
-        command.args(["-f", "-y", "-s", "70000", "-o"]).arg(&trace).args(options).arg(binary("tuf-agent"));
-        (Agent::start_in_environment(home, command, &self.variables()), trace)
-    }
-}
+use crate::strace::Strace;
 
 /// The line numbers of the trace that satisfy a condition.
 fn lines(trace: &[String], holds: impl Fn(&str) -> bool) -> Vec<usize> {

@@ -1,0 +1,65 @@
+//! A publication that is killed at any moment: clients see the old repository or the new one, and it is finished
+//! or undone by the next command that writes.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tufagent_tests::{Home, binary, need};
+
+use crate::judges::{Judges, Reads};
+use crate::strace::Strace;
+
+/// The calls by which files get their names.
+const NAMING: &str = "rename,renameat,renameat2,link,linkat";
+
+/// Runs `tufctl sign repo --yes` under strace; how many of the naming calls it made.
+fn sign_traced(home: &Home, strace: &Strace, inject: &[&str]) -> usize {
+    let trace = home.dir().join("trace-of-tufctl");
+    let mut command: Command = strace.command();
+    home.environment(&mut command);
+    command
+        .envs(strace.variables())
+        .args(["-f", "-qq", "-o"])
+        .arg(&trace)
+        .args(["-e", &format!("trace={NAMING}")]);
+    command.args(inject).arg(binary("tufctl")).args(["sign", "repo", "--yes", "--quiet"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let trace = fs::read_to_string(trace).unwrap();
+    trace.lines().filter(|line| NAMING.split(',').any(|call| line.contains(&format!(" {call}(")))).count()
+}
+
+fn stage(home: &Home, round: usize) -> String {
+    let name = format!("file-{round}.txt");
+    home.write(&name, &name);
+    home.run(&format!("target add repo {name} --path dir/")).done();
+    format!("dir/{name}")
+}
+
+#[test]
+fn a_publication_that_is_killed_at_any_step_shows_clients_a_whole_repository() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let remembering = Judges::new(&home, "remembering", Reads::All);
+    remembering.accept(&repo, &["app.txt"]);
+    stage(&home, 0);
+    let steps = sign_traced(&home, &strace, &[]);
+    assert!(steps >= 4, "only {steps} names were given");
+    // A client of our own that remembers; the others come again at the end.
+    let client = "verify repo --root repo/metadata/1.root.json --state memory";
+    home.run(client).done();
+    let mut targets = vec!["app.txt".to_owned()];
+    for step in 1..=steps {
+        targets.push(stage(&home, step));
+        // Each kind of call is counted for itself, so the later ones never come; the earlier ones are all tried.
+        let inject = format!("inject={NAMING}:signal=KILL:when={step}");
+        sign_traced(&home, &strace, &["-e", &inject]);
+        home.run(client).done();
+        home.run("repo show repo").done();
+        home.run("sign repo --yes").done();
+        home.run(client).done();
+    }
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    remembering.accept(&repo, &targets);
+    assert!(repo.names("staged").iter().all(|name| name == "repository.json"), "{:?}", repo.names("staged"));
+}
