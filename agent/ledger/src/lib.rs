@@ -112,6 +112,14 @@ impl Ledger {
         &self,
         request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        self.send(Job::Run, request).await
+    }
+
+    async fn send<T: Send + 'static>(
+        &self,
+        job: fn(writer::Work) -> Job,
+        request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (tell, told) = oneshot::channel();
         let work: writer::Work = Box::new(move |tx| {
             let result = tx.attempt(request);
@@ -119,11 +127,20 @@ impl Ledger {
                 let _ = tell.send(failure.map_or(result, |error| Err(error.clone())));
             })
         });
-        self.jobs.send(Job::Run(work)).map_err(|_| LedgerError::Closed)?;
+        self.jobs.send(job(work)).map_err(|_| LedgerError::Closed)?;
         told.await.map_err(|_| LedgerError::Closed)?
     }
 
+    /// Asks about committed state.
     async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.send(Job::Look, move |tx| question(tx).map(Ok)).await
+    }
+
+    /// Asks after everything that waits for a commit.
+    async fn read_all<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
@@ -162,7 +179,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
-        self.read(intents::open_intents).await
+        self.read_all(intents::open_intents).await
     }
 }
 
@@ -188,7 +205,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn entries(&self, after: u64, limit: u64) -> Result<Vec<Entry>, LedgerError> {
-        self.read(move |tx| chain::entries(tx.db, after, limit.min(1000))).await
+        self.read_all(move |tx| chain::entries(tx.db, after, limit.min(1000))).await
     }
 
     /// Checks the whole journal, the state and the head. Goes in steps, so that signing goes on beside it.
@@ -210,7 +227,7 @@ impl Ledger {
             }
         }
         let (path, head) = (self.path.clone(), self.head.clone());
-        let rest = self.read(move |tx| open::check_again(tx, &path, &head)).await?;
+        let rest = self.read_all(move |tx| open::check_again(tx, &path, &head)).await?;
         let (entries, newest, later) = rest;
         Ok(ChainReport { entries, head: newest, problem: problem.or(later) })
     }

@@ -39,6 +39,11 @@ impl<'a> Tx<'a> {
         Self { db, clock, position, broken }
     }
 
+    /// No transaction of its own: for one question.
+    pub(crate) fn looking(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
+        Self { db, clock, position, broken: None }
+    }
+
     /// Does one request: whole, or not at all.
     pub(crate) fn attempt<T>(
         &mut self,

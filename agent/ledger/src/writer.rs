@@ -23,8 +23,10 @@ pub(crate) type Finish = Box<dyn FnOnce(Option<&LedgerError>) + Send>;
 
 /// What is sent to the thread.
 pub(crate) enum Job {
-    /// Somebody waits for it.
+    /// Somebody waits for it, and it may write.
     Run(Work),
+    /// A question about committed state: answered before the next commit, and none is made for it.
+    Look(Work),
     /// Nobody waits: it joins the next commit.
     Later(Later),
     /// Write what is left and end.
@@ -64,11 +66,19 @@ impl Writer {
         let mut queue = Queue::default();
         while !queue.stop {
             queue.fill(jobs);
+            self.answer(&mut queue);
             if queue.wants_flush() {
                 self.flush(&mut queue);
             }
         }
         self.close();
+    }
+
+    fn answer(&self, queue: &mut Queue) {
+        for look in queue.looks.drain(..) {
+            let mut tx = Tx::looking(&self.db, &*self.clock, self.position);
+            look(&mut tx)(None);
+        }
     }
 
     /// One transaction for all that waits, one flush, then everyone's answer.
@@ -140,6 +150,7 @@ impl Writer {
 #[derive(Default)]
 struct Queue {
     works: Vec<Work>,
+    looks: Vec<Work>,
     later: VecDeque<Later>,
     /// When `later` shall be written even if nobody asks for anything.
     due: Option<Instant>,
@@ -158,7 +169,7 @@ impl Queue {
             Err(RecvTimeoutError::Timeout) => return,
             Err(RecvTimeoutError::Disconnected) => self.stop = true,
         }
-        while self.works.len() < MOST
+        while self.works.len() + self.looks.len() < MOST
             && let Ok(job) = jobs.try_recv()
         {
             self.put(job);
@@ -168,6 +179,7 @@ impl Queue {
     fn put(&mut self, job: Job) {
         match job {
             Job::Run(work) => self.works.push(work),
+            Job::Look(look) => self.looks.push(look),
             Job::Stop => self.stop = true,
             Job::Later(item) => {
                 if self.later.len() >= MOST_LATER {
@@ -247,6 +259,21 @@ mod tests {
         }
         assert_eq!(ledger.flushes() - before, 1, "one commit for a hundred requests");
         assert_eq!(numbers, (2..102).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_question_makes_no_commit_and_leaves_what_waits_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let release = hold(&ledger).await;
+        let before = ledger.flushes();
+        ledger.note_event("test.later", json!({}));
+        let question = ledger.repositories();
+        let release = async move { drop(release) };
+        let (answer, ()) = tokio::join!(question, release);
+        assert_eq!((answer, ledger.flushes()), (Ok(Vec::new()), before));
+        // The journal is asked after all that was noted.
+        assert_eq!(ledger.entries(1, 10).await.unwrap().len(), 1);
     }
 
     #[tokio::test]
