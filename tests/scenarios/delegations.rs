@@ -95,6 +95,18 @@ fn succinct_bins_are_accepted_by_the_clients_that_know_them() {
 }
 
 #[test]
+fn bins_with_equal_content_and_different_signatures_are_all_published() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    // RSA-PSS signs with a fresh salt: empty bins are equal but for their signatures.
+    home.run("key generate bins --type rsa-3072").done();
+    home.run("delegation add repo bin --key bins --threshold 1 --succinct-bins 4").done();
+    home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    Judges::new(&home, "fresh", Reads::NotTough).accept(&repo, &["app.txt"]);
+}
+
+#[test]
 fn a_removed_delegation_stays_in_the_snapshot_and_comes_back_with_its_next_version() {
     let (home, _agent) = Home::unlocked();
     let repo = home.published_repository();

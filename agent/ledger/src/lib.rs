@@ -36,8 +36,8 @@ use tokio::sync::oneshot;
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use types::{
-    AdoptedRoot, Alarm, ChainReport, Entry, Intent, IntentId, IntentKey, InvalidName, Mark, NewRepository,
-    Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,
+    AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
+    NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,
 };
 
 use crate::tx::{Tx, Verdict};

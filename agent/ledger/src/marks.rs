@@ -12,7 +12,7 @@ use crate::alarms;
 use crate::records::{self, column_text, column_u64};
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain};
+use crate::{FileBytes, LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain};
 
 /// Which of a role's two marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) fn read(
     role: &RoleName,
 ) -> Result<Watermark, LedgerError> {
     let mut select = tx.db.prepare_cached(
-        "SELECT signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
-         FROM watermarks WHERE repository = ?1 AND role = ?2",
+        "SELECT signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on, \
+         file_length, file_sha256 FROM watermarks WHERE repository = ?1 AND role = ?2",
     )?;
     let found =
         select.query_row((repository.to_string(), role.as_str()), |row| watermark(row, 0)).optional()?;
@@ -42,8 +42,8 @@ pub(crate) fn all(
     repository: &RepositoryId,
 ) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
     let mut select = tx.db.prepare_cached(
-        "SELECT role, signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on \
-         FROM watermarks WHERE repository = ?1",
+        "SELECT role, signed_version, signed_digest, signed_on, verified_version, verified_digest, verified_on, \
+         file_length, file_sha256 FROM watermarks WHERE repository = ?1",
     )?;
     let rows =
         select.query_map((repository.to_string(),), |row| Ok((column_text(row, 0)?, watermark(row, 1)?)))?;
@@ -68,7 +68,8 @@ pub(crate) fn raise(
         Side::Verified => {
             "INSERT INTO watermarks (repository, role, verified_version, verified_digest, verified_on) \
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET \
-             verified_version = ?3, verified_digest = ?4, verified_on = ?5 WHERE coalesce(verified_version, 0) < ?3"
+             verified_version = ?3, verified_digest = ?4, verified_on = ?5, file_length = NULL, file_sha256 = NULL \
+             WHERE coalesce(verified_version, 0) < ?3"
         }
     };
     let version = chain::number(mark.version.get())?;
@@ -133,6 +134,7 @@ pub(crate) fn note_verified(
     let (role, version, digest) = (&file.role, file.version, file.digest);
     let known = read(tx, repository, role)?;
     if known.verified.is_some_and(|mark| (mark.version, mark.digest) == (version, digest)) {
+        note_file(tx, repository, role, file.file.filter(|seen| known.file != Some(*seen)))?;
         return Ok(Ok(Noted::Known));
     }
     let differs = |mark: &Mark| mark.version == version && mark.digest != digest;
@@ -150,8 +152,27 @@ pub(crate) fn note_verified(
     tx.append("verified", body)?;
     let mark = Mark { version, digest, on: tx.now() };
     raise(tx, repository, role, Side::Verified, mark)?;
+    note_file(tx, repository, role, file.file)?;
     raise_listed(tx, repository, role, &file.lists)?;
     Ok(Ok(Noted::Raised))
+}
+
+/// The bytes in which the verified version of a role was seen; one signature more makes other bytes.
+fn note_file(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    file: Option<FileBytes>,
+) -> Result<(), LedgerError> {
+    let Some(file) = file else { return Ok(()) };
+    let repository = repository.to_string();
+    let key = (repository.as_str(), role.as_str());
+    tx.change(
+        Table::Watermarks,
+        key,
+        "UPDATE watermarks SET file_length = ?3, file_sha256 = ?4 WHERE repository = ?1 AND role = ?2",
+        (key.0, key.1, chain::number(file.length)?, file.sha256.as_bytes()),
+    )
 }
 
 fn conflict(
@@ -194,8 +215,8 @@ pub(crate) fn accept(
     tx.change(
         Table::Watermarks,
         key,
-        "UPDATE watermarks SET verified_version = ?3, verified_digest = ?4, verified_on = ?5 \
-         WHERE repository = ?1 AND role = ?2",
+        "UPDATE watermarks SET verified_version = ?3, verified_digest = ?4, verified_on = ?5, \
+         file_length = NULL, file_sha256 = NULL WHERE repository = ?1 AND role = ?2",
         (key.0, key.1, chain::number(mark.version.get())?, mark.digest.as_bytes(), mark.on.unix()),
     )
 }
@@ -211,7 +232,18 @@ pub(crate) fn referred_digests(tx: &Tx<'_>) -> Result<BTreeSet<Sha256Digest>, Le
 }
 
 fn watermark(row: &Row<'_>, from: usize) -> rusqlite::Result<Watermark> {
-    Ok(Watermark { signed: mark(row, from)?, verified: mark(row, from + 3)? })
+    Ok(Watermark {
+        signed: mark(row, from)?,
+        verified: mark(row, from + 3)?,
+        file: file_bytes(row, from + 6)?,
+    })
+}
+
+fn file_bytes(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<FileBytes>> {
+    if row.get::<_, Option<i64>>(from)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(FileBytes { length: column_u64(row, from)?, sha256: column_digest(row, from + 1)? }))
 }
 
 fn mark(row: &Row<'_>, from: usize) -> rusqlite::Result<Option<Mark>> {

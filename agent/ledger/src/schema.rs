@@ -25,6 +25,7 @@ pub(crate) const STATEMENTS: [&str; 9] = [
     "CREATE TABLE watermarks (repository TEXT NOT NULL REFERENCES repositories (id), role TEXT NOT NULL, \
      signed_version INTEGER, signed_digest BLOB, signed_on INTEGER, \
      verified_version INTEGER, verified_digest BLOB, verified_on INTEGER, \
+     file_length INTEGER, file_sha256 BLOB, \
      PRIMARY KEY (repository, role)) STRICT, WITHOUT ROWID",
     "CREATE TABLE listed (repository TEXT NOT NULL REFERENCES repositories (id), listing TEXT NOT NULL, \
      role TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (repository, listing, role)) STRICT, WITHOUT ROWID",

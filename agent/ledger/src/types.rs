@@ -137,6 +137,17 @@ pub struct Watermark {
     pub signed: Option<Mark>,
     /// The newest version that this agent verified as published.
     pub verified: Option<Mark>,
+    /// The bytes in which that version was seen last: roles with equal content differ in their signatures.
+    pub file: Option<FileBytes>,
+}
+
+/// The bytes of a metadata file, signatures included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileBytes {
+    /// How many.
+    pub length: u64,
+    /// Their SHA-256.
+    pub sha256: Sha256Digest,
 }
 
 impl Watermark {
@@ -242,13 +253,15 @@ pub struct Verified {
     pub digest: Sha256Digest,
     /// What a snapshot or timestamp lists; empty for other roles.
     pub lists: BTreeMap<RoleName, Version>,
+    /// The bytes of its file, where they were seen.
+    pub file: Option<FileBytes>,
 }
 
 impl Verified {
     /// Metadata that lists nothing.
     #[must_use]
     pub const fn new(role: RoleName, version: Version, digest: Sha256Digest) -> Self {
-        Self { role, version, digest, lists: BTreeMap::new() }
+        Self { role, version, digest, lists: BTreeMap::new(), file: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ledger::Record;
 use policy::Reason;
-use tuf::metadata::{MetaFile, Metadata};
+use tuf::metadata::{Hashes, MetaFile, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::Repositories;
@@ -48,9 +48,9 @@ impl Repositories {
         role: &RoleName,
         entry: &MetaFile,
     ) -> Result<(), Refusal> {
-        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
-        let version = entry.version;
-        let Some(mark) = verified.filter(|mark| mark.version == version) else {
+        let watermark = self.ledger.watermark(record.id, role.clone()).await?;
+        let (version, verified) = (entry.version, watermark.verified);
+        if verified.is_none_or(|mark| mark.version != version) {
             let known =
                 verified.map_or_else(|| "none".to_owned(), |mark| format!("version {}", mark.version));
             let what = format!(
@@ -59,18 +59,25 @@ impl Repositories {
             return Err(invalid(listing, &what, "show the agent what is complete, then make it anew")
                 .detail("entry", role.to_string())
                 .detail("version", version.get()));
-        };
+        }
         if entry.length.is_none() && entry.hashes.is_none() {
             return Ok(());
         }
-        let Some(file) = self.memory.load(mark.digest).await? else {
+        let Some(file) = watermark.file else {
             let what =
-                format!("the file of {role} version {version} is not kept, so its hash cannot be checked");
+                format!("the bytes of {role} version {version} were not seen, so they cannot be compared");
             return Err(invalid(listing, &what, "show the agent that file again"));
         };
-        let length = u64::try_from(file.bytes().len()).ok();
-        let fits = entry.length.is_none_or(|listed| Some(listed) == length)
-            && entry.hashes.as_ref().is_none_or(|hashes| hashes.match_bytes(file.bytes()));
+        let fits = entry.length.is_none_or(|listed| listed == file.length)
+            && match &entry.hashes {
+                None => true,
+                Some(Hashes { sha256: Some(listed), sha512: None, .. }) => *listed == file.sha256,
+                // Other digests were not noted: only the very file can tell.
+                Some(hashes) => {
+                    let kept = self.memory.of_mark(verified).await?;
+                    kept.is_some_and(|kept| hashes.match_bytes(kept.bytes()))
+                }
+            };
         if fits {
             return Ok(());
         }

@@ -29,8 +29,8 @@ impl Repositories {
         if file.role.kind() == RoleKind::Root {
             return self.misses_root(record, file).await;
         }
-        let verified = self.ledger.watermark(record.id, file.role.clone()).await?.verified;
-        let Some(mark) = verified else { return Ok(true) };
+        let watermark = self.ledger.watermark(record.id, file.role.clone()).await?;
+        let Some(mark) = watermark.verified else { return Ok(true) };
         if mark.version > file.version {
             return Ok(false);
         }
@@ -38,8 +38,7 @@ impl Repositories {
             return Ok(true);
         }
         let Some(wanted) = file.file else { return Ok(false) };
-        let kept = self.memory.load(mark.digest).await?;
-        Ok(kept.is_none_or(|kept| Sha256Digest::of(kept.bytes()) != wanted))
+        Ok(watermark.file.is_none_or(|seen| seen.sha256 != wanted))
     }
 
     async fn misses_root(&self, record: &Record, file: &Described) -> Result<bool, Refusal> {

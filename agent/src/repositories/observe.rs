@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{Noted, Record, Verified};
+use ledger::{FileBytes, Noted, Record, Verified};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
@@ -118,6 +118,10 @@ impl Repositories {
             version: file.version(),
             digest: file.digest(),
             lists: judge::lists(file),
+            file: Some(FileBytes {
+                length: u64::try_from(file.bytes().len()).unwrap_or(u64::MAX),
+                sha256: Sha256Digest::of(file.bytes()),
+            }),
         });
         for noted in self.ledger.note_all(record.id, verified.collect(), published).await? {
             if let Noted::Conflict { message, .. } = noted {
