@@ -274,6 +274,24 @@ fn target_names_that_are_unsafe_or_that_clients_cannot_fetch_are_refused() {
 }
 
 #[test]
+fn unsafe_target_names_that_somebody_staged_are_never_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.run("bump repo targets").done();
+    let staged = repo.dir().join("staged/targets.json");
+    let text = fs::read_to_string(&staged).unwrap();
+    let at = text.find("\"app.txt\"").unwrap();
+    for name in ["../../evil.txt", "/tmp/evil.txt", "a//b", "a\\u202eb", "a\\u001b[2J"] {
+        let hash = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        let target = format!("\"{name}\": {{\"hashes\": {{\"sha256\": \"{hash}\"}}, \"length\": 6}}, ");
+        fs::write(&staged, format!("{}{target}{}", &text[..at], &text[at..])).unwrap();
+        refused_and_untouched(&home, "sign repo --yes", &[3], &["TARGET_NAME"]);
+    }
+    fs::write(&staged, text).unwrap();
+    home.run("sign repo --yes").done();
+}
+
+#[test]
 fn patterns_that_stock_clients_read_differently_are_refused_or_warned_about() {
     let (home, _agent) = Home::unlocked();
     home.published_repository();

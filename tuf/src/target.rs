@@ -100,6 +100,15 @@ pub enum PathFault {
     Wildcard(String),
 }
 
+impl PathFault {
+    /// Whether a name with this fault can lead out of the folder of targets or deceive who reads it, so that nobody
+    /// should sign it; the other faults only keep some clients from fetching the file.
+    #[must_use]
+    pub const fn is_unsafe(&self) -> bool {
+        matches!(self, Self::Empty | Self::Absolute | Self::Segment(_) | Self::Invisible(_))
+    }
+}
+
 /// Why a path pattern may not be written into a delegation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("path pattern \"{}\" {fault}", visible(pattern))]
@@ -186,11 +195,11 @@ fn text_fault(text: &str) -> Option<PathFault> {
     if text.starts_with('/') {
         return Some(PathFault::Absolute);
     }
-    if text.contains('\\') {
-        return Some(PathFault::Backslash);
-    }
     if let Some(segment) = text.split('/').find(|s| matches!(*s, "" | "." | "..")) {
         return Some(PathFault::Segment(segment.to_owned()));
+    }
+    if text.contains('\\') {
+        return Some(PathFault::Backslash);
     }
     (!is_nfc(text)).then_some(PathFault::NotNfc)
 }

@@ -13,4 +13,4 @@ mod signing;
 pub use decision::{Concern, Decision, Detail, Refusal};
 pub use door::{Caller, DoorRules, admit};
 pub use reason::{Reason, UnknownReason};
-pub use signing::{KeyFact, RoleSort, SigningFacts, SigningRules, ThresholdStep, judge};
+pub use signing::{KeyFact, NameFact, RoleSort, SigningFacts, SigningRules, ThresholdStep, judge};

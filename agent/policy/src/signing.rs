@@ -77,13 +77,25 @@ pub struct SigningFacts {
     pub thresholds: Vec<ThresholdStep>,
     /// Keys that the metadata takes away: role and keyid.
     pub keys_removed: Vec<(String, String)>,
+    /// Names among the new or changed targets that break a rule.
+    pub names: Vec<NameFact>,
+}
+
+/// A target's name that breaks a rule for names (specification 4.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameFact {
+    /// The name and the rule that it breaks, as a sentence fit for a screen.
+    pub fault: String,
+    /// It can lead out of the folder of targets or deceive who reads it.
+    pub is_unsafe: bool,
 }
 
 /// Judges one request for signatures (DESIGN section 4, rules 3 and 9). The first broken rule refuses; what is
 /// unusual but allowed is collected for the person who confirms.
 pub fn judge(rules: &SigningRules, facts: &SigningFacts) -> Decision {
     let mut concerns = Vec::new();
-    let checks = [check_spec_version(facts), check_keys(facts), check_expiry(rules, facts)];
+    let checks =
+        [check_spec_version(facts), check_keys(facts), check_expiry(rules, facts), check_names(facts)];
     for check in checks {
         if let Err(refusal) = check {
             return Decision::Refuse(refusal);
@@ -94,6 +106,7 @@ pub fn judge(rules: &SigningRules, facts: &SigningFacts) -> Decision {
         Err(refusal) => return Decision::Refuse(refusal),
     }
     concerns.extend(weakenings(facts));
+    concerns.extend(odd_names(facts));
     Decision::from_concerns(concerns)
 }
 
@@ -126,6 +139,28 @@ fn check_keys(facts: &SigningFacts) -> Result<(), Refusal> {
         .detail("role", role)
         .detail("key", stranger.name.as_str()))
 }
+
+/// No new target may have a name that leads elsewhere or hides what it says.
+fn check_names(facts: &SigningFacts) -> Result<(), Refusal> {
+    let Some(name) = facts.names.iter().find(|name| name.is_unsafe) else { return Ok(()) };
+    let message = format!("{}: {}", facts.role, name.fault);
+    let remedy =
+        "take it out of the staged file (tufctl target remove DIR PATH), and find out who put it there";
+    Err(Refusal::new(Reason::TargetName, message, remedy).detail("role", facts.role.as_str()))
+}
+
+/// Names that some clients cannot fetch: allowed, and shown.
+fn odd_names(facts: &SigningFacts) -> Vec<Concern> {
+    let concern = |name: &NameFact| Concern::new(Reason::TargetName, name.fault.clone());
+    let mut concerns: Vec<_> = facts.names.iter().take(MOST_NAMES).map(concern).collect();
+    if let Some(more) = facts.names.len().checked_sub(MOST_NAMES).filter(|more| *more > 0) {
+        concerns.push(Concern::new(Reason::TargetName, format!("{more} more target names break a rule")));
+    }
+    concerns
+}
+
+/// How many odd names are shown one by one.
+const MOST_NAMES: usize = 8;
 
 /// In the future, and at most the recorded length with its slack from now.
 fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusal> {
@@ -221,6 +256,7 @@ mod tests {
             keys: vec![KeyFact { name: "a".into(), of_role: true }],
             thresholds: Vec::new(),
             keys_removed: Vec::new(),
+            names: Vec::new(),
         }
     }
 
@@ -345,5 +381,20 @@ mod tests {
     fn a_refusal_outweighs_every_concern() {
         let facts = SigningFacts { spec_version: "2.0".into(), ..facts(RoleSort::Other, Some(1), 500) };
         assert_eq!(verdict(&facts), "refuse METADATA_INVALID");
+    }
+
+    #[test]
+    fn an_unsafe_target_name_is_refused_and_an_odd_one_is_a_concern() {
+        let name = |is_unsafe| NameFact { fault: "target name \"x\" is odd".into(), is_unsafe };
+        let mut given = facts(RoleSort::Other, Some(1), 2);
+        given.names = vec![name(false); 10];
+        let decision = judge(&SigningRules::default(), &given);
+        assert_eq!(decision.concerns().len(), 9, "{decision:?}");
+        given.names.push(name(true));
+        let decision = judge(&SigningRules::default(), &given);
+        assert!(
+            matches!(&decision, Decision::Refuse(refusal) if refusal.reason == Reason::TargetName),
+            "{decision:?}"
+        );
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ledger::{Intent, IntentId, IntentKey, Record};
-use policy::{KeyFact, RoleSort, SigningFacts, ThresholdStep};
+use policy::{KeyFact, NameFact, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
-use tuf::diff::difference;
+use tuf::diff::{difference, new_targets};
 use tuf::key::PublicKey;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::target::TargetPath;
 use tuf::time::UtcTime;
 
 use super::{Authority, Repositories, days_of};
@@ -102,6 +103,7 @@ impl Repositories {
                 .collect(),
             thresholds: Vec::new(),
             keys_removed: Vec::new(),
+            names: Vec::new(),
         };
         if facts.keys.is_empty() || facts.keys.iter().any(|key| !key.of_role) {
             // The rules refuse it for its keys; the watermark of a stranger's key is nobody's business.
@@ -165,7 +167,7 @@ impl Repositories {
         })
     }
 
-    /// Adds what the metadata takes away from what was verified.
+    /// Adds what the metadata takes away from what was verified, and what its new targets are called.
     async fn with_changes(
         &self,
         record: &Record,
@@ -173,12 +175,15 @@ impl Repositories {
         subject: &Metadata,
         mut facts: SigningFacts,
     ) -> Result<SigningFacts, Refusal> {
-        let Some(base) = self.newest(record, role, subject).await?.map(|newest| newest.metadata) else {
-            return Ok(facts);
-        };
+        let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
         let (role, subject) = (role.clone(), subject.clone());
-        let work = move || difference(&role, Some(&base), &subject);
-        let changes = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        let work = move || {
+            let changes = base.as_ref().map(|base| difference(&role, Some(base), &subject));
+            (changes, bad_names(base.as_ref(), &subject))
+        };
+        let (changes, names) = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        facts.names = names;
+        let Some(changes) = changes else { return Ok(facts) };
         let steps = changes.thresholds.into_iter().filter_map(|step| {
             let from = step.from?;
             Some(ThresholdStep { role: step.role, from, to: step.to })
@@ -187,6 +192,13 @@ impl Repositories {
         facts.keys_removed = changes.keys_removed.into_iter().map(|key| (key.role, key.keyid)).collect();
         Ok(facts)
     }
+}
+
+/// Names of new or changed targets that nobody should give to a target (specification 4.5).
+fn bad_names(base: Option<&Metadata>, subject: &Metadata) -> Vec<NameFact> {
+    let named = new_targets(base, subject);
+    let faults = named.iter().filter_map(|(name, _)| TargetPath::new_for_writing(name).err());
+    faults.map(|error| NameFact { is_unsafe: error.fault.is_unsafe(), fault: error.to_string() }).collect()
 }
 
 /// What a snapshot or timestamp lists; nothing for other roles.
@@ -199,5 +211,7 @@ pub(super) fn lists(metadata: &Metadata) -> BTreeMap<RoleName, Version> {
 }
 
 fn of_repository(record: &Record, error: ledger::LedgerError) -> Refusal {
-    Refusal::from(error).detail("repository", record.name.to_string())
+    let mut refusal = Refusal::from(error).detail("repository", record.name.to_string());
+    refusal.message = format!("{}: {}", record.name, refusal.message);
+    refusal
 }
