@@ -196,10 +196,17 @@ fn check_private(path: &Path, stat: &Stat, remedy: &str) -> Result<(), BackendEr
 
 /// The refusal of a file that cannot be trusted, with the ways to repair it.
 pub(super) fn corrupt(path: &Path, why: String) -> BackendError {
-    let remedy = format!(
-        "restore {} from a backup, or move it out of the folder to go on without it; nothing was changed",
-        path.display()
-    );
+    let (file, folder) = (path.display(), path.parent().unwrap_or(path).display());
+    let remedy = if path.file_name().is_some_and(|name| name == super::files::STORE) {
+        // Every key is encrypted under what this one file holds.
+        format!(
+            "restore {file} from a backup; without it no key of the store can be read, so to begin with an empty store move all of {folder} away; nothing was changed"
+        )
+    } else {
+        format!(
+            "restore {file} from a backup, or move it out of the folder to go on without it; nothing was changed"
+        )
+    };
     BackendError::Corrupt { path: path.to_owned(), why, remedy }
 }
 

@@ -75,13 +75,32 @@ pub(crate) fn action(error: &Error) -> Action {
 
 /// An answer of the module, as the agent hears it.
 pub(crate) fn device(error: Error) -> HostError {
-    HostError::new(HostErrorKind::Device, format!("the module answered: {error}"))
+    HostError::new(HostErrorKind::Device, format!("the module's {}", told(&error)))
+}
+
+/// An error by the names of the standard (`C_Sign gave CKR_DEVICE_ERROR`): its texts are long and help nobody.
+pub(crate) fn told(error: &Error) -> String {
+    let Error::Pkcs11(code, function) = error else { return format!("library said: {error}") };
+    let mut name = String::from("CKR");
+    for c in format!("{code:?}").chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    format!("C_{function:?} gave {name}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use cryptoki::context::Function;
+
+    #[test]
+    fn an_error_is_told_by_the_names_of_the_standard() {
+        let error = Error::Pkcs11(RvError::GeneralError, Function::Initialize);
+        assert_eq!(told(&error), "C_Initialize gave CKR_GENERAL_ERROR");
+    }
 
     #[test]
     fn each_code_leads_to_its_action() {

@@ -13,7 +13,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 
-use super::faults::{Action, Fault, action, device};
+use super::faults::{Action, Fault, action, device, told};
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
 use super::reserved;
@@ -212,7 +212,7 @@ impl TokenHost {
             }
             (HostErrorKind::PinIncorrect, _) => HostError::new(kind, "the PIN is wrong"),
             (HostErrorKind::Device, Err(absent)) => absent,
-            (kind, _) => HostError::new(kind, format!("{error}")),
+            (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
         }
     }
 
@@ -260,7 +260,8 @@ impl TokenHost {
             Err(error) => Err(HostError::new(
                 HostErrorKind::Absent,
                 format!(
-                    "the module cannot be initialised ({error}); is the place where it keeps its tokens there?"
+                    "the module does not start ({}); is the folder where it keeps its tokens there?",
+                    told(&error)
                 ),
             )),
         }
