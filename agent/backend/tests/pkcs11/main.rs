@@ -20,22 +20,30 @@ type Case = (&'static str, fn());
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| words.iter().any(|word| word == flag);
     match words.first().map(String::as_str) {
         Some("host-token") => return host(),
         Some("make-twins") => return twins::make(&words[1..]),
-        Some("--list") => {
-            cases().iter().for_each(|(name, _)| println!("{name}: test"));
-            return ExitCode::SUCCESS;
-        }
         _ => {}
+    }
+    if has("--list") {
+        // nextest asks a second time, for those that are ignored: none is.
+        if !has("--ignored") {
+            cases().iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
     }
     if let Err(skipped) = lab::softhsm() {
         println!("SKIPPED: PKCS#11 tests: {skipped}");
         return ExitCode::from(u8::from(std::env::var_os("TUFAGENT_REQUIRE_ALL").is_some()));
     }
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let chosen =
-        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let exact = has("--exact");
+    let chosen = |name: &str| {
+        let matches =
+            |filter: &&String| if exact { name == **filter } else { name.contains(filter.as_str()) };
+        filters.is_empty() || filters.iter().any(matches)
+    };
     let mut failed = Vec::new();
     let mut passed = 0;
     for (name, case) in cases().into_iter().filter(|(name, _)| chosen(name)) {
