@@ -28,7 +28,7 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
     marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
     marks::raise_listed(tx, &intent.repository, &intent.role, &intent.lists)?;
     for key in &intent.keys {
-        records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint)?;
+        records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint, true)?;
     }
     tx.change(
         Table::Intents,

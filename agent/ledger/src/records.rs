@@ -33,7 +33,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
     }
     let id = insert_record(tx, new)?;
     for (fingerprint, role) in keys {
-        note_key_use(tx, &id, role, *fingerprint)?;
+        note_key_use(tx, &id, role, *fingerprint, false)?;
     }
     if let Some(root) = &new.root
         && let Err(fault) =
@@ -248,20 +248,30 @@ pub(crate) fn by_roots(tx: &Tx<'_>, digests: &[Sha256Digest]) -> Result<Option<R
     Ok(None)
 }
 
-/// Takes note that a key signs (or may sign) for a role of a repository.
+/// Fingerprints of the keys that have signed for a repository here.
+pub(crate) fn used_keys(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<Sha256Digest>, LedgerError> {
+    let mut select =
+        tx.db.prepare_cached("SELECT DISTINCT fingerprint FROM key_use WHERE repository = ?1 AND signed")?;
+    let rows = select.query_map((id.to_string(),), |row| marks::column_digest(row, 0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Takes note that a key signs for a role of a repository, or only may.
 pub(crate) fn note_key_use(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
     role: &RoleName,
     fingerprint: Sha256Digest,
+    signed: bool,
 ) -> Result<(), LedgerError> {
     let text = id.to_string();
     let key = (fingerprint.as_bytes(), text.as_str(), role.as_str());
     tx.change(
         Table::KeyUse,
         key,
-        "INSERT INTO key_use (fingerprint, repository, role) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-        key,
+        "INSERT INTO key_use (fingerprint, repository, role, signed) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT DO UPDATE SET signed = 1 WHERE ?4",
+        (key.0, key.1, key.2, signed),
     )
 }
 

@@ -116,6 +116,14 @@ impl Ledger {
         self.read(move |tx| marks::read(tx, &id, &role)).await
     }
 
+    /// Fingerprints of the keys that have signed for a repository here, whether they are still here or not.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn used_keys(&self, id: RepositoryId) -> Result<Vec<Sha256Digest>, LedgerError> {
+        self.read(move |tx| records::used_keys(tx, &id)).await
+    }
+
     /// All watermarks of a repository.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub(crate) const STATEMENTS: [&str; 9] = [
     "CREATE TABLE listed (repository TEXT NOT NULL REFERENCES repositories (id), listing TEXT NOT NULL, \
      role TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (repository, listing, role)) STRICT, WITHOUT ROWID",
     "CREATE TABLE key_use (fingerprint BLOB NOT NULL, repository TEXT NOT NULL REFERENCES repositories (id), \
-     role TEXT NOT NULL, PRIMARY KEY (fingerprint, repository, role)) STRICT, WITHOUT ROWID",
+     role TEXT NOT NULL, signed INTEGER NOT NULL, PRIMARY KEY (fingerprint, repository, role)) STRICT, WITHOUT ROWID",
     "CREATE TABLE alarms (repository TEXT NOT NULL REFERENCES repositories (id), role TEXT NOT NULL, \
      since INTEGER NOT NULL, message TEXT NOT NULL, version INTEGER NOT NULL, digest BLOB NOT NULL, \
      PRIMARY KEY (repository, role)) STRICT, WITHOUT ROWID",

@@ -222,7 +222,7 @@ async fn what_somebody_changes_with_sql_is_found() {
         "DELETE FROM listed",
         "DELETE FROM roots WHERE version = 2",
         "UPDATE repositories SET expiry = '{\"targets\":36500}'",
-        "INSERT INTO key_use SELECT x'00', id, 'targets' FROM repositories",
+        "INSERT INTO key_use SELECT x'00', id, 'targets', 0 FROM repositories",
         "UPDATE journal SET body = replace(body, '7', '8') WHERE seq = 9",
         "UPDATE journal SET kind = 'nothing' WHERE seq = 3",
         "UPDATE journal SET time = '2020-01-01T00:00:00Z' WHERE seq = 3",

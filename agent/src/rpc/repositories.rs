@@ -130,6 +130,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
             watermarks.iter().filter_map(move |(role, both)| Some((role.clone(), side(both)?.version)));
         versions(marked)
     };
+    let used = state.ledger().used_keys(record.id).await?;
     let top = RoleKind::ALL.map(RoleKind::role);
     let roles = top.iter().chain(record.expiry_days.keys());
     Ok(Repository {
@@ -140,6 +141,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         trusted: record.root.is_some(),
         verified: marks(|both| both.verified),
         signed: marks(|both| both.signed),
+        used_keys: used.iter().map(ToString::to_string).collect(),
     })
 }
 
