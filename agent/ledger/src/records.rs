@@ -22,7 +22,9 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         let same = known.name == new.name;
         return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
     }
-    if by_name(tx, &new.name)?.is_some() {
+    if let Some(known) = by_name(tx, &new.name)?
+        && !forget_unused(tx, &known, &new.caller)?
+    {
         return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
     }
     let keys = new.root.as_ref().map_or(&[][..], |root| &root.keys);
@@ -42,6 +44,25 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         return Err(fault);
     }
     Ok(by_id(tx, &id)?.ok_or_else(|| LedgerError::RepositoryUnknown { name: new.name.to_string() }))
+}
+
+/// Takes away a record for which nothing was ever signed or verified: whoever begins anew may have its name.
+fn forget_unused(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<bool, LedgerError> {
+    let id = known.id.to_string();
+    let used: bool = tx.db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM roots WHERE repository = ?1) OR EXISTS (SELECT 1 FROM watermarks WHERE repository = ?1) \
+         OR EXISTS (SELECT 1 FROM key_use WHERE repository = ?1) OR EXISTS (SELECT 1 FROM intents WHERE repository = ?1)",
+        (id.as_str(),),
+        |row| row.get(0),
+    )?;
+    if used {
+        return Ok(false);
+    }
+    let body = json!({"repository": known.name.as_str(), "repository_id": id, "caller": caller});
+    tx.append("repository.forgotten", body)?;
+    let key = (id.as_str(),);
+    tx.change(Table::Repositories, key, "DELETE FROM repositories WHERE id = ?1", key)?;
+    Ok(true)
 }
 
 fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, LedgerError> {

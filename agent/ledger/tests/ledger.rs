@@ -153,6 +153,26 @@ async fn one_key_serves_many_roles_in_turn_but_a_skipped_version_must_clear_all_
 }
 
 #[tokio::test]
+async fn a_name_for_which_nothing_was_ever_signed_can_be_taken_again() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let new = || {
+        let mut new = support::adopted("app", 1, "root 1", "key");
+        new.root = None;
+        new
+    };
+    let first = ledger.register_repository(new()).await.unwrap();
+    let second = ledger.register_repository(new()).await.unwrap();
+    assert_ne!(first.id, second.id);
+    ledger.record_intent(intent(second.id, "root", 1, "root 1")).await.unwrap();
+    let taken = ledger.register_repository(new()).await.unwrap_err();
+    assert!(matches!(taken, LedgerError::NameTaken { .. }));
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.repositories().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_chain_known_under_another_name_is_refused_and_adopting_again_changes_nothing() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
