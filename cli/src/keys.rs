@@ -13,6 +13,12 @@ pub(crate) fn is_file(argument: &str) -> bool {
     argument.contains('/') || argument.ends_with(".json") || argument.ends_with(".pem")
 }
 
+/// What a colleague's key is called: the base name of its file.
+pub(crate) fn file_label(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    (!stem.is_empty()).then(|| stem.to_owned())
+}
+
 /// The agent's key of this name.
 pub(crate) fn find<'k>(keys: &'k [v1::Key], name: &str) -> Result<&'k v1::Key, Failure> {
     keys.iter().find(|key| key.name == name).ok_or_else(|| {

@@ -53,6 +53,13 @@ impl fmt::Display for TargetPath {
     }
 }
 
+/// Whether the file of a target with this path lies below the folder of targets, whoever wrote it: no `..`, nothing
+/// absolute, no empty segment, no NUL (specification 4.5). What is not inside is neither signed, published nor verified.
+#[must_use]
+pub fn stays_inside(path: &str) -> bool {
+    !path.contains('\0') && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
 /// Why a path may not become a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("target name \"{}\" {fault}", visible(path))]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tuf::digest::Sha256Digest;
-use tuf::role::{RoleName, Version};
+use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
 use crate::RepositoryName;
@@ -127,6 +127,13 @@ impl LedgerError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
+            Self::Watermark { role, version, marked_version, marked_digest, published: false, .. }
+                if role.kind() == RoleKind::Root && version == marked_version =>
+            {
+                format!(
+                    "publish what was signed; or, at a terminal, put this in its place: tufctl sign DIR --supersede {marked_digest}"
+                )
+            }
             Self::Watermark { role, version, marked_version, .. } => {
                 next_version(role, *version, *marked_version)
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tuf::role::{RoleName, Version};
+use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::alarms;
 use crate::marks::{self, Side};
@@ -25,7 +25,11 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
     let body = facts(tx, intent)?;
     let seq = tx.append("sign.intent", body)?;
     let mark = Mark { version: intent.version, digest: intent.digest, on: tx.now() };
-    marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
+    if supersedes(intent, &marks::read(tx, &intent.repository, &intent.role)?) {
+        marks::replace_signed(tx, &intent.repository, &intent.role, mark)?;
+    } else {
+        marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
+    }
     marks::raise_listed(tx, &intent.repository, &intent.role, &intent.lists)?;
     for key in &intent.keys {
         records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint, true)?;
@@ -99,7 +103,7 @@ pub(crate) fn refusal(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError
         return Ok(Some(LedgerError::Alarm { role: role.clone(), message }));
     }
     let own = marks::read(tx, repository, role)?;
-    if let Some(violation) = against(intent, role, &own) {
+    if let Some(violation) = against(intent, role, &own).filter(|_| !supersedes(intent, &own)) {
         return Ok(Some(violation));
     }
     if let Some(violation) = against_others(tx, intent, &own)? {
@@ -117,6 +121,16 @@ pub(crate) fn refusal(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError
         }
     }
     Ok(None)
+}
+
+/// Whether this root takes the place of the one that was signed under its version, as a person has said: exactly that
+/// one, and only while no root of this version or above was verified as published (DESIGN section 4, rule 3).
+fn supersedes(intent: &Intent, own: &Watermark) -> bool {
+    intent.role.kind() == RoleKind::Root
+        && own.verified.is_none_or(|mark| mark.version < intent.version)
+        && own
+            .signed
+            .is_some_and(|mark| mark.version == intent.version && intent.supersedes == Some(mark.digest))
 }
 
 /// Never below a mark, never other content at a mark.
@@ -187,6 +201,9 @@ fn facts(tx: &Tx<'_>, intent: &Intent) -> Result<Value, LedgerError> {
         }
         if intent.shared_key {
             members.insert("shared_key".to_owned(), json!(true));
+        }
+        if let Some(digest) = intent.supersedes {
+            members.insert("supersedes".to_owned(), json!(digest.to_string()));
         }
     }
     Ok(facts)

@@ -78,6 +78,24 @@ pub(crate) fn raise(
     tx.change(Table::Watermarks, key, sql, params)
 }
 
+/// Puts other content in the place of what was signed under the same version; the caller has judged that it may.
+pub(crate) fn replace_signed(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    mark: Mark,
+) -> Result<(), LedgerError> {
+    let repository = repository.to_string();
+    let key = (repository.as_str(), role.as_str());
+    tx.change(
+        Table::Watermarks,
+        key,
+        "UPDATE watermarks SET signed_digest = ?4, signed_on = ?5 \
+         WHERE repository = ?1 AND role = ?2 AND signed_version = ?3",
+        (key.0, key.1, chain::number(mark.version.get())?, mark.digest.as_bytes(), mark.on.unix()),
+    )
+}
+
 /// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.
 pub(crate) fn listed(
     tx: &Tx<'_>,

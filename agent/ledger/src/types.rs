@@ -181,6 +181,9 @@ pub struct Intent {
     pub lists: BTreeMap<RoleName, Version>,
     /// A person said that the keys may serve this chain as well as another one.
     pub shared_key: bool,
+    /// A person said that this root takes the place of one with this digest, which was signed under the same version and
+    /// never published.
+    pub supersedes: Option<Sha256Digest>,
     /// Who asked, for the journal.
     pub caller: Value,
 }

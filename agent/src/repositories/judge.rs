@@ -6,6 +6,7 @@ use ledger::{Intent, IntentId, IntentKey, Record};
 use policy::{KeyFact, NameFact, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
 use tuf::diff::{difference, new_targets};
+use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -29,6 +30,8 @@ pub struct Newest {
 pub struct Asked {
     /// A person said that keys may serve this chain as well as another one.
     pub shared_key: bool,
+    /// A person said that this root takes the place of the one with this digest.
+    pub supersedes: Option<Sha256Digest>,
     /// Wall time.
     pub now: UtcTime,
 }
@@ -48,6 +51,8 @@ pub struct Signing<'a> {
     pub keys: Vec<(String, PublicKey)>,
     /// A person said that keys may serve this chain as well as another one.
     pub shared_key: bool,
+    /// A person said that this root takes the place of the one with this digest.
+    pub supersedes: Option<Sha256Digest>,
     /// Who asked, for the journal.
     pub caller: Value,
 }
@@ -118,6 +123,7 @@ impl Repositories {
             authority,
             keys: keys.to_vec(),
             shared_key: asked.shared_key,
+            supersedes: asked.supersedes,
             caller,
         };
         let intent = self.intent(&signing).await?;
@@ -163,6 +169,7 @@ impl Repositories {
             keys: signing.keys.iter().map(key).collect(),
             lists: lists(subject),
             shared_key: signing.shared_key,
+            supersedes: signing.supersedes,
             caller: signing.caller.clone(),
         })
     }

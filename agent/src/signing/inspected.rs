@@ -6,7 +6,7 @@ use policy::{Decision, Reason, SigningRules};
 use tuf::diff::{Difference, difference};
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
-use tuf::role::RoleName;
+use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
 use super::received::Received;
@@ -25,6 +25,7 @@ pub(super) struct Inspected {
     pub(super) authority: Authority,
     pub(super) signers: Vec<Signer>,
     pub(super) shared_key: bool,
+    pub(super) supersedes: Option<Sha256Digest>,
     skipped: Vec<SignSkipped>,
     difference: Difference,
     warnings: Vec<String>,
@@ -41,7 +42,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let repositories = agent.repositories();
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
-    let asked = Asked { shared_key: begin.shared_key, now: clock::now() };
+    let supersedes = superseded(&begin, &role)?;
+    let asked = Asked { shared_key: begin.shared_key, supersedes, now: clock::now() };
     let keys: Vec<_> =
         signers.iter().map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone())).collect();
     let facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
@@ -56,6 +58,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         difference: difference(&role, base.as_ref().map(|newest| &newest.metadata), &subject),
         skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
         shared_key: begin.shared_key,
+        supersedes,
         record,
         role,
         subject,
@@ -88,6 +91,23 @@ impl Inspected {
             warnings: self.warnings.clone(),
         }
     }
+}
+
+/// The digest in whose place a root shall stand; other roles take the next version instead.
+fn superseded(begin: &SignBegin, role: &RoleName) -> Result<Option<Sha256Digest>, Refusal> {
+    if begin.supersede.is_empty() {
+        return Ok(None);
+    }
+    if role.kind() != RoleKind::Root {
+        return Err(Refusal::new(Reason::Usage, "only a root can stand in the place of one that was signed")
+            .remedy(format!("take the next version: tufctl bump DIR {role}"))
+            .detail("role", role.to_string()));
+    }
+    let digest = begin.supersede.parse().map_err(|_| {
+        Refusal::new(Reason::Usage, "what is superseded is named by the SHA-256 of its signed part")
+            .remedy("copy the 64 digits from the refusal that named it")
+    })?;
+    Ok(Some(digest))
 }
 
 type Named = Vec<(RoleName, Metadata)>;

@@ -51,6 +51,7 @@ pub(super) async fn record(
             .map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone()))
             .collect(),
         shared_key: inspected.shared_key,
+        supersedes: inspected.supersedes,
         caller: client.connection().peer().journal_json(),
     };
     let intent = agent.repositories().record_intent(signing).await?;

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tuf::digest::Sha256Digest;
 
 use super::{Days, RoleDays, Span, TopRole, Yes};
 
@@ -309,6 +310,10 @@ pub(crate) struct SignArgs {
     /// First merge the signatures of a colleague's copy: their repository folder or its staged/.
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
+    /// Put the staged root in the place of one that was signed under its version and never published; asks at the
+    /// terminal, --yes or not.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) supersede: Option<Sha256Digest>,
     /// Let keys sign although they have signed for another repository.
     #[arg(long)]
     pub(crate) shared_key: bool,

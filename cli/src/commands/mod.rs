@@ -7,6 +7,7 @@ mod delegation;
 mod diff;
 mod key;
 mod man;
+mod names;
 mod repo;
 mod root;
 mod sign;

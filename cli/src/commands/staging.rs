@@ -1,5 +1,6 @@
 //! What all editing commands share: the next version of a role, signatures that an edit drops, the report.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tufagent_proto::v1;
 
+use super::names::key_name;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::keys;
@@ -28,6 +30,8 @@ pub(super) struct Staging<'c> {
     prepared: Vec<(RoleName, Vec<u8>)>,
     removed: Vec<RoleName>,
     done: Vec<Staged>,
+    /// What the keys of the command line are called.
+    named: RefCell<BTreeMap<KeyId, String>>,
 }
 
 /// A role that was staged.
@@ -60,16 +64,20 @@ impl<'c> Staging<'c> {
         yes: bool,
     ) -> Result<Self, Failure> {
         let ours = context.agent()?.keys()?;
-        let (prepared, removed, done) = Default::default();
-        Ok(Self { context, workspace, facts, ours, yes, prepared, removed, done })
+        let (prepared, removed, done, named) = Default::default();
+        Ok(Self { context, workspace, facts, ours, yes, prepared, removed, done, named })
     }
 
     /// The key that an argument names: ours by its name, anybody's by its file.
     pub(super) fn key(&self, argument: &str) -> Result<Key, Failure> {
-        if keys::is_file(argument) {
-            return keys::from_file(Path::new(argument));
-        }
-        keys::of_agent(keys::find(&self.ours, argument)?)
+        let path = Path::new(argument);
+        let is_file = keys::is_file(argument);
+        let key =
+            if is_file { keys::from_file(path)? } else { keys::of_agent(keys::find(&self.ours, argument)?)? };
+        // What it is called travels with what is staged: a keyid tells a person nothing.
+        let name = if is_file { keys::file_label(path) } else { Some(argument.to_owned()) };
+        self.named.borrow_mut().extend(name.map(|name| (key.computed_keyid(), name)));
+        Ok(key)
     }
 
     /// All keys that arguments name.
@@ -159,24 +167,27 @@ impl<'c> Staging<'c> {
     fn edited_version(&self, role: &RoleName) -> Result<Version, Failure> {
         let staged = self.workspace.staged(role)?;
         match &staged {
-            Some(staged) if staged.signatures().iter().any(|entry| !entry.sig.is_empty()) => {
-                self.next_version(role)
-            }
+            Some(staged) if is_signed(staged) => self.next_version(role),
             Some(staged) => Ok(staged.version()),
             None => after(self.last_known(role)?),
         }
     }
 
-    /// The version that the next content of a role has: that of what is staged, unless this agent has signed it
-    /// already; otherwise the one after everything that was published, listed or signed.
+    /// The version that the next content of a role has: that of what is staged, unless somebody has signed it already;
+    /// otherwise the one after everything that was published, listed or signed.
     pub(super) fn next_version(&self, role: &RoleName) -> Result<Version, Failure> {
-        let signed = self.facts.signed(role).filter(|_| role.kind() != RoleKind::Root).unwrap_or(0);
-        if let Some(staged) = self.workspace.staged(role)?
-            && staged.version().get() > signed
-        {
-            return Ok(staged.version());
+        if role.kind() == RoleKind::Root {
+            // Roots follow one another without a gap: the next one has this number, signed before or not.
+            return after(self.last_known(role)?);
         }
-        after(self.last_known(role)?.max(signed))
+        let signed = self.facts.signed(role).unwrap_or(0);
+        let staged = self.workspace.staged(role)?;
+        // What somebody has signed, their agent will not sign again with other content.
+        let used = staged.as_ref().filter(|staged| is_signed(staged)).map_or(0, |m| m.version().get());
+        match staged {
+            Some(staged) if staged.version().get() > signed.max(used) => Ok(staged.version()),
+            _ => after(self.last_known(role)?.max(signed).max(used)),
+        }
     }
 
     /// The newest version that this folder has published or listed; 0 for none.
@@ -215,7 +226,7 @@ impl<'c> Staging<'c> {
         for role in std::mem::take(&mut self.removed) {
             self.workspace.remove_staged(&role)?;
         }
-        Ok(())
+        self.workspace.note_key_names(self.named.take())
     }
 
     /// Stages the same content anew for those roles that no longer meet a threshold, now that staged metadata gives
@@ -266,10 +277,17 @@ impl<'c> Staging<'c> {
             let key = authorities.iter().find_map(|a| a.key(&entry.keyid));
             match key_name(&self.ours, &entry.keyid, key) {
                 Some(name) => ours.push(name),
-                None => others.push(short_keyid(entry.keyid.as_str())),
+                None => others.push(self.label(&entry.keyid)),
             }
         }
         Ok((ours, others))
+    }
+
+    /// What somebody else's key is called.
+    fn label(&self, keyid: &KeyId) -> String {
+        let noted = self.workspace.key_labels().get(keyid.as_str());
+        let noted = noted.filter(|name| self.ours.iter().all(|key| key.name != **name));
+        noted.map_or_else(|| short_keyid(keyid.as_str()), |name| visible(name).into_owned())
     }
 }
 
@@ -295,16 +313,9 @@ impl Staged {
     }
 }
 
-/// The name of a key among ours: by its public key, since keyids differ between repositories.
-pub(crate) fn key_name(ours: &[v1::Key], keyid: &KeyId, key: Option<&Key>) -> Option<String> {
-    let public = key.and_then(|key| key.public_key().ok());
-    let is_it = |candidate: &&v1::Key| {
-        candidate.keyid == keyid.as_str()
-            || public.is_some_and(|wanted| {
-                keys::of_agent(candidate).is_ok_and(|k| k.public_key().is_ok_and(|found| found == wanted))
-            })
-    };
-    ours.iter().find(is_it).map(|key| key.name.clone())
+/// Whether anybody has signed it.
+fn is_signed(metadata: &Metadata) -> bool {
+    metadata.signatures().iter().any(|entry| !entry.sig.is_empty())
 }
 
 /// A role's name from the command line.

@@ -16,7 +16,7 @@ use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{self, Progress, Report, count, size, visible};
-use crate::workspace::{hash_file, published_name, read_file, target_places};
+use crate::workspace::{hash_file, published_name, read_any, read_file, target_places};
 use state::State;
 
 /// Runs `tufctl verify`.
@@ -81,7 +81,7 @@ impl Check<'_> {
     /// The workflow of section 5, then every delegated role that anything leads to.
     fn metadata(&self, root: &Path, state: Option<&State>) -> Result<TrustedSet, Failure> {
         let name = root.display().to_string();
-        let bytes = read_file(root, MOST_BYTES)?
+        let bytes = read_any(root, MOST_BYTES)?
             .ok_or_else(|| Failure::io("read", root, &std::io::Error::from(std::io::ErrorKind::NotFound)))?;
         let mut set = TrustedSet::from_root(bytes, &self.options).map_err(|e| failure(&e, &name))?;
         if let Some(state) = state {
@@ -215,9 +215,7 @@ impl Check<'_> {
         consistent: bool,
         tick: &mut dyn FnMut(u64),
     ) -> Result<(), Failure> {
-        let unsafe_path =
-            path.starts_with('/') || path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
-        if unsafe_path || path.contains('\0') {
+        if !tuf::target::stays_inside(path) {
             let why = format!("{role}: target {path:?} would leave the folder of targets");
             return Err(refused(role, path, "4.5", why).detail("path", path));
         }

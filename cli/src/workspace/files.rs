@@ -4,11 +4,29 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::error::{Failure, reason};
 
-/// Reads a file of at most `most` bytes; `None` when there is none.
+/// Reads a regular file of at most `most` bytes; `None` when there is none.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    let file = match File::open(path) {
+    read_opened(open_regular(path), path, most)
+}
+
+/// Reads anything that can be read to an end, a pipe too, of at most `most` bytes.
+pub(crate) fn read_any(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+    read_opened(File::open(path), path, most)
+}
+
+/// Opens a regular file. Anything else is refused at once: a pipe would wait for a writer that never comes.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no regular file")) }
+}
+
+fn read_opened(file: std::io::Result<File>, path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+    let file = match file {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Failure::io("read", path, &e)),

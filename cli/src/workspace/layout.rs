@@ -19,6 +19,8 @@ const RECORD_ROLE: &str = "%72epository.json";
 pub(super) const PUBLISHING: &str = ".publishing";
 /// The next `metadata/` before the swap, the last one after it.
 pub(super) const NEXT: &str = ".metadata.next";
+/// What keys are called, beside `metadata/`.
+pub(super) const NAMES: &str = ".key-names.json";
 /// `staged/` on its way out.
 pub(super) const DONE: &str = ".staged.done";
 

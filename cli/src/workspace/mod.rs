@@ -9,6 +9,7 @@ mod authority;
 mod facts;
 mod files;
 mod layout;
+mod names;
 mod online;
 mod publish;
 mod read;
@@ -18,11 +19,12 @@ mod tree;
 
 pub(crate) use authority::{Authority, SignatureState};
 pub(crate) use facts::{Facts, default_days};
-pub(crate) use files::{make_folder, read as read_file, write as write_file};
+pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};
 pub(crate) use layout::{file_name as published_name, target_places};
 pub(crate) use publish::{PublishOptions, Published};
 pub(crate) use read::published_roots;
 pub(crate) use sources::hash_file;
+pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
 
 use std::cell::RefCell;
@@ -110,7 +112,10 @@ impl Workspace {
     }
 
     fn at(dir: &Path, lock: Option<File>) -> Result<Self, Failure> {
-        let record = Record::read(&dir.join(layout::STAGED).join(layout::RECORD))?;
+        let mut record = Record::read(&dir.join(layout::STAGED).join(layout::RECORD))?;
+        let staged_names = std::mem::take(&mut record.names);
+        record.names = names::read(&dir.join(layout::NAMES));
+        record.names.extend(staged_names);
         Ok(Self {
             dir: dir.to_owned(),
             _lock: lock,

@@ -10,7 +10,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 
 use super::read::MOST_BYTES;
-use super::sources::Progress;
+use super::sources::{Notice, Progress};
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
 
@@ -41,7 +41,7 @@ impl Workspace {
         &mut self,
         options: &PublishOptions,
         progress: Progress<'_>,
-        notice: &mut dyn FnMut(&str),
+        notice: Notice<'_>,
     ) -> Result<Published, Failure> {
         self.check_thresholds()?;
         let swap = self.must_swap()?;
@@ -55,7 +55,7 @@ impl Workspace {
         let text = serde_json::to_vec(options)
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write {}: {e}", marker.display())))?;
         files::write(&marker, &text)?;
-        let target_files = match self.copy_targets(options.tough_names, progress) {
+        let target_files = match self.copy_targets(options.tough_names, progress, notice) {
             Ok(number) => number,
             Err(failure) => {
                 // No metadata was touched: this publication never was.
@@ -69,6 +69,7 @@ impl Workspace {
         } else {
             self.publish_in_order(&staged)?
         }
+        self.keep_key_names()?;
         self.drop_staged()?;
         Ok(Published {
             roles: staged.into_iter().map(|(role, metadata)| (role, metadata.version())).collect(),
@@ -93,7 +94,8 @@ impl Workspace {
             files::remove_folder(&done)?;
         }
         self.forget();
-        self.record = super::staged::Record::default();
+        let names = std::mem::take(&mut self.record.names);
+        self.record = super::staged::Record { names, ..Default::default() };
         Ok(())
     }
 

@@ -1,18 +1,22 @@
 //! Files of targets: hashed, checked against what was added, copied into `targets/`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256, Sha512};
 use tuf::diff::new_targets;
 use tuf::digest::Sha256Digest;
-use tuf::metadata::{Hashes, Sha512Digest, TargetFile};
-use tuf::role::RoleKind;
+use tuf::metadata::{Hashes, Metadata, Sha512Digest, TargetFile};
+use tuf::role::{RoleKind, RoleName};
+use tuf::target::{TargetPath, stays_inside};
 
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
+
+/// Told in a sentence of what a person should know.
+pub(crate) type Notice<'n> = &'n mut dyn FnMut(&str);
 
 /// Told how many bytes are done, and of how many.
 pub(crate) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
@@ -48,15 +52,67 @@ impl Workspace {
         Ok(())
     }
 
+    /// Judges the names of targets that are staged and not published. What `target add` refuses is refused as well when
+    /// other hands staged it: nobody could fetch it, or it would lie outside the repository.
+    ///
+    /// # Errors
+    /// `TARGET_NAME` with `details.path`.
+    pub(crate) fn check_names(&self) -> Result<(), Failure> {
+        for role in self.staged_roles()?.iter().filter(|role| role.kind() == RoleKind::Targets) {
+            let Some(staged) = self.staged(role)? else { continue };
+            let published = self.published(role)?;
+            let before = published.as_ref().and_then(Metadata::as_targets);
+            for (path, _) in new_targets(published.as_ref(), &staged) {
+                let listed = before.is_some_and(|targets| targets.find(&path).is_some());
+                match TargetPath::new_for_writing(&path) {
+                    // Others have published it under this name: it may get another content.
+                    Err(_) if listed && stays_inside(&path) => {}
+                    Err(error) => return Err(bad_name(&path, role, &error)),
+                    Ok(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every target that a publication brings is at hand: in `targets/`, or where its source lies.
+    ///
+    /// # Errors
+    /// `TARGET_CHANGED` with `details.path` for the first that is not.
+    pub(crate) fn check_presence(&self) -> Result<(), Failure> {
+        let consistent = self.consistent_snapshot()?;
+        for one in self.incoming()? {
+            if one.source.as_ref().is_some_and(|source| source.exists()) {
+                continue;
+            }
+            let places = layout::target_places(&one.path, &one.target.hashes, consistent, false);
+            let placed =
+                places.first().map(|place| is_there(&self.targets_folder().join(place), &one.target));
+            if !placed.transpose()?.unwrap_or(false) {
+                return Err(gone(&one));
+            }
+        }
+        Ok(())
+    }
+
     /// Brings every target that the staged roles add or change into `targets/`, and gives their number.
     ///
     /// # Errors
-    /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left.
-    pub(super) fn copy_targets(&self, tough_names: bool, progress: Progress<'_>) -> Result<u64, Failure> {
+    /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left. `TARGET_NAME` for a path
+    /// that leads out of `targets/`.
+    pub(super) fn copy_targets(
+        &self,
+        tough_names: bool,
+        progress: Progress<'_>,
+        notice: Notice<'_>,
+    ) -> Result<u64, Failure> {
         let consistent = self.consistent_snapshot()?;
         let incoming = self.incoming()?;
         let total = incoming.iter().map(|one| one.target.length).sum();
         let mut done = 0;
+        if let Some(one) = incoming.iter().find(|one| !stays_inside(&one.path)) {
+            return Err(outside(&one.path));
+        }
         for one in &incoming {
             let places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
             let places: Vec<PathBuf> = places.iter().map(|place| self.targets_folder().join(place)).collect();
@@ -73,7 +129,12 @@ impl Workspace {
                 tick(one.target.length);
             }
             for link in links {
-                if !is_there(link, &one.target)? {
+                if is_taken(&self.targets_folder(), link) {
+                    notice(&format!(
+                        "clients of the kind of tough will not find target {}: another target has its name",
+                        one.path
+                    ));
+                } else if !is_there(link, &one.target)? {
                     files::make_folder(link.parent().unwrap_or(link))?;
                     files::link(first, link)?;
                     files::sync_folder(link.parent().unwrap_or(link))?;
@@ -84,13 +145,8 @@ impl Workspace {
     }
 
     fn copy(&self, one: &Incoming, to: &Path, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        let Some(source) = &one.source else {
-            return Err(Failure::new(
-                reason::TARGET_CHANGED,
-                format!("the file of target {} is not in targets/, and nothing says where it lies", one.path),
-            )
-            .remedy("add it again on this machine: tufctl target add")
-            .detail("path", one.path.as_str()));
+        let Some(source) = one.source.as_ref().filter(|source| source.exists()) else {
+            return Err(gone(one));
         };
         files::make_folder(to.parent().unwrap_or(to))?;
         let temporary = files::beside(to);
@@ -129,12 +185,7 @@ pub(crate) fn hash_file(
     sha512: bool,
     tick: &mut dyn FnMut(u64),
 ) -> Result<TargetFile<'static>, Failure> {
-    let mut file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
-    let is_file = file.metadata().map_err(|e| Failure::io("read", path, &e))?.is_file();
-    if !is_file {
-        let error = std::io::Error::other("it is no regular file");
-        return Err(Failure::io("read", path, &error));
-    }
+    let mut file = files::open_regular(path).map_err(|e| Failure::io("read", path, &e))?;
     hash(&mut file, sha512, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
 }
 
@@ -144,7 +195,7 @@ fn copy_hashing(
     sha512: bool,
     tick: &mut dyn FnMut(u64),
 ) -> Result<TargetFile<'static>, Failure> {
-    let mut source = File::open(from).map_err(|e| Failure::io("read", from, &e))?;
+    let mut source = files::open_regular(from).map_err(|e| Failure::io("read", from, &e))?;
     let fail = |e: std::io::Error| Failure::io("write", to, &e);
     let mut copy = OpenOptions::new().write(true).create_new(true).open(to).map_err(fail)?;
     let found = hash(&mut source, sha512, tick, |piece| copy.write_all(piece)).map_err(fail)?;
@@ -198,6 +249,46 @@ fn is_there(place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
         }
         _ => Ok(false),
     }
+}
+
+/// Whether a second name cannot be given: it is a folder, or below a file. Two targets `a` and `a/b` of one content have
+/// such names for tough.
+fn is_taken(root: &Path, link: &Path) -> bool {
+    let above = link.ancestors().skip(1).take_while(|folder| *folder != root);
+    link.is_dir() || above.into_iter().any(|folder| folder.exists() && !folder.is_dir())
+}
+
+fn gone(one: &Incoming) -> Failure {
+    let message = match &one.source {
+        Some(source) => {
+            format!("the file of target {} is neither in targets/ nor at {}", one.path, source.display())
+        }
+        None => format!("the file of target {} is not in targets/, and nothing says where it lies", one.path),
+    };
+    Failure::new(reason::TARGET_CHANGED, message)
+        .remedy(
+            "put it back or add it again: tufctl target add; or sign with --no-publish, and publish where the file is",
+        )
+        .detail("path", one.path.as_str())
+}
+
+fn outside(path: &str) -> Failure {
+    Failure::new(
+        reason::TARGET_NAME,
+        format!("target {path} would leave the folder of targets (specification 4.5)"),
+    )
+    .remedy("take it out: tufctl target remove")
+    .detail("path", path)
+}
+
+fn bad_name(path: &str, role: &RoleName, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        reason::TARGET_NAME,
+        format!("{error}; {role} was staged with it by hand or by another tool"),
+    )
+    .remedy("take it out: tufctl target remove; and add it under another name")
+    .detail("path", path)
+    .detail("role", role.as_str())
 }
 
 fn changed(path: &str, source: &Path) -> Failure {

@@ -22,6 +22,9 @@ pub(super) struct Record {
     /// Sources of added targets by path.
     #[serde(default)]
     pub(super) files: BTreeMap<String, Source>,
+    /// What keys are called, by keyid: for people alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(super) names: BTreeMap<String, String>,
 }
 
 /// Where an added target's file lies until it is published.
@@ -119,13 +122,30 @@ impl Workspace {
         role: &RoleName,
         signatures: &[SignatureEntry],
     ) -> Result<Metadata, Failure> {
+        let bytes = self.with_more(role, signatures)?;
+        self.write_staged(role, bytes)
+    }
+
+    /// A staged file with signatures in place of older ones of the same keyid.
+    fn with_more(&self, role: &RoleName, signatures: &[SignatureEntry]) -> Result<Vec<u8>, Failure> {
         let Some(staged) = self.staged(role)? else {
             return Err(Failure::new(reason::ROLE_UNKNOWN, format!("{role} is not staged")));
         };
         let new: BTreeSet<&KeyId> = signatures.iter().map(|entry| &entry.keyid).collect();
         let kept = staged.signatures().iter().filter(|entry| !new.contains(&entry.keyid));
         let all: Vec<SignatureEntry> = kept.chain(signatures).cloned().collect();
-        self.write_staged(role, staged.with_signatures(&all))
+        Ok(staged.with_signatures(&all))
+    }
+
+    /// Writes the roles whose signatures were merged.
+    pub(crate) fn write_merged(&mut self, merged: &Merged) -> Result<(), Failure> {
+        let roles: BTreeSet<&RoleName> = merged.signatures.iter().map(|(role, _)| role).collect();
+        for role in roles {
+            if let Some(metadata) = self.staged(role)? {
+                files::write(&self.staged_path(role), metadata.bytes())?;
+            }
+        }
+        Ok(())
     }
 
     /// What a colleague's copy holds of the roles that are staged here: a repository folder, or a `staged/` alone. Where
@@ -157,7 +177,8 @@ impl Workspace {
         .remedy("name a colleague's repository folder, or the staged/ of one"))
     }
 
-    /// Merges every signature of a colleague's copy that verifies for the same content.
+    /// Merges every signature of a colleague's copy that verifies for the same content: here, not yet on the disk (see
+    /// [`Self::write_merged`]), so that a person may still say no.
     pub(crate) fn merge_from(&mut self, other: &Path) -> Result<Merged, Failure> {
         let mut merged = Merged::default();
         for (role, theirs) in self.read_copy(other)? {
@@ -179,7 +200,9 @@ impl Workspace {
                 }
             }
             if !new.is_empty() {
-                self.add_signatures(&role, &new)?;
+                let together = parse(&role, &self.staged_path(&role), self.with_more(&role, &new)?)?;
+                self.staged.borrow_mut().insert(role.clone(), Some(together));
+                self.tree.borrow_mut().take();
                 merged.signatures.extend(new.into_iter().map(|entry| (role.clone(), entry.keyid)));
             }
         }
@@ -209,7 +232,7 @@ impl Workspace {
         if self.record.files == before { Ok(()) } else { self.write_record() }
     }
 
-    fn write_record(&self) -> Result<(), Failure> {
+    pub(super) fn write_record(&self) -> Result<(), Failure> {
         let folder = self.staged_folder();
         files::make_folder(&folder)?;
         let mut text = serde_json::to_vec_pretty(&self.record)

@@ -56,6 +56,7 @@ pub fn intent(repository: RepositoryId, name: &str, number: u64, content: &str) 
         keys: vec![IntentKey { name: "key".into(), fingerprint: digest("key") }],
         lists: BTreeMap::new(),
         shared_key: false,
+        supersedes: None,
         caller: json!({"uid": 1000, "pid": 1}),
     }
 }

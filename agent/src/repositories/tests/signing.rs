@@ -53,6 +53,7 @@ async fn what_was_signed_is_the_base_until_something_is_verified_and_the_waterma
         authority: &authority,
         keys: pen(3).named(),
         shared_key: false,
+        supersedes: None,
         caller: Value::Null,
     };
     house.repositories.record_intent(signing).await.unwrap();

@@ -195,7 +195,7 @@ impl House {
     ) -> Result<policy::SigningFacts, Refusal> {
         let (record, role) = (self.app().await, role(name));
         let authority = self.repositories.authority(&record, &role, file, sent).await?;
-        let asked = Asked { shared_key: false, now: clock::now() };
+        let asked = Asked { shared_key: false, supersedes: None, now: clock::now() };
         self.repositories.facts(&record, &role, file, &authority, &pen.named(), &asked).await
     }
 }

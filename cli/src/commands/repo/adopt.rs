@@ -14,7 +14,7 @@ use crate::client::WireFile;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{self, Report, visible};
-use crate::workspace::{Workspace, default_days, read_file};
+use crate::workspace::{Workspace, default_days, read_any};
 
 /// Runs `tufctl repo adopt`.
 pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure> {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
         )
         .remedy("adopt the repository as it is published, with versions in its file names"));
     }
-    let bytes = read_file(&args.root, MOST_ROOT)?.ok_or_else(|| {
+    let bytes = read_any(&args.root, MOST_ROOT)?.ok_or_else(|| {
         Failure::io("read", &args.root, &std::io::Error::from(std::io::ErrorKind::NotFound))
     })?;
     let trusted = trust(&workspace, &bytes, &args.root)?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
-use super::super::diff::key_names;
+use super::super::names::key_names;
 use crate::args::ShowArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};

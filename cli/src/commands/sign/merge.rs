@@ -4,14 +4,15 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::context::Context;
+use super::Session;
+use crate::commands::names::called;
 use crate::error::{Failure, reason};
 use crate::render::{short_keyid, visible};
-use crate::workspace::Workspace;
+use crate::workspace::{Merged, Workspace};
 
-/// Merges what verifies. Other content under a staged role's name, and signatures that do not verify, are refused
-/// before anything is written.
-pub(super) fn merge(workspace: &mut Workspace, other: &Path, context: &Context) -> Result<(), Failure> {
+/// Merges what verifies, in memory: it is written once a person has said yes. Other content under a staged role's name,
+/// and signatures that do not verify, are refused.
+pub(super) fn merge(workspace: &mut Workspace, other: &Path) -> Result<Merged, Failure> {
     for (role, theirs) in workspace.read_copy(other)? {
         let Some(ours) = workspace.staged(&role)? else { continue };
         if ours.digest() != theirs.digest() {
@@ -50,16 +51,20 @@ pub(super) fn merge(workspace: &mut Workspace, other: &Path, context: &Context) 
             }
         }
     }
-    let merged = workspace.merge_from(other)?;
-    if merged.signatures.is_empty() {
-        context.screen.note(format!("{} holds no signature that is not here already", other.display()));
+    workspace.merge_from(other)
+}
+
+impl Session<'_> {
+    /// Says whose signatures came with the copy.
+    pub(super) fn tell_merged(&self) {
+        let Some(other) = &self.args.from else { return };
+        let screen = self.context.screen;
+        if self.merged.signatures.is_empty() {
+            screen.note(format!("{} holds no signature that is not here already", other.display()));
+        }
+        for (role, keyid) in &self.merged.signatures {
+            let whose = called(&self.names, keyid.as_str());
+            screen.note(format!("merging the signature of {whose} on {}", visible(role.as_str())));
+        }
     }
-    for (role, keyid) in &merged.signatures {
-        context.screen.note(format!(
-            "merged the signature of {} on {}",
-            short_keyid(keyid.as_str()),
-            visible(role.as_str())
-        ));
-    }
-    Ok(())
 }

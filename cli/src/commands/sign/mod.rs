@@ -10,6 +10,7 @@ mod ours;
 mod outcome;
 mod record;
 mod round;
+mod supersede;
 
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
@@ -20,8 +21,8 @@ use crate::args::SignArgs;
 use crate::client::Agent;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{Progress, Report, now};
-use crate::workspace::{PublishOptions, Published, Workspace};
+use crate::render::{KeyNames, Progress, Report, now};
+use crate::workspace::{Merged, PublishOptions, Published, Workspace};
 
 /// Runs `tufctl sign`.
 pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure> {
@@ -30,16 +31,17 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         context.screen.note("finishing a publication that was cut off");
     }
     let mut workspace = Workspace::open_for_writing(&args.dir)?;
-    if let Some(other) = &args.from {
-        merge::merge(&mut workspace, other, context)?;
-    }
+    let merged = match &args.from {
+        Some(other) => merge::merge(&mut workspace, other)?,
+        None => Merged::default(),
+    };
     if workspace.staged_roles()?.is_empty() {
         if interrupted {
             record::tell_published(&workspace, None, context);
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
-    let mut session = Session::begin(args, context, workspace)?;
+    let mut session = Session::begin(args, context, workspace, merged)?;
     session.go()
 }
 
@@ -51,12 +53,20 @@ struct Session<'a> {
     workspace: Workspace,
     record: v1::Repository,
     ours: Ours,
+    names: KeyNames,
     selection: Selection,
+    merged: Merged,
     signed: Vec<outcome::Signed>,
 }
 
 impl<'a> Session<'a> {
-    fn begin(args: &'a SignArgs, context: &'a Context, workspace: Workspace) -> Result<Self, Failure> {
+    fn begin(
+        args: &'a SignArgs,
+        context: &'a Context,
+        workspace: Workspace,
+        merged: Merged,
+    ) -> Result<Self, Failure> {
+        workspace.check_names()?;
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
         let record = record::find(agent, &workspace, args, context)?;
@@ -65,8 +75,13 @@ impl<'a> Session<'a> {
         workspace.check_sources(&mut |done, total| progress.update(done, total))?;
         drop(progress);
         let ours = Ours::load(agent)?;
-        let session = Self { args, context, agent, workspace, record, ours, selection, signed: Vec::new() };
+        let names = ours.names(&workspace)?;
+        let signed = Vec::new();
+        let session =
+            Self { args, context, agent, workspace, record, ours, names, selection, merged, signed };
         session.check_named_keys()?;
+        session.confirm_superseding()?;
+        session.tell_merged();
         Ok(session)
     }
 
@@ -76,9 +91,13 @@ impl<'a> Session<'a> {
         self.unlock_for(&content)?;
         let pending = self.inspect(&content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
+        if !self.args.no_publish && self.will_complete(&pending, &content)? {
+            self.workspace.check_presence()?;
+        }
         if !pending.is_empty() || publishes || content.len() < staged.len() {
             self.confirm(&pending, &staged)?;
         }
+        self.workspace.write_merged(&self.merged)?;
         self.sign(pending)?;
         let published = if self.workspace.complete()? { self.finish()? } else { None };
         self.report(published)
@@ -95,7 +114,7 @@ impl<'a> Session<'a> {
         if self.args.no_publish {
             return Ok(None);
         }
-        let lines = outcome::role_lines(&self.workspace, &self.ours)?;
+        let lines = outcome::role_lines(&self.workspace, &self.ours, &self.names)?;
         let screen = self.context.screen;
         let mut progress = Progress::new(screen, "publishing");
         let published = self.workspace.publish(
@@ -157,7 +176,8 @@ impl<'a> Session<'a> {
                 serves |= ours::serves(&self.workspace.authorities(role)?, &key.public);
             }
             if !serves {
-                let roles: Vec<_> = roles.iter().map(RoleName::as_str).collect();
+                let asked = roles.iter().filter(|role| self.selection.role(role));
+                let roles: Vec<_> = asked.map(RoleName::as_str).collect();
                 return Err(Failure::new(
                     reason::KEY_NOT_OF_ROLE,
                     format!("{name} is a key of none of the roles to be signed ({})", roles.join(", ")),

@@ -8,6 +8,7 @@ use tufagent_proto::v1;
 
 use crate::args::SignArgs;
 use crate::client::Agent;
+use crate::commands::names::names_of;
 use crate::error::{Failure, reason};
 use crate::keys;
 use crate::prompt::Terminal;
@@ -109,10 +110,10 @@ impl Ours {
         same.find(|key| self.ready(&key.token)).or(first)
     }
 
-    /// The names of all keys of these authorities that are ours, by keyid.
-    pub(super) fn names(&self, authorities: &[Authority]) -> KeyNames {
-        let all = authorities.iter().flat_map(|authority| &authority.keys);
-        all.filter_map(|(keyid, key)| Some((keyid.to_string(), self.name_of(key)?.name.clone()))).collect()
+    /// What the keys of all roles are called, by keyid.
+    pub(super) fn names(&self, workspace: &Workspace) -> Result<KeyNames, Failure> {
+        let taken = self.keys.iter().map(|key| key.name.as_str()).collect();
+        names_of(workspace, &taken, &|_, key| Some(self.name_of(key)?.name.clone()))
     }
 
     /// Keys of ours that these authorities give to the role and that have not signed.

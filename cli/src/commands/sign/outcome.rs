@@ -9,7 +9,7 @@ use tuf::role::RoleName;
 use super::Session;
 use super::ours::Ours;
 use crate::error::Failure;
-use crate::render::{Report, Style, count, short_digest, short_keyid, visible};
+use crate::render::{KeyNames, Report, Style, count, short_digest, short_keyid, visible};
 use crate::workspace::{Published, SignatureState, Workspace};
 
 /// A signature that was made in this run.
@@ -57,7 +57,7 @@ pub(super) fn nothing_staged(finished: bool) -> Report {
 }
 
 /// Reads how the staged roles stand.
-pub(super) fn role_lines(workspace: &Workspace, ours: &Ours) -> Result<RoleLines, Failure> {
+pub(super) fn role_lines(workspace: &Workspace, ours: &Ours, names: &KeyNames) -> Result<RoleLines, Failure> {
     let mut lines = Vec::new();
     for role in workspace.staged_roles()? {
         let Some(metadata) = workspace.staged(&role)? else { continue };
@@ -70,7 +70,7 @@ pub(super) fn role_lines(workspace: &Workspace, ours: &Ours) -> Result<RoleLines
                 let state = ours.token(&key.token).map_or("absent", |token| token.state.as_str());
                 (key.token.clone(), state.to_owned())
             });
-            KeyLine { keyid: keyid.clone(), name: found.map(|key| key.name.clone()), token }
+            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token }
         });
         let keys = keys.collect();
         lines.push(RoleLine {
@@ -109,7 +109,7 @@ pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Pu
 
 /// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
 pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
-    let lines = role_lines(&session.workspace, &session.ours)?;
+    let lines = role_lines(&session.workspace, &session.ours, &session.names)?;
     let missing: Vec<_> = lines.iter().filter(|line| !line.state.met).collect();
     if session.signed.is_empty()
         && let Some(failure) = unusable(session, &missing)?
@@ -120,10 +120,12 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     let dir = session.args.dir.display();
     let mut text: String = lines.iter().map(|line| line.text(style)).collect();
     if missing.is_empty() {
-        text.push_str(&format!("not published, as asked; everything is signed: tufctl sign {dir}\n"));
+        text.push_str(&format!(
+            "Not published, as asked; everything is signed. Publish it with: tufctl sign {dir}\n"
+        ));
     } else {
         let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
-        text.push_str(&format!("{} {}\n", style.yellow("not published:"), needs.join("; ")));
+        text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
         text.push_str(&advice(&missing, &dir.to_string()));
     }
     let exit = if missing.is_empty() { 0 } else { 4 };
@@ -178,7 +180,7 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
     }
     let mut text: String = tokens.into_iter().collect();
     if others {
-        text.push_str(&format!("give them {dir}/staged, then: tufctl sign {dir} --from THEIR_COPY\n"));
+        text.push_str(&format!("Give them {dir}/staged, then: tufctl sign {dir} --from THEIR_COPY\n"));
     }
     text
 }
@@ -193,7 +195,10 @@ impl RoleLine {
                 Some((token, state)) => {
                     json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state})
                 }
-                None => json!({"keyid": key.keyid.as_str()}),
+                None => match &key.name {
+                    Some(name) => json!({"keyid": key.keyid.as_str(), "name": name}),
+                    None => json!({"keyid": key.keyid.as_str()}),
+                },
             })
             .collect();
         let keyids: Vec<_> = self.state.missing.iter().map(KeyId::as_str).collect();
@@ -307,7 +312,7 @@ mod tests {
         assert_eq!(
             advice(&[&root()], "repo"),
             "unlock hsm and sign again: tufctl token unlock hsm\n\
-             give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
+             Give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
         );
     }
 

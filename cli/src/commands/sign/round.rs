@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use tuf::diff::{self, Difference};
+use tuf::digest::Sha256Digest;
 use tuf::key::KeyId;
 use tuf::metadata::SignatureEntry;
-use tuf::role::RoleName;
+use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{self, sign_waiting::For};
 
 use super::ours::Candidate;
@@ -93,7 +94,6 @@ impl<'a> Session<'a> {
         // What a person is asked about is shown under --quiet too.
         let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
         for role in staged {
-            let names = self.ours.names(&self.workspace.authorities(role)?);
             let found = pending.iter().find(|pending| pending.role == *role);
             let (diff, warnings, end) = match found {
                 Some(pending) => {
@@ -103,11 +103,10 @@ impl<'a> Session<'a> {
                 }
                 None => {
                     let Some(diff) = self.local_difference(role)? else { continue };
-                    let met = self.workspace.signatures(role)?.met;
-                    (diff, &[][..], if met { "  signed already" } else { "  not signed now" }.to_owned())
+                    (diff, &[][..], self.fate(role)?)
                 }
             };
-            say(&difference(&diff, &names, screen.err(), now()));
+            say(&difference(&diff, &self.names, screen.err(), now()));
             say(&end);
             say("");
             for warning in warnings {
@@ -115,6 +114,34 @@ impl<'a> Session<'a> {
             }
         }
         confirm(&self.question(pending), self.args.yes.yes)
+    }
+
+    /// What becomes of a staged role that is not signed in this round.
+    fn fate(&self, role: &RoleName) -> Result<String, Failure> {
+        if self.workspace.signatures(role)?.met {
+            return Ok("  signed already".to_owned());
+        }
+        let mut keys = self.candidates(role)?;
+        keys.retain(|key| self.ours.ready(&key.token));
+        if !super::is_online(role) || keys.is_empty() {
+            return Ok("  not signed now".to_owned());
+        }
+        // Snapshot and timestamp come last, perhaps made anew.
+        let keys: Vec<_> = keys.iter().map(|key| visible(&key.name)).collect();
+        Ok(format!("  to be signed with {}, once the others are complete", keys.join(", ")))
+    }
+
+    /// Whether every role of `roles` has its threshold once `pending` is signed.
+    pub(super) fn will_complete(&self, pending: &[Pending<'_>], roles: &[RoleName]) -> Result<bool, Failure> {
+        for role in roles {
+            let state = self.workspace.signatures(role)?;
+            let ours = pending.iter().find(|pending| pending.role == *role).map_or(0, |p| p.keys.len());
+            let lacking = usize::try_from(state.need.saturating_sub(state.have)).unwrap_or(usize::MAX);
+            if !state.met && ours < lacking {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn question(&self, pending: &[Pending<'_>]) -> String {
@@ -220,6 +247,7 @@ impl<'a> Session<'a> {
             keys: keys.iter().map(|key| key.name.clone()).collect(),
             signed_only: false,
             shared_key: self.args.shared_key,
+            supersede: self.superseded(role).map(|digest| digest.to_string()).unwrap_or_default(),
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))
@@ -235,6 +263,11 @@ impl<'a> Session<'a> {
         SignCall::open(self.agent, begin, files)
     }
 
+    /// The digest of the root in whose place the staged one shall stand; nothing for other roles.
+    fn superseded(&self, role: &RoleName) -> Option<Sha256Digest> {
+        self.args.supersede.filter(|_| role.kind() == RoleKind::Root)
+    }
+
     /// Asks for a role that was shown as we read it; where the agent reads it otherwise, it is shown and asked again.
     fn open_shown(&self, role: &Pending<'_>) -> Result<SignCall<'a>, Failure> {
         let call = self.open(&role.role, &role.keys)?;
@@ -243,8 +276,7 @@ impl<'a> Session<'a> {
             self.context.screen.warn(warning);
         }
         if theirs != role.difference {
-            let names = self.ours.names(&self.workspace.authorities(&role.role)?);
-            self.context.screen.show(difference(&theirs, &names, self.context.screen.err(), now()));
+            self.context.screen.show(difference(&theirs, &self.names, self.context.screen.err(), now()));
             let question = format!("The agent reads {} as above. Sign it?", role.role.as_str());
             confirm(&question, self.args.yes.yes)?;
         }

@@ -1,0 +1,70 @@
+//! What the keys of a repository are called: ours by the agent's name, others by what was noted when they were named.
+
+use std::collections::BTreeSet;
+
+use tuf::key::{Key, KeyId};
+use tuf::role::RoleKind;
+use tufagent_proto::v1;
+
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::keys;
+use crate::render::{KeyNames, short_keyid, visible};
+use crate::workspace::Workspace;
+
+/// Names for the keyids of all roles; without an agent those alone that were noted.
+pub(super) fn key_names(workspace: &Workspace, context: &Context) -> Result<KeyNames, Failure> {
+    let ours = match context.agent().and_then(|agent| agent.keys()) {
+        Ok(ours) => ours,
+        Err(failure) if failure.reason() == reason::UNREACHABLE => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let taken = ours.iter().map(|key| key.name.as_str()).collect();
+    names_of(workspace, &taken, &|keyid, key| key_name(&ours, keyid, Some(key)))
+}
+
+/// Names for the keyids of all roles: `ours` names keys of the agent, `taken` holds all its names. A noted name that is
+/// one of them belongs to another key, and is not used: it would pass that key off as ours.
+pub(super) fn names_of(
+    workspace: &Workspace,
+    taken: &BTreeSet<&str>,
+    ours: &dyn Fn(&KeyId, &Key) -> Option<String>,
+) -> Result<KeyNames, Failure> {
+    let noted = workspace.key_labels().iter().filter(|(_, name)| !taken.contains(name.as_str()));
+    let mut names: KeyNames = noted.map(|(keyid, name)| (keyid.clone(), name.clone())).collect();
+    let mut roles = workspace.staged_roles()?;
+    roles.extend(workspace.tree()?.iter().map(|node| node.role.clone()));
+    roles.push(RoleKind::Root.role());
+    roles.sort_unstable();
+    roles.dedup();
+    for role in roles {
+        let metadata = [workspace.published(&role)?, workspace.staged(&role)?];
+        for metadata in metadata.iter().flatten() {
+            let delegations = metadata.as_targets().and_then(|t| t.delegations.as_ref());
+            let keys = metadata.as_root().map(|root| &root.keys).or(delegations.map(|d| &d.keys));
+            for (keyid, key) in keys.into_iter().flatten() {
+                if let Some(name) = ours(keyid, key) {
+                    names.insert(keyid.to_string(), name);
+                }
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// The name of a key among ours: by its public key, since keyids differ between repositories.
+pub(super) fn key_name(ours: &[v1::Key], keyid: &KeyId, key: Option<&Key>) -> Option<String> {
+    let public = key.and_then(|key| key.public_key().ok());
+    let is_it = |candidate: &&v1::Key| {
+        candidate.keyid == keyid.as_str()
+            || public.is_some_and(|wanted| {
+                keys::of_agent(candidate).is_ok_and(|k| k.public_key().is_ok_and(|found| found == wanted))
+            })
+    };
+    ours.iter().find(is_it).map(|key| key.name.clone())
+}
+
+/// What a key is called on the screen: its name, or the first digits of its keyid.
+pub(super) fn called(names: &KeyNames, keyid: &str) -> String {
+    names.get(keyid).map_or_else(|| short_keyid(keyid), |name| visible(name).into_owned())
+}
