@@ -60,13 +60,19 @@ fn export(context: &Context) -> Result<Report, Failure> {
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for entry in entries {
-        if writeln!(out, "{}", json(&entry?)).is_err() {
+        match writeln!(out, "{}", json(&entry?)) {
+            Ok(()) => {}
             // The reader has enough.
-            return Ok(Report::written());
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Report::written()),
+            Err(error) => return Err(unwritten(&error)),
         }
     }
-    out.flush().map_err(|e| Failure::io("write", std::path::Path::new("stdout"), &e))?;
+    out.flush().map_err(|error| unwritten(&error))?;
     Ok(Report::written())
+}
+
+fn unwritten(error: &std::io::Error) -> Failure {
+    Failure::io("write", std::path::Path::new("stdout"), error)
 }
 
 /// An entry with its body as an object, and as the text that was hashed.

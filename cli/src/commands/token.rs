@@ -170,13 +170,16 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
 fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let token = agent.token(&args.name)?;
+    let with_files = |failure: Failure| {
+        failure.remedy(format!("tufctl token change-pin {} --pin-file OLD --new-pin-file NEW", args.name))
+    };
     let old = match &args.pin_file {
         Some(path) => Secret::from_pin_file(path)?,
-        None => ask(&token, false)?,
+        None => ask(&token, false).map_err(with_files)?,
     };
     let new = match &args.new_pin_file {
         Some(path) => Secret::from_pin_file(path)?,
-        None => ask(&token, true)?,
+        None => ask(&token, true).map_err(with_files)?,
     };
     agent.change_secret(&args.name, &old, &new)?;
     let text = format!("{} has a new {}\n", args.name, word(&token));

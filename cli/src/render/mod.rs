@@ -44,7 +44,7 @@ pub(crate) use self::table::Table;
 pub(crate) use self::text::{count, short_digest, short_keyid, size, visible};
 pub(crate) use self::time::{expiry, now, span};
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -94,8 +94,8 @@ impl Screen {
         Self {
             json,
             quiet,
-            out: Style::new(colours && !json && std::io::stdout().is_terminal()),
-            err: Style::new(colours && std::io::stderr().is_terminal()),
+            out: Style::new(colours && !json && io::stdout().is_terminal()),
+            err: Style::new(colours && io::stderr().is_terminal()),
         }
     }
 
@@ -106,7 +106,7 @@ impl Screen {
 
     /// Whether stderr is a terminal that may be drawn on: progress bars.
     pub(crate) fn draws(&self) -> bool {
-        !self.quiet && std::io::stderr().is_terminal()
+        !self.quiet && io::stderr().is_terminal()
     }
 
     /// The style of results.
@@ -140,12 +140,14 @@ impl Screen {
     pub(crate) fn finish(&self, end: Result<Report, Failure>) -> u8 {
         match end {
             Ok(report) => {
-                if let (true, Some(json)) = (self.json, &report.json) {
-                    self.document(json);
+                let printed = if let (true, Some(json)) = (self.json, &report.json) {
+                    self.document(json)
                 } else if !self.json && !report.text.is_empty() {
-                    print(&report.text);
-                }
-                report.exit
+                    print(&report.text)
+                } else {
+                    Ok(())
+                };
+                printed.map_or_else(|error| unprinted(&error), |()| report.exit)
             }
             Err(failure) => {
                 self.fail(&failure);
@@ -157,7 +159,9 @@ impl Screen {
     /// Prints a failure: one object on stdout under `--json`, otherwise two lines on stderr.
     fn fail(&self, failure: &Failure) {
         if self.json {
-            self.document(&failure.json());
+            if let Err(error) = self.document(&failure.json()) {
+                unprinted(&error);
+            }
             return;
         }
         say(&format!("{} {}", self.err.red("error:"), visible(failure.message())));
@@ -167,22 +171,30 @@ impl Screen {
     }
 
     /// The one document of this process; whoever comes second (Ctrl-C against the result) stays silent.
-    fn document(&self, json: &Value) {
+    fn document(&self, json: &Value) -> io::Result<()> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
-        if !TAKEN.swap(true, Ordering::SeqCst) {
-            print(&json.to_string());
-        }
+        if TAKEN.swap(true, Ordering::SeqCst) { Ok(()) } else { print(&json.to_string()) }
     }
 }
 
 /// Writes to stdout; a reader that went away (`| head`) is no error.
-pub(crate) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = write!(out, "{text}{end}").and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
-    let _ = out.flush();
+}
+
+/// A result that could not be written (a full disk) is lost: say so, and give the exit code.
+fn unprinted(error: &io::Error) -> u8 {
+    say(&format!(
+        "error: the command has run, but its result cannot be written to standard output: {error}\n \
+         help: look at the disk behind it, and run a reading command again"
+    ));
+    1
 }
 
 /// Writes lines to stderr in one piece.
@@ -190,5 +202,5 @@ fn say(text: &str) {
     let mut line = String::with_capacity(text.len().saturating_add(1));
     line.push_str(text.trim_end_matches('\n'));
     line.push('\n');
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let _ = io::stderr().lock().write_all(line.as_bytes());
 }
