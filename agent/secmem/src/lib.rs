@@ -8,8 +8,10 @@
 //! [`SecretBytes::residence`] and [`unlocked_secrets`] say so: the caller warns.
 #![deny(unsafe_code)]
 
+#[allow(unsafe_code)] // Naming descriptors by their numbers.
+mod fds;
 mod harden;
-#[allow(unsafe_code)] // The one module with unsafe code: mapping pages. Each block says why it is sound.
+#[allow(unsafe_code)] // Mapping pages. Each block says why it is sound.
 mod pages;
 mod secret;
 

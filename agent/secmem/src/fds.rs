@@ -1,0 +1,28 @@
+//! The descriptors that a process was started with.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+
+/// Marks every open descriptor but the standard ones to be closed by exec.
+pub(crate) fn close_on_exec() -> std::io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        if number <= 2 {
+            continue;
+        }
+        // SAFETY: the number is not negative, and it is borrowed for these two calls only, which change nothing but
+        // a flag. Were the descriptor closed meanwhile, they would say EBADF.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let marked =
+            fcntl_getfd(descriptor).and_then(|flags| fcntl_setfd(descriptor, flags | FdFlags::CLOEXEC));
+        if let Err(error) = marked
+            && error != Errno::BADF
+        {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
