@@ -22,7 +22,8 @@ pub(crate) fn make_file(path: &Path) -> io::Result<File> {
 
 /// Opens a file for reading; none when it is not there.
 pub(crate) fn open_existing(path: &Path) -> Result<Option<File>, LedgerError> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    // NONBLOCK: a pipe put here must not hang the agent.
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -172,6 +172,12 @@ pub(crate) fn note_verified(
     raise(tx, repository, role, Side::Verified, mark)?;
     note_file(tx, repository, role, file.file)?;
     raise_listed(tx, repository, role, &file.lists)?;
+    for key in &file.signed_by {
+        // A key of another chain does not become this one's because somebody shows what it has signed.
+        if records::used_elsewhere(tx, Some(repository), *key)?.is_none() {
+            records::note_key_use(tx, repository, role, *key, false)?;
+        }
+    }
     Ok(Ok(Noted::Raised))
 }
 

@@ -183,6 +183,11 @@ pub(crate) fn note_all(
             _ => marks::note_verified(tx, id, file, published)?,
         };
         match noted {
+            // What follows was verified by this root, which is not ours.
+            Ok(noted @ Noted::Conflict { .. }) if file.role.kind() == RoleKind::Root => {
+                all.push(noted);
+                break;
+            }
             Ok(noted) => all.push(noted),
             Err(refusal) => return Ok(Err(refusal)),
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::{Ledger, LedgerError, files, marks};
 
 /// How long a file that nothing refers to stays: its intent may be about to commit.
 const SPARE: Duration = Duration::from_secs(3600);
+
+/// No more of a text is read, bytes: metadata has at most 64 MiB, so what is longer is cut and counts as damaged.
+const LONGEST: u64 = (64 << 20) + 1;
 
 /// The folder of texts.
 #[derive(Debug, Clone)]
@@ -36,11 +39,11 @@ impl Texts {
 
     pub(crate) fn load(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
         let path = self.path(digest);
-        match fs::read(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(LedgerError::io(format!("{} could not be read", path.display()), error)),
-        }
+        let Some(file) = files::open_existing(&path)? else { return Ok(None) };
+        let mut text = Vec::new();
+        let read = file.take(LONGEST).read_to_end(&mut text);
+        read.map_err(|e| LedgerError::io(format!("{} could not be read", path.display()), e))?;
+        Ok(Some(text))
     }
 
     /// Removes what nothing refers to; best effort.

@@ -258,13 +258,15 @@ pub struct Verified {
     pub lists: BTreeMap<RoleName, Version>,
     /// The bytes of its file, where they were seen.
     pub file: Option<FileBytes>,
+    /// Fingerprints of the public keys that have signed it: they belong to this chain from now on.
+    pub signed_by: Vec<Sha256Digest>,
 }
 
 impl Verified {
     /// Metadata that lists nothing.
     #[must_use]
     pub const fn new(role: RoleName, version: Version, digest: Sha256Digest) -> Self {
-        Self { role, version, digest, lists: BTreeMap::new(), file: None }
+        Self { role, version, digest, lists: BTreeMap::new(), file: None, signed_by: Vec::new() }
     }
 }
 

@@ -265,3 +265,45 @@ async fn after_it_is_closed_everything_is_answered_with_closed() {
     assert_eq!(ledger.repositories().await, Err(LedgerError::Closed));
     ledger.close();
 }
+
+#[tokio::test]
+async fn what_another_root_than_ours_has_verified_is_not_noted() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    ledger.record_intent(intent(app, "root", 1, "ours")).await.unwrap();
+    let files = vec![support::verified("root", 1, "theirs"), support::verified("targets", 100, "theirs too")];
+    let noted = ledger.note_all(app, files, true).await.unwrap();
+    assert!(matches!(noted.as_slice(), [Noted::Conflict { .. }]), "{noted:?}");
+    assert_eq!(ledger.watermark(app, role("targets")).await.unwrap().newest(), None);
+}
+
+#[tokio::test]
+async fn a_key_whose_signature_was_seen_belongs_to_that_chain_and_showing_it_again_elsewhere_takes_nothing() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let (app, other) = (repository(&ledger, "app").await, repository(&ledger, "other").await);
+    let mut file = support::verified("dev", 3, "content");
+    file.signed_by = vec![digest("key")];
+    ledger.note_all(app, vec![file.clone()], true).await.unwrap();
+    for _ in 0..2 {
+        let refused = ledger.record_intent(intent(other, "targets", 1, "x")).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::SharedKey { .. }), "{refused:?}");
+        ledger.note_all(other, vec![file.clone()], true).await.unwrap();
+    }
+    ledger.record_intent(intent(app, "dev", 4, "y")).await.unwrap();
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
+async fn a_text_that_is_a_link_or_a_pipe_is_not_followed() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let path = folder.path().join("metadata").join(format!("{}.json", digest("a")));
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert!(ledger.load_text(&digest("a")).is_err());
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    assert_eq!(ledger.load_text(&digest("a")).unwrap(), Some(Vec::new()), "which is no metadata");
+}
