@@ -38,6 +38,12 @@ pub enum BackendError {
         /// Attempts that are left, where the token tells.
         tries_left: Option<u32>,
     },
+    /// The secret was sent, and nobody knows whether the token looked at it: it may have cost a try.
+    #[error("whether the token counted an attempt is not known: {why}")]
+    AttemptUnknown {
+        /// What the token or its helper did.
+        why: String,
+    },
     /// No attempt was made, because it could be the last one.
     #[error("one more wrong PIN may block the token, so it was not tried{}", tries(*tries_left))]
     LastTry {
@@ -144,6 +150,7 @@ impl BackendError {
             | Self::Insecure { remedy, .. } => remedy.clone(),
             Self::Busy => "try again when the other call has ended".to_owned(),
             Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
+            Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
             Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
@@ -170,7 +177,7 @@ impl BackendError {
         match self {
             Self::Locked => "TOKEN_LOCKED",
             Self::Absent { .. } => "TOKEN_ABSENT",
-            Self::Failed { .. } => "TOKEN_FAILED",
+            Self::Failed { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",

@@ -155,13 +155,8 @@ impl Pkcs11Token {
         let shared = &self.shared;
         let mut link = shared.link();
         let pin = secret.reveal_secret_bytes();
-        let (reply, _) = shared.call(
-            &mut link,
-            "unlocking",
-            &Request::Login { last_try },
-            &[pin],
-            shared.config.deadline,
-        )?;
+        let request = Request::Login { last_try };
+        let (reply, _) = shared.call(&mut link, "unlocking", &request, &[pin], shared.config.deadline)?;
         let Reply::Status(status) = reply else { return Err(nonsense()) };
         shared.note_status(status, &link);
         // A `lock` that came meanwhile wins.
@@ -247,10 +242,9 @@ impl Backend for Pkcs11Token {
                 seen.state = Some(TokenState::Locked);
             }
         });
-        // Busy: whoever has the token does it when the call under way has ended.
-        if let Some(mut link) = self.shared.try_link() {
-            self.shared.finish_lock(&mut link);
-        }
+        // No key is used from here on. The logout itself is the background thread's: a module that hangs must not
+        // keep whoever says `lock` from locking other tokens too.
+        self.shared.rouse();
     }
 
     /// Locked, all public keys that the token shows. Absent or failed, those last seen, when there are any.

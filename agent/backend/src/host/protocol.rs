@@ -142,6 +142,8 @@ pub(crate) enum HostErrorKind {
     PinIncorrect,
     /// A wrong PIN, and one try is left.
     PinIncorrectFinalTry,
+    /// The PIN was presented, and what the module answered does not say whether it was counted as wrong.
+    PinUnclear,
     /// Not tried: it would be the final try.
     FinalTry,
     /// The PIN is blocked.

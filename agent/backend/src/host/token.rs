@@ -97,6 +97,12 @@ impl TokenHost {
             live.work = None;
         }
         live.found.clear();
+        if live.logged_in {
+            // To a login that stands a module answers "already logged in" without a look at the PIN.
+            let _ = live.anchor.logout();
+            live.logged_in = false;
+            live.work = None;
+        }
         let outcome = live.anchor.login_with_raw(UserType::User, &RawAuthPin::new(Box::new(pin)));
         match outcome {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
@@ -200,7 +206,7 @@ impl TokenHost {
                 RvError::PinLenRange | RvError::PinInvalid | RvError::ArgumentsBad,
                 Function::Login,
             ) => HostErrorKind::PinIncorrect,
-            _ => HostErrorKind::Device,
+            _ => HostErrorKind::PinUnclear,
         };
         if let Some(live) = self.live.as_mut() {
             live.work = None;
@@ -211,7 +217,7 @@ impl TokenHost {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")
             }
             (HostErrorKind::PinIncorrect, _) => HostError::new(kind, "the PIN is wrong"),
-            (HostErrorKind::Device, Err(absent)) => absent,
+            (HostErrorKind::PinUnclear, Err(absent)) => absent,
             (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
         }
     }

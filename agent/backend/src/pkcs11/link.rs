@@ -131,7 +131,11 @@ impl Shared {
                 self.note_error(error.kind, &error.message);
                 Err(backend_error(error))
             }
-            Err(CallError::Broken(how)) => Err(self.lost(link, what, &how)),
+            Err(CallError::Broken(how)) => {
+                let error = self.lost(link, what, &how);
+                let spent = matches!(request, Request::Login { .. } | Request::ChangePin { .. });
+                Err(if spent { BackendError::AttemptUnknown { why: error.to_string() } } else { error })
+            }
         }
     }
 
@@ -350,6 +354,11 @@ impl Shared {
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+    }
+
+    /// Has the background thread look at once.
+    pub(crate) fn rouse(&self) {
+        rouse(&self.wake, |wake| wake.now = true);
     }
 
     /// Sleeps until the next look is due or something happened. False: the end.

@@ -36,6 +36,12 @@ impl Seen {
                 self.state = Some(TokenState::Absent);
                 self.trouble = Some(Trouble::Absent(message.to_owned()));
             }
+            // A wrong PIN ends a login that stood.
+            HostErrorKind::PinIncorrect | HostErrorKind::PinIncorrectFinalTry | HostErrorKind::PinUnclear
+                if self.state == Some(TokenState::Unlocked) =>
+            {
+                self.state = Some(TokenState::Locked);
+            }
             HostErrorKind::NotLoggedIn => self.state = Some(TokenState::Locked),
             HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
             HostErrorKind::Module => {

@@ -73,6 +73,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::PinIncorrectFinalTry => {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
         }
+        HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
         HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },

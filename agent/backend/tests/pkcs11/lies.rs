@@ -101,4 +101,18 @@ pub fn one_login_for_each_unlock() {
     unlock(&token).unwrap();
     assert_eq!(lab.traced("C_Login"), 3);
     assert_eq!(token.info().state, TokenState::Unlocked);
+    // A login that stands lends nothing to a wrong PIN, and a wrong PIN ends it.
+    let error = token.unlock(&crate::lab::secret("wrong-pin")).unwrap_err();
+    assert_eq!((error.reason(), lab.traced("C_Login")), ("PIN_INCORRECT", 4));
+    assert_eq!(token.info().state, TokenState::Locked);
+    unlock(&token).unwrap();
+    // Whether the token counted this attempt nobody knows: it is told apart, and not made again.
+    lab.say("crash-login");
+    let error = unlock(&token).unwrap_err();
+    assert!(matches!(error, backend::BackendError::AttemptUnknown { .. }), "{error:?}");
+    assert_eq!(lab.traced("C_Login"), 6);
+    lab.say("pass");
+    wait_for(&token, TokenState::Locked);
+    assert_eq!(lab.traced("C_Login"), 6);
+    unlock(&token).unwrap();
 }

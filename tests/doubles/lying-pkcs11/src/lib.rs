@@ -58,6 +58,9 @@ unsafe extern "C" fn login(
     len: CK_ULONG,
 ) -> CK_RV {
     trace("C_Login");
+    if Lie::now() == Lie::CrashLogin {
+        Lie::Crash.before();
+    }
     let Some(real) = real::function_list().and_then(|list| list.C_Login) else { return CKR_GENERAL_ERROR };
     // SAFETY: the caller's own arguments.
     unsafe { real(session, user, pin, len) }

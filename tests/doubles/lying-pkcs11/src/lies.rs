@@ -19,6 +19,8 @@ pub enum Lie {
     Crash,
     /// It never comes.
     Hang,
+    /// The process dies at the next login, when the PIN was presented.
+    CrashLogin,
 }
 
 impl Lie {
@@ -32,6 +34,7 @@ impl Lie {
             Some("other-key") => Self::OtherKey,
             Some("crash") => Self::Crash,
             Some("hang") => Self::Hang,
+            Some("crash-login") => Self::CrashLogin,
             _ => Self::Pass,
         }
     }
