@@ -83,7 +83,7 @@ async fn lock(
     };
     // First the locking, then the record: a full disk must not keep a token unlocked.
     for slot in &slots {
-        slot.lock().await;
+        slot.lock();
     }
     let names: Vec<_> = slots.iter().map(|slot| slot.name()).collect();
     state.journal("token.lock", Some(connection.peer()), json!({"tokens": names})).await?;
@@ -105,7 +105,7 @@ async fn change_secret(
     let old = connection.seal().open(old, &format!("unlock:{}", slot.name()))?;
     let new = connection.seal().open(new, &format!("new-secret:{}", slot.name()))?;
     state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
-    slot.run(move |backend| backend.change_secret(&old, &new)).await?;
+    slot.change_secret(old, new).await?;
     Ok(ChangeSecretReply {})
 }
 

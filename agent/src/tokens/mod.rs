@@ -101,6 +101,9 @@ impl Tokens {
                 continue;
             }
             let slot = open_and_watch(config, &self.places, &self.changed)?;
+            if let Some(replaced) = old.iter().find(|old| old.replaced_by(config)) {
+                slot.stay_locked_as(replaced);
+            }
             new.slots.push(Arc::clone(&slot));
             new.opened.push(slot);
         }

@@ -23,6 +23,9 @@ const KEYS_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
+/// The detail of a refusal after which nobody knows whether the token counted an attempt.
+const SPENT: &str = "attempt_unknown";
+
 /// A configured token.
 pub struct Slot {
     config: TokenConfig,
@@ -30,7 +33,13 @@ pub struct Slot {
     /// The same, for what only such a token can do.
     pkcs11: Option<Arc<Pkcs11Token>>,
     /// Calls that use the token wait here, first come, first served.
-    queue: Semaphore,
+    queue: Arc<Semaphore>,
+    /// Unlocks of the file store wait here: a wrong passphrase's delay must not keep signatures waiting.
+    unlocks: Arc<Semaphore>,
+    /// Held while the agent unlocks it by itself: of many that want it unlocked, one tries the secret.
+    by_itself: tokio::sync::Mutex<()>,
+    /// One list of keys at a time: of a token that hangs, one thread does.
+    lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
     known_keys: Mutex<Vec<StoredKey>>,
     credentials: Option<PathBuf>,
@@ -67,11 +76,19 @@ impl Slot {
             TokenKind::File => 4,
             TokenKind::Pkcs11(_) => 1,
         };
+        let queue = Arc::new(Semaphore::new(places));
+        let unlocks = match config.kind {
+            TokenKind::File => Arc::new(Semaphore::new(1)),
+            TokenKind::Pkcs11(_) => Arc::clone(&queue),
+        };
         Self {
             config,
             backend,
             pkcs11,
-            queue: Semaphore::new(places),
+            queue,
+            unlocks,
+            by_itself: tokio::sync::Mutex::default(),
+            lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
             known_keys: Mutex::default(),
             credentials,
@@ -135,10 +152,24 @@ impl Slot {
         T: Send + 'static,
         F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
     {
+        self.run_in(&self.queue, call).await
+    }
+
+    async fn run_in<T, F>(&self, queue: &Arc<Semaphore>, call: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+    {
+        let place = Arc::clone(queue).acquire_owned().await.map_err(Refusal::internal)?;
+        // Its time may have run out in the queue.
         self.lapse();
-        let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
         let backend = Arc::clone(&self.backend);
-        let done = tokio::task::spawn_blocking(move || call(backend.as_ref())).await;
+        let work = move || {
+            // The call keeps its place until it ends, also when nobody waits for it any more.
+            let _place = place;
+            call(backend.as_ref())
+        };
+        let done = tokio::task::spawn_blocking(work).await;
         done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
     }
 
@@ -149,19 +180,18 @@ impl Slot {
     pub async fn unlock(&self, secret: SecretBytes, last_try: bool) -> Result<(), Refusal> {
         let token = self.pkcs11.clone();
         let locks = lock(&self.lease).locks;
-        self.run(move |backend| match token {
+        let call = move |backend: &dyn Backend| match token {
             Some(token) if last_try => token.unlock_last_try(&secret),
             _ => backend.unlock(&secret),
-        })
-        .await?;
+        };
+        self.run_in(&self.unlocks, call).await?;
         let until = match self.config.unlock_for {
             UnlockFor::Time(time) if !self.config.pin.is_unattended() => {
                 Some(clock::boot().saturating_add(time))
             }
             UnlockFor::Time(_) | UnlockFor::Forever => None,
         };
-        self.begin_lease(locks, until);
-        Ok(())
+        self.begin_lease(locks, until)
     }
 
     /// One attempt with the secret from the configured source; ends a `lock` that a person said.
@@ -169,26 +199,50 @@ impl Slot {
     /// # Errors
     /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
     pub async fn unlock_from_source(&self) -> Result<(), Refusal> {
-        let secret = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
+        let _alone = self.by_itself.lock().await;
         let locks = lock(&self.lease).locks;
-        let result = self.run(move |backend| backend.unlock(&secret)).await;
-        match &result {
-            Ok(()) => self.begin_lease(locks, None),
-            Err(refusal) => lock(&self.lease).source_failed = refusal.reason == Reason::PinIncorrect,
-        }
-        result
+        self.present_source(locks).await
     }
 
-    /// After an unlock that began when `lock` had been said `locks` times.
-    fn begin_lease(&self, locks: u64, until: Option<Duration>) {
-        let mut lease = lock(&self.lease);
-        let held = lease.held && lease.locks != locks;
-        *lease = Lease { until, held, locks: lease.locks, source_failed: false };
+    /// One attempt with the old secret; a new one when it is right.
+    ///
+    /// # Errors
+    /// As [`Slot::unlock`].
+    pub async fn change_secret(&self, old: SecretBytes, new: SecretBytes) -> Result<(), Refusal> {
+        self.run_in(&self.unlocks, move |backend| backend.change_secret(&old, &new)).await
+    }
+
+    /// One attempt with the configured secret, begun when `lock` had been said `locks` times.
+    async fn present_source(&self, locks: u64) -> Result<(), Refusal> {
+        let secret = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
+        match self.run_in(&self.unlocks, move |backend| backend.unlock(&secret)).await {
+            Ok(()) => self.begin_lease(locks, None),
+            Err(refusal) => {
+                // Also when nobody knows what the attempt came to: it may have cost a try.
+                let spent = refusal.reason == Reason::PinIncorrect || refusal.details.contains_key(SPENT);
+                lock(&self.lease).source_failed |= spent;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.
+    fn begin_lease(&self, locks: u64, until: Option<Duration>) -> Result<(), Refusal> {
+        {
+            let mut lease = lock(&self.lease);
+            if lease.locks != locks {
+                lease.source_failed = false;
+                self.backend.lock();
+                return Err(self.refusal(&BackendError::Locked));
+            }
+            *lease = Lease { until, held: false, locks, source_failed: false };
+        }
         if secmem::unlocked_secrets() > 0 {
             tracing::warn!(
                 "secrets are not locked in memory and may reach swap: raise the limit (ulimit -l)"
             );
         }
+        Ok(())
     }
 
     /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
@@ -197,27 +251,52 @@ impl Slot {
     /// The refusal that says why the token cannot be used now.
     pub async fn ensure_usable(&self) -> Result<(), Refusal> {
         self.first_look().await;
+        if self.is_usable()? {
+            return Ok(());
+        }
+        // Whoever was first has unlocked it, or has found that the secret is wrong.
+        let _alone = self.by_itself.lock().await;
+        if self.is_usable()? {
+            return Ok(());
+        }
+        // Read together: a `lock` from here on wins over this attempt.
+        let Some(locks) = self.may_unlock_itself() else { return Err(self.unusable()) };
+        self.present_source(locks).await
+    }
+
+    /// False: it is locked.
+    fn is_usable(&self) -> Result<bool, Refusal> {
         match self.state() {
-            TokenState::Unlocked => return Ok(()),
-            TokenState::Locked => {}
-            TokenState::Absent | TokenState::Failed | TokenState::Blocked => return Err(self.unusable()),
+            // An unlock that a `lock` has overtaken may not have been undone yet.
+            TokenState::Unlocked => Ok(!lock(&self.lease).held),
+            TokenState::Locked => Ok(false),
+            TokenState::Absent | TokenState::Failed | TokenState::Blocked => Err(self.unusable()),
         }
-        if !self.may_unlock_itself() {
-            return Err(self.unusable());
-        }
-        self.unlock_from_source().await
     }
 
     /// True when it is locked and will be unlocked by its first use, or now.
     pub(super) async fn waits_for_its_source(&self) -> bool {
         self.first_look().await;
-        self.state() == TokenState::Locked && self.may_unlock_itself()
+        self.state() == TokenState::Locked && self.may_unlock_itself().is_some()
     }
 
-    /// True when its secret needs no person, nobody said `lock`, and the secret was not wrong.
-    fn may_unlock_itself(&self) -> bool {
+    /// When its secret needs no person, nobody said `lock`, and the secret was not wrong: how often `lock` was said.
+    fn may_unlock_itself(&self) -> Option<u64> {
         let lease = lock(&self.lease);
-        self.config.pin.is_unattended() && !lease.held && !lease.source_failed
+        let may = self.config.pin.is_unattended() && !lease.held && !lease.source_failed;
+        may.then_some(lease.locks)
+    }
+
+    /// Whether a token of this configuration takes its place: one of its name, or the one file store.
+    pub(super) fn replaced_by(&self, config: &TokenConfig) -> bool {
+        self.config.name == config.name
+            || (self.config.kind == TokenKind::File && config.kind == TokenKind::File)
+    }
+
+    /// Takes over that somebody said `lock` from the token that it replaces.
+    pub(super) fn stay_locked_as(&self, old: &Self) {
+        let held = lock(&old.lease).held;
+        lock(&self.lease).held = held;
     }
 
     /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
@@ -252,35 +331,38 @@ impl Slot {
         Ok(digest.to_string())
     }
 
-    /// Forgets the secret now; holds until somebody unlocks. Waits for nobody.
-    pub async fn lock(&self) {
-        {
-            let mut lease = lock(&self.lease);
-            lease.held = true;
-            lease.locks = lease.locks.wrapping_add(1);
-        }
-        let backend = Arc::clone(&self.backend);
-        let done = tokio::task::spawn_blocking(move || backend.lock()).await;
-        if let Err(error) = done {
-            tracing::error!(token = self.name(), %error, "locking failed");
-        }
+    /// Forgets the secret now; holds until somebody unlocks. Waits for nobody, not even for a free thread.
+    pub fn lock(&self) {
+        let mut lease = lock(&self.lease);
+        lease.held = true;
+        lease.until = None;
+        lease.locks = lease.locks.wrapping_add(1);
+        self.backend.lock();
     }
 
     /// Its keys, and whether they were read just now; the last known ones when the token does not answer.
     pub async fn keys(&self) -> (Vec<StoredKey>, bool) {
-        let backend = Arc::clone(&self.backend);
+        let (backend, lists) = (Arc::clone(&self.backend), Arc::clone(&self.lists));
         // Not in the queue: a list must not wait behind a touch.
-        let call = tokio::task::spawn_blocking(move || backend.keys());
+        let call = async move {
+            let place = lists.acquire_owned().await.map_err(Refusal::internal)?;
+            let work = move || {
+                let _place = place;
+                backend.keys()
+            };
+            let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+            listed.map_err(|error| self.refusal(&error))
+        };
         match tokio::time::timeout(KEYS_DEADLINE, call).await {
-            Ok(Ok(Ok(keys))) => {
+            Ok(Ok(keys)) => {
                 lock(&self.known_keys).clone_from(&keys);
                 (keys, true)
             }
-            Ok(Ok(Err(error))) => {
+            Ok(Err(error)) => {
                 tracing::debug!(token = self.name(), %error, "keys could not be listed");
                 (lock(&self.known_keys).clone(), false)
             }
-            Ok(Err(_)) | Err(_) => (lock(&self.known_keys).clone(), false),
+            Err(_) => (lock(&self.known_keys).clone(), false),
         }
     }
 
@@ -340,6 +422,9 @@ impl Slot {
         if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
             refusal = refusal.detail("tries_left", *left);
         }
+        if let BackendError::AttemptUnknown { .. } = error {
+            refusal = refusal.detail(SPENT, true);
+        }
         refusal
     }
 
@@ -369,3 +454,6 @@ impl Slot {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

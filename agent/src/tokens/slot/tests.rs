@@ -1,0 +1,96 @@
+//! One token under many hands: the file store with its passphrase in a file.
+
+use std::path::Path;
+
+use super::*;
+use crate::tokens::{Places, Tokens};
+
+const FILE: &str = "[[token]]\nname = 'file'\nkind = 'file'\n";
+
+fn config(folder: &Path, more: &str) -> Vec<TokenConfig> {
+    let pin = folder.join("pin");
+    crate::config::parse(&format!("{FILE}pin = {{ file = '{}' }}\n{more}", pin.display())).unwrap().tokens
+}
+
+fn write_pin(folder: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("pin");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn tokens(folder: &Path) -> Tokens {
+    let places = Places { state: folder.to_owned(), credentials: None, program: "/nonexistent".into() };
+    Tokens::open(&config(folder, ""), places).unwrap()
+}
+
+fn locked(outcome: &Result<(), Refusal>) -> bool {
+    matches!(outcome, Err(refusal) if refusal.reason == Reason::TokenLocked)
+}
+
+#[tokio::test]
+async fn of_many_that_want_it_unlocked_one_tries_the_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pin(folder.path(), "right");
+    tokens(folder.path()).get("file").unwrap().unlock_from_source().await.unwrap();
+    write_pin(folder.path(), "wrong");
+    let slot = tokens(folder.path()).get("file").unwrap();
+    let (a, b, c) = tokio::join!(slot.ensure_usable(), slot.ensure_usable(), slot.ensure_usable());
+    let outcomes = [a, b, c];
+    let wrong = |outcome: &&Result<(), Refusal>| matches!(outcome, Err(refusal) if refusal.reason == Reason::PinIncorrect);
+    assert_eq!(outcomes.iter().filter(wrong).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| locked(outcome)).count(), 2, "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_lock_wins_over_an_unlock_that_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pin(folder.path(), "right");
+    let slot = tokens(folder.path()).get("file").unwrap();
+    let locking = async { slot.lock() };
+    // The first is polled first: it has begun when the lock comes.
+    let (unlocked, ()) = tokio::join!(slot.ensure_usable(), locking);
+    assert!(locked(&unlocked), "{unlocked:?}");
+    assert_eq!(slot.state(), TokenState::Locked);
+    assert!(locked(&slot.ensure_usable().await), "it holds until somebody says unlock");
+    slot.unlock_from_source().await.unwrap();
+    slot.ensure_usable().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_holds_through_a_reload_that_changes_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pin(folder.path(), "right");
+    let tokens = tokens(folder.path());
+    let slot = tokens.get("file").unwrap();
+    slot.ensure_usable().await.unwrap();
+    slot.lock();
+    let new = tokens.prepare(&config(folder.path(), "unlock_for = '2h'")).unwrap();
+    tokens.switch(new);
+    let replaced = tokens.get("file").unwrap();
+    assert!(!Arc::ptr_eq(&slot, &replaced));
+    assert!(locked(&replaced.ensure_usable().await));
+    replaced.unlock_from_source().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let slot = tokens(folder.path()).get("file").unwrap();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let free = slot.queue.available_permits();
+    let call = slot.run(move |_| {
+        let _ = begun.send(());
+        let _ = ended.recv();
+        Ok(())
+    });
+    tokio::select! {
+        _ = call => panic!("it does not end by itself"),
+        _ = begins => {}
+    }
+    assert_eq!(slot.queue.available_permits(), free - 1);
+    drop(end);
+    let place = slot.queue.acquire_many(u32::try_from(free).unwrap()).await;
+    assert!(place.is_ok());
+}
