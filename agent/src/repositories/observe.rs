@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{FileBytes, Noted, Record, Verified};
+use ledger::{FileBytes, Noted, Record, Verified, Watermark};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
-use tuf::key::{Key, KeyId};
+use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 use tuf::verify::{ThresholdReport, check_signatures};
@@ -29,8 +29,8 @@ pub struct Observed {
 
 /// What a look at one file says.
 enum Look {
-    /// Its thresholds are met.
-    Good,
+    /// Its thresholds are met, by these keys (fingerprints).
+    Good(Vec<Sha256Digest>),
     /// Nothing new, or nobody speaks of its role any more.
     Skip,
     /// They are not.
@@ -44,7 +44,11 @@ struct View<'a> {
     published: bool,
     root: Option<Metadata>,
     chain: BTreeMap<Version, Sha256Digest>,
+    /// Newest versions before this call.
+    marks: BTreeMap<RoleName, Watermark>,
     seen: Vec<(RoleName, Metadata)>,
+    /// Who has signed each of `seen`.
+    signers: Vec<Vec<Sha256Digest>>,
     /// Roots from before the trusted one.
     older: BTreeMap<Version, Metadata>,
     /// Known parents, read when the first delegated role comes.
@@ -68,16 +72,21 @@ impl Repositories {
         let files = tokio::task::spawn_blocking(move || parse(files)).await.map_err(Refusal::internal)??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
-        let (seen, older) = (Vec::new(), BTreeMap::new());
-        let mut view = View { repositories: self, record, published, root, chain, seen, older, known: None };
+        let marks = self.ledger.watermarks(record.id).await?;
+        let (seen, signers, older, known) = (Vec::new(), Vec::new(), BTreeMap::new(), None);
+        let repositories = self;
+        let mut view =
+            View { repositories, record, published, root, chain, marks, seen, signers, older, known };
         let mut observed = Observed::default();
-        let known = self.ledger.watermarks(record.id).await?;
         for (role, file) in files {
             match view.look(&role, &file).await? {
-                Look::Good => view.seen.push((role, file)),
+                Look::Good(by) => {
+                    view.seen.push((role, file));
+                    view.signers.push(by);
+                }
                 Look::Skip => {}
                 Look::Short { by, report } => {
-                    let first = known.get(&role).is_none_or(|watermark| watermark.verified.is_none());
+                    let first = view.marks.get(&role).is_none_or(|watermark| watermark.verified.is_none());
                     let refusal = short(&role, &file, &by, &report, published);
                     if first || !published {
                         return Err(refusal);
@@ -89,8 +98,11 @@ impl Repositories {
         }
         let ancestors = view.ancestors().await?;
         self.ledger.add_ancestors(record.id, ancestors).await?;
-        let seen = std::mem::take(&mut view.seen);
-        self.note(record, published, &seen, &caller, &mut observed).await?;
+        let (seen, signers) = (std::mem::take(&mut view.seen), std::mem::take(&mut view.signers));
+        if published {
+            self.adopt_lengths(record, &seen, &caller).await?;
+        }
+        observed.alarms.extend(self.note(record, published, &seen, signers).await?);
         let watermarks = self.ledger.watermarks(record.id).await?;
         let verified =
             watermarks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
@@ -98,22 +110,20 @@ impl Repositories {
         Ok(observed)
     }
 
+    /// Gives the alarms that were raised.
     async fn note(
         &self,
         record: &Record,
         published: bool,
         files: &[(RoleName, Metadata)],
-        caller: &Value,
-        observed: &mut Observed,
-    ) -> Result<(), Refusal> {
-        if published {
-            self.adopt_lengths(record, files, caller).await?;
-        }
+        signers: Vec<Vec<Sha256Digest>>,
+    ) -> Result<Vec<String>, Refusal> {
         // First the texts: what is noted must be there to be compared with.
         for (role, file) in files {
             self.memory.keep(file, role.kind() == RoleKind::Root).await?;
         }
-        let verified = files.iter().map(|(role, file)| Verified {
+        let verified = files.iter().zip(signers).map(|((role, file), signed_by)| Verified {
+            signed_by,
             role: role.clone(),
             version: file.version(),
             digest: file.digest(),
@@ -123,12 +133,9 @@ impl Repositories {
                 sha256: Sha256Digest::of(file.bytes()),
             }),
         });
-        for noted in self.ledger.note_all(record.id, verified.collect(), published).await? {
-            if let Noted::Conflict { message, .. } = noted {
-                observed.alarms.push(message);
-            }
-        }
-        Ok(())
+        let noted = self.ledger.note_all(record.id, verified.collect(), published).await?;
+        let alarm = |noted| if let Noted::Conflict { message, .. } = noted { Some(message) } else { None };
+        Ok(noted.into_iter().filter_map(alarm).collect())
     }
 
     /// A role that is seen for the first time keeps the length that it had, if that is longer than the default.
@@ -203,12 +210,12 @@ impl View<'_> {
             );
         }
         let look = check_root(&trusted, file).await?;
-        if !matches!(look, Look::Good) {
-            return Ok(look);
-        }
+        let Look::Good(mut signers) = look else { return Ok(look) };
         let look = check_root(file, file).await?;
         self.advance(&look, file);
-        Ok(look)
+        let Look::Good(own) = look else { return Ok(look) };
+        signers.extend(own);
+        Ok(Look::Good(signers))
     }
 
     /// Roots from just below the oldest known one downwards: each has signed itself, and its keys have signed the next.
@@ -220,8 +227,8 @@ impl View<'_> {
         let Some(mut next) = self.repositories.memory.load(digest).await? else { return Ok(found) };
         for (version, file) in self.older.range(..at).rev() {
             let good = version.next() == Some(at)
-                && matches!(check_root(file, file).await?, Look::Good)
-                && matches!(check_root(file, &next).await?, Look::Good);
+                && matches!(check_root(file, file).await?, Look::Good(_))
+                && matches!(check_root(file, &next).await?, Look::Good(_));
             if !good {
                 break;
             }
@@ -234,7 +241,7 @@ impl View<'_> {
     fn advance(&mut self, look: &Look, file: &Metadata) {
         // Other content under the trusted version is for the ledger to judge, never to trust.
         let follows = self.root.as_ref().is_none_or(|trusted| trusted.version() < file.version());
-        if matches!(look, Look::Good) && follows {
+        if matches!(look, Look::Good(_)) && follows {
             self.root = Some(file.clone());
         }
     }
@@ -244,10 +251,11 @@ impl View<'_> {
         if self.known.is_none() {
             self.known = Some(self.repositories.known_parents(self.record, &BTreeSet::new()).await?);
         }
-        let seen: BTreeSet<_> = self.seen.iter().map(|(name, _)| name).collect();
-        let known = self.known.iter().flatten().filter(|(name, _)| !seen.contains(name));
-        let parents: Vec<_> =
-            self.seen.iter().chain(known).filter(|(name, _)| name != role).cloned().collect();
+        // An older parent has no say any more: it may name keys that were taken away since.
+        let seen = self.seen.iter().filter(|(name, file)| self.stands(name, file));
+        let names: BTreeSet<_> = seen.clone().map(|(name, _)| name).collect();
+        let known = self.known.iter().flatten().filter(|(name, _)| !names.contains(name));
+        let parents: Vec<_> = seen.chain(known).filter(|(name, _)| name != role).cloned().collect();
         let mut look = Look::Skip;
         for (name, parent) in parents {
             let Some(all) = delegations(&parent) else { continue };
@@ -264,6 +272,12 @@ impl View<'_> {
                 .detail("role", role.to_string()));
         }
         Ok(look)
+    }
+
+    /// Whether it is at least what was verified of its role before this call.
+    fn stands(&self, role: &RoleName, file: &Metadata) -> bool {
+        let verified = self.marks.get(role).and_then(|marks| marks.verified);
+        verified.is_none_or(|mark| file.version() > mark.version || file.digest() == mark.digest)
     }
 
     fn untrusted(&self) -> Refusal {
@@ -308,10 +322,15 @@ async fn check(
     by: String,
 ) -> Result<Look, Refusal> {
     let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
-    let (file, keys, role) = (file.clone(), own.collect(), role.clone());
-    let work = move || check_signatures(&file, &keys, &role);
-    let report = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-    Ok(if report.met() { Look::Good } else { Look::Short { by, report } })
+    let (file, keys, role) = (file.clone(), own.collect::<BTreeMap<_, _>>(), role.clone());
+    let work = move || {
+        let report = check_signatures(&file, &keys, &role);
+        let signed_by = report.signed_by.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok());
+        let signers: Vec<_> = signed_by.map(PublicKey::fingerprint).collect();
+        (report, signers)
+    };
+    let (report, signers) = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+    Ok(if report.met() { Look::Good(signers) } else { Look::Short { by, report } })
 }
 
 fn short(role: &RoleName, file: &Metadata, by: &str, report: &ThresholdReport, published: bool) -> Refusal {

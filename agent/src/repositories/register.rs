@@ -41,18 +41,21 @@ impl Repositories {
             Refusal::new(Reason::NameInvalid, format!("{shown:?} is no name for a repository: {why}"))
                 .remedy("choose a name such as app")
         })?;
-        let (root, mut warnings) = match &asked.root {
-            None => (None, Vec::new()),
+        let (root, keys, mut warnings) = match asked.root {
+            None => (None, None, Vec::new()),
             Some(bytes) => {
-                let (root, warnings) = trusted(bytes)?;
-                (Some(root), warnings)
+                // A root may hold thousands of keys and signatures: not on a thread that serves others.
+                let work = move || trusted(&bytes).map(|(root, warnings)| (adopted(&root), root, warnings));
+                let checked = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+                let (keys, root, warnings) = checked?;
+                (Some(root), Some(keys), warnings)
             }
         };
         let new = NewRepository {
             name,
             expiry_days: asked.expiry_days,
             tough_names: true,
-            root: root.as_ref().map(adopted),
+            root: keys,
             shared_key: asked.shared_key,
             caller: asked.caller.clone(),
         };

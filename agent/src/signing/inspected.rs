@@ -54,8 +54,11 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.into_iter().map(|concern| concern.message));
+    let (name, new) = (role.clone(), subject.clone());
+    let compare = move || difference(&name, base.as_ref().map(|newest| &newest.metadata), &new);
     Ok(Inspected {
-        difference: difference(&role, base.as_ref().map(|newest| &newest.metadata), &subject),
+        // Large metadata takes a while: not on a thread that serves others.
+        difference: tokio::task::spawn_blocking(compare).await.map_err(Refusal::internal)?,
         skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
         shared_key: begin.shared_key,
         supersedes,

@@ -1,6 +1,6 @@
 //! Which of our keys sign: those that were named, or every key of the role that is here and usable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::key::{Key, KeyId};
 use tufagent_proto::v1::SignSkipped;
@@ -38,8 +38,11 @@ pub(super) async fn choose(
     let candidates = if named.is_empty() {
         of_role(held, authority)
     } else {
+        // Named twice, a key signs once.
+        let mut before = BTreeSet::new();
         named
             .iter()
+            .filter(|name| before.insert(*name))
             .map(|name| Ok(with_keyids(agent.tokens().find(&held, name)?, authority)))
             .collect::<Result<_, Refusal>>()?
     };

@@ -76,6 +76,20 @@ async fn a_delegated_role_counts_by_the_parent_that_was_seen() {
 }
 
 #[tokio::test]
+async fn an_older_parent_does_not_bring_back_the_keys_that_it_names() {
+    let house = House::published(&sign(&delegating(1, 5), &[&pen(3)])).await;
+    let parent = sign(&delegating(2, 6), &[&pen(3)]);
+    house.observe(true, &[("targets", &parent)]).await.unwrap();
+    let old = sign(&delegating(1, 5), &[&pen(3)]);
+    let revoked = sign(&targets(9, 80), &[&pen(5)]);
+    let refused = house.observe(true, &[("targets", &old), ("rel", &revoked)]).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::Verification);
+    let good = sign(&targets(1, 80), &[&pen(6)]);
+    let seen = house.observe(true, &[("targets", &old), ("rel", &good)]).await.unwrap();
+    assert_eq!(seen.verified[&role("rel")], version(1));
+}
+
+#[tokio::test]
 async fn what_is_missing_goes_by_content_and_by_bytes_where_they_matter() {
     let published = sign(&targets(2, 80), &[&pen(3)]);
     let house = House::published(&published).await;
