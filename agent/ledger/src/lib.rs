@@ -75,6 +75,7 @@ impl Ledger {
             db: opened.db,
             path: paths.db.clone(),
             identity: opened.identity,
+            log: std::cell::Cell::default(),
             head: opened.head,
             clock,
             position: opened.position,

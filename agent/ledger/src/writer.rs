@@ -1,9 +1,10 @@
 //! The thread that owns the database. Everything that waits shares one transaction, so one flush.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +14,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::head::{Head, HeadFile};
+use crate::open::with_suffix;
 use crate::tx::{Position, Tx, Verdict};
 use crate::{Clock, IntentId, LedgerError, Outcome, intents};
 
@@ -45,6 +47,8 @@ pub(crate) struct Writer {
     pub(crate) path: PathBuf,
     /// Device and inode of the database when it was opened.
     pub(crate) identity: (u64, u64),
+    /// The same of the log beside it, where the newest commits lie, since the first of ours.
+    pub(crate) log: Cell<Option<(u64, u64)>>,
     pub(crate) head: HeadFile,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) position: Position,
@@ -129,13 +133,21 @@ impl Writer {
 
     /// A database that was moved away or replaced would take our commits with it.
     fn check_file(&self) -> Result<(), LedgerError> {
-        let there =
-            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
-        if there {
-            return Ok(());
+        let identity = |path: &Path| fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let missing = |path: &Path| {
+            let what = format!("{} was moved or deleted while the agent runs", path.display());
+            Err(LedgerError::io(what, "put it back, or restart the agent"))
+        };
+        if identity(&self.path) != Some(self.identity) {
+            return missing(&self.path);
         }
-        let what = format!("{} was moved or deleted while the agent runs", self.path.display());
-        Err(LedgerError::io(what, "put it back, or restart the agent"))
+        let path = with_suffix(&self.path, "-wal");
+        let log = identity(&path);
+        if log.is_none() || self.log.get().is_some_and(|first| Some(first) != log) {
+            return missing(&path);
+        }
+        self.log.set(log);
+        Ok(())
     }
 
     fn close(self) {
@@ -334,6 +346,20 @@ mod tests {
         assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
         std::fs::rename(&there, &here).unwrap();
         assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_deleted_takes_no_commit_with_it_and_a_restart_has_all_that_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(2));
+        std::fs::remove_file(folder.path().join("ledger.db-wal")).unwrap();
+        let refused = ledger.record_event("test.event", json!({})).await;
+        assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
+        drop(ledger);
+        let ledger = Ledger::open(folder.path()).unwrap();
+        assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(3));
+        assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
     }
 
     #[tokio::test]
