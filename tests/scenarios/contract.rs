@@ -1,5 +1,8 @@
 //! Exit codes, reasons and JSON, as scripts rely on them.
 
+use std::fs;
+use std::process::Command;
+
 use tufagent_tests::{Agent, Home, PASSPHRASE, binary};
 
 #[test]
@@ -72,6 +75,20 @@ fn quiet_says_nothing_on_standard_error() {
     home.run("bump repo timestamp --quiet").done();
     let outcome = home.run("sign repo --yes --quiet").done();
     assert_eq!(outcome.stderr, "", "{outcome}");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let (home, _agent) = Home::unlocked();
+    for arguments in [["status", "--json"].as_slice(), &["key", "list"], &["audit", "export"]] {
+        let mut command = Command::new(binary("tufctl"));
+        home.environment(&mut command);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.args(arguments).stdout(full).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("stdout") || told.contains("standard output"), "{told}");
+    }
 }
 
 #[test]
@@ -156,6 +173,9 @@ fn a_repository_is_made_only_in_an_empty_folder() {
     let init = "--root k --targets k --snapshot k --timestamp k";
     home.refused(&format!("repo init full --name app {init}"), 3, "REPOSITORY_INVALID");
     home.run(&format!("repo init one --name app {init}")).done();
+    // Nothing was signed by that name yet: whoever begins anew may have it.
+    home.run(&format!("repo init again --name app {init}")).done();
+    home.run("sign again --yes").done();
     home.refused(&format!("repo init two --name app {init}"), 3, "NAME_TAKEN");
 }
 
