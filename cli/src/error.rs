@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use prost::Message;
@@ -19,7 +20,8 @@ pub(crate) struct Failure(Box<Parts>);
 struct Parts {
     reason: Cow<'static, str>,
     message: String,
-    remedy: String,
+    /// Never empty: it begins as the general one of the reason.
+    remedy: Cow<'static, str>,
     details: Map<String, Value>,
 }
 
@@ -29,10 +31,13 @@ impl Failure {
         Self::of(Cow::Borrowed(reason), message.into())
     }
 
-    /// Says what to do about it: a sentence or a command.
+    /// Says what to do about it: a sentence or a command. An empty one leaves the general one of the reason.
     #[must_use]
     pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.0.remedy = remedy.into();
+        let remedy = remedy.into();
+        if !remedy.is_empty() {
+            self.0.remedy = Cow::Owned(remedy);
+        }
         self
     }
 
@@ -45,7 +50,8 @@ impl Failure {
 
     /// A file or folder that could not be read or written; `doing` such as "read".
     pub(crate) fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(reason::IO, format!("cannot {doing} {}: {error}", path.display()))
+        Self::new(reason::IO, format!("cannot {doing} {}: {}", path.display(), plain(error)))
+            .remedy(remedy_of_io(error.kind()))
             .detail("file", path.display().to_string())
     }
 
@@ -64,7 +70,7 @@ impl Failure {
         &self.0.message
     }
 
-    /// What to do; may be empty.
+    /// What to do; never empty.
     pub(crate) fn remedy_text(&self) -> &str {
         &self.0.remedy
     }
@@ -85,7 +91,8 @@ impl Failure {
     }
 
     fn of(reason: Cow<'static, str>, message: String) -> Self {
-        Self(Box::new(Parts { reason, message, remedy: String::new(), details: Map::new() }))
+        let remedy = Cow::Borrowed(general_remedy(&reason));
+        Self(Box::new(Parts { reason, message, remedy, details: Map::new() }))
     }
 }
 
@@ -108,12 +115,9 @@ impl From<tonic::Status> for Failure {
 
 fn from_info(info: ErrorInfo) -> Failure {
     let details = serde_json::from_str(&info.details_json).unwrap_or_default();
-    Failure(Box::new(Parts {
-        reason: Cow::Owned(info.reason),
-        message: info.message,
-        remedy: info.remedy,
-        details,
-    }))
+    let mut failure = Failure::of(Cow::Owned(info.reason), info.message).remedy(info.remedy);
+    failure.0.details = details;
+    failure
 }
 
 /// A status that the transport made, not the agent: there is no `ErrorInfo` in it.
@@ -131,6 +135,67 @@ fn from_bare_status(status: &tonic::Status) -> Failure {
             Failure::new(reason::LIMIT, format!("a message was too large: {}", status.message()))
         }
         code => Failure::new(reason::INTERNAL, format!("the agent answered {code:?}: {}", status.message())),
+    }
+}
+
+/// The system's word for an error, without its number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
+}
+
+/// What to do about a file or folder that could not be read or written.
+fn remedy_of_io(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "see whether the path is right",
+        ErrorKind::PermissionDenied => "see whose it is and who may use it: ls -ld",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room on that file system, then run it again"
+        }
+        ErrorKind::ReadOnlyFilesystem => "mount that file system for writing, or work on a copy elsewhere",
+        ErrorKind::InvalidInput | ErrorKind::IsADirectory => "name a regular file",
+        ErrorKind::NotADirectory => {
+            "a part of the path before the last is no folder: see whether it is right"
+        }
+        ErrorKind::InvalidFilename => "use a shorter name",
+        _ => "see to that disk or folder, then run it again: what was there before is kept",
+    }
+}
+
+/// What to do where nothing better is known: every failure says something.
+fn general_remedy(reason: &str) -> &'static str {
+    match reason {
+        reason::USAGE | reason::NAME_INVALID => "see the command's --help",
+        reason::METADATA_INVALID | reason::STATE_CORRUPT => "restore the file from a copy",
+        reason::REPOSITORY_UNKNOWN => "bring it in first: tufctl repo adopt",
+        reason::NAME_TAKEN | reason::REPOSITORY_KNOWN => "use another name, or the one that it has already",
+        reason::REPOSITORY_INVALID => "name a folder that holds a repository: tufctl repo show",
+        reason::WATERMARK | reason::VERSION_JUMP | reason::SNAPSHOT_INVALID => {
+            "bring this folder up to what is published, then stage again: tufctl bump"
+        }
+        reason::EXPIRY => "choose another length: tufctl bump --expires",
+        reason::POLICY | reason::SHARED_KEY => "ask whoever keeps the agent's configuration",
+        reason::CONFIRMATION_MISSING | reason::PIN_REQUIRED => "run it again on a terminal",
+        reason::TARGET_CHANGED => "add it again: tufctl target add",
+        reason::TARGET_NAME | reason::PATTERN => "choose a name of plain letters, digits, - _ . and /",
+        reason::ROLE_UNKNOWN => "see which roles there are: tufctl repo show",
+        reason::KEY_NOT_FOUND | reason::KEY_NOT_OF_ROLE => "see which keys there are: tufctl key list",
+        reason::KEY_IN_USE | reason::DUPLICATE_KEY => "see what it serves: tufctl key list",
+        reason::THRESHOLD_MISSING => "see who has not signed: tufctl repo show",
+        reason::TOKEN_LOCKED => "unlock it: tufctl token unlock",
+        reason::TOKEN_UNKNOWN | reason::TOKEN_ABSENT | reason::TOKEN_FAILED | reason::PIN_BLOCKED => {
+            "see how the tokens are: tufctl token list"
+        }
+        reason::UNSUPPORTED => "use a key of another type or another token: tufctl token list",
+        reason::SECRET_FILE => "use a file of your own with mode 0600",
+        reason::KEY_FILE => "write one with: tufctl key export",
+        reason::BAD_SIGNATURE => "do not use this token; look into it with: tufctl token doctor",
+        reason::VERIFICATION => "do not use this copy; compare it with another one, or publish it again",
+        reason::UNREACHABLE => "see whether it runs: systemctl --user status tuf-agent",
+        reason::LIMIT => "split it into smaller parts",
+        reason::CANCELLED => "run it again when you are ready",
+        reason::IO => "see to that disk or folder, then run it again",
+        _ => "see the agent's log (journalctl --user -u tuf-agent) and report it with what was run",
     }
 }
 
@@ -211,6 +276,34 @@ mod tests {
     fn every_reason_that_tufctl_gives_is_in_the_table() {
         for reason in reason::ALL {
             assert!(exit_code_of(reason).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn no_failure_of_any_make_is_without_a_remedy() {
+        for reason in reason::ALL {
+            assert!(!Failure::new(reason, "x").remedy("").remedy_text().is_empty(), "{reason}");
+            assert_eq!(Failure::new(reason, "x").remedy("do this").remedy_text(), "do this");
+        }
+        for line in tufagent_proto::REASONS.lines() {
+            let reason = line.split('\t').next().unwrap().to_owned();
+            let status = tonic::Status::with_details(
+                tonic::Code::Internal,
+                "",
+                ErrorInfo { reason, ..Default::default() }.encode_to_vec().into(),
+            );
+            assert!(!Failure::from(status).remedy_text().is_empty(), "{line}");
+        }
+        for code in 0..=16 {
+            let failure = Failure::from(tonic::Status::new(tonic::Code::from_i32(code), "x"));
+            assert!(!failure.remedy_text().is_empty(), "{failure}");
+        }
+        for error in [2, 5, 13, 20, 21, 22, 28, 30, 36].map(std::io::Error::from_raw_os_error) {
+            let failure = Failure::io("read", std::path::Path::new("f"), &error);
+            assert!(
+                !failure.remedy_text().is_empty() && !failure.message().contains("os error"),
+                "{failure}"
+            );
         }
     }
 

@@ -1,12 +1,13 @@
 //! Keys as they are named on the command line: by the agent's name, or by a public key file.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use tuf::key::{Key, PublicKey};
 use tufagent_proto::v1;
 
 use crate::error::{Failure, reason};
+use crate::reading;
 
 /// Whether an argument is a path of a public key file, not a name (CONTRACT section 2).
 pub(crate) fn is_file(argument: &str) -> bool {
@@ -38,10 +39,13 @@ pub(crate) fn of_agent(key: &v1::Key) -> Result<Key, Failure> {
 /// Reads a public key file as `key export` writes it: TUF JSON or PEM.
 pub(crate) fn from_file(path: &Path) -> Result<Key, Failure> {
     let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
-        .map_err(|e| Failure::io("read", path, &e))?;
-    parse(&text).map_err(|why| {
+    let read = reading::open_named(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text));
+    let parsed = match read {
+        Err(e) if e.kind() != ErrorKind::InvalidData => return Err(Failure::io("read", path, &e)),
+        Err(_) => Err("it is no text".to_owned()),
+        Ok(_) => parse(&text),
+    };
+    parsed.map_err(|why| {
         Failure::new(reason::KEY_FILE, format!("{} holds no public key: {why}", path.display()))
             .remedy("write one with: tufctl key export NAME > NAME.json")
             .detail("file", path.display().to_string())

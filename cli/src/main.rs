@@ -11,6 +11,7 @@ mod context;
 mod error;
 mod keys;
 mod prompt;
+mod reading;
 mod render;
 mod secret;
 mod usage;

@@ -1,6 +1,5 @@
 //! PINs, passphrases and key files on their way to the agent, where they are sealed and wiped.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,6 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, reason};
+use crate::reading;
 
 /// A secret; wiped when dropped, never shown.
 pub(crate) struct Secret(Zeroizing<Vec<u8>>);
@@ -48,19 +48,18 @@ impl Secret {
 /// Reads a file that nobody else may read: 0600 or 0400 and our own, or, inside `$CREDENTIALS_DIRECTORY`,
 /// also root's own and not readable by others (CONTRACT section 2).
 fn read_private(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let file = File::open(path).map_err(|e| Failure::io("read", path, &e))?;
+    let file = reading::open_named(path).map_err(|e| Failure::io("read", path, &e))?;
     // Asked of the open file, not of its name, so that nobody can swap it in between.
     let found = file.metadata().map_err(|e| Failure::io("read", path, &e))?;
-    if found.is_dir() {
-        return Err(Failure::new(reason::SECRET_FILE, format!("{} is a folder", path.display())));
-    }
     check_private(path, found.uid(), found.mode(), is_credential(path))?;
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
     if bytes.len() > most {
-        return Err(Failure::new(reason::LIMIT, format!("{} holds more than {most} bytes", path.display())));
+        return Err(Failure::new(reason::LIMIT, format!("{} holds more than {most} bytes", path.display()))
+            .remedy("it is no PIN, passphrase or key file: name the right one")
+            .detail("file", path.display().to_string()));
     }
     Ok(bytes)
 }

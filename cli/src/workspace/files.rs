@@ -1,47 +1,36 @@
 //! Files on disk: read whole, written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::error::{Failure, reason};
+use crate::reading;
 
 /// Reads a regular file of at most `most` bytes; `None` when there is none.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    read_opened(open_regular(path), path, most)
+    read_opened(reading::open_file(path), path, most)
 }
 
-/// Reads anything that can be read to an end, a pipe too, of at most `most` bytes.
+/// Reads what a person named, a pipe too, of at most `most` bytes; `None` when there is none.
 pub(crate) fn read_any(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    read_opened(File::open(path), path, most)
-}
-
-/// Opens a regular file. Anything else is refused at once: a pipe would wait for a writer that never comes.
-pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no regular file")) }
+    read_opened(reading::open_named(path), path, most)
 }
 
 fn read_opened(file: std::io::Result<File>, path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    let file = match file {
-        Ok(file) => file,
+    let found = match file.and_then(|file| reading::read_at_most(file, most)) {
+        Ok(found) => found,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Failure::io("read", path, &e)),
     };
-    let length = file.metadata().map_err(|e| Failure::io("read", path, &e))?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(length.min(most)).unwrap_or_default());
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
-        return Err(Failure::new(
+    found.map(Some).ok_or_else(|| {
+        Failure::new(
             reason::LIMIT,
             format!("{} is larger than {most} bytes, which no metadata is", path.display()),
         )
-        .detail("file", path.display().to_string()));
-    }
-    Ok(Some(bytes))
+        .remedy("it is not what belongs there: restore the file from a copy")
+        .detail("file", path.display().to_string())
+    })
 }
 
 /// Writes a file beside its place, flushes it to the disk and moves it there.

@@ -14,6 +14,7 @@ use tuf::target::{TargetPath, stays_inside};
 
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
+use crate::reading;
 
 /// Told in a sentence of what a person should know.
 pub(crate) type Notice<'n> = &'n mut dyn FnMut(&str);
@@ -185,7 +186,7 @@ pub(crate) fn hash_file(
     sha512: bool,
     tick: &mut dyn FnMut(u64),
 ) -> Result<TargetFile<'static>, Failure> {
-    let mut file = files::open_regular(path).map_err(|e| Failure::io("read", path, &e))?;
+    let mut file = reading::open_file(path).map_err(|e| Failure::io("read", path, &e))?;
     hash(&mut file, sha512, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
 }
 
@@ -195,7 +196,7 @@ fn copy_hashing(
     sha512: bool,
     tick: &mut dyn FnMut(u64),
 ) -> Result<TargetFile<'static>, Failure> {
-    let mut source = files::open_regular(from).map_err(|e| Failure::io("read", from, &e))?;
+    let mut source = reading::open_file(from).map_err(|e| Failure::io("read", from, &e))?;
     let fail = |e: std::io::Error| Failure::io("write", to, &e);
     let mut copy = OpenOptions::new().write(true).create_new(true).open(to).map_err(fail)?;
     let found = hash(&mut source, sha512, tick, |piece| copy.write_all(piece)).map_err(fail)?;
