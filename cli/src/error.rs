@@ -124,7 +124,7 @@ fn from_info(info: ErrorInfo) -> Failure {
 fn from_bare_status(status: &tonic::Status) -> Failure {
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled => {
-            Failure::new(reason::UNREACHABLE, "the agent went away before it answered")
+            Failure::new(reason::UNREACHABLE, "the agent went away or hung before it answered")
                 .remedy("see whether it runs: tufctl status")
         }
         tonic::Code::Unimplemented => {

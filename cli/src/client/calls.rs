@@ -16,12 +16,12 @@ use crate::secret::Secret;
 impl Agent {
     /// What runs, and which tokens are there.
     pub(crate) fn status(&self) -> Result<v1::StatusReply, Failure> {
-        self.wait(AgentClient::new(self.channel.clone()).status(v1::StatusRequest {}))
+        self.ask(AgentClient::new(self.channel.clone()).status(v1::StatusRequest {}))
     }
 
     /// All tokens.
     pub(crate) fn tokens(&self) -> Result<Vec<v1::Token>, Failure> {
-        Ok(self.wait(self.tokens_client().list(v1::ListTokensRequest {}))?.tokens)
+        Ok(self.ask(self.tokens_client().list(v1::ListTokensRequest {}))?.tokens)
     }
 
     /// The token of this name.
@@ -76,7 +76,7 @@ impl Agent {
         let mut known = self.seal_key.borrow_mut();
         if known.is_none() {
             let mut client = AgentClient::new(self.channel.clone());
-            *known = Some(self.wait(client.open_seal(v1::OpenSealRequest {}))?.public_key);
+            *known = Some(self.ask(client.open_seal(v1::OpenSealRequest {}))?.public_key);
         }
         seal(known.as_deref().unwrap_or_default(), purpose, secret)
     }
@@ -86,7 +86,7 @@ impl Agent {
 impl Agent {
     /// All keys of all tokens.
     pub(crate) fn keys(&self) -> Result<Vec<v1::Key>, Failure> {
-        Ok(self.wait(self.keys_client().list(v1::ListKeysRequest {}))?.keys)
+        Ok(self.ask(self.keys_client().list(v1::ListKeysRequest {}))?.keys)
     }
 
     /// Makes a key; an empty token is the only one there is.
@@ -137,7 +137,7 @@ impl Agent {
     }
 
     fn find(&self, request: v1::FindRepositoryRequest) -> Result<v1::Repository, Failure> {
-        self.wait(self.repositories_client().find(request))?.repository.ok_or_else(incomplete)
+        self.ask(self.repositories_client().find(request))?.repository.ok_or_else(incomplete)
     }
 
     /// Makes a record.
@@ -180,7 +180,7 @@ impl Agent {
     /// Changes the length for which a role's metadata is valid.
     pub(crate) fn set_expiry(&self, name: &str, role: &str, days: u32) -> Result<v1::Repository, Failure> {
         let request = v1::SetExpiryRequest { repository: name.into(), role: role.into(), days };
-        self.wait(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
+        self.ask(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
     }
 
     fn repositories_client(&self) -> RepositoriesClient<tonic::transport::Channel> {
@@ -213,7 +213,7 @@ impl Iterator for AuditEntries<'_> {
     type Item = Result<v1::AuditEntry, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.agent.runtime.block_on(self.stream.message()).map_err(Failure::from).transpose()
+        self.agent.next(&mut self.stream).transpose()
     }
 }
 

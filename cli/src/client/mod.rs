@@ -16,10 +16,13 @@ pub(crate) use self::upload::WireFile;
 use std::cell::RefCell;
 use std::future::Future;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::error::{Failure, reason};
@@ -31,6 +34,8 @@ pub(crate) struct Agent {
     channel: Channel,
     /// The public key to seal secrets to, once the agent has made it for this connection.
     seal_key: RefCell<Option<Vec<u8>>>,
+    /// The socket's path, for messages.
+    path: PathBuf,
 }
 
 impl Agent {
@@ -39,7 +44,7 @@ impl Agent {
     /// # Errors
     /// `UNREACHABLE` (exit 7) when nothing answers there.
     pub(crate) fn connect(path: &Path, screen: Screen) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(path).map_err(|e| unreachable(path, &e))?;
+        let stream = connect(path).map_err(|e| unreachable(path, &e))?;
         stream.set_nonblocking(true).map_err(|e| unreachable(path, &e))?;
         // One worker: the connection must live on while a person reads a question.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -47,23 +52,75 @@ impl Agent {
             .enable_all()
             .build()
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot start a runtime: {e}")))?;
-        let channel = runtime.block_on(dial(stream)).map_err(|e| {
+        let dialled =
+            runtime.block_on(async { tokio::time::timeout(Patience::Short.limit(), dial(stream)).await });
+        let channel = dialled.map_err(|_| silent(path, Patience::Short))?.map_err(|e| {
             Failure::new(
                 reason::UNREACHABLE,
                 format!("what listens at {} is no tuf-agent: {e}", path.display()),
             )
+            .remedy("name the agent's socket with --socket or TUF_AGENT_SOCK")
         })?;
         runtime.spawn(watch_interrupt(screen));
-        Ok(Self { runtime, channel, seal_key: RefCell::new(None) })
+        Ok(Self { runtime, channel, seal_key: RefCell::new(None), path: path.to_owned() })
     }
 
-    /// Waits for an answer.
-    fn wait<T>(
-        &self,
-        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    ) -> Result<T, Failure> {
-        Ok(self.runtime.block_on(call)?.into_inner())
+    /// Waits for the answer to a question that the agent answers from what it has in hand.
+    fn ask<T>(&self, call: impl Future<Output = Answer<T>>) -> Result<T, Failure> {
+        self.answer(Patience::Short, call)
     }
+
+    /// Waits for work: keys made, files verified, tokens opened.
+    fn wait<T>(&self, call: impl Future<Output = Answer<T>>) -> Result<T, Failure> {
+        self.answer(Patience::Long, call)
+    }
+
+    fn answer<T>(&self, patience: Patience, call: impl Future<Output = Answer<T>>) -> Result<T, Failure> {
+        self.within(patience, async { call.await.map(tonic::Response::into_inner) })
+    }
+
+    /// The next message of a call that is under way; it may wait for people.
+    fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+        self.within(Patience::Long, stream.message())
+    }
+
+    fn within<T>(
+        &self,
+        patience: Patience,
+        call: impl Future<Output = Result<T, tonic::Status>>,
+    ) -> Result<T, Failure> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(patience.limit(), call).await });
+        Ok(answer.map_err(|_| silent(&self.path, patience))??)
+    }
+}
+
+type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
+
+/// For how long an answer is waited for. An agent that hangs whole is found out sooner, as it answers no ping either.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// For what takes an agent milliseconds.
+    Short,
+    /// For what a slow token, a long journal or a person at a prompt may take; the agent itself ends most of it sooner.
+    Long,
+}
+
+impl Patience {
+    fn limit(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(10),
+            Self::Long => Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// Connects, and does not wait for ever where the queue of a listener that hangs is full.
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(Patience::Short.limit()))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Ctrl-C: say so and end. The connection closes with the process, and the agent cancels what it was doing; files
@@ -81,6 +138,8 @@ async fn watch_interrupt(screen: Screen) {
 async fn dial(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     let stream = Mutex::new(Some(stream));
     Endpoint::from_static("http://tuf-agent.local")
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN)
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let taken = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             async move {
@@ -93,17 +152,30 @@ async fn dial(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
 
 fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
     use std::io::ErrorKind;
-    let path = path.display();
+    let shown = path.display();
     let why = match error.kind() {
-        ErrorKind::NotFound => format!("no agent runs: there is no socket at {path}"),
-        ErrorKind::ConnectionRefused => format!("no agent runs: nobody listens at {path}"),
-        ErrorKind::PermissionDenied => format!("the agent at {path} is not yours: permission denied"),
-        _ => format!("cannot reach the agent at {path}: {error}"),
+        ErrorKind::NotFound => format!("no agent runs: there is no socket at {shown}"),
+        ErrorKind::ConnectionRefused => format!("no agent runs: nobody listens at {shown}"),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => return silent(path, Patience::Short),
+        ErrorKind::PermissionDenied => format!("the agent at {shown} is not yours: permission denied"),
+        _ => format!("cannot reach the agent at {shown}: {error}"),
     };
     Failure::new(reason::UNREACHABLE, why)
         .remedy("start it with `systemctl --user start tuf-agent` or `tuf-agent`, or name its socket with --socket")
-        .detail("socket", path.to_string())
+        .detail("socket", shown.to_string())
 }
 
+/// An agent that does not answer.
+fn silent(path: &Path, patience: Patience) -> Failure {
+    let seconds = patience.limit().as_secs();
+    let why = format!("the agent at {} does not answer (waited {seconds} s)", path.display());
+    Failure::new(reason::UNREACHABLE, why)
+        .remedy("look into its log and start it anew: systemctl --user restart tuf-agent")
+        .detail("socket", path.display().to_string())
+}
+
+/// While an answer is awaited, an agent that is alive answers a ping, whatever it is busy with.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const PONG_WITHIN: Duration = Duration::from_secs(15);
 /// Answers may hold a difference with a thousand names.
 const MOST_MESSAGE: usize = 64 << 20;

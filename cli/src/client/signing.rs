@@ -46,7 +46,7 @@ impl<'a> SignCall<'a> {
         let stream = upload.chain(ReceiverStream::new(confirmations));
         let mut client = SigningClient::new(agent.channel.clone()).max_decoding_message_size(MOST_MESSAGE);
         let mut events = agent.wait(client.sign(stream))?;
-        match agent.runtime.block_on(events.message())?.and_then(|event| event.event) {
+        match agent.next(&mut events)?.and_then(|event| event.event) {
             Some(Event::Inspected(inspected)) => Ok(Self { agent, requests, events, inspected }),
             _ => Err(out_of_turn()),
         }
@@ -68,7 +68,7 @@ impl<'a> SignCall<'a> {
 
     /// The next step; `None` when the agent is done.
     pub(crate) fn step(&mut self) -> Result<Option<SignStep>, Failure> {
-        let Some(event) = self.agent.runtime.block_on(self.events.message())? else { return Ok(None) };
+        let Some(event) = self.agent.next(&mut self.events)? else { return Ok(None) };
         match event.event {
             Some(Event::Waiting(waiting)) => Ok(Some(SignStep::Waiting(waiting))),
             Some(Event::Signature(signature)) => Ok(Some(SignStep::Signature(signature))),
