@@ -167,7 +167,7 @@ impl TrustedSet {
         }
         let new = parse(bytes.into(), &role, &self.options, "5.4.1")?;
         self.check_top_level(&new, "5.4.2")?;
-        if let Some(old) = self.earlier(RoleKind::Timestamp) {
+        if let Some(old) = self.last_trusted(RoleKind::Timestamp) {
             if new.version() < old.version() {
                 let fault = TrustFault::Rollback { trusted: old.version(), found: new.version() };
                 return Err(TrustError::new(&role, "5.4.3.1", fault));
@@ -209,7 +209,7 @@ impl TrustedSet {
         let new = parse(bytes, &role, &self.options, "5.5.1")?;
         self.check_top_level(&new, "5.5.3")?;
         check_listed_version(&new, listed.version, &role, &RoleKind::Timestamp.role(), "5.5.4")?;
-        if let Some(old) = self.earlier(RoleKind::Snapshot)
+        if let Some(old) = self.last_trusted(RoleKind::Snapshot)
             && let (Some(old), Some(new)) = (old.as_snapshot(), new.as_snapshot())
         {
             check_entries(old, new)?;
@@ -340,7 +340,9 @@ impl TrustedSet {
 
     /// The earlier file of `kind` that the new one must not fall behind: the one of this run, else the previous one as
     /// long as it reaches its threshold under the newest root.
-    fn earlier(&self, kind: RoleKind) -> Option<Metadata> {
+    ///
+    /// `None` for kinds other than timestamp and snapshot.
+    pub fn last_trusted(&self, kind: RoleKind) -> Option<Metadata> {
         let (now, previous) = match kind {
             RoleKind::Timestamp => (&self.timestamp, &self.previous.timestamp),
             RoleKind::Snapshot => (&self.snapshot, &self.previous.snapshot),

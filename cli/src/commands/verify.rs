@@ -1,22 +1,31 @@
 //! `tufctl verify`: everything that is published, as a client would see it and more: every role, every target file.
 
+mod files;
+mod keys;
+mod refusal;
+mod roots;
 mod state;
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tuf::key::Key;
-use tuf::metadata::{Delegations, Hashes, Metadata, Root, TargetFile};
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
-use tuf::trust::{Options, TrustError, TrustedSet};
+use tuf::trust::{Options, TimestampStep, TrustedSet};
 
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{self, Progress, Report, count, size, visible};
-use crate::workspace::{hash_file, published_name, read_any, read_file, target_places};
+use crate::reading;
+use crate::render::{self, Report, count, size, visible};
+use crate::workspace::published_name;
+use files::Files;
+pub(crate) use refusal::failure;
+use refusal::{refused, unusable};
+use roots::Roots;
 use state::State;
 
 /// Runs `tufctl verify`.
@@ -27,7 +36,8 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
         })?,
         None => UtcTime::from_unix(render::now()),
     };
-    let state = args.state.as_deref().map(State::open).transpose()?;
+    check_folder(&args.dir)?;
+    let state = args.state.as_deref().map(|folder| State::open(folder, &args.dir)).transpose()?;
     let options = Options { accept_wrong_keyids: args.accept_keyids, ..Options::new(Some(at)) };
     let check = Check { dir: &args.dir, options, context };
     let set = check.metadata(&args.root, state.as_ref())?;
@@ -39,30 +49,6 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
     Ok(report(&set, &found, args.metadata_only))
 }
 
-/// A refusal by the specification: exit 6, with role, file and section.
-pub(crate) fn failure(error: &TrustError, file: &str) -> Failure {
-    let remedy = match error.role.kind() {
-        _ if error.spec == "4.2.1" => {
-            "sign the file anew with right keyids, or take them with --accept-keyids"
-        }
-        RoleKind::Timestamp | RoleKind::Snapshot
-            if error.spec.ends_with(".4.4") || error.spec.ends_with(".5.6") =>
-        {
-            "renew it: tufctl bump, then tufctl sign"
-        }
-        _ => "do not use this copy; compare it with another one, or publish it again",
-    };
-    refused(&error.role, file, error.spec, format!("{}: {}", error.role, error.kind)).remedy(remedy)
-}
-
-fn refused(role: &RoleName, file: &str, spec: &str, message: String) -> Failure {
-    Failure::new(reason::VERIFICATION, format!("{message} ({file}, specification {spec})"))
-        .remedy("do not use this copy; compare it with another one, or publish it again")
-        .detail("role", role.as_str())
-        .detail("file", file)
-        .detail("spec", spec)
-}
-
 /// One run over a folder.
 struct Check<'c> {
     dir: &'c Path,
@@ -70,65 +56,66 @@ struct Check<'c> {
     context: &'c Context,
 }
 
-/// What target files were seen.
-#[derive(Debug, Default)]
-struct Files {
-    number: u64,
-    bytes: u64,
-}
-
 impl Check<'_> {
     /// The workflow of section 5, then every delegated role that anything leads to.
     fn metadata(&self, root: &Path, state: Option<&State>) -> Result<TrustedSet, Failure> {
-        let name = root.display().to_string();
-        let bytes = read_any(root, MOST_BYTES)?
-            .ok_or_else(|| Failure::io("read", root, &std::io::Error::from(std::io::ErrorKind::NotFound)))?;
-        let mut set = TrustedSet::from_root(bytes, &self.options).map_err(|e| failure(&e, &name))?;
-        if let Some(state) = state {
-            set = state.apply(set, &self.options)?;
-        }
-        self.same_root(&set)?;
-        while let Some(next) = set.root().version().next() {
-            let file = published_name(&RoleKind::Root.role(), next, true);
-            let Some(bytes) = self.read(&file)? else { break };
-            set.update_root(bytes).map_err(|e| failure(&e, &file))?;
-        }
+        let given = self.given_root(root)?;
+        let roots = Roots::read(self)?;
+        let mut set = roots.follow(&given, state, self)?;
         set.check_root_expiry().map_err(|e| failure(&e, &format!("{}.root.json", set.root().version())))?;
-        self.no_gap(&set)?;
-        let timestamp = published_name(&RoleKind::Timestamp.role(), Version::FIRST, true);
-        let bytes = self.must_read(&RoleKind::Timestamp.role(), &timestamp, "5.4.1")?;
-        set.update_timestamp(bytes).map_err(|e| failure(&e, &timestamp))?;
-        let listed = set.timestamp().and_then(Metadata::as_timestamp).map(|t| t.snapshot.version);
-        let role = RoleKind::Snapshot.role();
-        let file = published_name(&role, listed.unwrap_or(Version::FIRST), self.consistent(&set));
-        let bytes = self.must_read(&role, &file, "5.5.1")?;
-        set.update_snapshot(bytes).map_err(|e| failure(&e, &file))?;
+        self.plain_root(&roots)?;
+        self.timestamp(&mut set)?;
+        self.snapshot(&mut set)?;
         self.targets_roles(&mut set)?;
         Ok(set)
     }
 
-    /// The published root of the version that is trusted must be that root.
-    fn same_root(&self, set: &TrustedSet) -> Result<(), Failure> {
-        let trusted = set.root();
-        let role = RoleKind::Root.role();
-        let file = published_name(&role, trusted.version(), true);
-        let Some(bytes) = self.read(&file)? else { return Ok(()) };
-        let same = Metadata::parse(bytes, &self.options.limits).is_ok_and(|m| m.digest() == trusted.digest());
-        if same {
-            return Ok(());
-        }
-        let why =
-            format!("root: the published version {} is not the root that is trusted", trusted.version());
-        Err(refused(&role, &file, "5.2", why))
+    fn given_root(&self, path: &Path) -> Result<Metadata, Failure> {
+        let name = path.display().to_string();
+        let found = reading::open_named(path).and_then(|file| reading::read_at_most(file, MOST_BYTES));
+        let bytes = found
+            .map_err(|e| Failure::io("read", path, &e))?
+            .ok_or_else(|| too_long(&RoleKind::Root.role(), &name, "5.2"))?;
+        let set = TrustedSet::from_root(bytes, &self.options).map_err(|e| failure(&e, &name))?;
+        Ok(set.root().clone())
     }
 
-    /// All roots must stay published (6.2.1): a newer one beyond a gap would never be found.
-    fn no_gap(&self, set: &TrustedSet) -> Result<(), Failure> {
-        let newest = crate::workspace::published_roots(&self.dir.join("metadata"))?.last().copied();
-        let Some(newest) = newest.filter(|newest| *newest > set.root().version()) else { return Ok(()) };
-        let missing = set.root().version().get().saturating_add(1);
-        let why = format!("root: version {missing} is missing before version {newest}");
-        Err(refused(&RoleKind::Root.role(), &format!("{missing}.root.json"), "5.3.3", why))
+    /// Without consistent snapshots some read `root.json`: it must be the newest root.
+    fn plain_root(&self, roots: &Roots) -> Result<(), Failure> {
+        let role = RoleKind::Root.role();
+        let Some(newest) = roots.newest() else { return Ok(()) };
+        if newest.as_root().is_none_or(|root| root.consistent_snapshot) {
+            return Ok(());
+        }
+        let Some(bytes) = self.read(&role, "root.json", "5.3.3")? else { return Ok(()) };
+        if bytes == **newest.bytes() {
+            return Ok(());
+        }
+        let why = format!("root: root.json is not the newest root, version {}", newest.version());
+        Err(refused(&role, "root.json", "5.3.3", why))
+    }
+
+    fn timestamp(&self, set: &mut TrustedSet) -> Result<(), Failure> {
+        let role = RoleKind::Timestamp.role();
+        let file = published_name(&role, Version::FIRST, true);
+        let bytes = self.must_read(&role, &file, "5.4.1")?;
+        let step = set.update_timestamp(bytes.clone()).map_err(|e| failure(&e, &file))?;
+        if step == TimestampStep::Same {
+            // A client stops here quietly. What is published is not what was trusted, though, if it differs.
+            let now = Metadata::parse(bytes, &self.options.limits).ok();
+            same_content(set.timestamp(), now.as_ref(), &file, "5.4.3.1")?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, set: &mut TrustedSet) -> Result<(), Failure> {
+        let listed = set.timestamp().and_then(Metadata::as_timestamp).map(|t| t.snapshot.version);
+        let role = RoleKind::Snapshot.role();
+        let file = published_name(&role, listed.unwrap_or(Version::FIRST), self.consistent(set));
+        let before = set.last_trusted(RoleKind::Snapshot);
+        let bytes = self.must_read(&role, &file, "5.5.1")?;
+        set.update_snapshot(bytes).map_err(|e| failure(&e, &file))?;
+        same_content(before.as_ref(), set.snapshot(), &file, "5.5.5")
     }
 
     /// Every targets role, breadth first, by every parent that delegates to it.
@@ -140,149 +127,102 @@ impl Check<'_> {
             if !seen.insert((role.clone(), parent.clone())) {
                 continue;
             }
-            let listed = set.snapshot().and_then(Metadata::as_snapshot).and_then(|s| s.meta.get(&role));
-            let version = listed.map_or(Version::FIRST, |file| file.version);
-            let file = published_name(&role, version, consistent);
-            if listed.is_none() {
-                let why = format!("{role}: the snapshot does not list it, and {parent} delegates to it");
-                return Err(refused(&role, &file, "5.6.1", why));
-            }
+            let file = published_name(&role, listed(set, &role, &parent)?, consistent);
             let bytes = self.must_read(&role, &file, "5.6.1")?;
             let metadata = set.update_targets(&role, &parent, bytes).map_err(|e| failure(&e, &file))?.clone();
-            waiting.extend(delegated(&metadata).into_iter().map(|child| (child, role.clone())));
+            for child in delegated(&metadata) {
+                // At once: a delegation to four thousand million bins ends at the first that is not there.
+                listed(set, &child, &role)?;
+                waiting.push_back((child, role.clone()));
+            }
         }
         Ok(())
     }
 
-    /// What no client looks at in keys: private ones that were published, and keyids that were taken as they are.
+    /// The keys that the newest root and targets roles bring; private ones in roots were looked for with the roots.
     fn keys(&self, set: &TrustedSet) -> Result<(), Failure> {
-        let root = (RoleKind::Root.role(), set.root());
-        let roles = std::iter::once(root).chain(set.all_targets().map(|(role, m)| (role.clone(), m)));
-        for (role, metadata) in roles {
-            let delegations = metadata.as_targets().and_then(|t| t.delegations.as_ref());
-            let wrong = metadata.as_root().map(Root::wrong_keyids);
-            for (keyid, right) in
-                wrong.or_else(|| delegations.map(Delegations::wrong_keyids)).into_iter().flatten()
-            {
-                self.context
-                    .screen
-                    .warn(format!("{role}: keyid {keyid} is not the hash of its key, {right}"));
-            }
-            let keys = metadata.as_root().map(|r| &r.keys).or(delegations.map(|d| &d.keys));
-            for (keyid, key) in keys.into_iter().flatten() {
-                if holds_private_key(key) {
-                    let file = published_name(&role, metadata.version(), self.consistent(set));
-                    let why = format!(
-                        "{role}: the object of key {keyid} holds a private key, which all can read now"
-                    );
-                    return Err(
-                        refused(&role, &file, "4.2", why).remedy("replace the key: tufctl root replace-key")
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Every target that a role lists, where clients look for it.
-    fn target_files(&self, set: &TrustedSet) -> Result<Files, Failure> {
         let consistent = self.consistent(set);
-        let total = set
-            .all_targets()
-            .flat_map(|(_, m)| m.as_targets())
-            .flat_map(|t| t.targets())
-            .map(|(_, f)| f.length)
-            .sum();
-        let mut files = Files::default();
-        let mut progress = Progress::new(self.context.screen, "verifying");
-        for (role, metadata) in set.all_targets() {
-            for (path, target) in metadata.as_targets().iter().flat_map(|t| t.targets()) {
-                self.target_file(role, &path, &target, consistent, &mut |more| {
-                    files.bytes = files.bytes.saturating_add(more);
-                    progress.update(files.bytes, total);
-                })?;
-                files.number = files.number.saturating_add(1);
-            }
-        }
-        Ok(files)
-    }
-
-    fn target_file(
-        &self,
-        role: &RoleName,
-        path: &str,
-        target: &TargetFile<'_>,
-        consistent: bool,
-        tick: &mut dyn FnMut(u64),
-    ) -> Result<(), Failure> {
-        if !tuf::target::stays_inside(path) {
-            let why = format!("{role}: target {path:?} would leave the folder of targets");
-            return Err(refused(role, path, "4.5", why).detail("path", path));
-        }
-        if !target.hashes.is_understood() {
-            let why = format!("{role}: target {path} has no digest that can be checked");
-            return Err(refused(role, path, "5.7.2", why).detail("path", path));
-        }
-        // Clients take one of the digests: each understood one must have its file; the last one read is hashed once.
-        let understood = Hashes { other: Vec::new(), ..target.hashes.clone() };
-        for (index, place) in target_places(path, &understood, consistent, false).iter().enumerate() {
-            let full = self.dir.join("targets").join(place);
-            let file = format!("targets/{}", place.display());
-            let silent = &mut |_| {};
-            let ticks: &mut dyn FnMut(u64) = if index == 0 { &mut *tick } else { silent };
-            let is_file = std::fs::metadata(&full).is_ok_and(|about| about.is_file());
-            let problem = if !is_file {
-                Some("is missing".to_owned())
-            } else {
-                let found = hash_file(&full, target.hashes.sha512.is_some(), ticks)?;
-                differs(target, &found)
-            };
-            if let Some(problem) = problem {
-                let why = format!("{role}: the file of target {path} {problem}");
-                return Err(refused(role, &file, "5.7.2", why).detail("path", path));
-            }
-        }
-        Ok(())
+        self.warn_of_keyids(&RoleKind::Root.role(), set.root());
+        set.all_targets().try_for_each(|(role, metadata)| {
+            self.warn_of_keyids(role, metadata);
+            self.no_private_key(role, metadata, &published_name(role, metadata.version(), consistent))
+        })
     }
 
     fn consistent(&self, set: &TrustedSet) -> bool {
         set.root().as_root().is_none_or(|root| root.consistent_snapshot)
     }
 
-    fn read(&self, file: &str) -> Result<Option<Vec<u8>>, Failure> {
-        read_file(&self.dir.join("metadata").join(file), MOST_BYTES)
+    /// A file of `metadata/`; `None` when there is none.
+    fn read(&self, role: &RoleName, file: &str, spec: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.dir.join("metadata").join(file);
+        match reading::open_file(&path).and_then(|open| reading::read_at_most(open, MOST_BYTES)) {
+            Ok(Some(bytes)) => Ok(Some(bytes)),
+            Ok(None) => Err(too_long(role, file, spec)),
+            Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+            Err(e) => Err(match unusable(&path, &e) {
+                Some(problem) => refused(role, file, spec, format!("{role}: its file {problem}")),
+                None => Failure::io("read", &path, &e),
+            }),
+        }
     }
 
     fn must_read(&self, role: &RoleName, file: &str, spec: &str) -> Result<Vec<u8>, Failure> {
-        self.read(file)?.ok_or_else(|| refused(role, file, spec, format!("{role}: its file is missing")))
+        let found = self.read(role, file, spec)?;
+        found.ok_or_else(|| refused(role, file, spec, format!("{role}: its file is missing")))
     }
+}
+
+fn too_long(role: &RoleName, file: &str, spec: &str) -> Failure {
+    let why = format!("{role}: its file has more than {MOST_BYTES} bytes, which no metadata has");
+    refused(role, file, spec, why)
+}
+
+/// One version has one content: another one under it is a second history, which no client would notice.
+fn same_content(
+    before: Option<&Metadata>,
+    now: Option<&Metadata>,
+    file: &str,
+    spec: &str,
+) -> Result<(), Failure> {
+    let (Some(before), Some(now)) = (before, now) else { return Ok(()) };
+    if before.version() != now.version() || before.digest() == now.digest() {
+        return Ok(());
+    }
+    let role = now.kind().role();
+    let why = format!("{role}: version {} has other content than was trusted before", now.version());
+    Err(refused(&role, file, spec, why))
+}
+
+/// A folder that holds something published; anything else is a slip of the hand, no attack.
+fn check_folder(dir: &Path) -> Result<(), Failure> {
+    let problem = match dir {
+        dir if !dir.exists() => "does not exist",
+        dir if !dir.is_dir() => "is no folder",
+        dir if !dir.join("metadata").is_dir() => "holds no folder metadata/",
+        _ => return Ok(()),
+    };
+    Err(Failure::new(reason::USAGE, format!("{} {problem}", dir.display()))
+        .remedy("name the folder that holds metadata/ and targets/")
+        .detail("file", dir.display().to_string()))
+}
+
+/// The version that the snapshot lists for a role.
+fn listed(set: &TrustedSet, role: &RoleName, parent: &RoleName) -> Result<Version, Failure> {
+    let meta = set.snapshot().and_then(Metadata::as_snapshot).map(|snapshot| &snapshot.meta);
+    meta.and_then(|meta| meta.get(role)).map(|file| file.version).ok_or_else(|| {
+        let why = format!("{role}: the snapshot does not list it, and {parent} delegates to it");
+        refused(role, &published_name(role, Version::FIRST, false), "5.6.1", why)
+    })
 }
 
 /// The roles that a targets role delegates to, every bin of succinct ones.
-fn delegated(metadata: &Metadata) -> Vec<RoleName> {
-    let Some(delegations) = metadata.as_targets().and_then(|t| t.delegations.as_ref()) else {
-        return Vec::new();
-    };
-    match &delegations.succinct {
-        Some(bins) => bins.names().collect(),
-        None => delegations.roles.iter().map(|role| role.name.clone()).collect(),
-    }
-}
-
-/// Whether a key object has a private part, as old tools wrote it beside `public`.
-fn holds_private_key(key: &Key) -> bool {
-    let object: Value = serde_json::from_str(key.json()).unwrap_or_default();
-    let private = object.get("keyval").and_then(|keyval| keyval.get("private"));
-    let text = private.and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-    text || key.json().contains("PRIVATE KEY-----")
-}
-
-fn differs(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> Option<String> {
-    if listed.length != found.length {
-        return Some(format!("has {} bytes, not {}", found.length, listed.length));
-    }
-    let conflicts = listed.hashes.conflicts(&found.hashes);
-    conflicts.first().map(|algorithm| format!("has another {algorithm} than is listed"))
+fn delegated(metadata: &Metadata) -> impl Iterator<Item = RoleName> {
+    let delegations = metadata.as_targets().and_then(|t| t.delegations.as_ref()).into_iter();
+    delegations.flat_map(|d| {
+        let bins = d.succinct.iter().flat_map(|bins| bins.names());
+        bins.chain(d.roles.iter().map(|role| role.name.clone()))
+    })
 }
 
 fn report(set: &TrustedSet, files: &Files, metadata_only: bool) -> Report {
@@ -296,8 +236,7 @@ fn report(set: &TrustedSet, files: &Files, metadata_only: bool) -> Report {
             json!({"role": role.as_str(), "version": m.version().get(), "expires": m.expires().to_string()})
         })
         .collect();
-    let listed = all.iter().filter_map(|(_, m)| m.as_targets()).map(|t| u64::try_from(t.len()).unwrap_or(0));
-    let targets = if metadata_only { listed.sum() } else { files.number };
+    let targets = if metadata_only { files::listed(set) } else { files.number };
     let mut text = String::new();
     for (role, m) in all.iter().take(MOST_LINES) {
         let away = render::expiry(m.expires().unix(), render::now());

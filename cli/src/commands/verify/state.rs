@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::RoleKind;
-use tuf::trust::{Options, Previous, TrustedSet};
+use tuf::trust::{Previous, TrustedSet};
 
-use super::failure;
+use super::refusal::{failure, refused};
 use crate::error::{Failure, reason};
 use crate::workspace::{make_folder, read_file, write_file};
 
@@ -16,43 +16,43 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Opens a folder of ours, or one that does not exist yet.
+    /// Opens a folder of ours, or one that does not exist yet. `dir` is the repository folder.
     ///
     /// # Errors
-    /// `USAGE` (exit 2) when it is something else.
-    pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
+    /// `USAGE` (exit 2) when it is something else, or a part of what is published.
+    pub(super) fn open(folder: &Path, dir: &Path) -> Result<Self, Failure> {
+        let refused = |why: &str| {
+            Failure::new(reason::USAGE, format!("{} {why}", folder.display()))
+                .remedy("name a folder that is absent or empty, or one that an earlier run made")
+        };
+        let parts = ["metadata", "targets", "staged"].map(|part| whole(&dir.join(part)));
+        if parts.iter().any(|part| whole(folder).starts_with(part)) {
+            return Err(refused("lies in the repository itself"));
+        }
         let marked = folder.join(MARK).is_file();
         let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        if marked || empty || !folder.exists() {
+        let absent = !folder.exists() && !folder.is_symlink();
+        if marked || empty || absent {
             return Ok(Self { folder: folder.to_owned() });
         }
-        Err(Failure::new(reason::USAGE, format!("{} is no state folder of tufctl verify", folder.display()))
-            .remedy("name a folder that is absent or empty, or one that an earlier run made"))
+        Err(refused("is no state folder of tufctl verify"))
     }
 
-    /// Goes on from what was trusted: from the newer of both roots, which must be of one chain.
-    pub(super) fn apply(&self, set: TrustedSet, options: &Options) -> Result<TrustedSet, Failure> {
-        let mut set = set;
-        if let Some(root) = self.read(RoleKind::Root)? {
-            let given = set.root();
-            if root.version() == given.version() && root.digest() != given.digest() {
-                return Err(Failure::new(
-                    reason::VERIFICATION,
-                    format!(
-                        "the root that is given and the one in {} differ under one version",
-                        self.folder.display()
-                    ),
-                )
-                .remedy("find out which is right; a new --state begins anew")
-                .detail("role", "root")
-                .detail("file", self.folder.join("root.json").display().to_string())
-                .detail("spec", "5.2"));
-            }
-            if root.version() > given.version() {
-                let name = self.folder.join("root.json").display().to_string();
-                set = TrustedSet::from_root(root.bytes().clone(), options).map_err(|e| failure(&e, &name))?;
-            }
+    /// The root that was trusted last, which must be the one that is given if it has its version.
+    pub(super) fn root(&self, given: &Metadata) -> Result<Option<Metadata>, Failure> {
+        let Some(root) = self.read(RoleKind::Root)? else { return Ok(None) };
+        if root.version() == given.version() && root.digest() != given.digest() {
+            let file = self.folder.join("root.json").display().to_string();
+            let why =
+                "root: the one that is given and the one that was trusted before differ under one version";
+            return Err(refused(&RoleKind::Root.role(), &file, "5.2", why.to_owned())
+                .remedy("find out which is right; a new --state begins anew"));
         }
+        Ok(Some(root))
+    }
+
+    /// Gives a run what was trusted last, so that it does not fall behind it.
+    pub(super) fn remind(&self, set: TrustedSet) -> Result<TrustedSet, Failure> {
         let previous =
             Previous { timestamp: self.read(RoleKind::Timestamp)?, snapshot: self.read(RoleKind::Snapshot)? };
         let name = self.folder.display().to_string();
@@ -77,6 +77,17 @@ impl State {
                 .remedy("restore it, or begin anew with another --state")
         })?;
         Ok(Some(parsed))
+    }
+}
+
+/// A path without links as far as it exists, to compare it with others.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut there = path.ancestors();
+    let found = there.find_map(|part| Some((part, std::fs::canonicalize(part).ok()?)));
+    match found {
+        Some((part, full)) => path.strip_prefix(part).map_or(full.clone(), |rest| full.join(rest)),
+        None => path,
     }
 }
 

@@ -1,0 +1,156 @@
+//! Every target that a role lists, where clients look for it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use tuf::metadata::{Hashes, Metadata, TargetFile};
+use tuf::role::RoleName;
+use tuf::trust::TrustedSet;
+
+use super::Check;
+use super::refusal::{refused, unusable};
+use crate::error::Failure;
+use crate::reading;
+use crate::render::{Progress, count};
+use crate::workspace::{hash_file, target_places};
+
+/// What target files were seen.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Targets listed.
+    pub(super) number: u64,
+    /// Bytes of them.
+    pub(super) bytes: u64,
+    /// Nested targets that have a second name for tough, and those that have none.
+    tough: u64,
+    without_tough: u64,
+}
+
+/// One target of a role.
+struct Target<'t> {
+    role: &'t RoleName,
+    path: &'t str,
+    listed: &'t TargetFile<'t>,
+}
+
+impl Check<'_> {
+    /// Looks at all of them.
+    ///
+    /// # Errors
+    /// One is missing, differs or lies elsewhere (5.7.2), or has a name that leads out of `targets/` (4.5).
+    pub(super) fn target_files(&self, set: &TrustedSet) -> Result<Files, Failure> {
+        let consistent = self.consistent(set);
+        let listed = set.all_targets().flat_map(|(_, m)| m.as_targets()).flat_map(|t| t.targets());
+        let total = listed.fold(0_u64, |sum, (_, file)| sum.saturating_add(file.length));
+        let mut files = Files::default();
+        let mut progress = Progress::new(self.context.screen, "verifying");
+        for (role, metadata) in set.all_targets() {
+            for (path, listed) in metadata.as_targets().iter().flat_map(|t| t.targets()) {
+                let target = Target { role, path: &path, listed: &listed };
+                self.target_file(&target, consistent, &mut |more| {
+                    files.bytes = files.bytes.saturating_add(more);
+                    progress.update(files.bytes, total);
+                })?;
+                files.number = files.number.saturating_add(1);
+                if consistent && path.contains('/') {
+                    let found = self.tough_copies(&target)?;
+                    let counter = if found { &mut files.tough } else { &mut files.without_tough };
+                    *counter = counter.saturating_add(1);
+                }
+            }
+        }
+        if files.tough > 0 && files.without_tough > 0 {
+            let without = count(files.without_tough, "nested target");
+            self.context
+                .screen
+                .warn(format!("{without} without the second name that tough asks for, HASH.FOLDER/NAME"));
+        }
+        Ok(files)
+    }
+
+    fn target_file(
+        &self,
+        target: &Target<'_>,
+        consistent: bool,
+        tick: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let (role, path) = (target.role, target.path);
+        if !tuf::target::stays_inside(path) {
+            let why = format!("{role}: target {path:?} would leave the folder of targets");
+            return Err(refused(role, path, "4.5", why).detail("path", path));
+        }
+        if !target.listed.hashes.is_understood() {
+            let why = format!("{role}: target {path} has no digest that can be checked");
+            return Err(refused(role, path, "5.7.2", why).detail("path", path));
+        }
+        // Clients take one of the digests: each that is understood must have its file.
+        let places = target_places(path, &understood(target.listed), consistent, false);
+        for (index, place) in places.iter().enumerate() {
+            let silent = &mut |_| {};
+            self.same_file(target, place, if index == 0 { &mut *tick } else { silent })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a nested target has its second names, which must be the same file then. Nothing in the metadata says
+    /// that a publisher writes them; an empty folder in their place says that they were there.
+    fn tough_copies(&self, target: &Target<'_>) -> Result<bool, Failure> {
+        let hashes = understood(target.listed);
+        let first = target_places(target.path, &hashes, true, false);
+        let all = target_places(target.path, &hashes, true, true);
+        let inode = |place: &Path| {
+            let about = std::fs::symlink_metadata(self.dir.join("targets").join(place)).ok()?;
+            Some((about.dev(), about.ino()))
+        };
+        let checked: Vec<_> = first.iter().filter_map(|place| inode(place)).collect();
+        let mut found = false;
+        for place in all.iter().skip(first.len()) {
+            let folder = self.dir.join("targets").join(place.parent().unwrap_or(place));
+            let emptied = || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+            match inode(place) {
+                Some(inode) if checked.contains(&inode) => found = true,
+                None if !emptied() => {}
+                _ => {
+                    self.same_file(target, place, &mut |_| {})?;
+                    found = true;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The file at one place below `targets/` must be what is listed.
+    fn same_file(&self, target: &Target<'_>, place: &Path, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        let full = self.dir.join("targets").join(place);
+        let problem = match reading::open_file(&full) {
+            Ok(_) => {
+                let found = hash_file(&full, target.listed.hashes.sha512.is_some(), tick)?;
+                differs(target.listed, &found)
+            }
+            Err(e) => Some(unusable(&full, &e).ok_or_else(|| Failure::io("read", &full, &e))?),
+        };
+        let Some(problem) = problem else { return Ok(()) };
+        let (file, path) = (format!("targets/{}", place.display()), target.path);
+        let why = format!("{}: the file of target {path} {problem}", target.role);
+        Err(refused(target.role, &file, "5.7.2", why).detail("path", path))
+    }
+}
+
+/// Digests that have a file each.
+fn understood(listed: &TargetFile<'_>) -> Hashes {
+    Hashes { other: Vec::new(), ..listed.hashes.clone() }
+}
+
+fn differs(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> Option<String> {
+    if listed.length != found.length {
+        return Some(format!("has {} bytes, not {}", found.length, listed.length));
+    }
+    let conflicts = listed.hashes.conflicts(&found.hashes);
+    conflicts.first().map(|algorithm| format!("has another {algorithm} than is listed"))
+}
+
+/// How many targets roles list that were not looked at.
+pub(super) fn listed(set: &TrustedSet) -> u64 {
+    let roles = set.all_targets().filter_map(|(_, metadata): (_, &Metadata)| metadata.as_targets());
+    roles.fold(0, |sum, targets| sum.saturating_add(u64::try_from(targets.len()).unwrap_or(u64::MAX)))
+}
