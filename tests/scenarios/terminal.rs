@@ -66,3 +66,32 @@ fn a_person_who_says_no_has_signed_nothing() {
     assert_eq!(std::fs::read(repo.dir().join("staged/targets.json")).unwrap(), before);
     assert_eq!(repo.version("targets"), 1);
 }
+
+#[test]
+fn a_root_that_was_signed_and_lacks_others_is_superseded_by_a_person_alone() {
+    let (home, _agent) = Home::unlocked();
+    let colleague = Home::new();
+    let _colleagues_agent = colleague.start();
+    colleague.unlock_file_store();
+    colleague.keys(&["there"]);
+    home.write("there.json", colleague.run("key export there").done().stdout);
+    home.keys(&["here", "spare", "online"]);
+    home.run(
+        "repo init repo --name app --root here,there.json --root-threshold 2 --targets online \
+         --snapshot online --timestamp online",
+    )
+    .done();
+    home.run("sign repo --yes").exits(4);
+    home.run("root add-key repo root --key spare --yes").done();
+    let error = home.refused("sign repo --role root --yes", 3, "WATERMARK");
+    let digest = error["details"]["signed_sha256"].as_str().unwrap();
+    let command = format!("sign repo --role root --supersede {digest}");
+    home.refused(&format!("{command} --yes"), 3, "CONFIRMATION_MISSING");
+    let steps = [("[y/N] ", "y\n"), ("[y/N] ", "y\n")];
+    let Some((code, screen)) = talk(&home, &command, &steps) else { return };
+    // Signed; not published, since snapshot and timestamp were not asked for.
+    assert!([0, 4].contains(&code), "{screen}");
+    let shown = home.run("repo show repo --json").done().json();
+    let root = shown["roles"].as_array().unwrap().iter().find(|it| it["role"] == "root").unwrap();
+    assert_eq!(root["signed_by"].as_array().unwrap().len(), 2, "{root}");
+}
