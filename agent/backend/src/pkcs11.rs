@@ -122,6 +122,15 @@ impl Pkcs11Token {
         self.shared.first_look(limit)
     }
 
+    /// What keeps the token from working as it is configured: its module cannot be loaded, or must not be.
+    /// Not that it is absent: it may come.
+    pub fn misconfigured(&self) -> Option<BackendError> {
+        match self.shared.seen().trouble? {
+            trouble::Trouble::Absent(_) => None,
+            trouble => Some(trouble.into()),
+        }
+    }
+
     /// Calls `listener`, once and for all later changes, whenever the state changes: with `Locked` after
     /// the token came back or its helper was restarted, so that the agent can present a PIN from a file
     /// again. It is called on the thread that saw the change, which may hold the token: the listener
@@ -176,18 +185,24 @@ impl Pkcs11Token {
         limit: Duration,
     ) -> Result<link::Answer, BackendError> {
         let shared = &self.shared;
-        self.need_unlocked()?;
+        let lost = self.need_unlocked()?;
         let mut link = shared.link();
         // Whoever had the token before may have lost it, or `lock` was called.
         shared.ready(&mut link)?;
-        self.need_unlocked()?;
+        match self.need_unlocked() {
+            Ok(_) => {}
+            // Not a lock that somebody wanted: the helper ended under this very call.
+            Err(BackendError::Locked) if shared.seen().logins_lost != lost => return Err(shared.lost_login()),
+            Err(error) => return Err(error),
+        }
         shared.call(&mut link, what, request, tail, limit)
     }
 
-    fn need_unlocked(&self) -> Result<(), BackendError> {
+    /// Gives [`seen::Seen::logins_lost`] as it is now.
+    fn need_unlocked(&self) -> Result<u64, BackendError> {
         let seen = self.shared.seen();
         match (seen.state, seen.trouble) {
-            (Some(TokenState::Unlocked), _) => Ok(()),
+            (Some(TokenState::Unlocked), _) => Ok(seen.logins_lost),
             (Some(TokenState::Blocked), _) => Err(BackendError::Blocked),
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
             _ => Err(BackendError::Locked),
@@ -238,6 +253,7 @@ impl Backend for Pkcs11Token {
     fn lock(&self) {
         self.shared.note(|seen| {
             seen.locks = seen.locks.wrapping_add(1);
+            seen.lost_login = None;
             if seen.state == Some(TokenState::Unlocked) {
                 seen.state = Some(TokenState::Locked);
             }

@@ -24,13 +24,10 @@ pub(super) fn parse(text: &str, passphrase: Option<&SecretBytes>) -> Result<Soft
     if private.next().is_some() {
         return Err(ImportError::SeveralKeys);
     }
-    if block.label == "OPENSSH PRIVATE KEY" {
-        return Err(ImportError::not_a_key(
-            "it is in the format of OpenSSH",
-            "convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY",
-        ));
-    }
     let der = block.decode()?;
+    if block.label == "OPENSSH PRIVATE KEY" {
+        return Err(ImportError::not_a_key("it is in the format of OpenSSH", remedy_for_openssh(&der)));
+    }
     if block.label == "ENCRYPTED PRIVATE KEY" {
         return pkcs5::decrypt(&der, passphrase);
     }
@@ -46,6 +43,16 @@ pub(super) fn parse(text: &str, passphrase: Option<&SecretBytes>) -> Result<Soft
             })
         }
         None => block.key(&der),
+    }
+}
+
+/// The public half stands in the clear, also in an encrypted file; `ssh-keygen -m PKCS8` writes all types but one.
+fn remedy_for_openssh(file: &[u8]) -> &'static str {
+    const ED25519: &[u8] = b"ssh-ed25519";
+    if file.windows(ED25519.len()).any(|window| window == ED25519) {
+        "ssh-keygen cannot write an ed25519 key in another format: make a new key with tufctl key generate"
+    } else {
+        "convert a copy of it: ssh-keygen -p -m PKCS8 -f COPY"
     }
 }
 
@@ -104,5 +111,24 @@ fn no_private_key(blocks: &[Block<'_>]) -> ImportError {
             "give the private key; public keys of others are named by their file where a role is given keys",
         ),
         Some(label) => ImportError::not_a_key(&format!("it holds a {label:?}"), NEED_PEM),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(algorithm: &str) -> String {
+        let file = [b"openssh-key-v1\0....", algorithm.as_bytes(), b"...."].concat();
+        let body = Base64::encode_string(&file);
+        let text =
+            format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n");
+        parse(&text, None).err().unwrap().remedy()
+    }
+
+    #[test]
+    fn the_remedy_for_a_key_of_openssh_is_one_that_works_for_its_type() {
+        assert!(remedy("ecdsa-sha2-nistp256").contains("ssh-keygen -p -m PKCS8"));
+        assert!(remedy("ssh-ed25519").contains("tufctl key generate"));
     }
 }

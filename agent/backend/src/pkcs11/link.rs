@@ -282,13 +282,17 @@ impl Shared {
             Some(wait) => format!("it is started again in {} s", wait.as_secs() + 1),
         };
         tracing::warn!(token = %self.config.name, "{trouble}; {next}");
-        BackendError::Failed {
-            why: format!("{trouble}; {next}"),
-            remedy: format!(
-                "unlock it again (tufctl token unlock {}), then repeat the command",
-                self.config.name
-            ),
-        }
+        BackendError::Failed { why: format!("{trouble}; {next}"), remedy: self.unlock_again() }
+    }
+
+    fn unlock_again(&self) -> String {
+        format!("unlock it again (tufctl token unlock {}), then repeat the command", self.config.name)
+    }
+
+    /// What a call gets that waited for a helper, which then ended: the token is locked because of that.
+    pub(crate) fn lost_login(&self) -> BackendError {
+        let how = self.seen().lost_login.unwrap_or_else(|| "its helper ended".to_owned());
+        BackendError::Failed { why: format!("{how}; it was started again"), remedy: self.unlock_again() }
     }
 
     /// Notes the end of the helper.

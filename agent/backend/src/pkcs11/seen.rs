@@ -15,6 +15,10 @@ pub(crate) struct Seen {
     pub(crate) keys: Vec<StoredKey>,
     /// Counts calls of `lock`.
     pub(crate) locks: u64,
+    /// Counts helpers that ended while the token was unlocked: their logins ended with them.
+    pub(crate) logins_lost: u64,
+    /// What the last of them did, until somebody unlocks or locks.
+    pub(crate) lost_login: Option<String>,
 }
 
 impl Seen {
@@ -25,6 +29,9 @@ impl Seen {
             (true, false) => TokenState::Blocked,
             (false, false) => TokenState::Locked,
         });
+        if self.state == Some(TokenState::Unlocked) {
+            self.lost_login = None;
+        }
         self.trouble = None;
         self.status = status;
     }
@@ -58,6 +65,10 @@ impl Seen {
 
     /// There is no helper that works.
     pub(crate) fn failed(&mut self, trouble: &Trouble) {
+        if self.state == Some(TokenState::Unlocked) {
+            self.logins_lost = self.logins_lost.wrapping_add(1);
+            self.lost_login = Some(trouble.to_string());
+        }
         self.state = Some(trouble.state());
         self.trouble = Some(trouble.clone());
         self.pid = None;
@@ -79,7 +90,7 @@ impl Seen {
             pin_tries_left: tries,
             helper_pid: self.pid,
             confined: Some(false),
-            problem: self.trouble.map(|trouble| trouble.to_string()),
+            problem: self.trouble.map(|trouble| trouble.to_string()).or(self.lost_login),
             fresh: false,
         }
     }

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
     ("a_wrong_a_truncated_and_another_keys_signature_never_leave", lies),
     ("a_crash_while_signing_is_told_and_the_next_signature_works_after_unlocking", crash),
     ("a_module_that_hangs_costs_its_token_a_deadline_and_others_nothing", hang),
+    ("a_call_that_waits_behind_a_hung_helper_is_told_of_the_helper_and_not_of_a_lock", stopped),
 ];
 
 fn lies() {
@@ -85,6 +86,34 @@ fn hang() {
     assert!(rustix::process::test_kill_process(hung).is_err(), "the helper that hung is gone");
     lab.say("pass");
     unlock(&token).unwrap();
+    sign(&token, &key, "x").unwrap();
+}
+
+fn stopped() {
+    let lab = Lab::new();
+    let mut config = lab.config("hsm");
+    config.deadline = Duration::from_secs(3);
+    let token = Arc::new(unlocked(config));
+    let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    rustix::process::kill_process(pid(&token), rustix::process::Signal::STOP).unwrap();
+    // One of the two has the helper, or neither, because the agent's own look at the token has it.
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let (token, key) = (Arc::clone(&token), key.clone());
+            std::thread::spawn(move || sign(&token, &key, "x").unwrap_err())
+        })
+        .collect();
+    for call in calls {
+        let error = call.join().unwrap();
+        assert_eq!(error.reason(), "TOKEN_FAILED", "{error}");
+        assert!(error.to_string().contains("did not answer"), "{error}");
+        assert!(error.remedy().contains("unlock"), "{}", error.remedy());
+    }
+    assert_eq!(token.info().state, TokenState::Locked);
+    let why = token.info().problem.expect("it says why it is locked");
+    assert!(why.contains("did not answer"), "{why}");
+    unlock(&token).unwrap();
+    assert_eq!(token.info().problem, None);
     sign(&token, &key, "x").unwrap();
 }
 
