@@ -171,7 +171,7 @@ async fn switch(state: &AppState, paths: &Paths, door: &Door) -> anyhow::Result<
     let new = load(paths)?;
     check_places(paths, &new)?;
     // Everything that can fail comes before anything that changes.
-    let tokens = state.tokens().prepare(&new.tokens).map_err(readable)?;
+    let tokens = state.tokens().prepare(&new.tokens).await.map_err(readable)?;
     door.change_group(new.allow_group)?;
     state.tokens().switch(tokens);
     state.admission().set_group(new.allow_group);

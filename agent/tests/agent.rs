@@ -1,6 +1,7 @@
 //! The running agent, spoken to over its socket.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::io::{Read as _, Write as _};

@@ -91,6 +91,17 @@ impl PinSource {
         !matches!(self, Self::Prompt)
     }
 
+    /// Where that is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Prompt => "the prompt".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Fd(fd) => format!("descriptor {fd}"),
+            Self::Credential(name) => format!("the credential {name}"),
+        }
+    }
+
     /// Its name on the wire.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -106,10 +106,15 @@ async fn remove(
 ) -> Result<RemoveKeyReply, Refusal> {
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
-    key.slot.ensure_usable().await?;
+    if !key.lost {
+        key.slot.ensure_usable().await?;
+    }
     state.journal("key.remove", Some(connection.peer()), made(&key)).await?;
-    let public = key.stored.public.clone();
-    key.slot.run(move |backend| backend.remove(&public)).await?;
+    if !key.lost {
+        let public = key.stored.public.clone();
+        key.slot.run(move |backend| backend.remove(&public)).await?;
+    }
+    key.slot.forget(&key.stored.public);
     Ok(RemoveKeyReply {})
 }
 
@@ -123,7 +128,7 @@ fn key_name(text: &str) -> Result<KeyName, Refusal> {
 /// One name space for the agent, whichever token.
 async fn check_free(state: &AppState, name: &KeyName) -> Result<(), Refusal> {
     let keys = state.tokens().keys().await;
-    let Some(other) = keys.iter().find(|key| key.name == name.as_str()) else { return Ok(()) };
+    let Some(other) = keys.iter().find(|key| key.name == name.as_str() && !key.lost) else { return Ok(()) };
     Err(Refusal::new(
         Reason::NameTaken,
         format!("token {} has a key named {name} already", other.slot.name()),
@@ -133,7 +138,7 @@ async fn check_free(state: &AppState, name: &KeyName) -> Result<(), Refusal> {
 }
 
 fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {
-    HeldKey { name: stored.name.to_string(), slot, stored, available: true }
+    HeldKey { name: stored.name.to_string(), slot, stored, available: true, lost: false }
 }
 
 fn made(key: &HeldKey) -> Value {

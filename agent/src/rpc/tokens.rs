@@ -82,7 +82,9 @@ async fn lock(
         name => vec![state.tokens().get(name)?],
     };
     // First the locking, then the record: a full disk must not keep a token unlocked.
-    for slot in &slots {
+    let retired = state.tokens().retired();
+    let meant = retired.iter().filter(|slot| request.name.is_empty() || slot.name() == request.name);
+    for slot in slots.iter().chain(meant) {
         slot.lock();
     }
     let names: Vec<_> = slots.iter().map(|slot| slot.name()).collect();

@@ -49,7 +49,7 @@ pub(super) async fn choose(
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     for signer in candidates {
         // A named key that is not of the role is refused for that, not for its token.
-        let usable = if signer.keyids.is_empty() { Ok(()) } else { signer.key.slot.ensure_usable().await };
+        let usable = if signer.keyids.is_empty() { Ok(()) } else { signer.key.ensure_usable().await };
         match usable {
             Ok(()) => chosen.signers.push(signer),
             Err(refusal) if !named.is_empty() => return Err(refusal.detail("key", signer.key.name)),
@@ -80,7 +80,7 @@ fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> 
 }
 
 fn is_ready(signer: &Signer) -> bool {
-    signer.key.slot.state() == backend::TokenState::Unlocked
+    !signer.key.lost && signer.key.slot.state() == backend::TokenState::Unlocked
 }
 
 fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Signer {

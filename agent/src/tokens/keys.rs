@@ -19,11 +19,32 @@ pub struct HeldKey {
     pub slot: Arc<Slot>,
     /// Its public half.
     pub stored: StoredKey,
-    /// False when its token is absent or failed, or did not answer.
+    /// False when its token is absent or failed, or did not answer, or the key is lost.
     pub available: bool,
+    /// It was on its token and is there no more, and nobody removed it through this agent.
+    pub lost: bool,
 }
 
 impl HeldKey {
+    /// Before its use: the token is ready, and the key is on it.
+    ///
+    /// # Errors
+    /// As [`Slot::ensure_usable`]; `KEY_NOT_FOUND` for a key that is lost.
+    pub async fn ensure_usable(&self) -> Result<(), Refusal> {
+        self.slot.ensure_usable().await?;
+        if !self.lost {
+            return Ok(());
+        }
+        let (name, token) = (&self.name, self.slot.name());
+        Err(Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
+            .remedy(format!(
+                "bring it back onto the token from its backup and restart the agent; if it is gone for good, \
+                 give its roles another key, then: tufctl key remove {name}"
+            ))
+            .detail("key", name.as_str())
+            .detail("token", token))
+    }
+
     /// As it travels.
     #[must_use]
     pub fn describe(&self) -> Key {
@@ -43,7 +64,7 @@ impl HeldKey {
 impl Tokens {
     /// All keys of all tokens. A token that does not answer gives the keys it was last known to hold.
     pub async fn keys(&self) -> Vec<HeldKey> {
-        let mut held = Vec::new();
+        let (mut held, mut lost) = (Vec::new(), Vec::new());
         // Asked side by side: one slow token does not add up with another.
         let asked: Vec<_> = self
             .all()
@@ -54,15 +75,22 @@ impl Tokens {
             })
             .collect();
         for (slot, answer) in asked {
-            let (keys, answered) = answer.await.unwrap_or_default();
+            let listing = answer.await.unwrap_or_default();
             let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);
-            let available = answered && there;
-            held.extend(keys.into_iter().map(|stored| {
-                let name = stored.name.to_string();
-                HeldKey { name, slot: Arc::clone(&slot), stored, available }
-            }));
+            let available = listing.answered && there;
+            let held_as = |stored: StoredKey, lost: bool| {
+                let (name, slot) = (stored.name.to_string(), Arc::clone(&slot));
+                HeldKey { name, slot, stored, available: available && !lost, lost }
+            };
+            held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
+            lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
         }
         name_apart(&mut held);
+        // What took the place of a lost key, or is a copy of it, is what is meant.
+        lost.retain(|gone| {
+            !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
+        });
+        held.append(&mut lost);
         held
     }
 

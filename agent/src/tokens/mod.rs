@@ -10,24 +10,28 @@ mod pin;
 mod slot;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use policy::Reason;
 use tokio::sync::Notify;
 
 pub use keys::HeldKey;
-pub use slot::Slot;
+pub use slot::{Listing, Slot};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;
 
 const SHORTEST_NAP: Duration = Duration::from_millis(10);
 const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// How often it is looked whether a call still uses a token that a reload took away.
+const RETIRING: Duration = Duration::from_millis(100);
 
 /// All tokens.
 pub struct Tokens {
     slots: RwLock<Vec<Arc<Slot>>>,
+    /// Taken away by a reload, while a call that began before still uses them.
+    retired: Mutex<Vec<Weak<Slot>>>,
     places: Places,
     /// Key names are one name space: whoever makes a key holds this while looking and making.
     naming: tokio::sync::Mutex<()>,
@@ -56,13 +60,21 @@ impl Tokens {
         let open = |config| open_and_watch(config, &places, &changed);
         let slots = configs.iter().map(open).collect::<Result<_, _>>()?;
         let naming = tokio::sync::Mutex::new(());
-        Ok(Self { slots: RwLock::new(slots), places, naming, changed })
+        Ok(Self { slots: RwLock::new(slots), retired: Mutex::default(), places, naming, changed })
     }
 
     /// All tokens, in the order of the configuration.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tokens that a reload took away, as long as a call uses them.
+    #[must_use]
+    pub fn retired(&self) -> Vec<Arc<Slot>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|slot| slot.strong_count() > 0);
+        retired.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The token of this name; with an empty name the only one there is.
@@ -91,8 +103,8 @@ impl Tokens {
     /// Opens what a new configuration adds. Tokens that it leaves as they are keep their state; nothing changes yet.
     ///
     /// # Errors
-    /// When a new token cannot be opened.
-    pub fn prepare(&self, configs: &[TokenConfig]) -> Result<Prepared, Refusal> {
+    /// When a new token cannot be opened, or its module cannot be loaded. One that is not there may come.
+    pub async fn prepare(&self, configs: &[TokenConfig]) -> Result<Prepared, Refusal> {
         let old = self.all();
         let mut new = Prepared { slots: Vec::with_capacity(configs.len()), opened: Vec::new() };
         for config in configs {
@@ -101,23 +113,34 @@ impl Tokens {
                 continue;
             }
             let slot = open_and_watch(config, &self.places, &self.changed)?;
-            if let Some(replaced) = old.iter().find(|old| old.replaced_by(config)) {
-                slot.stay_locked_as(replaced);
-            }
             new.slots.push(Arc::clone(&slot));
             new.opened.push(slot);
+        }
+        for slot in &new.opened {
+            slot.first_look().await;
+            if let Some(refusal) = slot.misconfigured() {
+                return Err(refusal);
+            }
         }
         Ok(new)
     }
 
     /// Switches to what was prepared.
     pub fn switch(&self, mut new: Prepared) {
-        new.opened.clear();
+        let old = self.all();
+        for slot in new.opened.drain(..) {
+            if let Some(replaced) = old.iter().find(|old| old.replaced_by(slot.config())) {
+                slot.stay_locked_as(replaced);
+            }
+        }
         let slots = std::mem::take(&mut new.slots);
         let gone: Vec<_> =
-            self.all().into_iter().filter(|slot| !slots.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
+            old.into_iter().filter(|slot| !slots.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
         *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots;
-        shut_down(gone);
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(gone.iter().map(Arc::downgrade));
+        gone.into_iter().for_each(retire);
+        // Whoever watches the tokens lets go of those that are gone.
+        self.changed.notify_one();
     }
 
     /// Unlocks in the background what is locked and needs no person.
@@ -168,7 +191,7 @@ impl Tokens {
 
     /// Ends all tokens; blocks.
     pub fn shutdown(&self) {
-        self.all().iter().for_each(|slot| slot.shutdown());
+        self.all().iter().chain(&self.retired()).for_each(|slot| slot.shutdown());
     }
 }
 
@@ -184,7 +207,17 @@ impl Drop for Prepared {
     }
 }
 
-/// A call under way keeps its slot; the backend ends it.
+/// Ends a token when the last call that began with it has ended.
+fn retire(slot: Arc<Slot>) {
+    tokio::spawn(async move {
+        while Arc::strong_count(&slot) > 1 {
+            tokio::time::sleep(RETIRING).await;
+        }
+        shut_down(vec![slot]);
+    });
+}
+
+/// Ends tokens that nobody uses.
 fn shut_down(slots: Vec<Arc<Slot>>) {
     for slot in slots {
         tokio::task::spawn_blocking(move || slot.shutdown());

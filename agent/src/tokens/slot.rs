@@ -1,24 +1,27 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
+mod listing;
+mod source;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backend::filestore::FileStore;
 use backend::pkcs11::Pkcs11Token;
-use backend::{Backend, BackendError, StoredKey, TokenState};
+use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
-use super::pin;
-use crate::clock;
-use crate::config::{PinSource, TokenConfig, TokenKind, UnlockFor};
-use crate::refusal::Refusal;
+pub use self::listing::Listing;
 
-/// How long a list of keys may take before the last known one is given.
-const KEYS_DEADLINE: Duration = Duration::from_secs(5);
+use self::listing::Known;
+use self::source::SourceTrouble;
+use crate::clock;
+use crate::config::{TokenConfig, TokenKind, UnlockFor};
+use crate::refusal::Refusal;
 
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -41,7 +44,7 @@ pub struct Slot {
     /// One list of keys at a time: of a token that hangs, one thread does.
     lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
-    known_keys: Mutex<Vec<StoredKey>>,
+    known_keys: Mutex<Known>,
     credentials: Option<PathBuf>,
     /// What a pipe gave; it can be read only once.
     from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
@@ -61,8 +64,8 @@ struct Lease {
     held: bool,
     /// How often somebody said `lock`: an unlock that was under way then does not end it.
     locks: u64,
-    /// The configured secret was wrong: it is not tried again by itself.
-    source_failed: bool,
+    /// Why the configured secret was of no use.
+    source: Option<SourceTrouble>,
 }
 
 impl Slot {
@@ -120,6 +123,8 @@ impl Slot {
     pub fn describe(&self) -> Token {
         self.lapse();
         let info = self.backend.info();
+        let source = lock(&self.lease).source.clone().filter(|_| info.state == TokenState::Locked);
+        let problem = info.problem.or(source.map(|trouble| trouble.why));
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
             (TokenState::Unlocked, Some(until)) => {
                 Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))
@@ -135,7 +140,7 @@ impl Slot {
             pin_tries_left: info.pin_tries_left,
             helper_pid: info.helper_pid,
             confined: info.confined,
-            problem: info.problem,
+            problem,
             fresh: info.fresh,
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
@@ -194,16 +199,6 @@ impl Slot {
         self.begin_lease(locks, until)
     }
 
-    /// One attempt with the secret from the configured source; ends a `lock` that a person said.
-    ///
-    /// # Errors
-    /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
-    pub async fn unlock_from_source(&self) -> Result<(), Refusal> {
-        let _alone = self.by_itself.lock().await;
-        let locks = lock(&self.lease).locks;
-        self.present_source(locks).await
-    }
-
     /// One attempt with the old secret; a new one when it is right.
     ///
     /// # Errors
@@ -212,30 +207,16 @@ impl Slot {
         self.run_in(&self.unlocks, move |backend| backend.change_secret(&old, &new)).await
     }
 
-    /// One attempt with the configured secret, begun when `lock` had been said `locks` times.
-    async fn present_source(&self, locks: u64) -> Result<(), Refusal> {
-        let secret = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
-        match self.run_in(&self.unlocks, move |backend| backend.unlock(&secret)).await {
-            Ok(()) => self.begin_lease(locks, None),
-            Err(refusal) => {
-                // Also when nobody knows what the attempt came to: it may have cost a try.
-                let spent = refusal.reason == Reason::PinIncorrect || refusal.details.contains_key(SPENT);
-                lock(&self.lease).source_failed |= spent;
-                Err(refusal)
-            }
-        }
-    }
-
     /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.
     fn begin_lease(&self, locks: u64, until: Option<Duration>) -> Result<(), Refusal> {
         {
             let mut lease = lock(&self.lease);
             if lease.locks != locks {
-                lease.source_failed = false;
+                lease.source = None;
                 self.backend.lock();
                 return Err(self.refusal(&BackendError::Locked));
             }
-            *lease = Lease { until, held: false, locks, source_failed: false };
+            *lease = Lease { until, held: false, locks, source: None };
         }
         if secmem::unlocked_secrets() > 0 {
             tracing::warn!(
@@ -280,13 +261,6 @@ impl Slot {
         self.state() == TokenState::Locked && self.may_unlock_itself().is_some()
     }
 
-    /// When its secret needs no person, nobody said `lock`, and the secret was not wrong: how often `lock` was said.
-    fn may_unlock_itself(&self) -> Option<u64> {
-        let lease = lock(&self.lease);
-        let may = self.config.pin.is_unattended() && !lease.held && !lease.source_failed;
-        may.then_some(lease.locks)
-    }
-
     /// Whether a token of this configuration takes its place: one of its name, or the one file store.
     pub(super) fn replaced_by(&self, config: &TokenConfig) -> bool {
         self.config.name == config.name
@@ -300,13 +274,23 @@ impl Slot {
     }
 
     /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
-    async fn first_look(&self) {
+    pub(super) async fn first_look(&self) {
         if let Some(token) = self.pkcs11.clone() {
             let looked = tokio::task::spawn_blocking(move || token.first_look(FIRST_LOOK)).await;
             if !matches!(looked, Ok(true)) {
                 tracing::debug!(token = self.name(), "nothing is known of the token yet");
             }
         }
+    }
+
+    /// Why it cannot work as it is configured, as far as that was seen.
+    pub(super) fn misconfigured(&self) -> Option<Refusal> {
+        let error = self.pkcs11.as_ref()?.misconfigured()?;
+        let mut refusal = self.refusal(&error);
+        if refusal.reason == Reason::TokenUntrusted {
+            refusal.remedy.push_str("; another module is named with its own sha256 in the token's entry");
+        }
+        Some(refusal)
     }
 
     /// Calls `listener` whenever the state of a device changes by itself.
@@ -338,32 +322,6 @@ impl Slot {
         lease.until = None;
         lease.locks = lease.locks.wrapping_add(1);
         self.backend.lock();
-    }
-
-    /// Its keys, and whether they were read just now; the last known ones when the token does not answer.
-    pub async fn keys(&self) -> (Vec<StoredKey>, bool) {
-        let (backend, lists) = (Arc::clone(&self.backend), Arc::clone(&self.lists));
-        // Not in the queue: a list must not wait behind a touch.
-        let call = async move {
-            let place = lists.acquire_owned().await.map_err(Refusal::internal)?;
-            let work = move || {
-                let _place = place;
-                backend.keys()
-            };
-            let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-            listed.map_err(|error| self.refusal(&error))
-        };
-        match tokio::time::timeout(KEYS_DEADLINE, call).await {
-            Ok(Ok(keys)) => {
-                lock(&self.known_keys).clone_from(&keys);
-                (keys, true)
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(token = self.name(), %error, "keys could not be listed");
-                (lock(&self.known_keys).clone(), false)
-            }
-            Err(_) => (lock(&self.known_keys).clone(), false),
-        }
     }
 
     /// Locks itself when its time is over. Cheap; called before every use and by the registry's timer.
@@ -404,10 +362,13 @@ impl Slot {
                 Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
                     .remedy("unblock it with its own tool (PUK or SO-PIN)")
             }
-            TokenState::Locked | TokenState::Unlocked => {
-                Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
-                    .remedy(format!("unlock it: tufctl token unlock {name}"))
-            }
+            TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
+                Some(SourceTrouble { why, remedy, .. }) => {
+                    Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}")).remedy(remedy)
+                }
+                None => Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
+                    .remedy(format!("unlock it: tufctl token unlock {name}")),
+            },
         };
         refusal.detail("token", name)
     }
@@ -434,19 +395,6 @@ impl Slot {
         named.message = format!("token {name}: {}", named.message);
         named.remedy = named.remedy.replace("NAME", name);
         named
-    }
-
-    async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
-        if let Some(secret) = lock(&self.from_descriptor).clone() {
-            return Ok(secret);
-        }
-        let (source, credentials) = (self.config.pin.clone(), self.credentials.clone());
-        let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
-        let secret = Arc::new(fetched.map_err(Refusal::internal)??);
-        if matches!(self.config.pin, PinSource::Fd(_)) {
-            *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
-        }
-        Ok(secret)
     }
 }
 

@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tufagent_proto::v1::agent_client::AgentClient;
 use tufagent_proto::v1::keys_client::KeysClient;
+use tufagent_proto::v1::repositories_client::RepositoriesClient;
 use tufagent_proto::v1::signing_client::SigningClient;
 use tufagent_proto::v1::tokens_client::TokensClient;
 use tufagent_proto::v1::*;
@@ -174,6 +175,67 @@ impl Client {
         let mut events = SigningClient::new(self.channel.clone()).sign(stream).await?.into_inner();
         events.message().await
     }
+}
+
+/// A Sign call that was shown what it would sign and has not confirmed it.
+pub struct Shown {
+    parts: tokio::sync::mpsc::Sender<SignRequest>,
+    events: tonic::Streaming<SignEvent>,
+    pub inspected: SignInspected,
+}
+
+impl Client {
+    /// Sends a request to sign this file, and waits until the agent shows what it is.
+    pub async fn show(&self, begin: SignBegin, file: &[u8]) -> Result<Shown, Status> {
+        let (parts, requests) = tokio::sync::mpsc::channel(8);
+        let header = header(&begin.role, file);
+        let chunk = sign_request::Part::Chunk(file.to_vec());
+        for part in [sign_request::Part::Begin(begin), sign_request::Part::File(header), chunk] {
+            parts.send(SignRequest { part: Some(part) }).await.unwrap();
+        }
+        let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
+        let mut events = SigningClient::new(self.channel.clone()).sign(stream).await?.into_inner();
+        match events.message().await?.and_then(|event| event.event) {
+            Some(sign_event::Event::Inspected(inspected)) => Ok(Shown { parts, events, inspected }),
+            other => panic!("not shown: {other:?}"),
+        }
+    }
+
+    pub async fn register(&self, repository: &str) {
+        let request = RegisterRepositoryRequest { name: repository.into(), ..Default::default() };
+        RepositoriesClient::new(self.channel.clone()).register(request).await.unwrap();
+    }
+
+    /// Shows the agent a root that was published.
+    pub async fn observe_root(&self, repository: &str, root: &[u8]) {
+        let parts = [
+            observe_request::Part::Begin(ObserveBegin { repository: repository.into(), published: true }),
+            observe_request::Part::File(header("root", root)),
+            observe_request::Part::Chunk(root.to_vec()),
+        ];
+        let requests: Vec<_> = parts.into_iter().map(|part| ObserveRequest { part: Some(part) }).collect();
+        let mut repositories = RepositoriesClient::new(self.channel.clone());
+        repositories.observe(tokio_stream::iter(requests)).await.unwrap();
+    }
+}
+
+impl Shown {
+    /// Confirms, and gives the first signature.
+    pub async fn confirm(mut self) -> Result<SignSignature, Status> {
+        let confirm = SignConfirm { sha256: self.inspected.sha256.clone() };
+        let part = Some(sign_request::Part::Confirm(confirm));
+        self.parts.send(SignRequest { part }).await.unwrap();
+        while let Some(event) = self.events.message().await? {
+            if let Some(sign_event::Event::Signature(signature)) = event.event {
+                return Ok(signature);
+            }
+        }
+        panic!("no signature came");
+    }
+}
+
+fn header(role: &str, file: &[u8]) -> FileHeader {
+    FileHeader { role: role.into(), size: u64::try_from(file.len()).unwrap(), purpose: 0 }
 }
 
 /// The reason that a status carries.

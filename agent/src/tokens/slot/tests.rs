@@ -65,7 +65,7 @@ async fn a_lock_holds_through_a_reload_that_changes_the_token() {
     let slot = tokens.get("file").unwrap();
     slot.ensure_usable().await.unwrap();
     slot.lock();
-    let new = tokens.prepare(&config(folder.path(), "unlock_for = '2h'")).unwrap();
+    let new = tokens.prepare(&config(folder.path(), "unlock_for = '2h'")).await.unwrap();
     tokens.switch(new);
     let replaced = tokens.get("file").unwrap();
     assert!(!Arc::ptr_eq(&slot, &replaced));

@@ -1,0 +1,125 @@
+//! The keys of one token, and those that it does not show any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::{StoredKey, TokenState};
+use tuf::key::PublicKey;
+
+use super::{Slot, lock};
+use crate::refusal::Refusal;
+
+/// How long a list of keys may take before the last known one is given.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is known of the keys of a token.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    keys: Vec<StoredKey>,
+    lost: Vec<StoredKey>,
+}
+
+/// The keys of a token.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Those that are on it.
+    pub keys: Vec<StoredKey>,
+    /// Those that were, and are gone though nobody removed them here.
+    pub lost: Vec<StoredKey>,
+    /// Read just now; otherwise the last known ones, because the token does not answer.
+    pub answered: bool,
+}
+
+impl Known {
+    /// The token shows these keys now. Locked, it may not show all that it has.
+    fn see(&mut self, shown: Vec<StoredKey>, unlocked: bool) {
+        let is_shown = |key: &StoredKey| shown.iter().any(|other| other.public == key.public);
+        let mut hidden: Vec<_> = self.keys.drain(..).filter(|key| !is_shown(key)).collect();
+        self.lost.retain(|key| !is_shown(key));
+        self.keys = shown;
+        if unlocked {
+            self.lost.append(&mut hidden);
+        } else {
+            self.keys.append(&mut hidden);
+        }
+    }
+
+    fn forget(&mut self, key: &PublicKey) {
+        self.keys.retain(|known| known.public != *key);
+        self.lost.retain(|known| known.public != *key);
+    }
+}
+
+impl Slot {
+    /// Its keys; the last known ones when the token does not answer.
+    pub async fn keys(&self) -> Listing {
+        let (backend, lists) = (Arc::clone(&self.backend), Arc::clone(&self.lists));
+        // Not in the queue: a list must not wait behind a touch.
+        let call = async move {
+            let place = lists.acquire_owned().await.map_err(Refusal::internal)?;
+            let work = move || {
+                let _place = place;
+                let unlocked = || backend.info().state == TokenState::Unlocked;
+                let before = unlocked();
+                backend.keys().map(|keys| (keys, before && unlocked()))
+            };
+            let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+            listed.map_err(|error| self.refusal(&error))
+        };
+        let answered = match tokio::time::timeout(DEADLINE, call).await {
+            Ok(Ok((keys, unlocked))) => {
+                lock(&self.known_keys).see(keys, unlocked);
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(token = self.name(), %error, "keys could not be listed");
+                false
+            }
+            Err(_) => false,
+        };
+        let Known { keys, lost } = lock(&self.known_keys).clone();
+        Listing { keys, lost, answered }
+    }
+
+    /// A key that was removed on purpose is not missed.
+    pub fn forget(&self, key: &PublicKey) {
+        lock(&self.known_keys).forget(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> StoredKey {
+        let public = PublicKey::from_ed25519(
+            ed25519_dalek::SigningKey::from_bytes(&[number; 32]).verifying_key().to_bytes(),
+        );
+        StoredKey {
+            name: format!("key-{number}").parse().unwrap(),
+            public: public.unwrap(),
+            origin: backend::Origin::Generated,
+        }
+    }
+
+    #[test]
+    fn a_key_that_an_unlocked_token_does_not_show_any_more_is_lost_until_it_comes_back() {
+        let mut known = Known::default();
+        known.see(vec![key(1), key(2)], true);
+        known.see(vec![key(2)], true);
+        assert_eq!((&known.keys, &known.lost), (&vec![key(2)], &vec![key(1)]));
+        known.see(vec![key(1), key(2)], false);
+        assert_eq!((known.keys.len(), known.lost.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_locked_token_may_hide_keys_and_a_removed_key_is_forgotten() {
+        let mut known = Known::default();
+        known.see(vec![key(1), key(2)], true);
+        known.see(vec![], false);
+        assert_eq!((known.keys.len(), known.lost.len()), (2, 0));
+        known.forget(&key(1).public);
+        known.see(vec![key(2)], true);
+        assert_eq!((known.keys.len(), known.lost.len()), (1, 0));
+    }
+}

@@ -1,0 +1,133 @@
+//! Signing over the socket: the signed part alone, and calls under way while the agent reloads or ends.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use support::{Client, Running, reason};
+use tuf::edit::{NewRole, NewRoles, new_root, new_snapshot, new_targets};
+use tuf::key::Key;
+use tuf::metadata::{Limits, Metadata, SignatureEntry};
+use tuf::role::Version;
+use tuf::time::UtcTime;
+use tufagent_proto::v1::{SignBegin, SignSignature};
+
+const PASSPHRASE: &[u8] = b"correct horse";
+
+fn version(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+fn in_days(days: i64) -> UtcTime {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    UtcTime::from_unix(i64::try_from(now).unwrap() + days * 86_400)
+}
+
+fn read(bytes: Vec<u8>) -> Metadata {
+    Metadata::parse(bytes, &Limits::agent()).unwrap()
+}
+
+async fn key(client: &Client, name: &str) -> Key {
+    Key::from_json(client.generate(name).await.unwrap().tuf_json.as_bytes()).unwrap()
+}
+
+/// The whole file of a role of `app`, every key of it.
+fn whole(role: &str) -> SignBegin {
+    SignBegin { repository: "app".into(), role: role.into(), ..SignBegin::default() }
+}
+
+/// The signed part alone, by one key.
+fn part_alone(key: &str) -> SignBegin {
+    SignBegin { keys: vec![key.into()], signed_only: true, ..SignBegin::default() }
+}
+
+fn verifies(key: &Key, file: &Metadata, signature: &SignSignature) -> bool {
+    let bytes = hex::decode(&signature.sig).unwrap();
+    key.verify(&file.canonical_signed(), &bytes).is_ok()
+}
+
+/// An agent with the repository `app`, whose root 1 it has seen: the keys `root`, `targets` (one role
+/// each) and `online` (snapshot and timestamp).
+async fn with_app(config: &str) -> (Running, Client, Key) {
+    let agent = Running::start(config).await;
+    let client = agent.connect().await;
+    client.unlock("file", PASSPHRASE).await.unwrap();
+    let (root, targets) = (key(&client, "root").await, key(&client, "targets").await);
+    let online = key(&client, "online").await;
+    let of = |key: &Key| NewRole { keys: vec![key.clone()], threshold: 1 };
+    let roles =
+        NewRoles { root: of(&root), targets: of(&targets), snapshot: of(&online), timestamp: of(&online) };
+    let file = read(new_root(version(1), in_days(300), true, &roles).unwrap());
+    client.register("app").await;
+    let signed = client.show(whole("root"), file.bytes()).await.unwrap().confirm().await.unwrap();
+    let entry = SignatureEntry { keyid: root.computed_keyid(), sig: signed.sig };
+    client.observe_root("app", &file.with_signatures(&[entry])).await;
+    (agent, client, targets)
+}
+
+#[tokio::test]
+async fn the_signed_part_alone_is_signed_for_the_only_role_of_its_key() {
+    let (_agent, client, targets) = with_app("").await;
+    let file = read(new_targets(version(1), in_days(80)));
+    let shown = client.show(part_alone("targets"), &file.canonical_signed()).await.unwrap();
+    assert_eq!((shown.inspected.repository.as_str(), shown.inspected.role.as_str()), ("app", "targets"));
+    assert_eq!(shown.inspected.sha256, file.digest().to_string());
+    assert!(verifies(&targets, &file, &shown.confirm().await.unwrap()));
+    // It counts for the watermark as a whole file does.
+    let other = read(new_targets(version(1), in_days(70)));
+    let refused = client.show(part_alone("targets"), &other.canonical_signed()).await.err().unwrap();
+    assert_eq!(reason(&refused), "WATERMARK");
+}
+
+#[tokio::test]
+async fn the_signed_part_alone_is_refused_for_a_key_with_two_roles_or_another_kind_of_role() {
+    let (_agent, client, _) = with_app("").await;
+    let snapshot = read(new_snapshot(version(1), in_days(6), &std::collections::BTreeMap::new()).unwrap());
+    let cases = [
+        (part_alone("online"), "POLICY"),
+        (part_alone("targets"), "METADATA_INVALID"),
+        (SignBegin { role: "snapshot".into(), ..part_alone("targets") }, "KEY_NOT_OF_ROLE"),
+        (SignBegin { keys: vec![], ..part_alone("") }, "USAGE"),
+        (part_alone("nobody"), "KEY_NOT_FOUND"),
+    ];
+    for (begin, expected) in cases {
+        let shown = format!("{begin:?}");
+        let refused = client.show(begin, &snapshot.canonical_signed()).await.err().unwrap();
+        assert_eq!(reason(&refused), expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_under_way_ends_with_its_signature_when_a_reload_takes_its_token_away() {
+    let (agent, client, targets) = with_app("").await;
+    let file = read(new_targets(version(1), in_days(80)));
+    let shown = client.show(whole("targets"), file.bytes()).await.unwrap();
+    agent.configure("[[token]]\nname = 'keys'\nkind = 'file'");
+    agent.signal("HUP");
+    client.reaches("keys", "locked").await;
+    assert!(verifies(&targets, &file, &shown.confirm().await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_lock_reaches_a_token_that_a_reload_took_away_from_a_call_under_way() {
+    let (agent, client, _) = with_app("").await;
+    let file = read(new_targets(version(1), in_days(80)));
+    let shown = client.show(whole("targets"), file.bytes()).await.unwrap();
+    agent.configure("[[token]]\nname = 'keys'\nkind = 'file'");
+    agent.signal("HUP");
+    client.reaches("keys", "locked").await;
+    client.lock().await;
+    assert_eq!(reason(&shown.confirm().await.unwrap_err()), "TOKEN_LOCKED");
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_call_under_way_finish_and_then_ends_it() {
+    let (mut agent, client, targets) = with_app("").await;
+    let file = read(new_targets(version(1), in_days(80)));
+    let shown = client.show(whole("targets"), file.bytes()).await.unwrap();
+    agent.signal("TERM");
+    agent.says("calls under way may finish").await;
+    assert!(verifies(&targets, &file, &shown.confirm().await.unwrap()));
+    assert!(agent.ended().await.success());
+    assert!(!agent.log().contains("cut off"), "{}", agent.log());
+}
