@@ -29,4 +29,5 @@ mod screen;
 mod strace;
 mod strangers;
 mod terminal;
+mod tokens;
 mod verify;

@@ -1,0 +1,151 @@
+//! Tokens of modules: secrets that come from files, keys that go, reloads, what a helper inherits.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softhsm::{SoftHsm, TokenFolder};
+use tufagent_tests::{Agent, Home, PIN, binary, is_root, need};
+
+use crate::key_types::home_with_softhsm;
+
+fn hsm(home: &Home) -> Value {
+    let list = home.run("token list --json").done().json();
+    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+}
+
+/// Waits for something that must come; the limit is only there to end a failed run.
+#[track_caller]
+fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A home with a SoftHSM token whose entry in the configuration ends with `pin`; no agent yet.
+fn home_with_pin(pin: &str) -> Option<(Home, TokenFolder)> {
+    let softhsm = need(SoftHsm::find_or_fetch())?;
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&(Home::softhsm_table("hsm", "build", &folder) + pin));
+    Some((home, folder))
+}
+
+#[test]
+fn a_pin_file_with_a_wrong_pin_is_told_with_the_file_and_the_way_out() {
+    let Some((home, _folder)) = home_with_pin("") else { return };
+    let pin = home.secret("hsm-pin", "wrong-pin-8c1f\n");
+    let table = fs::read_to_string(home.dir().join("config/tuf-agent/config.toml")).unwrap();
+    home.config(&format!("{table}pin = {{ file = {:?} }}\n", pin.display().to_string()));
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    let told = hsm(&home);
+    assert_eq!(told["state"], "locked", "{told}");
+    let problem = told["problem"].as_str().unwrap();
+    assert!(problem.contains("hsm-pin") && problem.contains("wrong"), "{problem}");
+    let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert!(refused["message"].as_str().unwrap().contains("wrong"), "{refused}");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm"), "{refused}");
+    // It is corrected, and others may read it: that is told too, until it is right.
+    home.secret("hsm-pin", PIN);
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o644)).unwrap();
+    home.refused("token unlock hsm", 5, "SECRET_FILE");
+    assert!(hsm(&home)["problem"].as_str().unwrap().contains("0644"), "{}", hsm(&home));
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
+    home.run("token unlock hsm").done();
+    assert!(hsm(&home)["problem"].is_null(), "{}", hsm(&home));
+}
+
+#[test]
+fn a_reload_whose_module_cannot_be_loaded_keeps_the_working_token() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    let helper = hsm(&home)["helper_pid"].clone();
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    let module = folder.module().display().to_string();
+    let no_module = home.write("no-module.so", "this is no library\n").display().to_string();
+    for (count, bad) in [(1, "/nonexistent.so"), (2, no_module.as_str())] {
+        home.config(&table.replace(&module, bad));
+        agent.signal("HUP");
+        wait_until(&agent, || agent.log().matches("the old one stays").count() == count);
+        assert!(agent.log().contains(bad), "{}", agent.log());
+        let kept = hsm(&home);
+        assert_eq!((&kept["state"], &kept["helper_pid"]), (&"unlocked".into(), &helper), "{kept}");
+    }
+    assert!(!agent.log().contains("configuration reloaded"), "{}", agent.log());
+    home.run("key generate k2 --token hsm --type ecdsa-p256").done();
+}
+
+#[test]
+fn a_helper_inherits_nothing_of_what_the_agent_was_started_with() {
+    let Some((home, _folder)) = home_with_pin("pin = { fd = 3 }\n") else { return };
+    let pin = home.secret("fd-pin", PIN);
+    let other = home.write("other", "not for a module");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 3<fd-pin 9<other"]).arg(binary("tuf-agent"));
+    let agent = home.start_through(command);
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
+    if !is_root() {
+        println!("SKIPPED: only root may look at the descriptors of a helper");
+        return;
+    }
+    let has = |process: u64| -> Vec<_> {
+        let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        entries.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
+    };
+    let (agents, helpers) = (has(agent.pid().into()), has(helper));
+    for file in [&pin, &other] {
+        assert!(agents.contains(file), "the agent was not given {}: {agents:?}", file.display());
+        assert!(!helpers.contains(file), "the helper has {}: {helpers:?}", file.display());
+    }
+    let state = home.state();
+    assert!(!helpers.iter().any(|file| file.starts_with(&state)), "{helpers:?}");
+    let sockets = helpers.iter().filter(|file| file.to_string_lossy().starts_with("socket:")).count();
+    // Its connection to the agent, once for each of its two threads.
+    assert_eq!(sockets, 2, "{helpers:?}");
+}
+
+#[test]
+fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    for name in ["root", "online"] {
+        home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
+    }
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let token = fs::read_dir(folder.tokens_dir()).unwrap().next().unwrap().unwrap().path();
+    let away = home.dir().join("away");
+    fs::create_dir(&away).unwrap();
+    for entry in fs::read_dir(&token).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name != "token.object" && name.ends_with(".object") {
+            fs::rename(entry.path(), away.join(name)).unwrap();
+        }
+    }
+    home.run("bump repo timestamp").done();
+    let refused = home.refused("sign repo --yes", 3, "KEY_NOT_FOUND");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("online") && message.contains("hsm"), "{refused}");
+    assert!(!refused["remedy"].as_str().unwrap().is_empty(), "{refused}");
+    let listed = home.run("key list --json").done().json();
+    assert!(listed["keys"].as_array().unwrap().iter().any(|key| key["name"] == "online"), "{listed}");
+    for entry in fs::read_dir(&away).unwrap().map(Result::unwrap) {
+        fs::rename(entry.path(), token.join(entry.file_name())).unwrap();
+    }
+    // SoftHSM looks for new files only when it is initialised.
+    let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
+    assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
+    wait_until(&agent, || hsm(&home)["state"] == "locked");
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    home.run("key remove root --yes").done();
+    let listed = home.run("key list --json").done().json();
+    assert!(!listed["keys"].as_array().unwrap().iter().any(|key| key["name"] == "root"), "{listed}");
+}
