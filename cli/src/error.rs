@@ -12,6 +12,8 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1::ErrorInfo;
 
+use crate::client::TURNED_AWAY;
+
 /// A refusal or a fault: `{"error": {"reason", "message", "remedy", "details"}}` under `--json`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failure(Box<Parts>);
@@ -124,8 +126,8 @@ fn from_info(info: ErrorInfo) -> Failure {
 fn from_bare_status(status: &tonic::Status) -> Failure {
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled => {
-            Failure::new(reason::UNREACHABLE, "the agent went away or hung before it answered")
-                .remedy("see whether it runs: tufctl status")
+            Failure::new(reason::UNREACHABLE, "the agent hung up or hangs: there is no answer")
+                .remedy(TURNED_AWAY)
         }
         tonic::Code::Unimplemented => {
             Failure::new(reason::UNSUPPORTED, "the agent does not know this request")

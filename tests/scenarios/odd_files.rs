@@ -140,6 +140,15 @@ fn an_agent_that_hangs_is_unreachable_after_some_seconds() {
 }
 
 #[test]
+fn a_listener_that_hangs_up_may_be_an_agent_all_the_same() {
+    let home = Home::new();
+    let listener = UnixListener::bind(home.path("sock")).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let error = home.refused("--socket sock status", 7, "UNREACHABLE");
+    assert!(error["remedy"].as_str().unwrap().contains("too many"), "{error}");
+}
+
+#[test]
 fn a_listener_that_says_nothing_is_no_agent() {
     let home = Home::new();
     let _silent = UnixListener::bind(home.path("sock")).unwrap();

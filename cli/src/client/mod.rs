@@ -57,9 +57,9 @@ impl Agent {
         let channel = dialled.map_err(|_| silent(path, Patience::Short))?.map_err(|e| {
             Failure::new(
                 reason::UNREACHABLE,
-                format!("what listens at {} is no tuf-agent: {e}", path.display()),
+                format!("what listens at {} closed the connection at once: {e}", path.display()),
             )
-            .remedy("name the agent's socket with --socket or TUF_AGENT_SOCK")
+            .remedy(TURNED_AWAY)
         })?;
         runtime.spawn(watch_interrupt(screen));
         Ok(Self { runtime, channel, seal_key: RefCell::new(None), path: path.to_owned() })
@@ -177,5 +177,8 @@ fn silent(path: &Path, patience: Patience) -> Failure {
 /// While an answer is awaited, an agent that is alive answers a ping, whatever it is busy with.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PONG_WITHIN: Duration = Duration::from_secs(15);
+/// What to do about an agent that hangs up, which has no way to say why.
+pub(crate) const TURNED_AWAY: &str = "it was ended, serves too many at once or is another user's: try again, then look into its log; \
+     or name another socket with --socket";
 /// Answers may hold a difference with a thousand names.
 const MOST_MESSAGE: usize = 64 << 20;

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
     if let Some(state) = state {
         state.write(&set)?;
     }
-    Ok(report(&set, &found, args.metadata_only))
+    Ok(report(&set, &found, args.metadata_only, at))
 }
 
 /// One run over a folder.
@@ -225,7 +225,7 @@ fn delegated(metadata: &Metadata) -> impl Iterator<Item = RoleName> {
     })
 }
 
-fn report(set: &TrustedSet, files: &Files, metadata_only: bool) -> Report {
+fn report(set: &TrustedSet, files: &Files, metadata_only: bool, at: UtcTime) -> Report {
     let tops = [Some(set.root()), set.timestamp(), set.snapshot()];
     let tops = tops.into_iter().flatten().map(|m| (m.kind().role(), m));
     let all: Vec<(RoleName, &Metadata)> =
@@ -239,7 +239,7 @@ fn report(set: &TrustedSet, files: &Files, metadata_only: bool) -> Report {
     let targets = if metadata_only { files::listed(set) } else { files.number };
     let mut text = String::new();
     for (role, m) in all.iter().take(MOST_LINES) {
-        let away = render::expiry(m.expires().unix(), render::now());
+        let away = render::expiry(m.expires().unix(), at.unix());
         text.push_str(&format!("{} v{} · expires {away}\n", visible(role.as_str()), m.version()));
     }
     if all.len() > MOST_LINES {

@@ -11,16 +11,27 @@ pub(crate) fn now() -> i64 {
         .unwrap_or(0)
 }
 
-/// How far away an expiry is: `in 89 days`, `in 5 hours`, `expired 3 days ago`.
+/// How far away an expiry is, to the nearest unit: `in 89 days`, `in 5 hours`, `expired 3 days ago`.
 pub(crate) fn expiry(expires: i64, now: i64) -> String {
     // Specification 5.1: expired as soon as the expiry is not later than the reference time.
     if expires > now {
-        format!("in {}", span(expires.saturating_sub(now)))
+        format!("in {}", nearest(expires.saturating_sub(now)))
     } else if expires == now {
         "expired now".into()
     } else {
         format!("expired {} ago", span(now.saturating_sub(expires)))
     }
+}
+
+/// As [`span`], rounded to the nearest: what was made for 365 days a second ago is not shown as 364.
+fn nearest(seconds: i64) -> String {
+    let half = match seconds {
+        s if s >= 172_800 => 43_200,
+        s if s >= 7_200 => 1_800,
+        s if s >= 120 => 30,
+        _ => 0,
+    };
+    span(seconds.saturating_add(half))
 }
 
 /// A span of seconds in its largest unit, rounded down: `2 days`, `1 hour`, `59 minutes`, `3 seconds`.
@@ -42,6 +53,7 @@ mod tests {
     fn expiry_is_told_by_how_far_away_it_is() {
         assert_eq!(expiry(90 * 86_400, 0), "in 90 days");
         assert_eq!(expiry(47 * 3_600, 0), "in 47 hours");
+        assert_eq!(expiry(365 * 86_400 - 1, 0), "in 365 days");
         assert_eq!(expiry(0, 0), "expired now");
         assert_eq!(expiry(0, 3 * 86_400), "expired 3 days ago");
         assert_eq!(span(119), "119 seconds");
