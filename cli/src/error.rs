@@ -77,6 +77,18 @@ impl Failure {
         &self.0.remedy
     }
 
+    /// Names the folder where a remedy speaks of one as `DIR`.
+    #[must_use]
+    pub(crate) fn in_folder(mut self, dir: &Path) -> Self {
+        let name = dir.display().to_string();
+        let words = self.0.remedy.split(' ').map(|word| match word.strip_prefix("DIR") {
+            Some(rest) if rest.chars().all(|c| c.is_ascii_punctuation()) => format!("{name}{rest}"),
+            _ => word.to_owned(),
+        });
+        self.0.remedy = words.collect::<Vec<_>>().join(" ").into();
+        self
+    }
+
     /// The exit code that the table gives the reason; 1 for a reason that this build does not know.
     pub(crate) fn exit_code(&self) -> u8 {
         exit_code_of(self.reason()).unwrap_or(1)

@@ -6,7 +6,7 @@ use tufagent_tests::Home;
 use crate::judges::{Judges, Reads};
 
 /// A key of one home, exported into the other's working folder as `NAME.json`.
-fn hand_over(from: &Home, to: &Home, name: &str) {
+pub(crate) fn hand_over(from: &Home, to: &Home, name: &str) {
     let exported = from.run(&format!("key export {name}")).done().stdout;
     to.write(&format!("{name}.json"), exported);
 }

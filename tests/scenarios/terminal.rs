@@ -6,7 +6,7 @@ use std::process::Command;
 use tufagent_tests::{Home, PASSPHRASE, binary, need, oracle};
 
 /// Runs `tufctl` on a pseudo-terminal and answers its questions; the exit code and all that was on the screen.
-fn talk(home: &Home, arguments: &str, steps: &[(&str, &str)]) -> Option<(i32, String)> {
+pub(crate) fn talk(home: &Home, arguments: &str, steps: &[(&str, &str)]) -> Option<(i32, String)> {
     let mut command = Command::new(need(oracle::python())?);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("doubles/terminal.py"));
     command.arg(serde_json::to_string(steps).unwrap()).arg(binary("tufctl")).args(arguments.split(' '));

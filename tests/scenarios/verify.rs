@@ -137,3 +137,53 @@ fn a_duplicate_member_is_refused_although_stock_clients_take_it() {
     let error = home.refused(VERIFY, 6, "VERIFICATION");
     assert!(error["message"].as_str().unwrap().contains("duplicate"), "{error}");
 }
+
+#[test]
+fn the_published_root_that_a_client_begins_with_must_be_whole_too() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    fs::copy(repo.dir().join("metadata/1.root.json"), home.path("trusted.json")).unwrap();
+    let text = fs::read_to_string(repo.dir().join("metadata/1.root.json")).unwrap();
+    let mut root: serde_json::Value = serde_json::from_str(&text).unwrap();
+    root["signatures"] = serde_json::json!([]);
+    fs::write(repo.dir().join("metadata/1.root.json"), root.to_string()).unwrap();
+    let error = home.refused("verify repo --root trusted.json", 6, "VERIFICATION");
+    assert_eq!(error["details"]["file"], "1.root.json", "{error}");
+}
+
+#[test]
+fn a_damaged_copy_for_other_clients_is_found() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("notes", "notes\n");
+    home.run("target add repo notes --path v2/").done();
+    home.run("sign repo --yes").done();
+    let verify = "verify repo --root repo/metadata/1.root.json";
+    home.run(verify).done();
+    let folders = fs::read_dir(repo.dir().join("targets")).unwrap();
+    let tough =
+        folders.map(|it| it.unwrap().path()).find(|it| it.to_string_lossy().ends_with(".v2")).unwrap();
+    fs::remove_file(tough.join("notes")).unwrap();
+    fs::write(tough.join("notes"), "other\n").unwrap();
+    home.refused(verify, 6, "VERIFICATION");
+}
+
+#[test]
+fn expired_roles_are_to_be_renewed_and_a_folder_that_is_not_there_is_wrong_usage() {
+    let (home, _agent) = Home::unlocked();
+    home.published_repository();
+    for (at, role) in [("2099-01-01T00:00:00Z", "root"), ("2000-01-01T00:00:00Z", "")] {
+        let command = format!("verify repo --root repo/metadata/1.root.json --at {at}");
+        if role.is_empty() {
+            home.run(&command).done();
+        } else {
+            let error = home.refused(&command, 6, "VERIFICATION");
+            assert_eq!(error["details"]["role"], role);
+            assert!(error["remedy"].as_str().unwrap().contains("renew"), "{error}");
+        }
+    }
+    home.refused("verify repo --root repo/metadata/1.root.json --at yesterday", 2, "USAGE");
+    home.refused("verify nowhere --root repo/metadata/1.root.json", 2, "USAGE");
+    home.refused("verify repo --root nowhere.json", 1, "IO");
+    home.refused("verify repo --root repo/metadata/1.root.json --state repo/metadata", 2, "USAGE");
+}

@@ -196,6 +196,12 @@ impl Difference {
         self.from_sha256.as_deref() == Some(self.sha256.as_str())
     }
 
+    /// The same without the role's name: equal for roles of one content, such as empty bins.
+    #[must_use]
+    pub fn unnamed(&self) -> Self {
+        Self { role: String::new(), ..self.clone() }
+    }
+
     /// Whether nothing changes but version and expiry.
     #[must_use]
     pub fn only_renews(&self) -> bool {

@@ -239,15 +239,11 @@ fn publics(keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> BTreeSet<PublicKey> 
     role.keyids.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok().cloned()).collect()
 }
 
-/// The other roles of the same parent, with their keys; bins as one.
+/// The other roles of the same parent, with their keys. Bins are left out: they share their keys by their nature
+/// (TAP 15), and a parent with bins has no other roles.
 fn siblings(delegations: &Delegations, role: &RoleName) -> Vec<(String, BTreeSet<PublicKey>)> {
     let others = delegations.roles.iter().filter(|other| other.name != *role);
-    let mut all: Vec<_> =
-        others.map(|other| (other.name.to_string(), publics(&delegations.keys, &other.keys))).collect();
-    if let Some(bins) = &delegations.succinct {
-        all.push((format!("the other bins {}-*", bins.name_prefix), publics(&delegations.keys, &bins.keys)));
-    }
-    all
+    others.map(|other| (other.name.to_string(), publics(&delegations.keys, &other.keys))).collect()
 }
 
 /// Targets metadata does not name its role, so a key of several roles is worth a word (DESIGN rule 3).

@@ -16,7 +16,7 @@ pub(crate) use self::repository::{
 };
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -115,6 +115,29 @@ pub(crate) enum Command {
         /// The folder; made when absent.
         dir: PathBuf,
     },
+}
+
+impl Command {
+    /// The repository folder that the command is about.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        Some(match self {
+            Self::Repo(RepoCommand::Init(args)) => &args.dir,
+            Self::Repo(RepoCommand::Adopt(args)) => &args.dir,
+            Self::Repo(RepoCommand::Show(args)) => &args.dir,
+            Self::Target(TargetCommand::Add(args)) => &args.dir,
+            Self::Target(TargetCommand::Remove { dir, .. } | TargetCommand::List { dir, .. }) => dir,
+            Self::Delegation(DelegationCommand::Add(args)) => &args.dir,
+            Self::Delegation(DelegationCommand::Edit(args)) => &args.dir,
+            Self::Delegation(DelegationCommand::Remove { dir, .. } | DelegationCommand::List { dir }) => dir,
+            Self::Root(RootCommand::AddKey(args) | RootCommand::RemoveKey(args)) => &args.dir,
+            Self::Root(RootCommand::ReplaceKey { dir, .. } | RootCommand::SetThreshold { dir, .. }) => dir,
+            Self::Bump(args) => &args.dir,
+            Self::Diff { dir } => dir,
+            Self::Sign(args) => &args.dir,
+            Self::Verify(args) => &args.dir,
+            _ => return None,
+        })
+    }
 }
 
 /// What the exit codes say; part of the man page and of `--help`.

@@ -10,7 +10,7 @@ impl FromStr for Days {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.strip_suffix('d').ok_or_else(|| format!("write days with a d, such as {text}d"))?;
+        let number = text.strip_suffix('d').ok_or("write days with a d, such as 90d")?;
         match number.parse() {
             Ok(days @ 1..=MOST_DAYS) => Ok(Self(days)),
             _ => Err(format!("a number of days from 1d to {MOST_DAYS}d")),

@@ -19,20 +19,41 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
     }
     let names = key_names(&workspace, context)?;
     let (mut all, mut text) = (Vec::new(), String::new());
+    let (mut last, mut alike) = (None, 0_u64);
     for role in workspace.staged_roles()? {
         let Some(staged) = workspace.staged(&role)? else { continue };
-        let said = difference(&role, workspace.published(&role)?.as_ref(), &staged);
-        if !text.is_empty() {
-            text.push('\n');
+        if let Err(failure) = workspace.check_published(&role) {
+            context.screen.warn(failure.message());
         }
-        text.push_str(&render::difference(&said, &names, context.screen.out(), render::now()));
+        let said = difference(&role, workspace.published(&role)?.as_ref(), &staged);
+        // Bins by the hundred with one content (and so one digest) are said once.
+        let unnamed = said.unnamed();
+        if last.as_ref() == Some(&unnamed) {
+            alike = alike.saturating_add(1);
+        } else {
+            text.push_str(&more_alike(&mut alike));
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&render::difference(&said, &names, context.screen.out(), render::now()));
+            last = Some(unnamed);
+        }
         let value = serde_json::to_value(&said);
         all.push(
             value.map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write the difference: {e}")))?,
         );
     }
+    text.push_str(&more_alike(&mut alike));
     if all.is_empty() {
         text.push_str("nothing is staged\n");
     }
     Ok(Report::new(json!({"roles": all}), text))
+}
+
+/// Ends what was said of a role: how many others are just like it.
+fn more_alike(alike: &mut u64) -> String {
+    match std::mem::take(alike) {
+        0 => String::new(),
+        more => format!("  and just so {}\n", render::count(more, "more role")),
+    }
 }

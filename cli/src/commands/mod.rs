@@ -6,6 +6,7 @@ mod completions;
 mod delegation;
 mod diff;
 mod key;
+mod limits;
 mod man;
 mod names;
 mod repo;
@@ -24,6 +25,14 @@ use crate::render::Report;
 
 /// Runs a command.
 pub(crate) fn run(command: &Command, context: &Context) -> Result<Report, Failure> {
+    let end = dispatch(command, context);
+    end.map_err(|failure| match command.folder() {
+        Some(dir) => failure.in_folder(dir),
+        None => failure,
+    })
+}
+
+fn dispatch(command: &Command, context: &Context) -> Result<Report, Failure> {
     match command {
         Command::Status => status::run(context),
         Command::Lock => token::lock_all(context),

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tuf::diff::difference;
+use tuf::digest::Sha256Digest;
 use tuf::edit::{EditError, Editor};
 use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tufagent_proto::v1;
 
+use super::limits;
 use super::names::key_name;
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -134,6 +136,9 @@ impl<'c> Staging<'c> {
         version: Version,
         change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
     ) -> Result<bool, Failure> {
+        if self.workspace.staged(role)?.is_none() {
+            self.workspace.check_published(role)?;
+        }
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
         change(&mut editor).map_err(|e| edit_failure(&e))?;
@@ -218,8 +223,19 @@ impl<'c> Staging<'c> {
             self.workspace.set_name(&name)?;
         }
         for (role, bytes) in std::mem::take(&mut self.prepared) {
+            let replaced = self.signed_root(&role)?;
             let metadata = self.workspace.write_staged(&role, bytes)?;
             let dropped = dropped.remove(&role).unwrap_or_default();
+            if let Some(warning) = limits::warning(&role, byte_count(&metadata)) {
+                self.context.screen.warn(warning);
+            }
+            if let Some(digest) = replaced.filter(|digest| *digest != metadata.digest()) {
+                self.context.screen.warn(format!(
+                    "root v{} was signed before with other content; whoever signed it signs this one only in its place, at a terminal: tufctl sign {} --supersede {digest}",
+                    metadata.version(),
+                    self.workspace.dir().display(),
+                ));
+            }
             self.done.retain(|staged| staged.role != role);
             self.done.push(Staged { role, metadata, dropped });
         }
@@ -283,6 +299,12 @@ impl<'c> Staging<'c> {
         Ok((ours, others))
     }
 
+    /// The digest of a staged root that carries signatures.
+    fn signed_root(&self, role: &RoleName) -> Result<Option<Sha256Digest>, Failure> {
+        let root = if role.kind() == RoleKind::Root { self.workspace.staged(role)? } else { None };
+        Ok(root.filter(is_signed).map(|root| root.digest()))
+    }
+
     /// What somebody else's key is called.
     fn label(&self, keyid: &KeyId) -> String {
         let noted = self.workspace.key_labels().get(keyid.as_str());
@@ -311,6 +333,10 @@ impl Staged {
         let (role, version) = (visible(self.role.as_str()), self.metadata.version());
         format!("staged {role} v{version} · expires {expires} ({away}){dropped}\n")
     }
+}
+
+fn byte_count(metadata: &Metadata) -> u64 {
+    u64::try_from(metadata.bytes().len()).unwrap_or(u64::MAX)
 }
 
 /// Whether anybody has signed it.

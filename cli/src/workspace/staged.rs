@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tuf::key::KeyId;
 use tuf::metadata::{Metadata, SignatureEntry};
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::{RoleKind, RoleName, Version};
 
 use super::authority::verifies;
 use super::read::{MOST_BYTES, parse};
@@ -49,6 +49,8 @@ impl Record {
 pub(crate) struct Merged {
     /// Signatures that were added.
     pub(crate) signatures: Vec<(RoleName, KeyId)>,
+    /// Signed roles that are staged there, and neither staged nor published here.
+    pub(crate) elsewhere: Vec<(RoleName, Version)>,
     /// Roles whose content there is not what is staged here.
     pub(crate) other_content: Vec<RoleName>,
     /// Signatures there that do not verify.
@@ -182,7 +184,13 @@ impl Workspace {
     pub(crate) fn merge_from(&mut self, other: &Path) -> Result<Merged, Failure> {
         let mut merged = Merged::default();
         for (role, theirs) in self.read_copy(other)? {
-            let Some(ours) = self.staged(&role)? else { continue };
+            let Some(ours) = self.staged(&role)? else {
+                let signed = theirs.signatures().iter().any(|entry| !entry.sig.is_empty());
+                if signed && self.published(&role)?.is_none_or(|m| m.version() < theirs.version()) {
+                    merged.elsewhere.push((role, theirs.version()));
+                }
+                continue;
+            };
             if ours.digest() != theirs.digest() {
                 merged.other_content.push(role);
                 continue;

@@ -10,7 +10,7 @@ use tufagent_proto::v1;
 use super::super::staging::{Staging, edit_failure, role_name};
 use crate::args::{InitArgs, RoleDays};
 use crate::context::Context;
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 use crate::render::Report;
 use crate::workspace::{Facts, Workspace, default_days};
 
@@ -56,7 +56,16 @@ fn days(asked: &[RoleDays]) -> Result<HashMap<String, u32>, Failure> {
     let mut days: BTreeMap<RoleName, u32> =
         RoleKind::ALL.iter().map(|kind| (kind.role(), default_days(*kind))).collect();
     for one in asked {
-        days.insert(role_name(&one.role)?, one.days.0);
+        let role = role_name(&one.role)?;
+        if !role.is_top_level() {
+            return Err(Failure::new(
+                reason::USAGE,
+                format!("--expires: a new repository has no role {role}"),
+            )
+            .remedy("name root, targets, snapshot or timestamp; delegation add has an --expires of its own")
+            .detail("role", role.as_str()));
+        }
+        days.insert(role, one.days.0);
     }
     Ok(days.into_iter().map(|(role, days)| (role.to_string(), days)).collect())
 }

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
-use super::super::names::key_names;
+use super::super::names::{called, key_names};
 use crate::args::ShowArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{self, KeyNames, Report, Style, short_keyid, visible};
+use crate::render::{self, KeyNames, Report, Style, visible};
 use crate::workspace::{Facts, SignatureState, Workspace};
 
 /// Runs `tufctl repo show`.
@@ -20,6 +20,11 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
     let names = key_names(&workspace, context)?;
     let name = name(&workspace, context)?;
     let rows = rows(&workspace)?;
+    for row in rows.iter().filter(|row| !row.staged) {
+        if let Err(failure) = workspace.check_published(&row.role) {
+            context.screen.warn(failure.message());
+        }
+    }
     let style = context.screen.out();
     let mut text =
         format!("{}\n", style.bold(visible(name.as_deref().unwrap_or("(no name: the agent was not asked)"))));
@@ -33,7 +38,7 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
         let run = rows.iter().skip(index).skip(1).take_while(|next| next.is_like(row)).count();
         text.push_str(&row.lines(run, &names, style));
     }
-    let roles: Vec<Value> = rows.iter().map(Row::json).collect();
+    let roles: Vec<Value> = rows.iter().filter_map(Row::json).collect();
     let report = Report::new(json!({"name": name, "roles": roles}), text);
     let Some(span) = args.check else { return Ok(report) };
     let limit = render::now().saturating_add(span.seconds);
@@ -60,7 +65,8 @@ fn name(workspace: &Workspace, context: &Context) -> Result<Option<String>, Fail
 struct Row {
     role: RoleName,
     depth: usize,
-    metadata: Metadata,
+    /// None: nobody has made it yet, though its keys are known.
+    metadata: Option<Metadata>,
     staged: bool,
     published_expires: Option<i64>,
     state: SignatureState,
@@ -75,10 +81,13 @@ fn rows(workspace: &Workspace) -> Result<Vec<Row>, Failure> {
     places.extend([RoleKind::Snapshot, RoleKind::Timestamp].map(|kind| (kind.role(), 1, None)));
     let mut rows = Vec::new();
     for (role, depth, parent) in places {
-        let Some(metadata) = workspace.current(&role)? else { continue };
+        let metadata = workspace.current(&role)?;
         let published = workspace.published(&role)?;
         rows.push(Row {
-            state: workspace.signatures(&role)?,
+            state: match &metadata {
+                Some(_) => workspace.signatures(&role)?,
+                None => waiting(workspace, &role)?,
+            },
             staged: workspace.staged(&role)?.is_some(),
             published_expires: published.map(|m| m.expires().unix()),
             bin_of: bin_of(workspace, parent.as_ref(), &role)?,
@@ -88,6 +97,17 @@ fn rows(workspace: &Workspace) -> Result<Vec<Row>, Failure> {
         });
     }
     Ok(rows)
+}
+
+/// The keys of a role that nobody has made yet.
+fn waiting(workspace: &Workspace, role: &RoleName) -> Result<SignatureState, Failure> {
+    let authorities = workspace.authorities(role)?;
+    let newest = authorities.last().map(|authority| &authority.role);
+    Ok(SignatureState {
+        need: newest.map_or(0, |keys| keys.threshold.get()),
+        keyids: newest.map(|keys| keys.keyids.clone()).unwrap_or_default(),
+        ..SignatureState::default()
+    })
 }
 
 fn bin_of(
@@ -103,20 +123,22 @@ fn bin_of(
 }
 
 impl Row {
-    fn json(&self) -> Value {
+    /// None for a role that nobody has made yet: it has no version.
+    fn json(&self) -> Option<Value> {
+        let metadata = self.metadata.as_ref()?;
         let texts = |ids: &[tuf::key::KeyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        json!({
+        Some(json!({
             "role": self.role.as_str(),
-            "version": self.metadata.version().get(),
+            "version": metadata.version().get(),
             "threshold": self.state.need,
             "keyids": texts(&self.state.keyids),
-            "expires": self.metadata.expires().to_string(),
+            "expires": metadata.expires().to_string(),
             "signed_by": texts(&self.state.signed_by),
             "missing": texts(&self.state.missing),
             "staged": self.staged,
             "complete": self.state.met,
             "depth": self.depth,
-        })
+        }))
     }
 
     /// Whether this is another bin in the same state as the one before.
@@ -124,15 +146,28 @@ impl Row {
         self.bin_of.is_some()
             && self.bin_of == before.bin_of
             && self.staged == before.staged
-            && self.metadata.version() == before.metadata.version()
+            && self.made() == before.made()
             && self.state.signed_by == before.state.signed_by
-            && self.metadata.expires().unix() / 86_400 == before.metadata.expires().unix() / 86_400
+    }
+
+    /// Version and day of expiry.
+    fn made(&self) -> Option<(u64, i64)> {
+        self.metadata.as_ref().map(|m| (m.version().get(), m.expires().unix() / 86_400))
     }
 
     fn lines(&self, more: usize, names: &KeyNames, style: Style) -> String {
         let indent = "  ".repeat(self.depth);
         let more = if more == 0 { String::new() } else { format!(" and {more} more like it") };
-        let expires = self.metadata.expires();
+        let role = style.bold(visible(self.role.as_str()));
+        let keys = format!("{} of {} keys", self.state.need, self.state.keyids.len());
+        let Some(metadata) = &self.metadata else {
+            let mut text = format!("{indent}{role} · {keys} · {}\n", style.dim("not made yet"));
+            for keyid in &self.state.keyids {
+                text.push_str(&format!("{indent}  {} {}\n", style.dim("·"), called(names, keyid.as_str())));
+            }
+            return text;
+        };
+        let expires = metadata.expires();
         let away = render::expiry(expires.unix(), render::now());
         let away = match expires.unix().saturating_sub(render::now()) {
             left if left <= 0 => style.red(away),
@@ -141,17 +176,11 @@ impl Row {
         };
         let staged = if self.staged { format!(" · {}", style.yellow("staged")) } else { String::new() };
         let mut text = format!(
-            "{indent}{}{more} v{} · {} of {} keys · expires {} {away}{staged}\n",
-            style.bold(visible(self.role.as_str())),
-            self.metadata.version(),
-            self.state.need,
-            self.state.keyids.len(),
-            expires,
+            "{indent}{role}{more} v{} · {keys} · expires {expires} {away}{staged}\n",
+            metadata.version(),
         );
         for keyid in &self.state.keyids {
-            let name = names
-                .get(keyid.as_str())
-                .map_or_else(|| short_keyid(keyid.as_str()), |n| visible(n).into_owned());
+            let name = called(names, keyid.as_str());
             let signed = self.state.signed_by.contains(keyid);
             let (mark, word) = match (signed, self.state.met) {
                 (true, _) => (style.green("+"), style.green("signed")),

@@ -51,7 +51,19 @@ pub(super) fn merge(workspace: &mut Workspace, other: &Path) -> Result<Merged, F
             }
         }
     }
-    workspace.merge_from(other)
+    let merged = workspace.merge_from(other)?;
+    match merged.elsewhere.first().filter(|_| merged.signatures.is_empty()) {
+        Some((role, version)) => Err(Failure::new(
+            reason::REPOSITORY_INVALID,
+            format!("{} holds a signed {role} v{version}, which is not staged here", other.display()),
+        )
+        .remedy(
+            "to take it on, copy its file into DIR/staged/, look at it with tufctl diff DIR, and sign again",
+        )
+        .detail("role", role.as_str())
+        .detail("version", version.get())),
+        None => Ok(merged),
+    }
 }
 
 impl Session<'_> {

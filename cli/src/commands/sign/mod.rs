@@ -19,6 +19,7 @@ use tufagent_proto::v1;
 use self::ours::{Ours, Selection};
 use crate::args::SignArgs;
 use crate::client::Agent;
+use crate::commands::limits;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Progress, Report, now};
@@ -67,6 +68,9 @@ impl<'a> Session<'a> {
         merged: Merged,
     ) -> Result<Self, Failure> {
         workspace.check_names()?;
+        for role in workspace.staged_roles()? {
+            workspace.check_published(&role)?;
+        }
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
         let record = record::find(agent, &workspace, args, context)?;
@@ -140,8 +144,10 @@ impl<'a> Session<'a> {
                 _ => self.workspace.make_timestamp(expires, signed)?,
             }
         };
-        if made.is_none() {
-            return Ok(true);
+        let Some(made) = made else { return Ok(true) };
+        let bytes = u64::try_from(made.bytes().len()).unwrap_or(u64::MAX);
+        if let Some(warning) = limits::warning(&role, bytes) {
+            self.context.screen.warn(warning);
         }
         let roles = [role.clone()];
         self.unlock_for(&roles)?;

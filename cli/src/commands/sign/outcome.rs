@@ -88,7 +88,7 @@ pub(super) fn role_lines(workspace: &Workspace, ours: &Ours, names: &KeyNames) -
 /// Published: exit 0.
 pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Published) -> Report {
     let style = session.context.screen.out();
-    let mut text: String = lines.iter().map(|line| line.text(style)).collect();
+    let mut text = texts(lines, style);
     let roles: Vec<_> = published
         .roles
         .iter()
@@ -118,7 +118,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     }
     let style = session.context.screen.out();
     let dir = session.args.dir.display();
-    let mut text: String = lines.iter().map(|line| line.text(style)).collect();
+    let mut text = texts(&lines, style);
     if missing.is_empty() {
         text.push_str(&format!(
             "Not published, as asked; everything is signed. Publish it with: tufctl sign {dir}\n"
@@ -185,7 +185,45 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
     text
 }
 
+/// All roles, one under the other; those of a run that are just alike (bins) are said once.
+fn texts(lines: &[RoleLine], style: Style) -> String {
+    let width = lines.iter().map(|line| line.head().chars().count()).max().unwrap_or(0).min(WIDEST_HEAD);
+    let mut text = String::new();
+    let mut alike = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|at| lines.get(at));
+        if before.is_some_and(|before| line.is_like(before)) {
+            alike += 1;
+        } else {
+            text.push_str(&more_alike(&mut alike));
+            text.push_str(&line.text(width, style));
+        }
+    }
+    text.push_str(&more_alike(&mut alike));
+    text
+}
+
+fn more_alike(alike: &mut u64) -> String {
+    match std::mem::take(alike) {
+        0 => String::new(),
+        more => format!("  and just so {}\n", count(more, "more role")),
+    }
+}
+
 impl RoleLine {
+    /// `root v1`
+    fn head(&self) -> String {
+        format!("{} v{}", visible(self.role.as_str()), self.version)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        let called = |line: &Self| line.keys.iter().map(KeyLine::called).collect::<Vec<_>>();
+        (self.version, &self.sha256, &self.state.signed_by)
+            == (other.version, &other.sha256, &other.state.signed_by)
+            && self.state.met == other.state.met
+            && called(self) == called(other)
+    }
+
     fn json(&self) -> Value {
         let keys: Vec<_> = self
             .keys
@@ -225,8 +263,9 @@ impl RoleLine {
     }
 
     /// One line for a role with one key, one for each key otherwise.
-    fn text(&self, style: Style) -> String {
-        let head = format!("{} v{}", style.bold(visible(self.role.as_str())), self.version);
+    fn text(&self, width: usize, style: Style) -> String {
+        let pad = " ".repeat(width.saturating_sub(self.head().chars().count()));
+        let head = format!("{} v{}{pad}", style.bold(visible(self.role.as_str())), self.version);
         let tail = format!(
             "expires {} · sha256 {}",
             self.expires.get(..10).unwrap_or(&self.expires),
@@ -240,7 +279,8 @@ impl RoleLine {
         let keys = u64::try_from(self.keys.len()).unwrap_or(u64::MAX);
         let mut out = format!("{head}  {} of {} needed · {tail}\n", self.state.need, count(keys, "key"));
         for key in &self.keys {
-            let place = key.token.as_ref().map_or_else(String::new, |(token, _)| visible(token).into_owned());
+            let place =
+                key.token.as_ref().map_or_else(String::new, |(token, _)| format!("you, {}", visible(token)));
             let line = if self.state.signed_by.contains(&key.keyid) {
                 format!("  {} {:<12} {place:<16} {}", style.green("+"), key.called(), style.green("signed"))
             } else {
@@ -256,6 +296,8 @@ impl RoleLine {
         out
     }
 }
+
+const WIDEST_HEAD: usize = 24;
 
 #[cfg(test)]
 mod tests {
@@ -302,11 +344,11 @@ mod tests {
     #[test]
     fn a_role_that_waits_shows_every_key_and_who_is_missing() {
         assert_eq!(
-            root().text(Style::new(false)),
-            "root v1  2 of 3 keys needed · expires 2027-11-20 · sha256 9f31…c2\n\
-             \x20 + root-a       alice            signed\n\
+            root().text(10, Style::new(false)),
+            "root v1     2 of 3 keys needed · expires 2027-11-20 · sha256 9f31…c2\n\
+             \x20 + root-a       you, alice       signed\n\
              \x20 · 77aabbcc                      missing\n\
-             \x20 · root-c       hsm              missing, token locked\n"
+             \x20 · root-c       you, hsm         missing, token locked\n"
         );
         assert_eq!(root().needs(), "root needs 1 more signature (77aabbcc or root-c)");
         assert_eq!(
@@ -331,7 +373,7 @@ mod tests {
         role.keys.truncate(1);
         role.state.met = true;
         assert_eq!(
-            role.text(Style::new(false)),
+            role.text(0, Style::new(false)),
             "root v1  signed by root-a (alice) · expires 2027-11-20 · sha256 9f31…c2\n"
         );
     }

@@ -93,6 +93,8 @@ impl<'a> Session<'a> {
         let asks = !self.args.yes.yes && Terminal::open().is_some();
         // What a person is asked about is shown under --quiet too.
         let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
+        let mut last: Option<(Difference, String)> = None;
+        let mut alike: Vec<&RoleName> = Vec::new();
         for role in staged {
             let found = pending.iter().find(|pending| pending.role == *role);
             let (diff, warnings, end) = match found {
@@ -106,13 +108,21 @@ impl<'a> Session<'a> {
                     (diff, &[][..], self.fate(role)?)
                 }
             };
+            // Bins by the hundred with one content (and so one digest) are said once.
+            let unnamed = diff.unnamed();
+            if warnings.is_empty() && last.as_ref().is_some_and(|(diff, so)| *diff == unnamed && *so == end) {
+                alike.push(role);
+                continue;
+            }
+            say_alike(&say, &mut alike);
             say(&difference(&diff, &self.names, screen.err(), now()));
             say(&end);
-            say("");
+            last = Some((unnamed, end));
             for warning in warnings {
                 screen.warn(warning);
             }
         }
+        say_alike(&say, &mut alike);
         confirm(&self.question(pending), self.args.yes.yes)
     }
 
@@ -289,6 +299,18 @@ impl<'a> Session<'a> {
         let staged = self.workspace.staged(role)?;
         Ok(staged.map(|new| diff::difference(role, published.as_ref(), &new)))
     }
+}
+
+/// Ends what was said of a role: how many others are just like it.
+fn say_alike(say: &dyn Fn(&str), alike: &mut Vec<&RoleName>) {
+    if let (Some(first), Some(last)) = (alike.first(), alike.last()) {
+        let (first, last) = (visible(first.as_str()), visible(last.as_str()));
+        match alike.len() {
+            1 => say(&format!("  and just so {first}")),
+            more => say(&format!("  and just so {more} more, {first} to {last}")),
+        }
+    }
+    alike.clear();
 }
 
 fn read_difference(inspected: &v1::SignInspected) -> Result<Difference, Failure> {

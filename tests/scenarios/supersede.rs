@@ -1,0 +1,71 @@
+//! Content that was signed and is then changed: the next version, and for a root the way over `--supersede`.
+
+use serde_json::Value;
+use tufagent_tests::Home;
+
+use crate::colleagues::hand_over;
+use crate::terminal::talk;
+
+/// A repository whose first root was signed, and then got another key.
+fn edited_root() -> (Home, tufagent_tests::Agent, String) {
+    let (home, agent) = Home::unlocked();
+    home.small_repository();
+    home.keys(&["spare"]);
+    home.run("sign repo --no-publish --yes").done();
+    let edited = home.run("root add-key repo root --key spare").done();
+    assert!(edited.stderr.contains("--supersede"), "the edit says what it costs: {edited}");
+    let refused = home.refused("sign repo --yes", 3, "WATERMARK");
+    let digest = refused["details"]["signed_sha256"].as_str().unwrap().to_owned();
+    assert!(refused["message"].as_str().unwrap().contains(&digest), "{refused}");
+    let remedy = refused["remedy"].as_str().unwrap();
+    assert!(remedy.contains(&format!("tufctl sign repo --supersede {digest}")), "{remedy}");
+    (home, agent, digest)
+}
+
+#[test]
+fn a_signed_root_is_superseded_by_a_person_at_a_terminal_alone() {
+    let (home, _agent, digest) = edited_root();
+    home.refused(&format!("sign repo --yes --supersede {digest}"), 3, "CONFIRMATION_MISSING");
+    let command = format!("sign repo --yes --supersede {digest}");
+    let Some((code, screen)) = talk(&home, &command, &[("[y/N] ", "n\n")]) else { return };
+    assert_eq!(code, 1, "{screen}");
+    let (code, screen) = talk(&home, &command, &[("[y/N] ", "y\n")]).unwrap();
+    assert_eq!(code, 0, "{screen}");
+    assert_eq!(home.published("repo").version("root"), 1);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    let journal = home.run("audit export").done().stdout;
+    assert!(journal.contains("supersedes"), "{journal}");
+}
+
+#[test]
+fn another_digest_than_the_signed_one_supersedes_nothing() {
+    let (home, _agent, _) = edited_root();
+    let command = format!("sign repo --yes --supersede {}", "ab".repeat(32));
+    let Some((code, screen)) = talk(&home, &command, &[("[y/N] ", "y\n")]) else { return };
+    assert_eq!(code, 3, "{screen}");
+    home.run("sign repo --yes --supersede abc --json").refused(2, "USAGE");
+}
+
+#[test]
+fn an_edit_that_drops_a_colleagues_signature_takes_the_next_version() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["root", "online"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run("repo init repo --name app --root root --targets bob.json --snapshot online --timestamp online")
+        .done();
+    ann.run("sign repo --yes").exits(4);
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("sign repo --yes --no-publish");
+    bob.published("repo").copy_to(&ann.path("from-bob"));
+    ann.run("sign repo --from from-bob --no-publish --yes").done();
+    ann.write("more.txt", "more\n");
+    let staged: Value = ann.run("target add repo more.txt --yes --json").done().json();
+    assert_eq!(staged["staged"][0]["version"], 2, "{staged}");
+    assert_eq!(staged["staged"][0]["signatures_dropped"][0], "bob", "{staged}");
+    let copy = ann.published("repo").copy_to(&bob.path("again"));
+    drop(copy);
+    let again = bob.run("sign again --yes --no-publish --json");
+    assert_eq!(again.json()["signed"][0]["version"], 2, "{again}");
+}
