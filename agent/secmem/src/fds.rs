@@ -2,11 +2,14 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
+use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Marks every open descriptor but the standard ones to be closed by exec.
 pub(crate) fn close_on_exec() -> std::io::Result<()> {
-    for entry in std::fs::read_dir("/proc/self/fd")? {
+    // The kernel's list of our own descriptors, not a file: the ground floor has no business with the file system.
+    let list = open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for entry in Dir::read_from(&list)? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
             continue;
         };
