@@ -57,7 +57,24 @@ pub struct Signing<'a> {
     pub caller: Value,
 }
 
+/// What a judgement rests on; when it moves, the judgement is void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    root: Option<(Version, Sha256Digest)>,
+    verified: Option<(Version, Sha256Digest)>,
+}
+
 impl Repositories {
+    /// What is trusted and verified now, as far as a judgement of this role rests on it.
+    ///
+    /// # Errors
+    /// `REPOSITORY_UNKNOWN`; `STATE_IO`.
+    pub async fn standing(&self, record: &Record, role: &RoleName) -> Result<Standing, Refusal> {
+        let root = self.by_name(record.name.as_str()).await?.root;
+        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
+        Ok(Standing { root, verified: verified.map(|mark| (mark.version, mark.digest)) })
+    }
+
     /// What `subject` is compared with: the newest that the agent verified; before there is one, what it signed last
     /// under a lower version. Never something that the caller sent.
     ///

@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use authority::{Authority, RoleOfKey};
-pub use judge::{Asked, Newest, Signing};
+pub use judge::{Asked, Newest, Signing, Standing};
 pub use ledger::Record;
 use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;

@@ -14,7 +14,7 @@ use super::signers::{Chosen, Signer, choose, skipped_event};
 use crate::clock;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Authority, Record};
+use crate::repositories::{Asked, Authority, Record, Standing};
 use crate::state::AppState;
 
 /// Metadata that was understood, and that the rules let these keys sign.
@@ -26,6 +26,7 @@ pub(super) struct Inspected {
     pub(super) signers: Vec<Signer>,
     pub(super) shared_key: bool,
     pub(super) supersedes: Option<Sha256Digest>,
+    pub(super) standing: Standing,
     skipped: Vec<SignSkipped>,
     difference: Difference,
     warnings: Vec<String>,
@@ -40,6 +41,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         return Err(metadata(&role, "the metadata is of another type than the role"));
     }
     let repositories = agent.repositories();
+    // Read first, so that whatever moves from here on is noticed before the intent.
+    let standing = repositories.standing(&record, &role).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
@@ -54,6 +57,12 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.into_iter().map(|concern| concern.message));
+    warnings.extend(supersedes.map(|digest| {
+        format!(
+            "{role} version {} takes the place of other content that was signed (sha256 {digest}): whoever holds enough signatures over that content can still publish it",
+            subject.version()
+        )
+    }));
     let (name, new) = (role.clone(), subject.clone());
     let compare = move || difference(&name, base.as_ref().map(|newest| &newest.metadata), &new);
     Ok(Inspected {
@@ -62,6 +71,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
         shared_key: begin.shared_key,
         supersedes,
+        standing,
         record,
         role,
         subject,

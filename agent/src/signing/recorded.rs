@@ -10,8 +10,10 @@ use tufagent_proto::v1::sign_event::Event;
 
 use super::authorized::Authorized;
 use super::client::{Client, cancelled};
+use super::inspected::Inspected;
 use super::signed::Signed;
 use super::signers::{Signer, skipped_event};
+use crate::clock;
 use crate::refusal::Refusal;
 use crate::repositories::Signing;
 use crate::state::AppState;
@@ -40,6 +42,7 @@ pub(super) async fn record(
         return Err(cancelled("the caller has gone"));
     }
     let inspected = authorized.inspected;
+    still_true(agent, &inspected).await?;
     let signing = Signing {
         record: &inspected.record,
         role: &inspected.role,
@@ -64,6 +67,24 @@ pub(super) async fn record(
         abandoned: false,
         _private: (),
     })
+}
+
+/// A person may look at a difference for minutes: what it rests on must not have moved meanwhile.
+async fn still_true(agent: &AppState, inspected: &Inspected) -> Result<(), Refusal> {
+    let role = &inspected.role;
+    if agent.repositories().standing(&inspected.record, role).await? != inspected.standing {
+        let message = format!("{role} was looked at, and something newer was published meanwhile");
+        return Err(Refusal::new(Reason::ConfirmationMissing, message)
+            .remedy("look at the difference again: tufctl sign DIR")
+            .detail("role", role.to_string()));
+    }
+    if inspected.subject.expires() <= clock::now() {
+        let message = format!("{role} version {} has expired meanwhile", inspected.subject.version());
+        return Err(Refusal::new(Reason::Expiry, message)
+            .remedy(format!("renew it: tufctl bump DIR {role}"))
+            .detail("role", role.to_string()));
+    }
+    Ok(())
 }
 
 impl Recorded {
