@@ -10,7 +10,8 @@ pub(crate) fn close_on_exec() -> std::io::Result<()> {
     // The kernel's list of our own descriptors, not a file: the ground floor has no business with the file system.
     let list = open("/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     for entry in Dir::read_from(&list)? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+        let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse::<RawFd>().ok())
+        else {
             continue;
         };
         if number <= 2 {
