@@ -171,10 +171,11 @@ impl Ours {
         let problem = found.and_then(|token| token.problem.clone());
         let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
         let failure = match state {
-            "locked" => {
-                Failure::new(reason::TOKEN_LOCKED, format!("token {token}, which holds {key}, is locked"))
-                    .remedy(format!("tufctl token unlock {token}"))
-            }
+            "locked" => Failure::new(
+                reason::TOKEN_LOCKED,
+                format!("token {token}, which holds {key}, is locked{problem}"),
+            )
+            .remedy(format!("tufctl token unlock {token}")),
             "blocked" => Failure::new(
                 reason::PIN_BLOCKED,
                 format!("token {token}, which holds {key}, is blocked{problem}"),
