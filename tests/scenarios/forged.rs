@@ -301,6 +301,17 @@ fn one_key_two_keyids(forge: &mut Forge) {
 }
 
 #[test]
+fn one_key_under_two_keyids_is_told_of_even_where_the_threshold_is_met() {
+    let home = Home::new();
+    let mut forge = Forge::new();
+    one_key_two_keyids(&mut forge);
+    forge.root["roles"]["targets"]["threshold"] = json!(1);
+    forge.write(&home.path("forged"));
+    let outcome = home.run("verify forged --root forged/metadata/1.root.json").done();
+    assert!(outcome.stderr.contains("of targets are one key"), "{outcome}");
+}
+
+#[test]
 fn files_that_are_not_what_another_one_lists_are_refused() {
     let home = Home::new();
     for (member, value) in [
@@ -460,7 +471,7 @@ fn expired_roles_are_to_be_renewed_and_wrong_folders_are_slips_of_the_hand() {
         signed["expires"] = json!("2020-01-01T00:00:00Z");
         let found = verify(&home, &forge, "");
         refused(&found, role, role, "5.", "expired");
-        assert!(found["error"]["remedy"].as_str().unwrap().contains(&format!("bump DIR {role}")), "{found}");
+        assert!(found["error"]["remedy"].as_str().unwrap().contains(&format!("bump forged {role}")), "{found}");
     }
     home.refused("verify nope --root forged/metadata/1.root.json", 2, "USAGE");
     home.refused("verify forged/metadata --root forged/metadata/1.root.json", 2, "USAGE");

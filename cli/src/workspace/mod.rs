@@ -166,7 +166,11 @@ impl Workspace {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, Failure> {
+/// Keeps other runs of tufctl out of a folder until the file is dropped.
+///
+/// # Errors
+/// `IO` when another one is in it; it is not waited for.
+pub(crate) fn lock(dir: &Path) -> Result<File, Failure> {
     let file = File::open(dir).map_err(|e| Failure::io("open", dir, &e))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

@@ -1,5 +1,6 @@
 //! `--state`: what was last trusted, so that nothing goes back behind it (5.3 to 5.5).
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tuf::metadata::{Limits, Metadata};
@@ -8,18 +9,20 @@ use tuf::trust::{Previous, TrustedSet};
 
 use super::refusal::{failure, refused};
 use crate::error::{Failure, reason};
-use crate::workspace::{make_folder, read_file, write_file};
+use crate::workspace::{lock, make_folder, read_file, write_file};
 
 /// The folder of what was last trusted; made when absent, written only after a good run.
 pub(super) struct State {
     folder: PathBuf,
+    /// Two runs at once could put back what the later one has seen.
+    _lock: Option<File>,
 }
 
 impl State {
     /// Opens a folder of ours, or one that does not exist yet. `dir` is the repository folder.
     ///
     /// # Errors
-    /// `USAGE` (exit 2) when it is something else, or a part of what is published.
+    /// `USAGE` (exit 2) when it is something else, or a part of what is published; another run uses it.
     pub(super) fn open(folder: &Path, dir: &Path) -> Result<Self, Failure> {
         let refused = |why: &str| {
             Failure::new(reason::USAGE, format!("{} {why}", folder.display()))
@@ -33,7 +36,8 @@ impl State {
         let empty = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
         let absent = !folder.exists() && !folder.is_symlink();
         if marked || empty || absent {
-            return Ok(Self { folder: folder.to_owned() });
+            let lock = (!absent).then(|| lock(folder)).transpose()?;
+            return Ok(Self { folder: folder.to_owned(), _lock: lock });
         }
         Err(refused("is no state folder of tufctl verify"))
     }
