@@ -19,6 +19,7 @@ mod door;
 mod durability;
 mod end_to_end;
 mod file_store;
+mod forge;
 mod forged;
 mod handed_in;
 mod judges;

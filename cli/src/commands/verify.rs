@@ -88,7 +88,8 @@ impl Check<'_> {
             return Ok(());
         }
         let Some(bytes) = self.read(&role, "root.json", "5.3.3")? else { return Ok(()) };
-        if bytes == **newest.bytes() {
+        let set = TrustedSet::from_root(bytes, &self.options).map_err(|e| failure(&e, "root.json"))?;
+        if set.root().digest() == newest.digest() {
             return Ok(());
         }
         let why = format!("root: root.json is not the newest root, version {}", newest.version());
