@@ -57,6 +57,9 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
         by_role.entry(role).or_default().push((file, found));
     }
     drop(progress);
+    let new = by_role.values().flatten().map(|(file, found)| (file.path.as_str(), &found.hashes));
+    let tough_names = staging.facts.record.as_ref().is_none_or(|record| record.tough_names);
+    staging.workspace.check_places(new, tough_names)?;
     let (mut added, mut sources) = (Vec::new(), Vec::new());
     for (role, files) in by_role {
         stage(&mut staging, &role, &files)?;

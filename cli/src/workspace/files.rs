@@ -60,12 +60,6 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), Failure> {
     sync.map_err(|e| Failure::io("write", folder, &e))
 }
 
-/// Makes everything durable that was written to the file system of a folder.
-pub(crate) fn sync_all(folder: &Path) -> Result<(), Failure> {
-    let sync = File::open(folder).and_then(|file| Ok(rustix::fs::syncfs(&file)?));
-    sync.map_err(|e| Failure::io("write", folder, &e))
-}
-
 /// Makes a folder with its parents, durably.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), Failure> {
     if folder.is_dir() {

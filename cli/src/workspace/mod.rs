@@ -6,11 +6,14 @@
 //! time; what a crash leaves behind is finished by the next one.
 
 mod authority;
+mod beneath;
+mod bring;
 mod facts;
 mod files;
 mod layout;
 mod names;
 mod online;
+mod places;
 mod publish;
 mod read;
 mod sources;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 
+use super::beneath::Folder;
 use super::read::MOST_BYTES;
 use super::sources::{Notice, Progress};
 use super::{Workspace, files, layout};
@@ -44,6 +45,7 @@ impl Workspace {
         notice: Notice<'_>,
     ) -> Result<Published, Failure> {
         self.check_thresholds()?;
+        self.check_folders()?;
         let swap = self.must_swap()?;
         let at_once = !swap || can_exchange(&self.dir);
         if !at_once {
@@ -55,7 +57,7 @@ impl Workspace {
         let text = serde_json::to_vec(options)
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write {}: {e}", marker.display())))?;
         files::write(&marker, &text)?;
-        let target_files = match self.copy_targets(options.tough_names, progress, notice) {
+        let target_files = match self.bring_targets(options.tough_names, progress, notice) {
             Ok(number) => number,
             Err(failure) => {
                 // No metadata was touched: this publication never was.
@@ -149,12 +151,17 @@ impl Workspace {
     }
 
     fn publish_in_order(&self, staged: &[(RoleName, Metadata)]) -> Result<(), Failure> {
-        let folder = self.metadata_folder();
-        files::make_folder(&folder)?;
+        let repository = Folder::of_repository(&self.dir)?;
+        let folder = repository.make(Path::new(layout::METADATA))?;
+        repository.sync()?;
         for (role, metadata) in staged {
+            // What the timestamp leads to is durable before clients see it.
+            if role.kind() == RoleKind::Timestamp {
+                folder.sync()?;
+            }
             self.write_published(&folder, role, metadata)?;
         }
-        Ok(())
+        folder.sync()
     }
 
     fn publish_by_swap(&self, staged: &[(RoleName, Metadata)], at_once: bool) -> Result<(), Failure> {
@@ -166,9 +173,11 @@ impl Workspace {
         files::remove_folder(&next)?;
         files::make_folder(&next)?;
         copy_folder(&now, &next)?;
+        let folder = Folder::of_repository(&self.dir)?.open(Path::new(layout::NEXT))?;
         for (role, metadata) in staged {
-            self.write_published(&next, role, metadata)?;
+            self.write_published(&folder, role, metadata)?;
         }
+        folder.sync()?;
         if at_once {
             renameat_with(CWD, &next, CWD, &now, RenameFlags::EXCHANGE)
                 .map_err(|e| Failure::io("swap", &now, &e.into()))?;
@@ -184,12 +193,12 @@ impl Workspace {
     }
 
     /// Writes one published file, and beside it the names that repositories without consistent snapshots have.
-    fn write_published(&self, folder: &Path, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
+    fn write_published(&self, folder: &Folder, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
         let consistent = self.consistent_snapshot()?;
         let name = layout::file_name(role, metadata.version(), consistent);
-        files::write(&folder.join(name), metadata.bytes())?;
+        folder.write(name.as_ref(), metadata.bytes())?;
         if role.kind() == RoleKind::Root && !consistent {
-            files::write(&folder.join(layout::plain_name(role)), metadata.bytes())?;
+            folder.write(layout::plain_name(role).as_ref(), metadata.bytes())?;
         }
         Ok(())
     }

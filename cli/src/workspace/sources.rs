@@ -1,8 +1,7 @@
-//! Files of targets: hashed, checked against what was added, copied into `targets/`.
+//! Files of targets: hashed, and checked against what was added.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256, Sha512};
@@ -12,7 +11,7 @@ use tuf::metadata::{Hashes, Metadata, Sha512Digest, TargetFile};
 use tuf::role::{RoleKind, RoleName};
 use tuf::target::{TargetPath, stays_inside};
 
-use super::{Workspace, files, layout};
+use super::{Workspace, layout};
 use crate::error::{Failure, reason};
 use crate::reading;
 
@@ -23,10 +22,10 @@ pub(crate) type Notice<'n> = &'n mut dyn FnMut(&str);
 pub(crate) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// A target that a publication brings, and the file that it comes from, if one was named.
-struct Incoming {
-    path: String,
-    target: TargetFile<'static>,
-    source: Option<PathBuf>,
+pub(super) struct Incoming {
+    pub(super) path: String,
+    pub(super) target: TargetFile<'static>,
+    pub(super) source: Option<PathBuf>,
 }
 
 impl Workspace {
@@ -76,116 +75,33 @@ impl Workspace {
         Ok(())
     }
 
-    /// Whether every target that a publication brings is at hand: in `targets/`, or where its source lies.
+    /// Whether a publication can bring every target that it lists anew: its file is in `targets/` or where its source lies,
+    /// and nothing stands in its way.
     ///
     /// # Errors
-    /// `TARGET_CHANGED` with `details.path` for the first that is not.
+    /// `TARGET_CHANGED` with `details.path` for the first that is not at hand; `REPOSITORY_INVALID` for a link where a
+    /// folder belongs.
     pub(crate) fn check_presence(&self) -> Result<(), Failure> {
+        self.check_folders()?;
         let consistent = self.consistent_snapshot()?;
         for one in self.incoming()? {
-            if one.source.as_ref().is_some_and(|source| source.exists()) {
-                continue;
-            }
-            let places = layout::target_places(&one.path, &one.target.hashes, consistent, false);
-            let placed =
-                places.first().map(|place| is_there(&self.targets_folder().join(place), &one.target));
-            if !placed.transpose()?.unwrap_or(false) {
+            let places = layout::target_places(&one.path, &one.target.hashes, consistent, true);
+            let Some((place, others)) = places.split_first() else { return Err(gone(&one)) };
+            self.check_way(place, others)?;
+            let has_source = one.source.as_ref().is_some_and(|source| source.is_file());
+            if !has_source && !is_there(&self.targets_folder().join(place), &one.target)? {
                 return Err(gone(&one));
             }
         }
         Ok(())
     }
 
-    /// Brings every target that the staged roles add or change into `targets/`, and gives their number.
-    ///
-    /// # Errors
-    /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left. `TARGET_NAME` for a path
-    /// that leads out of `targets/`.
-    pub(super) fn copy_targets(
-        &self,
-        tough_names: bool,
-        progress: Progress<'_>,
-        notice: Notice<'_>,
-    ) -> Result<u64, Failure> {
-        let consistent = self.consistent_snapshot()?;
-        let incoming = self.incoming()?;
-        let total = incoming.iter().map(|one| one.target.length).sum();
-        let mut done = 0;
-        if let Some(one) = incoming.iter().find(|one| !stays_inside(&one.path)) {
-            return Err(outside(&one.path));
-        }
-        // A few files are flushed one by one; for many, one flush of the file system is hundreds of times faster. Either
-        // way all are on the disk before any metadata names them, and what a crash leaves is known by its digest.
-        let each = incoming.len() <= FEW_FILES;
-        for one in &incoming {
-            let places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
-            let places: Vec<PathBuf> = places.iter().map(|place| self.targets_folder().join(place)).collect();
-            let mut tick = |more: u64| {
-                done += more;
-                progress(done, total);
-            };
-            let Some((first, links)) = places.split_first() else {
-                return Err(changed(&one.path, Path::new(&one.path)));
-            };
-            if !is_there(first, &one.target)? {
-                self.copy(one, first, each, &mut tick)?;
-            } else {
-                tick(one.target.length);
-            }
-            for link in links {
-                if is_taken(&self.targets_folder(), link) {
-                    notice(&format!(
-                        "clients of the kind of tough will not find target {}: another target has its name",
-                        one.path
-                    ));
-                } else if !is_there(link, &one.target)? {
-                    files::make_folder(link.parent().unwrap_or(link))?;
-                    files::link(first, link)?;
-                    if each {
-                        files::sync_folder(link.parent().unwrap_or(link))?;
-                    }
-                }
-            }
-        }
-        if !each {
-            files::sync_all(&self.targets_folder())?;
-        }
-        Ok(u64::try_from(incoming.len()).unwrap_or(u64::MAX))
-    }
-
-    fn copy(&self, one: &Incoming, to: &Path, flush: bool, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        let Some(source) = one.source.as_ref().filter(|source| source.exists()) else {
-            return Err(gone(one));
-        };
-        files::make_folder(to.parent().unwrap_or(to))?;
-        let temporary = files::beside(to);
-        files::remove(&temporary)?;
-        let copied = copy_hashing(source, &temporary, one.target.hashes.sha512.is_some(), flush, tick);
-        match copied {
-            Ok(found) if matches(&one.target, &found) && flush => files::rename(&temporary, to),
-            Ok(found) if matches(&one.target, &found) => {
-                std::fs::rename(&temporary, to).map_err(|e| Failure::io("write", to, &e))
-            }
-            Ok(_) => {
-                files::remove(&temporary)?;
-                Err(changed(&one.path, source))
-            }
-            Err(failure) => {
-                files::remove(&temporary)?;
-                Err(failure)
-            }
-        }
-    }
-
     /// Targets that the staged roles list and the published ones do not, or not so.
-    fn incoming(&self) -> Result<Vec<Incoming>, Failure> {
+    pub(super) fn incoming(&self) -> Result<Vec<Incoming>, Failure> {
         let mut all: BTreeMap<String, Incoming> = BTreeMap::new();
-        for role in self.staged_roles()?.iter().filter(|role| role.kind() == RoleKind::Targets) {
-            let Some(staged) = self.staged(role)? else { continue };
-            for (path, target) in new_targets(self.published(role)?.as_ref(), &staged) {
-                let source = self.record.files.get(&path).map(|file| file.source.clone());
-                all.insert(format!("{path}\0{role}"), Incoming { path, target, source });
-            }
+        for (role, path, target) in self.listed_anew()? {
+            let source = self.record.files.get(&path).map(|file| file.source.clone());
+            all.insert(format!("{path}\0{role}"), Incoming { path, target, source });
         }
         Ok(all.into_values().collect())
     }
@@ -201,24 +117,8 @@ pub(crate) fn hash_file(
     hash(&mut file, sha512, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
 }
 
-fn copy_hashing(
-    from: &Path,
-    to: &Path,
-    sha512: bool,
-    flush: bool,
-    tick: &mut dyn FnMut(u64),
-) -> Result<TargetFile<'static>, Failure> {
-    let mut source = reading::open_file(from).map_err(|e| Failure::io("read", from, &e))?;
-    let fail = |e: std::io::Error| Failure::io("write", to, &e);
-    let mut copy = OpenOptions::new().write(true).create_new(true).open(to).map_err(fail)?;
-    let found = hash(&mut source, sha512, tick, |piece| copy.write_all(piece)).map_err(fail)?;
-    if flush {
-        copy.sync_all().map_err(fail)?;
-    }
-    Ok(found)
-}
-
-fn hash(
+/// Reads a file to its end: length and digests, and each piece for the caller.
+pub(super) fn hash(
     from: &mut impl Read,
     sha512: bool,
     tick: &mut dyn FnMut(u64),
@@ -248,7 +148,7 @@ fn hash(
 }
 
 /// Whether a file is what metadata says, by every digest that is understood.
-fn matches(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> bool {
+pub(super) fn matches(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> bool {
     let (wanted, have) = (&listed.hashes, &found.hashes);
     listed.length == found.length
         && wanted.is_understood()
@@ -266,14 +166,7 @@ fn is_there(place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
     }
 }
 
-/// Whether a second name cannot be given: it is a folder, or below a file. Two targets `a` and `a/b` of one content have
-/// such names for tough.
-fn is_taken(root: &Path, link: &Path) -> bool {
-    let above = link.ancestors().skip(1).take_while(|folder| *folder != root);
-    link.is_dir() || above.into_iter().any(|folder| folder.exists() && !folder.is_dir())
-}
-
-fn gone(one: &Incoming) -> Failure {
+pub(super) fn gone(one: &Incoming) -> Failure {
     let message = match &one.source {
         Some(source) => {
             format!("the file of target {} is neither in targets/ nor at {}", one.path, source.display())
@@ -287,7 +180,7 @@ fn gone(one: &Incoming) -> Failure {
         .detail("path", one.path.as_str())
 }
 
-fn outside(path: &str) -> Failure {
+pub(super) fn outside(path: &str) -> Failure {
     Failure::new(
         reason::TARGET_NAME,
         format!("target {path} would leave the folder of targets (specification 4.5)"),
@@ -306,7 +199,7 @@ fn bad_name(path: &str, role: &RoleName, error: &dyn std::fmt::Display) -> Failu
     .detail("role", role.as_str())
 }
 
-fn changed(path: &str, source: &Path) -> Failure {
+pub(super) fn changed(path: &str, source: &Path) -> Failure {
     Failure::new(
         reason::TARGET_CHANGED,
         format!("{} is not the file any more that was added as target {path}", source.display()),
@@ -316,5 +209,4 @@ fn changed(path: &str, source: &Path) -> Failure {
     .detail("file", source.display().to_string())
 }
 
-const FEW_FILES: usize = 16;
 const PIECE: usize = 1 << 17;

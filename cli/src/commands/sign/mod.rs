@@ -74,6 +74,7 @@ impl<'a> Session<'a> {
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
         let record = record::find(agent, &workspace, args, context)?;
+        workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;
         let mut progress = Progress::new(context.screen, "checking targets");
         workspace.check_sources(&mut |done, total| progress.update(done, total))?;
@@ -95,7 +96,7 @@ impl<'a> Session<'a> {
         self.unlock_for(&content)?;
         let pending = self.inspect(&content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
-        if !self.args.no_publish && self.will_complete(&pending, &content)? {
+        if !self.args.no_publish && self.will_complete(&pending, &content)? && self.may_publish()? {
             self.workspace.check_presence()?;
         }
         if !pending.is_empty() || publishes || content.len() < staged.len() {

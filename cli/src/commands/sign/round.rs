@@ -154,6 +154,19 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
+    /// Whether keys of ours reach the thresholds of snapshot and timestamp, so that this run may come to publish.
+    pub(super) fn may_publish(&self) -> Result<bool, Failure> {
+        for role in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
+            for authority in self.workspace.authorities(&role)? {
+                let need = usize::try_from(authority.role.threshold.get()).unwrap_or(usize::MAX);
+                if self.ours.candidates(&[authority], &[]).len() < need {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn question(&self, pending: &[Pending<'_>]) -> String {
         let name = &self.record.name;
         if pending.is_empty() {

@@ -1,0 +1,208 @@
+//! Writing below the repository folder and nowhere else: every step down is one name, and no link is followed.
+//!
+//! Names of targets and roles come from metadata, which others write; a folder may be swapped for a link at any moment.
+//! So a path is never opened as a whole: each folder is opened from the one above it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Failure, reason};
+
+/// An open folder: the repository's own, or one below it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    file: File,
+    /// For messages alone.
+    path: PathBuf,
+}
+
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+impl Folder {
+    /// The repository folder, as it was named: links on the way to it are the caller's own.
+    pub(super) fn of_repository(dir: &Path) -> Result<Self, Failure> {
+        let file = File::open(dir).map_err(|e| Failure::io("open", dir, &e))?;
+        Ok(Self { file, path: dir.to_owned() })
+    }
+
+    /// A folder below; empty for this one.
+    ///
+    /// # Errors
+    /// `REPOSITORY_INVALID` when a link or a file stands on the way, or the path is not one of plain names.
+    pub(super) fn open(&self, below: &Path) -> Result<Self, Failure> {
+        self.descend(below, false)
+    }
+
+    /// A folder below, made with those above it where they are missing. The caller flushes them.
+    pub(super) fn make(&self, below: &Path) -> Result<Self, Failure> {
+        self.descend(below, true)
+    }
+
+    fn descend(&self, below: &Path, make: bool) -> Result<Self, Failure> {
+        let again = self.file.try_clone().map_err(|e| Failure::io("open", &self.path, &e))?;
+        let mut at = Self { file: again, path: self.path.clone() };
+        for part in below.components() {
+            let Component::Normal(name) = part else { return Err(self.leads_out(below)) };
+            at = at.step(name, make)?;
+        }
+        Ok(at)
+    }
+
+    fn step(&self, name: &OsStr, make: bool) -> Result<Self, Failure> {
+        let path = self.path.join(name);
+        if make {
+            match rustix::fs::mkdirat(&self.file, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(Failure::io("make", &path, &e.into())),
+            }
+        }
+        match rustix::fs::openat(&self.file, name, OPEN | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(file) => Ok(Self { file: file.into(), path }),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(in_the_way(&path)),
+            Err(e) => Err(Failure::io("open", &path, &e.into())),
+        }
+    }
+
+    /// A regular file of this name, for reading; `None` for anything else and for none.
+    pub(super) fn file(&self, name: &OsStr) -> Result<Option<File>, Failure> {
+        let file = match rustix::fs::openat(&self.file, self.plain(name)?, OPEN, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(e) => return Err(self.failed("read", name, e.into())),
+        };
+        let about = file.metadata().map_err(|e| self.failed("read", name, e))?;
+        Ok(about.is_file().then_some(file))
+    }
+
+    /// What has this name here, links not followed.
+    pub(super) fn about(&self, name: &OsStr) -> Result<Option<Stat>, Failure> {
+        match rustix::fs::statat(&self.file, self.plain(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) => Ok(Some(about)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(self.failed("read", name, e.into())),
+        }
+    }
+
+    /// A new file for writing; what an earlier run left under this name is nobody's and goes.
+    pub(super) fn create(&self, name: &OsStr) -> Result<File, Failure> {
+        self.remove(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.file, name, flags, Mode::from_raw_mode(0o666));
+        made.map(File::from).map_err(|e| self.failed("write", name, e.into()))
+    }
+
+    /// Writes a file beside its place, flushes it and moves it there. The folder is the caller's to flush.
+    pub(super) fn write(&self, name: &OsStr, bytes: &[u8]) -> Result<(), Failure> {
+        let temporary = OsStr::new(TEMPORARY);
+        let mut file = self.create(temporary)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if let Err(e) = written {
+            self.remove(temporary)?;
+            return Err(self.failed("write", name, e));
+        }
+        self.rename(temporary, name)
+    }
+
+    /// Gives a file of this folder another name in it, in place of what has that name.
+    pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Failure> {
+        let (from, to) = (self.plain(from)?, self.plain(to)?);
+        rustix::fs::renameat(&self.file, from, &self.file, to).map_err(|e| self.failed("write", to, e.into()))
+    }
+
+    /// Gives a file of another folder a second name here, in place of what has that name; `false` where the file system
+    /// has no hard links.
+    pub(super) fn link(&self, from: &Self, name: &OsStr, to: &OsStr) -> Result<bool, Failure> {
+        let temporary = OsStr::new(TEMPORARY);
+        self.remove(temporary)?;
+        let (from, name) = (from.file.as_fd(), from.plain(name)?);
+        if rustix::fs::linkat(from, name, &self.file, temporary, AtFlags::empty()).is_err() {
+            return Ok(false);
+        }
+        self.rename(temporary, to).map(|()| true)
+    }
+
+    /// Takes a file's name away, if it is there.
+    pub(super) fn remove(&self, name: &OsStr) -> Result<(), Failure> {
+        match rustix::fs::unlinkat(&self.file, self.plain(name)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(self.failed("remove", name, e.into())),
+        }
+    }
+
+    /// Makes durable what got a name here.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        self.file.sync_all().map_err(|e| Failure::io("write", &self.path, &e))
+    }
+
+    /// One name, and nothing that leads elsewhere.
+    fn plain<'n>(&self, name: &'n OsStr) -> Result<&'n OsStr, Failure> {
+        let mut parts = Path::new(name).components();
+        match (parts.next(), parts.next()) {
+            (Some(Component::Normal(only)), None) if only == name => Ok(name),
+            _ => Err(self.leads_out(Path::new(name))),
+        }
+    }
+
+    fn leads_out(&self, below: &Path) -> Failure {
+        let (here, below) = (self.path.display(), below.display());
+        Failure::new(reason::REPOSITORY_INVALID, format!("{below} would leave {here}; nothing is written"))
+            .remedy("look at what is staged: tufctl diff; and take the name out")
+    }
+
+    fn failed(&self, doing: &str, name: &OsStr, error: io::Error) -> Failure {
+        Failure::io(doing, &self.path.join(name), &error)
+    }
+}
+
+/// A link, or a file where a folder belongs, or the other way round.
+pub(super) fn in_the_way(path: &Path) -> Failure {
+    let what = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => "a link, and nothing is published through it",
+        Ok(found) if found.is_dir() => "a folder, where a file is to be published",
+        _ => "no folder, where one is needed to publish",
+    };
+    Failure::new(reason::REPOSITORY_INVALID, format!("{} is {what}", path.display()))
+        .remedy("take it away, or put a folder in its place (a mounted one will do)")
+        .detail("file", path.display().to_string())
+}
+
+/// The name under which a file is written before it is moved to its place.
+pub(super) const TEMPORARY: &str = ".tufctl.tmp";
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::Folder;
+
+    #[test]
+    fn nothing_is_written_outside_whatever_the_name_or_the_link() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), inside.path().join("link")).unwrap();
+        std::fs::write(outside.path().join("file"), "theirs").unwrap();
+        symlink(outside.path().join("file"), inside.path().join("x")).unwrap();
+        let folder = Folder::of_repository(inside.path()).unwrap();
+        for path in ["link", "link/a", "../a", "/tmp", "a/../../b", "x/y"] {
+            assert_eq!(folder.make(Path::new(path)).unwrap_err().reason(), "REPOSITORY_INVALID", "{path}");
+        }
+        for name in ["../x", "/x", "a/b", "..", ".", "", "a/"] {
+            assert!(folder.write(OsStr::new(name), b"ours").is_err(), "{name}");
+        }
+        folder.write(OsStr::new("x"), b"ours").unwrap();
+        assert!(folder.file(OsStr::new("link")).unwrap().is_none());
+        assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "theirs");
+        assert_eq!(std::fs::read_to_string(inside.path().join("x")).unwrap(), "ours");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        folder.make(Path::new("a/b")).unwrap().write(OsStr::new("c"), b"").unwrap();
+        assert!(inside.path().join("a/b/c").is_file());
+    }
+}

@@ -1,0 +1,225 @@
+//! Brings the files of targets into `targets/`: all copied and flushed first, then named, then each folder flushed once.
+//!
+//! Flushing waits for the disk, file by file; several threads wait together. Nothing has its name before every file is
+//! there and is what was signed, so that a source that is gone leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+
+use tuf::target::stays_inside;
+
+use super::beneath::{Folder, TEMPORARY};
+use super::sources::{Incoming, Notice, Progress, changed, gone, hash, matches, outside};
+use super::{Workspace, layout, places};
+use crate::error::Failure;
+use crate::reading;
+
+/// A target's file on its way.
+struct Job {
+    one: Incoming,
+    /// Where it will lie below `targets/`.
+    folder: PathBuf,
+    name: OsString,
+    temporary: OsString,
+    /// Its other names.
+    links: Vec<PathBuf>,
+    /// Whether it waits under its temporary name.
+    copied: AtomicBool,
+}
+
+impl Workspace {
+    /// Brings every target that the staged roles add or change into `targets/`, durably, and gives their number.
+    ///
+    /// # Errors
+    /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left. `TARGET_NAME` for a path
+    /// that leads out of `targets/`; `REPOSITORY_INVALID` where a link stands in the way.
+    pub(super) fn bring_targets(
+        &self,
+        tough_names: bool,
+        progress: Progress<'_>,
+        notice: Notice<'_>,
+    ) -> Result<u64, Failure> {
+        let jobs = self.jobs(tough_names)?;
+        if jobs.is_empty() {
+            return Ok(0);
+        }
+        let repository = Folder::of_repository(self.dir())?;
+        let targets = repository.make(Path::new(layout::TARGETS))?;
+        let total = jobs.iter().map(|job| job.one.target.length).sum();
+        let mut done = 0;
+        let copied = on_threads(&jobs, &|job, tick| job.bring(&targets, tick), &mut |more| {
+            done += more;
+            progress(done, total);
+        });
+        if let Err(failure) = copied {
+            for job in &jobs {
+                let folder = targets.open(&job.folder);
+                let _ = folder.and_then(|folder| folder.remove(&job.temporary));
+            }
+            return Err(failure);
+        }
+        let mut folders = BTreeSet::new();
+        for job in &jobs {
+            job.name(&targets, &self.targets_folder(), &mut folders, notice)?;
+        }
+        let folders: Vec<PathBuf> = folders.into_iter().collect();
+        on_threads(&folders, &|folder, _| targets.open(folder)?.sync(), &mut |_| {})?;
+        repository.sync()?;
+        Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
+    }
+
+    fn jobs(&self, tough_names: bool) -> Result<Vec<Job>, Failure> {
+        let consistent = self.consistent_snapshot()?;
+        let mut jobs = Vec::new();
+        for (number, one) in self.incoming()?.into_iter().enumerate() {
+            // Checked before signing; a publication that is finished later, or another tool's, comes by here alone.
+            if !stays_inside(&one.path) {
+                return Err(outside(&one.path));
+            }
+            let mut places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
+            let links = places.split_off(places.len().min(1));
+            let place = places.pop().unwrap_or_default();
+            let Some(name) = place.file_name().map(ToOwned::to_owned) else {
+                return Err(changed(&one.path, Path::new(&one.path)));
+            };
+            let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
+            let temporary = format!("{TEMPORARY}.{number}").into();
+            jobs.push(Job { one, folder, name, temporary, links, copied: AtomicBool::new(false) });
+        }
+        Ok(jobs)
+    }
+}
+
+impl Job {
+    /// Copies the source beside its place and flushes it; a right file that is there already is flushed too, since
+    /// nobody knows whether whoever put it there did.
+    fn bring(&self, targets: &Folder, tick: &dyn Fn(u64)) -> Result<(), Failure> {
+        let folder = targets.make(&self.folder)?;
+        let fail = |e: io::Error| Failure::io("write", &self.folder.join(&self.name), &e);
+        if let Some(mut there) = folder.file(&self.name)?.filter(|file| self.has_length(file)) {
+            let found = hash(&mut there, self.sha512(), &mut |_| {}, |_| Ok(())).map_err(fail)?;
+            if matches(&self.one.target, &found) {
+                tick(self.one.target.length);
+                return there.sync_all().map_err(fail);
+            }
+        }
+        let Some(source) = self.one.source.as_ref().filter(|source| source.exists()) else {
+            return Err(gone(&self.one));
+        };
+        let mut from = reading::open_file(source).map_err(|e| Failure::io("read", source, &e))?;
+        let mut to = folder.create(&self.temporary)?;
+        let mut tick = |more| tick(more);
+        let found = hash(&mut from, self.sha512(), &mut tick, |piece| to.write_all(piece)).map_err(fail)?;
+        if !matches(&self.one.target, &found) {
+            return Err(changed(&self.one.path, source));
+        }
+        to.sync_all().map_err(fail)?;
+        self.copied.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the file its names, and notes the folders in which it did.
+    fn name(
+        &self,
+        targets: &Folder,
+        path: &Path,
+        folders: &mut BTreeSet<PathBuf>,
+        notice: Notice<'_>,
+    ) -> Result<(), Failure> {
+        let folder = targets.open(&self.folder)?;
+        if self.copied.load(Ordering::Relaxed) {
+            folder.rename(&self.temporary, &self.name)?;
+        }
+        note(&self.folder, folders);
+        for link in &self.links {
+            if places::obstacle(path, link).is_some_and(|found| !found.is_symlink()) {
+                notice(&format!(
+                    "clients of the kind of tough will not find target {}: what another target left has its name",
+                    self.one.path
+                ));
+                continue;
+            }
+            let (above, name) =
+                (link.parent().unwrap_or(Path::new("")), link.file_name().unwrap_or_default());
+            let other = targets.make(above)?;
+            self.link(&folder, &other, name)?;
+            note(above, folders);
+        }
+        Ok(())
+    }
+
+    /// A second name for the file; a copy where the file system has no hard links.
+    fn link(&self, folder: &Folder, other: &Folder, name: &OsStr) -> Result<(), Failure> {
+        let (first, second) = (folder.about(&self.name)?, other.about(name)?);
+        let identity = |about: rustix::fs::Stat| (about.st_dev, about.st_ino);
+        if second.is_some() && first.map(identity) == second.map(identity) {
+            return Ok(());
+        }
+        if other.link(folder, &self.name, name)? {
+            return Ok(());
+        }
+        let Some(mut from) = folder.file(&self.name)? else { return Err(gone(&self.one)) };
+        let mut to = other.create(OsStr::new(TEMPORARY))?;
+        io::copy(&mut from, &mut to)
+            .and_then(|_| to.sync_all())
+            .map_err(|e| Failure::io("write", &self.folder.join(&self.name), &e))?;
+        other.rename(OsStr::new(TEMPORARY), name)
+    }
+
+    fn has_length(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|about| about.len() == self.one.target.length)
+    }
+
+    fn sha512(&self) -> bool {
+        self.one.target.hashes.sha512.is_some()
+    }
+}
+
+/// A folder and all above it, up to `targets/` itself: any of them may be new.
+fn note(folder: &Path, folders: &mut BTreeSet<PathBuf>) {
+    for one in folder.ancestors() {
+        if !folders.insert(one.to_owned()) {
+            break;
+        }
+    }
+}
+
+/// What is done with one item; told of progress, it passes it on.
+type Work<'w, T> = dyn Fn(&T, &dyn Fn(u64)) -> Result<(), Failure> + Sync + 'w;
+
+/// Does one piece of work for each item on a few threads, until one fails; `tick` is told of progress on this one.
+fn on_threads<T: Sync>(items: &[T], work: &Work<'_, T>, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let has_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    std::thread::scope(|scope| {
+        let (sender, progress) = mpsc::channel();
+        for _ in 0..THREADS.min(items.len()) {
+            let sender = sender.clone();
+            let (next, failed) = (&next, &failed);
+            scope.spawn(move || {
+                let tick = |more| {
+                    let _ = sender.send(more);
+                };
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if has_failed() {
+                        break;
+                    }
+                    if let Err(failure) = work(item, &tick) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+                    }
+                }
+            });
+        }
+        drop(sender);
+        progress.into_iter().for_each(tick);
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Threads that wait for the disk together.
+const THREADS: usize = 8;
