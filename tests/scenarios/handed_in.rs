@@ -99,16 +99,37 @@ fn a_source_that_is_gone_is_found_before_anything_is_signed() {
 }
 
 #[test]
-fn two_targets_of_one_content_whose_names_lie_within_each_other_are_published() {
+fn two_targets_of_one_content_whose_names_lie_within_each_other_are_refused_when_added() {
     let (home, _agent) = Home::unlocked();
     let repo = home.published_repository();
     home.write("same", "same");
+    home.write("other", "other");
     home.run("target add repo same --path p/q").done();
-    home.run("target add repo same --path p/q/r").done();
-    let signed = home.run("sign repo --yes").done();
-    assert!(signed.stderr.contains("warning:"), "{signed}");
+    let error = home.refused("target add repo same --path p/q/r", 3, "TARGET_NAME");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("p/q and") || message.contains("and p/q "), "{error}");
+    assert!(message.contains("p/q/r"), "{error}");
+    home.run("target add repo other --path p/q/r").done();
+    home.run("sign repo --yes").done();
     assert_eq!(repo.version("targets"), 2);
     home.run("verify repo --root repo/metadata/1.root.json").done();
+    home.refused("target add repo same --path p", 3, "TARGET_NAME");
+}
+
+#[test]
+fn nothing_is_signed_that_would_be_published_through_a_link() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("x.txt", "x\n");
+    home.run("target add repo x.txt --path out/").done();
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(home.path("elsewhere"), repo.dir().join("targets/out")).unwrap();
+    home.refused("sign repo --yes", 3, "REPOSITORY_INVALID");
+    let staged = fs::read_to_string(repo.dir().join("staged/targets.json")).unwrap();
+    assert!(!staged.contains("\"sig\""), "{staged}");
+    assert_eq!(fs::read_dir(home.path("elsewhere")).unwrap().count(), 0);
+    fs::remove_file(repo.dir().join("targets/out")).unwrap();
+    home.run("sign repo --yes").done();
 }
 
 #[test]

@@ -63,3 +63,35 @@ fn a_publication_that_is_killed_at_any_step_shows_clients_a_whole_repository() {
     remembering.accept(&repo, &targets);
     assert!(repo.names("staged").iter().all(|name| name == "repository.json"), "{:?}", repo.names("staged"));
 }
+
+#[test]
+fn every_target_and_each_folder_is_flushed_once_before_the_metadata_that_lists_them() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let (home, _agent) = Home::unlocked();
+    home.published_repository();
+    for number in 0..40 {
+        home.write(&format!("many/{number}.txt"), number.to_string());
+    }
+    home.run("target add repo many --path many/").done();
+    let trace = home.dir().join("flushes");
+    let mut command: Command = strace.command();
+    home.environment(&mut command);
+    command.envs(strace.variables()).args(["-f", "-y", "-qq", "-o"]).arg(&trace);
+    command.args(["-e", &format!("trace=fsync,{NAMING}")]).arg(binary("tufctl"));
+    let status = command.args(["sign", "repo", "--yes", "--quiet"]).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    let trace = fs::read_to_string(trace).unwrap();
+    let begun: Vec<&str> = trace.lines().filter(|line| !line.contains(" resumed>")).collect();
+    let flushes = |what: &str| {
+        let is = |line: &&&str| line.contains("fsync(") && line.contains(what);
+        begun.iter().filter(is).count()
+    };
+    assert_eq!(flushes("/repo/targets/many/.tufctl.tmp"), 40, "{trace}");
+    assert_eq!(flushes("/repo/targets/many>"), 1, "{trace}");
+    assert_eq!(flushes("/repo/targets>"), 1, "{trace}");
+    // One folder for each second name: HASH.many/NAME.
+    assert_eq!(flushes(".many>"), 40, "{trace}");
+    let last = begun.iter().rposition(|line| line.contains("fsync(") && line.contains("/repo/targets"));
+    let first = begun.iter().position(|line| line.contains("rename") && line.contains("/repo/metadata"));
+    assert!(last < first, "{trace}");
+}

@@ -182,6 +182,7 @@ fn a_source_that_changed_stops_the_publication_before_it_begins() {
     let end = workspace.publish(&OPTIONS, &mut |_, _| {}, &mut |_| {});
     assert_eq!(end.unwrap_err().reason(), "TARGET_CHANGED");
     assert!(!folder.exists("metadata") && folder.exists("staged/root.json"));
+    assert_eq!(std::fs::read_dir(folder.dir().join("targets")).unwrap().count(), 0, "nothing is left of it");
     assert!(Workspace::open(&folder.dir()).unwrap().interrupted().is_none());
     std::fs::remove_file(&source).unwrap();
     workspace.check_sources(&mut |_, _| {}).unwrap();
@@ -290,4 +291,72 @@ fn one_writing_command_works_in_a_folder_at_a_time() {
     drop(workspace);
     assert!(Workspace::open_for_writing(&folder.dir()).is_ok());
     assert_eq!(Workspace::open(folder.temporary.path()).err().unwrap().reason(), "REPOSITORY_INVALID");
+}
+
+#[test]
+fn nothing_is_published_through_a_link() {
+    let outside = tempfile::tempdir().unwrap();
+    for link in ["targets/dir", "targets", "metadata"] {
+        let (folder, mut workspace) = Folder::staged();
+        let source = folder.file("x.bin", "hello");
+        add_target(&mut workspace, "dir/x.bin", &source);
+        sign(&mut workspace, RoleKind::Root, &[1, 2]);
+        ready(&mut workspace);
+        let place = folder.dir().join(link);
+        make_folder(place.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(outside.path(), &place).unwrap();
+        assert_eq!(workspace.check_presence().unwrap_err().reason(), "REPOSITORY_INVALID", "{link}");
+        let end = workspace.publish(&OPTIONS, &mut |_, _| {}, &mut |_| {});
+        assert_eq!(end.unwrap_err().reason(), "REPOSITORY_INVALID", "{link}");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "{link}");
+        std::fs::remove_file(place).unwrap();
+        workspace.publish(&OPTIONS, &mut |_, _| {}, &mut |_| {}).unwrap();
+        client(&folder.dir());
+    }
+}
+
+#[test]
+fn a_target_whose_file_is_nowhere_is_found_before_signing() {
+    let (folder, mut workspace) = Folder::staged();
+    let source = folder.file("x.bin", "hello");
+    add_target(&mut workspace, "dir/x.bin", &source);
+    workspace.check_presence().unwrap();
+    workspace.set_sources([], &["dir/x.bin".to_owned()]).unwrap();
+    let failure = workspace.check_presence().unwrap_err();
+    assert_eq!((failure.reason(), failure.exit_code()), ("TARGET_CHANGED", 3));
+    // A file in targets/ will do, but only the right one.
+    let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let place = folder.dir().join(format!("targets/dir/{digest}.x.bin"));
+    make_folder(place.parent().unwrap()).unwrap();
+    std::fs::write(&place, "jello").unwrap();
+    assert_eq!(workspace.check_presence().unwrap_err().reason(), "TARGET_CHANGED");
+    std::fs::write(&place, "hello").unwrap();
+    workspace.check_presence().unwrap();
+    sign(&mut workspace, RoleKind::Root, &[1, 2]);
+    finish(&mut workspace);
+}
+
+#[test]
+fn a_name_that_would_be_a_file_and_a_folder_is_refused_with_both_targets() {
+    let (folder, mut workspace) = Folder::staged();
+    let source = folder.file("x.bin", "hello");
+    add_target(&mut workspace, "p/q", &source);
+    let same = hash_file(&source, false, &mut |_| {}).unwrap().hashes;
+    let other = hash_file(&folder.file("y.bin", "other"), false, &mut |_| {}).unwrap().hashes;
+    let judge = |path: &str, hashes, tough| workspace.check_places([(path, hashes)].into_iter(), tough);
+    for path in ["p/q/r", "p/q/r/s", "p"] {
+        let failure = judge(path, &same, true).unwrap_err();
+        assert_eq!((failure.reason(), failure.exit_code()), ("TARGET_NAME", 3), "{path}");
+        assert!(failure.message().contains(path) && failure.message().contains("p/q"), "{failure}");
+        judge(path, &same, false).unwrap();
+        judge(path, &other, true).unwrap();
+    }
+    for path in ["p/q", "p/r", "q"] {
+        judge(path, &same, true).unwrap();
+    }
+    let both = [("a/b", &other), ("a/b/c", &other)].into_iter();
+    assert!(workspace.check_places(both, true).is_err(), "new ones collide with each other");
+    add_target(&mut workspace, "p/q/r", &source);
+    assert_eq!(workspace.check_staged_places(true).unwrap_err().reason(), "TARGET_NAME");
+    workspace.check_staged_places(false).unwrap();
 }
