@@ -88,7 +88,8 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if terminal.confirm(&visible(question))? {
         Ok(())
     } else {
-        Err(Failure::cancelled("you said no; nothing was done"))
+        Err(Failure::new(reason::CONFIRMATION_MISSING, "you said no; nothing was done")
+            .remedy("run it again when you are ready"))
     }
 }
 

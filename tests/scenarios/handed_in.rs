@@ -72,6 +72,23 @@ fn a_key_that_is_of_no_role_that_was_named_is_refused_with_those_roles() {
 }
 
 #[test]
+fn a_key_that_has_signed_and_is_on_no_token_any_more_is_missed_by_name() {
+    let (home, agent) = Home::unlocked();
+    home.published_repository();
+    home.keys(&["other"]);
+    drop(agent);
+    let keys = home.state().join("keys");
+    let mut files = fs::read_dir(&keys).unwrap().map(|it| it.unwrap().path());
+    let file = files.find(|it| it.file_name().unwrap().to_string_lossy().contains("online")).unwrap();
+    fs::rename(&file, home.path("aside")).unwrap();
+    let _agent = home.start();
+    home.run("token unlock file --pin-file passphrase").done();
+    home.run("bump repo timestamp").done();
+    let error = home.refused("sign repo --yes", 3, "KEY_NOT_FOUND");
+    assert!(error["message"].as_str().unwrap().contains("on no token any more"), "{error}");
+}
+
+#[test]
 fn a_length_for_a_role_that_a_new_repository_does_not_have_is_wrong_usage() {
     let (home, _agent) = Home::unlocked();
     home.keys(&["k"]);
@@ -157,6 +174,15 @@ fn a_snapshot_that_waits_from_before_is_announced_as_to_be_signed() {
     let signed = home.run("sign repo --yes").done();
     assert!(!signed.stderr.contains("not signed now"), "{signed}");
     assert!(signed.stderr.contains("to be signed with online"), "{signed}");
+    // The timer's way: what is signed is what was shown.
+    home.run("bump repo timestamp").done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(signed.stderr.contains("sha256") && !signed.stderr.contains("not signed now"), "{signed}");
+    let shown = signed.stderr.split("sha256").nth(1).unwrap().trim();
+    assert!(signed.stdout.contains(&format!("sha256 {}…", &shown[..4])), "{signed}");
+    home.run("bump repo snapshot timestamp").done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(signed.stderr.contains("timestamp is made anew once the others are complete"), "{signed}");
 }
 
 #[test]

@@ -22,15 +22,7 @@ impl Workspace {
     ) -> Result<Option<Metadata>, Failure> {
         let role = RoleKind::Snapshot.role();
         let published = self.published(&role)?;
-        let mut entries: BTreeMap<RoleName, MetaFile> =
-            published.as_ref().and_then(Metadata::as_snapshot).map(|s| s.meta.clone()).unwrap_or_default();
-        let mut changed = false;
-        for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
-            if let Some(metadata) = self.staged(name)? {
-                let file = described(&metadata);
-                changed |= entries.insert(name.clone(), file.clone()) != Some(file);
-            }
-        }
+        let (entries, changed) = self.snapshot_entries()?;
         let staged = self.staged(&role)?;
         let fits = staged.as_ref().and_then(Metadata::as_snapshot).is_some_and(|s| s.meta == entries);
         if fits {
@@ -52,6 +44,40 @@ impl Workspace {
             }
         };
         self.write_staged(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+    }
+
+    /// Whether the staged snapshot lists exactly what is staged now.
+    pub(crate) fn snapshot_fits(&self) -> Result<bool, Failure> {
+        let staged = self.staged(&RoleKind::Snapshot.role())?;
+        let (entries, _) = self.snapshot_entries()?;
+        Ok(staged.as_ref().and_then(Metadata::as_snapshot).is_some_and(|s| s.meta == entries))
+    }
+
+    /// Whether the staged timestamp lists exactly the snapshot that is staged, or else published.
+    pub(crate) fn timestamp_fits(&self) -> Result<bool, Failure> {
+        let role = RoleKind::Timestamp.role();
+        let listed = |file: Option<Metadata>| file?.as_timestamp().map(|t| t.snapshot.clone());
+        let wanted = match self.staged(&RoleKind::Snapshot.role())? {
+            Some(snapshot) => Some(described(&snapshot)),
+            None => listed(self.published(&role)?),
+        };
+        let staged = listed(self.staged(&role)?);
+        Ok(staged.is_some() && staged == wanted)
+    }
+
+    /// What a snapshot lists that is made now, and whether that differs from the published one.
+    fn snapshot_entries(&self) -> Result<(BTreeMap<RoleName, MetaFile>, bool), Failure> {
+        let published = self.published(&RoleKind::Snapshot.role())?;
+        let mut entries: BTreeMap<RoleName, MetaFile> =
+            published.as_ref().and_then(Metadata::as_snapshot).map(|s| s.meta.clone()).unwrap_or_default();
+        let mut changed = false;
+        for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
+            if let Some(metadata) = self.staged(name)? {
+                let file = described(&metadata);
+                changed |= entries.insert(name.clone(), file.clone()) != Some(file);
+            }
+        }
+        Ok((entries, changed))
     }
 
     /// Makes `staged/timestamp.json` if what is staged needs one, or keeps one that still fits; to be called once the

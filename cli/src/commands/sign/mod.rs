@@ -6,6 +6,7 @@
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
 mod merge;
+mod online;
 mod ours;
 mod outcome;
 mod record;
@@ -16,6 +17,7 @@ use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
+use self::online::Fate;
 use self::ours::{Ours, Selection};
 use crate::args::SignArgs;
 use crate::client::Agent;
@@ -96,11 +98,16 @@ impl<'a> Session<'a> {
         self.unlock_for(&content)?;
         let pending = self.inspect(&content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
-        if !self.args.no_publish && self.will_complete(&pending, &content)? && self.may_publish()? {
-            self.workspace.check_presence()?;
+        let plan = self.plan(&pending, &content)?;
+        if !self.args.no_publish && self.will_complete(&pending, &content)? {
+            if self.may_publish()? {
+                self.workspace.check_presence()?;
+            }
+            let wanted = plan.iter().filter(|(_, fate)| *fate != Fate::Nothing).map(|(role, _)| role.clone());
+            self.unlock_for(&wanted.collect::<Vec<_>>())?;
         }
         if !pending.is_empty() || publishes || content.len() < staged.len() {
-            self.confirm(&pending, &staged)?;
+            self.confirm(&pending, &content, &plan)?;
         }
         self.workspace.write_merged(&self.merged)?;
         self.sign(pending)?;
@@ -119,7 +126,7 @@ impl<'a> Session<'a> {
         if self.args.no_publish {
             return Ok(None);
         }
-        let lines = outcome::role_lines(&self.workspace, &self.ours, &self.names)?;
+        let lines = outcome::role_lines(&self.workspace, &self.ours, &self.names, &self.record.used_keys)?;
         let screen = self.context.screen;
         let mut progress = Progress::new(screen, "publishing");
         let published = self.workspace.publish(

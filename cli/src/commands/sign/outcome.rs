@@ -8,7 +8,7 @@ use tuf::role::RoleName;
 
 use super::Session;
 use super::ours::Ours;
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Report, Style, count, short_digest, short_keyid, visible};
 use crate::workspace::{Published, SignatureState, Workspace};
 
@@ -40,6 +40,8 @@ struct KeyLine {
     keyid: KeyId,
     name: Option<String>,
     token: Option<(String, String)>,
+    /// It has signed for this repository here, and no token holds it any more.
+    gone: bool,
 }
 
 impl KeyLine {
@@ -57,7 +59,12 @@ pub(super) fn nothing_staged(finished: bool) -> Report {
 }
 
 /// Reads how the staged roles stand.
-pub(super) fn role_lines(workspace: &Workspace, ours: &Ours, names: &KeyNames) -> Result<RoleLines, Failure> {
+pub(super) fn role_lines(
+    workspace: &Workspace,
+    ours: &Ours,
+    names: &KeyNames,
+    used: &[String],
+) -> Result<RoleLines, Failure> {
     let mut lines = Vec::new();
     for role in workspace.staged_roles()? {
         let Some(metadata) = workspace.staged(&role)? else { continue };
@@ -70,7 +77,9 @@ pub(super) fn role_lines(workspace: &Workspace, ours: &Ours, names: &KeyNames) -
                 let state = ours.token(&key.token).map_or("absent", |token| token.state.as_str());
                 (key.token.clone(), state.to_owned())
             });
-            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token }
+            let print = key.and_then(|key| key.public_key().ok()).map(|key| key.fingerprint().to_string());
+            let gone = found.is_none() && print.is_some_and(|print| used.contains(&print));
+            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token, gone }
         });
         let keys = keys.collect();
         lines.push(RoleLine {
@@ -109,7 +118,7 @@ pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Pu
 
 /// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
 pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
-    let lines = role_lines(&session.workspace, &session.ours, &session.names)?;
+    let lines = role_lines(&session.workspace, &session.ours, &session.names, &session.record.used_keys)?;
     let missing: Vec<_> = lines.iter().filter(|line| !line.state.met).collect();
     if session.signed.is_empty()
         && let Some(failure) = unusable(session, &missing)?
@@ -140,6 +149,19 @@ fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failu
         let candidates = session.candidates(&line.role)?;
         if let Some(key) = candidates.iter().find(|key| !session.ours.ready(&key.token)) {
             return Ok(Some(session.ours.unusable(&key.token, &key.name)));
+        }
+        let mut waiting = line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)).peekable();
+        if let Some(key) = waiting.peek().map(|key| key.called()).filter(|_| waiting.all(|key| key.gone)) {
+            let role = visible(line.role.as_str());
+            return Ok(Some(
+                Failure::new(
+                    reason::KEY_NOT_FOUND,
+                    format!("the key {key} of {role} has signed here before, and is on no token any more"),
+                )
+                .remedy("bring its token or folder back, or replace the key: tufctl root replace-key, tufctl delegation edit")
+                .detail("key", key)
+                .detail("role", line.role.as_str()),
+            ));
         }
     }
     Ok(None)
@@ -174,6 +196,12 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
                     tokens.insert(format!("token {} is {state}: tufctl token list\n", visible(token)));
                 }
                 Some(_) => {}
+                None if key.gone => {
+                    tokens.insert(format!(
+                        "{} has signed here before and is on no token any more: bring it back, or replace the key\n",
+                        key.called()
+                    ));
+                }
                 None => others = true,
             }
         }
@@ -286,6 +314,7 @@ impl RoleLine {
             } else {
                 let why = match &key.token {
                     Some((_, state)) if state != "unlocked" => format!("missing, token {state}"),
+                    None if key.gone => "missing, on no token any more".to_owned(),
                     _ => "missing".to_owned(),
                 };
                 format!("  {} {:<12} {place:<16} {}", style.yellow("·"), key.called(), style.yellow(why))
@@ -315,6 +344,7 @@ mod tests {
             keyid: keyid(id),
             name: ours.map(|(name, _, _)| name.into()),
             token: ours.map(|(_, token, state)| (token.into(), state.into())),
+            gone: false,
         }
     }
 

@@ -9,6 +9,7 @@ use tuf::metadata::SignatureEntry;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{self, sign_waiting::For};
 
+use super::online::{Fate, Plan};
 use super::ours::Candidate;
 use super::{Session, outcome};
 use crate::client::{SignCall, SignStep, WireFile};
@@ -37,13 +38,16 @@ impl<'a> Session<'a> {
         }
         for role in roles {
             let state = self.workspace.signatures(role)?;
+            // Snapshot and timestamp may not be made yet: then all of their threshold is missing.
+            let unmade = if state.need == 0 { self.workspace.authorities(role)?.pop() } else { None };
+            let threshold = unmade.map_or(state.need, |authority| authority.role.threshold.get());
             let all = self.candidates(role)?;
             let (ready, locked): (Vec<_>, Vec<_>) = all
                 .into_iter()
                 .filter(|key| self.ours.ready(&key.token) || self.ours.locked(&key.token))
                 .partition(|key| self.ours.ready(&key.token));
             let have = usize::try_from(state.have).unwrap_or(usize::MAX).saturating_add(ready.len());
-            let need = usize::try_from(state.need).unwrap_or(usize::MAX).saturating_sub(have);
+            let need = usize::try_from(threshold).unwrap_or(usize::MAX).saturating_sub(have);
             let needed = if self.selection.names_keys() { locked.len() } else { need };
             let tokens: BTreeSet<_> = locked.into_iter().take(needed).map(|key| key.token).collect();
             for name in tokens {
@@ -88,14 +92,21 @@ impl<'a> Session<'a> {
     }
 
     /// Shows every difference, and asks once.
-    pub(super) fn confirm(&self, pending: &[Pending<'_>], staged: &[RoleName]) -> Result<(), Failure> {
+    pub(super) fn confirm(
+        &self,
+        pending: &[Pending<'_>],
+        content: &[RoleName],
+        plan: &Plan,
+    ) -> Result<(), Failure> {
         let screen = self.context.screen;
         let asks = !self.args.yes.yes && Terminal::open().is_some();
         // What a person is asked about is shown under --quiet too.
         let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
         let mut last: Option<(Difference, String)> = None;
         let mut alike: Vec<&RoleName> = Vec::new();
-        for role in staged {
+        let comes_later = self.will_complete(pending, content)?;
+        let kept = plan.iter().filter(|(_, fate)| *fate == Fate::Kept).map(|(role, _)| role);
+        for role in content.iter().chain(kept) {
             let found = pending.iter().find(|pending| pending.role == *role);
             let (diff, warnings, end) = match found {
                 Some(pending) => {
@@ -105,7 +116,7 @@ impl<'a> Session<'a> {
                 }
                 None => {
                     let Some(diff) = self.local_difference(role)? else { continue };
-                    (diff, &[][..], self.fate(role)?)
+                    (diff, &[][..], self.fate(role, comes_later)?)
                 }
             };
             // Bins by the hundred with one content (and so one digest) are said once.
@@ -123,22 +134,21 @@ impl<'a> Session<'a> {
             }
         }
         say_alike(&say, &mut alike);
-        confirm(&self.question(pending), self.args.yes.yes)
+        for (role, _) in plan.iter().filter(|(_, fate)| *fate == Fate::Made) {
+            say(&self.to_be_made(role)?);
+        }
+        confirm(&self.question(pending, plan)?, self.args.yes.yes)
     }
 
     /// What becomes of a staged role that is not signed in this round.
-    fn fate(&self, role: &RoleName) -> Result<String, Failure> {
+    fn fate(&self, role: &RoleName, comes_later: bool) -> Result<String, Failure> {
         if self.workspace.signatures(role)?.met {
             return Ok("  signed already".to_owned());
         }
-        let mut keys = self.candidates(role)?;
-        keys.retain(|key| self.ours.ready(&key.token));
-        if !super::is_online(role) || keys.is_empty() {
-            return Ok("  not signed now".to_owned());
+        if super::is_online(role) && !comes_later {
+            return Ok("  not signed now: the others come first".to_owned());
         }
-        // Snapshot and timestamp come last, perhaps made anew.
-        let keys: Vec<_> = keys.iter().map(|key| visible(&key.name)).collect();
-        Ok(format!("  to be signed with {}, once the others are complete", keys.join(", ")))
+        self.will_be_signed(role)
     }
 
     /// Whether every role of `roles` has its threshold once `pending` is signed.
@@ -167,18 +177,27 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    fn question(&self, pending: &[Pending<'_>]) -> String {
+    fn question(&self, pending: &[Pending<'_>], plan: &Plan) -> Result<String, Failure> {
         let name = &self.record.name;
-        if pending.is_empty() {
-            return if self.args.no_publish { format!("Sign {name}?") } else { format!("Publish {name}?") };
+        let mut roles: Vec<_> =
+            pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.version)).collect();
+        for (role, fate) in plan {
+            match (fate, self.workspace.staged(role)?) {
+                (Fate::Made, _) => roles.push(role.to_string()),
+                (Fate::Kept, Some(staged)) if !self.workspace.signatures(role)?.met => {
+                    roles.push(format!("{role} v{}", staged.version()));
+                }
+                _ => {}
+            }
         }
-        let roles: Vec<_> = pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.version)).collect();
         let roles = match roles.as_slice() {
+            [] if self.args.no_publish => return Ok(format!("Sign {name}?")),
+            [] => return Ok(format!("Publish {name}?")),
             many if many.len() > 6 => format!("{} roles", many.len()),
             few => few.join(", "),
         };
         let publish = if self.args.no_publish { "" } else { ", and publish when all is signed" };
-        format!("Sign {roles} of {name}{publish}?")
+        Ok(format!("Sign {roles} of {name}{publish}?"))
     }
 
     /// Collects the signatures, role by role; each role's go to `staged/` before the next begins.

@@ -39,6 +39,7 @@ impl Session<'_> {
         if terminal.confirm(&format!("Let the staged root v{version} of {name} take its place?"))? {
             return Ok(());
         }
-        Err(Failure::cancelled("you said no; nothing was signed"))
+        Err(Failure::new(reason::CONFIRMATION_MISSING, "you said no; nothing was signed")
+            .remedy("publish what was signed, or run it again when you are ready"))
     }
 }
