@@ -9,9 +9,13 @@ use crate::terminal::talk;
 /// A repository whose first root was signed, and then got another key.
 fn edited_root() -> (Home, tufagent_tests::Agent, String) {
     let (home, agent) = Home::unlocked();
-    home.small_repository();
-    home.keys(&["spare"]);
-    home.run("sign repo --no-publish --yes").done();
+    home.keys(&["root", "second", "online", "spare"]);
+    home.run(
+        "repo init repo --name app --root root,second --root-threshold 2 --targets online --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    home.run("sign repo --key root --yes").exits(4);
     let edited = home.run("root add-key repo root --key spare").done();
     assert!(edited.stderr.contains("--supersede"), "the edit says what it costs: {edited}");
     let refused = home.refused("sign repo --yes", 3, "WATERMARK");
@@ -35,6 +39,22 @@ fn a_signed_root_is_superseded_by_a_person_at_a_terminal_alone() {
     home.run("verify repo --root repo/metadata/1.root.json").done();
     let journal = home.run("audit export").done().stdout;
     assert!(journal.contains("supersedes"), "{journal}");
+}
+
+#[test]
+fn a_root_that_is_complete_is_published_before_it_is_changed() {
+    let (home, _agent) = Home::unlocked();
+    home.small_repository();
+    home.keys(&["spare"]);
+    home.run("sign repo --no-publish --yes").done();
+    let before = std::fs::read(home.path("repo/staged/root.json")).unwrap();
+    let error = home.refused("root add-key repo root --key spare --yes", 3, "WATERMARK");
+    assert!(error["remedy"].as_str().unwrap().contains("tufctl sign repo"), "{error}");
+    assert_eq!(std::fs::read(home.path("repo/staged/root.json")).unwrap(), before);
+    home.run("sign repo --yes").done();
+    home.run("root add-key repo root --key spare --yes").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("root"), 2);
 }
 
 #[test]

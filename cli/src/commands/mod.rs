@@ -12,6 +12,7 @@ mod names;
 mod repo;
 mod root;
 mod sign;
+mod signed_root;
 pub(crate) mod staging;
 mod status;
 mod target;

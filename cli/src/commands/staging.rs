@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tuf::diff::difference;
-use tuf::digest::Sha256Digest;
 use tuf::edit::{EditError, Editor};
 use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
@@ -139,6 +138,7 @@ impl<'c> Staging<'c> {
         if self.workspace.staged(role)?.is_none() {
             self.workspace.check_published(role)?;
         }
+        self.refuse_complete_root(role)?;
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
         change(&mut editor).map_err(|e| edit_failure(&e))?;
@@ -299,12 +299,6 @@ impl<'c> Staging<'c> {
         Ok((ours, others))
     }
 
-    /// The digest of a staged root that carries signatures.
-    fn signed_root(&self, role: &RoleName) -> Result<Option<Sha256Digest>, Failure> {
-        let root = if role.kind() == RoleKind::Root { self.workspace.staged(role)? } else { None };
-        Ok(root.filter(is_signed).map(|root| root.digest()))
-    }
-
     /// What somebody else's key is called.
     fn label(&self, keyid: &KeyId) -> String {
         let noted = self.workspace.key_labels().get(keyid.as_str());
@@ -340,7 +334,7 @@ fn byte_count(metadata: &Metadata) -> u64 {
 }
 
 /// Whether anybody has signed it.
-fn is_signed(metadata: &Metadata) -> bool {
+pub(super) fn is_signed(metadata: &Metadata) -> bool {
     metadata.signatures().iter().any(|entry| !entry.sig.is_empty())
 }
 
