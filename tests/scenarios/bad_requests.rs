@@ -77,7 +77,7 @@ fn a_version_below_the_watermark_is_refused() {
     home.run("target remove repo app.txt").done();
     refused_and_untouched(&home, "sign repo --yes", &[3], &["WATERMARK"]);
     // The remedy: the next free version, by a person who has seen the difference.
-    home.run("bump repo targets").done();
+    home.run("bump repo targets --yes").done();
     let signed = home.run("sign repo --yes --json").done().json();
     assert_eq!(signed["signed"][0]["version"], 5, "{signed}");
 }

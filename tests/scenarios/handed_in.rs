@@ -200,11 +200,11 @@ fn published_metadata_that_somebody_changed_is_built_upon_by_no_edit() {
         assert_eq!(error["details"]["role"], "targets", "{error}");
     }
     let shown = home.run("repo show repo").done();
-    assert!(shown.stderr.contains("was changed after it was signed"), "{shown}");
+    assert!(shown.stderr.contains("targets version 1 does not verify"), "{shown}");
     fs::write(&path, &good).unwrap();
     home.run("bump repo targets").done();
     fs::write(&path, good.replace("app.txt", "evil.tx")).unwrap();
-    assert!(home.run("diff repo").done().stderr.contains("was changed"));
+    home.refused("diff repo", 6, "VERIFICATION");
     home.refused("sign repo --yes", 6, "VERIFICATION");
 }
 

@@ -17,6 +17,7 @@ mod contract;
 mod delegations;
 mod door;
 mod durability;
+mod editing;
 mod end_to_end;
 mod file_store;
 mod forge;

@@ -8,14 +8,21 @@ use super::staging::{Staging, role_name, unknown_role};
 use crate::args::BumpArgs;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::prompt::confirm;
 use crate::render::{self, Report, visible};
 
 /// Runs `tufctl bump`.
 pub(crate) fn run(args: &BumpArgs, context: &Context) -> Result<Report, Failure> {
     let mut staging = Staging::open(context, &args.dir, args.yes.yes)?;
+    if staging.behind.is_some() {
+        confirm("Go on from a folder that is older than what was published?", args.yes.yes)?;
+    }
     let mut roles = Vec::new();
     for name in &args.roles {
         roles.extend(meant(&staging, name)?);
+    }
+    for role in &roles {
+        staging.facts.check_base(context, &staging.workspace, role)?;
     }
     if let (Some(days), Some(name)) = (args.expires, staging.facts.name().map(ToOwned::to_owned)) {
         for role in &roles {

@@ -1,5 +1,7 @@
 //! `tufctl delegation …`: who else may sign which paths.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tuf::edit::{DelegationChange, NewDelegation, new_targets};
 use tuf::key::KeyId;
@@ -10,7 +12,7 @@ use super::staging::{Staging, edit_failure, role_name};
 use crate::args::{DelegationAddArgs, DelegationCommand, DelegationEditArgs};
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{Report, Table, short_keyid, visible};
+use crate::render::{Report, Table, count, short_keyid, visible};
 use crate::workspace::Workspace;
 
 /// Runs a `delegation` command.
@@ -110,17 +112,25 @@ fn edit(args: &DelegationEditArgs, context: &Context) -> Result<Report, Failure>
     Ok(staging.report(json!({"parent": parent.as_str(), "role": name.as_str()}), String::new()))
 }
 
-/// Targets that the role still lists and new paths no longer allow are found by no client.
+/// Targets that the role and those below it still list and new paths no longer allow are found by no client.
 fn warn_of_targets_outside(staging: &Staging<'_>, name: &RoleName) -> Result<(), Failure> {
-    let Some(metadata) = staging.workspace.current(name)? else { return Ok(()) };
-    let ways = staging.workspace.scopes(name)?;
-    let Some(targets) = metadata.as_targets() else { return Ok(()) };
-    let allowed = |path: &str| ways.iter().any(|way| way.iter().all(|scope| scope.allows(path)));
-    let outside = targets.targets().filter(|(path, _)| !allowed(path)).count();
-    if outside > 0 {
-        staging.context.screen.warn(format!(
-            "{name} lists {outside} targets that its paths no longer allow; clients will not find them, and some refuse the repository"
-        ));
+    let (mut below, mut seen) = (vec![name.clone()], BTreeSet::new());
+    while let Some(role) = below.pop() {
+        let Some(metadata) = staging.workspace.current(&role)?.filter(|_| seen.insert(role.clone())) else {
+            continue;
+        };
+        below.extend(staging.workspace.children(&metadata)?);
+        let Some(targets) = metadata.as_targets() else { continue };
+        let ways = staging.workspace.scopes(&role)?;
+        let allowed = |path: &str| ways.iter().any(|way| way.iter().all(|scope| scope.allows(path)));
+        let outside = targets.targets().filter(|(path, _)| !allowed(path)).count();
+        if outside > 0 {
+            staging.context.screen.warn(format!(
+                "{role} lists {} that the paths of {name} no longer allow; clients will not find them, and some \
+                 refuse the repository",
+                count(u64::try_from(outside).unwrap_or(u64::MAX), "target")
+            ));
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::names::key_names;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{self, Report};
-use crate::workspace::Workspace;
+use crate::workspace::{Facts, Workspace};
 
 /// Runs `tufctl diff`.
 pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
@@ -17,14 +17,17 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
     if let Some(note) = workspace.interrupted() {
         context.screen.warn(note);
     }
+    let facts = Facts::find_if_reachable(context, &workspace)?;
+    if let Some(behind) = facts.behind(&workspace)? {
+        context.screen.warn(behind);
+    }
     let names = key_names(&workspace, context)?;
     let (mut all, mut text) = (Vec::new(), String::new());
     let (mut last, mut alike) = (None, 0_u64);
     for role in workspace.staged_roles()? {
         let Some(staged) = workspace.staged(&role)? else { continue };
-        if let Err(failure) = workspace.check_published(&role) {
-            context.screen.warn(failure.message());
-        }
+        // A difference from what a stranger wrote would hide what the stranger changed.
+        facts.check_base(context, &workspace, &role)?;
         let said = difference(&role, workspace.published(&role)?.as_ref(), &staged);
         // Bins by the hundred with one content (and so one digest) are said once.
         let unnamed = said.unnamed();

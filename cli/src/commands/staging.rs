@@ -26,6 +26,8 @@ pub(super) struct Staging<'c> {
     pub(super) context: &'c Context,
     pub(super) workspace: Workspace,
     pub(super) facts: Facts,
+    /// That this folder is behind what the agent has verified, in a sentence.
+    pub(super) behind: Option<String>,
     ours: Vec<v1::Key>,
     yes: bool,
     prepared: Vec<(RoleName, Vec<u8>)>,
@@ -65,8 +67,12 @@ impl<'c> Staging<'c> {
         yes: bool,
     ) -> Result<Self, Failure> {
         let ours = context.agent()?.keys()?;
+        let behind = facts.behind(&workspace)?;
+        if let Some(behind) = &behind {
+            context.screen.warn(behind);
+        }
         let (prepared, removed, done, named) = Default::default();
-        Ok(Self { context, workspace, facts, ours, yes, prepared, removed, done, named })
+        Ok(Self { context, workspace, facts, behind, ours, yes, prepared, removed, done, named })
     }
 
     /// The key that an argument names: ours by its name, anybody's by its file.
@@ -135,9 +141,7 @@ impl<'c> Staging<'c> {
         version: Version,
         change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
     ) -> Result<bool, Failure> {
-        if self.workspace.staged(role)?.is_none() {
-            self.workspace.check_published(role)?;
-        }
+        self.facts.check_base(self.context, &self.workspace, role)?;
         self.refuse_complete_root(role)?;
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
@@ -364,6 +368,9 @@ pub(super) fn edit_failure(error: &EditError) -> Failure {
         EditError::Key { .. } => (reason::KEY_FILE, "export it again: tufctl key export NAME"),
         EditError::RoleName(_) => (reason::NAME_INVALID, "take another name"),
         EditError::DelegationExists(_) => (reason::NAME_TAKEN, "change it with: tufctl delegation edit"),
+        EditError::PathsOfBins(_) => {
+            (reason::USAGE, "leave --paths out; every path belongs to the bin that its hash names")
+        }
         EditError::NoDelegation(_) => (reason::ROLE_UNKNOWN, "tufctl delegation list DIR shows them"),
         EditError::Pattern(_) => (reason::PATTERN, "see the specification, 4.5, and what stock clients do"),
         EditError::TargetPath(_) => (reason::TARGET_NAME, "give it another name with --path"),

@@ -60,11 +60,12 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
     let new = by_role.values().flatten().map(|(file, found)| (file.path.as_str(), &found.hashes));
     let tough_names = staging.facts.record.as_ref().is_none_or(|record| record.tough_names);
     staging.workspace.check_places(new, tough_names)?;
-    let (mut added, mut sources) = (Vec::new(), Vec::new());
+    let (mut added, mut added_to, mut sources) = (Vec::new(), Vec::new(), Vec::new());
     for (role, files) in by_role {
         stage(&mut staging, &role, &files)?;
         for (file, found) in files {
             added.push(entry(file.path.as_str(), &role, &found));
+            added_to.push((file.path.as_str().to_owned(), role.clone()));
             sources.push((file.path.as_str().to_owned(), file.source));
         }
     }
@@ -72,6 +73,7 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
     if staging.workspace.has_staged() {
         staging.workspace.set_sources(sources, &[])?;
     }
+    warn_of_unfound(&staging, &added_to)?;
     let text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
     Ok(staging.report(json!({"added": added}), text))
 }
@@ -98,6 +100,31 @@ fn stage(
         // The very files that are listed already: no reason for another version.
         staging.forget(role);
     }
+    Ok(())
+}
+
+/// A target counts only where a client's search comes to it first: one line when it does not.
+fn warn_of_unfound(staging: &Staging<'_>, added: &[(String, RoleName)]) -> Result<(), Failure> {
+    let mut first = None;
+    let mut number = 0_usize;
+    for (path, role) in added {
+        let search = staging.workspace.search(path)?;
+        if search.found.as_ref() != Some(role) {
+            number = number.saturating_add(1);
+            first = first.or(Some((path, role, search)));
+        }
+    }
+    let Some((path, role, search)) = first else { return Ok(()) };
+    let why = match (search.found, search.ended_by) {
+        (Some(other), _) => format!("they find it in {other}, which they search before {role}"),
+        (None, Some(last)) => format!("their search ends with the terminating delegation {last}"),
+        (None, None) => format!("their search does not come to {role}"),
+    };
+    let more = match number.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" (nor {more} more of these targets)"),
+    };
+    staging.context.screen.warn(format!("clients will not find {path} in {role}{more}: {why}"));
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use tuf::metadata::{Metadata, SignatureEntry};
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 use tuf::verify::{ThresholdReport, check_signatures};
 
-use super::{Workspace, layout};
-use crate::error::{Failure, reason};
+use super::Workspace;
+use crate::error::Failure;
 
 /// One set of keys whose threshold a role must meet.
 #[derive(Debug, Clone)]
@@ -25,12 +25,12 @@ impl Authority {
         self.role.contains(keyid).then(|| self.keys.get(keyid))?
     }
 
-    fn of_root(root: &Metadata, kind: RoleKind) -> Option<Self> {
+    pub(super) fn of_root(root: &Metadata, kind: RoleKind) -> Option<Self> {
         let view = root.as_root()?;
         Some(Self { keys: view.keys.clone(), role: view.role(kind).clone() })
     }
 
-    fn of_parent(metadata: &Metadata, role: &RoleName) -> Option<Self> {
+    pub(super) fn of_parent(metadata: &Metadata, role: &RoleName) -> Option<Self> {
         let delegations = metadata.as_targets()?.delegations.as_ref()?;
         let role = delegations.role_keys(role)?.clone();
         // Bins may be many and share their keys: only those of the role are taken along.
@@ -75,48 +75,6 @@ impl Workspace {
         Ok(parents.iter().filter_map(|(_, parent)| Authority::of_parent(parent, role)).collect())
     }
 
-    /// Refuses what is published of a role when it does not meet the thresholds that are published: somebody has changed
-    /// it, and an edit would sign what they wrote. What no published delegation leads to is not judged.
-    ///
-    /// # Errors
-    /// `VERIFICATION` (exit 6) with role, file and section.
-    pub(crate) fn check_published(&self, role: &RoleName) -> Result<(), Failure> {
-        let Some(published) = self.published(role)? else { return Ok(()) };
-        let authorities = self.published_authorities(role, &published)?;
-        let found = state(&published, &authorities);
-        if found.met || authorities.is_empty() {
-            return Ok(());
-        }
-        let version = published.version();
-        Err(Failure::new(
-            reason::VERIFICATION,
-            format!(
-                "the published {role} v{version} has {} of the {} signatures that it needs: it was changed after it was signed",
-                found.have, found.need
-            ),
-        )
-        .remedy("bring metadata/ back from a good copy; tufctl verify tells more")
-        .detail("role", role.as_str())
-        .detail("file", layout::file_name(role, version, self.published_consistently()?))
-        .detail("spec", if role.is_top_level() { section(role.kind()) } else { "5.6.3" }))
-    }
-
-    fn published_authorities(&self, role: &RoleName, metadata: &Metadata) -> Result<Vec<Authority>, Failure> {
-        if role.kind() == RoleKind::Root {
-            return Ok(Authority::of_root(metadata, RoleKind::Root).into_iter().collect());
-        }
-        if role.is_top_level() {
-            let root = self.published(&RoleKind::Root.role())?;
-            return Ok(root.iter().filter_map(|root| Authority::of_root(root, role.kind())).collect());
-        }
-        let mut found = Vec::new();
-        for parent in self.published_targets_roles()? {
-            let Some(metadata) = self.published(&parent)? else { continue };
-            found.extend(Authority::of_parent(&metadata, role));
-        }
-        Ok(found)
-    }
-
     /// How far the signatures of a role's current file are.
     pub(crate) fn signatures(&self, role: &RoleName) -> Result<SignatureState, Failure> {
         let authorities = self.authorities(role)?;
@@ -159,16 +117,6 @@ impl Workspace {
             }
         }
         Ok(true)
-    }
-}
-
-/// Where the specification demands the threshold of a top-level role.
-fn section(kind: RoleKind) -> &'static str {
-    match kind {
-        RoleKind::Root => "5.3.4",
-        RoleKind::Timestamp => "5.4.2",
-        RoleKind::Snapshot => "5.5.3",
-        RoleKind::Targets => "5.6.3",
     }
 }
 

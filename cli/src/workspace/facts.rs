@@ -36,6 +36,17 @@ impl Facts {
         }
     }
 
+    /// The same for commands that read: without an agent nothing is known.
+    ///
+    /// # Errors
+    /// Anything but no agent, or its not knowing the repository.
+    pub(crate) fn find_if_reachable(context: &Context, workspace: &Workspace) -> Result<Self, Failure> {
+        match Self::find(context, workspace) {
+            Err(failure) if failure.reason() == reason::UNREACHABLE => Ok(Self::default()),
+            found => found,
+        }
+    }
+
     /// The name by which the agent knows the repository.
     pub(crate) fn name(&self) -> Option<&str> {
         self.record.as_ref().map(|record| record.name.as_str())

@@ -6,6 +6,7 @@
 //! time; what a crash leaves behind is finished by the next one.
 
 mod authority;
+mod base;
 mod beneath;
 mod bring;
 mod facts;
@@ -21,6 +22,7 @@ mod staged;
 mod tree;
 
 pub(crate) use authority::{Authority, SignatureState};
+pub(crate) use base::Unsound;
 pub(crate) use facts::{Facts, default_days};
 pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};
 pub(crate) use layout::{file_name as published_name, target_places};
@@ -52,6 +54,7 @@ pub(crate) struct Workspace {
     published: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     staged: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     tree: RefCell<Option<Rc<[Node]>>>,
+    judged: RefCell<base::Judged>,
 }
 
 impl Workspace {
@@ -127,6 +130,7 @@ impl Workspace {
             published: RefCell::default(),
             staged: RefCell::default(),
             tree: RefCell::default(),
+            judged: RefCell::default(),
         })
     }
 
@@ -166,6 +170,7 @@ impl Workspace {
         self.published.borrow_mut().clear();
         self.staged.borrow_mut().clear();
         self.tree.borrow_mut().take();
+        self.judged.take();
     }
 }
 

@@ -23,6 +23,15 @@ pub(crate) struct Node {
     pub(crate) delegates: bool,
 }
 
+/// How a client's search for a target goes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Search {
+    /// The first role that lists it.
+    pub(crate) found: Option<RoleName>,
+    /// The last terminating delegation on the way: what comes after it is not searched.
+    pub(crate) ended_by: Option<RoleName>,
+}
+
 impl Workspace {
     /// All targets roles that delegations of the staged and published metadata lead to and that have metadata, parents
     /// before children, in order of priority.
@@ -109,6 +118,36 @@ impl Workspace {
         Ok(first.map_or(top, |(role, _)| role))
     }
 
+    /// Where a client finds a target: the roles in the order of its search (5.6.7), until one lists it.
+    pub(crate) fn search(&self, path: &str) -> Result<Search, Failure> {
+        let mut search = Search::default();
+        let mut waiting = vec![RoleKind::Targets.role()];
+        let mut seen = BTreeSet::new();
+        while let Some(role) = waiting.pop() {
+            if seen.len() > MOST_SEARCHED || !seen.insert(role.clone()) {
+                continue;
+            }
+            let current = self.current(&role)?;
+            let Some(targets) = current.as_ref().and_then(Metadata::as_targets) else { continue };
+            if targets.find(path).is_some() {
+                search.found = Some(role);
+                break;
+            }
+            let mut next = Vec::new();
+            for (child, terminating) in targets.delegations.iter().flat_map(|d| d.roles_for(path)) {
+                next.push(child.clone());
+                if terminating {
+                    // Nothing that was to be searched later is.
+                    waiting.clear();
+                    search.ended_by = Some(child);
+                    break;
+                }
+            }
+            waiting.extend(next.into_iter().rev());
+        }
+        Ok(search)
+    }
+
     /// What the delegations on every way to `role` let through, one list for each way.
     pub(crate) fn scopes(&self, role: &RoleName) -> Result<Vec<Vec<PathScope>>, Failure> {
         let mut ways = Vec::new();
@@ -158,3 +197,5 @@ fn scope(parent: &Metadata, role: &RoleName) -> Option<PathScope> {
 
 const MOST_DEEP: usize = 64;
 const MOST_STEPS: usize = 4096;
+/// Stock clients look into no more roles for one target.
+const MOST_SEARCHED: usize = 32;

@@ -85,6 +85,9 @@ impl DelegationsDraft {
     pub(super) fn edit(&mut self, name: &RoleName, change: &DelegationChange) -> Result<(), EditError> {
         let missing = || EditError::NoDelegation(name.clone());
         if let Some(succinct) = self.succinct.as_mut().filter(|s| s.name_prefix == name.as_str()) {
+            if change.paths.is_some() || change.terminating.is_some() {
+                return Err(EditError::PathsOfBins(name.clone()));
+            }
             return edit_keys(&mut self.keys, name, &mut succinct.keys, change);
         }
         let (_, role) = self.roles.iter_mut().find(|(_, role)| role.name == *name).ok_or_else(missing)?;

@@ -90,6 +90,9 @@ pub enum EditError {
     /// A hash prefix that is not lowercase hex.
     #[error("hash prefix {0:?} is not 1 to 64 lowercase hexadecimal digits")]
     HashPrefix(String),
+    /// Succinct bins divide all paths by their hashes (TAP 15).
+    #[error("{0} are succinct bins: they have no paths of their own, and all of them end the search")]
+    PathsOfBins(RoleName),
     /// Another number of bins than a power of two from 2 to 2^32.
     #[error("{0} bins: the number must be a power of two from 2 to 4294967296")]
     Bins(u64),

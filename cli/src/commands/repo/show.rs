@@ -7,9 +7,9 @@ use tuf::role::{RoleKind, RoleName};
 use super::super::names::{called, key_names};
 use crate::args::ShowArgs;
 use crate::context::Context;
-use crate::error::{Failure, reason};
+use crate::error::Failure;
 use crate::render::{self, KeyNames, Report, Style, visible};
-use crate::workspace::{Facts, SignatureState, Workspace};
+use crate::workspace::{Facts, SignatureState, Unsound, Workspace};
 
 /// Runs `tufctl repo show`.
 pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure> {
@@ -18,13 +18,13 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
         context.screen.warn(note);
     }
     let names = key_names(&workspace, context)?;
-    let name = name(&workspace, context)?;
-    let rows = rows(&workspace)?;
-    for row in rows.iter().filter(|row| !row.staged) {
-        if let Err(failure) = workspace.check_published(&row.role) {
-            context.screen.warn(failure.message());
-        }
+    let facts = Facts::find_if_reachable(context, &workspace)?;
+    if let Some(behind) = facts.behind(&workspace)? {
+        context.screen.warn(behind);
     }
+    let name = facts.name().or(workspace.staged_name()).map(ToOwned::to_owned);
+    let rows = rows(&workspace, &facts, context)?;
+    warn_of_unsound(&rows, context);
     let style = context.screen.out();
     let mut text =
         format!("{}\n", style.bold(visible(name.as_deref().unwrap_or("(no name: the agent was not asked)"))));
@@ -39,8 +39,8 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
         text.push_str(&row.lines(run, &names, style));
     }
     let roles: Vec<Value> = rows.iter().filter_map(Row::json).collect();
-    let report = Report::new(json!({"name": name, "roles": roles}), text);
-    let Some(span) = args.check else { return Ok(report) };
+    let mut document = json!({"name": name, "roles": roles});
+    let Some(span) = args.check else { return Ok(Report::new(document, text)) };
     let limit = render::now().saturating_add(span.seconds);
     let soon: Vec<&Row> =
         rows.iter().filter(|row| row.published_expires.is_some_and(|at| at <= limit)).collect();
@@ -48,17 +48,23 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
         let away = render::expiry(row.published_expires.unwrap_or_default(), render::now());
         context.screen.warn(format!("{} expires {away}", row.role));
     }
+    if let Some(members) = document.as_object_mut() {
+        members.insert("expiring".into(), soon.iter().map(|row| row.expiring()).collect());
+    }
+    let report = Report::new(document, text);
     Ok(if soon.is_empty() { report } else { report.exit(3) })
 }
 
-/// The repository's name: the agent's word, else what `staged/` says.
-fn name(workspace: &Workspace, context: &Context) -> Result<Option<String>, Failure> {
-    let known = match Facts::find(context, workspace) {
-        Ok(facts) => facts.name().map(ToOwned::to_owned),
-        Err(failure) if failure.reason() == reason::UNREACHABLE => None,
-        Err(failure) => return Err(failure),
-    };
-    Ok(known.or_else(|| workspace.staged_name().map(ToOwned::to_owned)))
+/// Published files that do not verify, one line each; a role that only inherits the fault of another is not named.
+fn warn_of_unsound(rows: &[Row], context: &Context) {
+    let faults: Vec<&Unsound> =
+        rows.iter().filter_map(|row| row.unsound.as_ref().filter(|fault| fault.role == row.role)).collect();
+    for fault in faults.iter().take(MOST_FAULTS) {
+        context.screen.warn(fault.sentence());
+    }
+    if let Some(more @ 1..) = faults.len().checked_sub(MOST_FAULTS) {
+        context.screen.warn(format!("{more} more published files do not verify"));
+    }
 }
 
 /// A role in the tree.
@@ -70,10 +76,12 @@ struct Row {
     staged: bool,
     published_expires: Option<i64>,
     state: SignatureState,
+    /// What is wrong with the published file, or with one that says which keys it has.
+    unsound: Option<Unsound>,
     bin_of: Option<String>,
 }
 
-fn rows(workspace: &Workspace) -> Result<Vec<Row>, Failure> {
+fn rows(workspace: &Workspace, facts: &Facts, context: &Context) -> Result<Vec<Row>, Failure> {
     let mut places: Vec<(RoleName, usize, Option<RoleName>)> = vec![(RoleKind::Root.role(), 0, None)];
     for node in workspace.tree()?.iter() {
         places.push((node.role.clone(), node.depth.saturating_add(1), Some(node.parent.clone())));
@@ -88,6 +96,7 @@ fn rows(workspace: &Workspace) -> Result<Vec<Row>, Failure> {
                 Some(_) => workspace.signatures(&role)?,
                 None => waiting(workspace, &role)?,
             },
+            unsound: facts.unsound(context, workspace, &role)?,
             staged: workspace.staged(&role)?.is_some(),
             published_expires: published.map(|m| m.expires().unix()),
             bin_of: bin_of(workspace, parent.as_ref(), &role)?,
@@ -137,8 +146,15 @@ impl Row {
             "missing": texts(&self.state.missing),
             "staged": self.staged,
             "complete": self.state.met,
+            "published_verifies": self.published_expires.map(|_| self.unsound.is_none()),
             "depth": self.depth,
         }))
+    }
+
+    /// As `--check` lists it: what is published, which is what clients see expire.
+    fn expiring(&self) -> Value {
+        let at = self.published_expires.map(|at| tuf::time::UtcTime::from_unix(at).to_string());
+        json!({"role": self.role.as_str(), "expires": at})
     }
 
     /// Whether this is another bin in the same state as the one before.
@@ -146,6 +162,7 @@ impl Row {
         self.bin_of.is_some()
             && self.bin_of == before.bin_of
             && self.staged == before.staged
+            && self.unsound.is_none()
             && self.made() == before.made()
             && self.state.signed_by == before.state.signed_by
     }
@@ -192,3 +209,6 @@ impl Row {
         text
     }
 }
+
+/// More published files that do not verify are told by their number.
+const MOST_FAULTS: usize = 8;

@@ -70,12 +70,10 @@ impl<'a> Session<'a> {
         merged: Merged,
     ) -> Result<Self, Failure> {
         workspace.check_names()?;
-        for role in workspace.staged_roles()? {
-            workspace.check_published(&role)?;
-        }
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
         let record = record::find(agent, &workspace, args, context)?;
+        record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;
         let mut progress = Progress::new(context.screen, "checking targets");

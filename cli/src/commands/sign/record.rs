@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{now, visible};
-use crate::workspace::Workspace;
+use crate::workspace::{Facts, Workspace};
 
 /// The agent's record of this repository: by its published roots, else by the name it was staged under. A repository
 /// that was never published and that this agent does not know (a colleague's) is taken on after a confirmation.
@@ -91,6 +91,21 @@ fn lengths(workspace: &Workspace) -> Result<HashMap<String, u32>, Failure> {
         }
     }
     Ok(out)
+}
+
+/// What is signed now goes on from published files: those must be what their keys have signed. Snapshot and timestamp
+/// are made anew from the published ones.
+pub(super) fn check_bases(
+    workspace: &Workspace,
+    record: &v1::Repository,
+    context: &Context,
+) -> Result<(), Failure> {
+    let facts = Facts { record: Some(record.clone()) };
+    let online = [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()];
+    for role in workspace.staged_roles()?.iter().chain(&online) {
+        facts.check_base(context, workspace, role)?;
+    }
+    Ok(())
 }
 
 /// Gives the agent the published files that it has not verified yet.

@@ -1,0 +1,274 @@
+//! Whether what is published is what its keys have signed, and the newest that was seen.
+//!
+//! An edit goes on from published files, and they lie in a folder that others can write: a file whose signatures do not
+//! hold would be signed by us as if we had written it, and a backup that was put back would undo what came after it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tuf::metadata::Metadata;
+use tuf::role::{RoleKind, RoleName};
+use tufagent_proto::v1;
+
+use super::authority::{Authority, state};
+use super::{Facts, Workspace, layout};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+
+/// A published file that its keys have not signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unsound {
+    pub(crate) role: RoleName,
+    version: u64,
+    have: u32,
+    need: u32,
+    /// Its name in `metadata/`.
+    file: String,
+}
+
+impl Unsound {
+    /// What is wrong, for people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { role, version, have, need, file } = self;
+        let spec = self.spec();
+        format!(
+            "the published {role} version {version} does not verify: it has {have} of the {need} signatures that it \
+             needs ({file}, specification {spec})"
+        )
+    }
+
+    /// The refusal of whatever would go on from it: exit 6, with role, file and section as `verify` gives them.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure::new(reason::VERIFICATION, self.sentence())
+            .remedy(format!(
+                "restore metadata/{} from a good copy; tufctl verify DIR --root ROOT.json looks at all of it",
+                self.file
+            ))
+            .detail("role", self.role.as_str())
+            .detail("file", self.file.as_str())
+            .detail("spec", self.spec())
+    }
+
+    fn spec(&self) -> &'static str {
+        match self.role.kind() {
+            RoleKind::Root => "5.3.4",
+            RoleKind::Timestamp => "5.4.2",
+            RoleKind::Snapshot => "5.5.3",
+            RoleKind::Targets => "5.6.3",
+        }
+    }
+}
+
+/// What was found out about published files; they do not change before the next publication.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    roles: BTreeMap<RoleName, Option<Unsound>>,
+    parents: Option<Rc<[RoleName]>>,
+}
+
+/// Whether somebody who can be believed has verified this very content of a role before.
+type Vouched<'a> = &'a dyn Fn(&RoleName, &Metadata) -> Result<bool, Failure>;
+
+impl Workspace {
+    /// What is wrong with a role's published file, or with one that says which keys the role has. What the agent has
+    /// verified is good whatever its signatures are worth now: a newer root may have replaced its keys.
+    fn unsound(&self, role: &RoleName, vouched: Vouched<'_>) -> Result<Option<Unsound>, Failure> {
+        if let Some(known) = self.judged.borrow().roles.get(role) {
+            return Ok(known.clone());
+        }
+        // A circle of delegations ends here.
+        self.judged.borrow_mut().roles.insert(role.clone(), None);
+        let found = match self.published(role)? {
+            None => None,
+            Some(root) if role.kind() == RoleKind::Root => self.unsound_root(root, vouched)?,
+            Some(metadata) => self.unsound_file(role, &metadata, vouched)?,
+        };
+        self.judged.borrow_mut().roles.insert(role.clone(), found.clone());
+        Ok(found)
+    }
+
+    fn unsound_file(
+        &self,
+        role: &RoleName,
+        metadata: &Metadata,
+        vouched: Vouched<'_>,
+    ) -> Result<Option<Unsound>, Failure> {
+        let parents = self.published_authorities(role)?;
+        let mut fault = None;
+        for (parent, _) in &parents {
+            fault = fault.or(self.unsound(parent, vouched)?);
+        }
+        let authorities: Vec<Authority> = parents.into_iter().map(|(_, authority)| authority).collect();
+        let state = state(metadata, &authorities);
+        // What nobody delegates to is seen by no client, and nothing goes on from it.
+        let holds = fault.is_none() && (state.met || authorities.is_empty());
+        if holds || vouched(role, metadata)? {
+            return Ok(None);
+        }
+        Ok(fault.or(Some(Unsound {
+            role: role.clone(),
+            version: metadata.version().get(),
+            have: state.have,
+            need: state.need,
+            file: layout::file_name(role, metadata.version(), self.published_consistently()?),
+        })))
+    }
+
+    /// Follows the chain of roots down to one that is known.
+    fn unsound_root(&self, newest: Metadata, vouched: Vouched<'_>) -> Result<Option<Unsound>, Failure> {
+        let role = RoleKind::Root.role();
+        let versions = self.root_versions()?;
+        let mut root = newest;
+        while !vouched(&role, &root)? {
+            let before = versions.iter().rev().find(|version| **version < root.version());
+            let before = before.map(|version| self.published_root(*version)).transpose()?.flatten();
+            let both = before.iter().chain([&root]);
+            let authorities: Vec<Authority> =
+                both.filter_map(|root| Authority::of_root(root, RoleKind::Root)).collect();
+            let state = state(&root, &authorities);
+            if !state.met {
+                return Ok(Some(Unsound {
+                    version: root.version().get(),
+                    have: state.have,
+                    need: state.need,
+                    file: layout::file_name(&role, root.version(), true),
+                    role,
+                }));
+            }
+            let Some(before) = before else { break };
+            root = before;
+        }
+        Ok(None)
+    }
+
+    /// Who has to have signed a role's published file, by what is published itself.
+    fn published_authorities(&self, role: &RoleName) -> Result<Vec<(RoleName, Authority)>, Failure> {
+        if role.is_top_level() {
+            let parent = RoleKind::Root.role();
+            let root = self.published(&parent)?;
+            let authority = root.and_then(|root| Authority::of_root(&root, role.kind()));
+            return Ok(authority.map(|authority| (parent, authority)).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        for parent in self.published_parents()?.iter() {
+            let authority = self.published(parent)?.and_then(|m| Authority::of_parent(&m, role));
+            found.extend(authority.map(|authority| (parent.clone(), authority)));
+        }
+        Ok(found)
+    }
+
+    /// Published roles that delegate.
+    fn published_parents(&self) -> Result<Rc<[RoleName]>, Failure> {
+        if let Some(known) = &self.judged.borrow().parents {
+            return Ok(Rc::clone(known));
+        }
+        let mut parents = Vec::new();
+        for role in self.published_targets_roles()? {
+            let metadata = self.published(&role)?;
+            let targets = metadata.as_ref().and_then(Metadata::as_targets);
+            if targets.is_some_and(|targets| targets.delegations.is_some()) {
+                parents.push(role);
+            }
+        }
+        let parents: Rc<[RoleName]> = parents.into();
+        self.judged.borrow_mut().parents = Some(Rc::clone(&parents));
+        Ok(parents)
+    }
+
+    /// The newest version of a role that lies here complete or on its way: published, or staged with a signature.
+    fn newest_here(&self, role: &RoleName) -> Result<u64, Failure> {
+        let staged = self.staged(role)?.filter(|m| m.signatures().iter().any(|entry| !entry.sig.is_empty()));
+        let both = [self.published(role)?, staged];
+        Ok(both.iter().flatten().map(|metadata| metadata.version().get()).max().unwrap_or(0))
+    }
+}
+
+impl Facts {
+    /// What is wrong with a role's published file; see [`Unsound`].
+    ///
+    /// # Errors
+    /// A file that cannot be read; the agent's.
+    pub(crate) fn unsound(
+        &self,
+        context: &Context,
+        workspace: &Workspace,
+        role: &RoleName,
+    ) -> Result<Option<Unsound>, Failure> {
+        let Some(record) = &self.record else { return workspace.unsound(role, &|_, _| Ok(false)) };
+        workspace.unsound(role, &|role, metadata| vouched(context, record, role, metadata))
+    }
+
+    /// Refuses to go on from a published file that its keys have not signed.
+    ///
+    /// # Errors
+    /// `VERIFICATION` (exit 6).
+    pub(crate) fn check_base(
+        &self,
+        context: &Context,
+        workspace: &Workspace,
+        role: &RoleName,
+    ) -> Result<(), Failure> {
+        self.unsound(context, workspace, role)?.map_or(Ok(()), |fault| Err(fault.failure()))
+    }
+
+    /// Says in one sentence that this folder is behind what the agent has verified; `None` when it is not. Only a newer
+    /// timestamp tells it: other roles may have been verified complete and never been published.
+    pub(crate) fn behind(&self, workspace: &Workspace) -> Result<Option<String>, Failure> {
+        let Some(record) = &self.record else { return Ok(None) };
+        let timestamp = RoleKind::Timestamp.role();
+        let seen = record.verified.get(timestamp.as_str()).copied().unwrap_or(0);
+        let published = workspace.published(&timestamp)?.is_some() && workspace.interrupted().is_none();
+        if !published || seen <= workspace.newest_here(&timestamp)? {
+            return Ok(None);
+        }
+        let mut older = Vec::new();
+        for (name, seen) in record.verified.iter().collect::<BTreeMap<_, _>>() {
+            let Ok(role) = RoleName::parse(name) else { continue };
+            let here = workspace.newest_here(&role)?;
+            if here < *seen {
+                older.push(format!("{role} version {here} in place of {seen}"));
+            }
+        }
+        let more = match older.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        older.truncate(MOST_NAMED);
+        Ok(Some(format!(
+            "this folder is older than what the agent has seen of {}: {}{more}; what came after it would be undone",
+            record.name,
+            older.join(", ")
+        )))
+    }
+}
+
+/// Whether the agent has verified this very content.
+fn vouched(
+    context: &Context,
+    record: &v1::Repository,
+    role: &RoleName,
+    metadata: &Metadata,
+) -> Result<bool, Failure> {
+    let newest = record.verified.get(role.as_str()).copied().unwrap_or(0);
+    let (agent, version, digest) =
+        (context.agent()?, metadata.version().get(), metadata.digest().to_string());
+    if role.kind() == RoleKind::Root {
+        if version > newest {
+            return Ok(false);
+        }
+        return match agent.repository_of_roots(vec![digest]) {
+            Ok(found) => Ok(found.id == record.id),
+            Err(failure) if failure.reason() == reason::REPOSITORY_UNKNOWN => Ok(false),
+            Err(failure) => Err(failure),
+        };
+    }
+    // Of older versions the agent does not say which content they had.
+    if version != newest {
+        return Ok(false);
+    }
+    let file = v1::FileDigest { role: role.to_string(), version, sha256: digest, file_sha256: String::new() };
+    Ok(agent.missing(&record.name, vec![file])?.is_empty())
+}
+
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;
