@@ -94,15 +94,15 @@ fn lengths(workspace: &Workspace) -> Result<HashMap<String, u32>, Failure> {
 }
 
 /// What is signed now goes on from published files: those must be what their keys have signed. Snapshot and timestamp
-/// are made anew from the published ones.
+/// are made anew from the published ones, and no client gets past a root that does not verify.
 pub(super) fn check_bases(
     workspace: &Workspace,
     record: &v1::Repository,
     context: &Context,
 ) -> Result<(), Failure> {
     let facts = Facts { record: Some(record.clone()) };
-    let online = [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()];
-    for role in workspace.staged_roles()?.iter().chain(&online) {
+    let always = [RoleKind::Root, RoleKind::Snapshot, RoleKind::Timestamp].map(RoleKind::role);
+    for role in always.iter().chain(&workspace.staged_roles()?) {
         facts.check_base(context, workspace, role)?;
     }
     Ok(())
