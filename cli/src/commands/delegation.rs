@@ -88,11 +88,6 @@ fn edit(args: &DelegationEditArgs, context: &Context) -> Result<Report, Failure>
         return Err(Failure::new(reason::USAGE, format!("nothing was asked to change in {name}"))
             .remedy("name --add-key, --remove-key, --threshold or --paths"));
     }
-    let bins = delegations.succinct.as_ref().is_some_and(|bins| bins.name_prefix == name.as_str());
-    if bins && !args.paths.is_empty() {
-        return Err(Failure::new(reason::USAGE, format!("{name} are bins by hash: they have no paths"))
-            .remedy("leave --paths out"));
-    }
     let keyids = keyids_of(delegations, &name);
     let gone =
         args.remove_keys.iter().map(|key| staging.keyid_of(key, name.as_str(), &keyids, &delegations.keys));
