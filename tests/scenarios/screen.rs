@@ -51,3 +51,19 @@ fn control_characters_in_arguments_are_shown_escaped() {
         is_harmless(&outcome);
     }
 }
+
+#[test]
+fn a_difference_shows_no_digest_of_what_is_made_anew_when_it_is_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.run("bump repo snapshot timestamp").done();
+    let staged = fs::read_to_string(repo.dir().join("staged/timestamp.json")).unwrap();
+    assert!(!staged.is_empty());
+    let text = home.run("diff repo").done().text();
+    assert!(text.contains("timestamp is made anew"), "{text}");
+    let shown = home.run("diff repo --json").done().json();
+    let timestamp =
+        shown["roles"].as_array().unwrap().iter().find(|role| role["role"] == "timestamp").unwrap();
+    assert_eq!((&timestamp["made_anew"], &timestamp["sha256"]), (&true.into(), &serde_json::Value::Null));
+    home.run("sign repo --yes").done();
+}

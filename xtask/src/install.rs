@@ -76,7 +76,11 @@ pub(crate) fn install(options: Options) -> Result<(), String> {
         let text = shell::output(Command::new(&tufctl).args(["completions", shell_name]))?;
         put(&root.join(file), text.as_bytes(), 0o644)?;
     }
-    man_pages(&tufctl, &root.join("share/man/man1"))?;
+    let pages = root.join("share/man/man1");
+    man_pages(&tufctl, &pages)?;
+    let source = shell::workspace().join("agent/tuf-agent.1");
+    let page = fs::read(&source).map_err(|e| format!("{}: {e}", source.display()))?;
+    put(&pages.join("tuf-agent.1"), &page, 0o644)?;
     println!("installed below {}", root.display());
     Ok(())
 }
