@@ -8,6 +8,7 @@ use tuf::key::KeyId;
 use tuf::metadata::{Delegations, Metadata, Paths};
 use tuf::role::RoleName;
 
+use super::names::key_names;
 use super::staging::{Staging, edit_failure, role_name};
 use crate::args::{DelegationAddArgs, DelegationCommand, DelegationEditArgs};
 use crate::context::Context;
@@ -189,12 +190,16 @@ fn keyids_of(delegations: &Delegations, name: &RoleName) -> Vec<KeyId> {
 
 fn list(workspace: &Workspace, context: &Context) -> Result<Report, Failure> {
     let mut entries = Vec::new();
+    let names = key_names(workspace, context)?;
+    let named = |keyid: &String| {
+        names.get(keyid).map_or_else(|| short_keyid(keyid), |name| visible(name).into_owned())
+    };
     let mut table = Table::new(&["ROLE", "BY", "KEYS", "PATHS"]);
     for node in workspace.tree()?.iter().filter(|node| node.delegates) {
         let metadata = workspace.current(&node.role)?;
         let Some(delegations) = metadata.as_ref().and_then(delegations) else { continue };
         for entry in rows(delegations) {
-            let keys: Vec<String> = entry.keyids.iter().map(|id| short_keyid(id)).collect();
+            let keys: Vec<String> = entry.keyids.iter().map(named).collect();
             let last = if entry.terminating { " · terminating" } else { "" };
             table.row([
                 visible(&entry.name).into_owned(),

@@ -276,16 +276,15 @@ impl<'c> Staging<'c> {
         for one in self.done.iter().take(MOST_LINES) {
             text.push_str(&one.line());
         }
-        if !self.done.is_empty() {
-            let dir = visible(&self.workspace.dir().display().to_string()).into_owned();
-            self.context
-                .screen
-                .note(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}"));
-        }
         if let Some(object) = extra.as_object_mut() {
             object.insert("staged".into(), staged.into());
         }
-        Report::new(extra, text)
+        let report = Report::new(extra, text);
+        if self.done.is_empty() {
+            return report;
+        }
+        let dir = visible(&self.workspace.dir().display().to_string()).into_owned();
+        report.hint(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}"))
     }
 
     /// Who has signed what is staged of a role: we, and others.

@@ -56,18 +56,26 @@ use crate::error::Failure;
 pub(crate) struct Report {
     json: Option<Value>,
     text: String,
+    hint: Option<String>,
     exit: u8,
 }
 
 impl Report {
     /// A result: `json` for scripts, `text` (lines, may be empty) for people.
     pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
-        Self { json: Some(json), text: text.into(), exit: 0 }
+        Self { json: Some(json), text: text.into(), hint: None, exit: 0 }
     }
 
     /// The command wrote its result to stdout itself.
     pub(crate) fn written() -> Self {
-        Self { json: None, text: String::new(), exit: 0 }
+        Self { json: None, text: String::new(), hint: None, exit: 0 }
+    }
+
+    /// What people may want to do next, said after the result.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// Another exit code than 0, with the same document on stdout.
@@ -147,6 +155,9 @@ impl Screen {
                 } else {
                     Ok(())
                 };
+                if let Some(hint) = report.hint {
+                    self.note(hint);
+                }
                 printed.map_or_else(|error| unprinted(&error), |()| report.exit)
             }
             Err(failure) => {

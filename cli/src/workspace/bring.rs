@@ -45,12 +45,13 @@ impl Workspace {
         notice: Notice<'_>,
     ) -> Result<u64, Failure> {
         let jobs = self.jobs(tough_names)?;
+        let repository = Folder::of_repository(self.dir())?;
+        // Also where nothing is listed: what is served is `metadata/` and `targets/`.
+        let targets = repository.make(Path::new(layout::TARGETS))?;
         if jobs.is_empty() {
             return Ok(0);
         }
-        let repository = Folder::of_repository(self.dir())?;
-        let targets = repository.make(Path::new(layout::TARGETS))?;
-        let total = jobs.iter().map(|job| job.one.target.length).sum();
+        let total = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.one.target.length));
         let mut done = 0;
         let copied = on_threads(&jobs, &|job, tick| job.bring(&targets, tick), &mut |more| {
             done += more;

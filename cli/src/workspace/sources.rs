@@ -37,7 +37,8 @@ impl Workspace {
     pub(crate) fn check_sources(&self, progress: Progress<'_>) -> Result<(), Failure> {
         let incoming = self.incoming()?;
         let here = |one: &&Incoming| one.source.as_ref().is_some_and(|source| source.exists());
-        let total = incoming.iter().filter(here).map(|one| one.target.length).sum();
+        let total =
+            incoming.iter().filter(here).fold(0_u64, |sum, one| sum.saturating_add(one.target.length));
         let mut done = 0;
         for one in incoming.iter().filter(here) {
             let Some(source) = &one.source else { continue };
