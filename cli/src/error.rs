@@ -203,7 +203,9 @@ fn general_remedy(reason: &str) -> &'static str {
         reason::UNSUPPORTED => "use a key of another type or another token: tufctl token list",
         reason::SECRET_FILE => "use a file of your own with mode 0600",
         reason::KEY_FILE => "write one with: tufctl key export",
-        reason::BAD_SIGNATURE => "do not use this token; look into it with: tufctl token doctor",
+        reason::BAD_SIGNATURE => {
+            "do not use this token until its device or module was checked: tufctl token list"
+        }
         reason::VERIFICATION => "do not use this copy; compare it with another one, or publish it again",
         reason::UNREACHABLE => "see whether it runs: systemctl --user status tuf-agent",
         reason::LIMIT => "split it into smaller parts",
@@ -282,7 +284,7 @@ reasons!(
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, exit_code_of, reason};
+    use super::{Failure, exit_code_of, general_remedy, reason};
     use prost::Message;
     use tufagent_proto::v1::ErrorInfo;
 
@@ -318,6 +320,22 @@ mod tests {
                 !failure.remedy_text().is_empty() && !failure.message().contains("os error"),
                 "{failure}"
             );
+        }
+    }
+
+    #[test]
+    fn remedies_name_only_commands_that_exist() {
+        let root = <crate::args::Cli as clap::CommandFactory>::command();
+        for line in tufagent_proto::REASONS.lines() {
+            let remedy = general_remedy(line.split('\t').next().unwrap());
+            let Some((_, named)) = remedy.split_once("tufctl ") else { continue };
+            let mut at = &root;
+            for word in named.split(' ') {
+                if !at.has_subcommands() {
+                    break;
+                }
+                at = at.find_subcommand(word).unwrap_or_else(|| panic!("{remedy}: there is no {word}"));
+            }
         }
     }
 

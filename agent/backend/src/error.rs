@@ -164,7 +164,7 @@ impl BackendError {
                 "use the version of tuf-agent that wrote it, or a newer one".to_owned()
             }
             Self::BadSignature => {
-                "do not use this token until its device or module was checked: tufctl token doctor NAME"
+                "do not use this token until its device or module was checked; see which it is: tufctl token list"
                     .to_owned()
             }
             Self::Io { .. } => "check the folder, its permissions and the space left on the disk".to_owned(),
