@@ -206,7 +206,11 @@ fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Co
         RoleSort::Root if facts.version != next => {
             let message =
                 format!("root goes one version at a time: {next} comes next, not {}", facts.version);
-            Err(Refusal::new(Reason::VersionJump, message, format!("stage root version {next}"))
+            // Most likely a colleague's agent that was given staged/ alone.
+            let remedy = format!(
+                "if root version {next} is published, give this agent the whole repository folder, metadata/ too; otherwise stage root version {next}"
+            );
+            Err(Refusal::new(Reason::VersionJump, message, remedy)
                 .detail("role", role)
                 .detail("version", facts.version)
                 .detail("next_version", next))
