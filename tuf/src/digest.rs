@@ -52,13 +52,31 @@ pub struct DigestError {
 }
 
 /// Exactly `N` bytes from lower-case hexadecimal.
+///
+/// A large role has 100,000 of them, each read more than once: this loop takes a tenth of the time of one that gives an
+/// error with its place.
 pub(crate) fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut bytes = [0; N];
+    if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    let mut bytes = [0; N];
-    hex::decode_to_slice(text, &mut bytes).ok()?;
-    Some(bytes)
+    let mut wrong = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (nibble(*high), nibble(*low));
+        wrong |= high | low;
+        *byte = high << 4 | (low & 0xF);
+    }
+    (wrong <= 0xF).then_some(bytes)
+}
+
+/// The value of a lower-case hexadecimal digit; above 15 for anything else.
+const fn nibble(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => 0xFF,
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +91,12 @@ mod tests {
         assert_eq!(text.parse(), Ok(digest));
         assert!(text.to_uppercase().parse::<Sha256Digest>().is_err());
         assert!(text[1..].parse::<Sha256Digest>().is_err());
+        for wrong in ['g', '/', ':', '`', 'A', ' ', '\u{e9}'] {
+            for at in [0, 1, 62, 63] {
+                let mut other: Vec<char> = text.chars().collect();
+                other[at] = wrong;
+                assert!(other.iter().collect::<String>().parse::<Sha256Digest>().is_err(), "{wrong} at {at}");
+            }
+        }
     }
 }

@@ -8,10 +8,12 @@ mod error;
 mod node;
 mod parse;
 mod scan;
+mod splice;
 
 pub(crate) use error::line_and_column;
 pub use error::{Error, ErrorKind};
 use node::{CANONICAL, ESCAPED, Node, SORTED};
+pub(crate) use splice::moved;
 use std::{borrow::Cow, cmp::Ordering, ops::Range, sync::Arc};
 
 /// How many objects and arrays may lie inside each other.
@@ -54,6 +56,11 @@ impl Document {
     /// The value of the node `index` (see [`Value::index`]).
     pub(crate) fn value_at(&self, index: u32) -> Value<'_> {
         Value { document: self, index }
+    }
+
+    /// The value after the one of the node `index`: of a member's name, what the member is.
+    pub(crate) fn value_after(&self, index: u32) -> Value<'_> {
+        self.value_at(self.node(index).next)
     }
 
     /// Bytes of memory that the tape takes, beside the text itself.
@@ -190,6 +197,15 @@ impl<'d> Value<'d> {
     /// The document that the value lies in.
     pub fn document(self) -> &'d Document {
         self.document
+    }
+
+    /// Indexes of the names of an object's members in the order of the names.
+    pub(crate) fn name_indexes(self) -> Arc<[u32]> {
+        let mut names: Vec<u32> = self.members().map(|(name, _)| name.index).collect();
+        if !self.is_sorted() {
+            names.sort_by_cached_key(|name| self.document.value_at(*name).decoded());
+        }
+        names.into()
     }
 
     /// Names this value inside its document.

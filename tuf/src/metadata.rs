@@ -6,6 +6,7 @@
 mod delegations;
 mod error;
 mod files;
+mod resigned;
 mod root;
 mod signatures;
 mod targets;
@@ -22,9 +23,14 @@ pub use delegations::{DelegatedRole, Delegations, Paths, SuccinctRoles};
 pub use error::MetadataError;
 use error::{Read, member, object, parsed, wrong};
 pub use files::{Hashes, MetaFile, Sha512Digest, Snapshot, TimestampRole};
+pub(crate) use resigned::Canonical;
+use resigned::Verdict;
 pub use root::Root;
 pub use signatures::SignatureEntry;
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, OnceLock},
+};
 pub use targets::{TargetFile, Targets};
 
 /// How many bytes of each kind of metadata are read.
@@ -84,6 +90,8 @@ struct Inner {
     signatures: Vec<SignatureEntry>,
     role: Role,
     digest: OnceLock<Sha256Digest>,
+    file_digest: OnceLock<Sha256Digest>,
+    verdicts: Mutex<Vec<Verdict>>,
 }
 
 /// The typed view of what is signed.
@@ -149,6 +157,8 @@ impl Metadata {
                 RoleKind::Targets => Role::Targets(Targets::read(document, signed)?),
             },
             digest: OnceLock::new(),
+            file_digest: OnceLock::new(),
+            verdicts: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -215,14 +225,18 @@ impl Metadata {
 
     /// The SHA-256 of [`Metadata::canonical_signed`], computed once.
     pub fn digest(&self) -> Sha256Digest {
-        *self.inner.digest.get_or_init(|| {
-            let signed = self.signed();
-            if signed.is_canonical() {
-                Sha256Digest::of(signed.raw())
-            } else {
-                Sha256Digest::of(&canonical(signed))
-            }
-        })
+        *self.inner.digest.get_or_init(|| Sha256Digest::of(&self.canonical_text()))
+    }
+
+    /// The SHA-256 of the file's very bytes, computed once.
+    pub fn file_digest(&self) -> Sha256Digest {
+        *self.inner.file_digest.get_or_init(|| Sha256Digest::of(self.bytes()))
+    }
+
+    /// [`Metadata::canonical_signed`], without a copy where the text is canonical as it stands.
+    fn canonical_text(&self) -> Cow<'_, [u8]> {
+        let signed = self.signed();
+        if signed.is_canonical() { Cow::Borrowed(signed.raw()) } else { Cow::Owned(canonical(signed)) }
     }
 
     /// What a backend may sign.

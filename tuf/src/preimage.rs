@@ -8,13 +8,14 @@ use std::{fmt, sync::Arc};
 /// [`crate::metadata::Metadata::preimage`]; backends sign this, or a [`Statement`], and nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Preimage {
-    bytes: Arc<[u8]>,
+    // Not `Arc<[u8]>`: making one copies, and this may be 14 MB.
+    bytes: Arc<Vec<u8>>,
     digest: Sha256Digest,
 }
 
 impl Preimage {
     pub(crate) fn new(canonical: Vec<u8>, digest: Sha256Digest) -> Self {
-        Self { bytes: canonical.into(), digest }
+        Self { bytes: Arc::new(canonical), digest }
     }
 
     /// The canonical bytes.

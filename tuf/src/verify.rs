@@ -2,7 +2,7 @@
 
 use crate::{
     key::{Key, KeyId, PublicKey},
-    metadata::{Metadata, SignatureEntry},
+    metadata::{Canonical, Metadata, SignatureEntry},
     role::RoleKeys,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ pub fn check_signatures(
     keys: &BTreeMap<KeyId, Key>,
     role: &RoleKeys,
 ) -> ThresholdReport {
-    let message = metadata.canonical_signed();
+    let message = metadata.lazy_canonical();
     let entries: BTreeMap<_, _> = metadata.signatures().iter().map(|entry| (&entry.keyid, entry)).collect();
     let mut report = ThresholdReport {
         signed_by: Vec::new(),
@@ -59,7 +59,7 @@ pub fn check_signatures(
         let entry = entries.get(keyid).filter(|entry| !entry.sig.is_empty());
         let list = match (keys.get(keyid), entry) {
             (None, _) | (_, None) => &mut report.missing,
-            (Some(key), Some(entry)) => match signer(key, &message, entry) {
+            (Some(key), Some(entry)) => match signer(key, metadata, &message, entry) {
                 None => &mut report.invalid,
                 Some(public) if counted.insert(public) => &mut report.signed_by,
                 Some(_) => &mut report.same_key,
@@ -71,7 +71,17 @@ pub fn check_signatures(
 }
 
 /// The key that has made the signature; `None` when it does not verify.
-fn signer<'k>(key: &'k Key, message: &[u8], entry: &SignatureEntry) -> Option<&'k PublicKey> {
+fn signer<'k>(
+    key: &'k Key,
+    metadata: &Metadata,
+    message: &Canonical<'_>,
+    entry: &SignatureEntry,
+) -> Option<&'k PublicKey> {
     let public = key.public_key().ok()?;
-    public.verify(message, &entry.signature()?).is_ok().then_some(public)
+    metadata.is_signed_by(public, &entry.signature()?, message).then_some(public)
+}
+
+/// Whether `entry` is a good signature of `key` over `metadata`.
+pub fn has_signed(metadata: &Metadata, key: &Key, entry: &SignatureEntry) -> bool {
+    signer(key, metadata, &metadata.lazy_canonical(), entry).is_some()
 }

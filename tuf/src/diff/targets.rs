@@ -43,17 +43,33 @@ pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<
 /// Targets that come, or whose text changes.
 pub(super) fn come(old: Option<&Targets>, new: Option<&Targets>) -> Vec<(String, TargetFile<'static>)> {
     let Some(new) = new else { return Vec::new() };
-    let before: HashMap<_, _> = old
-        .into_iter()
-        .flat_map(|old| old.value().members())
-        .map(|(name, value)| (name.decoded(), value.raw()))
-        .collect();
-    let members = new.value().members();
-    let fresh = members.filter(|(name, value)| before.get(&name.decoded()) != Some(&value.raw()));
+    let mut befores = old.map(|old| old.value().members()).into_iter().flatten().peekable();
+    let is_new = |(name, value): &(Value<'_>, Value<'_>)| {
+        // Mostly the next one of the old version is the same: both are walked side by side.
+        let alike =
+            |before: &(Value<'_>, Value<'_>)| before.0.raw() == name.raw() && before.1.raw() == value.raw();
+        if befores.peek().is_some_and(alike) {
+            befores.next();
+            return false;
+        }
+        let path = name.as_str().unwrap_or_default();
+        match old.and_then(|old| old.find_value(&path)) {
+            Some(before) => {
+                // Both have the name, so they go on behind it; one that went or moved is passed by on the way.
+                while let Some(passed) = befores.next_if(|b| b.0.span().start <= before.span().start) {
+                    if passed.1.index() == before.index() {
+                        break;
+                    }
+                }
+                before.raw() != value.raw()
+            }
+            None => true,
+        }
+    };
     let read = |(name, value): (Value<'_>, Value<'_>)| {
         Some((name.as_str()?.into_owned(), TargetFile::read(value).ok()?.into_owned()))
     };
-    fresh.filter_map(read).collect()
+    new.value().members().filter(is_new).filter_map(read).collect()
 }
 
 fn changed(out: &mut Difference, name: Value<'_>, before: Value<'_>, after: Value<'_>) {

@@ -44,6 +44,11 @@ impl Node {
         self.meta & KIND
     }
 
+    /// Takes the promise away that the text is canonical.
+    pub(super) fn unflag_canonical(&mut self) {
+        self.meta &= !CANONICAL;
+    }
+
     pub(super) fn has(self, flag: u32) -> bool {
         self.meta & flag != 0
     }

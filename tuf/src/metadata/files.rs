@@ -98,6 +98,23 @@ impl Hashes {
         Self { sha256: Some(digest), sha512: None, other: Vec::new() }
     }
 
+    /// Whether these are SHA-256 or SHA-512 or both, rightly written: looked at without making anything of it.
+    pub(super) fn is_plain(value: Value<'_>) -> bool {
+        let is_digest = |name: Value<'_>, digest: Value<'_>| {
+            let Some(text) = digest.raw_str().strip_prefix('"').and_then(|text| text.strip_suffix('"'))
+            else {
+                return false;
+            };
+            match name.raw_str() {
+                "\"sha256\"" => lower_hex::<32>(text).is_some(),
+                "\"sha512\"" => lower_hex::<64>(text).is_some(),
+                _ => false,
+            }
+        };
+        let mut members = value.members().peekable();
+        members.peek().is_some() && members.all(|(name, digest)| is_digest(name, digest))
+    }
+
     pub(super) fn read(value: Value<'_>) -> Read<Self> {
         let mut hashes = Self::default();
         for (name, digest) in object(value)?.members() {

@@ -56,16 +56,22 @@ pub(super) fn replace(metadata: &Metadata, signatures: &[SignatureEntry]) -> Vec
         // A file without the member was never read.
         return bytes.to_vec();
     };
-    let style = Style::of(metadata);
     let span = old.span();
     let mut out = Vec::with_capacity(bytes.len() + signatures.len() * 256);
     out.extend_from_slice(bytes.get(..span.start).unwrap_or_default());
-    if metadata.signatures() == signatures {
-        out.extend_from_slice(old.raw());
-    } else {
-        list(&mut out, &style, signatures, &unchanged(metadata.signatures(), signatures, old));
-    }
+    out.extend_from_slice(&text(metadata, signatures, old));
     out.extend_from_slice(bytes.get(span.end..).unwrap_or_default());
+    out
+}
+
+/// The list of `signatures` as it stands in the file of `metadata` in the place of `old`.
+pub(super) fn text(metadata: &Metadata, signatures: &[SignatureEntry], old: Value<'_>) -> Vec<u8> {
+    if metadata.signatures() == signatures {
+        return old.raw().to_vec();
+    }
+    let mut out = Vec::new();
+    let kept = unchanged(metadata.signatures(), signatures, old);
+    list(&mut out, &Style::of(metadata), signatures, &kept);
     out
 }
 

@@ -6,10 +6,13 @@ use super::{
     files::Hashes,
 };
 use crate::{
-    json::{Document, Value},
+    json::{Document, Kind, Value},
     key::KeyId,
 };
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 /// What a targets role says: its files, read anew from the text on each walk, and its delegations.
 #[derive(Clone)]
@@ -19,6 +22,8 @@ pub struct Targets {
     /// Index of the object `targets`.
     files: u32,
     count: usize,
+    /// Indexes of all paths, by the order of the paths; made when one is looked for.
+    index: OnceLock<Arc<[u32]>>,
     /// The delegations, if the role has any.
     pub delegations: Option<Delegations>,
 }
@@ -28,6 +33,9 @@ impl Targets {
     pub(super) fn read(document: &Arc<Document>, signed: Value<'_>) -> Read<Self> {
         let files = member(signed, "targets", |files| {
             for (path, file) in object(files)?.members() {
+                if TargetFile::is_plain(file) {
+                    continue;
+                }
                 // The path is only needed for the error, and unescaping it for each of 100,000 costs.
                 TargetFile::read(file)
                     .map_err(|error| error.within(&error::subscript(&path.as_str().unwrap_or_default())))?;
@@ -38,6 +46,7 @@ impl Targets {
             document: Arc::clone(document),
             files: files.index(),
             count: files.len(),
+            index: OnceLock::new(),
             delegations: optional(signed, "delegations", Delegations::read)?,
         })
     }
@@ -48,9 +57,23 @@ impl Targets {
         members.filter_map(|(path, file)| Some((path.as_str()?, TargetFile::read(file).ok()?)))
     }
 
-    /// The file at `path`. Walks over all of them: take [`Targets::targets`] for many.
+    /// The same role in another document, where the object `targets` has another index and says the same.
+    pub(super) fn moved(&self, document: &Arc<Document>, files: u32) -> Self {
+        let (count, delegations) = (self.count, self.delegations.clone());
+        Self { document: Arc::clone(document), files, count, index: OnceLock::new(), delegations }
+    }
+
+    /// The file at `path`. The first call walks over all of them, later ones take a binary search.
     pub fn find(&self, path: &str) -> Option<TargetFile<'_>> {
-        TargetFile::read(self.value().get(path)?).ok()
+        TargetFile::read(self.find_value(path)?).ok()
+    }
+
+    /// The entry at `path`, as it stands.
+    pub(crate) fn find_value(&self, path: &str) -> Option<Value<'_>> {
+        let index = self.index.get_or_init(|| self.value().name_indexes());
+        let name = |at: &u32| self.document.value_at(*at).decoded();
+        let at = index.binary_search_by(|at| name(at).as_ref().cmp(path.as_bytes())).ok()?;
+        Some(self.document.value_after(*index.get(at)?))
     }
 
     /// How many files there are.
@@ -101,6 +124,21 @@ impl<'d> TargetFile<'d> {
     pub fn into_owned(self) -> TargetFile<'static> {
         let custom = self.custom.map(|text| Cow::Owned(text.into_owned()));
         TargetFile { length: self.length, hashes: self.hashes, custom }
+    }
+
+    /// Whether an entry is of the usual form, so that [`TargetFile::read`] has nothing to say against it: looked at
+    /// without making anything of it, as this is done for each of 100,000 targets.
+    fn is_plain(value: Value<'_>) -> bool {
+        let (mut length, mut hashes) = (false, false);
+        for (name, value) in value.members() {
+            match name.raw_str() {
+                "\"length\"" => length = value.kind() == Kind::Integer && !value.raw_str().starts_with('-'),
+                "\"hashes\"" => hashes = Hashes::is_plain(value),
+                // All others, and names that are written with escapes, are read.
+                _ => return false,
+            }
+        }
+        length && hashes
     }
 
     /// Reads one entry of `targets`.

@@ -1,0 +1,132 @@
+//! One value of a document in the place of another, without reading the rest again.
+
+use super::{Document, Error, Value, node::Node, parse};
+use std::sync::Arc;
+
+impl Document {
+    /// This document with `text` in the place of `old`, one of its values. Only `text` is parsed; indexes after `old`
+    /// move by the second result.
+    ///
+    /// # Errors
+    /// What is wrong with `text`; its places are counted within it. A document longer than [`super::MAX_BYTES`].
+    pub(crate) fn with_value(&self, old: Value<'_>, text: &[u8]) -> Result<(Self, i64), Error> {
+        let new = parse::parse(text.into(), text.len(), parse::Strings::Strict)?;
+        let span = old.span();
+        let (before, after) = (self.bytes.get(..span.start), self.bytes.get(span.end..));
+        let bytes: Arc<[u8]> = [before.unwrap_or_default(), text, after.unwrap_or_default()].concat().into();
+        if bytes.len() > super::MAX_BYTES {
+            return Err(Error::at(
+                &bytes,
+                super::MAX_BYTES,
+                super::ErrorKind::TooLong { limit: super::MAX_BYTES },
+            ));
+        }
+        let (first, next) = (old.index(), old.node().next);
+        let shift = Shift {
+            at: narrow(span.end),
+            bytes: signed(text.len()) - signed(span.len()),
+            nodes: signed(new.nodes.len()) - (i64::from(next) - i64::from(first)),
+            from: next,
+        };
+        let mut nodes = Vec::with_capacity(self.nodes.len() + new.nodes.len());
+        let head = self.nodes.iter().take(super::node::wide(first));
+        // What lies around the old value ends behind it; whether it is canonical is not known any more.
+        nodes.extend(head.map(|node| {
+            let around = node.end >= shift.at;
+            let mut moved = shift.of(*node);
+            if around {
+                moved.unflag_canonical();
+            }
+            moved
+        }));
+        let place = Shift { at: 0, bytes: signed(span.start), nodes: i64::from(first), from: 0 };
+        nodes.extend(new.nodes.iter().map(|node| place.of(*node)));
+        nodes.extend(self.nodes.iter().skip(super::node::wide(next)).map(|node| shift.of(*node)));
+        Ok((Self { bytes, nodes }, shift.nodes))
+    }
+}
+
+/// By how much places move: bytes from `at` on, indexes from `from` on.
+struct Shift {
+    at: u32,
+    bytes: i64,
+    from: u32,
+    nodes: i64,
+}
+
+impl Shift {
+    fn of(&self, node: Node) -> Node {
+        let byte = |at: u32| if at >= self.at { moved(at, self.bytes) } else { at };
+        let mut out = node;
+        (out.start, out.end) = (byte(node.start), byte(node.end));
+        out.next = if node.next >= self.from { moved(node.next, self.nodes) } else { node.next };
+        out
+    }
+}
+
+/// A place that is moved; both lie within a document, whose length has 28 bits.
+pub(crate) fn moved(at: u32, by: i64) -> u32 {
+    u32::try_from(i64::from(at) + by).unwrap_or(u32::MAX)
+}
+
+fn signed(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn narrow(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Document, Kind, Value};
+
+    fn same(one: Value<'_>, two: Value<'_>) {
+        assert_eq!((one.kind(), one.raw_str(), one.len()), (two.kind(), two.raw_str(), two.len()));
+        assert_eq!((one.span(), one.is_sorted()), (two.span(), two.is_sorted()));
+        // What is said to be canonical is so.
+        assert!(!one.is_canonical() || two.is_canonical());
+        match one.kind() {
+            Kind::Object => {
+                for ((name, one), (other, two)) in one.members().zip(two.members()) {
+                    same(name, other);
+                    same(one, two);
+                }
+            }
+            Kind::Array => one.items().zip(two.items()).for_each(|(one, two)| same(one, two)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_spliced_document_is_the_one_that_parsing_gives() {
+        for text in [
+            r#"{"a":{"x":[1,{"y":2}]},"s":[],"z":{"b":[3,4],"c":"d"}}"#,
+            r#" { "z" : {"k":[{}]} , "s" : [ 1 , {"p":"q"} ], "a": [[2]] } "#,
+            r#"{"s":"only"}"#,
+        ] {
+            for new in ["[]", r#"[{"keyid":"k","sig":""},7]"#, r#" {"m" : 1} "#, "\"\""] {
+                let old = Document::parse(text.as_bytes(), 1 << 10).unwrap();
+                let value = old.root().get("s").unwrap();
+                let (spliced, by) = old.with_value(value, new.as_bytes()).unwrap();
+                let whole = format!("{}{new}{}", &text[..value.span().start], &text[value.span().end..]);
+                let parsed = Document::parse(whole.as_bytes(), 1 << 10).unwrap();
+                assert_eq!(spliced.bytes(), parsed.bytes());
+                same(spliced.root(), parsed.root());
+                if let Some(z) = old.root().get("z") {
+                    let moved = if text.find("\"z\"") > text.find("\"s\"") { by } else { 0 };
+                    let z = spliced.value_at(super::moved(z.index(), moved));
+                    same(z, parsed.root().get("z").unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_put_in() {
+        let old = Document::parse(&b"{\"s\":[]}"[..], 1 << 10).unwrap();
+        for text in ["", "[", "[],1", "{\"a\":1,\"a\":2}"] {
+            assert!(old.with_value(old.root().get("s").unwrap(), text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

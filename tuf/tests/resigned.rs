@@ -1,0 +1,134 @@
+//! The same metadata with other signatures is what reading the written file gives, and no verdict outlives its text.
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use common::{TestKey, file, tuf};
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use tuf::diff::{difference, new_targets};
+use tuf::key::{Key, KeyId};
+use tuf::metadata::{Limits, Metadata, SignatureEntry};
+use tuf::role::{RoleKeys, RoleKind, Threshold};
+use tuf::verify::check_signatures;
+
+fn parse(bytes: Vec<u8>) -> Metadata {
+    Metadata::parse(bytes, &Limits::agent()).unwrap()
+}
+
+fn targets(version: u64, paths: &[&str]) -> Json {
+    let entry = |path: &&str| {
+        let digest = tuf::digest::Sha256Digest::of(path.as_bytes()).to_string();
+        ((*path).to_owned(), json!({"hashes": {"sha256": digest}, "length": path.len()}))
+    };
+    let files: serde_json::Map<String, Json> = paths.iter().map(entry).collect();
+    json!({
+        "_type": "targets", "spec_version": "1.0.31", "version": version, "expires": "2030-01-01T00:00:00Z",
+        "targets": files,
+    })
+}
+
+fn entry(key: &TestKey, metadata: &Metadata) -> SignatureEntry {
+    SignatureEntry { keyid: key.id().parse().unwrap(), sig: key.sign(&metadata.canonical_signed()) }
+}
+
+fn authority(keys: &[&TestKey], threshold: u32) -> (BTreeMap<KeyId, Key>, RoleKeys) {
+    let key = |key: &&TestKey| {
+        (key.id().parse().unwrap(), Key::from_json(key.object().to_string().as_bytes()).unwrap())
+    };
+    let table: BTreeMap<KeyId, Key> = keys.iter().map(key).collect();
+    let role = RoleKeys::new(table.keys().cloned().collect(), Threshold::new(threshold).unwrap()).unwrap();
+    (table, role)
+}
+
+#[test]
+fn metadata_with_other_signatures_is_what_its_file_reads_as() {
+    let [one, two] = [1, 2].map(TestKey::new);
+    let signed = targets(3, &["a", "b/c", "ü \" \\ x"]);
+    let compact = json!({"signatures": [], "signed": signed}).to_string();
+    let reversed = format!("{{\"signed\":{signed},\"signatures\":[]}}");
+    let pretty =
+        serde_json::to_string_pretty(&json!({"signatures": [], "signed": signed, "zz": [1]})).unwrap();
+    for text in [compact, reversed, pretty] {
+        let plain = parse(text.into_bytes());
+        let all = [entry(&one, &plain), entry(&two, &plain)];
+        let mut at = plain;
+        for entries in [&all[..1], &all[..], &all[1..], &[], &all[..]] {
+            let written = parse(at.with_signatures(entries));
+            at = at.resigned(entries).unwrap();
+            assert_eq!(at.bytes(), written.bytes());
+            assert_eq!(at.signatures(), entries);
+            assert_eq!((at.digest(), at.signed_bytes()), (written.digest(), written.signed_bytes()));
+            assert_eq!(at.canonical_signed(), written.canonical_signed());
+            assert_eq!(at.file_digest(), tuf::digest::Sha256Digest::of(written.bytes()));
+            let (ours, theirs) = (at.as_targets().unwrap(), written.as_targets().unwrap());
+            assert_eq!(ours.targets().collect::<Vec<_>>(), theirs.targets().collect::<Vec<_>>());
+            assert_eq!(ours.find("b/c"), theirs.find("b/c"));
+            assert!(ours.find("b/c").is_some() && ours.find("b").is_none());
+        }
+    }
+}
+
+#[test]
+fn what_is_known_of_a_signature_is_not_said_of_another_key_text_or_signature() {
+    let [one, two] = [1, 2].map(TestKey::new);
+    let metadata = parse(file(&targets(1, &["a"]), &[&one]));
+    let (keys, role) = authority(&[&one, &two], 1);
+    for _ in 0..2 {
+        assert!(check_signatures(&metadata, &keys, &role).met());
+    }
+    // The same signature under the other key's name, and a spoilt one under its own.
+    let good = metadata.signatures()[0].clone();
+    let other = SignatureEntry { keyid: two.id().parse().unwrap(), sig: good.sig.clone() };
+    let spoilt = SignatureEntry { sig: format!("00{}", &good.sig[2..]), ..good.clone() };
+    for wrong in [other, spoilt] {
+        let resigned = metadata.resigned(&[wrong]).unwrap();
+        for _ in 0..2 {
+            let report = check_signatures(&resigned, &keys, &role);
+            assert!(!report.met() && report.invalid.len() == 1);
+        }
+        // And none of it sticks to the good one.
+        assert!(
+            check_signatures(&resigned.resigned(std::slice::from_ref(&good)).unwrap(), &keys, &role).met()
+        );
+    }
+    // Another text never inherits a verdict.
+    let next = parse(json!({"signatures": [], "signed": targets(2, &["a"])}).to_string().into_bytes());
+    assert!(!check_signatures(&next.resigned(&[good]).unwrap(), &keys, &role).met());
+}
+
+#[test]
+fn new_targets_are_found_whatever_comes_goes_or_moves() {
+    let texts = |paths: &[&str]| -> String {
+        let entries: Vec<String> = paths
+            .iter()
+            .map(|path| {
+                let (name, length) = path.split_once('=').unwrap_or((path, "1"));
+                let digest = tuf::digest::Sha256Digest::of(name.as_bytes());
+                format!(r#""{name}":{{"hashes":{{"sha256":"{digest}"}},"length":{length}}}"#)
+            })
+            .collect();
+        format!(
+            r#"{{"signatures":[],"signed":{{"_type":"targets","expires":"2030-01-01T00:00:00Z","spec_version":"1.0.31","targets":{{{}}},"version":1}}}}"#,
+            entries.join(",")
+        )
+    };
+    let read = |paths: &[&str]| parse(texts(paths).into_bytes());
+    for (before, after, expected) in [
+        (&["a", "b", "c"][..], &["a", "b", "c"][..], &[][..]),
+        (&["a", "b", "c"], &["a", "b=2", "c"], &["b"]),
+        (&["a", "b", "c"], &["b", "c"], &[]),
+        (&["a", "b", "c"], &["a", "aa", "b", "c", "d"], &["aa", "d"]),
+        (&["c", "a", "b"], &["b", "a=3", "c", "x"], &["a", "x"]),
+        (&["a", "b", "c", "d"], &["d", "a", "b=2", "c"], &["b"]),
+        (&[], &["z", "a"], &["z", "a"]),
+        (&["a"], &[], &[]),
+    ] {
+        let (old, new) = (read(before), read(after));
+        let found: Vec<_> = new_targets(Some(&old), &new).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(found, expected, "{before:?} {after:?}");
+        let count = difference(&RoleKind::Targets.role(), Some(&old), &new).targets_count;
+        assert_eq!(count.added + count.changed, u64::try_from(expected.len()).unwrap());
+    }
+    assert_eq!(new_targets(None, &read(&["a"])).len(), 1);
+}
