@@ -120,6 +120,12 @@ impl TrustedSet {
         Ok(self)
     }
 
+    /// Whether anything of an earlier run still counts; false once a root has replaced keys of timestamp or snapshot, and
+    /// then the caller forgets what it stored of both (5.3.11).
+    pub const fn has_previous(&self) -> bool {
+        self.previous.timestamp.is_some() || self.previous.snapshot.is_some()
+    }
+
     /// Goes one step along the root chain (5.3.3 to 5.3.11).
     ///
     /// # Errors

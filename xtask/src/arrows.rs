@@ -60,10 +60,16 @@ const RULES: &[Rule] = &[
         floor: Floor::Upper,
     },
     Rule { name: "tufagent-softhsm", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
-    // The conformance client and the differential tests use `tuf`.
+    // The differential tests use `tuf`.
     Rule {
         name: "tufagent-tests",
         may_use: &["tufagent-tuf", "tufagent-softhsm"],
+        tests_may_use: &[],
+        floor: Floor::Upper,
+    },
+    Rule {
+        name: "tufagent-conformance",
+        may_use: &["tufagent-tuf"],
         tests_may_use: &[],
         floor: Floor::Upper,
     },

@@ -1,4 +1,4 @@
-//! Building the two binaries.
+//! Building the binaries.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,15 +12,16 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds `tuf-agent` and `tufctl`; returns the folder that holds them.
+/// Builds `tuf-agent` and `tufctl`, for tests the conformance client too; returns the folder that holds them.
 pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
     let mut command = Command::new(shell::cargo());
     command.args(["build", "--package", "tuf-agent", "--package", "tufctl"]).current_dir(shell::workspace());
     let target = shell::target_dir()?;
     command.arg("--target-dir").arg(&target);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    match profile {
+        Profile::Release => command.arg("--release"),
+        Profile::Dev => command.args(["--package", "tufagent-conformance"]),
+    };
     shell::run(&mut command)?;
     Ok(target.join(if profile == Profile::Release { "release" } else { "debug" }))
 }
