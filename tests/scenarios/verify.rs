@@ -187,3 +187,23 @@ fn expired_roles_are_to_be_renewed_and_a_folder_that_is_not_there_is_wrong_usage
     home.refused("verify repo --root nowhere.json", 1, "IO");
     home.refused("verify repo --root repo/metadata/1.root.json --state repo/metadata", 2, "USAGE");
 }
+
+#[test]
+fn roots_older_than_the_trusted_one_and_than_the_specification_are_told_of_and_the_repository_is_adopted() {
+    let (home, agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.key("later", "ed25519");
+    home.run("root add-key repo root --key later").done();
+    home.run("sign repo --yes").done();
+    drop(agent);
+    repo.damage("1.root.json", |text| text.replacen("Z\"", ".990080000-06:00\"", 1));
+    fails(&home, VERIFY, "root", "1.root.json", "5.2");
+    let verified = home.run("verify repo --root repo/metadata/2.root.json").done();
+    assert!(verified.stderr.contains("1.root.json is not checked"), "{}", verified.stderr);
+
+    let (other, _agent) = Home::unlocked();
+    repo.copy_to(&other.path("repo"));
+    other.run("repo adopt repo --name app --root repo/metadata/2.root.json").done();
+    let shown = other.run("repo show repo --json").done().json();
+    assert_eq!(shown["roles"][0]["version"], 2, "{shown}");
+}

@@ -60,7 +60,7 @@ impl Check<'_> {
     /// The workflow of section 5, then every delegated role that anything leads to.
     fn metadata(&self, root: &Path, state: Option<&State>) -> Result<TrustedSet, Failure> {
         let given = self.given_root(root)?;
-        let roots = Roots::read(self)?;
+        let roots = Roots::read(&given, self)?;
         let mut set = roots.follow(&given, state, self)?;
         set.check_root_expiry().map_err(|e| failure(&e, &format!("{}.root.json", set.root().version())))?;
         self.plain_root(&roots)?;

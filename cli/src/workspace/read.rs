@@ -28,18 +28,33 @@ impl Workspace {
         published_roots(&self.metadata_folder())
     }
 
+    /// The published roots that can be read, rising, up to the newest one: where an old root is not what the
+    /// specification of today calls a root (repositories older than it have such), the chain begins after it.
+    ///
+    /// # Errors
+    /// The newest one cannot be read, or a file of them not at all.
+    pub(crate) fn published_chain(&self) -> Result<Vec<Metadata>, Failure> {
+        let mut chain = Vec::new();
+        for version in self.root_versions()?.into_iter().rev() {
+            match self.published_root(version) {
+                Ok(root) => chain.extend(root),
+                Err(failure) if failure.reason() == reason::METADATA_INVALID && !chain.is_empty() => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
     /// SHA-256 (lowercase hex, of the canonical `signed` part) of every published root: the repository's identity.
     pub(crate) fn root_digests(&self) -> Result<Vec<String>, Failure> {
-        let roots = self.root_versions()?.into_iter().map(|version| self.published_root(version));
-        roots.filter_map(Result::transpose).map(|root| Ok(root?.digest().to_string())).collect()
+        Ok(self.published_chain()?.iter().map(|root| root.digest().to_string()).collect())
     }
 
     /// All that is published: every root rising, targets, delegated roles (parents first), snapshot, timestamp.
     pub(crate) fn published_all(&self) -> Result<Vec<(RoleName, Metadata)>, Failure> {
-        let mut all = Vec::new();
-        for version in self.root_versions()? {
-            all.extend(self.published_root(version)?.map(|root| (RoleKind::Root.role(), root)));
-        }
+        let roots = self.published_chain()?;
+        let mut all: Vec<_> = roots.into_iter().map(|root| (RoleKind::Root.role(), root)).collect();
         for role in self.published_targets_roles()? {
             all.extend(self.published(&role)?.map(|metadata| (role, metadata)));
         }

@@ -13,11 +13,12 @@ use crate::workspace::{published_name, published_roots};
 pub(super) struct Roots(Vec<Metadata>);
 
 impl Roots {
-    /// Reads and checks them all, and looks for private keys in each.
+    /// Reads and checks them all, and looks for private keys in each. One older than the `given` root may be no root by
+    /// the specification of today, as the first ones of old repositories are; the check begins after it, with a warning.
     ///
     /// # Errors
     /// A gap (6.2.1), a missing signature (5.3.4), another version than the file's name says (5.3.5).
-    pub(super) fn read(check: &Check<'_>) -> Result<Self, Failure> {
+    pub(super) fn read(given: &Metadata, check: &Check<'_>) -> Result<Self, Failure> {
         let role = RoleKind::Root.role();
         let mut roots = Vec::new();
         let mut chain: Option<TrustedSet> = None;
@@ -29,6 +30,15 @@ impl Roots {
                 return Err(gap(wanted, version));
             }
             let bytes = check.must_read(&role, &file, "5.3.3")?;
+            if version < given.version()
+                && let Err(error) = Metadata::parse(bytes.clone(), &check.options.limits)
+            {
+                let until = "a client that begins with it, or with one before it, cannot follow";
+                check.context.screen.warn(format!("{file} is not checked: {error}; {until}"));
+                chain = None;
+                roots.clear();
+                continue;
+            }
             match &mut chain {
                 Some(set) => set.update_root(bytes).map_err(|e| failure(&e, &file))?,
                 None => {
