@@ -77,6 +77,13 @@ impl Failure {
         &self.0.remedy
     }
 
+    /// Says what else it means, before what happened.
+    #[must_use]
+    pub(crate) fn context(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     /// Names the folder where a remedy speaks of one as `DIR`.
     #[must_use]
     pub(crate) fn in_folder(mut self, dir: &Path) -> Self {

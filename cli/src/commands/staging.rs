@@ -19,7 +19,7 @@ use crate::error::{Failure, reason};
 use crate::keys;
 use crate::prompt::confirm;
 use crate::render::{self, Report, count, short_keyid, visible};
-use crate::workspace::{Facts, Workspace};
+use crate::workspace::{Facts, Workspace, cut_off};
 
 /// Edits of a repository folder: prepared first, written by [`Staging::commit`] once everything is judged.
 pub(super) struct Staging<'c> {
@@ -47,6 +47,9 @@ struct Staged {
 impl<'c> Staging<'c> {
     /// Opens the folder for writing and asks the agent what it knows of the repository.
     pub(super) fn open(context: &'c Context, dir: &Path, yes: bool) -> Result<Self, Failure> {
+        if cut_off(dir).is_some() {
+            context.screen.note("finishing a publication that was cut off");
+        }
         let workspace = Workspace::open_for_writing(dir)?;
         let facts = Facts::find(context, &workspace)?;
         if facts.record.is_none() && !workspace.root_versions()?.is_empty() {

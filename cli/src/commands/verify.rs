@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::reading;
 use crate::render::{self, Report, count, size, visible};
-use crate::workspace::published_name;
+use crate::workspace::{cut_off, published_name};
 use files::Files;
 pub(crate) use refusal::failure;
 use refusal::{refused, unusable};
@@ -37,6 +37,9 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
         None => UtcTime::from_unix(render::now()),
     };
     check_folder(&args.dir)?;
+    if let Some(note) = cut_off(&args.dir) {
+        context.screen.warn(note);
+    }
     let state = args.state.as_deref().map(|folder| State::open(folder, &args.dir)).transpose()?;
     let options = Options { accept_wrong_keyids: args.accept_keyids, ..Options::new(Some(at)) };
     let check = Check { dir: &args.dir, options, context };

@@ -1,7 +1,8 @@
 //! Brings the files of targets into `targets/`: all copied and flushed first, then named, then each folder flushed once.
 //!
 //! Flushing waits for the disk, file by file; several threads wait together. Nothing has its name before every file is
-//! there and is what was signed, so that a source that is gone leaves nothing behind.
+//! there and is what was signed, so that a source that is gone leaves nothing behind. A file that takes the place of
+//! another one (there are such without consistent snapshots alone) waits beside it until its metadata is swapped in.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -30,10 +31,44 @@ struct Job {
     links: Vec<PathBuf>,
     /// Whether it waits under its temporary name.
     copied: AtomicBool,
+    /// Whether its name says what it holds; otherwise clients may still look for another file in its place.
+    hashed: bool,
+    /// Whether it waits until [`Brought::replace`].
+    replaces: AtomicBool,
+}
+
+/// Target files that were brought.
+#[must_use]
+pub(super) struct Brought {
+    targets: Folder,
+    jobs: Vec<Job>,
+}
+
+impl Brought {
+    /// How many they are.
+    pub(super) fn number(&self) -> u64 {
+        u64::try_from(self.jobs.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Puts those into their places that other files have. They are on the disk, and only renamed here: from now on until
+    /// their metadata is in its place, clients find them changed.
+    pub(super) fn replace(&self) -> Result<(), Failure> {
+        self.waiting().try_for_each(|job| job.put(&self.targets))
+    }
+
+    /// Makes durable what [`Self::replace`] did.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        let folders: BTreeSet<&Path> = self.waiting().map(|job| job.folder.as_path()).collect();
+        folders.into_iter().try_for_each(|folder| self.targets.open(folder)?.sync())
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| job.replaces.load(Ordering::Relaxed))
+    }
 }
 
 impl Workspace {
-    /// Brings every target that the staged roles add or change into `targets/`, durably, and gives their number.
+    /// Brings every target that the staged roles add or change into `targets/`, durably.
     ///
     /// # Errors
     /// `TARGET_CHANGED` when a source is gone or not what was added; then nothing of it is left. `TARGET_NAME` for a path
@@ -43,35 +78,45 @@ impl Workspace {
         tough_names: bool,
         progress: Progress<'_>,
         notice: Notice<'_>,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Brought, Failure> {
         let jobs = self.jobs(tough_names)?;
         let repository = Folder::of_repository(self.dir())?;
         // Also where nothing is listed: what is served is `metadata/` and `targets/`.
         let targets = repository.make(Path::new(layout::TARGETS))?;
-        if jobs.is_empty() {
-            return Ok(0);
+        let brought = Brought { targets, jobs };
+        if brought.jobs.is_empty() {
+            return Ok(brought);
         }
-        let total = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.one.target.length));
-        let mut done = 0;
-        let copied = on_threads(&jobs, &|job, tick| job.bring(&targets, tick), &mut |more| {
-            done += more;
-            progress(done, total);
-        });
-        if let Err(failure) = copied {
-            for job in &jobs {
-                let folder = targets.open(&job.folder);
+        if let Err(failure) = self.bring_all(&brought, progress, notice) {
+            for job in &brought.jobs {
+                let folder = brought.targets.open(&job.folder);
                 let _ = folder.and_then(|folder| folder.remove(&job.temporary));
             }
             return Err(failure);
         }
+        repository.sync()?;
+        Ok(brought)
+    }
+
+    fn bring_all(
+        &self,
+        brought: &Brought,
+        progress: Progress<'_>,
+        notice: Notice<'_>,
+    ) -> Result<(), Failure> {
+        let Brought { targets, jobs } = brought;
+        let total = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.one.target.length));
+        let mut done = 0;
+        on_threads(jobs, &|job, tick| job.bring(targets, tick), &mut |more| {
+            done += more;
+            progress(done, total);
+        })?;
         let mut folders = BTreeSet::new();
-        for job in &jobs {
-            job.name(&targets, &self.targets_folder(), &mut folders, notice)?;
+        for job in jobs {
+            job.name(targets, &self.targets_folder(), &mut folders, notice)?;
         }
         let folders: Vec<PathBuf> = folders.into_iter().collect();
-        on_threads(&folders, &|folder, _| targets.open(folder)?.sync(), &mut |_| {})?;
-        repository.sync()?;
-        Ok(u64::try_from(jobs.len()).unwrap_or(u64::MAX))
+        on_threads(&folders, &|folder, _| targets.open(folder)?.sync(), &mut |_| {})
     }
 
     fn jobs(&self, tough_names: bool) -> Result<Vec<Job>, Failure> {
@@ -90,7 +135,8 @@ impl Workspace {
             };
             let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
             let temporary = format!("{TEMPORARY}.{number}").into();
-            jobs.push(Job { one, folder, name, temporary, links, copied: AtomicBool::new(false) });
+            let (copied, replaces) = Default::default();
+            jobs.push(Job { one, folder, name, temporary, links, copied, hashed: consistent, replaces });
         }
         Ok(jobs)
     }
@@ -102,12 +148,17 @@ impl Job {
     fn bring(&self, targets: &Folder, tick: &dyn Fn(u64)) -> Result<(), Failure> {
         let folder = targets.make(&self.folder)?;
         let fail = |e: io::Error| Failure::io("write", &self.folder.join(&self.name), &e);
-        if let Some(mut there) = folder.file(&self.name)?.filter(|file| self.has_length(file)) {
-            let found = hash(&mut there, self.sha512(), &mut |_| {}, |_| Ok(())).map_err(fail)?;
-            if matches(&self.one.target, &found) {
-                tick(self.one.target.length);
-                return there.sync_all().map_err(fail);
-            }
+        if let Some(there) = self.right(&folder, &self.name)? {
+            tick(self.one.target.length);
+            folder.remove(&self.temporary)?;
+            return there.sync_all().map_err(fail);
+        }
+        self.replaces.store(!self.hashed && folder.about(&self.name)?.is_some(), Ordering::Relaxed);
+        self.copied.store(true, Ordering::Relaxed);
+        // A publication that was cut off has copied it already; its source may be gone by now.
+        if let Some(there) = self.right(&folder, &self.temporary)? {
+            tick(self.one.target.length);
+            return there.sync_all().map_err(fail);
         }
         let Some(source) = self.one.source.as_ref().filter(|source| source.exists()) else {
             return Err(gone(&self.one));
@@ -119,9 +170,20 @@ impl Job {
         if !matches(&self.one.target, &found) {
             return Err(changed(&self.one.path, source));
         }
-        to.sync_all().map_err(fail)?;
-        self.copied.store(true, Ordering::Relaxed);
-        Ok(())
+        to.sync_all().map_err(fail)
+    }
+
+    /// The file of this name, if it is what was signed.
+    fn right(&self, folder: &Folder, name: &OsStr) -> Result<Option<File>, Failure> {
+        let Some(mut file) = folder.file(name)?.filter(|file| self.has_length(file)) else { return Ok(None) };
+        let found = hash(&mut file, self.sha512(), &mut |_| {}, |_| Ok(()));
+        let found = found.map_err(|e| Failure::io("read", &self.folder.join(name), &e))?;
+        Ok(matches(&self.one.target, &found).then_some(file))
+    }
+
+    /// Gives the file that waits its place.
+    fn put(&self, targets: &Folder) -> Result<(), Failure> {
+        targets.open(&self.folder)?.rename(&self.temporary, &self.name)
     }
 
     /// Gives the file its names, and notes the folders in which it did.
@@ -133,8 +195,8 @@ impl Job {
         notice: Notice<'_>,
     ) -> Result<(), Failure> {
         let folder = targets.open(&self.folder)?;
-        if self.copied.load(Ordering::Relaxed) {
-            folder.rename(&self.temporary, &self.name)?;
+        if self.copied.load(Ordering::Relaxed) && !self.replaces.load(Ordering::Relaxed) {
+            self.put(targets)?;
         }
         note(&self.folder, folders);
         for link in &self.links {

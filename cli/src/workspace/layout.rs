@@ -19,6 +19,10 @@ const RECORD_ROLE: &str = "%72epository.json";
 pub(super) const PUBLISHING: &str = ".publishing";
 /// The next `metadata/` before the swap, the last one after it.
 pub(super) const NEXT: &str = ".metadata.next";
+/// The last `metadata/` where the file system cannot swap it with the next one in one step.
+pub(super) const OLD: &str = ".metadata.next.old";
+/// Two folders with which is tried whether it can.
+pub(super) const TRIAL: [&str; 2] = [".tufctl.swap.a", ".tufctl.swap.b"];
 /// What keys are called, beside `metadata/`.
 pub(super) const NAMES: &str = ".key-names.json";
 /// `staged/` on its way out.

@@ -19,6 +19,7 @@ mod publish;
 mod read;
 mod sources;
 mod staged;
+mod swap;
 mod tree;
 
 pub(crate) use authority::{Authority, SignatureState};
@@ -47,6 +48,8 @@ use staged::Record;
 /// One repository folder. Reading it never changes it; parsed files are kept.
 pub(crate) struct Workspace {
     dir: PathBuf,
+    /// What is published.
+    metadata: PathBuf,
     /// Held for its lifetime by writing commands.
     _lock: Option<File>,
     interrupted: Option<String>,
@@ -65,12 +68,7 @@ impl Workspace {
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
         Self::check(dir)?;
         let mut workspace = Self::at(dir, None)?;
-        if workspace.is_publishing() {
-            workspace.interrupted = Some(
-                "a publication was cut off; tufctl sign, or any command that edits, finishes it first"
-                    .to_owned(),
-            );
-        }
+        workspace.interrupted = cut_off(dir).map(ToOwned::to_owned);
         Ok(workspace)
     }
 
@@ -81,13 +79,13 @@ impl Workspace {
     pub(crate) fn open_for_writing(dir: &Path) -> Result<Self, Failure> {
         Self::check(dir)?;
         let lock = lock(dir)?;
+        swap::repair_swap(dir)?;
         let mut workspace = Self::at(dir, Some(lock))?;
         files::remove_folder(&dir.join(layout::DONE))?;
         if workspace.is_publishing() {
             workspace.finish_publication()?;
-        } else {
-            files::remove_folder(&dir.join(layout::NEXT))?;
         }
+        swap::clean_up(dir)?;
         Ok(workspace)
     }
 
@@ -124,6 +122,7 @@ impl Workspace {
         record.names.extend(staged_names);
         Ok(Self {
             dir: dir.to_owned(),
+            metadata: swap::metadata_of(dir),
             _lock: lock,
             interrupted: None,
             record,
@@ -135,8 +134,7 @@ impl Workspace {
     }
 
     fn check(dir: &Path) -> Result<(), Failure> {
-        let has = |name: &str| dir.join(name).is_dir();
-        if has(layout::STAGED) || has(layout::METADATA) {
+        if dir.join(layout::STAGED).is_dir() || swap::metadata_of(dir).is_dir() {
             return Ok(());
         }
         let why = if dir.is_dir() { "has neither metadata/ nor staged/" } else { "is no folder" };
@@ -158,7 +156,7 @@ impl Workspace {
     }
 
     fn metadata_folder(&self) -> PathBuf {
-        self.dir.join(layout::METADATA)
+        self.metadata.clone()
     }
 
     fn targets_folder(&self) -> PathBuf {
@@ -172,6 +170,13 @@ impl Workspace {
         self.tree.borrow_mut().take();
         self.judged.take();
     }
+}
+
+/// One sentence for people when a publication was cut off in this folder.
+pub(crate) fn cut_off(dir: &Path) -> Option<&'static str> {
+    let marker = dir.join(layout::STAGED).join(layout::PUBLISHING).exists();
+    (marker || swap::is_halfway(dir))
+        .then_some("a publication was cut off; tufctl sign, or any command that edits, finishes it first")
 }
 
 /// Keeps other runs of tufctl out of a folder until the file is dropped.

@@ -1,10 +1,8 @@
 //! Publication: target files, root, targets roles, snapshot, `timestamp.json` last; each written, flushed and renamed.
 //! Where that would show clients a mixture, `metadata/` is made anew beside itself and swapped whole.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -12,8 +10,16 @@ use tuf::role::{RoleKind, RoleName, Version};
 use super::beneath::Folder;
 use super::read::MOST_BYTES;
 use super::sources::{Notice, Progress};
+use super::swap::can_exchange;
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
+
+/// Said before `metadata/` is swapped in two steps.
+pub(super) const TWO_STEPS: &str =
+    "this file system cannot swap metadata/ at once: for a moment clients will find no metadata, and retry";
+/// Said before files are replaced one after the other.
+pub(super) const MIXED: &str =
+    "metadata/ cannot be swapped here: for a moment clients will find old and new files side by side, and retry";
 
 /// How to publish; kept in `staged/` so that a publication that was cut off is finished alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +42,8 @@ impl Workspace {
     /// system cannot swap folders at once.
     ///
     /// # Errors
-    /// `THRESHOLD_MISSING` when a role, staged or published, would not meet a threshold; `TARGET_CHANGED` when a source
-    /// is gone or changed. Clients see nothing of it then.
+    /// `THRESHOLD_MISSING` when a role, staged or published, would not meet a threshold; `WATERMARK` when something newer
+    /// is published already; `TARGET_CHANGED` when a source is gone or changed. Clients see nothing of it then.
     pub(crate) fn publish(
         &mut self,
         options: &PublishOptions,
@@ -45,20 +51,19 @@ impl Workspace {
         notice: Notice<'_>,
     ) -> Result<Published, Failure> {
         self.check_thresholds()?;
+        self.check_goes_on()?;
         self.check_folders()?;
         let swap = self.must_swap()?;
         let at_once = !swap || can_exchange(&self.dir);
         if !at_once {
-            notice(
-                "this file system cannot swap metadata/ at once: for a moment clients will find no metadata, and retry",
-            );
+            notice(TWO_STEPS);
         }
         let marker = self.staged_folder().join(layout::PUBLISHING);
         let text = serde_json::to_vec(options)
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write {}: {e}", marker.display())))?;
         files::write(&marker, &text)?;
-        let target_files = match self.bring_targets(options.tough_names, progress, notice) {
-            Ok(number) => number,
+        let brought = match self.bring_targets(options.tough_names, progress, notice) {
+            Ok(brought) => brought,
             Err(failure) => {
                 // No metadata was touched: this publication never was.
                 files::remove(&marker)?;
@@ -67,24 +72,34 @@ impl Workspace {
         };
         let staged = self.staged_metadata()?;
         if swap {
-            self.publish_by_swap(&staged, at_once)?
+            self.publish_by_swap(&staged, &brought, at_once, notice)?;
         } else {
-            self.publish_in_order(&staged)?
+            brought.replace()?;
+            brought.sync()?;
+            self.publish_in_order(&staged)?;
         }
         self.keep_key_names()?;
         self.drop_staged()?;
         Ok(Published {
             roles: staged.into_iter().map(|(role, metadata)| (role, metadata.version())).collect(),
-            target_files,
+            target_files: brought.number(),
         })
     }
 
-    /// Finishes a publication that was cut off. Every step of it may be done again.
+    /// Finishes a publication that was cut off: every step of it may be done again. One that cannot be finished is undone
+    /// where clients have seen nothing of it.
     pub(super) fn finish_publication(&mut self) -> Result<(), Failure> {
         let marker = self.staged_folder().join(layout::PUBLISHING);
         let text = files::read(&marker, MOST_BYTES)?.unwrap_or_default();
         let options = serde_json::from_slice(&text).unwrap_or(PublishOptions { tough_names: true });
-        self.publish(&options, &mut |_, _| {}, &mut |_| {}).map(drop)
+        let done = self.publish(&options, &mut |_, _| {}, &mut |_| {}).map(drop);
+        let Err(failure) = done else { return Ok(()) };
+        // What is staged, or published, is not any more what it was when this publication began: it never was.
+        if [reason::THRESHOLD_MISSING, reason::WATERMARK].contains(&failure.reason()) {
+            files::remove(&marker)?;
+        }
+        let undone = !self.is_publishing();
+        Err(if undone { failure.context("the publication that was cut off is undone") } else { failure })
     }
 
     /// Takes all of `staged/` away: it is published, or given up.
@@ -136,6 +151,27 @@ impl Workspace {
         Ok(())
     }
 
+    /// Refuses to put anything in the place of what is newer, or other content under the same version: clients would refuse
+    /// it. So it is when a folder was brought up to date from elsewhere while a publication waited to be finished.
+    fn check_goes_on(&self) -> Result<(), Failure> {
+        for (role, staged) in self.staged_metadata()? {
+            let Some(published) = self.published(&role)? else { continue };
+            let same = published.version() == staged.version() && published.digest() == staged.digest();
+            if published.version() < staged.version() || same {
+                continue;
+            }
+            let (here, new) = (published.version(), staged.version());
+            return Err(Failure::new(
+                reason::WATERMARK,
+                format!("{role} version {new} is staged, and version {here} is published already"),
+            )
+            .remedy(format!("stage the version after it: tufctl bump DIR {role}"))
+            .detail("role", role.as_str())
+            .detail("version", new.get()));
+        }
+        Ok(())
+    }
+
     /// Whether files renamed one after the other would show clients a mixture that they refuse: without consistent
     /// snapshots, or when a root takes keys from roles whose new files come after it.
     fn must_swap(&self) -> Result<bool, Failure> {
@@ -150,7 +186,7 @@ impl Workspace {
         Ok(keys_change || !before.consistent_snapshot || !after.consistent_snapshot)
     }
 
-    fn publish_in_order(&self, staged: &[(RoleName, Metadata)]) -> Result<(), Failure> {
+    pub(super) fn publish_in_order(&self, staged: &[(RoleName, Metadata)]) -> Result<(), Failure> {
         let repository = Folder::of_repository(&self.dir)?;
         let folder = repository.make(Path::new(layout::METADATA))?;
         repository.sync()?;
@@ -164,36 +200,8 @@ impl Workspace {
         folder.sync()
     }
 
-    fn publish_by_swap(&self, staged: &[(RoleName, Metadata)], at_once: bool) -> Result<(), Failure> {
-        let (now, next) = (self.metadata_folder(), self.dir.join(layout::NEXT));
-        // An interrupted swap may have left the old folder here, and nothing in its place.
-        if !now.exists() && next.exists() {
-            files::rename(&next, &now)?;
-        }
-        files::remove_folder(&next)?;
-        files::make_folder(&next)?;
-        copy_folder(&now, &next)?;
-        let folder = Folder::of_repository(&self.dir)?.open(Path::new(layout::NEXT))?;
-        for (role, metadata) in staged {
-            self.write_published(&folder, role, metadata)?;
-        }
-        folder.sync()?;
-        if at_once {
-            renameat_with(CWD, &next, CWD, &now, RenameFlags::EXCHANGE)
-                .map_err(|e| Failure::io("swap", &now, &e.into()))?;
-        } else {
-            let old = self.dir.join(format!("{}.old", layout::NEXT));
-            files::remove_folder(&old)?;
-            files::rename(&now, &old)?;
-            files::rename(&next, &now)?;
-            files::remove_folder(&old)?;
-        }
-        files::sync_folder(&self.dir)?;
-        files::remove_folder(&next)
-    }
-
     /// Writes one published file, and beside it the names that repositories without consistent snapshots have.
-    fn write_published(&self, folder: &Folder, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
+    pub(super) fn write_published(&self, folder: &Folder, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
         let consistent = self.consistent_snapshot()?;
         let name = layout::file_name(role, metadata.version(), consistent);
         folder.write(name.as_ref(), metadata.bytes())?;
@@ -204,32 +212,3 @@ impl Workspace {
     }
 }
 
-/// Gives every file of a folder a second name in another; files are never written in place, so they may share.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
-    let entries = match fs::read_dir(from) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Failure::io("read", from, &e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| Failure::io("read", from, &e))?;
-        let (path, place): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            files::make_folder(&place)?;
-            copy_folder(&path, &place)?;
-        } else {
-            files::link(&path, &place)?;
-        }
-    }
-    files::sync_folder(to)
-}
-
-/// Whether the file system swaps two folders in one step; tried with two empty ones.
-fn can_exchange(dir: &Path) -> bool {
-    let [a, b] = ["a", "b"].map(|end| dir.join(format!(".tufctl.swap.{end}")));
-    let made = [&a, &b].iter().all(|folder| folder.is_dir() || fs::create_dir(folder).is_ok());
-    let can = made && renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE).is_ok();
-    let _ = fs::remove_dir(&a);
-    let _ = fs::remove_dir(&b);
-    can
-}

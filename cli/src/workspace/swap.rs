@@ -1,0 +1,153 @@
+//! `metadata/` made anew beside itself and put in its place at once, where single files would show clients a mixture.
+//!
+//! With RENAME_EXCHANGE there is no moment without it. Where the file system lacks that, the old folder steps aside
+//! first; where `metadata/` cannot be moved at all (it is mounted, or of a lower layer of an overlay), its files are
+//! replaced one after the other. Each way is said before it is gone, and finished after a crash.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use tuf::metadata::Metadata;
+use tuf::role::RoleName;
+
+use super::beneath::{Folder, TEMPORARY};
+use super::bring::Brought;
+use super::publish::{MIXED, TWO_STEPS};
+use super::sources::Notice;
+use super::{Workspace, files, layout};
+use crate::error::Failure;
+
+impl Workspace {
+    /// Publishes by swapping `metadata/` whole. Target files that clients know under the same name are replaced right
+    /// before the swap.
+    pub(super) fn publish_by_swap(
+        &self,
+        staged: &[(RoleName, Metadata)],
+        brought: &Brought,
+        at_once: bool,
+        notice: Notice<'_>,
+    ) -> Result<(), Failure> {
+        let next = self.dir().join(layout::NEXT);
+        files::remove_folder(&next)?;
+        files::make_folder(&next)?;
+        copy_folder(&self.metadata_folder(), &next)?;
+        let folder = Folder::of_repository(self.dir())?.open(Path::new(layout::NEXT))?;
+        for (role, metadata) in staged {
+            self.write_published(&folder, role, metadata)?;
+        }
+        folder.sync()?;
+        files::sync_folder(self.dir())?;
+        brought.replace()?;
+        if !self.swap(at_once, notice)? {
+            notice(MIXED);
+            self.publish_in_order(staged)?;
+        }
+        brought.sync()?;
+        files::sync_folder(self.dir())?;
+        files::remove_folder(&next)
+    }
+
+    /// Puts the next folder in the place of `metadata/`; false when that cannot be moved.
+    fn swap(&self, at_once: bool, notice: Notice<'_>) -> Result<bool, Failure> {
+        let (now, next) = (self.metadata_folder(), self.dir().join(layout::NEXT));
+        if at_once {
+            match renameat_with(CWD, &next, CWD, &now, RenameFlags::EXCHANGE) {
+                Ok(()) => return Ok(true),
+                Err(e) if IMMOVABLE.contains(&e) => {}
+                Err(e) if LACKING.contains(&e) => notice(TWO_STEPS),
+                Err(e) => return Err(Failure::io("swap", &now, &e.into())),
+            }
+        }
+        let old = self.dir().join(layout::OLD);
+        files::remove_folder(&old)?;
+        match rustix::fs::rename(&now, &old) {
+            Ok(()) => {}
+            Err(e) if IMMOVABLE.contains(&e) => return Ok(false),
+            Err(e) => return Err(Failure::io("swap", &now, &e.into())),
+        }
+        // Between these two there is no metadata/; `repair_swap` knows it.
+        files::rename(&next, &now)?;
+        files::remove_folder(&old)?;
+        Ok(true)
+    }
+}
+
+/// Where metadata lies now: in its place, or, cut off between the two steps of a swap, in the next folder.
+pub(super) fn metadata_of(dir: &Path) -> PathBuf {
+    let (now, next) = (dir.join(layout::METADATA), dir.join(layout::NEXT));
+    if is_halfway(dir) && exists(&next) { next } else { now }
+}
+
+/// Whether a swap in two steps was cut off between them.
+pub(super) fn is_halfway(dir: &Path) -> bool {
+    !exists(&dir.join(layout::METADATA)) && exists(&dir.join(layout::OLD))
+}
+
+/// Finishes a swap that was cut off between its two steps. The old folder stepped aside when the next one was whole.
+pub(super) fn repair_swap(dir: &Path) -> Result<(), Failure> {
+    if !is_halfway(dir) {
+        return Ok(());
+    }
+    let (next, old) = (dir.join(layout::NEXT), dir.join(layout::OLD));
+    files::rename(if exists(&next) { &next } else { &old }, &dir.join(layout::METADATA))
+}
+
+/// Removes what a swap that was cut off has left beside `metadata/`.
+pub(super) fn clean_up(dir: &Path) -> Result<(), Failure> {
+    for name in [layout::NEXT, layout::OLD] {
+        files::remove_folder(&dir.join(name))?;
+    }
+    layout::TRIAL.iter().for_each(|name| drop(fs::remove_dir(dir.join(name))));
+    Ok(())
+}
+
+/// Whether the file system swaps two folders in one step; tried with two empty ones.
+pub(super) fn can_exchange(dir: &Path) -> bool {
+    let [a, b] = layout::TRIAL.map(|name| dir.join(name));
+    let made = [&a, &b].iter().all(|folder| folder.is_dir() || fs::create_dir(folder).is_ok());
+    let can = made && renameat_with(CWD, &a, CWD, &b, RenameFlags::EXCHANGE).is_ok();
+    let _ = fs::remove_dir(&a);
+    let _ = fs::remove_dir(&b);
+    can
+}
+
+/// Gives every file of a folder a second name in another; files are never written in place, so they may share. Who may
+/// read the folder stays as it was.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    let fail = |e: std::io::Error| Failure::io("read", from, &e);
+    let (entries, about) = match (fs::read_dir(from), fs::metadata(from)) {
+        (Ok(entries), Ok(about)) => (entries, about),
+        (Err(e), _) | (_, Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        (Err(e), _) | (_, Err(e)) => return Err(fail(e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_name() == TEMPORARY {
+            continue;
+        }
+        let (path, place): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().map_err(fail)?.is_dir() {
+            files::make_folder(&place)?;
+            copy_folder(&path, &place)?;
+        } else {
+            files::link(&path, &place)?;
+        }
+    }
+    // A group that may be given away is; whose it cannot be stays ours, as with a folder made by hand.
+    let _ = std::os::unix::fs::chown(to, None, Some(about.gid()));
+    let mode = fs::Permissions::from_mode(about.mode() & 0o7777);
+    fs::set_permissions(to, mode).map_err(|e| Failure::io("write", to, &e))?;
+    files::sync_folder(to)
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// What file systems say that do not know RENAME_EXCHANGE.
+const LACKING: [Errno; 3] = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
+/// What is said of a folder that is mounted, or lies in a lower layer of an overlay.
+const IMMOVABLE: [Errno; 2] = [Errno::XDEV, Errno::BUSY];
