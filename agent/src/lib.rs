@@ -9,6 +9,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 pub mod door;
+mod health;
 pub mod intake;
 pub mod log;
 pub mod paths;

@@ -112,6 +112,7 @@ impl From<ledger::LedgerError> for Refusal {
             }
             LedgerError::Alarm { role, .. } => refusal.detail("role", role.to_string()),
             LedgerError::ChainKnown { name } => refusal.detail("repository", name.to_string()),
+            LedgerError::Missing { path, .. } => refusal.detail("file", path.display().to_string()),
             _ => refusal,
         }
     }
@@ -127,7 +128,10 @@ fn ledger_reason(error: &LedgerError) -> Reason {
         LedgerError::ChainKnown { .. } => Reason::RepositoryKnown,
         LedgerError::RootStep { .. } => Reason::VersionJump,
         LedgerError::Corrupt { .. } | LedgerError::Newer { .. } => Reason::StateCorrupt,
-        LedgerError::Busy { .. } | LedgerError::Io { .. } | LedgerError::Closed => Reason::StateIo,
+        LedgerError::Missing { .. }
+        | LedgerError::Busy { .. }
+        | LedgerError::Io { .. }
+        | LedgerError::Closed => Reason::StateIo,
         _ => Reason::Internal,
     }
 }

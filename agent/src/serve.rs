@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 
 use crate::door::{Incoming, Peer};
+use crate::health;
 use crate::rpc::services;
 use crate::state::AppState;
 
@@ -32,16 +33,12 @@ const WINDOW: u32 = 2 << 20;
 pub(crate) async fn serve(
     state: AppState,
     listener: UnixListener,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let turned_away = TurnedAway::new(state.clone());
     let incoming = Incoming::new(listener, state.admission().clone(), move |peer| turned_away.note(peer));
     let (services, health) = services(&state).context("the reflection service cannot be built")?;
-    let signal = async move {
-        // An error means that the sender is gone, which is the end too.
-        let _ = stopped.wait_for(|stop| *stop).await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    };
+    let signal = health::report(state, health, stopped);
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)

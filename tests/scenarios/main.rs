@@ -14,6 +14,8 @@ mod bad_state;
 mod canonical;
 mod colleagues;
 mod contract;
+mod crash;
+mod crash_steps;
 mod delegations;
 mod door;
 mod durability;

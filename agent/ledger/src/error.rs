@@ -103,6 +103,14 @@ pub enum LedgerError {
         /// The newest schema that this program knows.
         known: u32,
     },
+    /// A file that was moved, deleted or replaced while it was open. Nothing is recorded until it is back.
+    #[error("{} was moved or deleted while the agent runs", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        remedy: String,
+    },
     /// Another process has the database open.
     #[error("{} is in use by another process", path.display())]
     Busy {
@@ -150,6 +158,7 @@ impl LedgerError {
             Self::RootStep { .. } => "give every root version in turn".to_owned(),
             Self::Corrupt { .. } => REPAIR.to_owned(),
             Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
+            Self::Missing { remedy, .. } => remedy.clone(),
             Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
             Self::Io { .. } => {
                 "look at the disk's free space and the folder's permissions; it recovers alone".to_owned()
@@ -163,7 +172,12 @@ impl LedgerError {
     pub const fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            Self::Corrupt { .. } | Self::Newer { .. } | Self::Busy { .. } | Self::Io { .. } | Self::Closed
+            Self::Corrupt { .. }
+                | Self::Newer { .. }
+                | Self::Missing { .. }
+                | Self::Busy { .. }
+                | Self::Io { .. }
+                | Self::Closed
         )
     }
 

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tuf::digest::Sha256Digest;
@@ -55,6 +55,7 @@ impl Head {
 pub(crate) struct HeadFile {
     path: PathBuf,
     file: File,
+    identity: Option<(u64, u64)>,
 }
 
 impl HeadFile {
@@ -69,7 +70,13 @@ impl HeadFile {
         let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path);
         let file = file.map_err(|e| LedgerError::io(format!("{} could not be opened", path.display()), e))?;
-        Ok(Self { path: path.to_owned(), file })
+        let identity = file.metadata().ok().map(|about| (about.dev(), about.ino()));
+        Ok(Self { path: path.to_owned(), file, identity })
+    }
+
+    /// Device and inode of the file that is written.
+    pub(crate) const fn identity(&self) -> Option<(u64, u64)> {
+        self.identity
     }
 
     /// Overwrites the line. Not flushed: see the module's head.

@@ -23,6 +23,7 @@ mod schema;
 mod texts;
 mod tx;
 mod types;
+mod watchful;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
@@ -52,6 +53,7 @@ pub struct Ledger {
     path: PathBuf,
     head: PathBuf,
     flushes: Arc<AtomicU64>,
+    trouble: watch::Receiver<Option<LedgerError>>,
 }
 
 impl Ledger {
@@ -71,15 +73,15 @@ impl Ledger {
         let paths = open::Paths::new(folder);
         let opened = open::open(&paths, &*clock)?;
         let flushes = Arc::new(AtomicU64::new(0));
+        let (tell_trouble, trouble) = watch::channel(None);
         let writer = Writer {
             db: opened.db,
-            path: paths.db.clone(),
-            identity: opened.identity,
-            log: std::cell::Cell::default(),
+            seen: watchful::Seen::new(&paths, opened.identity),
             head: opened.head,
             clock,
             position: opened.position,
             flushes: Arc::clone(&flushes),
+            trouble: tell_trouble,
         };
         let (jobs, queue) = mpsc::channel();
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(&queue));
@@ -91,6 +93,7 @@ impl Ledger {
             path: paths.db,
             head: paths.head,
             flushes,
+            trouble,
         })
     }
 

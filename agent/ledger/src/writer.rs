@@ -1,10 +1,6 @@
 //! The thread that owns the database. Everything that waits shares one transaction, so one flush.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
+use tokio::sync::{oneshot, watch};
 
 use crate::head::{Head, HeadFile};
-use crate::open::with_suffix;
 use crate::tx::{Position, Tx, Verdict};
+use crate::watchful::Seen;
 use crate::{Clock, IntentId, LedgerError, Outcome, intents};
 
 /// A request; run inside the transaction. What it gives back is run after the commit, with the commit's failure.
@@ -31,6 +28,8 @@ pub(crate) enum Job {
     Look(Work),
     /// Nobody waits: it joins the next commit.
     Later(Later),
+    /// Look whether anything could be committed now.
+    Probe(oneshot::Sender<Result<(), LedgerError>>),
     /// Write what is left and end.
     Stop,
 }
@@ -44,15 +43,14 @@ pub(crate) enum Later {
 /// The thread's own.
 pub(crate) struct Writer {
     pub(crate) db: Connection,
-    pub(crate) path: PathBuf,
-    /// Device and inode of the database when it was opened.
-    pub(crate) identity: (u64, u64),
-    /// The same of the log beside it, where the newest commits lie, since the first of ours.
-    pub(crate) log: Cell<Option<(u64, u64)>>,
+    /// The files as they were when they were opened.
+    pub(crate) seen: Seen,
     pub(crate) head: HeadFile,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) position: Position,
     pub(crate) flushes: Arc<AtomicU64>,
+    /// Why nothing can be committed, as it was found last.
+    pub(crate) trouble: watch::Sender<Option<LedgerError>>,
 }
 
 /// How long something that nobody waits for may wait for a commit to join.
@@ -74,6 +72,10 @@ impl Writer {
             if queue.wants_flush() {
                 self.flush(&mut queue);
             }
+            if !queue.probes.is_empty() {
+                let found = self.probe();
+                queue.probes.drain(..).for_each(|probe| drop(probe.send(found.clone())));
+            }
         }
         self.close();
     }
@@ -94,8 +96,9 @@ impl Writer {
             }
         }
         let finishes: Vec<Finish> = queue.works.drain(..).map(|work| work(&mut tx)).collect();
-        let committed = self.check_file().and_then(|()| tx.commit());
+        let committed = self.seen.check(&self.head).and_then(|()| tx.commit());
         let failure = committed.as_ref().err().cloned();
+        self.tell(failure.as_ref());
         match committed {
             Ok(position) => {
                 queue.settle(None);
@@ -104,6 +107,7 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, "the ledger could not commit");
                 self.undo();
+                self.make_room();
                 queue.settle(Some(RETRY));
             }
         }
@@ -123,7 +127,7 @@ impl Writer {
         }
     }
 
-    fn undo(&self) {
+    pub(crate) fn undo(&self) {
         if !self.db.is_autocommit()
             && let Err(error) = self.db.execute_batch("ROLLBACK")
         {
@@ -131,27 +135,17 @@ impl Writer {
         }
     }
 
-    /// A database that was moved away or replaced would take our commits with it.
-    fn check_file(&self) -> Result<(), LedgerError> {
-        let identity = |path: &Path| fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        let missing = |path: &Path| {
-            let what = format!("{} was moved or deleted while the agent runs", path.display());
-            Err(LedgerError::io(what, "put it back, or restart the agent"))
-        };
-        if identity(&self.path) != Some(self.identity) {
-            return missing(&self.path);
-        }
-        let path = with_suffix(&self.path, "-wal");
-        let log = identity(&path);
-        if log.is_none() || self.log.get().is_some_and(|first| Some(first) != log) {
-            return missing(&path);
-        }
-        self.log.set(log);
-        Ok(())
+    /// Tells those who watch, when it has changed.
+    pub(crate) fn tell(&self, trouble: Option<&LedgerError>) {
+        self.trouble.send_if_modified(|known| {
+            let changed = known.as_ref() != trouble;
+            *known = trouble.cloned();
+            changed
+        });
     }
 
     fn close(self) {
-        self.head.sync();
+        self.keep_head();
         if let Err((_, error)) = self.db.close() {
             tracing::warn!(%error, "the ledger could not be closed");
         }
@@ -163,6 +157,7 @@ impl Writer {
 struct Queue {
     works: Vec<Work>,
     looks: Vec<Work>,
+    probes: Vec<oneshot::Sender<Result<(), LedgerError>>>,
     later: VecDeque<Later>,
     /// When `later` shall be written even if nobody asks for anything.
     due: Option<Instant>,
@@ -192,6 +187,7 @@ impl Queue {
         match job {
             Job::Run(work) => self.works.push(work),
             Job::Look(look) => self.looks.push(look),
+            Job::Probe(probe) => self.probes.push(probe),
             Job::Stop => self.stop = true,
             Job::Later(item) => {
                 if self.later.len() >= MOST_LATER {
@@ -343,7 +339,7 @@ mod tests {
         let (here, there) = (folder.path().join("ledger.db"), folder.path().join("elsewhere"));
         std::fs::rename(&here, &there).unwrap();
         let refused = ledger.record_event("test.event", json!({})).await;
-        assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(LedgerError::Missing { .. })), "{refused:?}");
         std::fs::rename(&there, &here).unwrap();
         assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(2));
     }
@@ -355,7 +351,7 @@ mod tests {
         assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(2));
         std::fs::remove_file(folder.path().join("ledger.db-wal")).unwrap();
         let refused = ledger.record_event("test.event", json!({})).await;
-        assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(LedgerError::Missing { .. })), "{refused:?}");
         drop(ledger);
         let ledger = Ledger::open(folder.path()).unwrap();
         assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(3));

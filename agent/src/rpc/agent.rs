@@ -15,6 +15,8 @@ impl Agent for AgentService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         answer(&self.0, "Agent.Status", request, |state, _, _| async move {
             let tokens = state.tokens().all().iter().map(|slot| slot.describe()).collect();
+            let trouble = state.ledger().probe().await.err();
+            let troubles = trouble.map(|error| format!("{error}; {}", error.remedy())).into_iter().collect();
             let alarms = state.ledger().alarms().await?;
             let alarms = alarms.into_iter().map(|alarm| {
                 format!("{} of {}, since {}: {}", alarm.role, alarm.name, alarm.since, alarm.message)
@@ -29,6 +31,7 @@ impl Agent for AgentService {
                 pid: std::process::id(),
                 tokens,
                 alarms,
+                troubles,
             })
         })
         .await

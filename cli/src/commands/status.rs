@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::render::{Report, visible};
 
-/// Exit 0 as soon as the agent answers, 7 before.
+/// Exit 0 as soon as the agent is ready, 7 before, and 7 again while it could sign nothing.
 pub(crate) fn run(context: &Context) -> Result<Report, Failure> {
     let status = context.agent()?.status()?;
     let style = context.screen.out();
@@ -16,12 +16,21 @@ pub(crate) fn run(context: &Context) -> Result<Report, Failure> {
     for alarm in &status.alarms {
         text.push_str(&format!("{} {}\n", style.red("alarm:"), visible(alarm)));
     }
+    for trouble in &status.troubles {
+        text.push_str(&format!("{} {}\n", style.red("not ready:"), visible(trouble)));
+    }
+    let ready = status.troubles.is_empty();
     let tokens: Vec<_> = status.tokens.iter().map(token::json).collect();
     let json = json!({
         "version": status.version,
         "pid": status.pid,
         "tokens": tokens,
         "alarms": status.alarms,
+        "ready": ready,
+        "troubles": status.troubles,
     });
-    Ok(Report::new(json, text))
+    Ok(Report::new(json, text).exit(if ready { 0 } else { NOT_READY }))
 }
+
+/// As when there is no agent: whoever waits for one waits on.
+const NOT_READY: u8 = 7;

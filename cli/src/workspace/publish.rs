@@ -18,8 +18,7 @@ use crate::error::{Failure, reason};
 pub(super) const TWO_STEPS: &str =
     "this file system cannot swap metadata/ at once: for a moment clients will find no metadata, and retry";
 /// Said before files are replaced one after the other.
-pub(super) const MIXED: &str =
-    "metadata/ cannot be swapped here: for a moment clients will find old and new files side by side, and retry";
+pub(super) const MIXED: &str = "metadata/ cannot be swapped here: for a moment clients will find old and new files side by side, and retry";
 
 /// How to publish; kept in `staged/` so that a publication that was cut off is finished alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,7 +200,12 @@ impl Workspace {
     }
 
     /// Writes one published file, and beside it the names that repositories without consistent snapshots have.
-    pub(super) fn write_published(&self, folder: &Folder, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
+    pub(super) fn write_published(
+        &self,
+        folder: &Folder,
+        role: &RoleName,
+        metadata: &Metadata,
+    ) -> Result<(), Failure> {
         let consistent = self.consistent_snapshot()?;
         let name = layout::file_name(role, metadata.version(), consistent);
         folder.write(name.as_ref(), metadata.bytes())?;
@@ -211,4 +215,3 @@ impl Workspace {
         Ok(())
     }
 }
-

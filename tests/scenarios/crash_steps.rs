@@ -1,0 +1,110 @@
+//! A publication that is killed at each step in turn, where whole folders are swapped: before every single call by which
+//! a file or folder gets or loses its name.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tufagent_tests::{binary, need};
+
+use crate::crash::{Kind, Story};
+use crate::strace::Strace;
+
+const NAMING: [&str; 10] =
+    ["rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"];
+
+/// `tufctl sign` under strace, with one more fault; its trace.
+fn sign_traced(story: &Story, strace: &Strace, fault: Option<&str>) -> String {
+    let trace = story.home.dir().join("trace-of-tufctl");
+    let mut command: Command = strace.command();
+    story.home.environment(&mut command);
+    command.envs(strace.variables()).args(["-f", "-qq", "-o"]).arg(&trace);
+    command.args(["-e", &format!("trace={}", NAMING.join(","))]);
+    if let Some(fault) = fault {
+        command.args(["-e", &format!("inject={fault}")]);
+    }
+    command.arg(binary("tufctl")).args(["sign", "repo", "--yes", "--quiet"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    read(&trace)
+}
+
+fn read(trace: &Path) -> String {
+    fs::read_to_string(trace).unwrap_or_default()
+}
+
+/// How often each call is made between the begin of the publication and its end.
+fn steps(trace: &str) -> Vec<(&'static str, usize, usize)> {
+    let lines: Vec<&str> = trace.lines().collect();
+    let begin = lines.iter().position(|line| line.contains(".publishing")).expect("a publication");
+    let count = |part: &[&str], call: &str| {
+        let begins = format!(" {call}(");
+        part.iter().filter(|line| line.contains(&begins)).count()
+    };
+    let of = |call: &'static str| (call, count(&lines[..begin], call), count(&lines, call));
+    NAMING.into_iter().map(of).filter(|(_, before, all)| before < all).collect()
+}
+
+fn kill_at_each_step(kind: Kind) {
+    let Some(strace) = need(Strace::find()) else { return };
+    let mut story = Story::begin(kind);
+    // Twice: the first time other folders are made, and other parts of metadata are signed.
+    for round in 0..2 {
+        story.stage(round);
+        sign_traced(&story, &strace, None);
+        story.judge("not killed");
+    }
+    story.stage(2);
+    let steps = steps(&sign_traced(&story, &strace, None));
+    println!("{kind:?}: {steps:?}");
+    let mut round = 3;
+    for (call, before, all) in steps {
+        for step in before + 1..=all {
+            let what = format!("{kind:?}, killed at {call} {step} of {all}");
+            story.stage(round);
+            sign_traced(&story, &strace, Some(&format!("{call}:signal=KILL:when={step}")));
+            story.judge(&what);
+            if story.home.path("repo/staged").exists() {
+                story.go_on(&what);
+            }
+            round += 1;
+        }
+    }
+    story.end();
+}
+
+#[test]
+fn a_swap_for_new_online_keys_is_whole_whatever_step_it_is_killed_at() {
+    kill_at_each_step(Kind::Keys);
+}
+
+#[test]
+fn a_swap_without_consistent_snapshots_is_whole_whatever_step_it_is_killed_at() {
+    kill_at_each_step(Kind::Plain);
+}
+
+/// Makes the file system say that it cannot swap two folders; what follows must be whole after a kill as well.
+#[test]
+fn where_folders_cannot_be_swapped_at_once_it_is_said_first_and_a_kill_between_is_mended() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let mut story = Story::begin(Kind::Keys);
+    let mut command: Command = strace.command();
+    story.home.environment(&mut command);
+    story.stage(0);
+    command.envs(strace.variables()).args(["-f", "-qq", "-o", "/dev/null"]);
+    command.args(["-e", "trace=renameat2", "-e", "inject=renameat2:error=EINVAL"]);
+    command.arg(binary("tufctl")).args(["sign", "repo", "--yes"]);
+    let said = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("cannot swap metadata/ at once"), "{said}");
+    story.judge("in two steps");
+    // As a kill between the two steps leaves it.
+    let dir = story.repo.dir().to_owned();
+    fs::rename(dir.join("metadata"), dir.join(".metadata.next")).unwrap();
+    fs::create_dir(dir.join(".metadata.next.old")).unwrap();
+    let shown = story.home.run("repo show repo").done();
+    assert!(shown.text().contains("cut off"), "{shown}");
+    assert!(dir.join(".metadata.next").exists(), "a command that reads changes nothing");
+    story.stage(1);
+    story.go_on("after a swap in two steps");
+    story.end();
+}
