@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "tuf-agent",
-    version,
+    version = crate::VERSION,
     about,
     after_help = "Runs in the foreground until SIGTERM; SIGHUP reloads the configuration. With no configuration it \
                   serves this user, from an encrypted file store. TUF_AGENT_LOG sets what it logs (such as \"debug\")."

@@ -22,3 +22,10 @@ mod serve;
 pub mod signing;
 pub mod state;
 pub mod tokens;
+
+/// The version, as `--version`, `status` and the journal tell it; a build that was made to measure says so in it.
+pub const VERSION: &str = if ledger::UNSAFE_FLUSH {
+    concat!(env!("CARGO_PKG_VERSION"), "+unsafe-flush")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

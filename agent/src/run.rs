@@ -75,7 +75,7 @@ async fn live(
         let state = state.clone();
         async move { state.tokens().watch().await }
     });
-    state.journal("agent.start", None, json!({"version": env!("CARGO_PKG_VERSION")})).await?;
+    state.journal("agent.start", None, json!({"version": crate::VERSION})).await?;
     state.tokens().unlock_unattended();
     notify(&[NotifyState::Ready]);
     tracing::info!(socket = %door.path().display(), ms = began.elapsed().as_millis(), "ready");

@@ -73,6 +73,13 @@ const RULES: &[Rule] = &[
         tests_may_use: &[],
         floor: Floor::Upper,
     },
+    // It speaks the wire protocol itself, so that nothing of the client is measured with the agent.
+    Rule {
+        name: "tufagent-bench",
+        may_use: &["tufagent-proto", "tufagent-tuf", "tufagent-softhsm", "tufagent-tests"],
+        tests_may_use: &[],
+        floor: Floor::Upper,
+    },
     Rule { name: "tufagent-lying-pkcs11", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
     Rule { name: "xtask", may_use: &["tufagent-softhsm"], tests_may_use: &[], floor: Floor::Upper },
 ];

@@ -1,6 +1,6 @@
-//! Building the binaries.
+//! Building the binaries, and telling shipped builds from measuring ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell;
@@ -24,4 +24,17 @@ pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
     };
     shell::run(&mut command)?;
     Ok(target.join(if profile == Profile::Release { "release" } else { "debug" }))
+}
+
+/// Fails for an agent that was built to measure (cargo feature `unsafe-flush`): nobody's keys belong into it.
+pub(crate) fn refuse_unsafe(binaries: &Path) -> Result<(), String> {
+    let version = shell::output(Command::new(binaries.join("tuf-agent")).arg("--version"))?;
+    if version.contains("unsafe") {
+        return Err(format!(
+            "{} was built to measure, not to be used: {}",
+            binaries.display(),
+            version.trim()
+        ));
+    }
+    Ok(())
 }

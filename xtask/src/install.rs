@@ -60,6 +60,7 @@ impl Options {
 /// Builds for release and puts every file in its place.
 pub(crate) fn install(options: Options) -> Result<(), String> {
     let binaries = build::binaries(Profile::Release)?;
+    build::refuse_unsafe(&binaries)?;
     let root = options.root();
     for name in ["tuf-agent", "tufctl"] {
         let bytes = fs::read(binaries.join(name)).map_err(|e| format!("{name}: {e}"))?;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to people")]
 
 mod arrows;
+mod bench;
 mod build;
 mod demo;
 mod install;
@@ -18,6 +19,9 @@ cargo xtask COMMAND
   demo                          from nothing to a signed, published repository, in a temporary folder
   test [--require-all] [FILTER] fetch what the tests need, without root, and run every test whose name
                                 holds FILTER; what cannot be had is SKIPPED, or with --require-all a failure
+  bench [--output F] [--only ROWS]
+                                measure what it must reach, as ratios in one run, beside what this machine can;
+                                ROWS are of load,sign,small,ssh-agent,token
   arrows                        fail on a dependency between crates that the design does not draw
   install --prefix P [--destdir D]
                                 binaries, units, man pages, completions
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         }
         ["demo"] => demo::demo(),
         ["test", rest @ ..] => test::Options::parse(rest).and_then(test::test),
+        ["bench", rest @ ..] => bench::Options::parse(rest).and_then(bench::bench),
         ["arrows"] => arrows::arrows(),
         ["install", rest @ ..] => install::Options::parse(rest).and_then(install::install),
         _ => Err(format!("unknown: {}\n\n{HELP}", words.join(" "))),

@@ -36,9 +36,7 @@ pub(crate) fn test(options: Options) -> Result<(), String> {
     let third_party = softhsm::third_party_dir().map_err(|e| e.to_string())?;
     fs::create_dir_all(&third_party).map_err(|e| format!("{}: {e}", third_party.display()))?;
     let skipped = prepare(&third_party);
-    for it in &skipped {
-        println!("SKIPPED: {}\n         remedy: {}", it.what, it.remedy);
-    }
+    report_skipped(&skipped);
     if options.require_all && !skipped.is_empty() {
         return Err(format!(
             "--require-all, and {} of the things that tests need are missing",
@@ -73,7 +71,15 @@ fn run(options: &Options, environment: impl Fn(&mut Command)) -> Result<(), Stri
     documentation
 }
 
-fn prepare(third_party: &Path) -> Vec<Skipped> {
+/// Says what this machine cannot give.
+pub(crate) fn report_skipped(skipped: &[Skipped]) {
+    for it in skipped {
+        println!("SKIPPED: {}\n         remedy: {}", it.what, it.remedy);
+    }
+}
+
+/// Fetches and makes what tests and measurements need; what cannot be had.
+pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
     let all: [(&str, Preparation); 4] =
         [("SoftHSM", soft_hsm), ("python-tuf", python_tuf), ("tuf-js", tuf_js), ("strace", strace)];

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::LedgerError;
+use crate::{LedgerError, flush};
 
 /// Makes the folder, 0700, if it is not there.
 pub(crate) fn make_folder(path: &Path) -> Result<(), LedgerError> {
@@ -48,7 +48,7 @@ pub(crate) fn write_beside(path: &Path, content: &[u8], flush: bool) -> io::Resu
         let mut file = make_file(&beside)?;
         file.write_all(content)?;
         if flush {
-            file.sync_data()?;
+            flush::data(&file)?;
         }
         fs::rename(&beside, path)
     };
@@ -59,7 +59,7 @@ pub(crate) fn write_beside(path: &Path, content: &[u8], flush: bool) -> io::Resu
 
 /// Makes what was renamed or removed in the folder of `path` durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent().map_or(Ok(()), |folder| flush::all(&File::open(folder)?))
 }
 
 /// A word that no other call of this process has got, nor another process that lives.

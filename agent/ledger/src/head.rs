@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tuf::digest::Sha256Digest;
 
-use crate::LedgerError;
-use crate::files;
+use crate::{LedgerError, files, flush};
 
 /// Where the journal ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +86,7 @@ impl HeadFile {
 
     /// Flushes it, at the end of the agent's life.
     pub(crate) fn sync(&self) {
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = flush::data(&self.file) {
             tracing::warn!(path = %self.path.display(), %error, "the journal's head could not be flushed");
         }
     }

@@ -13,6 +13,7 @@ mod chain;
 mod clock;
 mod error;
 mod files;
+mod flush;
 mod head;
 mod intents;
 mod marks;
@@ -36,6 +37,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
+pub use flush::UNSAFE_FLUSH;
 pub use types::{
     AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
     NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,

@@ -13,7 +13,7 @@ use tuf::digest::Sha256Digest;
 use crate::head::{Head, HeadFile};
 use crate::schema::{self, Sum};
 use crate::tx::{Position, Tx};
-use crate::{Clock, LedgerError, chain, files};
+use crate::{Clock, LedgerError, chain, files, flush};
 
 /// The files of a ledger.
 #[derive(Debug, Clone)]
@@ -52,6 +52,7 @@ const SMALL_DATABASE: i64 = 2048;
 
 /// Opens the ledger in `paths`, making it when nothing was ever there.
 pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerError> {
+    flush::check()?;
     files::make_folder(&paths.folder)?;
     files::make_folder(&paths.texts)?;
     let head = Head::read(&paths.head)?;
@@ -207,7 +208,7 @@ fn create(paths: &Paths, clock: &dyn Clock) -> Result<(), LedgerError> {
     }
     let file = files::make_file(&beside).map_err(failed)?;
     let head = fill(&beside, clock)?;
-    file.sync_all().map_err(failed)?;
+    flush::all(&file).map_err(failed)?;
     HeadFile::create(&paths.head, &head)?;
     fs::rename(&beside, &paths.db).and_then(|()| files::sync_folder_of(&paths.db)).map_err(failed)
 }
@@ -241,10 +242,11 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.busy_timeout(Duration::ZERO)?;
     db.set_prepared_statement_cache_capacity(64);
     db.execute_batch(
-        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; \
          PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
          PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304",
     )?;
+    db.pragma_update(None, "synchronous", flush::synchronous())?;
     Ok(db)
 }
 

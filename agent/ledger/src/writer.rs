@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::head::{Head, HeadFile};
 use crate::tx::{Position, Tx, Verdict};
 use crate::watchful::Seen;
-use crate::{Clock, IntentId, LedgerError, Outcome, intents};
+use crate::{Clock, IntentId, LedgerError, Outcome, flush, intents};
 
 /// A request; run inside the transaction. What it gives back is run after the commit, with the commit's failure.
 pub(crate) type Work = Box<dyn FnOnce(&mut Tx<'_>) -> Finish + Send>;
@@ -118,6 +118,7 @@ impl Writer {
         if position == self.position {
             return;
         }
+        flush::committed();
         self.position = position;
         self.flushes.fetch_add(1, Ordering::Relaxed);
         let head = Head { seq: position.seq, hash: position.hash, state: position.sum.digest() };

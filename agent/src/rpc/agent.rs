@@ -26,13 +26,14 @@ impl Agent for AgentService {
                 alarms
                     .push("secrets are not locked in memory and may reach swap: raise ulimit -l".to_owned());
             }
-            Ok(StatusReply {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                tokens,
-                alarms,
-                troubles,
-            })
+            if ledger::UNSAFE_FLUSH {
+                alarms.push(
+                    "UNSAFE: this build was made to measure; what it signs may be forgotten".to_owned(),
+                );
+            }
+            let ledger_commits = state.ledger().flushes();
+            let (version, pid) = (crate::VERSION.to_owned(), std::process::id());
+            Ok(StatusReply { version, pid, tokens, alarms, troubles, ledger_commits })
         })
         .await
     }

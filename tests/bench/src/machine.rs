@@ -1,0 +1,99 @@
+//! What this machine can do by itself: a flush, a durable commit, a signature.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+
+use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::report::Report;
+use crate::samples::Samples;
+
+/// What one intent writes to the ledger's log: pages of 4 KiB, each with a frame header of 24 bytes. Counted with
+/// strace: journal, watermark, use of the key, intents (the new and the closed one), the sum.
+const COMMIT_BYTES: usize = 7 * (4096 + 24);
+/// The log is written over from its start once it has this size.
+const LOG_BYTES: usize = 4 << 20;
+/// The journal's head outside the database; written and not flushed.
+const HEAD_BYTES: usize = 256;
+
+/// The ledger's pattern of writes without the ledger: what a durable commit costs at least.
+pub(crate) struct Commit {
+    log: File,
+    head: File,
+    at: usize,
+    _folder: TempDir,
+}
+
+impl Commit {
+    /// On the file system of temporary folders, where the agents of all rows keep their state.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let open = |name| {
+            let path = folder.path().join(name);
+            OpenOptions::new().write(true).create(true).truncate(true).open(path).expect("a file")
+        };
+        let (log, head) = (open("log"), open("head"));
+        log.write_all_at(&vec![1; LOG_BYTES], 0).expect("a write");
+        log.sync_all().expect("a flush");
+        Self { log, head, at: 0, _folder: folder }
+    }
+
+    /// One durable commit.
+    pub(crate) fn commit(&mut self) {
+        if self.at + COMMIT_BYTES > LOG_BYTES {
+            self.at = 0;
+        }
+        self.log.write_all_at(&[2; COMMIT_BYTES], self.at as u64).expect("a write");
+        self.at += COMMIT_BYTES;
+        self.log.sync_data().expect("a flush");
+        self.head.write_all_at(&[3; HEAD_BYTES], 0).expect("a write");
+    }
+
+    fn flush_alone(&mut self) {
+        self.log.write_all_at(&[4; 4096], 0).expect("a write");
+        self.log.sync_data().expect("a flush");
+    }
+}
+
+/// What the rest of the report is to be seen against.
+pub(crate) fn measure(report: &mut Report) {
+    let mut commit = Commit::new();
+    let (mut flushes, mut commits) = (Samples::default(), Samples::default());
+    let (mut signing, mut verifying) = (Samples::default(), Samples::default());
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let message = [9; 400];
+    for round in 0..400 {
+        let mut warm = Samples::default();
+        let warming = round < 40;
+        let into = |samples: &mut Samples, warm: &mut Samples, work: &mut dyn FnMut()| {
+            if warming {
+                warm.time(work)
+            } else {
+                samples.time(work)
+            };
+        };
+        into(&mut flushes, &mut warm, &mut || commit.flush_alone());
+        into(&mut commits, &mut warm, &mut || commit.commit());
+        let mut signature = None;
+        into(&mut signing, &mut warm, &mut || signature = Some(key.sign(&message)));
+        let signature = signature.expect("signed");
+        into(&mut verifying, &mut warm, &mut || {
+            key.verifying_key().verify(&message, &signature).expect("it verifies");
+        });
+    }
+    let (flush, whole) = (flushes.median(), commits.median());
+    report.fact("fdatasync of 4 KiB", format!("{flush:.0} µs"), json!({"us": flush}));
+    report.fact(
+        "one durable commit (the ledger's writes, fdatasync)",
+        format!("{whole:.0} µs (p90 {:.0} µs)", commits.at(0.9)),
+        json!({"us": whole, "p90_us": commits.at(0.9)}),
+    );
+    let (sign, verify) = (signing.median(), verifying.median());
+    report.fact(
+        "Ed25519 in this process",
+        format!("{:.0} signatures/s ({sign:.0} µs), verified in {verify:.0} µs", 1e6 / sign),
+        json!({"sign_us": sign, "verify_us": verify}),
+    );
+}

@@ -1,0 +1,90 @@
+//! What `cargo xtask bench` measures: every row as a ratio, measured in one run on this machine.
+//!
+//! Each row takes turns with what it is compared with, after a warm-up, and gives medians: a machine that is slow for a
+//! while is slow for both. A thing that is not there (python-tuf, SoftHSM, ssh-agent) leaves its rows open, and the
+//! report says what would bring it.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement that cannot be made ends the run with what is wrong; it talks to people"
+)]
+
+mod bed;
+mod client;
+mod large;
+mod load;
+mod machine;
+mod metadata;
+mod python;
+mod report;
+mod samples;
+mod sign;
+mod small;
+mod ssh_agent;
+mod token;
+
+use std::path::PathBuf;
+
+use report::Report;
+
+/// Measures some rows.
+type Group = fn(&bed::Bed, &mut Report);
+
+/// What was asked for.
+struct Options {
+    /// The folder of `tuf-agent` and `tufctl` as they are shipped.
+    shipped: PathBuf,
+    /// The folder of the `tuf-agent` that can be told not to flush.
+    measuring: PathBuf,
+    /// Where the report goes; a `.txt` beside it has the table.
+    output: PathBuf,
+    /// Names of groups of rows; empty: all.
+    only: Vec<String>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((command, rest)) if command == "load" => return load::main(rest),
+        Some((command, rest)) if command == "raw-token" => return token::main(rest),
+        _ => {}
+    }
+    let options = options(&arguments);
+    let mut report = Report::default();
+    machine::measure(&mut report);
+    let bed = bed::Bed::new(&options.shipped, &options.measuring);
+    let groups: [(&str, Group); 5] = [
+        ("load", large::measure),
+        ("sign", sign::measure),
+        ("small", small::measure),
+        ("ssh-agent", ssh_agent::measure),
+        ("token", token::measure),
+    ];
+    for (name, measure) in groups {
+        if options.only.is_empty() || options.only.iter().any(|only| only == name) {
+            eprintln!("measuring: {name}");
+            measure(&bed, &mut report);
+        }
+    }
+    report.write(&options.output);
+}
+
+fn options(arguments: &[String]) -> Options {
+    let value = |flag: &str| {
+        let at = arguments.iter().position(|word| word == flag);
+        at.and_then(|at| arguments.get(at + 1)).cloned()
+    };
+    let folder = |flag: &str| PathBuf::from(value(flag).unwrap_or_else(|| panic!("{flag} is needed")));
+    Options {
+        shipped: folder("--shipped"),
+        measuring: folder("--measuring"),
+        output: folder("--output"),
+        only: value("--only").map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+    }
+}
