@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 
-fn canonical(value: &Value) -> Vec<u8> {
+pub(crate) fn canonical(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     value
         .serialize(&mut serde_json::Serializer::with_formatter(
@@ -25,7 +25,7 @@ pub(crate) fn keyid(key: &Value) -> String {
 }
 
 /// A private key by its number, and its key object.
-fn signing(number: u8) -> SigningKey {
+pub(crate) fn signing(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
 }
 

@@ -13,6 +13,7 @@ mod bad_requests;
 mod bad_state;
 mod canonical;
 mod colleagues;
+mod conformance;
 mod contract;
 mod crash;
 mod crash_steps;

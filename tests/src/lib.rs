@@ -4,6 +4,7 @@
 //! * [`Agent`] is a running `tuf-agent` of a home; it ends with the value that holds it, and then its log
 //!   is searched for every secret that the test made.
 //! * [`Outcome`] is what one run of `tufctl` left: exit code, standard output, standard error.
+//! * [`web::WebServer`] serves a repository that a test makes, and [`clock`] gives one process another time.
 //! * [`oracle`] asks python-tuf and tuf-js about a published folder.
 //!
 //! A harness says what is wrong by panicking; that is what makes a test fail.
@@ -20,15 +21,17 @@
 
 mod agent;
 mod binaries;
+pub mod clock;
 mod home;
 pub mod oracle;
 mod outcome;
 pub mod published;
+pub mod web;
 
 pub use agent::Agent;
 pub use binaries::binary;
 pub use home::{Home, PASSPHRASE, PIN};
-pub use outcome::Outcome;
+pub use outcome::{Outcome, run as run_to_end};
 pub use published::Published;
 
 use softhsm::Skipped;

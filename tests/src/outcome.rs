@@ -68,7 +68,7 @@ impl std::fmt::Display for Outcome {
 
 /// Runs a command to its end, without a terminal; fails when it hangs.
 #[track_caller]
-pub(crate) fn run(command: &mut Command) -> Outcome {
+pub fn run(command: &mut Command) -> Outcome {
     let name = describe(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -81,8 +81,13 @@ pub(crate) fn report_skipped(skipped: &[Skipped]) {
 /// Fetches and makes what tests and measurements need; what cannot be had.
 pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
-    let all: [(&str, Preparation); 4] =
-        [("SoftHSM", soft_hsm), ("python-tuf", python_tuf), ("tuf-js", tuf_js), ("strace", strace)];
+    let all: [(&str, Preparation); 5] = [
+        ("SoftHSM", soft_hsm),
+        ("python-tuf", python_tuf),
+        ("tuf-js", tuf_js),
+        ("strace", strace),
+        ("libfaketime", faketime),
+    ];
     let mut skipped = Vec::new();
     for (name, prepare) in all {
         match prepare(third_party) {
@@ -103,6 +108,11 @@ fn strace(third_party: &Path) -> Result<(), Skipped> {
         return Ok(());
     }
     debs::fetch(third_party, &["strace", "libunwind8"]).map(|_| ())
+}
+
+/// libfaketime, for clients that live at another time.
+fn faketime(third_party: &Path) -> Result<(), Skipped> {
+    debs::fetch(third_party, &["libfaketime"]).map(|_| ())
 }
 
 /// python-tuf in a virtual environment, in the versions of `tests/oracles/requirements.txt`.
