@@ -1,6 +1,7 @@
 //! Keys: keyids, public keys, and the key objects of metadata (specification 4.2.1, 4.2.2, 4.3; TAP 12).
 
 mod public;
+mod scheme;
 
 use crate::{
     canonical::canonical,
@@ -8,6 +9,7 @@ use crate::{
     json::{self, Value},
 };
 pub use public::PublicKey;
+pub use scheme::{RsaHash, Scheme};
 use std::{
     fmt,
     str::FromStr,
@@ -62,7 +64,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// The kinds of key that are made on tokens and verified here.
+/// The kinds of key that are verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
     /// Ed25519
@@ -71,17 +73,25 @@ pub enum KeyType {
     EcdsaP256,
     /// ECDSA on NIST P-384 with SHA-384
     EcdsaP384,
-    /// RSA-PSS with SHA-256, 2048 bits (a foreign key of 2049 to 3071 bits counts here too)
+    /// ECDSA on NIST P-521 with SHA-512: other people's keys, made by no token
+    EcdsaP521,
+    /// RSA of 2048 bits (a foreign key of 2049 to 3071 bits counts here too)
     Rsa2048,
-    /// RSA-PSS with SHA-256, 3072 bits (3072 to 4095)
+    /// RSA of 3072 bits (3072 to 4095)
     Rsa3072,
-    /// RSA-PSS with SHA-256, 4096 bits (or more)
+    /// RSA of 4096 bits (or more)
     Rsa4096,
+    /// ML-DSA-44: other people's keys, made by no token
+    MlDsa44,
+    /// ML-DSA-65, likewise
+    MlDsa65,
+    /// ML-DSA-87, likewise
+    MlDsa87,
 }
 
 impl KeyType {
-    /// All of them.
-    pub const ALL: [Self; 6] =
+    /// Those that can be made on tokens, and be named on the command line.
+    pub const MADE: [Self; 6] =
         [Self::Ed25519, Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
     /// The name on the command line and in records, such as "ecdsa-p256".
@@ -93,16 +103,24 @@ impl KeyType {
             Self::Rsa2048 => "rsa-2048",
             Self::Rsa3072 => "rsa-3072",
             Self::Rsa4096 => "rsa-4096",
+            Self::EcdsaP521 => "ecdsa-p521",
+            Self::MlDsa44 => "ml-dsa-44",
+            Self::MlDsa65 => "ml-dsa-65",
+            Self::MlDsa87 => "ml-dsa-87",
         }
     }
 
-    /// TUF's keytype and scheme, as this crate writes them.
-    pub const fn tuf_names(self) -> (&'static str, &'static str) {
+    /// The scheme that a key of this type has where no metadata says otherwise: the one that new key objects name.
+    pub const fn default_scheme(self) -> Scheme {
         match self {
-            Self::Ed25519 => ("ed25519", "ed25519"),
-            Self::EcdsaP256 => ("ecdsa", "ecdsa-sha2-nistp256"),
-            Self::EcdsaP384 => ("ecdsa", "ecdsa-sha2-nistp384"),
-            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => ("rsa", "rsassa-pss-sha256"),
+            Self::Ed25519 => Scheme::Ed25519,
+            Self::EcdsaP256 => Scheme::EcdsaP256,
+            Self::EcdsaP384 => Scheme::EcdsaP384,
+            Self::EcdsaP521 => Scheme::EcdsaP521,
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => Scheme::RsaPss(RsaHash::Sha256),
+            Self::MlDsa44 => Scheme::MlDsa44,
+            Self::MlDsa65 => Scheme::MlDsa65,
+            Self::MlDsa87 => Scheme::MlDsa87,
         }
     }
 }
@@ -117,7 +135,7 @@ impl FromStr for KeyType {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
+        let found = Self::MADE.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| KeyError::UnknownType { name: text.chars().take(80).collect() })
     }
 }
@@ -205,7 +223,7 @@ impl Key {
     /// [`KeyError::Unsupported`] for a keytype or scheme that this crate does not know, [`KeyError::Material`] when
     /// `keyval.public` is no such key.
     pub fn public_key(&self) -> Result<&PublicKey, KeyError> {
-        let read = || read_public(&self.keytype, &self.scheme, &self.public_text);
+        let read = || read_public(&self.keytype, self.known_scheme()?, &self.public_text);
         self.public.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
@@ -224,12 +242,28 @@ impl Key {
         &self.public_text
     }
 
+    /// How the key signs here: by the scheme that this object names.
+    ///
+    /// # Errors
+    /// Those of [`Key::public_key`].
+    pub fn signing_scheme(&self) -> Result<Scheme, KeyError> {
+        self.public_key()?;
+        self.known_scheme()
+    }
+
+    fn known_scheme(&self) -> Result<Scheme, KeyError> {
+        Scheme::of_names(&self.keytype, &self.scheme).ok_or_else(|| {
+            let short = |text: &str| text.chars().take(80).collect();
+            KeyError::Unsupported { keytype: short(&self.keytype), scheme: short(&self.scheme) }
+        })
+    }
+
     /// Verifies a signature by the key's scheme over `message`.
     ///
     /// # Errors
     /// Those of [`Key::public_key`], and [`KeyError::Signature`] when it does not verify.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
-        self.public_key()?.verify(message, signature)
+        self.public_key()?.verify_by(self.known_scheme()?, message, signature)
     }
 }
 
@@ -242,7 +276,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// A signature's bytes as metadata wants them: 64 bytes for Ed25519, DER for ECDSA, the block for RSA-PSS.
+/// A signature's bytes as metadata wants them: 64 bytes for Ed25519, DER for ECDSA, the block for RSA and ML-DSA.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SignatureBytes(Vec<u8>);
 
@@ -322,41 +356,33 @@ impl KeyError {
 }
 
 fn is_known(keytype: &str) -> bool {
-    matches!(keytype, "ed25519" | "rsa" | "ecdsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384")
+    Scheme::ALL.into_iter().any(|scheme| Scheme::of_names(keytype, scheme.name()).is_some())
 }
 
 /// Reads `keyval.public` by keytype and scheme (4.2.2 and what older tools wrote).
-fn read_public(keytype: &str, scheme: &str, text: &str) -> Result<PublicKey, KeyError> {
-    let of = |found: PublicKey, wanted: &[KeyType]| {
-        let ok = wanted.contains(&found.key_type());
-        if ok { Ok(found) } else { Err(KeyError::material("the PEM holds a key of another type")) }
-    };
-    // Old go-tuf and old Sigstore roots wrote the uncompressed point in hexadecimal.
-    let old_point = || hex::decode(text).ok().filter(|point| point.first() == Some(&4));
-    match (keytype, scheme) {
-        ("ed25519", "ed25519") => {
-            let mut bytes = [0; 32];
-            hex::decode_to_slice(text, &mut bytes)
-                .map_err(|_| KeyError::material("an ed25519 key is 64 hexadecimal digits"))?;
-            PublicKey::from_ed25519(bytes)
-        }
-        ("ecdsa", "ecdsa-sha2-nistp256") => of(PublicKey::from_spki_pem(text)?, &[KeyType::EcdsaP256]),
-        ("ecdsa", "ecdsa-sha2-nistp384") => of(PublicKey::from_spki_pem(text)?, &[KeyType::EcdsaP384]),
-        ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => match old_point() {
-            Some(point) => PublicKey::from_p256_sec1(&point),
-            None => of(PublicKey::from_spki_pem(text)?, &[KeyType::EcdsaP256]),
-        },
-        ("ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => match old_point() {
-            Some(point) => PublicKey::from_p384_sec1(&point),
-            None => of(PublicKey::from_spki_pem(text)?, &[KeyType::EcdsaP384]),
-        },
-        ("rsa", "rsassa-pss-sha256") => {
-            of(PublicKey::from_spki_pem(text)?, &[KeyType::Rsa2048, KeyType::Rsa3072, KeyType::Rsa4096])
-        }
-        _ => {
-            let short = |text: &str| text.chars().take(80).collect();
-            Err(KeyError::Unsupported { keytype: short(keytype), scheme: short(scheme) })
-        }
+fn read_public(keytype: &str, scheme: Scheme, text: &str) -> Result<PublicKey, KeyError> {
+    if scheme == Scheme::Ed25519 {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| KeyError::material("an ed25519 key is 64 hexadecimal digits"))?;
+        return PublicKey::from_ed25519(bytes);
+    }
+    // Old go-tuf and old Sigstore roots wrote the uncompressed point in hexadecimal, under the old keytypes.
+    let point = || hex::decode(text).ok().filter(|point| point.first() == Some(&4));
+    if keytype == scheme.name()
+        && let Some(point) = point()
+    {
+        return match scheme {
+            Scheme::EcdsaP384 => PublicKey::from_p384_sec1(&point),
+            Scheme::EcdsaP521 => PublicKey::from_p521_sec1(&point),
+            _ => PublicKey::from_p256_sec1(&point),
+        };
+    }
+    let found = PublicKey::from_spki_pem(text)?;
+    if scheme.fits(found.key_type()) {
+        Ok(found)
+    } else {
+        Err(KeyError::material("the PEM holds a key of another type"))
     }
 }
 

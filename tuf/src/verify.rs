@@ -78,7 +78,8 @@ fn signer<'k>(
     entry: &SignatureEntry,
 ) -> Option<&'k PublicKey> {
     let public = key.public_key().ok()?;
-    metadata.is_signed_by(public, &entry.signature()?, message).then_some(public)
+    let scheme = key.signing_scheme().ok()?;
+    metadata.is_signed_by(public, scheme, &entry.signature()?, message).then_some(public)
 }
 
 /// Whether `entry` is a good signature of `key` over `metadata`.

@@ -70,7 +70,11 @@ impl Subject<'_> {
         assert_eq!(backend.info().state, TokenState::Locked, "the suite begins with a locked token");
         let made = backend.generate(&name("conf-locked"), KeyType::EcdsaP256);
         assert!(matches!(made, Err(BackendError::Locked)), "generate on a locked token: {made:?}");
-        let signed = backend.sign(&stranger(), Signable::Statement(&statement(0)));
+        let signed = backend.sign(
+            &stranger(),
+            stranger().key_type().default_scheme(),
+            Signable::Statement(&statement(0)),
+        );
         assert!(
             matches!(signed, Err(BackendError::Locked | BackendError::KeyNotFound)),
             "sign on a locked token: {signed:?}"
@@ -124,7 +128,7 @@ impl Subject<'_> {
         let metadata = Metadata::parse(TIMESTAMP.as_bytes().to_vec(), &Limits::agent()).unwrap();
         let preimage = metadata.preimage();
         let signable = Signable::Metadata(&preimage);
-        let signature = self.backend.sign(key, signable).unwrap();
+        let signature = self.backend.sign(key, key.key_type().default_scheme(), signable).unwrap();
         judge::check(key, signable.bytes(), signature.as_bytes());
         // Many, for the one in 256 whose r or s begins with a zero.
         for n in 0..self.signatures {
@@ -145,7 +149,11 @@ impl Subject<'_> {
     }
 
     fn an_unknown_key_is_not_found(&self) {
-        let signed = self.backend.sign(&stranger(), Signable::Statement(&statement(0)));
+        let signed = self.backend.sign(
+            &stranger(),
+            stranger().key_type().default_scheme(),
+            Signable::Statement(&statement(0)),
+        );
         assert!(matches!(signed, Err(BackendError::KeyNotFound)), "an unknown key: {signed:?}");
         let removed = self.backend.remove(&stranger());
         assert!(matches!(removed, Err(BackendError::KeyNotFound)), "removing an unknown key: {removed:?}");
@@ -199,7 +207,8 @@ impl Subject<'_> {
             }
             self.backend.lock();
             stop.store(true, Ordering::SeqCst);
-            let after = self.backend.sign(&key, Signable::Statement(&statement(1)));
+            let after =
+                self.backend.sign(&key, key.key_type().default_scheme(), Signable::Statement(&statement(1)));
             assert!(matches!(after, Err(BackendError::Locked)), "sign after lock: {after:?}");
         });
         assert_eq!(self.backend.info().state, TokenState::Locked);
@@ -225,7 +234,11 @@ impl Subject<'_> {
         let kept = self.first_key();
         let doomed = self.backend.generate(&name("conf-doomed"), *kind).unwrap().public;
         self.backend.remove(&doomed).unwrap();
-        let signed = self.backend.sign(&doomed, Signable::Statement(&statement(0)));
+        let signed = self.backend.sign(
+            &doomed,
+            doomed.key_type().default_scheme(),
+            Signable::Statement(&statement(0)),
+        );
         assert!(matches!(signed, Err(BackendError::KeyNotFound)), "a removed key: {signed:?}");
         assert!(self.backend.keys().unwrap().iter().all(|key| key.public != doomed));
         self.sign_and_judge(&kept, 4).unwrap();
@@ -267,7 +280,8 @@ impl Subject<'_> {
 
     fn sign_and_judge(&self, key: &PublicKey, n: usize) -> Result<(), BackendError> {
         let statement = statement(n);
-        let signature = self.backend.sign(key, Signable::Statement(&statement))?;
+        let signature =
+            self.backend.sign(key, key.key_type().default_scheme(), Signable::Statement(&statement))?;
         judge::check(key, statement.bytes(), signature.as_bytes());
         Ok(())
     }

@@ -20,10 +20,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use secmem::SecretBytes;
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::Signable;
 
-use crate::software::SoftwareKey;
+use crate::software::{SoftwareKey, SoftwareKeyError};
 use crate::{
     Backend, BackendError, ImportedKey, KeyName, Origin, StoredKey, TokenInfo, TokenKind, TokenName,
     TokenState, UnverifiedSignature,
@@ -292,6 +292,7 @@ impl Backend for FileStore {
     fn make_signature(
         &self,
         key: &PublicKey,
+        scheme: Scheme,
         what: Signable<'_>,
     ) -> Result<UnverifiedSignature, BackendError> {
         self.look_if_failed()?;
@@ -299,7 +300,7 @@ impl Backend for FileStore {
             let state = self.state();
             state.find(key)?.private.clone().ok_or_else(|| state.not_unlocked())?
         };
-        let bytes = private.sign(what.bytes()).map_err(|e| software_failed(&e))?;
+        let bytes = private.sign(scheme, what.bytes()).map_err(|e| software_failed(&e))?;
         Ok(UnverifiedSignature::new(bytes))
     }
 
@@ -344,7 +345,13 @@ fn check_new(passphrase: &SecretBytes) -> Result<(), BackendError> {
     Ok(())
 }
 
-fn software_failed(error: &crate::software::SoftwareKeyError) -> BackendError {
+fn software_failed(error: &SoftwareKeyError) -> BackendError {
+    if let SoftwareKeyError::Scheme { kind, scheme } = error {
+        return BackendError::Unsupported { what: format!("sign as {scheme} with a {kind} key") };
+    }
+    if let SoftwareKeyError::NotMade(kind) = error {
+        return BackendError::Unsupported { what: format!("make {kind} keys") };
+    }
     BackendError::Failed { why: error.to_string(), remedy: "try again; if it stays so, report it".to_owned() }
 }
 

@@ -155,9 +155,11 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.change_pin(text(old)?, text(new)?)?;
             plain(Reply::Done)
         }
-        Request::Sign { public } => {
+        Request::Sign { public, scheme } => {
             let public = public_key(&public)?;
-            let signature = host.with_token(|pkcs11, live| sign::sign(pkcs11, live, &public, tail))?;
+            let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
+            let signature =
+                host.with_token(|pkcs11, live| sign::sign(pkcs11, live, &public, scheme, tail))?;
             Ok((Reply::Signature, Zeroizing::new(signature)))
         }
         Request::Open(_) | Request::Load => Err(protocol_error("a request in its order")),

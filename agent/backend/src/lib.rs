@@ -25,7 +25,7 @@ pub use names::{KeyName, NameError, TokenName};
 pub use signature::UnverifiedSignature;
 
 use secmem::SecretBytes;
-use tuf::key::{KeyType, PublicKey, SignatureBytes};
+use tuf::key::{KeyType, PublicKey, Scheme, SignatureBytes};
 use tuf::preimage::Signable;
 
 /// A place that holds keys.
@@ -78,25 +78,32 @@ pub trait Backend: Send + Sync {
     /// As [`Backend::unlock`], and [`BackendError::SecretRefused`] for a `new` that the token does not take.
     fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError>;
 
-    /// Makes a signature as metadata wants it (64 bytes for Ed25519, DER for ECDSA, a PSS block
-    /// for RSA). Implemented by each backend, called through [`Backend::sign`] alone: what comes
+    /// Makes a signature by `scheme` as metadata wants it (64 bytes for Ed25519, DER for ECDSA, the
+    /// block for RSA). Implemented by each backend, called through [`Backend::sign`] alone: what comes
     /// out of here is not believed yet.
     ///
     /// # Errors
-    /// [`BackendError::KeyNotFound`], [`BackendError::Locked`] and others.
+    /// [`BackendError::KeyNotFound`], [`BackendError::Locked`], [`BackendError::Unsupported`] for a scheme
+    /// that the token cannot do, and others.
     fn make_signature(
         &self,
         key: &PublicKey,
+        scheme: Scheme,
         what: Signable<'_>,
     ) -> Result<UnverifiedSignature, BackendError>;
 
-    /// Signs `what` with the private key of `key`, and verifies the result in software against
+    /// Signs `what` with the private key of `key` by `scheme`, and verifies the result in software against
     /// `key` before it returns (FAULTS D7). Do not override.
     ///
     /// # Errors
     /// Those of [`Backend::make_signature`], and [`BackendError::BadSignature`].
-    fn sign(&self, key: &PublicKey, what: Signable<'_>) -> Result<SignatureBytes, BackendError> {
-        self.make_signature(key, what)?.verify(key, what)
+    fn sign(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+    ) -> Result<SignatureBytes, BackendError> {
+        self.make_signature(key, scheme, what)?.verify(key, scheme, what)
     }
 
     /// Locks, and ends what the token runs (a helper process). No call is made afterwards.

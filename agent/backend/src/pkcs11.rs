@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use secmem::SecretBytes;
 use tuf::digest::Sha256Digest;
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
 use crate::host::protocol::{Reply, Request, Wanted};
@@ -219,20 +219,25 @@ impl Pkcs11Token {
     }
 
     /// What the token takes for `what`: a digest for ECDSA, all of it otherwise.
-    fn raw_signature(&self, key: &PublicKey, what: Signable<'_>) -> Result<Vec<u8>, BackendError> {
+    fn raw_signature(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+    ) -> Result<Vec<u8>, BackendError> {
         let (sha256, sha384);
-        let data = match key.key_type() {
-            KeyType::EcdsaP256 => {
+        let data = match scheme {
+            Scheme::EcdsaP256 => {
                 sha256 = what.sha256();
                 sha256.as_bytes().as_slice()
             }
-            KeyType::EcdsaP384 => {
+            Scheme::EcdsaP384 => {
                 sha384 = what.sha384();
                 sha384.as_slice()
             }
             _ => what.bytes(),
         };
-        let request = Request::Sign { public: hex::encode(key.spki_der()) };
+        let request = Request::Sign { public: hex::encode(key.spki_der()), scheme: scheme.to_string() };
         let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
         let limit =
             self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
@@ -300,7 +305,9 @@ impl Backend for Pkcs11Token {
         tracing::warn!(token = %self.shared.config.name, key = %name, "imported: a copy of the key may exist elsewhere");
         // A token may take a private key in a form that it then understands otherwise.
         let proof = Statement::new(StatementKind::Possession, &format!("import {}\n", public.fingerprint()));
-        if let Err(error) = self.sign(&public, Signable::Statement(&proof)) {
+        if let Err(error) =
+            self.sign(&public, public.key_type().default_scheme(), Signable::Statement(&proof))
+        {
             self.remove(&public)?;
             return Err(match error {
                 BackendError::BadSignature => BackendError::Unsupported {
@@ -330,13 +337,18 @@ impl Backend for Pkcs11Token {
     fn make_signature(
         &self,
         key: &PublicKey,
+        scheme: Scheme,
         what: Signable<'_>,
     ) -> Result<UnverifiedSignature, BackendError> {
-        let raw = self.raw_signature(key, what)?;
+        if !scheme.fits(key.key_type()) {
+            let what = format!("sign as {scheme} with a {} key", key.key_type());
+            return Err(BackendError::Unsupported { what });
+        }
+        let raw = self.raw_signature(key, scheme, what)?;
         let der = |curve| ecdsa_to_der(curve, &raw).ok_or(BackendError::BadSignature);
-        Ok(UnverifiedSignature::new(match key.key_type() {
-            KeyType::EcdsaP256 => der(Curve::P256)?,
-            KeyType::EcdsaP384 => der(Curve::P384)?,
+        Ok(UnverifiedSignature::new(match scheme {
+            Scheme::EcdsaP256 => der(Curve::P256)?,
+            Scheme::EcdsaP384 => der(Curve::P384)?,
             _ => raw,
         }))
     }

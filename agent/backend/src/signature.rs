@@ -1,6 +1,6 @@
 //! The step that every signature passes before it leaves: verified in software (FAULTS D7).
 
-use tuf::key::{PublicKey, SignatureBytes};
+use tuf::key::{PublicKey, Scheme, SignatureBytes};
 use tuf::preimage::Signable;
 
 use crate::BackendError;
@@ -19,12 +19,17 @@ impl UnverifiedSignature {
         Self(bytes)
     }
 
-    /// Verifies against the public key that was asked for, not one that the token names.
+    /// Verifies against the public key and scheme that were asked for, not ones that the token names.
     ///
     /// # Errors
     /// [`BackendError::BadSignature`] when it does not verify.
-    pub fn verify(self, key: &PublicKey, what: Signable<'_>) -> Result<SignatureBytes, BackendError> {
-        key.verify(what.bytes(), &self.0).map_err(|_| BackendError::BadSignature)?;
+    pub fn verify(
+        self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+    ) -> Result<SignatureBytes, BackendError> {
+        key.verify_by(scheme, what.bytes(), &self.0).map_err(|_| BackendError::BadSignature)?;
         Ok(SignatureBytes::new(self.0))
     }
 }
@@ -43,7 +48,8 @@ mod tests {
         let what = Signable::Statement(&statement);
         for kind in [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048] {
             let (key, other) = (SoftwareKey::generate(kind).unwrap(), SoftwareKey::generate(kind).unwrap());
-            let good = key.sign(what.bytes()).unwrap();
+            let scheme = kind.default_scheme();
+            let good = key.sign(scheme, what.bytes()).unwrap();
             let mut flipped = good.clone();
             flipped[good.len() - 1] ^= 1;
             let bad = [
@@ -52,14 +58,14 @@ mod tests {
                 [&good[..], &[0]].concat(),
                 Vec::new(),
                 vec![0; good.len()],
-                other.sign(what.bytes()).unwrap(),
-                key.sign(b"something else").unwrap(),
+                other.sign(scheme, what.bytes()).unwrap(),
+                key.sign(scheme, b"something else").unwrap(),
             ];
             for (n, bytes) in bad.into_iter().enumerate() {
-                let released = UnverifiedSignature::new(bytes).verify(key.public(), what);
+                let released = UnverifiedSignature::new(bytes).verify(key.public(), scheme, what);
                 assert!(matches!(released, Err(BackendError::BadSignature)), "{kind} {n}: {released:?}");
             }
-            assert!(UnverifiedSignature::new(good).verify(key.public(), what).is_ok());
+            assert!(UnverifiedSignature::new(good).verify(key.public(), scheme, what).is_ok());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Private keys that this process can use itself: those of the file store and of imported files.
 
+mod sign;
+
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use getrandom::SysRng;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
@@ -8,8 +10,7 @@ use p256::pkcs8::der::asn1::ObjectIdentifier;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
 use secmem::SecretBytes;
-use signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
-use tuf::key::{KeyError, KeyType, PublicKey};
+use tuf::key::{KeyError, KeyType, PublicKey, Scheme};
 use zeroize::Zeroizing;
 
 /// A private key at rest: its smallest form in locked memory, from which each signature builds
@@ -39,6 +40,10 @@ pub(crate) enum SoftwareKeyError {
     Algorithm(String),
     #[error("{0}")]
     Public(#[from] KeyError),
+    #[error("new {0} keys are not made here")]
+    NotMade(KeyType),
+    #[error("a {kind} key cannot sign as {scheme}")]
+    Scheme { kind: KeyType, scheme: Scheme },
     #[error("the system's random generator failed")]
     Random,
     #[error("the signature could not be computed")]
@@ -55,6 +60,9 @@ impl SoftwareKey {
             KeyType::Rsa2048 => Self::generate_rsa(2048),
             KeyType::Rsa3072 => Self::generate_rsa(3072),
             KeyType::Rsa4096 => Self::generate_rsa(4096),
+            KeyType::EcdsaP521 | KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => {
+                Err(SoftwareKeyError::NotMade(kind))
+            }
         }
     }
 
@@ -156,32 +164,6 @@ impl SoftwareKey {
         &self.public
     }
 
-    /// A signature as metadata wants it: 64 bytes for Ed25519, DER for ECDSA (with the curve's own
-    /// SHA-2), PSS with SHA-256 and 32 bytes of salt for RSA, blinded.
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SoftwareKeyError> {
-        let secret = self.secret.reveal_secret_bytes();
-        match self.algorithm {
-            Algorithm::Ed25519 => Ok(self.ed25519()?.sign(message).to_bytes().to_vec()),
-            Algorithm::P256 => {
-                let key =
-                    p256::ecdsa::SigningKey::from_slice(secret).map_err(|_| SoftwareKeyError::Signing)?;
-                let signature: p256::ecdsa::Signature = key.sign(message);
-                Ok(signature.to_der().as_bytes().to_vec())
-            }
-            Algorithm::P384 => {
-                let key =
-                    p384::ecdsa::SigningKey::from_slice(secret).map_err(|_| SoftwareKeyError::Signing)?;
-                let signature: p384::ecdsa::Signature = key.sign(message);
-                Ok(signature.to_der().as_bytes().to_vec())
-            }
-            Algorithm::Rsa => {
-                let key = rsa::pss::SigningKey::<sha2::Sha256>::new_with_salt_len(self.rsa()?, 32);
-                let signature = key.try_sign_with_rng(&mut SysRng, message);
-                Ok(signature.map_err(|_| SoftwareKeyError::Signing)?.to_vec())
-            }
-        }
-    }
-
     fn generate_rsa(bits: usize) -> Result<Self, SoftwareKeyError> {
         let mut random = rsa::rand_core::UnwrapErr(SysRng);
         let key = rsa::RsaPrivateKey::new(&mut random, bits).map_err(|_| SoftwareKeyError::Random)?;
@@ -245,7 +227,7 @@ mod tests {
             assert_eq!(key.public().key_type(), kind);
             let again = SoftwareKey::from_pkcs8(key.to_pkcs8().unwrap().reveal_secret_bytes()).unwrap();
             assert_eq!(again.public(), key.public());
-            let signature = again.sign(b"message").unwrap();
+            let signature = again.sign(kind.default_scheme(), b"message").unwrap();
             key.public().verify(b"message", &signature).unwrap();
             assert!(key.public().verify(b"massage", &signature).is_err());
         }
@@ -275,7 +257,11 @@ mod tests {
             let mut changed = der.to_vec();
             changed[at] ^= 1;
             let parsed = SoftwareKey::from_pkcs8(&changed);
-            assert!(parsed.is_err() || parsed.is_ok_and(|k| k.sign(b"m").is_ok()), "byte {at}");
+            assert!(
+                parsed.is_err()
+                    || parsed.is_ok_and(|k| k.sign(KeyType::Rsa2048.default_scheme(), b"m").is_ok()),
+                "byte {at}"
+            );
         }
     }
 }

@@ -71,18 +71,18 @@ async fn wait_aloud(client: &Client, signer: &Signer) -> Refusal {
     cancelled("the caller has gone")
 }
 
-/// The backend verifies the signature against this very public key before it gives it out.
+/// The backend verifies the signature against this very public key and scheme before it gives it out.
 async fn make(recorded: &Recorded, signer: &Signer) -> Result<SignatureBytes, Refusal> {
     // The token may have locked itself while a person was reading.
     signer.key.slot.ensure_usable().await?;
-    let public = signer.key.stored.public.clone();
+    let (public, scheme) = (signer.key.stored.public.clone(), signer.scheme);
     let subject = recorded.subject().clone();
     signer
         .key
         .slot
         .run(move |backend| {
             let preimage = subject.preimage();
-            backend.sign(&public, Signable::Metadata(&preimage))
+            backend.sign(&public, scheme, Signable::Metadata(&preimage))
         })
         .await
 }

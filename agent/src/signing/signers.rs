@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tuf::key::{Key, KeyId};
+use tuf::key::{Key, KeyId, Scheme};
 use tufagent_proto::v1::SignSkipped;
 
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::tokens::HeldKey;
 
-/// A key of ours, with the keyids that the metadata gives it (more than one while keyids are being put right).
+/// A key of ours, with the keyids that the metadata gives it (more than one while keyids are being put right) for one
+/// scheme: an RSA key that stands there under two schemes is two signers.
 #[derive(Clone)]
 pub(super) struct Signer {
     pub(super) key: HeldKey,
+    pub(super) scheme: Scheme,
     pub(super) keyids: Vec<KeyId>,
 }
 
@@ -44,7 +46,8 @@ pub(super) async fn choose(
             .iter()
             .filter(|name| before.insert(*name))
             .map(|name| Ok(with_keyids(agent.tokens().find(&held, name)?, authority)))
-            .collect::<Result<_, Refusal>>()?
+            .collect::<Result<Vec<_>, Refusal>>()?
+            .concat()
     };
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     for signer in candidates {
@@ -65,12 +68,14 @@ pub(super) async fn choose(
 /// Each public key once, wherever it lies: a usable copy before another.
 fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
     let mut signers: Vec<Signer> = Vec::new();
-    for key in held {
-        let signer = with_keyids(key, authority);
+    for signer in held.into_iter().flat_map(|key| with_keyids(key, authority)) {
         if signer.keyids.is_empty() {
             continue;
         }
-        match signers.iter_mut().find(|other| other.key.stored.public == signer.key.stored.public) {
+        let same = |other: &&mut Signer| {
+            other.key.stored.public == signer.key.stored.public && other.scheme == signer.scheme
+        };
+        match signers.iter_mut().find(same) {
             Some(other) if is_ready(&signer) && !is_ready(other) => *other = signer,
             Some(_) => {}
             None => signers.push(signer),
@@ -83,11 +88,20 @@ fn is_ready(signer: &Signer) -> bool {
     !signer.key.lost && signer.key.slot.state() == backend::TokenState::Unlocked
 }
 
-fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Signer {
-    let is_ours = |entry: &Key| entry.public_key().is_ok_and(|public| *public == key.stored.public);
-    let keyids =
-        authority.iter().filter(|(_, entry)| is_ours(entry)).map(|(keyid, _)| keyid.clone()).collect();
-    Signer { key, keyids }
+/// One signer for each scheme under which the metadata has the key; one without keyids if it does not have it.
+fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
+    let mut schemes: BTreeMap<Scheme, Vec<KeyId>> = BTreeMap::new();
+    for (keyid, entry) in authority {
+        if entry.public_key().is_ok_and(|public| *public == key.stored.public)
+            && let Ok(scheme) = entry.signing_scheme()
+        {
+            schemes.entry(scheme).or_default().push(keyid.clone());
+        }
+    }
+    if schemes.is_empty() {
+        schemes.insert(key.stored.public.key_type().default_scheme(), Vec::new());
+    }
+    schemes.into_iter().map(|(scheme, keyids)| Signer { key: key.clone(), scheme, keyids }).collect()
 }
 
 /// The event for a key that does not sign.

@@ -1,12 +1,16 @@
 //! Public keys: what identifies a key whatever the metadata calls it.
 
-use super::{Key, KeyError, KeyType};
+use super::{Key, KeyError, KeyType, RsaHash, Scheme};
 use crate::{digest::Sha256Digest, json};
 use p256::pkcs8::{
-    EncodePublicKey as _, LineEnding,
+    EncodePublicKey, LineEnding,
     spki::{self, ObjectIdentifier, SubjectPublicKeyInfoRef},
 };
 use rsa::{BoxedUint, RsaPublicKey, pkcs1, traits::PublicKeyParts as _};
+use sha2::{
+    Digest as _,
+    digest::{FixedOutputReset, const_oid::AssociatedOid},
+};
 use signature::Verifier as _;
 use std::{cmp::Ordering, fmt, hash, sync::Arc};
 
@@ -15,6 +19,10 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+const ML_DSA_44: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
+const ML_DSA_65: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 
 /// What stands before the 32 bytes in every SubjectPublicKeyInfo of Ed25519 (RFC 8410).
 const ED25519_SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -35,8 +43,14 @@ enum Material {
     Ed25519(ed25519_dalek::VerifyingKey),
     P256(p256::ecdsa::VerifyingKey),
     P384(p384::ecdsa::VerifyingKey),
+    P521(p521::ecdsa::VerifyingKey),
     Rsa(Arc<RsaPublicKey>),
+    MlDsa44(Arc<MlDsa<ml_dsa::MlDsa44>>),
+    MlDsa65(Arc<MlDsa<ml_dsa::MlDsa65>>),
+    MlDsa87(Arc<MlDsa<ml_dsa::MlDsa87>>),
 }
+
+type MlDsa<P> = ml_dsa::VerifyingKey<P>;
 
 impl PublicKey {
     /// An Ed25519 key from its 32 bytes.
@@ -72,6 +86,16 @@ impl PublicKey {
         let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(point)
             .map_err(|_| KeyError::material("not a point of P-384"))?;
         Ok(Self { spki: der(key.to_public_key_der())?, material: Material::P384(key) })
+    }
+
+    /// A P-521 key from its SEC1 point, compressed or not.
+    ///
+    /// # Errors
+    /// [`KeyError::Material`] when it is no point of the curve.
+    pub fn from_p521_sec1(point: &[u8]) -> Result<Self, KeyError> {
+        let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point)
+            .map_err(|_| KeyError::material("not a point of P-521"))?;
+        Ok(Self { spki: der(key.to_public_key_der())?, material: Material::P521(key) })
     }
 
     /// An RSA key from modulus and exponent, big-endian.
@@ -130,6 +154,10 @@ impl PublicKey {
             }
             EC if curve() == Some(P256) => Self::from_p256_sec1(bits),
             EC if curve() == Some(P384) => Self::from_p384_sec1(bits),
+            EC if curve() == Some(P521) => Self::from_p521_sec1(bits),
+            ML_DSA_44 => ml_dsa(info, Material::MlDsa44),
+            ML_DSA_65 => ml_dsa(info, Material::MlDsa65),
+            ML_DSA_87 => ml_dsa(info, Material::MlDsa87),
             RSA => {
                 let key = pkcs1::RsaPublicKeyRef::try_from(bits)
                     .map_err(|_| KeyError::material("not an RSA public key in DER"))?;
@@ -145,6 +173,10 @@ impl PublicKey {
             Material::Ed25519(_) => KeyType::Ed25519,
             Material::P256(_) => KeyType::EcdsaP256,
             Material::P384(_) => KeyType::EcdsaP384,
+            Material::P521(_) => KeyType::EcdsaP521,
+            Material::MlDsa44(_) => KeyType::MlDsa44,
+            Material::MlDsa65(_) => KeyType::MlDsa65,
+            Material::MlDsa87(_) => KeyType::MlDsa87,
             Material::Rsa(key) => match key.n().bits_vartime() {
                 0..3072 => KeyType::Rsa2048,
                 3072..4096 => KeyType::Rsa3072,
@@ -173,7 +205,8 @@ impl PublicKey {
 
     /// The key object as this crate writes it: hexadecimal for Ed25519, PEM for the others.
     pub fn to_key(&self) -> Key {
-        let (keytype, scheme) = self.key_type().tuf_names();
+        let scheme = self.key_type().default_scheme();
+        let (keytype, scheme) = (scheme.keytype(), scheme.name());
         let public = match &self.material {
             Material::Ed25519(key) => hex::encode(key.as_bytes()),
             _ => self.spki_pem(),
@@ -189,12 +222,23 @@ impl PublicKey {
         Key::made(self.clone(), text, keytype, scheme, public)
     }
 
-    /// Verifies `signature` over `message` by the scheme of the key's type: Ed25519 strictly, ECDSA in DER, RSA-PSS
-    /// with SHA-256 and any salt length.
+    /// Verifies `signature` over `message` by the default scheme of the key's type; see [`PublicKey::verify_by`].
     ///
     /// # Errors
     /// [`KeyError::Signature`] when it does not verify.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        self.verify_by(self.key_type().default_scheme(), message, signature)
+    }
+
+    /// Verifies `signature` over `message` by `scheme`: Ed25519 strictly, ECDSA in DER, RSA-PSS with any salt length,
+    /// ML-DSA as TAP 21 has it.
+    ///
+    /// # Errors
+    /// [`KeyError::Signature`] when it does not verify, or the scheme is not one of this type of key.
+    pub fn verify_by(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        if !scheme.fits(self.key_type()) {
+            return Err(KeyError::Signature);
+        }
         let good = match &self.material {
             Material::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
                 .and_then(|signature| key.verify_strict(message, &signature)),
@@ -202,22 +246,24 @@ impl PublicKey {
                 .and_then(|signature| key.verify(message, &signature)),
             Material::P384(key) => p384::ecdsa::Signature::from_der(signature)
                 .and_then(|signature| key.verify(message, &signature)),
-            Material::Rsa(key) => rsa::pss::Signature::try_from(signature).and_then(|signature| {
-                let key = RsaPublicKey::clone(key);
-                rsa::pss::VerifyingKey::<sha2::Sha256>::new_with_auto_salt_len(key)
-                    .verify(message, &signature)
-            }),
+            Material::P521(key) => p521::ecdsa::Signature::from_der(signature)
+                .and_then(|signature| key.verify(message, &signature)),
+            Material::Rsa(key) => return verify_rsa(key, scheme, message, signature),
+            Material::MlDsa44(key) => verify_ml_dsa(key, message, signature),
+            Material::MlDsa65(key) => verify_ml_dsa(key, message, signature),
+            Material::MlDsa87(key) => verify_ml_dsa(key, message, signature),
         };
         good.map_err(|_| KeyError::Signature)
     }
 
-    /// The key as its kind writes it raw: the 32 bytes of Ed25519, the uncompressed SEC1 point; `None` for RSA.
+    /// The key as its kind writes it raw: the 32 bytes of Ed25519, the uncompressed SEC1 point; `None` for others.
     pub fn raw(&self) -> Option<Vec<u8>> {
         match &self.material {
             Material::Ed25519(key) => Some(key.as_bytes().to_vec()),
             Material::P256(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
             Material::P384(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
-            Material::Rsa(_) => None,
+            Material::P521(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
+            Material::Rsa(_) | Material::MlDsa44(_) | Material::MlDsa65(_) | Material::MlDsa87(_) => None,
         }
     }
 
@@ -271,4 +317,56 @@ const END: &str = "-----END PUBLIC KEY-----";
 fn der(document: spki::Result<spki::Document>) -> Result<Arc<[u8]>, KeyError> {
     let document = document.map_err(|_| KeyError::material("the key cannot be written as DER"))?;
     Ok(document.as_bytes().into())
+}
+
+fn ml_dsa<'i, P: ml_dsa::MlDsaParams>(
+    info: SubjectPublicKeyInfoRef<'i>,
+    material: impl FnOnce(Arc<MlDsa<P>>) -> Material,
+) -> Result<PublicKey, KeyError>
+where
+    MlDsa<P>: TryFrom<SubjectPublicKeyInfoRef<'i>> + EncodePublicKey,
+{
+    let key = MlDsa::<P>::try_from(info).map_err(|_| KeyError::material("not an ML-DSA public key"))?;
+    Ok(PublicKey { spki: der(key.to_public_key_der())?, material: material(Arc::new(key)) })
+}
+
+/// What ML-DSA signs in the place of `message` (TAP 21): `tuf`, the version of the scheme as a byte, and the SHA-512 of the message.
+fn ml_dsa_payload(message: &[u8]) -> Vec<u8> {
+    [b"tuf\x01".as_slice(), &sha2::Sha512::digest(message)].concat()
+}
+
+fn verify_ml_dsa<P: ml_dsa::MlDsaParams>(
+    key: &MlDsa<P>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), signature::Error> {
+    let signature = ml_dsa::Signature::<P>::try_from(signature)?;
+    key.verify(&ml_dsa_payload(message), &signature)
+}
+
+fn verify_rsa(key: &RsaPublicKey, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+    let (Scheme::RsaPss(hash) | Scheme::RsaPkcs1(hash)) = scheme else { return Err(KeyError::Signature) };
+    let pkcs1 = matches!(scheme, Scheme::RsaPkcs1(_));
+    let good = match hash {
+        RsaHash::Sha224 => verify_rsa_by::<sha2::Sha224>(key, pkcs1, message, signature),
+        RsaHash::Sha256 => verify_rsa_by::<sha2::Sha256>(key, pkcs1, message, signature),
+        RsaHash::Sha384 => verify_rsa_by::<sha2::Sha384>(key, pkcs1, message, signature),
+        RsaHash::Sha512 => verify_rsa_by::<sha2::Sha512>(key, pkcs1, message, signature),
+    };
+    good.map_err(|_| KeyError::Signature)
+}
+
+fn verify_rsa_by<D: sha2::Digest + FixedOutputReset + AssociatedOid>(
+    key: &RsaPublicKey,
+    pkcs1: bool,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), signature::Error> {
+    let key = key.clone();
+    if pkcs1 {
+        let signature = rsa::pkcs1v15::Signature::try_from(signature)?;
+        return rsa::pkcs1v15::VerifyingKey::<D>::new(key).verify(message, &signature);
+    }
+    let signature = rsa::pss::Signature::try_from(signature)?;
+    rsa::pss::VerifyingKey::<D>::new_with_auto_salt_len(key).verify(message, &signature)
 }

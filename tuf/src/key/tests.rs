@@ -29,6 +29,20 @@ fn keyids_types_and_signatures_are_those_of_securesystemslib() {
 }
 
 #[test]
+fn a_signature_counts_by_the_scheme_that_its_key_object_names_and_by_no_other() {
+    for vector in vectors() {
+        let key = key_of(&vector["key"]);
+        let scheme = key.signing_scheme().unwrap();
+        let message = vector["message"].as_str().unwrap().as_bytes();
+        let signature = hex::decode(vector["sig"].as_str().unwrap()).unwrap();
+        for other in Scheme::ALL {
+            let verified = key.public_key().unwrap().verify_by(other, message, &signature);
+            assert_eq!(verified.is_ok(), other == scheme, "{} by {other}", vector["name"]);
+        }
+    }
+}
+
+#[test]
 fn one_public_key_is_equal_to_itself_however_it_is_written() {
     let by_name = |name: &str| {
         let vector = vectors().into_iter().find(|vector| vector["name"] == name).unwrap();
@@ -62,6 +76,7 @@ fn a_public_key_writes_itself_as_others_do_and_reads_itself_back() {
             let again = match public.key_type() {
                 KeyType::Ed25519 => PublicKey::from_ed25519(raw.try_into().unwrap()),
                 KeyType::EcdsaP256 => PublicKey::from_p256_sec1(&raw),
+                KeyType::EcdsaP521 => PublicKey::from_p521_sec1(&raw),
                 _ => PublicKey::from_p384_sec1(&raw),
             };
             assert_eq!(again.as_ref(), Ok(public));
@@ -71,7 +86,14 @@ fn a_public_key_writes_itself_as_others_do_and_reads_itself_back() {
         }
         let plain = matches!(
             vector["name"].as_str().unwrap(),
-            "ed25519" | "ecdsa p256 0" | "ecdsa p384" | "rsa 2048, salt 32"
+            "ed25519"
+                | "ecdsa p256 0"
+                | "ecdsa p384"
+                | "ecdsa p521 0"
+                | "rsa 2048, salt 32"
+                | "ml-dsa-44"
+                | "ml-dsa-65"
+                | "ml-dsa-87"
         );
         if plain {
             assert_eq!(written.computed_keyid().as_str(), vector["keyid"]);
@@ -84,7 +106,9 @@ fn keys_of_unknown_types_are_kept_and_cannot_verify() {
     for value in [
         json!({"keytype": "mldsa", "scheme": "ml-dsa-65", "keyval": {"public": "x"}}),
         json!({"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a", "issuer": "b"}}),
-        json!({"keytype": "rsa", "scheme": "rsa-pkcs1v15-sha256", "keyval": {"public": "x"}}),
+        json!({"keytype": "rsa", "scheme": "pgp+rsa-pkcsv1.5", "keyval": {"public": "x"}}),
+        json!({"keytype": "rsa", "scheme": "rsassa-pss-sha1", "keyval": {"public": "x"}}),
+        json!({"keytype": "ml-dsa", "scheme": "ml-dsa-65/2", "keyval": {"public": "x"}}),
         json!({"keytype": "ed25519", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": "00"}}),
     ] {
         let key = key_of(&value);
@@ -132,7 +156,7 @@ fn keyids_of_other_people_may_be_any_text_of_one_line() {
 
 #[test]
 fn key_types_read_back_their_names() {
-    for kind in KeyType::ALL {
+    for kind in KeyType::MADE {
         assert_eq!(kind.name().parse(), Ok(kind));
     }
     assert!("rsa".parse::<KeyType>().is_err());

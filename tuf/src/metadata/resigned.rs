@@ -2,7 +2,10 @@
 //! found out again.
 
 use super::{Inner, Metadata, MetadataError, Role, SignatureEntry, signatures};
-use crate::{json, key::PublicKey};
+use crate::{
+    json,
+    key::{PublicKey, Scheme},
+};
 use std::{
     borrow::Cow,
     cell::LazyCell,
@@ -42,18 +45,24 @@ impl Metadata {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Whether `signature` is one of `key` over `message`, which is the canonical form of what is signed here. The answer
+    /// Whether `signature` is one of `key` by `scheme` over `message`, which is the canonical form of what is signed here. The answer
     /// is kept: neither text nor key nor signature ever become another.
-    pub(crate) fn is_signed_by(&self, key: &PublicKey, signature: &[u8], message: &Canonical<'_>) -> bool {
-        let known =
-            |all: &[Verdict]| all.iter().find(|v| v.key == *key && v.signature == signature).map(|v| v.good);
+    pub(crate) fn is_signed_by(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        signature: &[u8],
+        message: &Canonical<'_>,
+    ) -> bool {
+        let same = |v: &&Verdict| v.key == *key && v.scheme == scheme && v.signature == signature;
+        let known = |all: &[Verdict]| all.iter().find(same).map(|v| v.good);
         if let Some(good) = known(&self.verdicts()) {
             return good;
         }
-        let good = key.verify(message, signature).is_ok();
+        let good = key.verify_by(scheme, message, signature).is_ok();
         let mut verdicts = self.verdicts();
         if verdicts.len() < MOST_VERDICTS && known(&verdicts).is_none() {
-            verdicts.push(Verdict { key: key.clone(), signature: signature.to_owned(), good });
+            verdicts.push(Verdict { key: key.clone(), scheme, signature: signature.to_owned(), good });
         }
         good
     }
@@ -75,6 +84,7 @@ pub(crate) type Canonical<'m> = LazyCell<Cow<'m, [u8]>, Box<dyn FnOnce() -> Cow<
 #[derive(Clone)]
 pub(super) struct Verdict {
     key: PublicKey,
+    scheme: Scheme,
     signature: Vec<u8>,
     good: bool,
 }

@@ -358,5 +358,9 @@ fn secret(text: &str) -> SecretBytes {
 }
 
 fn sign(store: &FileStore, key: &PublicKey) -> Result<tuf::key::SignatureBytes, BackendError> {
-    store.sign(key, Signable::Statement(&Statement::new(StatementKind::Possession, "x")))
+    store.sign(
+        key,
+        key.key_type().default_scheme(),
+        Signable::Statement(&Statement::new(StatementKind::Possession, "x")),
+    )
 }

@@ -162,6 +162,10 @@ impl Shape {
             KeyType::Rsa2048 => Self::Rsa(2048),
             KeyType::Rsa3072 => Self::Rsa(3072),
             KeyType::Rsa4096 => Self::Rsa(4096),
+            KeyType::EcdsaP521 | KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => {
+                let what = format!("{kind} keys are verified here, and not made or kept");
+                return Err(HostError::new(HostErrorKind::Unsupported, what));
+            }
         })
     }
 }

@@ -43,8 +43,8 @@ pub(crate) enum Request {
     /// C_SetPIN; the tail is the old PIN, of that many bytes, then the new one. [`Reply::Done`]
     ChangePin { old_len: usize },
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
-    /// a public key (SPKI, DER, hexadecimal). [`Reply::Signature`]
-    Sign { public: String },
+    /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. [`Reply::Signature`]
+    Sign { public: String, scheme: String },
 }
 
 /// What the helper answers.
@@ -344,7 +344,14 @@ mod tests {
         let message: Vec<u8> = (0..10_000_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let copy = message.clone();
         let writer = std::thread::spawn(move || {
-            write_frame(&a, 1, &Request::Sign { public: String::new() }, &[&copy], None).unwrap();
+            write_frame(
+                &a,
+                1,
+                &Request::Sign { public: String::new(), scheme: String::new() },
+                &[&copy],
+                None,
+            )
+            .unwrap();
         });
         assert!(*read_frame(&b, Caps::REQUEST, None).unwrap().tail == message);
         writer.join().unwrap();

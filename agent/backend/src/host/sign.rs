@@ -1,5 +1,7 @@
 //! One signature on the token, in the token's own form.
 
+use std::ffi::c_ulong;
+
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
@@ -7,28 +9,37 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use sha2::{Digest, Sha256};
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::{PublicKey, RsaHash, Scheme};
 
 use super::faults::Fault;
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
 use super::token::Live;
 
-/// Signs with the private key of `key`: `data` is the digest for ECDSA and the whole message otherwise.
+/// Signs with the private key of `key` by `scheme`: `data` is the digest for ECDSA and the whole message otherwise.
 /// ECDSA gives r || s.
-pub(crate) fn sign(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey, data: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn sign(
+    pkcs11: &Pkcs11,
+    live: &mut Live,
+    key: &PublicKey,
+    scheme: Scheme,
+    data: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let handle = private_of(pkcs11, live, key)?;
     let session = live.work(pkcs11)?;
-    match key.key_type() {
+    match scheme {
         // Every module that was tried signs digests of wrong lengths without complaint.
-        KeyType::EcdsaP256 => ecdsa(session, handle, exactly(data, 32)?),
-        KeyType::EcdsaP384 => ecdsa(session, handle, exactly(data, 48)?),
-        KeyType::Ed25519 => {
+        Scheme::EcdsaP256 => ecdsa(session, handle, exactly(data, 32)?),
+        Scheme::EcdsaP384 => ecdsa(session, handle, exactly(data, 48)?),
+        Scheme::Ed25519 => {
             let pure = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
             Ok(session.sign(&pure, handle, data)?)
         }
-        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => Ok(pss(session, handle, data)?),
+        Scheme::RsaPss(hash) => Ok(pss(session, handle, hash, data)?),
+        Scheme::RsaPkcs1(hash) => Ok(pkcs1(session, handle, hash, data)?),
+        Scheme::EcdsaP521 | Scheme::MlDsa44 | Scheme::MlDsa65 | Scheme::MlDsa87 => {
+            Err(HostError::new(HostErrorKind::Unsupported, format!("sign as {scheme}")).into())
+        }
     }
 }
 
@@ -36,15 +47,42 @@ fn ecdsa(session: &Session, handle: ObjectHandle, digest: &[u8]) -> Result<Vec<u
     Ok(session.sign(&Mechanism::Ecdsa, handle, digest)?)
 }
 
-/// rsassa-pss-sha256: SHA-256, MGF1 with SHA-256, salt of 32 bytes. The token hashes where it can;
+/// rsassa-pss-sha…: MGF1 with the same digest, a salt as long as it. The token hashes where it can;
 /// the answer to a mechanism that it lacks comes before anything is signed.
-fn pss(session: &Session, handle: ObjectHandle, message: &[u8]) -> Result<Vec<u8>, Error> {
-    let params =
-        PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32.into() };
-    match session.sign(&Mechanism::Sha256RsaPkcsPss(params), handle, message) {
+fn pss(session: &Session, handle: ObjectHandle, hash: RsaHash, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let (hash_alg, mgf) = match hash {
+        RsaHash::Sha224 => (MechanismType::SHA224, PkcsMgfType::MGF1_SHA224),
+        RsaHash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        RsaHash::Sha384 => (MechanismType::SHA384, PkcsMgfType::MGF1_SHA384),
+        RsaHash::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512),
+    };
+    let params = PkcsPssParams { hash_alg, mgf, s_len: c_ulong::from(hash.salt()).into() };
+    let whole = match hash {
+        // cryptoki has no name for the one with SHA-224.
+        RsaHash::Sha224 => None,
+        RsaHash::Sha256 => Some(Mechanism::Sha256RsaPkcsPss(params)),
+        RsaHash::Sha384 => Some(Mechanism::Sha384RsaPkcsPss(params)),
+        RsaHash::Sha512 => Some(Mechanism::Sha512RsaPkcsPss(params)),
+    };
+    let hashed = || session.sign(&Mechanism::RsaPkcsPss(params), handle, &hash.digest(message));
+    match whole.map(|mechanism| session.sign(&mechanism, handle, message)) {
+        None | Some(Err(Error::Pkcs11(RvError::MechanismInvalid, _))) => hashed(),
+        Some(outcome) => outcome,
+    }
+}
+
+/// rsa-pkcs1v15-sha…: where the token does not hash, it signs the DigestInfo (RFC 8017, 9.2).
+fn pkcs1(session: &Session, handle: ObjectHandle, hash: RsaHash, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let whole = match hash {
+        RsaHash::Sha224 => Mechanism::Sha224RsaPkcs,
+        RsaHash::Sha256 => Mechanism::Sha256RsaPkcs,
+        RsaHash::Sha384 => Mechanism::Sha384RsaPkcs,
+        RsaHash::Sha512 => Mechanism::Sha512RsaPkcs,
+    };
+    match session.sign(&whole, handle, message) {
         Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => {
-            let digest = Sha256::digest(message);
-            session.sign(&Mechanism::RsaPkcsPss(params), handle, digest.as_slice())
+            let info = [hash.digest_info(), &hash.digest(message)].concat();
+            session.sign(&Mechanism::RsaPkcs, handle, &info)
         }
         outcome => outcome,
     }

@@ -101,7 +101,7 @@ pub fn secret(text: &str) -> SecretBytes {
 
 pub fn sign(token: &Pkcs11Token, key: &PublicKey, text: &str) -> Result<SignatureBytes, BackendError> {
     let statement = Statement::new(StatementKind::Drill, text);
-    let signature = token.sign(key, Signable::Statement(&statement))?;
+    let signature = token.sign(key, key.key_type().default_scheme(), Signable::Statement(&statement))?;
     key.verify(statement.bytes(), signature.as_bytes()).expect("what `sign` gives verifies");
     Ok(signature)
 }
