@@ -109,6 +109,11 @@ impl Forge {
         dir.join("metadata").join(format!("{}.root.json", self.root["version"].as_u64().unwrap_or(1)))
     }
 
+    /// Changes the text of a file once it is signed.
+    pub(crate) fn after(&mut self, role: &'static str, change: fn(String) -> String) {
+        self.after.insert(role, change);
+    }
+
     /// Gives a new version to a role's file, and to the files that list it.
     pub(crate) fn republish(&mut self, version: u64) {
         for signed in [&mut self.targets, &mut self.snapshot, &mut self.timestamp] {

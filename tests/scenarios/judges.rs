@@ -63,7 +63,7 @@ impl Judges {
 }
 
 /// tough in this process; it keeps the newest root that it saw, as its callers have to.
-fn tough_update(repo: &Published, memory: &Path, targets: &[&str]) -> Result<(), String> {
+pub(crate) fn tough_update(repo: &Published, memory: &Path, targets: &[&str]) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let datastore = memory.join("datastore");

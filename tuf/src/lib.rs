@@ -1,5 +1,5 @@
 //! TUF (specification 1.0.34) as values: metadata, canonical JSON, keys, thresholds, the client workflow, edits and
-//! differences.
+//! differences; lint.
 //!
 //! *Duty*: parse metadata without losing a byte of it, say exactly what a signature covers, and decide what may be
 //! trusted. *Trust*: every byte that comes in is hostile. *Invariants*: nothing here reads files, clocks or secrets;
@@ -13,6 +13,7 @@ pub mod digest;
 pub mod edit;
 pub mod json;
 pub mod key;
+pub mod lint;
 pub mod metadata;
 pub mod preimage;
 pub mod role;

@@ -11,8 +11,8 @@ pub(crate) use self::keys::{
     AuditCommand, ChangePinArgs, ImportArgs, KeyCommand, KeyFormat, TokenCommand, UnlockArgs,
 };
 pub(crate) use self::repository::{
-    AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, RepoCommand,
-    RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
+    AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,
+    RepoCommand, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 
@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// Check everything that is published, as a client would, every target file too; needs no agent.
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// Say what stock clients would stumble over in what is published; needs no agent, and takes damaged folders.
+    #[command(after_help = LINT_HELP)]
+    Lint(LintArgs),
     /// The journal: what was asked, decided and signed.
     #[command(subcommand, arg_required_else_help = true)]
     Audit(AuditCommand),
@@ -135,6 +138,7 @@ impl Command {
             Self::Diff { dir } => dir,
             Self::Sign(args) => &args.dir,
             Self::Verify(args) => &args.dir,
+            Self::Lint(args) => &args.dir,
             _ => return None,
         })
     }
@@ -177,6 +181,18 @@ const BUMP_EXAMPLES: &str = "\
 Examples:
   tufctl bump repo timestamp --if-within 12h && tufctl sign repo --yes    from a timer
   tufctl bump repo root --expires 365d";
+
+const LINT_HELP: &str = "\
+It looks at sizes, patterns, names, key types, keyids, digests, thresholds, expiry, the chain of roots, what lists what,
+how far a search goes, and private keys published by mistake, against the limits of python-tuf, tuf-js and tough. It
+does not judge trust: that is `tufctl verify`.
+
+Exit code 0 when nothing is an error, 6 when something is.
+
+Examples:
+  tufctl lint repo
+  tufctl lint repo --json
+  tufctl lint repo --at 2027-01-01T00:00:00Z    what will have expired by then";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:

@@ -343,6 +343,16 @@ pub(crate) struct VerifyArgs {
     pub(crate) accept_keyids: bool,
 }
 
+/// `tufctl lint`
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// Judge expiry as of this time (RFC 3339, UTC) [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+}
+
 const INIT_EXAMPLES: &str = "\
 Examples:
   tufctl repo init repo --name app --root root-a,bob.json,carol.json --root-threshold 2 \\

@@ -7,6 +7,7 @@ mod delegation;
 mod diff;
 mod key;
 mod limits;
+mod lint;
 mod man;
 mod names;
 mod repo;
@@ -48,6 +49,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<Report, Failure> {
         Command::Diff { dir } => diff::run(dir, context),
         Command::Sign(args) => sign::run(args, context),
         Command::Verify(args) => verify::run(args, context),
+        Command::Lint(args) => lint::run(args, context),
         Command::Audit(command) => audit::run(command, context),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { dir } => man::run(dir),

@@ -2,6 +2,7 @@
 
 mod files;
 mod keys;
+mod paths;
 mod refusal;
 mod roots;
 mod state;
@@ -45,6 +46,7 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
     let check = Check { dir: &args.dir, options, context };
     let set = check.metadata(&args.root, state.as_ref())?;
     check.keys(&set)?;
+    check.delegated_paths(&set)?;
     let found = if args.metadata_only { Files::default() } else { check.target_files(&set)? };
     if let Some(state) = state {
         state.write(&set)?;
@@ -199,7 +201,7 @@ fn same_content(
 }
 
 /// A folder that holds something published; anything else is a slip of the hand, no attack.
-fn check_folder(dir: &Path) -> Result<(), Failure> {
+pub(super) fn check_folder(dir: &Path) -> Result<(), Failure> {
     let problem = match dir {
         dir if !dir.exists() => "does not exist",
         dir if !dir.is_dir() => "is no folder",

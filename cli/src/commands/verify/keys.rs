@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use tuf::json::Document;
 use tuf::key::{Key, KeyId, PublicKey};
+use tuf::lint::private_key_in;
 use tuf::metadata::{Delegations, Metadata, Root};
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 
@@ -81,42 +82,6 @@ fn twins<'k>(role: &'k RoleKeys, keys: &'k BTreeMap<KeyId, Key>) -> Vec<(&'k Key
 
 /// Whether a key object has a private part, as old tools wrote it beside `public`; an empty one is none.
 fn holds_private_key(key: &Key) -> bool {
-    serde_json::from_str(key.json()).is_ok_and(|object| is_private("", &object))
-}
-
-fn is_private(name: &str, value: &Value) -> bool {
-    match value {
-        Value::String(text) => {
-            let name = name.to_ascii_lowercase();
-            let named = name.contains("private") || name.contains("secret") || name == "seed";
-            named && !text.is_empty() || text.contains("PRIVATE KEY-----")
-        }
-        Value::Array(items) => items.iter().any(|item| is_private(name, item)),
-        Value::Object(members) => members.iter().any(|(name, value)| is_private(name, value)),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_private;
-    use serde_json::json;
-
-    #[test]
-    fn private_parts_are_found_wherever_they_stand_in_a_key_object() {
-        for object in [
-            json!({"keyval": {"public": "00", "private": "11"}}),
-            json!({"keyval": {"public": "00"}, "private_key": ["11"]}),
-            json!({"keyval": {"public": "00", "seed": "11"}}),
-            json!({"keyval": {"public": "-----BEGIN EC PRIVATE KEY-----\n"}}),
-        ] {
-            assert!(is_private("", &object), "{object}");
-        }
-        for object in [
-            json!({"keyval": {"public": "00", "private": ""}}),
-            json!({"keyval": {"public": "-----BEGIN PUBLIC KEY-----\n"}, "x-private": null}),
-        ] {
-            assert!(!is_private("", &object), "{object}");
-        }
-    }
+    let document = Document::parse(key.json().as_bytes(), key.json().len());
+    document.is_ok_and(|document| private_key_in(document.root()).is_some())
 }

@@ -1,0 +1,69 @@
+//! `tufctl lint`: what a stock client would stumble over in what is published, also where that is damaged.
+
+mod places;
+mod read;
+mod show;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tuf::lint::{Client, Finding, Repository, Severity, lint};
+use tuf::time::UtcTime;
+
+use super::verify::check_folder;
+use crate::args::LintArgs;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{self, Report};
+
+/// Runs `tufctl lint`.
+pub(crate) fn run(args: &LintArgs, context: &Context) -> Result<Report, Failure> {
+    let now = match &args.at {
+        Some(text) => text.parse().map_err(|e| {
+            Failure::new(reason::USAGE, format!("--at: {e}")).remedy("write it as 2026-11-20T10:00:00Z")
+        })?,
+        None => UtcTime::from_unix(render::now()),
+    };
+    check_folder(&args.dir)?;
+    let (repository, findings) = judge(&args.dir, now)?;
+    let files = repository.roots.len()
+        + repository.targets.len()
+        + usize::from(repository.timestamp.is_some())
+        + usize::from(repository.snapshot.is_some());
+    let text = show::text(&findings, files, context.screen.out());
+    let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let report = Report::new(document(&findings, files), text);
+    Ok(if errors { report.exit(ERRORS_FOUND) } else { report })
+}
+
+/// Reads what can be read and judges it, the worst first.
+fn judge(dir: &Path, now: UtcTime) -> Result<(Repository, Vec<Finding>), Failure> {
+    let mut findings = Vec::new();
+    let repository = read::repository(dir, &mut findings)?;
+    places::look(dir, &repository, &mut findings);
+    findings.extend(lint(&repository, now));
+    findings.sort_by_key(|finding| finding.severity);
+    Ok((repository, findings))
+}
+
+fn document(findings: &[Finding], files: usize) -> Value {
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let one = |finding: &Finding| {
+        let clients: Vec<_> = match finding.clients.as_slice() {
+            [] => Client::ALL.map(Client::name).to_vec(),
+            some => some.iter().map(|client| client.name()).collect(),
+        };
+        json!({
+            "severity": finding.severity.name(), "rule": finding.rule, "role": finding.role.as_str(),
+            "file": finding.file, "clients": clients, "message": finding.message, "remedy": finding.remedy,
+        })
+    };
+    json!({
+        "findings": findings.iter().map(one).collect::<Vec<_>>(),
+        "errors": count(Severity::Error), "warnings": count(Severity::Warning), "notes": count(Severity::Note),
+        "files": files,
+    })
+}
+
+/// As `verify` ends for what a client refuses.
+const ERRORS_FOUND: u8 = 6;

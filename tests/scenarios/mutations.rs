@@ -1,0 +1,268 @@
+//! Everything that can be wrong with a repository, one thing at a time: `verify` refuses each, by role, file and section of
+//! the specification. Beside each row stand the stock clients that accept it, as tried here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
+use tufagent_tests::{Home, Published, need, oracle};
+
+use crate::forge::{Forge, key, keyid};
+use crate::judges::tough_update;
+
+mod lists;
+mod roots;
+mod signatures;
+mod text;
+
+/// A repository with one target of `targets`, one of `team`, and whatever a mutation does to it.
+pub(crate) struct Scene {
+    pub(crate) forge: Forge,
+    /// Roots after the first, by the version in their file's name.
+    pub(crate) roots: Vec<(u64, Forge)>,
+    /// Changes of files below the folder, once all is written: new bytes, or away.
+    pub(crate) files: Vec<(String, Option<Vec<u8>>)>,
+    /// Files that get other names.
+    pub(crate) moves: Vec<(String, String)>,
+}
+
+/// One mutation and what must be said of it.
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    pub(crate) role: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) spec: &'static str,
+    /// Stock clients that accept the repository and both of its targets.
+    pub(crate) accepted_by: &'static [Stock],
+    pub(crate) change: fn(&mut Scene),
+}
+
+/// A stock client that is cheap to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stock {
+    Python,
+    Tough,
+}
+pub(crate) use Stock::{Python, Tough};
+
+pub(crate) const A: &[u8] = b"a\n";
+pub(crate) const B: &[u8] = b"b\n";
+
+/// What metadata says of a target file with this content.
+pub(crate) fn listed(content: &[u8]) -> Value {
+    json!({"length": content.len(), "hashes": {"sha256": Sha256Digest::of(content).to_string()}})
+}
+
+/// The path of the file of target `a`.
+pub(crate) fn file_of_a() -> String {
+    format!("targets/{}.a", Sha256Digest::of(A))
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let mut forge = Forge::new();
+        forge.targets["targets"] = json!({"a": listed(A)});
+        forge.team["targets"] = json!({"t/b": listed(B)});
+        Self { forge, roots: Vec::new(), files: Vec::new(), moves: Vec::new() }
+    }
+
+    /// The `signed` part of a role.
+    pub(crate) fn signed(&mut self, role: &str) -> &mut Value {
+        match role {
+            "root" => &mut self.forge.root,
+            "timestamp" => &mut self.forge.timestamp,
+            "snapshot" => &mut self.forge.snapshot,
+            "targets" => &mut self.forge.targets,
+            _ => &mut self.forge.team,
+        }
+    }
+
+    /// Changes a role's text once it is signed.
+    pub(crate) fn after(&mut self, role: &'static str, change: fn(String) -> String) {
+        self.forge.after(role, change);
+    }
+
+    /// Adds the next root, as `change` makes it.
+    pub(crate) fn root(&mut self, named: u64, version: u64, change: impl FnOnce(&mut Forge)) {
+        let mut forge = Forge::new();
+        forge.root["version"] = version.into();
+        change(&mut forge);
+        self.roots.push((named, forge));
+    }
+
+    /// Writes it all.
+    pub(crate) fn write(&self, dir: &Path) {
+        let _ = fs::remove_dir_all(dir);
+        self.forge.write(dir);
+        for (version, forge) in &self.roots {
+            let aside = dir.with_extension("aside");
+            let _ = fs::remove_dir_all(&aside);
+            let root = forge.write(&aside);
+            fs::copy(root, dir.join(format!("metadata/{version}.root.json"))).unwrap();
+        }
+        let (a, b) = (Sha256Digest::of(A), Sha256Digest::of(B));
+        for (path, content) in [(format!("{a}.a"), A), (format!("t/{b}.b"), B), (format!("{b}.t/b"), B)] {
+            let path = dir.join("targets").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        for (path, content) in &self.files {
+            match content {
+                Some(content) => fs::write(dir.join(path), content).unwrap(),
+                None => fs::remove_file(dir.join(path)).unwrap(),
+            }
+        }
+        for (from, to) in &self.moves {
+            fs::rename(dir.join(from), dir.join(to)).unwrap();
+        }
+    }
+}
+
+/// Every case of a table: refused as it says, and accepted by the stock clients that it names and no other.
+#[track_caller]
+pub(crate) fn try_all(cases: &[Case]) {
+    let home = Home::new();
+    let dir = |number: usize| home.path(format!("case-{number}"));
+    let mut wrong = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        let mut scene = Scene::new();
+        (case.change)(&mut scene);
+        scene.write(&dir(number));
+        let found = verify(&home, number);
+        let details = &found["error"]["details"];
+        let text = |member: &str| details[member].as_str().unwrap_or_default().to_owned();
+        let as_said = found["error"]["reason"] == "VERIFICATION"
+            && text("role") == case.role
+            && text("file").ends_with(case.file)
+            && text("spec") == case.spec;
+        if !as_said {
+            wrong.push(format!("{}: {}", case.what, found["error"]));
+        }
+        let tough = tough_accepts(&home, &dir(number));
+        if tough != case.accepted_by.contains(&Tough) {
+            wrong.push(format!("{}: tough accepts it: {tough}", case.what));
+        }
+    }
+    if let Some(client) = need(oracle::Client::python()) {
+        let dirs: Vec<_> = (0..cases.len()).map(dir).collect();
+        let accepted = client.accepts_each(&dirs, &home.path("memories"), &["a", "t/b"]);
+        for (case, accepted) in cases.iter().zip(accepted) {
+            if accepted != case.accepted_by.contains(&Python) {
+                wrong.push(format!("{}: python-tuf accepts it: {accepted}", case.what));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn verify(home: &Home, number: usize) -> Value {
+    home.run(&format!("verify case-{number} --root case-{number}/metadata/1.root.json --json")).json()
+}
+
+fn tough_accepts(home: &Home, dir: &Path) -> bool {
+    let memory = home.path("tough-memory");
+    let _ = fs::remove_dir_all(&memory);
+    tough_update(&Published::at(dir), &memory, &["a", "t/b"]).is_ok()
+}
+
+#[test]
+fn the_repository_that_the_mutations_begin_with_is_good() {
+    let home = Home::new();
+    Scene::new().write(&home.path("case-0"));
+    let found = verify(&home, 0);
+    assert_eq!((&found["valid"], &found["targets"]), (&json!(true), &json!(2)), "{found}");
+    assert!(tough_accepts(&home, &home.path("case-0")));
+    if let Some(client) = need(oracle::Client::python()) {
+        let accepted = client.accepts_each(&[home.path("case-0")], &home.path("memories"), &["a", "t/b"]);
+        assert_eq!(accepted, [true]);
+    }
+}
+
+#[test]
+fn a_circle_of_delegations_ends_and_may_stand() {
+    let home = Home::new();
+    let mut scene = Scene::new();
+    let (one, two) = (key(1), key(2));
+    let by = |name: &str, keyid: String| json!({"name": name, "keyids": [keyid], "threshold": 1, "terminating": false, "paths": ["t/*"]});
+    // 5.6.7.1: a role that was visited is not visited again.
+    scene.forge.team["delegations"] =
+        json!({"keys": {keyid(&two): two}, "roles": [by("team", keyid(&key(2)))]});
+    scene.write(&home.path("case-0"));
+    assert_eq!(verify(&home, 0)["valid"], true);
+    // Another parent's key than the one that signed.
+    scene.forge.team["delegations"] =
+        json!({"keys": {keyid(&one): one}, "roles": [by("team", keyid(&key(1)))]});
+    scene.write(&home.path("case-1"));
+    let found = verify(&home, 1);
+    assert_eq!(found["error"]["details"]["spec"], "5.6.3", "{found}");
+}
+
+#[test]
+fn what_a_run_has_seen_is_never_gone_behind() {
+    let home = Home::new();
+    type Change = fn(&mut Scene);
+    let cases: [(&str, Change, &str, &str, &str); 6] = [
+        ("timestamp", |s| s.forge.timestamp["version"] = json!(2), "timestamp", "timestamp.json", "5.4.3.1"),
+        (
+            "snapshot",
+            |s| {
+                s.forge.snapshot["version"] = json!(2);
+                s.forge.timestamp["meta"]["snapshot.json"]["version"] = json!(2);
+            },
+            "timestamp",
+            "timestamp.json",
+            "5.4.3.2",
+        ),
+        (
+            "targets",
+            |s| {
+                s.forge.targets["version"] = json!(2);
+                s.forge.snapshot["meta"]["targets.json"]["version"] = json!(2);
+            },
+            "snapshot",
+            "4.snapshot.json",
+            "5.5.5",
+        ),
+        (
+            "a role that vanished",
+            |s| drop(s.forge.snapshot["meta"].as_object_mut().unwrap().remove("gone.json")),
+            "snapshot",
+            "4.snapshot.json",
+            "5.5.5",
+        ),
+        ("root", |s| s.roots.clear(), "root", "1.root.json", "5.3.5"),
+        ("root of another content", |s| s.roots[0].1.root["x"] = json!(1), "root", "2.root.json", "5.2"),
+    ];
+    let scene = |version: u64| {
+        let mut scene = Scene::new();
+        scene.forge.republish(version);
+        scene.forge.snapshot["meta"]["gone.json"] = json!({"version": 1});
+        scene.root(2, 2, |_| {});
+        scene
+    };
+    let run = || home.run("verify case-0 --root case-0/metadata/1.root.json --state memory --json").json();
+    for (what, change, role, file, spec) in cases {
+        let _ = fs::remove_dir_all(home.path("memory"));
+        scene(3).write(&home.path("case-0"));
+        assert_eq!(run()["valid"], true, "{what}");
+        let mut bad = scene(4);
+        change(&mut bad);
+        bad.write(&home.path("case-0"));
+        let details = &run()["error"]["details"];
+        assert_eq!((&details["role"], &details["spec"]), (&json!(role), &json!(spec)), "{what}");
+        assert!(details["file"].as_str().unwrap().ends_with(file), "{what}: {details}");
+    }
+}
+
+/// So that tables can say `by` what a role is signed.
+pub(crate) fn signers(of: &[u8]) -> Vec<(String, u8)> {
+    of.iter().map(|number| (keyid(&key(*number)), *number)).collect()
+}
+
+/// A table of keys by their keyids.
+pub(crate) fn keys(of: &[Value]) -> Value {
+    let table: BTreeMap<_, _> = of.iter().map(|key| (keyid(key), key.clone())).collect();
+    json!(table)
+}

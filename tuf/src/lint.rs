@@ -1,0 +1,188 @@
+//! Lint: what a stock client would stumble over in a repository, and what its people will be sorry for.
+//!
+//! *Duty*: rules over metadata that was read, each with a name, a severity, the clients that it concerns and what to do.
+//! *Trust*: the metadata is anybody's, and need not verify. *Invariant*: no I/O and no clock; whoever calls reads the
+//! files, says which moment it is, and tells of files that cannot be read with [`Finding::unreadable`].
+//!
+//! Limits and behaviour are those of python-tuf 7, tuf-js 5 and tough 0.24, each tried.
+
+mod clients;
+mod files;
+mod keys;
+mod paths;
+mod private;
+mod whole;
+
+use crate::{
+    metadata::Metadata,
+    role::{RoleKind, RoleName},
+    time::UtcTime,
+};
+pub use clients::Client;
+pub use private::private_key_in;
+use std::collections::BTreeMap;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Some client refuses the repository, a file or a target, or a secret lies open.
+    Error,
+    /// It works today, and will not for long, or not for everybody.
+    Warning,
+    /// Good to know.
+    Note,
+}
+
+impl Severity {
+    /// The word in JSON and on the screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One thing that a rule found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule's name, such as `pattern`; stable.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The role that it is about.
+    pub role: RoleName,
+    /// The file that says so, as it is named below `metadata/`.
+    pub file: String,
+    /// Who stumbles; empty: everybody.
+    pub clients: Vec<Client>,
+    /// What was found: one sentence. May quote the metadata as it stands: show it escaped.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl Finding {
+    /// A finding that concerns everybody; see [`Finding::by`].
+    pub fn new(rule: &'static str, severity: Severity, file: &File, message: String) -> Self {
+        let (role, file) = (file.role.clone(), file.name.clone());
+        Self { rule, severity, role, file, clients: Vec::new(), message, remedy: "" }
+    }
+
+    /// A file that is not there or cannot be read; `why` is a sentence's end, such as "is missing".
+    pub fn unreadable(role: &RoleName, file: &str, why: &str) -> Self {
+        Self {
+            rule: "unreadable",
+            severity: Severity::Error,
+            role: role.clone(),
+            file: file.to_owned(),
+            clients: Vec::new(),
+            message: format!("{file} {why}"),
+            remedy: "restore it from a good copy, or publish the role anew",
+        }
+    }
+
+    /// The same, for these clients alone.
+    #[must_use]
+    pub fn by(mut self, clients: &[Client]) -> Self {
+        self.clients = clients.to_vec();
+        self
+    }
+
+    /// The same, with what to do.
+    #[must_use]
+    pub const fn remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = remedy;
+        self
+    }
+}
+
+/// A metadata file as it is published.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Whose it is: by its name, not by what is in it.
+    pub role: RoleName,
+    /// Its name below `metadata/`.
+    pub name: String,
+    /// What is in it.
+    pub content: Metadata,
+}
+
+/// What is published, as far as it could be read.
+#[derive(Clone, Debug, Default)]
+pub struct Repository {
+    /// All roots, rising by the version in their names.
+    pub roots: Vec<File>,
+    /// The timestamp.
+    pub timestamp: Option<File>,
+    /// The snapshot that the timestamp lists, or else the newest.
+    pub snapshot: Option<File>,
+    /// Every targets role that could be read.
+    pub targets: BTreeMap<RoleName, File>,
+}
+
+impl Repository {
+    fn root(&self) -> Option<&File> {
+        self.roots.last()
+    }
+
+    /// The newest files: what a client ends with.
+    fn newest(&self) -> impl Iterator<Item = &File> {
+        let tops = [self.root(), self.timestamp.as_ref(), self.snapshot.as_ref()];
+        tops.into_iter().flatten().chain(self.targets.values())
+    }
+}
+
+/// Judges a repository as of `now` by every rule, the worst findings first.
+pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
+    let mut found = Vec::new();
+    whole::roots(repository, &mut found);
+    whole::listing(repository, &mut found);
+    whole::signatures(repository, &mut found);
+    whole::searches(repository, &mut found);
+    keys::shared(repository, &mut found);
+    for file in repository.newest() {
+        files::size(file, repository, &mut found);
+        files::expiry(file, now, &mut found);
+        files::text(file, &mut found);
+        keys::of_file(file, &mut found);
+        if file.content.kind() == RoleKind::Targets {
+            paths::role_names(file, &mut found);
+            paths::patterns(file, &mut found);
+            paths::targets(file, repository, &mut found);
+        }
+    }
+    // An old root keeps what was in it for ever; the newest one was looked at above.
+    for root in repository.roots.iter().rev().skip(1) {
+        private::published(root, &mut found);
+    }
+    found.sort_by_key(|finding| finding.severity);
+    found
+}
+
+/// Many things of one kind, told as one: how many, and the first.
+#[derive(Default)]
+struct Many {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Many {
+    fn note(&mut self, text: &str) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// `3 targets, such as "a"`; `None` for none.
+    fn told(&self, what: &str) -> Option<String> {
+        let first = self.first.as_ref()?;
+        Some(match self.count {
+            1 => format!("{what} {first:?}"),
+            count => format!("{count} {what}s, such as {first:?},"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
