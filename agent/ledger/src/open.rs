@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::json;
 use tuf::digest::Sha256Digest;
@@ -71,6 +72,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     check_mode(&db, &paths.db)?;
     let position = check(&db, &paths.db, &head)?;
     let file = HeadFile::open(&paths.head)?;
+    leave_at_close(&db, false)?;
     if position.seq != head.seq {
         // The agent ended between a commit and the head that belongs to it.
         file.write(&Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })?;
@@ -239,6 +241,7 @@ fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, flags())?;
+    leave_at_close(&db, true)?;
     db.busy_timeout(Duration::ZERO)?;
     db.set_prepared_statement_cache_capacity(64);
     db.execute_batch(
@@ -248,6 +251,12 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     db.pragma_update(None, "synchronous", flush::synchronous())?;
     Ok(db)
+}
+
+/// Whether closing leaves the files as they are. By itself SQLite moves the log into the database then and removes it by
+/// its name: not of a database that is refused, and not of one whose name another file has.
+pub(crate) fn leave_at_close(db: &Connection, leave: bool) -> rusqlite::Result<()> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
 }
 
 fn flags() -> OpenFlags {

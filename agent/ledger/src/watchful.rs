@@ -7,8 +7,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
-
 use crate::head::{Head, HeadFile};
 use crate::open::{self, Paths, with_suffix};
 use crate::tx::Position;
@@ -51,6 +49,14 @@ impl Seen {
         Ok(())
     }
 
+    /// Whether the disk has room for a few requests, and may be written to.
+    pub(crate) fn has_room(&self) -> bool {
+        rustix::fs::statvfs(&self.paths.folder).is_ok_and(|disk| {
+            let writable = !disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+            writable && disk.f_bavail.saturating_mul(disk.f_frsize) >= SHORT
+        })
+    }
+
     fn log_path(&self) -> PathBuf {
         with_suffix(&self.paths.db, "-wal")
     }
@@ -76,7 +82,7 @@ impl Writer {
             tracing::warn!("a file of the ledger was put back, and is what it was");
         }
         // An idle ledger is not written to where nothing speaks for trouble.
-        if self.trouble.borrow().is_none() && has_room(&self.seen.paths.folder) {
+        if self.trouble.borrow().is_none() && self.seen.has_room() {
             return Ok(());
         }
         self.make_room();
@@ -124,9 +130,7 @@ impl Writer {
             let why = "it is not the newest one: something else was put in its place while the agent runs";
             return Err(Some(LedgerError::corrupt(&paths.db, why)));
         }
-        // The old connection must not remove by name a log that is the new one's.
-        let quiet = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        quiet.map_err(LedgerError::from)?;
+        open::leave_at_close(&self.db, true).map_err(LedgerError::from)?;
         self.db = opened.db;
         self.head = opened.head;
         self.seen = Seen::new(&paths, opened.identity);
@@ -202,14 +206,6 @@ fn missing(path: &Path, remedy: &str) -> LedgerError {
 fn restore(db: &Path) -> String {
     let (saved, db) = (with_suffix(db, SAVED), db.display());
     format!("put it back; what the agent has saved of it will do: mv {} {db}", saved.display())
-}
-
-/// Whether the disk has room for a few requests, and may be written to.
-fn has_room(folder: &Path) -> bool {
-    rustix::fs::statvfs(folder).is_ok_and(|disk| {
-        let writable = !disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-        writable && disk.f_bavail.saturating_mul(disk.f_frsize) >= SHORT
-    })
 }
 
 /// The ending of a database that was saved.

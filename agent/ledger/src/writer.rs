@@ -89,6 +89,9 @@ impl Writer {
 
     /// One transaction for all that waits, one flush, then everyone's answer.
     fn flush(&mut self, queue: &mut Queue) {
+        if !self.seen.has_room() {
+            self.make_room();
+        }
         let mut tx = Tx::begin(&self.db, &*self.clock, self.position);
         for item in &queue.later {
             if let Err(error) = tx.attempt(|tx| record_later(tx, item)) {

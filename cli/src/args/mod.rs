@@ -64,7 +64,7 @@ pub(crate) struct Yes {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the agent, its tokens and what waits for a person.
+    /// Show the agent, its tokens and what waits for a person. Exit 7 while it can sign nothing.
     Status,
     /// Lock every token until it is unlocked again.
     Lock,

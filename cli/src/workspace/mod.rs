@@ -118,7 +118,7 @@ impl Workspace {
     fn at(dir: &Path, lock: Option<File>) -> Result<Self, Failure> {
         let mut record = Record::read(&dir.join(layout::STAGED).join(layout::RECORD))?;
         let staged_names = std::mem::take(&mut record.names);
-        record.names = names::read(&dir.join(layout::NAMES));
+        record.names = names::read(&dir.join(layout::NAMES))?;
         record.names.extend(staged_names);
         Ok(Self {
             dir: dir.to_owned(),

@@ -32,7 +32,7 @@ impl Workspace {
     /// Keeps the names where they outlive `staged/`.
     pub(super) fn keep_key_names(&self) -> Result<(), Failure> {
         let path = self.dir.join(layout::NAMES);
-        if self.record.names == read(&path) {
+        if self.record.names == read(&path)? {
             return Ok(());
         }
         let mut text = serde_json::to_vec_pretty(&self.record.names)
@@ -42,8 +42,12 @@ impl Workspace {
     }
 }
 
-/// The names that were kept; none where the file is not ours, since nothing depends on them.
-pub(super) fn read(path: &Path) -> BTreeMap<String, String> {
-    let bytes = files::read(path, MOST_BYTES).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+/// The names that were kept. A file that cannot be read is not written over: what people noted would be lost unseen.
+pub(super) fn read(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let Some(bytes) = files::read(path, MOST_BYTES)? else { return Ok(BTreeMap::new()) };
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Failure::new(reason::REPOSITORY_INVALID, format!("{}: {e}", path.display()))
+            .remedy("restore the file, or remove it: it only holds what keys are called")
+            .detail("file", path.display().to_string())
+    })
 }

@@ -90,7 +90,11 @@ impl Workspace {
     pub(super) fn finish_publication(&mut self) -> Result<(), Failure> {
         let marker = self.staged_folder().join(layout::PUBLISHING);
         let text = files::read(&marker, MOST_BYTES)?.unwrap_or_default();
-        let options = serde_json::from_slice(&text).unwrap_or(PublishOptions { tough_names: true });
+        let options = serde_json::from_slice(&text).map_err(|e| {
+            Failure::new(reason::REPOSITORY_INVALID, format!("{}: {e}", marker.display()))
+                .remedy("remove the file and publish again: tufctl sign DIR")
+                .detail("file", marker.display().to_string())
+        })?;
         let done = self.publish(&options, &mut |_, _| {}, &mut |_| {}).map(drop);
         let Err(failure) = done else { return Ok(()) };
         // What is staged, or published, is not any more what it was when this publication began: it never was.

@@ -16,6 +16,9 @@ use crate::error::{Failure, reason};
 /// `staged/repository.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
+    /// Higher than [`FORMAT`] when a newer tufctl wrote it.
+    #[serde(default)]
+    pub(super) format: u32,
     /// The name by which the agent knows the repository.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) name: Option<String>,
@@ -37,10 +40,20 @@ pub(super) struct Source {
 impl Record {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let Some(bytes) = files::read(path, MOST_BYTES)? else { return Ok(Self::default()) };
-        serde_json::from_slice(&bytes).map_err(|e| {
-            Failure::new(reason::REPOSITORY_INVALID, format!("{}: {e}", path.display()))
-                .remedy("restore the file, or remove staged/ and stage the changes again")
-        })
+        let unusable = |why: &dyn std::fmt::Display, remedy: &str| {
+            Failure::new(reason::REPOSITORY_INVALID, format!("{}: {why}", path.display()))
+                .remedy(remedy)
+                .detail("file", path.display().to_string())
+        };
+        let record: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| unusable(&e, "restore the file, or remove staged/ and stage the changes again"))?;
+        if record.format > FORMAT {
+            return Err(unusable(
+                &format!("it has format {}", record.format),
+                "use the tufctl that wrote it, or a newer one",
+            ));
+        }
+        Ok(record)
     }
 }
 
@@ -243,7 +256,8 @@ impl Workspace {
     pub(super) fn write_record(&self) -> Result<(), Failure> {
         let folder = self.staged_folder();
         files::make_folder(&folder)?;
-        let mut text = serde_json::to_vec_pretty(&self.record)
+        let record = Record { format: FORMAT, ..self.record.clone() };
+        let mut text = serde_json::to_vec_pretty(&record)
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write the record: {e}")))?;
         text.push(b'\n');
         files::write(&folder.join(layout::RECORD), &text)
@@ -268,3 +282,6 @@ fn staged_in(folder: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
+
+/// The format of `staged/repository.json` that this program writes.
+const FORMAT: u32 = 1;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::RoleKind;
 use tuf::trust::{Previous, TrustedSet};
@@ -66,22 +67,64 @@ impl State {
     /// Remembers a good run. The root goes first: what follows is judged by it.
     pub(super) fn write(&self, set: &TrustedSet) -> Result<(), Failure> {
         make_folder(&self.folder)?;
-        write_file(&self.folder.join(MARK), b"What tufctl verify last trusted.\n")?;
-        for metadata in [Some(set.root()), set.snapshot(), set.timestamp()].into_iter().flatten() {
-            write_file(&self.folder.join(format!("{}.json", metadata.kind())), metadata.bytes())?;
+        let new: Vec<&Metadata> =
+            [Some(set.root()), set.snapshot(), set.timestamp()].into_iter().flatten().collect();
+        // Of each file what it holds now and what it will: cut off anywhere, one of them is right.
+        let mut before = String::new();
+        for name in new.iter().map(|metadata| file_name(metadata.kind())) {
+            if let Some(bytes) = read_file(&self.folder.join(&name), super::MOST_BYTES)? {
+                before.push_str(&line(&name, &bytes));
+            }
         }
-        Ok(())
+        let after: String =
+            new.iter().map(|metadata| line(&file_name(metadata.kind()), metadata.bytes())).collect();
+        let mark = self.folder.join(MARK);
+        write_file(&mark, format!("{FORMAT}\n{before}{after}").as_bytes())?;
+        for metadata in new {
+            write_file(&self.folder.join(file_name(metadata.kind())), metadata.bytes())?;
+        }
+        write_file(&mark, format!("{FORMAT}\n{after}{WHOLE}\n").as_bytes())
     }
 
     fn read(&self, kind: RoleKind) -> Result<Option<Metadata>, Failure> {
-        let path = self.folder.join(format!("{kind}.json"));
-        let Some(bytes) = read_file(&path, super::MOST_BYTES)? else { return Ok(None) };
-        let parsed = Metadata::parse(bytes, &Limits::agent()).map_err(|e| {
-            Failure::new(reason::STATE_CORRUPT, format!("{}: {e}", path.display()))
-                .remedy("restore it, or begin anew with another --state")
-        })?;
+        let name = file_name(kind);
+        let path = self.folder.join(&name);
+        let (digests, whole) = self.digests(&name)?;
+        let Some(bytes) = read_file(&path, super::MOST_BYTES)? else {
+            // Cut off in its first run, it may lack files.
+            return if digests.is_empty() || !whole { Ok(None) } else { Err(damaged(&path, "it is gone")) };
+        };
+        if !digests.contains(&Sha256Digest::of(&bytes).to_string()) {
+            return Err(damaged(&path, "it is not what was written"));
+        }
+        let parsed = Metadata::parse(bytes, &Limits::agent()).map_err(|e| damaged(&path, &e.to_string()))?;
         Ok(Some(parsed))
     }
+
+    /// What a file may hold, by the mark, and whether the run that wrote it came to its end.
+    fn digests(&self, name: &str) -> Result<(Vec<String>, bool), Failure> {
+        let path = self.folder.join(MARK);
+        let Some(bytes) = read_file(&path, super::MOST_BYTES)? else { return Ok((Vec::new(), false)) };
+        let text = String::from_utf8(bytes).map_err(|e| damaged(&path, &e.to_string()))?;
+        let rest = text.strip_prefix(FORMAT).ok_or_else(|| damaged(&path, "its format is not known"))?;
+        let words = rest.lines().filter_map(|line| line.split_once(' '));
+        let digests = words.filter(|(file, _)| *file == name).map(|(_, digest)| digest.to_owned()).collect();
+        Ok((digests, rest.lines().any(|line| line == WHOLE)))
+    }
+}
+
+fn file_name(kind: RoleKind) -> String {
+    format!("{kind}.json")
+}
+
+fn line(name: &str, bytes: &[u8]) -> String {
+    format!("{name} {}\n", Sha256Digest::of(bytes))
+}
+
+fn damaged(path: &Path, why: &str) -> Failure {
+    Failure::new(reason::STATE_CORRUPT, format!("{}: {why}", path.display()))
+        .remedy("restore the folder, or begin anew with another --state")
+        .detail("file", path.display().to_string())
 }
 
 /// A path without links as far as it exists, to compare it with others.
@@ -96,3 +139,7 @@ fn whole(path: &Path) -> PathBuf {
 }
 
 const MARK: &str = ".tufctl-verify-state";
+/// How the mark begins.
+const FORMAT: &str = "What tufctl verify last trusted, format 1";
+/// How it ends once all files that it lists are written.
+const WHOLE: &str = "whole";
