@@ -97,7 +97,8 @@ impl Story {
             }
             Kind::Keys => {
                 let role = ["timestamp", "snapshot", "targets"][round % 3];
-                let (old, new) = if round / 3 % 2 == 0 { ("online", "other") } else { ("other", "online") };
+                let (old, new) =
+                    if (round / 3).is_multiple_of(2) { ("online", "other") } else { ("other", "online") };
                 home.run(&format!("root replace-key repo {role} --old {old} --new {new} --yes")).done();
             }
             Kind::Delegations => {
