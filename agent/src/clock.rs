@@ -1,14 +1,16 @@
 //! The clocks: wall time for metadata, the boot clock for lifetimes (it counts through suspend and never jumps).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 use tuf::time::UtcTime;
 
-/// Wall time, whole seconds.
+/// Wall time, whole seconds; read through the C library, so that what shifts its clock shifts this one too. A clock
+/// before 1970 reads as 1970, when nothing has expired and nothing may be signed for long.
 #[must_use]
 pub fn now() -> UtcTime {
-    UtcTime::from_unix(clock_gettime(ClockId::Realtime).tv_sec)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UtcTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Time since boot, suspend included.

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tough::RepositoryLoader;
+use tough::{ExpirationEnforcement as Expiry, RepositoryLoader};
+use tufagent_tests::clock::Shift;
 use tufagent_tests::oracle::{Client, Memory};
 use tufagent_tests::{Home, Published, need};
 use url::Url;
@@ -50,6 +51,18 @@ impl Judges {
         }
     }
 
+    /// Every client updates and downloads the targets at another time; tough, which has no clock of its own, without
+    /// looking at the time.
+    #[track_caller]
+    pub(crate) fn accept_at(&self, time: &Shift, repo: &Published, targets: &[&str]) {
+        for (client, memory) in [&self.python, &self.js].into_iter().flatten() {
+            client.update_at(Some(time), repo, memory, targets).unwrap();
+        }
+        if let Some(memory) = &self.tough {
+            tough_judging(repo, memory, targets, Expiry::Unsafe).unwrap();
+        }
+    }
+
     /// Every client refuses.
     #[track_caller]
     pub(crate) fn refuse(&self, repo: &Published, targets: &[&str]) {
@@ -64,6 +77,11 @@ impl Judges {
 
 /// tough in this process; it keeps the newest root that it saw, as its callers have to.
 pub(crate) fn tough_update(repo: &Published, memory: &Path, targets: &[&str]) -> Result<(), String> {
+    tough_judging(repo, memory, targets, Expiry::Safe)
+}
+
+/// As [`tough_update`], with or without a look at the time.
+fn tough_judging(repo: &Published, memory: &Path, targets: &[&str], expiry: Expiry) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let datastore = memory.join("datastore");
@@ -73,7 +91,7 @@ pub(crate) fn tough_update(repo: &Published, memory: &Path, targets: &[&str]) ->
         let folder = |name: &str| Url::from_directory_path(repo.dir().join(name)).unwrap();
         let loader =
             RepositoryLoader::new(&root, folder("metadata"), folder("targets")).datastore(&datastore);
-        let loaded = loader.load().await.map_err(explain)?;
+        let loaded = loader.expiration_enforcement(expiry).load().await.map_err(explain)?;
         for target in targets {
             let name = tough::TargetName::new(*target).map_err(explain)?;
             let stream = loaded.read_target(&name).await.map_err(explain)?;

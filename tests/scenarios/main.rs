@@ -35,6 +35,7 @@ mod mutations;
 mod names;
 mod odd_files;
 mod publishing;
+mod recovery;
 mod rotation;
 mod schemes;
 mod screen;

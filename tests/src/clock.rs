@@ -1,24 +1,45 @@
-//! Another time for one process, by libfaketime.
+//! Another time for single processes, by libfaketime.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use softhsm::{Skipped, debs};
 
-/// The library of libfaketime, from the system or the third-party folder.
-pub fn faketime() -> Result<PathBuf, Skipped> {
-    let root = debs::fetch(&softhsm::third_party_dir()?, &["libfaketime"])?;
-    for system in [PathBuf::from("/"), root] {
-        let folders = std::fs::read_dir(system.join("usr/lib")).into_iter().flatten().flatten();
-        let files = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
-        if let Some(library) = files.into_iter().find(|file| file.is_file()) {
-            return Ok(library);
-        }
-    }
-    Err(Skipped::new("libfaketime.so.1 is in neither place", "apt-get install libfaketime"))
+/// Another time than now.
+#[derive(Debug, Clone)]
+pub struct Shift {
+    library: PathBuf,
+    offset: String,
 }
 
-/// Lets a command live `offset` from now, such as `+8d`.
-pub fn shift(command: &mut Command, library: &std::path::Path, offset: &str) {
-    command.env("LD_PRELOAD", library).env("FAKETIME", offset);
+impl Shift {
+    /// `offset` from now, such as `-30d` or `+8d`, with the library from the system or the third-party folder.
+    pub fn new(offset: &str) -> Result<Self, Skipped> {
+        Ok(Self { library: library()?, offset: offset.to_owned() })
+    }
+
+    /// Lets a command live then; clocks that only run on are left alone.
+    pub fn apply(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME", &self.offset)
+            .env("DONT_FAKE_MONOTONIC", "1");
+    }
+}
+
+fn library() -> Result<PathBuf, Skipped> {
+    let in_system = in_folder(Path::new("/usr/lib"));
+    let fetched = || debs::fetch(&softhsm::third_party_dir()?, &["libfaketime"]);
+    match in_system {
+        Some(library) => Ok(library),
+        None => in_folder(&fetched()?.join("usr/lib"))
+            .ok_or_else(|| Skipped::new("libfaketime.so.1 is not there", "apt-get install libfaketime")),
+    }
+}
+
+/// `ARCHITECTURE/faketime/libfaketime.so.1` in a folder of libraries.
+fn in_folder(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let mut files = entries.map(|entry| entry.path().join("faketime/libfaketime.so.1"));
+    files.find(|file| file.is_file())
 }

@@ -13,6 +13,7 @@ use softhsm::TokenFolder;
 
 use crate::agent::Agent;
 use crate::binaries::binary;
+use crate::clock::Shift;
 use crate::outcome::{self, Outcome};
 use crate::published::Published;
 
@@ -30,6 +31,7 @@ pub struct Home {
 struct Inner {
     dir: tempfile::TempDir,
     canaries: Mutex<Vec<String>>,
+    time: Mutex<Option<Shift>>,
 }
 
 impl Home {
@@ -40,7 +42,7 @@ impl Home {
             fs::DirBuilder::new().mode(0o700).create(dir.path().join(name)).unwrap();
         }
         let canaries = vec![PASSPHRASE.to_owned(), PIN.to_owned()];
-        Self { inner: Arc::new(Inner { dir, canaries: Mutex::new(canaries) }) }
+        Self { inner: Arc::new(Inner { dir, canaries: Mutex::new(canaries), time: Mutex::default() }) }
     }
 
     /// A home whose agent runs, with the file store's passphrase set and the store unlocked.
@@ -197,6 +199,14 @@ impl Home {
         command.env("XDG_STATE_HOME", self.dir().join("state"));
         command.env("XDG_RUNTIME_DIR", self.dir().join("run"));
         command.current_dir(self.path(""));
+        if let Some(time) = &*self.inner.time.lock().unwrap() {
+            time.apply(command);
+        }
+    }
+
+    /// Lets all that is run from here on live at another time, or again now; agents that run already stay where they are.
+    pub fn live_at(&self, time: Option<&Shift>) {
+        *self.inner.time.lock().unwrap() = time.cloned();
     }
 
     /// Fails when a secret of this home is in the file.

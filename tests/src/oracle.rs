@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 use softhsm::Skipped;
 
+use crate::clock::Shift;
 use crate::outcome::{self, Outcome};
 use crate::published::Published;
 
@@ -74,11 +75,25 @@ impl Client {
 
     /// Updates from the repository and downloads the targets; `Err` is what the client complained of.
     pub fn update(&self, repo: &Published, memory: &Memory, targets: &[&str]) -> Result<Value, String> {
+        self.update_at(None, repo, memory, targets)
+    }
+
+    /// As [`Self::update`], at another time.
+    pub fn update_at(
+        &self,
+        time: Option<&Shift>,
+        repo: &Published,
+        memory: &Memory,
+        targets: &[&str],
+    ) -> Result<Value, String> {
         fs::create_dir_all(memory.dir()).unwrap();
         let mut command = Command::new(&self.program);
         command.arg(&self.script).arg(repo.dir()).arg(memory.dir()).args(targets);
         if let Ok(third_party) = softhsm::third_party_dir() {
             command.env("NODE_PATH", third_party.join("js/node_modules"));
+        }
+        if let Some(time) = time {
+            time.apply(&mut command);
         }
         let outcome = outcome::run(&mut command);
         if outcome.code == 0 { Ok(outcome.json()) } else { Err(complaint(&outcome)) }

@@ -17,6 +17,12 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/tufctl.fish"),
 ];
 
+/// Man pages that were written by hand, and where they go.
+const PAGES: [(&str, &str); 2] = [
+    ("agent/tuf-agent.1", "share/man/man1/tuf-agent.1"),
+    ("cli/tufctl-recovery.7", "share/man/man7/tufctl-recovery.7"),
+];
+
 /// What was asked for on the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -77,11 +83,12 @@ pub(crate) fn install(options: Options) -> Result<(), String> {
         let text = shell::output(Command::new(&tufctl).args(["completions", shell_name]))?;
         put(&root.join(file), text.as_bytes(), 0o644)?;
     }
-    let pages = root.join("share/man/man1");
-    man_pages(&tufctl, &pages)?;
-    let source = shell::workspace().join("agent/tuf-agent.1");
-    let page = fs::read(&source).map_err(|e| format!("{}: {e}", source.display()))?;
-    put(&pages.join("tuf-agent.1"), &page, 0o644)?;
+    man_pages(&tufctl, &root.join("share/man/man1"))?;
+    for (written, place) in PAGES {
+        let source = shell::workspace().join(written);
+        let page = fs::read(&source).map_err(|e| format!("{}: {e}", source.display()))?;
+        put(&root.join(place), &page, 0o644)?;
+    }
     println!("installed below {}", root.display());
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The clocks that entries are stamped with.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::time::{ClockId, clock_gettime};
 use tuf::time::UtcTime;
 
@@ -17,7 +19,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UtcTime {
-        UtcTime::from_unix(clock_gettime(ClockId::Realtime).tv_sec)
+        // Through the C library, as the agent reads it.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UtcTime::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
     fn boot_ms(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! Expiry, by the clock of the C library.
 
 use serde_json::{Value, json};
-use tufagent_tests::{clock, need};
+use tufagent_tests::clock::Shift;
+use tufagent_tests::need;
 
 use super::world::{LONG_AGO, World};
 
@@ -39,13 +40,13 @@ fn in_days(days: i64) -> Value {
 
 #[test]
 fn what_was_fresh_expires_with_the_clock_of_the_c_library() {
-    let Some(library) = need(clock::faketime()) else { return };
+    let (Some(before), Some(after)) = (need(Shift::new("+6d")), need(Shift::new("+8d"))) else { return };
     for role in ["root", "timestamp", "snapshot", "targets"] {
         let mut world = World::new();
         world.part(role)["expires"] = in_days(7);
         world.publish(&["root", "targets", "snapshot", "timestamp"]);
-        world.refresh_at(&library, "+6d").done();
-        let refused = world.refresh_at(&library, "+8d").exits(1);
+        world.refresh_at(&before).done();
+        let refused = world.refresh_at(&after).exits(1);
         assert!(refused.stderr.contains("expired"), "{role}: {refused}");
         world.refresh().done();
     }
@@ -53,7 +54,7 @@ fn what_was_fresh_expires_with_the_clock_of_the_c_library() {
 
 #[test]
 fn a_client_whose_files_have_expired_goes_on_with_fresh_ones() {
-    let Some(library) = need(clock::faketime()) else { return };
+    let Some(later) = need(Shift::new("+20d")) else { return };
     let mut world = World::new();
     for role in ["root", "targets", "snapshot", "timestamp"] {
         world.part(role)["expires"] = in_days(7);
@@ -64,6 +65,6 @@ fn a_client_whose_files_have_expired_goes_on_with_fresh_ones() {
         world.part(role)["expires"] = in_days(30);
     }
     world.publish(&["root", "targets", "snapshot", "timestamp"]);
-    world.refresh_at(&library, "+20d").done();
+    world.refresh_at(&later).done();
     assert_eq!(world.trusts(), [3, 3, 3, 3]);
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use ed25519_dalek::Signer;
 use serde_json::{Value, json};
+use tufagent_tests::clock::Shift;
 use tufagent_tests::web::{Answer, WebServer};
-use tufagent_tests::{Outcome, binary, clock, run_to_end};
+use tufagent_tests::{Outcome, binary, run_to_end};
 
 use crate::forge::{canonical, key, keyid, signing};
 
@@ -215,9 +216,9 @@ impl World {
     }
 
     /// `refresh` in a process that lives at another time.
-    pub(crate) fn refresh_at(&self, library: &Path, offset: &str) -> Outcome {
+    pub(crate) fn refresh_at(&self, time: &Shift) -> Outcome {
         let mut command = self.command(&["refresh"]);
-        clock::shift(&mut command, library, offset);
+        time.apply(&mut command);
         run_to_end(&mut command)
     }
 
