@@ -191,11 +191,10 @@ impl Repositories {
         sent: &[(RoleName, Metadata)],
     ) -> Result<Vec<Metadata>, Refusal> {
         let delegates = |file: &Metadata| delegations(file).is_some_and(|all| all.role_keys(role).is_some());
-        let watermarks = self.ledger.watermarks(record.id).await?;
         let mut standing = Vec::new();
         let mut replaced = BTreeSet::new();
         for (name, file) in sent.iter().filter(|(name, _)| name.kind() == RoleKind::Targets && name != role) {
-            let known = watermarks.get(name).and_then(ledger::Watermark::newest);
+            let known = self.ledger.watermark(record.id, name.clone()).await?.newest();
             let newer =
                 known.is_none_or(|known| file.version() > known.version || file.digest() == known.digest);
             if newer {
@@ -206,6 +205,13 @@ impl Repositories {
         standing.retain(delegates);
         if !standing.is_empty() {
             return Ok(standing);
+        }
+        let top = RoleKind::Targets.role();
+        if !replaced.contains(&top)
+            && let Some(file) = self.memory.newest(record, &top).await?.filter(delegates)
+        {
+            // It comes first among the known ones: the others, which may be thousands, need not be looked at.
+            return Ok(vec![file]);
         }
         let known = self.known_parents(record, &replaced).await?;
         Ok(known.into_iter().map(|(_, file)| file).find(delegates).into_iter().collect())
@@ -222,8 +228,8 @@ impl Repositories {
         watermarks.sort_by_key(|(role, _)| !role.is_top_level());
         let mut found = Vec::new();
         for (role, watermark) in watermarks {
-            let file = self.memory.of_mark(watermark.newest()).await?;
-            found.extend(file.filter(|file| delegations(file).is_some()).map(|file| (role, file)));
+            let file = self.memory.delegating(watermark.newest()).await?;
+            found.extend(file.map(|file| (role, file)));
         }
         Ok(found)
     }

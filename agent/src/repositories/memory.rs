@@ -1,6 +1,6 @@
 //! Metadata that was signed or verified, by digest. A text on the disk counts only if its digest is right.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ledger::{Ledger, Mark, Record};
@@ -11,10 +11,10 @@ use tuf::role::RoleName;
 
 use crate::refusal::Refusal;
 
-/// The largest file that stays parsed, bytes.
-const SMALL: usize = 256 << 10;
-/// All that stays parsed, bytes.
-const ROOM: usize = 4 << 20;
+/// All that stays parsed, bytes: two versions of a role of 100,000 targets, or a great many small roles.
+const ROOM: usize = 72 << 20;
+/// Of so many texts it is known that they do not delegate.
+const MOST_LEAVES: usize = 1 << 17;
 
 /// What was signed or verified.
 pub(super) struct Memory {
@@ -22,11 +22,60 @@ pub(super) struct Memory {
     parsed: Mutex<Parsed>,
 }
 
+/// What was parsed, by the digest of what is signed; what was not asked for longest goes first.
 #[derive(Default)]
 struct Parsed {
-    files: HashMap<Sha256Digest, Metadata>,
+    files: HashMap<Sha256Digest, (Metadata, u64)>,
+    /// By when they were last asked for.
+    turns: BTreeMap<u64, Sha256Digest>,
+    turn: u64,
     bytes: usize,
+    /// Targets metadata that does not delegate. A digest says so for ever.
+    leaves: HashSet<Sha256Digest>,
 }
+
+impl Parsed {
+    fn get(&mut self, digest: &Sha256Digest) -> Option<Metadata> {
+        let (found, last) = self.files.get_mut(digest)?;
+        self.turns.remove(last);
+        self.turn += 1;
+        *last = self.turn;
+        self.turns.insert(self.turn, *digest);
+        Some(found.clone())
+    }
+
+    fn put(&mut self, metadata: &Metadata) {
+        let (digest, size) = (metadata.digest(), size(metadata));
+        self.forget(&digest);
+        if size > ROOM {
+            return;
+        }
+        while self.bytes + size > ROOM {
+            let Some((_, oldest)) = self.turns.first_key_value() else { break };
+            let oldest = *oldest;
+            self.forget(&oldest);
+        }
+        self.turn += 1;
+        self.turns.insert(self.turn, digest);
+        self.files.insert(digest, (metadata.clone(), self.turn));
+        self.bytes += size;
+    }
+
+    fn forget(&mut self, digest: &Sha256Digest) {
+        if let Some((before, turn)) = self.files.remove(digest) {
+            self.turns.remove(&turn);
+            self.bytes -= size(&before);
+        }
+    }
+}
+
+/// About what a parsed file takes, bytes.
+fn size(metadata: &Metadata) -> usize {
+    metadata.bytes().len() + metadata.document().tape_bytes() + EACH
+}
+
+/// What any file takes beside its text and its tape.
+const EACH: usize = 1 << 10;
 
 impl Memory {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
@@ -35,8 +84,8 @@ impl Memory {
 
     /// The metadata with this digest; none when it is not kept or its file is damaged.
     pub(super) async fn load(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
-        if let Some(found) = self.parsed().files.get(&digest) {
-            return Ok(Some(found.clone()));
+        if let Some(found) = self.parsed().get(&digest) {
+            return Ok(Some(found));
         }
         let ledger = Arc::clone(&self.ledger);
         let work = move || -> Result<Option<Metadata>, Refusal> {
@@ -98,17 +147,29 @@ impl Memory {
         }
     }
 
+    /// The metadata of a mark, if its text is kept and it delegates. Of many bins each is looked at once.
+    pub(super) async fn delegating(&self, mark: Option<Mark>) -> Result<Option<Metadata>, Refusal> {
+        let Some(mark) = mark else { return Ok(None) };
+        if self.parsed().leaves.contains(&mark.digest) {
+            return Ok(None);
+        }
+        let found = self.load(mark.digest).await?;
+        let delegates =
+            |file: &Metadata| file.as_targets().is_some_and(|targets| targets.delegations.is_some());
+        if let Some(file) = &found
+            && !delegates(file)
+        {
+            let mut parsed = self.parsed();
+            if parsed.leaves.len() >= MOST_LEAVES {
+                parsed.leaves.clear();
+            }
+            parsed.leaves.insert(mark.digest);
+        }
+        Ok(found.filter(delegates))
+    }
+
     fn remember(&self, metadata: &Metadata) {
-        let size = metadata.bytes().len();
-        if size > SMALL {
-            return;
-        }
-        let mut parsed = self.parsed();
-        if parsed.bytes + size > ROOM {
-            *parsed = Parsed::default();
-        }
-        let before = parsed.files.insert(metadata.digest(), metadata.clone());
-        parsed.bytes = parsed.bytes + size - before.map_or(0, |file| file.bytes().len());
+        self.parsed().put(metadata);
     }
 
     fn parsed(&self) -> std::sync::MutexGuard<'_, Parsed> {

@@ -21,7 +21,7 @@ use crate::refusal::Refusal;
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// Newest verified versions of all roles.
+    /// Newest verified versions of all roles, or of those of staged files.
     pub verified: BTreeMap<RoleName, Version>,
     /// What a person should look at, one sentence each.
     pub alarms: Vec<String>,
@@ -44,7 +44,7 @@ struct View<'a> {
     published: bool,
     root: Option<Metadata>,
     chain: BTreeMap<Version, Sha256Digest>,
-    /// Newest versions before this call.
+    /// Newest versions before this call, of the roles that were sent.
     marks: BTreeMap<RoleName, Watermark>,
     seen: Vec<(RoleName, Metadata)>,
     /// Who has signed each of `seen`.
@@ -72,12 +72,16 @@ impl Repositories {
         let files = tokio::task::spawn_blocking(move || parse(files)).await.map_err(Refusal::internal)??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
-        let marks = self.ledger.watermarks(record.id).await?;
+        let mut marks = BTreeMap::new();
+        for (role, _) in &files {
+            marks.insert(role.clone(), self.ledger.watermark(record.id, role.clone()).await?);
+        }
         let (seen, signers, older, known) = (Vec::new(), Vec::new(), BTreeMap::new(), None);
         let repositories = self;
         let mut view =
             View { repositories, record, published, root, chain, marks, seen, signers, older, known };
         let mut observed = Observed::default();
+        let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
         for (role, file) in files {
             match view.look(&role, &file).await? {
                 Look::Good(by) => {
@@ -103,9 +107,16 @@ impl Repositories {
             self.adopt_lengths(record, &seen, &caller).await?;
         }
         observed.alarms.extend(self.note(record, published, &seen, signers).await?);
-        let watermarks = self.ledger.watermarks(record.id).await?;
-        let verified =
-            watermarks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
+        // Who shows what is published hears of all of it; of staged files, which come one by one, only their roles.
+        let mut marks = BTreeMap::new();
+        if published {
+            marks = self.ledger.watermarks(record.id).await?;
+        } else {
+            for role in shown {
+                marks.insert(role.clone(), self.ledger.watermark(record.id, role).await?);
+            }
+        }
+        let verified = marks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
         observed.verified = verified.collect();
         Ok(observed)
     }
@@ -130,7 +141,7 @@ impl Repositories {
             lists: judge::lists(file),
             file: Some(FileBytes {
                 length: u64::try_from(file.bytes().len()).unwrap_or(u64::MAX),
-                sha256: Sha256Digest::of(file.bytes()),
+                sha256: file.file_digest(),
             }),
         });
         let noted = self.ledger.note_all(record.id, verified.collect(), published).await?;
@@ -145,9 +156,8 @@ impl Repositories {
         files: &[(RoleName, Metadata)],
         caller: &Value,
     ) -> Result<(), Refusal> {
-        let known = self.ledger.watermarks(record.id).await?;
-        for (role, file) in files {
-            if record.expiry_days.contains_key(role) || known.contains_key(role) {
+        for (role, file) in files.iter().filter(|(role, _)| !record.expiry_days.contains_key(role)) {
+            if self.ledger.watermark(record.id, role.clone()).await?.newest().is_some() {
                 continue;
             }
             let left = file.expires().unix().saturating_sub(clock::now().unix());
@@ -299,11 +309,11 @@ fn parse(files: Vec<ReceivedFile>) -> Result<Vec<(RoleName, Metadata)>, Refusal>
                 .detail("role", shown)
         };
         let role: RoleName = file.role.parse().map_err(|why| unreadable(&why))?;
-        let metadata = Metadata::parse(file.bytes.as_slice(), &limits).map_err(|why| unreadable(&why))?;
+        let metadata = Metadata::parse(file.bytes, &limits).map_err(|why| unreadable(&why))?;
         if metadata.kind() != role.kind() {
             return Err(unreadable(&format!("it is metadata of the type {}", metadata.kind())));
         }
-        let _ = metadata.digest();
+        let _ = (metadata.digest(), metadata.file_digest());
         Ok((role, metadata))
     };
     files.into_iter().map(read).collect()

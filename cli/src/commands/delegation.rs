@@ -136,7 +136,7 @@ fn remove(staging: &mut Staging<'_>, name: &RoleName, parent: Option<&str>) -> R
     staging.edit(&parent, |edit| edit.remove_delegation(name))?;
     let before: Vec<RoleName> = staging.workspace.tree()?.iter().map(|node| node.role.clone()).collect();
     staging.commit()?;
-    let after: Vec<RoleName> = staging.workspace.tree()?.iter().map(|node| node.role.clone()).collect();
+    let after: BTreeSet<RoleName> = staging.workspace.tree()?.iter().map(|node| node.role.clone()).collect();
     // What nothing leads to any more need not be signed; the snapshot goes on listing what was published (5.5.5).
     for role in before.into_iter().filter(|role| !after.contains(role)) {
         if staging.workspace.staged(&role)?.is_some() {

@@ -33,7 +33,7 @@ pub(super) fn names_of(
     let noted = workspace.key_labels().iter().filter(|(_, name)| !taken.contains(name.as_str()));
     let mut names: KeyNames = noted.map(|(keyid, name)| (keyid.clone(), name.clone())).collect();
     let mut roles = workspace.staged_roles()?;
-    roles.extend(workspace.tree()?.iter().map(|node| node.role.clone()));
+    roles.extend(workspace.near_delegating()?.iter().cloned());
     roles.push(RoleKind::Root.role());
     roles.sort_unstable();
     roles.dedup();

@@ -1,6 +1,6 @@
 //! `tufctl target …`: the files that the repository offers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::args::{TargetAddArgs, TargetCommand};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{Progress, Report, Table, count, short_digest, size, visible};
-use crate::workspace::{Workspace, hash_file};
+use crate::workspace::{Listed, Workspace, hash_file};
 
 /// Runs a `target` command.
 pub(crate) fn run(command: &TargetCommand, context: &Context) -> Result<Report, Failure> {
@@ -57,7 +57,9 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
         by_role.entry(role).or_default().push((file, found));
     }
     drop(progress);
-    let new = by_role.values().flatten().map(|(file, found)| (file.path.as_str(), &found.hashes));
+    let new = by_role.iter().flat_map(|(role, files)| {
+        files.iter().map(move |(file, found)| Listed { role, path: file.path.as_str(), file: found })
+    });
     let tough_names = staging.facts.record.as_ref().is_none_or(|record| record.tough_names);
     staging.workspace.check_places(new, tough_names)?;
     let (mut added, mut added_to, mut sources) = (Vec::new(), Vec::new(), Vec::new());
@@ -218,18 +220,38 @@ fn remove(mut staging: Staging<'_>, paths: &[String], role: Option<&str>) -> Res
         return Err(unknown_role(role));
     }
     let mut by_role: BTreeMap<RoleName, Vec<String>> = BTreeMap::new();
-    let mut missing: Vec<&String> = paths.iter().collect();
-    for node in staging.workspace.tree()?.iter().filter(|n| only.as_ref().is_none_or(|r| *r == n.role)) {
-        let Some(metadata) = staging.workspace.current(&node.role)? else { continue };
-        let Some(targets) = metadata.as_targets() else { continue };
-        for path in paths.iter().filter(|path| targets.find(path).is_some()) {
-            by_role.entry(node.role.clone()).or_default().push(path.clone());
-            missing.retain(|m| *m != path);
+    let mut missing: BTreeSet<&str> = BTreeSet::new();
+    let lists = |role: &RoleName, path: &str| -> Result<bool, Failure> {
+        let current = staging.workspace.current(role)?;
+        let targets = current.as_ref().and_then(Metadata::as_targets);
+        Ok(targets.is_some_and(|targets| targets.find(path).is_some()))
+    };
+    for path in paths {
+        let roles = match &only {
+            Some(role) => vec![role.clone()],
+            None => staging.workspace.roles_near(path)?,
+        };
+        let mut found = Vec::new();
+        for role in roles {
+            found.extend(lists(&role, path)?.then_some(role));
+        }
+        if found.is_empty() && only.is_none() {
+            // A bin may list what does not belong to it: no client finds it there, so it is only looked for now.
+            for node in staging.workspace.tree()?.iter() {
+                found.extend(lists(&node.role, path)?.then(|| node.role.clone()));
+            }
+        }
+        if found.is_empty() {
+            missing.insert(path);
+        }
+        for role in found {
+            by_role.entry(role).or_default().push(path.clone());
         }
     }
     if let Some(path) = missing.first() {
-        return Err(edit_failure(&tuf::edit::EditError::NoTarget(visible(path).into_owned()))
-            .detail("path", path.as_str()));
+        return Err(
+            edit_failure(&tuf::edit::EditError::NoTarget(visible(path).into_owned())).detail("path", *path)
+        );
     }
     let mut removed = Vec::new();
     for (role, mut paths) in by_role {

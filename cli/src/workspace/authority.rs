@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::key::{Key, KeyId};
-use tuf::metadata::{Metadata, SignatureEntry};
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 use tuf::verify::{ThresholdReport, check_signatures};
 
@@ -11,7 +11,7 @@ use super::Workspace;
 use crate::error::Failure;
 
 /// One set of keys whose threshold a role must meet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authority {
     /// The keys by the keyid that the authority gives them.
     pub(crate) keys: BTreeMap<KeyId, Key>,
@@ -93,17 +93,18 @@ impl Workspace {
         if role.is_top_level() {
             return Ok(found);
         }
-        let mut above = BTreeSet::new();
+        let (mut above, mut names) = (BTreeSet::from([role.clone()]), Vec::new());
         let mut waiting = vec![role.clone()];
         while let Some(at) = waiting.pop() {
             for (parent, _) in self.parents(&at)? {
                 if above.insert(parent.clone()) {
+                    names.push(parent.clone());
                     waiting.push(parent);
                 }
             }
         }
-        for node in self.tree()?.iter().filter(|node| above.contains(&node.role) && node.role != *role) {
-            found.extend(self.staged(&node.role)?.map(|metadata| (node.role.clone(), metadata)));
+        for name in names.into_iter().rev() {
+            found.extend(self.staged(&name)?.map(|metadata| (name, metadata)));
         }
         Ok(found)
     }
@@ -118,12 +119,6 @@ impl Workspace {
         }
         Ok(true)
     }
-}
-
-/// Whether one entry is a good signature of a key over the metadata.
-pub(super) fn verifies(metadata: &Metadata, key: &Key, entry: &SignatureEntry) -> bool {
-    let message = metadata.canonical_signed();
-    entry.signature().is_some_and(|signature| key.verify(&message, &signature).is_ok())
 }
 
 /// The signatures of `metadata` against every authority.

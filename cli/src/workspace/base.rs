@@ -63,7 +63,8 @@ impl Unsound {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     roles: BTreeMap<RoleName, Option<Unsound>>,
-    parents: Option<Rc<[RoleName]>>,
+    /// By whether bins were looked into.
+    parents: BTreeMap<bool, Rc<[RoleName]>>,
 }
 
 /// Whether somebody who can be believed has verified this very content of a role before.
@@ -97,6 +98,10 @@ impl Workspace {
         let mut fault = None;
         for (parent, _) in &parents {
             fault = fault.or(self.unsound(parent, vouched)?);
+        }
+        // The agent's word costs one digest of a large file, its signatures as much each, and the digest is needed anyway.
+        if metadata.bytes().len() > LARGE && vouched(role, metadata)? {
+            return Ok(None);
         }
         let authorities: Vec<Authority> = parents.into_iter().map(|(_, authority)| authority).collect();
         let state = state(metadata, &authorities);
@@ -149,29 +154,27 @@ impl Workspace {
             let authority = root.and_then(|root| Authority::of_root(&root, role.kind()));
             return Ok(authority.map(|authority| (parent, authority)).into_iter().collect());
         }
-        let mut found = Vec::new();
-        for parent in self.published_parents()?.iter() {
-            let authority = self.published(parent)?.and_then(|m| Authority::of_parent(&m, role));
-            found.extend(authority.map(|authority| (parent.clone(), authority)));
-        }
-        Ok(found)
-    }
-
-    /// Published roles that delegate.
-    fn published_parents(&self) -> Result<Rc<[RoleName]>, Failure> {
-        if let Some(known) = &self.judged.borrow().parents {
-            return Ok(Rc::clone(known));
-        }
-        let mut parents = Vec::new();
-        for role in self.published_targets_roles()? {
-            let metadata = self.published(&role)?;
-            let targets = metadata.as_ref().and_then(Metadata::as_targets);
-            if targets.is_some_and(|targets| targets.delegations.is_some()) {
-                parents.push(role);
+        // Bins are only asked where no other role delegates to this one.
+        for bins_too in [false, true] {
+            let mut found = Vec::new();
+            for parent in self.published_parents(bins_too)?.iter() {
+                let authority = self.published(parent)?.and_then(|m| Authority::of_parent(&m, role));
+                found.extend(authority.map(|authority| (parent.clone(), authority)));
+            }
+            if !found.is_empty() {
+                return Ok(found);
             }
         }
-        let parents: Rc<[RoleName]> = parents.into();
-        self.judged.borrow_mut().parents = Some(Rc::clone(&parents));
+        Ok(Vec::new())
+    }
+
+    /// Published roles that delegate; those among bins only if asked for.
+    fn published_parents(&self, bins_too: bool) -> Result<Rc<[RoleName]>, Failure> {
+        if let Some(known) = self.judged.borrow().parents.get(&bins_too) {
+            return Ok(Rc::clone(known));
+        }
+        let parents = self.published_delegating(bins_too)?;
+        self.judged.borrow_mut().parents.insert(bins_too, Rc::clone(&parents));
         Ok(parents)
     }
 
@@ -270,5 +273,7 @@ fn vouched(
     Ok(agent.missing(&record.name, vec![file])?.is_empty())
 }
 
+/// From this size on, bytes, the agent is asked before signatures are verified.
+const LARGE: usize = 1 << 20;
 /// More roles than this are told by their number.
 const MOST_NAMED: usize = 4;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -127,6 +127,22 @@ impl Folder {
         self.rename(temporary, to).map(|()| true)
     }
 
+    /// Gives a file of another folder a second name here, if it holds these bytes, and flushes it; `false` where it does
+    /// not, or where the file system has no hard links. Writing a large file again takes as long as all the rest.
+    pub(super) fn adopt(&self, from: &Self, name: &OsStr, to: &OsStr, bytes: &[u8]) -> Result<bool, Failure> {
+        let Some(mut file) = from.file(name)? else { return Ok(false) };
+        if !holds(&mut file, bytes).map_err(|e| from.failed("read", name, e))? {
+            return Ok(false);
+        }
+        file.sync_all().map_err(|e| from.failed("write", name, e))?;
+        let identity = |about: Stat| (about.st_dev, about.st_ino);
+        let (first, second) = (from.about(name)?.map(identity), self.about(to)?.map(identity));
+        if first.is_some() && first == second {
+            return Ok(true);
+        }
+        self.link(from, name, to)
+    }
+
     /// Takes a file's name away, if it is there.
     pub(super) fn remove(&self, name: &OsStr) -> Result<(), Failure> {
         match rustix::fs::unlinkat(&self.file, self.plain(name)?, AtFlags::empty()) {
@@ -160,6 +176,20 @@ impl Folder {
     }
 }
 
+/// Whether a file holds exactly these bytes.
+fn holds(file: &mut File, bytes: &[u8]) -> io::Result<bool> {
+    let mut piece = vec![0; PIECE];
+    let mut rest = bytes;
+    loop {
+        let read = file.read(&mut piece)?;
+        let (Some(here), Some(wanted)) = (piece.get(..read), rest.get(..read)) else { return Ok(false) };
+        if read == 0 || here != wanted {
+            return Ok(read == 0 && rest.is_empty());
+        }
+        rest = rest.get(read..).unwrap_or_default();
+    }
+}
+
 /// A link, or a file where a folder belongs, or the other way round.
 pub(super) fn in_the_way(path: &Path) -> Failure {
     let what = match std::fs::symlink_metadata(path) {
@@ -174,6 +204,9 @@ pub(super) fn in_the_way(path: &Path) -> Failure {
 
 /// The name under which a file is written before it is moved to its place.
 pub(super) const TEMPORARY: &str = ".tufctl.tmp";
+
+/// Files are compared in pieces of so many bytes.
+const PIECE: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +235,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "theirs");
         assert_eq!(std::fs::read_to_string(inside.path().join("x")).unwrap(), "ours");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        // A file of the right bytes gets a second name, again and again; one of others is left alone.
+        let other = folder.make(Path::new("other")).unwrap();
+        other.write(OsStr::new("y"), b"theirs").unwrap();
+        for (bytes, adopted) in
+            [(&b"their"[..], false), (b"theirs.", false), (b"theirs", true), (b"theirs", true)]
+        {
+            assert_eq!(folder.adopt(&other, OsStr::new("y"), OsStr::new("z"), bytes).unwrap(), adopted);
+            assert!(!inside.path().join(super::TEMPORARY).exists());
+        }
+        assert!(!folder.adopt(&other, OsStr::new("none"), OsStr::new("z"), b"").unwrap());
         folder.make(Path::new("a/b")).unwrap().write(OsStr::new("c"), b"").unwrap();
         assert!(inside.path().join("a/b/c").is_file());
     }

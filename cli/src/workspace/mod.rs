@@ -27,6 +27,7 @@ pub(crate) use base::Unsound;
 pub(crate) use facts::{Facts, default_days};
 pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};
 pub(crate) use layout::{file_name as published_name, target_places};
+pub(crate) use places::Listed;
 pub(crate) use publish::{PublishOptions, Published};
 pub(crate) use read::published_roots;
 pub(crate) use sources::hash_file;
@@ -57,6 +58,8 @@ pub(crate) struct Workspace {
     published: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     staged: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     tree: RefCell<Option<Rc<[Node]>>>,
+    near: RefCell<Option<Rc<[Node]>>>,
+    near_parents: RefCell<Option<Rc<[RoleName]>>>,
     judged: RefCell<base::Judged>,
 }
 
@@ -129,6 +132,8 @@ impl Workspace {
             published: RefCell::default(),
             staged: RefCell::default(),
             tree: RefCell::default(),
+            near: RefCell::default(),
+            near_parents: RefCell::default(),
             judged: RefCell::default(),
         })
     }
@@ -167,8 +172,15 @@ impl Workspace {
     fn forget(&mut self) {
         self.published.borrow_mut().clear();
         self.staged.borrow_mut().clear();
-        self.tree.borrow_mut().take();
+        self.forget_tree();
         self.judged.take();
+    }
+
+    /// Forgets who delegates to whom.
+    fn forget_tree(&mut self) {
+        self.tree.borrow_mut().take();
+        self.near.borrow_mut().take();
+        self.near_parents.borrow_mut().take();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tuf::digest::Sha256Digest;
 use tuf::edit::{Editor, new_snapshot, new_timestamp};
 use tuf::metadata::{Hashes, MetaFile, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
@@ -127,7 +126,7 @@ fn described(metadata: &Metadata) -> MetaFile {
     MetaFile {
         version: metadata.version(),
         length: u64::try_from(bytes.len()).ok(),
-        hashes: Some(Hashes::sha256(Sha256Digest::of(bytes))),
+        hashes: Some(Hashes::sha256(metadata.file_digest())),
     }
 }
 

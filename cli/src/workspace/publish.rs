@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 
+use super::authority::Authority;
 use super::beneath::Folder;
 use super::read::MOST_BYTES;
 use super::sources::{Notice, Progress};
@@ -34,6 +35,8 @@ pub(crate) struct Published {
     pub(crate) roles: Vec<(RoleName, Version)>,
     /// Target files that were new or different.
     pub(crate) target_files: u64,
+    /// What was published, in the same order.
+    pub(crate) files: Vec<(RoleName, Metadata)>,
 }
 
 impl Workspace {
@@ -80,8 +83,9 @@ impl Workspace {
         self.keep_key_names()?;
         self.drop_staged()?;
         Ok(Published {
-            roles: staged.into_iter().map(|(role, metadata)| (role, metadata.version())).collect(),
+            roles: staged.iter().map(|(role, metadata)| (role.clone(), metadata.version())).collect(),
             target_files: brought.number(),
+            files: staged,
         })
     }
 
@@ -132,7 +136,9 @@ impl Workspace {
         }
         for parent in roles.clone() {
             if let Some(metadata) = self.current(&parent)? {
-                roles.extend(self.children(&metadata)?);
+                let before = self.published(&parent)?;
+                let same = |child: &RoleName| same_keys(before.as_ref(), &metadata, child);
+                roles.extend(self.children(&metadata)?.into_iter().filter(|child| !same(child)));
             }
         }
         roles.sort_unstable();
@@ -212,10 +218,27 @@ impl Workspace {
     ) -> Result<(), Failure> {
         let consistent = self.consistent_snapshot()?;
         let name = layout::file_name(role, metadata.version(), consistent);
-        folder.write(name.as_ref(), metadata.bytes())?;
+        let is_adopted = metadata.bytes().len() >= LARGE && {
+            let staged = Folder::of_repository(&self.dir)?.open(Path::new(layout::STAGED))?;
+            let here = layout::staged_name(role);
+            folder.adopt(&staged, here.as_ref(), name.as_ref(), metadata.bytes())?
+        };
+        if !is_adopted {
+            folder.write(name.as_ref(), metadata.bytes())?;
+        }
         if role.kind() == RoleKind::Root && !consistent {
             folder.write(layout::plain_name(role).as_ref(), metadata.bytes())?;
         }
         Ok(())
     }
 }
+
+/// Whether a delegated role has the same keys and threshold by both versions of its parent: then what is published of
+/// it holds as it did. Of many bins none is read.
+fn same_keys(before: Option<&Metadata>, after: &Metadata, child: &RoleName) -> bool {
+    let authority = |parent: &Metadata| Authority::of_parent(parent, child);
+    before.and_then(authority).zip(authority(after)).is_some_and(|(before, after)| before == after)
+}
+
+/// From this size on, bytes, the staged file itself is published, not a copy of it.
+const LARGE: usize = 1 << 20;

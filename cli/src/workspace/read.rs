@@ -1,5 +1,7 @@
 //! What is published: followed from `timestamp.json`, as a client does.
 
+use std::collections::BTreeSet;
+
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
 
@@ -64,6 +66,28 @@ impl Workspace {
         Ok(all)
     }
 
+    /// What is published that the staged roles go on from, in the same order: roots, the published files of those roles and
+    /// of whoever delegates to them, snapshot and timestamp. The snapshot stands by itself as well.
+    pub(crate) fn published_for_staged(&self) -> Result<ForStaged, Failure> {
+        let top = RoleKind::Targets.role();
+        let mut wanted: BTreeSet<RoleName> = [top].into_iter().chain(self.staged_roles()?).collect();
+        wanted.extend(self.published_delegating(false)?.iter().cloned());
+        let mut files = Vec::new();
+        for version in self.root_versions()? {
+            files.extend(self.published_root(version)?.map(|root| (RoleKind::Root.role(), root)));
+        }
+        // Parents first: the others of these are bins, or below one.
+        let first = self.published_delegating(false)?;
+        let rest = wanted.iter().filter(|role| role.kind() == RoleKind::Targets && !first.contains(role));
+        for role in first.iter().chain(rest) {
+            files.extend(self.published(role)?.map(|metadata| (role.clone(), metadata)));
+        }
+        for kind in [RoleKind::Snapshot, RoleKind::Timestamp] {
+            files.extend(self.published(&kind.role())?.map(|metadata| (kind.role(), metadata)));
+        }
+        Ok(ForStaged { snapshot: self.published(&RoleKind::Snapshot.role())?, files })
+    }
+
     /// Whether files are published under versioned and hashed names, by the newest root.
     pub(crate) fn consistent_snapshot(&self) -> Result<bool, Failure> {
         let root = self.current(&RoleKind::Root.role())?;
@@ -107,6 +131,12 @@ impl Workspace {
     }
 }
 
+/// See [`Workspace::published_for_staged`].
+pub(crate) struct ForStaged {
+    pub(crate) snapshot: Option<Metadata>,
+    pub(crate) files: Vec<(RoleName, Metadata)>,
+}
+
 /// Versions of all `N.root.json` in a folder, rising.
 pub(crate) fn published_roots(folder: &std::path::Path) -> Result<Vec<Version>, Failure> {
     let entries = match std::fs::read_dir(folder) {
@@ -131,7 +161,7 @@ pub(super) fn parse(role: &RoleName, path: &std::path::Path, bytes: Vec<u8>) -> 
     Err(invalid(role, path, &why))
 }
 
-fn invalid(role: &RoleName, path: &std::path::Path, why: &str) -> Failure {
+pub(super) fn invalid(role: &RoleName, path: &std::path::Path, why: &str) -> Failure {
     Failure::new(reason::METADATA_INVALID, format!("{}: {why}", path.display()))
         .remedy("restore the file from a copy, or look with: tufctl verify")
         .detail("role", role.as_str())

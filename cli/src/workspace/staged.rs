@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use tuf::key::KeyId;
 use tuf::metadata::{Metadata, SignatureEntry};
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::verify::has_signed;
 
-use super::authority::verifies;
-use super::read::{MOST_BYTES, parse};
+use super::read::{MOST_BYTES, invalid, parse};
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
 
@@ -103,6 +103,12 @@ impl Workspace {
         roles.extend(left.take(&RoleKind::Root.role()));
         let online = [RoleKind::Snapshot, RoleKind::Timestamp].map(|kind| left.take(&kind.role()));
         if !left.is_empty() {
+            for node in self.near()?.iter() {
+                roles.extend(left.take(&node.role));
+            }
+        }
+        if !left.is_empty() {
+            // Below a published bin, or below nothing at all.
             for node in self.tree()?.iter() {
                 roles.extend(left.take(&node.role));
             }
@@ -119,7 +125,7 @@ impl Workspace {
         files::make_folder(&self.staged_folder())?;
         files::write(&path, metadata.bytes())?;
         self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
-        self.tree.borrow_mut().take();
+        self.forget_tree();
         Ok(metadata)
     }
 
@@ -127,7 +133,7 @@ impl Workspace {
     pub(crate) fn remove_staged(&mut self, role: &RoleName) -> Result<(), Failure> {
         files::remove(&self.staged_path(role))?;
         self.staged.borrow_mut().insert(role.clone(), None);
-        self.tree.borrow_mut().take();
+        self.forget_tree();
         Ok(())
     }
 
@@ -137,19 +143,22 @@ impl Workspace {
         role: &RoleName,
         signatures: &[SignatureEntry],
     ) -> Result<Metadata, Failure> {
-        let bytes = self.with_more(role, signatures)?;
-        self.write_staged(role, bytes)
+        let together = self.with_more(role, signatures)?;
+        files::write(&self.staged_path(role), together.bytes())?;
+        // Who delegates to whom is as it was: only the signatures are others.
+        self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));
+        Ok(together)
     }
 
     /// A staged file with signatures in place of older ones of the same keyid.
-    fn with_more(&self, role: &RoleName, signatures: &[SignatureEntry]) -> Result<Vec<u8>, Failure> {
+    fn with_more(&self, role: &RoleName, signatures: &[SignatureEntry]) -> Result<Metadata, Failure> {
         let Some(staged) = self.staged(role)? else {
             return Err(Failure::new(reason::ROLE_UNKNOWN, format!("{role} is not staged")));
         };
         let new: BTreeSet<&KeyId> = signatures.iter().map(|entry| &entry.keyid).collect();
         let kept = staged.signatures().iter().filter(|entry| !new.contains(&entry.keyid));
         let all: Vec<SignatureEntry> = kept.chain(signatures).cloned().collect();
-        Ok(staged.with_signatures(&all))
+        staged.resigned(&all).map_err(|e| invalid(role, &self.staged_path(role), &e.to_string()))
     }
 
     /// Writes the roles whose signatures were merged.
@@ -214,16 +223,15 @@ impl Workspace {
                 let known = ours.signatures().iter().any(|e| e.keyid == entry.keyid && e.sig == entry.sig);
                 match authorities.iter().find_map(|a| a.key(&entry.keyid)) {
                     Some(_) if known => {}
-                    Some(key) if verifies(&ours, key, entry) => new.push(entry.clone()),
+                    Some(key) if has_signed(&ours, key, entry) => new.push(entry.clone()),
                     Some(_) => merged.invalid.push((role.clone(), entry.keyid.clone())),
                     // A key that the role does not have: its signature is of no use.
                     None => {}
                 }
             }
             if !new.is_empty() {
-                let together = parse(&role, &self.staged_path(&role), self.with_more(&role, &new)?)?;
+                let together = self.with_more(&role, &new)?;
                 self.staged.borrow_mut().insert(role.clone(), Some(together));
-                self.tree.borrow_mut().take();
                 merged.signatures.extend(new.into_iter().map(|entry| (role.clone(), entry.keyid)));
             }
         }

@@ -342,9 +342,12 @@ fn a_name_that_would_be_a_file_and_a_folder_is_refused_with_both_targets() {
     let (folder, mut workspace) = Folder::staged();
     let source = folder.file("x.bin", "hello");
     add_target(&mut workspace, "p/q", &source);
-    let same = hash_file(&source, false, &mut |_| {}).unwrap().hashes;
-    let other = hash_file(&folder.file("y.bin", "other"), false, &mut |_| {}).unwrap().hashes;
-    let judge = |path: &str, hashes, tough| workspace.check_places([(path, hashes)].into_iter(), tough);
+    let same = hash_file(&source, false, &mut |_| {}).unwrap();
+    let other = hash_file(&folder.file("y.bin", "other"), false, &mut |_| {}).unwrap();
+    let role = &RoleKind::Targets.role();
+    let judge = |path: &str, file, tough| {
+        workspace.check_places([super::Listed { role, path, file }].into_iter(), tough)
+    };
     for path in ["p/q/r", "p/q/r/s", "p"] {
         let failure = judge(path, &same, true).unwrap_err();
         assert_eq!((failure.reason(), failure.exit_code()), ("TARGET_NAME", 3), "{path}");
@@ -355,7 +358,7 @@ fn a_name_that_would_be_a_file_and_a_folder_is_refused_with_both_targets() {
     for path in ["p/q", "p/r", "q"] {
         judge(path, &same, true).unwrap();
     }
-    let both = [("a/b", &other), ("a/b/c", &other)].into_iter();
+    let both = ["a/b", "a/b/c"].into_iter().map(|path| super::Listed { role, path, file: &other });
     assert!(workspace.check_places(both, true).is_err(), "new ones collide with each other");
     add_target(&mut workspace, "p/q/r", &source);
     assert_eq!(workspace.check_staged_places(true).unwrap_err().reason(), "TARGET_NAME");

@@ -21,6 +21,10 @@ pub(crate) struct Node {
     pub(crate) depth: usize,
     /// Whether it delegates itself.
     pub(crate) delegates: bool,
+    /// Whether it is a hash bin, succinct or not.
+    pub(super) bin: bool,
+    /// A bin that was taken for a leaf, unread.
+    unread: bool,
 }
 
 /// How a client's search for a target goes.
@@ -39,43 +43,94 @@ impl Workspace {
         if let Some(tree) = &*self.tree.borrow() {
             return Ok(Rc::clone(tree));
         }
-        let tree: Rc<[Node]> = self.walk(&|role| self.current(role))?.into();
+        let tree: Rc<[Node]> = self.walk(&|role| self.current(role), &|_| false)?.into();
         *self.tree.borrow_mut() = Some(Rc::clone(&tree));
         Ok(tree)
     }
 
-    /// Targets roles that are published, parents first.
-    pub(super) fn published_targets_roles(&self) -> Result<Vec<RoleName>, Failure> {
-        Ok(self.walk(&|role| self.published(role))?.into_iter().map(|node| node.role).collect())
+    /// The same tree without a look into published bins: they are taken for its leaves. Of 16,384 bins a command that
+    /// changes one of them reads this one alone.
+    pub(super) fn near(&self) -> Result<Rc<[Node]>, Failure> {
+        let known = self.tree.borrow().clone().or_else(|| self.near.borrow().clone());
+        if let Some(tree) = known {
+            return Ok(tree);
+        }
+        let staged: BTreeSet<RoleName> = self.staged_files()?.into_iter().collect();
+        let near: Rc<[Node]> = self.walk(&|role| self.current(role), &|bin| !staged.contains(bin))?.into();
+        *self.near.borrow_mut() = Some(Rc::clone(&near));
+        Ok(near)
     }
 
+    /// Roles that delegate, as far as [`Self::near`] sees.
+    pub(crate) fn near_delegating(&self) -> Result<Rc<[RoleName]>, Failure> {
+        if let Some(known) = &*self.near_parents.borrow() {
+            return Ok(Rc::clone(known));
+        }
+        let found = delegating(&self.near()?);
+        *self.near_parents.borrow_mut() = Some(Rc::clone(&found));
+        Ok(found)
+    }
+
+    /// The roles to which a target of this path can belong: all that are no bins, and the bins of its hash.
+    pub(crate) fn roles_near(&self, path: &str) -> Result<Vec<RoleName>, Failure> {
+        let near = self.near()?;
+        let mut roles: Vec<RoleName> =
+            near.iter().filter(|node| !node.bin).map(|node| node.role.clone()).collect();
+        for parent in self.near_delegating()?.iter() {
+            let metadata = self.current(parent)?;
+            let targets = metadata.as_ref().and_then(Metadata::as_targets);
+            if let Some(to) = targets.and_then(|t| t.delegations.as_ref()) {
+                roles.extend(
+                    to.roles_for(path).into_iter().map(|(role, _)| role).filter(|role| to.is_bin(role)),
+                );
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Targets roles that are published, parents first.
+    pub(super) fn published_targets_roles(&self) -> Result<Vec<RoleName>, Failure> {
+        Ok(self.walk(&|role| self.published(role), &|_| false)?.into_iter().map(|node| node.role).collect())
+    }
+
+    /// Published targets roles that delegate; bins are only looked into where that is asked for.
+    pub(super) fn published_delegating(&self, bins_too: bool) -> Result<Rc<[RoleName]>, Failure> {
+        Ok(delegating(&self.walk(&|role| self.published(role), &|_| !bins_too)?))
+    }
+
+    /// Roles that `read` leads to. Of bins for which `is_leaf` holds, those that are published are taken along unread.
     fn walk(
         &self,
         read: &dyn Fn(&RoleName) -> Result<Option<Metadata>, Failure>,
+        is_leaf: &dyn Fn(&RoleName) -> bool,
     ) -> Result<Vec<Node>, Failure> {
-        let top = Node {
-            role: RoleKind::Targets.role(),
-            parent: RoleKind::Root.role(),
-            depth: 0,
-            delegates: false,
-        };
+        let snapshot = self.published(&RoleKind::Snapshot.role())?;
+        let listed = snapshot.as_ref().and_then(Metadata::as_snapshot);
+        let node =
+            |role, parent, depth| Node { role, parent, depth, delegates: false, bin: false, unread: false };
+        let top = node(RoleKind::Targets.role(), RoleKind::Root.role(), 0);
         let (mut nodes, mut seen) = (Vec::new(), BTreeSet::new());
         let mut waiting = vec![top];
-        while let Some(mut node) = waiting.pop() {
-            if !seen.insert(node.role.clone()) {
+        while let Some(mut at) = waiting.pop() {
+            if !seen.insert(at.role.clone()) {
                 continue;
             }
-            let Some(metadata) = read(&node.role)? else { continue };
-            let children = self.children(&metadata)?;
-            node.delegates = metadata.as_targets().is_some_and(|t| t.delegations.is_some());
-            let depth = node.depth.saturating_add(1);
-            waiting.extend(children.into_iter().rev().map(|role| Node {
-                role,
-                parent: node.role.clone(),
-                depth,
-                delegates: false,
-            }));
-            nodes.push(node);
+            if at.unread {
+                nodes.push(at);
+                continue;
+            }
+            let Some(metadata) = read(&at.role)? else { continue };
+            let delegations = metadata.as_targets().and_then(|t| t.delegations.as_ref());
+            at.delegates = delegations.is_some();
+            let depth = at.depth.saturating_add(1);
+            for role in self.children(&metadata)?.into_iter().rev() {
+                let mut child = node(role, at.role.clone(), depth);
+                child.bin = delegations.is_some_and(|to| to.is_bin(&child.role));
+                let is_published = || listed.is_some_and(|snapshot| snapshot.meta.contains_key(&child.role));
+                child.unread = child.bin && is_leaf(&child.role) && is_published();
+                waiting.push(child);
+            }
+            nodes.push(at);
         }
         Ok(nodes)
     }
@@ -90,19 +145,30 @@ impl Workspace {
         };
         let snapshot = self.published(&RoleKind::Snapshot.role())?;
         let listed = snapshot.as_ref().and_then(Metadata::as_snapshot);
-        let mut known: BTreeSet<RoleName> = listed.iter().flat_map(|s| s.meta.keys().cloned()).collect();
-        known.extend(self.staged_files()?);
-        Ok(known.into_iter().filter(|role| bins.contains(role)).collect())
+        let listed = listed.iter().flat_map(|s| s.meta.keys()).filter(|role| bins.contains(role)).cloned();
+        let mut known: BTreeSet<RoleName> = listed.collect();
+        known.extend(self.staged_files()?.into_iter().filter(|role| bins.contains(role)));
+        Ok(known.into_iter().collect())
     }
 
-    /// Every targets role whose current metadata delegates to `role`.
+    /// Every targets role whose current metadata delegates to `role`. Published bins are only asked when no other role
+    /// does: see [`Self::near`].
     pub(crate) fn parents(&self, role: &RoleName) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        let found = self.parents_among(&self.near_delegating()?, role)?;
+        if found.is_empty() { self.parents_among(&delegating(&self.tree()?), role) } else { Ok(found) }
+    }
+
+    fn parents_among(
+        &self,
+        delegating: &[RoleName],
+        role: &RoleName,
+    ) -> Result<Vec<(RoleName, Metadata)>, Failure> {
         let mut parents = Vec::new();
-        for node in self.tree()?.iter().filter(|node| node.delegates) {
-            let Some(metadata) = self.current(&node.role)? else { continue };
+        for name in delegating {
+            let Some(metadata) = self.current(name)? else { continue };
             let delegations = metadata.as_targets().and_then(|t| t.delegations.as_ref());
             if delegations.is_some_and(|d| d.role_keys(role).is_some()) {
-                parents.push((node.role.clone(), metadata));
+                parents.push((name.clone(), metadata));
             }
         }
         Ok(parents)
@@ -185,6 +251,11 @@ impl Workspace {
         roles.sort_unstable();
         Ok(roles)
     }
+}
+
+/// Those of the nodes that delegate.
+fn delegating(nodes: &[Node]) -> Rc<[RoleName]> {
+    nodes.iter().filter(|node| node.delegates).map(|node| node.role.clone()).collect()
 }
 
 fn scope(parent: &Metadata, role: &RoleName) -> Option<PathScope> {

@@ -11,7 +11,7 @@ use crate::{
     target,
 };
 use sha2::Digest as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{cell::LazyCell, collections::BTreeMap};
 
 /// To whom a targets role delegates. Has either `roles` or `succinct`.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Delegations {
     pub roles: Vec<DelegatedRole>,
     /// Bins that share their keys (TAP 15).
     pub succinct: Option<SuccinctRoles>,
+    /// Where each of `roles` stands: there may be 16,384 of them.
+    places: BTreeMap<RoleName, usize>,
 }
 
 impl Delegations {
@@ -30,27 +32,39 @@ impl Delegations {
         let value = object(value)?;
         let keys = member(value, "keys", root::keys)?;
         let succinct = optional(value, "succinct_roles", SuccinctRoles::read)?;
+        let mut places = BTreeMap::new();
         let roles = match (&succinct, value.get("roles")) {
             (Some(_), Some(_)) => return wrong(value, "must not have both `roles` and `succinct_roles`"),
             (Some(_), None) => Vec::new(),
             (None, _) => member(value, "roles", |roles| {
-                let mut names = BTreeSet::new();
                 each(roles, |item| {
                     let role = DelegatedRole::read(item)?;
-                    if !names.insert(role.name.clone()) {
+                    if places.insert(role.name.clone(), places.len()).is_some() {
                         return wrong(item, format_args!("the role {} is delegated to twice", role.name));
                     }
                     Ok(role)
                 })
             })?,
         };
-        Ok(Self { keys, roles, succinct })
+        Ok(Self { keys, roles, succinct, places })
     }
 
     /// Keys and threshold of the delegated role `name`, if this delegates to it.
     pub fn role_keys(&self, name: &RoleName) -> Option<&RoleKeys> {
         let succinct = self.succinct.as_ref().filter(|bins| bins.contains(name)).map(|bins| &bins.keys);
-        succinct.or_else(|| self.roles.iter().find(|role| role.name == *name).map(|role| &role.keys))
+        succinct.or_else(|| self.role(name).map(|role| &role.keys))
+    }
+
+    /// The delegation to the role `name`; succinct bins have none of their own.
+    pub fn role(&self, name: &RoleName) -> Option<&DelegatedRole> {
+        self.roles.get(*self.places.get(name)?)
+    }
+
+    /// Whether the role `name` is one of hash bins, succinct or not: of many roles that share targets out by chance.
+    pub fn is_bin(&self, name: &RoleName) -> bool {
+        let by_prefix = |role: &DelegatedRole| matches!(role.paths, Paths::HashPrefixes(_));
+        self.succinct.as_ref().is_some_and(|bins| bins.contains(name))
+            || self.role(name).is_some_and(by_prefix)
     }
 
     /// The roles to search for the target `path`, in order, and whether the search ends with each (5.6.7.2).
@@ -58,7 +72,8 @@ impl Delegations {
         if let Some(bins) = &self.succinct {
             return vec![(bins.role_for(path), true)];
         }
-        let matching = self.roles.iter().filter(|role| role.paths.matches(path));
+        let digest = LazyCell::new(|| hex::encode(sha2::Sha256::digest(path)));
+        let matching = self.roles.iter().filter(|role| role.paths.matches_either(path, &digest));
         matching.map(|role| (role.name.clone(), role.terminating)).collect()
     }
 
@@ -117,12 +132,14 @@ pub enum Paths {
 impl Paths {
     /// Whether the role may have the target `path`.
     pub fn matches(&self, path: &str) -> bool {
+        self.matches_either(path, &LazyCell::new(|| hex::encode(sha2::Sha256::digest(path))))
+    }
+
+    /// The same with the digest of `path`, which is made once for all roles that are asked.
+    fn matches_either<F: FnOnce() -> String>(&self, path: &str, digest: &LazyCell<String, F>) -> bool {
         match self {
             Self::Patterns(patterns) => patterns.iter().any(|pattern| target::pattern_matches(pattern, path)),
-            Self::HashPrefixes(prefixes) => {
-                let digest = hex::encode(sha2::Sha256::digest(path));
-                prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str()))
-            }
+            Self::HashPrefixes(prefixes) => prefixes.iter().any(|prefix| digest.starts_with(prefix.as_str())),
         }
     }
 }

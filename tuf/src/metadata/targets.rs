@@ -68,12 +68,31 @@ impl Targets {
         TargetFile::read(self.find_value(path)?).ok()
     }
 
+    /// The files whose paths begin with `prefix`, in the order of the paths.
+    pub fn beginning_with(&self, prefix: &str) -> impl Iterator<Item = (Cow<'_, str>, TargetFile<'_>)> {
+        let index = self.index();
+        let first = index.partition_point(|at| self.name(*at).as_ref() < prefix.as_bytes());
+        let rest =
+            index.iter().skip(first).take_while(move |at| self.name(**at).starts_with(prefix.as_bytes()));
+        rest.filter_map(|at| {
+            let file = TargetFile::read(self.document.value_after(*at)).ok()?;
+            Some((self.document.value_at(*at).as_str()?, file))
+        })
+    }
+
     /// The entry at `path`, as it stands.
     pub(crate) fn find_value(&self, path: &str) -> Option<Value<'_>> {
-        let index = self.index.get_or_init(|| self.value().name_indexes());
-        let name = |at: &u32| self.document.value_at(*at).decoded();
-        let at = index.binary_search_by(|at| name(at).as_ref().cmp(path.as_bytes())).ok()?;
+        let index = self.index();
+        let at = index.binary_search_by(|at| self.name(*at).as_ref().cmp(path.as_bytes())).ok()?;
         Some(self.document.value_after(*index.get(at)?))
+    }
+
+    fn index(&self) -> &[u32] {
+        self.index.get_or_init(|| self.value().name_indexes())
+    }
+
+    fn name(&self, at: u32) -> Cow<'_, [u8]> {
+        self.document.value_at(at).decoded()
     }
 
     /// How many files there are.

@@ -17,6 +17,8 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
     if let Some(note) = workspace.interrupted() {
         context.screen.warn(note);
     }
+    // All of it is read, so that no key goes without its name.
+    workspace.tree()?;
     let names = key_names(&workspace, context)?;
     let facts = Facts::find_if_reachable(context, &workspace)?;
     if let Some(behind) = facts.behind(&workspace)? {

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
     };
     if workspace.staged_roles()?.is_empty() {
         if interrupted {
-            record::tell_published(&workspace, None, context);
+            record::tell_finished(&workspace, context);
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
@@ -127,13 +127,13 @@ impl<'a> Session<'a> {
         let lines = outcome::role_lines(&self.workspace, &self.ours, &self.names, &self.record.used_keys)?;
         let screen = self.context.screen;
         let mut progress = Progress::new(screen, "publishing");
-        let published = self.workspace.publish(
+        let mut published = self.workspace.publish(
             &PublishOptions { tough_names: self.record.tough_names },
             &mut |done, total| progress.update(done, total),
             &mut |notice| screen.warn(notice),
         )?;
         drop(progress);
-        record::tell_published(&self.workspace, Some(&self.record), self.context);
+        record::tell_published(&self.record, std::mem::take(&mut published.files), self.context);
         Ok(Some((lines, published)))
     }
 

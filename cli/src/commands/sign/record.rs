@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1;
@@ -108,28 +107,46 @@ pub(super) fn check_bases(
     Ok(())
 }
 
-/// Gives the agent the published files that it has not verified yet.
+/// Gives the agent the published files that it has not verified yet. Where it has verified the very snapshot, it has had
+/// its say on what that lists: then only what is signed now goes on from files that it must know.
 pub(super) fn show_published(
     agent: &Agent,
     workspace: &Workspace,
     record: &v1::Repository,
     context: &Context,
 ) -> Result<(), Failure> {
-    for alarm in show(agent, &record.name, true, workspace.published_all()?)? {
+    let near = workspace.published_for_staged()?;
+    let snapshot: Vec<_> = near.snapshot.into_iter().map(|file| (RoleKind::Snapshot.role(), file)).collect();
+    let is_known = !snapshot.is_empty() && missing(agent, &record.name, snapshot)?.is_empty();
+    let files = if is_known { near.files } else { workspace.published_all()? };
+    for alarm in show(agent, &record.name, true, files)? {
         context.screen.warn(alarm);
     }
     Ok(())
 }
 
 /// After publishing: the agent is told what is out now. What fails here is made up for by the next `sign`.
-pub(super) fn tell_published(workspace: &Workspace, record: Option<&v1::Repository>, context: &Context) {
-    let told = context.agent().and_then(|agent| match record {
-        Some(record) => show_published(agent, workspace, record, context),
-        None => {
-            let found = agent.repository_of_roots(workspace.root_digests()?)?;
-            show_published(agent, workspace, &found, context)
-        }
+pub(super) fn tell_published(
+    record: &v1::Repository,
+    published: Vec<(RoleName, Metadata)>,
+    context: &Context,
+) {
+    warn_of(context.agent().and_then(|agent| show(agent, &record.name, true, published)), context);
+}
+
+/// The same when a publication was finished that another run began: what it published is read again.
+pub(super) fn tell_finished(workspace: &Workspace, context: &Context) {
+    let told = context.agent().and_then(|agent| {
+        let found = agent.repository_of_roots(workspace.root_digests()?)?;
+        show(agent, &found.name, true, workspace.published_all()?)
     });
+    warn_of(told, context);
+}
+
+fn warn_of(told: Result<Vec<String>, Failure>, context: &Context) {
+    for alarm in told.as_deref().unwrap_or_default() {
+        context.screen.warn(alarm);
+    }
     if let Err(failure) = told {
         context.screen.warn(format!("published, but the agent took no note of it: {failure}"));
     }
@@ -158,11 +175,28 @@ fn show(
     published: bool,
     files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<String>, Failure> {
+    let wanted = missing(agent, repository, files)?;
+    let upload: Vec<_> = wanted
+        .into_iter()
+        .map(|(role, metadata)| WireFile::subject(role.as_str(), metadata.bytes().clone()))
+        .collect();
+    if upload.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(agent.observe(repository, published, upload)?.alarms)
+}
+
+/// Those of `files` that the agent has not verified yet, in their order.
+fn missing(
+    agent: &Agent,
+    repository: &str,
+    files: Vec<(RoleName, Metadata)>,
+) -> Result<Vec<(RoleName, Metadata)>, Failure> {
     let named = |(role, metadata): &(RoleName, Metadata)| v1::FileDigest {
         role: role.as_str().into(),
         version: metadata.version().get(),
         sha256: metadata.digest().to_string(),
-        file_sha256: Sha256Digest::of(metadata.bytes()).to_string(),
+        file_sha256: metadata.file_digest().to_string(),
     };
     if files.is_empty() {
         return Ok(Vec::new());
@@ -170,14 +204,9 @@ fn show(
     let missing = agent.missing(repository, files.iter().map(named).collect())?;
     let missing: BTreeSet<_> =
         missing.into_iter().map(|file| (file.role, file.version, file.sha256, file.file_sha256)).collect();
-    let wanted = files.into_iter().filter(|file| {
+    let is_missing = |file: &(RoleName, Metadata)| {
         let name = named(file);
         missing.contains(&(name.role, name.version, name.sha256, name.file_sha256))
-    });
-    let upload: Vec<_> =
-        wanted.map(|(role, metadata)| WireFile::subject(role.as_str(), metadata.bytes().clone())).collect();
-    if upload.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(agent.observe(repository, published, upload)?.alarms)
+    };
+    Ok(files.into_iter().filter(is_missing).collect())
 }
