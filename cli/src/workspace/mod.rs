@@ -35,7 +35,7 @@ pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -57,6 +57,8 @@ pub(crate) struct Workspace {
     record: Record,
     published: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     staged: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
+    /// Roles that were made in memory and are not in `staged/` yet.
+    held: BTreeSet<RoleName>,
     tree: RefCell<Option<Rc<[Node]>>>,
     near: RefCell<Option<Rc<[Node]>>>,
     near_parents: RefCell<Option<Rc<[RoleName]>>>,
@@ -131,6 +133,7 @@ impl Workspace {
             record,
             published: RefCell::default(),
             staged: RefCell::default(),
+            held: BTreeSet::new(),
             tree: RefCell::default(),
             near: RefCell::default(),
             near_parents: RefCell::default(),
@@ -170,6 +173,7 @@ impl Workspace {
 
     /// Forgets what was read: the files have changed.
     fn forget(&mut self) {
+        self.held.clear();
         self.published.borrow_mut().clear();
         self.staged.borrow_mut().clear();
         self.forget_tree();

@@ -1,6 +1,7 @@
 //! Snapshot and timestamp: made when all other changed roles are complete.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tuf::edit::{Editor, new_snapshot, new_timestamp};
 use tuf::metadata::{Hashes, MetaFile, Metadata};
@@ -8,12 +9,14 @@ use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
 use super::authority::state;
+use super::read::parse;
 use super::{Workspace, layout};
 use crate::error::{Failure, reason};
 
 impl Workspace {
-    /// Makes `staged/snapshot.json` if what is staged needs one, or keeps one that still fits. `signed` is the agent's
-    /// watermark: the version is the next above it and above the published one.
+    /// Makes the next snapshot if what is staged needs one, or keeps one that still fits. `signed` is the agent's
+    /// watermark: the version is the next above it and above the published one. It comes to `staged/` with its first
+    /// signature, or by [`Self::write_held`].
     pub(crate) fn make_snapshot(
         &mut self,
         expires: UtcTime,
@@ -36,13 +39,16 @@ impl Workspace {
             Some(base) => {
                 let mut edit = Editor::new(base);
                 edit.set_version(version).set_expires(expires);
+                let known = base.as_snapshot().map(|snapshot| &snapshot.meta);
+                let same = |name: &RoleName, file: &MetaFile| known.and_then(|known| known.get(name)) == Some(file);
                 entries
                     .iter()
+                    .filter(|(name, file)| !same(name, file))
                     .try_for_each(|(name, file)| edit.set_meta(name, file))
                     .and_then(|()| edit.finish())
             }
         };
-        self.write_staged(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+        self.hold(&role, bytes.map_err(|e| internal(&e))?).map(Some)
     }
 
     /// Whether the staged snapshot lists exactly what is staged now.
@@ -79,8 +85,8 @@ impl Workspace {
         Ok((entries, changed))
     }
 
-    /// Makes `staged/timestamp.json` if what is staged needs one, or keeps one that still fits; to be called once the
-    /// snapshot has its signatures.
+    /// Makes the next timestamp if what is staged needs one, or keeps one that still fits; to be called once the
+    /// snapshot has its signatures. It comes to `staged/` as the snapshot does.
     pub(crate) fn make_timestamp(
         &mut self,
         expires: UtcTime,
@@ -110,7 +116,26 @@ impl Workspace {
                 edit.set_snapshot(&wanted).and_then(|()| edit.finish())
             }
         };
-        self.write_staged(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+        self.hold(&role, bytes.map_err(|e| internal(&e))?).map(Some)
+    }
+
+    /// Keeps what was made in memory: whoever makes it anew makes the same, so it need not be flushed twice.
+    fn hold(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
+        let metadata = parse(role, Path::new(&layout::staged_name(role)), bytes)?;
+        self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
+        self.held.insert(role.clone());
+        Ok(metadata)
+    }
+
+    /// Writes what was made of a role and nobody has signed yet, so that others can.
+    pub(crate) fn write_held(&mut self, role: &RoleName) -> Result<(), Failure> {
+        if !self.held.contains(role) {
+            return Ok(());
+        }
+        if let Some(metadata) = self.staged(role)? {
+            self.write_staged(role, metadata.bytes().to_vec())?;
+        }
+        Ok(())
     }
 
     /// Whether what is published of a role still meets every threshold that will stand.

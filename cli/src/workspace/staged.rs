@@ -125,6 +125,7 @@ impl Workspace {
         files::make_folder(&self.staged_folder())?;
         files::write(&path, metadata.bytes())?;
         self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
+        self.held.remove(role);
         self.forget_tree();
         Ok(metadata)
     }
@@ -144,7 +145,9 @@ impl Workspace {
         signatures: &[SignatureEntry],
     ) -> Result<Metadata, Failure> {
         let together = self.with_more(role, signatures)?;
+        files::make_folder(&self.staged_folder())?;
         files::write(&self.staged_path(role), together.bytes())?;
+        self.held.remove(role);
         // Who delegates to whom is as it was: only the signatures are others.
         self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));
         Ok(together)

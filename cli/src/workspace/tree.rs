@@ -154,6 +154,9 @@ impl Workspace {
     /// Every targets role whose current metadata delegates to `role`. Published bins are only asked when no other role
     /// does: see [`Self::near`].
     pub(crate) fn parents(&self, role: &RoleName) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        if role.is_top_level() {
+            return Ok(Vec::new());
+        }
         let found = self.parents_among(&self.near_delegating()?, role)?;
         if found.is_empty() { self.parents_among(&delegating(&self.tree()?), role) } else { Ok(found) }
     }

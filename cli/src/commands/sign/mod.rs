@@ -159,6 +159,7 @@ impl<'a> Session<'a> {
         self.unlock_for(&roles)?;
         let pending = self.inspect(&roles)?;
         self.sign(pending)?;
+        self.workspace.write_held(&role)?;
         if !self.workspace.signatures(&role)?.met {
             return Ok(false);
         }
