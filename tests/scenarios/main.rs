@@ -30,6 +30,7 @@ mod handed_in;
 mod health;
 mod judges;
 mod key_types;
+mod large;
 mod lint;
 mod mutations;
 mod names;

@@ -1,5 +1,5 @@
 //! The same metadata with other signatures is what reading the written file gives, and no verdict outlives its text.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod common;
 

@@ -40,7 +40,8 @@ impl Workspace {
                 let mut edit = Editor::new(base);
                 edit.set_version(version).set_expires(expires);
                 let known = base.as_snapshot().map(|snapshot| &snapshot.meta);
-                let same = |name: &RoleName, file: &MetaFile| known.and_then(|known| known.get(name)) == Some(file);
+                let same =
+                    |name: &RoleName, file: &MetaFile| known.and_then(|known| known.get(name)) == Some(file);
                 entries
                     .iter()
                     .filter(|(name, file)| !same(name, file))
