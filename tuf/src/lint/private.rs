@@ -1,12 +1,15 @@
 //! Private keys that were published by mistake: all can read them now.
 
 use super::{File, Finding, Severity};
-use crate::json::{Kind, Value};
+use crate::{
+    json::{Kind, Value},
+    key::{Key, PublicKey},
+};
 
-/// Where a private key stands inside `value`, as the way to it: in a key object beside `public`, or as PEM anywhere. An
-/// empty member is none.
+/// Where a private key stands inside `value`, as the way to it: in a key object under a name that says so or as the seed
+/// or scalar of that very key under any name, or as PEM or base64 of DER anywhere. An empty member is none.
 pub fn private_key_in(value: Value<'_>) -> Option<String> {
-    find(value, "", false, 0)
+    find(value, "", None, 0)
 }
 
 /// Looks into all of a file, signatures and all.
@@ -20,17 +23,21 @@ pub(super) fn published(file: &File, found: &mut Vec<Finding>) {
     }
 }
 
-/// `key`: inside a key object, where a member that is called private is one.
-fn find(value: Value<'_>, name: &str, key: bool, depth: u8) -> Option<String> {
+/// `key`: the key object that this lies in.
+fn find(value: Value<'_>, name: &str, key: Option<&Around>, depth: u8) -> Option<String> {
     if depth > MOST_DEPTH {
         return None;
     }
     let deeper = depth.saturating_add(1);
     match value.kind() {
         Kind::String => {
-            let raw = value.raw_str();
-            let pem = raw.contains("PRIVATE KEY-----") || raw.contains("AGE-SECRET-KEY-");
-            (pem || key && raw.len() > 2 && is_private_name(name)).then(String::new)
+            let text = value.as_str()?;
+            let pem = text.contains("PRIVATE KEY-----") || text.contains("AGE-SECRET-KEY-") || is_der(&text);
+            let inside = |around: &Around| {
+                !text.is_empty() && is_private_name(name)
+                    || around.public.as_ref().is_some_and(|public| makes(&text, public))
+            };
+            (pem || key.is_some_and(inside)).then(String::new)
         }
         Kind::Array => {
             let inside = value.items().enumerate();
@@ -39,7 +46,8 @@ fn find(value: Value<'_>, name: &str, key: bool, depth: u8) -> Option<String> {
                 .find_map(|(index, item)| Some(format!("[{index}]{}", find(item, name, key, deeper)?)))
         }
         Kind::Object => {
-            let key = key || value.get("keyval").is_some();
+            let own = value.get("keyval").map(|_| Around::of(value));
+            let key = own.as_ref().or(key);
             value.members().find_map(|(member, inner)| {
                 let own = member.as_str()?;
                 // Below a member that is called so, everything is.
@@ -50,6 +58,49 @@ fn find(value: Value<'_>, name: &str, key: bool, depth: u8) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A key object, and its public key if it can be read.
+struct Around {
+    public: Option<PublicKey>,
+}
+
+impl Around {
+    fn of(value: Value<'_>) -> Self {
+        let key = Key::parse(value).ok();
+        Self { public: key.and_then(|key| key.public_key().ok().cloned()) }
+    }
+}
+
+/// Whether the text is the hexadecimal of what `public` is made from: an Ed25519 seed or a scalar of its curve.
+fn makes(text: &str, public: &PublicKey) -> bool {
+    let Ok(bytes) = hex::decode(text.trim()) else { return false };
+    // Some write seed and public key in one.
+    let seed = bytes.get(..32).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+    let ed25519 = seed.and_then(|seed| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+        PublicKey::from_ed25519(key.verifying_key().to_bytes()).ok()
+    });
+    let p256 = p256::ecdsa::SigningKey::from_slice(&bytes).ok();
+    let p256 = p256
+        .and_then(|key| PublicKey::from_p256_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok());
+    let p384 = p384::ecdsa::SigningKey::from_slice(&bytes).ok();
+    let p384 = p384
+        .and_then(|key| PublicKey::from_p384_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok());
+    [ed25519, p256, p384].into_iter().flatten().any(|made| made == *public)
+}
+
+/// How PKCS#8 and SEC1 of Ed25519 and ECDSA begin in base64.
+fn is_der(text: &str) -> bool {
+    const HEADS: [&str; 6] = [
+        "MC4CAQAwBQYDK2Vw",
+        "MFECAQEwBQYDK2Vw",
+        "MIGHAgEAMBMGByqGSM49",
+        "MIG2AgEAMBAGByqGSM49",
+        "MHcCAQEEI",
+        "MIGkAgEBBD",
+    ];
+    HEADS.iter().any(|head| text.trim_start().starts_with(head))
 }
 
 fn is_private_name(name: &str) -> bool {
@@ -90,6 +141,23 @@ mod tests {
         ] {
             assert_eq!(found(&value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn the_seed_of_a_key_is_found_under_any_name() {
+        let seed = [7; 32];
+        let public = hex::encode(ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().as_bytes());
+        let key = |note: String| json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}, "x-note": note});
+        assert_eq!(found(&key(hex::encode(seed))).as_deref(), Some(".x-note"));
+        assert!(found(&key(format!("{}{public}", hex::encode(seed)))).is_some());
+        assert_eq!(found(&key("ab".repeat(32))), None);
+        assert_eq!(found(&key(public.clone())), None);
+        assert!(found(&key("MC4CAQAwBQYDK2VwBCIEIA==".to_owned())).is_some());
+        let scalar = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = hex::encode(scalar.verifying_key().to_sec1_point(false).as_bytes());
+        let old = json!({"keytype": "ecdsa-sha2-nistp256", "scheme": "ecdsa-sha2-nistp256",
+            "keyval": {"public": point, "x": hex::encode([7; 32])}});
+        assert_eq!(found(&old).as_deref(), Some(".keyval.x"));
     }
 
     #[test]
