@@ -183,9 +183,9 @@ Examples:
   tufctl bump repo root --expires 365d";
 
 const LINT_HELP: &str = "\
-It looks at sizes, patterns, names, key types, keyids, digests, thresholds, expiry, the chain of roots, what lists what,
-how far a search goes, and private keys published by mistake, against the limits of python-tuf, tuf-js and tough. It
-does not judge trust: that is `tufctl verify`.
+It looks at sizes, patterns, names, key types, keyids, digests, thresholds, expiry, the chain
+of roots, what lists what, how far a search goes, and private keys published by mistake,
+against the limits of python-tuf, tuf-js and tough. Trust is judged by tufctl verify.
 
 Exit code 0 when nothing is an error, 6 when something is.
 

@@ -116,8 +116,12 @@ fn thresholds(file: &File, of: &str, role: &RoleKeys, table: &Table<'_>, found: 
     let (severity, message) = if need > keys {
         (
             Severity::Error,
-            format!("{of} needs {need} signatures and has {keys} keys: nothing of it is ever valid"),
+            format!(
+                "{of} needs more signatures ({need}) than it has keys ({keys}): nothing of it is ever valid"
+            ),
         )
+    } else if keys == 1 && of == RoleKind::Root.name() {
+        (Severity::Warning, format!("{of} has a single key: when it is lost, the repository ends"))
     } else if need == keys && of == RoleKind::Root.name() {
         (Severity::Warning, format!("{of} needs all of its {keys} keys: one lost key ends the repository"))
     } else if need == keys && keys > 1 {
