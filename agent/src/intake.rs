@@ -4,16 +4,9 @@ use policy::Reason;
 use tufagent_proto::v1::FileHeader;
 use tufagent_proto::v1::file_header::Purpose;
 
+use crate::door::HeldBytes;
+use crate::limits::{CALL_BYTES, CHUNK, FILE, FILES};
 use crate::refusal::Refusal;
-
-/// The largest file, bytes.
-pub const MAX_FILE: u64 = 64 << 20;
-/// The largest chunk, bytes.
-pub const MAX_CHUNK: usize = 1 << 20;
-/// The largest sum of all files of one call, bytes.
-pub const MAX_CALL: u64 = 256 << 20;
-/// The most files in one call; a root chain and every bin of a large repository fit.
-pub const MAX_FILES: usize = 4096;
 
 /// One whole file as it was received.
 #[derive(Debug)]
@@ -27,11 +20,15 @@ pub struct ReceivedFile {
 }
 
 /// Collects the files of one call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Intake {
     whole: Vec<ReceivedFile>,
     open: Option<Open>,
+    /// What the headers said.
     total: u64,
+    /// What came.
+    received: u64,
+    held: HeldBytes,
 }
 
 #[derive(Debug)]
@@ -41,10 +38,16 @@ struct Open {
 }
 
 impl Intake {
-    /// Nothing received yet.
+    /// Nothing received yet; the room for it is taken from `held` as it comes.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(held: HeldBytes) -> Self {
+        Self { whole: Vec::new(), open: None, total: 0, received: 0, held }
+    }
+
+    /// Bytes of all files so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// A file begins.
@@ -55,7 +58,7 @@ impl Intake {
         self.close_open()?;
         let purpose = header.purpose();
         self.total = self.total.saturating_add(header.size);
-        if header.size > MAX_FILE || self.total > MAX_CALL || self.whole.len() >= MAX_FILES {
+        if header.size > FILE || self.total > CALL_BYTES || self.whole.len() >= FILES {
             return Err(limit(&header.role, header.size));
         }
         let size = usize::try_from(header.size).map_err(|_| limit(&header.role, header.size))?;
@@ -68,10 +71,10 @@ impl Intake {
     /// The next bytes of the file that is open.
     ///
     /// # Errors
-    /// `LIMIT` for a chunk over 1 MiB, `USAGE` for more bytes than the header said or no header.
+    /// `LIMIT` for a chunk over 1 MiB or where the agent has no room for it, `USAGE` for more bytes than the header said or no header.
     pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let open = self.open.as_mut().ok_or_else(|| usage("a chunk came before any file header"))?;
-        if bytes.len() > MAX_CHUNK {
+        if bytes.len() > CHUNK {
             return Err(Refusal::new(
                 Reason::Limit,
                 format!("a chunk of {} bytes is over 1 MiB", bytes.len()),
@@ -81,17 +84,20 @@ impl Intake {
         if open.file.bytes.len() + bytes.len() > open.size {
             return Err(usage("a file is longer than its header said"));
         }
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.held.grow(length)?;
+        self.received = self.received.saturating_add(length);
         open.file.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// All files, in the order they came.
+    /// All files, in the order they came, and the room that they take.
     ///
     /// # Errors
     /// `USAGE` when the last file is not whole.
-    pub fn finish(mut self) -> Result<Vec<ReceivedFile>, Refusal> {
+    pub fn finish(mut self) -> Result<(Vec<ReceivedFile>, HeldBytes), Refusal> {
         self.close_open()?;
-        Ok(self.whole)
+        Ok((self.whole, self.held))
     }
 
     /// True when no byte of the open file is missing.
@@ -132,29 +138,32 @@ mod tests {
 
     #[test]
     fn files_come_out_as_they_went_in() {
-        let mut intake = Intake::new();
+        let mut intake = Intake::new(HeldBytes::uncounted());
         intake.header(header(3)).unwrap();
         intake.chunk(b"ab").unwrap();
         intake.chunk(b"c").unwrap();
         intake.header(header(0)).unwrap();
-        let files = intake.finish().unwrap();
+        let (files, _held) = intake.finish().unwrap();
         assert_eq!(files.len(), 2);
         assert_eq!(files[0].bytes, b"abc");
     }
 
     #[test]
     fn a_file_over_64_mib_is_refused_by_its_header() {
-        assert_eq!(Intake::new().header(header(MAX_FILE + 1)).unwrap_err().reason, Reason::Limit);
+        assert_eq!(
+            Intake::new(HeldBytes::uncounted()).header(header(FILE + 1)).unwrap_err().reason,
+            Reason::Limit
+        );
     }
 
     #[test]
     fn a_short_or_long_file_and_a_large_chunk_are_refused() {
-        let mut intake = Intake::new();
+        let mut intake = Intake::new(HeldBytes::uncounted());
         intake.header(header(3)).unwrap();
         assert_eq!(intake.chunk(b"abcd").unwrap_err().reason, Reason::Usage);
         assert_eq!(intake.header(header(1)).unwrap_err().reason, Reason::Usage);
-        let mut intake = Intake::new();
-        intake.header(header(MAX_FILE)).unwrap();
-        assert_eq!(intake.chunk(&vec![0; MAX_CHUNK + 1]).unwrap_err().reason, Reason::Limit);
+        let mut intake = Intake::new(HeldBytes::uncounted());
+        intake.header(header(FILE)).unwrap();
+        assert_eq!(intake.chunk(&vec![0; CHUNK + 1]).unwrap_err().reason, Reason::Limit);
     }
 }

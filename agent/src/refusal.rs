@@ -3,6 +3,9 @@
 //! A `Refusal` says what happened, why and what to do; its reason comes from the one table
 //! (`proto/reasons.tsv`), which also gives the gRPC code.
 
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
 use ledger::LedgerError;
 use policy::Reason;
 use prost::Message as _;
@@ -10,9 +13,11 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
 use tufagent_proto::v1::ErrorInfo;
 
+use crate::limits;
+
 /// Something that the agent will not or cannot do.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+#[error("{}", plain(message))]
 pub struct Refusal {
     /// The machine's word for it.
     pub reason: Reason,
@@ -53,25 +58,70 @@ impl Refusal {
     /// What the journal keeps of it.
     #[must_use]
     pub fn journal_json(&self) -> Value {
-        json!({"reason": self.reason.to_string(), "message": self.message, "details": self.details})
+        json!({"reason": self.reason.to_string(), "message": plain(&self.message), "details": self.details})
     }
 
     /// The message that travels in the status details.
     #[must_use]
     pub fn error_info(&self) -> ErrorInfo {
-        let details_json = if self.details.is_empty() {
-            String::new()
-        } else {
-            Value::Object(self.details.clone()).to_string()
-        };
+        let details_json = if self.details.is_empty() { String::new() } else { bounded(&self.details) };
         ErrorInfo {
             reason: self.reason.to_string(),
-            message: self.message.clone(),
-            remedy: self.remedy.clone(),
+            message: plain(&self.message).into_owned(),
+            remedy: plain(&self.remedy).into_owned(),
             details_json,
         }
     }
 }
+
+/// The details as JSON; without the largest where all of them are too large to travel in a header.
+fn bounded(details: &Map<String, Value>) -> String {
+    let mut details = details.clone();
+    loop {
+        let text = Value::Object(details.clone()).to_string();
+        if text.len() <= limits::REFUSAL_DETAILS {
+            return text;
+        }
+        let largest = details.iter().max_by_key(|(_, value)| value.to_string().len());
+        let Some(name) = largest.map(|(name, _)| name.clone()) else { return text };
+        details.remove(&name);
+    }
+}
+
+/// Text that may hold what a caller chose: one line, nothing that a terminal obeys or that turns the direction of
+/// reading, and no longer than a person reads.
+fn plain(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() && !INVISIBLE.iter().any(|range| range.contains(&c));
+    if text.chars().all(harmless) && text.chars().nth(limits::REFUSAL_TEXT).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    for c in text.chars().take(limits::REFUSAL_TEXT) {
+        if harmless(c) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    if text.chars().nth(limits::REFUSAL_TEXT).is_some() {
+        out.push('\u{2026}');
+    }
+    Cow::Owned(out)
+}
+
+/// Marks of direction, characters without width, breaks of lines and tags (Unicode's default ignorables, mostly).
+const INVISIBLE: [RangeInclusive<char>; 10] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{e0000}'..='\u{e0fff}',
+];
 
 impl From<policy::Refusal> for Refusal {
     fn from(no: policy::Refusal) -> Self {
@@ -190,5 +240,20 @@ mod tests {
         assert_eq!((info.reason.as_str(), info.remedy.as_str()), ("WATERMARK", "stage 8"));
         assert_eq!(info.details_json, r#"{"version":7}"#);
         assert_eq!(status.code(), Code::FailedPrecondition);
+    }
+
+    #[test]
+    fn what_a_caller_chose_cannot_break_lines_drive_a_terminal_or_fill_a_header() {
+        let hostile = "a\nb\r\u{1b}[2J\u{202e}\u{9b}\u{200b}\u{2028}é";
+        let refusal = Refusal::new(Reason::Usage, hostile)
+            .remedy("x".repeat(1 << 20))
+            .detail("small", 1)
+            .detail("large", "\u{1b}".repeat(1 << 20));
+        let info = refusal.error_info();
+        assert_eq!(info.message, "a\\nb\\r\\u{1b}[2J\\u{202e}\\u{9b}\\u{200b}\\u{2028}é");
+        assert_eq!(refusal.to_string(), info.message);
+        assert_eq!(refusal.journal_json()["message"], info.message.as_str());
+        assert_eq!(info.remedy.chars().count(), limits::REFUSAL_TEXT + 1);
+        assert_eq!(info.details_json, r#"{"small":1}"#);
     }
 }

@@ -14,6 +14,7 @@ use policy::Reason;
 use secmem::SecretBytes;
 use tufagent_proto::v1::Sealed;
 
+use crate::limits;
 use crate::refusal::Refusal;
 
 /// The `info` of every seal.
@@ -22,8 +23,6 @@ pub const INFO: &[u8] = b"tuf-agent seal v1";
 type Kem = X25519HkdfSha256;
 /// Length of the AEAD's tag, bytes.
 const TAG: usize = 16;
-/// No secret is longer (a key file of RSA-4096 has about 3.5 KiB).
-const MAX_SECRET: usize = 64 * 1024;
 
 /// The key pair of one connection, made on first use.
 #[derive(Default)]
@@ -64,8 +63,15 @@ impl SealKey {
                 .remedy("ask OpenSeal again on the same connection and seal for this very use")
         };
         let pair = self.0.get().ok_or_else(refused)?;
-        let length =
-            sealed.ciphertext.len().checked_sub(TAG).filter(|n| *n <= MAX_SECRET).ok_or_else(refused)?;
+        let length = sealed.ciphertext.len().checked_sub(TAG).ok_or_else(refused)?;
+        // Locked memory is scarce: what waits in it must be small.
+        let limit = if purpose.starts_with("import:") { limits::KEY_FILE } else { limits::SECRET };
+        if length > limit {
+            let message = format!("the sealed secret has {length} bytes, over the limit of {limit}");
+            return Err(Refusal::new(Reason::Limit, message)
+                .remedy("send the secret alone")
+                .detail("limit", limit));
+        }
         let (ciphertext, tag) = sealed.ciphertext.split_at_checked(length).ok_or_else(refused)?;
         let encapped =
             <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key).map_err(|_| refused())?;

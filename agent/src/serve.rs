@@ -1,30 +1,21 @@
 //! The server: every service behind the door, with limits on what one connection may cost.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use policy::Reason;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
 
-use crate::door::{Incoming, Peer};
+use crate::door::{Incoming, Peer, Shares, TurnedAway};
 use crate::health;
+use crate::limits;
 use crate::rpc::services;
 use crate::state::AppState;
-
-/// Calls at once on one connection. Roles wait for one confirmation, each in a call of its own.
-const MAX_STREAMS: u32 = 256;
-/// All headers of one call, bytes.
-const MAX_HEADERS: u32 = 16 * 1024;
-/// Streams that a client may open and reset before the connection is closed.
-const MAX_RESETS: usize = 32;
-/// A silent connection is asked whether it lives, and given this long to answer.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
-/// Room for a chunk in flight, bytes.
-const WINDOW: u32 = 2 << 20;
 
 /// Serves until `stopped` turns true, then lets calls under way finish.
 ///
@@ -35,46 +26,100 @@ pub(crate) async fn serve(
     listener: UnixListener,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let turned_away = TurnedAway::new(state.clone());
-    let incoming = Incoming::new(listener, state.admission().clone(), move |peer| turned_away.note(peer));
+    let shares = shares();
+    let noted = Noted::new(state.clone());
+    let note = move |peer: &Peer, why| noted.note(peer, why);
+    let incoming = Incoming::new(listener, state.admission().clone(), Arc::clone(&shares), note);
     let (services, health) = services(&state).context("the reflection service cannot be built")?;
     let signal = health::report(state, health, stopped);
-    Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_header_list_size(MAX_HEADERS)
-        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .serve_with_incoming_shutdown(services, incoming, signal)
-        .await
-        .context("serving failed")
+    let serving = Server::builder()
+        .max_concurrent_streams(limits::STREAMS)
+        .http2_max_header_list_size(limits::HEADERS_READ)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS))
+        .http2_keepalive_interval(Some(limits::KEEPALIVE))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_ANSWER))
+        .initial_stream_window_size(limits::WINDOW)
+        .initial_connection_window_size(limits::WINDOW)
+        .serve_with_incoming_shutdown(services, incoming, signal);
+    tokio::select! {
+        served = serving => served.context("serving failed"),
+        () = sweep(&shares) => Ok(()),
+    }
 }
 
-/// Journals callers that were turned away at the door, a few a minute: a stranger must not fill the disk.
-struct TurnedAway {
+/// As many connections as open files allow, and memory in proportion to the machine's.
+fn shares() -> Arc<Shares> {
+    let connections = limits::connections(raise_open_files());
+    let system = rustix::system::sysinfo();
+    let memory =
+        u64::try_from(system.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(system.mem_unit));
+    Shares::new(connections, limits::BYTES.min(memory / 4))
+}
+
+/// Gives the process the open files that it wants, where the system lets it; what it has then.
+fn raise_open_files() -> Option<u64> {
+    let has = getrlimit(Resource::Nofile);
+    let enough = has.current.is_none_or(|files| files >= limits::FILES_WANTED);
+    if enough {
+        return has.current;
+    }
+    let wanted = limits::FILES_WANTED.min(has.maximum.unwrap_or(limits::FILES_WANTED));
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: has.maximum }) {
+        Ok(()) => Some(wanted),
+        Err(_) => has.current,
+    }
+}
+
+/// Closes connections that are past their deadlines, for ever.
+async fn sweep(shares: &Shares) {
+    loop {
+        tokio::time::sleep(limits::SWEEP).await;
+        let closed = shares.sweep();
+        if closed > 0 {
+            tracing::info!(closed, "connections that were idle or did not take their answers were closed");
+        }
+    }
+}
+
+/// Notes callers that were turned away, a few a minute: nobody must be able to fill the disk.
+struct Noted {
     state: AppState,
-    window: Mutex<(Instant, u32)>,
+    strangers: Mutex<(Instant, u32)>,
+    too_many: Mutex<(Instant, u32)>,
 }
 
 const A_MINUTE: Duration = Duration::from_secs(60);
 const NOTED_A_MINUTE: u32 = 10;
 
-impl TurnedAway {
+impl Noted {
     fn new(state: AppState) -> Self {
-        Self { state, window: Mutex::new((Instant::now(), 0)) }
+        let window = || Mutex::new((Instant::now(), 0));
+        Self { state, strangers: window(), too_many: window() }
     }
 
-    fn note(&self, peer: &Peer) {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.0.elapsed() > A_MINUTE {
-            *window = (Instant::now(), 0);
-        }
-        window.1 = window.1.saturating_add(1);
-        if window.1 <= NOTED_A_MINUTE {
-            tracing::warn!(uid = peer.uid, pid = peer.pid, "turned away: this user may not connect");
-            self.state.ledger().note_event("door.refused", json!({"caller": peer.journal_json()}));
+    fn note(&self, peer: &Peer, why: TurnedAway) {
+        let (uid, pid) = (peer.uid, peer.pid);
+        match why {
+            TurnedAway::Stranger if is_seldom(&self.strangers) => {
+                tracing::warn!(uid, pid, "turned away: this user may not connect");
+                self.state.ledger().note_event("door.refused", json!({"caller": peer.journal_json()}));
+            }
+            TurnedAway::TooMany if is_seldom(&self.too_many) => {
+                tracing::warn!(uid, pid, "turned away: too many connections are at work");
+                let body = json!({"caller": peer.journal_json(), "reason": Reason::Limit.as_str()});
+                self.state.ledger().note_event("door.refused", body);
+            }
+            TurnedAway::Stranger | TurnedAway::TooMany => {}
         }
     }
+}
+
+/// True for the first few times in a minute.
+fn is_seldom(window: &Mutex<(Instant, u32)>) -> bool {
+    let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+    if window.0.elapsed() > A_MINUTE {
+        *window = (Instant::now(), 0);
+    }
+    window.1 = window.1.saturating_add(1);
+    window.1 <= NOTED_A_MINUTE
 }

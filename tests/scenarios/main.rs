@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod attach;
 mod bad_requests;
 mod bad_state;
 mod canonical;
@@ -28,6 +29,7 @@ mod forge;
 mod forged;
 mod handed_in;
 mod health;
+mod hostile;
 mod judges;
 mod key_types;
 mod large;
@@ -40,6 +42,7 @@ mod recovery;
 mod rotation;
 mod schemes;
 mod screen;
+mod secrets;
 mod small_disk;
 mod strace;
 mod strangers;
@@ -47,3 +50,4 @@ mod supersede;
 mod terminal;
 mod tokens;
 mod verify;
+mod wire;

@@ -220,11 +220,18 @@ pub struct RoleKeys {
 }
 
 impl RoleKeys {
+    /// The most keys of one role, and the most signatures of one file: checking them costs time. Nobody has so many
+    /// people.
+    pub const MAX: usize = 1024;
+
     /// The keys of a role.
     ///
     /// # Errors
-    /// [`RoleError::KeyTwice`] when a keyid is there twice: some clients count it twice.
+    /// [`RoleError::KeyTwice`] when a keyid is there twice: some clients count it twice. [`RoleError::TooManyKeys`].
     pub fn new(keyids: Vec<KeyId>, threshold: Threshold) -> Result<Self, RoleError> {
+        if keyids.len() > Self::MAX {
+            return Err(RoleError::TooManyKeys { keys: keyids.len() });
+        }
         let mut seen = BTreeSet::new();
         if let Some(again) = keyids.iter().find(|keyid| !seen.insert(*keyid)) {
             return Err(RoleError::KeyTwice { keyid: again.clone() });
@@ -255,6 +262,12 @@ pub enum RoleError {
     KeyTwice {
         /// The keyid.
         keyid: KeyId,
+    },
+    /// A role lists more keys than [`RoleKeys::MAX`].
+    #[error("{keys} keys are listed, and a role has {max} at most", max = RoleKeys::MAX)]
+    TooManyKeys {
+        /// How many.
+        keys: usize,
     },
 }
 

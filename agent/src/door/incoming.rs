@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
@@ -17,14 +16,9 @@ use tonic::transport::server::Connected;
 use policy::{Caller, Decision, DoorRules};
 
 use super::peer::groups;
-use super::{Connection, ConnectionInfo, Peer};
+use super::{Connection, ConnectionInfo, Peer, Shares};
+use crate::limits::{HANDSHAKE, HANDSHAKE_BYTES};
 
-/// The most connections at once.
-const MAX_CONNECTIONS: usize = 256;
-/// A peer must have said its HTTP/2 preface by then.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The preface (24 bytes) and the header of the first frame (9).
-const HANDSHAKE_BYTES: usize = 33;
 /// No group.
 const NONE: u32 = u32::MAX;
 
@@ -64,44 +58,74 @@ impl Admission {
 pub struct Incoming<F> {
     listener: UnixListener,
     admission: Admission,
-    places: Arc<Semaphore>,
-    /// Told of each peer that was turned away.
+    shares: Arc<Shares>,
+    /// Told of each peer that was turned away, and why.
     turned_away: F,
+    /// Until when nothing is accepted, after the system had no room for one more.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F: Fn(&Peer) + Unpin> Incoming<F> {
+/// Why a peer was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Its user may not connect.
+    Stranger,
+    /// It, or its user, or all together have as many connections at work as they may.
+    TooMany,
+}
+
+impl<F: Fn(&Peer, TurnedAway) + Unpin> Incoming<F> {
     /// Accepts from the listener.
-    pub fn new(listener: UnixListener, admission: Admission, turned_away: F) -> Self {
-        Self { listener, admission, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), turned_away }
+    pub fn new(listener: UnixListener, admission: Admission, shares: Arc<Shares>, turned_away: F) -> Self {
+        Self { listener, admission, shares, turned_away, pause: None }
     }
 
     /// Judges one connection; dropping it closes it without having read from it.
     fn admit(&self, stream: UnixStream) -> Option<Conn> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::warn!(limit = MAX_CONNECTIONS, "too many connections, the newest is dropped");
-            return None;
-        };
-        let connection = match Connection::new(&stream, place) {
-            Ok(connection) => connection,
+        let admitted = Peer::of(&stream).and_then(|peer| {
+            if !self.admission.admits(&peer) {
+                (self.turned_away)(&peer, TurnedAway::Stranger);
+                return Ok(None);
+            }
+            let connection = Connection::new(&stream, peer.clone(), &self.shares)?;
+            if connection.is_none() {
+                (self.turned_away)(&peer, TurnedAway::TooMany);
+            }
+            Ok(connection)
+        });
+        let connection = match admitted {
+            Ok(connection) => connection?,
             Err(error) => {
-                tracing::warn!(%error, "a peer without credentials is dropped");
+                tracing::debug!(%error, "a peer without credentials, or for which no file is left, is dropped");
                 return None;
             }
         };
-        if !self.admission.admits(connection.peer()) {
-            (self.turned_away)(connection.peer());
-            return None;
-        }
         let deadline = Some(Box::pin(tokio::time::sleep(HANDSHAKE)));
         Some(Conn { stream, connection: Arc::new(connection), read: 0, deadline })
     }
+
+    /// After a failure that would only repeat itself: room is made, and the next look comes a little later.
+    fn hold_on(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "a connection could not be accepted: idle ones make room");
+        self.shares.make_room();
+        self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+    }
 }
 
-impl<F: Fn(&Peer) + Unpin> Stream for Incoming<F> {
+/// How long nothing is accepted after the system had no room for one more.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl<F: Fn(&Peer, TurnedAway) + Unpin> Stream for Incoming<F> {
     type Item = io::Result<Conn>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.pause = None;
+            }
             match self.listener.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok((stream, _))) => {
@@ -109,7 +133,9 @@ impl<F: Fn(&Peer) + Unpin> Stream for Incoming<F> {
                         return Poll::Ready(Some(Ok(conn)));
                     }
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                // The peer was faster; there is nothing to wait for.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Poll::Ready(Err(error)) => self.hold_on(&error),
             }
         }
     }

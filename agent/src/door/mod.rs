@@ -7,6 +7,7 @@ mod activation;
 mod folder;
 mod incoming;
 mod peer;
+mod shares;
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
@@ -17,8 +18,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 
 pub use activation::passed_socket;
 pub use folder::{lock_state, own_folder};
-pub use incoming::{Admission, Conn, Incoming};
+pub use incoming::{Admission, Conn, Incoming, TurnedAway};
 pub use peer::{Connection, ConnectionInfo, Peer, connection_of, peer_of};
+pub use shares::{CallPlace, HeldBytes, Place, Shares};
 
 /// Why the door does not open.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 //!
 //! Trust: the kernel's word alone (SO_PEERCRED at the time of connect, a pid handle, `/proc`).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,8 +10,8 @@ use policy::Reason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::shares::{Place, Shares};
 use crate::refusal::Refusal;
 use crate::seal::SealKey;
 
@@ -29,6 +29,14 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Who connected, by the kernel's word.
+    pub(crate) fn of(socket: &tokio::net::UnixStream) -> std::io::Result<Self> {
+        let cred = socket.peer_cred()?;
+        // Zero: a process of another pid namespace, which has no number here.
+        let pid = cred.pid().filter(|pid| *pid > 0);
+        Ok(Self { uid: cred.uid(), gid: cred.gid(), pid, exe: pid.and_then(exe_name) })
+    }
+
     /// What the journal keeps.
     #[must_use]
     pub fn journal_json(&self) -> Value {
@@ -44,22 +52,29 @@ pub struct Connection {
     id: u64,
     process: Process,
     seal: SealKey,
-    // Held so that the place is free again when the last user of the connection is gone.
-    _place: OwnedSemaphorePermit,
+    /// Free again when the last user of the connection is gone.
+    place: Place,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Connection {
-    /// Notes who connected and takes a handle on the process.
-    pub(crate) fn new(socket: &tokio::net::UnixStream, place: OwnedSemaphorePermit) -> std::io::Result<Self> {
-        let cred = socket.peer_cred()?;
-        // Zero: a process of another pid namespace, which has no number here.
-        let pid = cred.pid().filter(|pid| *pid > 0);
-        let process = pid.and_then(Pid::from_raw).map_or(Process::Unknown, Process::open);
-        let peer = Peer { uid: cred.uid(), gid: cred.gid(), pid, exe: pid.and_then(exe_name) };
+    /// Gives a caller that the kernel knows its place; none when there is no room.
+    pub(crate) fn new(
+        socket: &tokio::net::UnixStream,
+        peer: Peer,
+        shares: &Arc<Shares>,
+    ) -> std::io::Result<Option<Self>> {
+        let process = peer.pid.and_then(Pid::from_raw).map_or(Process::Unknown, Process::open);
+        let handle = socket.as_fd().try_clone_to_owned()?;
+        let Some(place) = shares.take(&peer, handle) else { return Ok(None) };
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { peer, id, process, seal: SealKey::default(), _place: place })
+        Ok(Some(Self { peer, id, process, seal: SealKey::default(), place }))
+    }
+
+    /// What it may use of the agent.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The caller.

@@ -15,6 +15,7 @@ use tuf::verify::{ThresholdReport, check_signatures};
 use super::authority::delegations;
 use super::{Repositories, default_days, judge};
 use crate::clock;
+use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
 
@@ -69,7 +70,8 @@ impl Repositories {
         files: Vec<ReceivedFile>,
         caller: Value,
     ) -> Result<Observed, Refusal> {
-        let files = tokio::task::spawn_blocking(move || parse(files)).await.map_err(Refusal::internal)??;
+        let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
+        let files = heavy::run(size, move || parse(files)).await??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
@@ -333,13 +335,14 @@ async fn check(
 ) -> Result<Look, Refusal> {
     let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
     let (file, keys, role) = (file.clone(), own.collect::<BTreeMap<_, _>>(), role.clone());
+    let size = heavy::sum([&**file.bytes()].into_iter());
     let work = move || {
         let report = check_signatures(&file, &keys, &role);
         let signed_by = report.signed_by.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok());
         let signers: Vec<_> = signed_by.map(PublicKey::fingerprint).collect();
         (report, signers)
     };
-    let (report, signers) = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+    let (report, signers) = heavy::run(size, work).await?;
     Ok(if report.met() { Look::Good(signers) } else { Look::Short { by, report } })
 }
 

@@ -12,6 +12,7 @@ use tuf::verify::check_signatures;
 
 use super::Repositories;
 use crate::clock;
+use crate::heavy;
 use crate::refusal::Refusal;
 
 /// What is asked for.
@@ -45,9 +46,9 @@ impl Repositories {
             None => (None, None, Vec::new()),
             Some(bytes) => {
                 // A root may hold thousands of keys and signatures: not on a thread that serves others.
+                let size = heavy::sum([bytes.as_slice()].into_iter());
                 let work = move || trusted(&bytes).map(|(root, warnings)| (adopted(&root), root, warnings));
-                let checked = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-                let (keys, root, warnings) = checked?;
+                let (keys, root, warnings) = heavy::run(size, work).await??;
                 (Some(root), Some(keys), warnings)
             }
         };

@@ -2,12 +2,14 @@
 
 pub mod agent;
 pub mod audit;
+mod gate;
 pub mod keys;
 pub mod repositories;
 mod services;
 pub mod signing;
 pub mod tokens;
 
+pub(crate) use gate::{named, too_slow};
 pub(crate) use services::services;
 
 use std::sync::Arc;

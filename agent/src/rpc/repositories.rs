@@ -1,6 +1,7 @@
 //! Repositories: records, and metadata that is shown to the agent.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use ledger::Watermark;
 use policy::Reason;
@@ -16,8 +17,10 @@ use tufagent_proto::v1::{
     RegisterRepositoryRequest, Repository, SetExpiryReply, SetExpiryRequest,
 };
 
-use super::answer;
-use crate::intake::{Intake, MAX_FILES, ReceivedFile};
+use super::{answer, named, too_slow};
+use crate::door::{HeldBytes, Place};
+use crate::intake::{Intake, ReceivedFile};
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::repositories::{Described, Record, Registration, days_of};
 use crate::state::AppState;
@@ -49,6 +52,7 @@ impl Repositories for RepositoriesService {
         request: Request<FindRepositoryRequest>,
     ) -> Result<Response<FindRepositoryReply>, Status> {
         answer(&self.0, "Repositories.Find", request, |state, _, wanted| async move {
+            check_list("digests", wanted.root_digests.len(), limits::FILES)?;
             let record = if wanted.root_digests.is_empty() {
                 state.repositories().by_name(&wanted.name).await?
             } else {
@@ -81,6 +85,7 @@ impl Repositories for RepositoriesService {
 
     async fn missing(&self, request: Request<MissingRequest>) -> Result<Response<MissingReply>, Status> {
         answer(&self.0, "Repositories.Missing", request, |state, _, wanted| async move {
+            check_list("files", wanted.files.len(), limits::LISTED)?;
             let record = state.repositories().by_name(&wanted.repository).await?;
             let mut files = Vec::new();
             for file in wanted.files {
@@ -98,7 +103,7 @@ impl Repositories for RepositoriesService {
         request: Request<Streaming<ObserveRequest>>,
     ) -> Result<Response<ObserveReply>, Status> {
         answer(&self.0, "Repositories.Observe", request, |state, connection, stream| async move {
-            let (begin, files) = receive(stream).await?;
+            let (begin, files, _held) = receive(stream, connection.place()).await?;
             let record = state.repositories().by_name(&begin.repository).await?;
             let caller = connection.peer().journal_json();
             let observed = state.repositories().observe(&record, begin.published, files, caller).await?;
@@ -148,41 +153,57 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
 /// Begin, then files until the client ends the stream.
 async fn receive(
     mut stream: Streaming<ObserveRequest>,
-) -> Result<(ObserveBegin, Vec<ReceivedFile>), Refusal> {
+    place: &Place,
+) -> Result<(ObserveBegin, Vec<ReceivedFile>, HeldBytes), Refusal> {
+    let began = Instant::now();
     let Some(Part::Begin(begin)) = next(&mut stream).await? else {
         return Err(usage("the first part must be begin"));
     };
-    let mut intake = Intake::new();
+    let mut intake = Intake::new(place.bytes());
     while let Some(part) = next(&mut stream).await? {
+        if limits::too_slow(began.elapsed(), intake.received()) {
+            return Err(too_slow());
+        }
         match part {
             Part::File(header) => intake.header(header)?,
             Part::Chunk(bytes) => intake.chunk(&bytes)?,
             Part::Begin(_) => return Err(usage("begin came twice")),
         }
     }
-    Ok((begin, intake.finish()?))
+    let (files, held) = intake.finish()?;
+    Ok((begin, files, held))
 }
 
 async fn next(stream: &mut Streaming<ObserveRequest>) -> Result<Option<Part>, Refusal> {
-    match tokio::time::timeout(PATIENCE, stream.next()).await {
+    let broken = || {
+        Refusal::new(Reason::Cancelled, "nothing was noted: the client's stream broke off")
+            .remedy("show the files again")
+    };
+    match tokio::time::timeout(limits::SILENCE, stream.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(request))) => {
             request.part.map(Some).ok_or_else(|| usage("an empty request came on the stream"))
         }
-        Ok(Some(Err(_))) | Err(_) => {
-            Err(Refusal::new(Reason::Cancelled, "nothing was noted: the client's stream broke off")
-                .remedy("show the files again"))
-        }
+        Ok(Some(Err(status))) => Err(match named(&status) {
+            refusal if refusal.reason == Reason::Cancelled => broken(),
+            refusal => refusal,
+        }),
+        Err(_) => Err(too_slow()),
     }
 }
 
-/// A client that sends nothing for this long is dropped.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Lists in one message have a limit of their own, so that no list costs more than its bytes say.
+fn check_list(what: &str, length: usize, limit: usize) -> Result<(), Refusal> {
+    if length <= limit {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::Limit, format!("{length} {what} in one call are too many"))
+        .remedy(format!("send at most {limit} at a time"))
+        .detail("limit", limit))
+}
 
 fn lengths(given: HashMap<String, u32>) -> Result<BTreeMap<RoleName, u32>, Refusal> {
-    if given.len() > MAX_FILES {
-        return Err(Refusal::new(Reason::Limit, format!("lengths of {} roles are too many", given.len())));
-    }
+    check_list("lengths", given.len(), limits::FILES)?;
     given.iter().map(|(role, days)| length(role, *days)).collect()
 }
 

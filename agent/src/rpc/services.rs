@@ -22,14 +22,13 @@ use tufagent_proto::v1::tokens_server::TokensServer;
 
 use super::agent::AgentService;
 use super::audit::AuditService;
+use super::gate::{self, Manners};
 use super::keys::KeysService;
 use super::repositories::RepositoriesService;
 use super::signing::SigningService;
 use super::tokens::TokensService;
+use crate::limits::{self, MESSAGE};
 use crate::state::AppState;
-
-/// The largest message, bytes. Files come in chunks of at most 1 MiB.
-const MAX_MESSAGE: usize = 4 << 20;
 
 /// Every service of the agent, with the reporter of its health.
 pub(crate) fn services(
@@ -41,15 +40,17 @@ pub(crate) fn services(
         .build_v1()?;
     let reporter = HealthReporter::new();
     let all = Services {
-        agent: AgentServer::new(AgentService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
-        audit: AuditServer::new(AuditService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
-        keys: KeysServer::new(KeysService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
+        agent: AgentServer::new(AgentService(state.clone())).max_decoding_message_size(MESSAGE),
+        audit: AuditServer::new(AuditService(state.clone())).max_decoding_message_size(MESSAGE),
+        keys: KeysServer::new(KeysService(state.clone())).max_decoding_message_size(MESSAGE),
         repositories: RepositoriesServer::new(RepositoriesService(state.clone()))
-            .max_decoding_message_size(MAX_MESSAGE),
-        signing: SigningServer::new(SigningService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
-        tokens: TokensServer::new(TokensService(state.clone())).max_decoding_message_size(MAX_MESSAGE),
-        health: HealthServer::new(HealthService::from_health_reporter(reporter.clone())),
-        reflection,
+            .max_decoding_message_size(MESSAGE),
+        signing: SigningServer::new(SigningService(state.clone())).max_decoding_message_size(MESSAGE),
+        tokens: TokensServer::new(TokensService(state.clone())).max_decoding_message_size(MESSAGE),
+        health: HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+            .max_decoding_message_size(MESSAGE),
+        reflection: reflection.max_decoding_message_size(MESSAGE),
+        state: state.clone(),
     };
     Ok((all, reporter))
 }
@@ -64,6 +65,7 @@ pub(crate) struct Services<R> {
     tokens: TokensServer<TokensService>,
     health: HealthServer<HealthService>,
     reflection: ServerReflectionServer<R>,
+    state: AppState,
 }
 
 impl<R> Clone for Services<R> {
@@ -77,6 +79,7 @@ impl<R> Clone for Services<R> {
             tokens: self.tokens.clone(),
             health: self.health.clone(),
             reflection: self.reflection.clone(),
+            state: self.state.clone(),
         }
     }
 }
@@ -92,7 +95,19 @@ impl<R: ServerReflection> Service<Request<Body>> for Services<R> {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let name = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
-        match name.unwrap_or_default() {
+        let name = name.unwrap_or_default().to_owned();
+        let (request, entered) = match gate::enter(&self.state, request, manners(&name)) {
+            Ok(entered) => entered,
+            Err(refused) => return Box::pin(std::future::ready(Ok(refused))),
+        };
+        let answer = self.answer(&name, request);
+        Box::pin(async move { Ok(entered.leave(answer.await?)) })
+    }
+}
+
+impl<R: ServerReflection> Services<R> {
+    fn answer(&mut self, name: &str, request: Request<Body>) -> BoxFuture<Response<Body>, Infallible> {
+        match name {
             AgentServer::<AgentService>::NAME => self.agent.call(request),
             AuditServer::<AuditService>::NAME => self.audit.call(request),
             KeysServer::<KeysService>::NAME => self.keys.call(request),
@@ -103,5 +118,14 @@ impl<R: ServerReflection> Service<Request<Body>> for Services<R> {
             ServerReflectionServer::<R>::NAME => self.reflection.call(request),
             _ => Box::pin(async { Ok(Status::unimplemented("there is no such service").into_http()) }),
         }
+    }
+}
+
+/// People read what is to be signed while the call is open, and page through the journal.
+fn manners(service: &str) -> Manners {
+    match service {
+        SigningServer::<SigningService>::NAME => Manners { patient: true, answer: limits::ANSWER },
+        AuditServer::<AuditService>::NAME => Manners { patient: false, answer: limits::LISTEN_JOURNAL },
+        _ => Manners { patient: false, answer: limits::ANSWER },
     }
 }

@@ -1,17 +1,13 @@
 //! Step three: the caller has seen what was understood and names its digest.
 
-use std::time::Duration;
-
 use policy::Reason;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
 
 use super::client::Client;
 use super::inspected::Inspected;
+use crate::limits;
 use crate::refusal::Refusal;
-
-/// How long a person may look at it.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// A request that was confirmed.
 pub(super) struct Authorized {
@@ -26,7 +22,7 @@ pub(super) async fn confirm(client: &mut Client, inspected: Inspected) -> Result
     for skipped in inspected.skipped() {
         client.tell(Event::Skipped(skipped.clone())).await?;
     }
-    let Part::Confirm(confirm) = client.next(PATIENCE).await? else {
+    let Part::Confirm(confirm) = client.next(limits::CONFIRM).await? else {
         return Err(Refusal::new(Reason::ConfirmationMissing, "what was shown was not confirmed")
             .remedy("send confirm with the digest that inspected gave"));
     };

@@ -12,8 +12,9 @@ use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
 use tufagent_proto::v1::{SignEvent, SignRequest};
 
-use crate::door::Connection;
+use crate::door::{Connection, HeldBytes};
 use crate::refusal::Refusal;
+use crate::rpc::named;
 
 /// What the client sends.
 pub type Requests = Pin<Box<dyn Stream<Item = Result<SignRequest, Status>> + Send + Sync>>;
@@ -23,6 +24,8 @@ pub struct Client {
     connection: Arc<Connection>,
     requests: Requests,
     events: mpsc::Sender<Result<SignEvent, Status>>,
+    /// The room that its files take, for as long as the call lasts.
+    held: Option<HeldBytes>,
 }
 
 impl Client {
@@ -33,13 +36,18 @@ impl Client {
         requests: Requests,
         events: mpsc::Sender<Result<SignEvent, Status>>,
     ) -> Self {
-        Self { connection, requests, events }
+        Self { connection, requests, events, held: None }
     }
 
     /// Who calls.
     #[must_use]
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// Holds the room of its files until the call has ended.
+    pub(super) fn hold(&mut self, held: HeldBytes) {
+        self.held = Some(held);
     }
 
     /// The next part of the request.
@@ -56,11 +64,10 @@ impl Client {
             Ok(Some(Ok(SignRequest { part: None }))) => {
                 Err(Refusal::new(Reason::Usage, "an empty request came on the stream"))
             }
-            Ok(Some(Err(status))) if status.code() == tonic::Code::OutOfRange => {
-                Err(Refusal::new(Reason::Limit, "a message is over 4 MiB")
-                    .remedy("send chunks of at most 1 MiB"))
-            }
-            Ok(Some(Err(_))) => Err(cancelled("the client's stream broke off")),
+            Ok(Some(Err(status))) => Err(match named(&status) {
+                broken if broken.reason == Reason::Cancelled => cancelled("the client's stream broke off"),
+                refusal => refusal,
+            }),
             Ok(None) => Err(cancelled("the client closed the stream before it confirmed")),
             Err(_) => Err(cancelled("the client said nothing for too long")),
         }

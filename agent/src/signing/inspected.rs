@@ -12,6 +12,7 @@ use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 use super::received::Received;
 use super::signers::{Chosen, Signer, choose, skipped_event};
 use crate::clock;
+use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
 use crate::repositories::{Asked, Authority, Record, Standing};
@@ -64,10 +65,11 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         )
     }));
     let (name, new) = (role.clone(), subject.clone());
+    let size = heavy::sum(base.iter().map(|newest| &**newest.metadata.bytes()).chain([&**subject.bytes()]));
     let compare = move || difference(&name, base.as_ref().map(|newest| &newest.metadata), &new);
     Ok(Inspected {
         // Large metadata takes a while: not on a thread that serves others.
-        difference: tokio::task::spawn_blocking(compare).await.map_err(Refusal::internal)?,
+        difference: heavy::run(size, compare).await?,
         skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
         shared_key: begin.shared_key,
         supersedes,
@@ -131,6 +133,7 @@ async fn parse(
     subject: ReceivedFile,
     authorities: Vec<ReceivedFile>,
 ) -> Result<(Metadata, Named), Refusal> {
+    let size = heavy::sum(authorities.iter().chain([&subject]).map(|file| file.bytes.as_slice()));
     let work = move || {
         let limits = Limits::agent();
         let name = subject.role;
@@ -150,7 +153,7 @@ async fn parse(
         };
         Ok((parsed, authorities.into_iter().map(read).collect::<Result<Named, Refusal>>()?))
     };
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
+    heavy::run(size, work).await?
 }
 
 /// Which repository and role: named, or the only one that the key has.

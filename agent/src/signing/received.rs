@@ -1,6 +1,6 @@
 //! Step one: what the client sent, whole and within its limits.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use policy::Reason;
 use tufagent_proto::v1::SignBegin;
@@ -10,9 +10,7 @@ use tufagent_proto::v1::sign_request::Part;
 use super::client::Client;
 use crate::intake::{Intake, ReceivedFile};
 use crate::refusal::Refusal;
-
-/// A client that sends nothing for this long is dropped.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{limits, rpc};
 
 /// A request as it came; nothing of it is understood yet.
 pub(super) struct Received {
@@ -27,13 +25,19 @@ pub(super) struct Received {
 
 /// Reads until the subject is whole. Authorities come before it.
 pub(super) async fn receive(client: &mut Client) -> Result<Received, Refusal> {
-    let Part::Begin(begin) = client.next(PATIENCE).await? else {
+    let began = Instant::now();
+    let Part::Begin(begin) = client.next(limits::SILENCE).await? else {
         return Err(usage("the first part must be begin"));
     };
-    let mut intake = Intake::new();
+    check_keys(&begin)?;
+    let mut intake = Intake::new(client.connection().place().bytes());
     let mut subject_is_open = false;
     while !(subject_is_open && intake.is_whole()) {
-        match client.next(PATIENCE).await? {
+        let part = client.next(limits::SILENCE).await?;
+        if limits::too_slow(began.elapsed(), intake.received()) {
+            return Err(rpc::too_slow());
+        }
+        match part {
             Part::File(header) => {
                 subject_is_open = header.purpose() == Purpose::Subject;
                 intake.header(header)?;
@@ -44,13 +48,23 @@ pub(super) async fn receive(client: &mut Client) -> Result<Received, Refusal> {
             }
         }
     }
-    let mut authorities = intake.finish()?;
+    let (mut authorities, held) = intake.finish()?;
     // The loop ends with a whole subject as the last file.
     let subject = authorities.pop().ok_or_else(|| usage("no file was sent"))?;
     if authorities.iter().any(|file| file.purpose == Purpose::Subject) {
         return Err(usage("one call signs one file"));
     }
+    client.hold(held);
     Ok(Received { begin, subject, authorities, _private: () })
+}
+
+fn check_keys(begin: &SignBegin) -> Result<(), Refusal> {
+    if begin.keys.len() <= limits::KEYS_NAMED {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::Limit, format!("{} keys were named for one signature", begin.keys.len()))
+        .remedy("name the keys of the role, or none for all of them")
+        .detail("limit", limits::KEYS_NAMED))
 }
 
 fn usage(message: &str) -> Refusal {

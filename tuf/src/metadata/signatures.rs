@@ -7,6 +7,7 @@ use super::{
 use crate::{
     json::{self, Value},
     key::KeyId,
+    role::RoleKeys,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,10 @@ impl SignatureEntry {
 /// Reads `signatures`. A keyid that stands there twice spoils the file (4.2.1).
 pub(super) fn read(value: Value<'_>) -> Read<Vec<SignatureEntry>> {
     let mut seen = BTreeSet::new();
+    let count = value.items().count();
+    if count > RoleKeys::MAX {
+        return wrong(value, format_args!("{count} signatures, and a file has {} at most", RoleKeys::MAX));
+    }
     each(value, |item| {
         let entry = SignatureEntry {
             keyid: member(object(item)?, "keyid", |keyid| parsed(keyid, KeyId::parse))?,
