@@ -51,8 +51,7 @@ pub(crate) async fn serve(
 fn shares() -> Arc<Shares> {
     let connections = limits::connections(raise_open_files());
     let system = rustix::system::sysinfo();
-    let memory =
-        u64::try_from(system.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(system.mem_unit));
+    let memory = system.totalram.saturating_mul(u64::from(system.mem_unit));
     Shares::new(connections, limits::BYTES.min(memory / 4))
 }
 

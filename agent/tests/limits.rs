@@ -61,7 +61,8 @@ async fn a_file_over_64_mib_is_refused_by_its_header_and_a_chunk_over_1_mib_too(
     let client = agent.connect().await;
     is_over_a_limit(&client.sign(vec![begin(), file((64 << 20) + 1)]).await.unwrap_err());
     is_over_a_limit(&client.sign(vec![begin(), file(64 << 20), chunk((1 << 20) + 1)]).await.unwrap_err());
-    let files = (0..limits::FILES + 1).map(|_| file(0));
+    let empty = || Part::File(FileHeader { role: "targets".into(), size: 0, purpose: 1 });
+    let files = (0..limits::FILES + 1).map(|_| empty());
     is_over_a_limit(&client.sign(std::iter::once(begin()).chain(files).collect()).await.unwrap_err());
 }
 

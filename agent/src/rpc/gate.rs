@@ -44,13 +44,13 @@ pub(crate) fn enter(
     state: &AppState,
     mut request: Request<Body>,
     manners: Manners,
-) -> Result<(Request<Body>, Entered), Response<Body>> {
+) -> Result<(Request<Body>, Entered), Box<Response<Body>>> {
     let Some(ConnectionInfo(connection)) = request.extensions().get().cloned() else {
         let refusal = Refusal::new(Reason::Caller, "the caller of this call is not known");
-        return Err(Status::from(refusal).into_http());
+        return Err(Box::new(Status::from(refusal).into_http()));
     };
     let path: String = request.uri().path().chars().take(MOST_PATH).collect();
-    let refuse = |refusal| state.refused(connection.peer(), &path, refusal).into_http();
+    let refuse = |refusal| Box::new(state.refused(connection.peer(), &path, refusal).into_http());
     check_headers(request.headers(), request.uri().path()).map_err(refuse)?;
     let place = Arc::new(connection.place().begin_call(manners.answer).map_err(refuse)?);
     request.extensions_mut().insert(Arc::clone(&place));

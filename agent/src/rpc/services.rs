@@ -98,7 +98,7 @@ impl<R: ServerReflection> Service<Request<Body>> for Services<R> {
         let name = name.unwrap_or_default().to_owned();
         let (request, entered) = match gate::enter(&self.state, request, manners(&name)) {
             Ok(entered) => entered,
-            Err(refused) => return Box::pin(std::future::ready(Ok(refused))),
+            Err(refused) => return Box::pin(std::future::ready(Ok(*refused))),
         };
         let answer = self.answer(&name, request);
         Box::pin(async move { Ok(entered.leave(answer.await?)) })
