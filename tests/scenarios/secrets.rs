@@ -72,7 +72,6 @@ fn secrets_stand_in_nothing_that_is_written_even_when_everything_is_logged() {
         run("token unlock hsm --pin-file wrong-pin --json", 5);
         run("token unlock hsm --pin-file pin", 0);
         run("key generate hard --token hsm --type ecdsa-p256", 0);
-        run("key import known-too key.pem --token hsm --json", 3);
     }
     home.keys(&["online"]);
     run("repo init repo --name app --root known --targets online --snapshot online --timestamp online", 0);

@@ -147,7 +147,8 @@ impl Watched {
                 return Poll::Pending;
             }
             if limits::too_slow(self.began.elapsed(), self.bytes) {
-                return Poll::Ready(too_slow().into());
+                // Named and journalled on its way out.
+                return Poll::Ready(Status::deadline_exceeded("too slow"));
             }
             self.timer = None;
         }
