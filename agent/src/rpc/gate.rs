@@ -117,6 +117,7 @@ pub(crate) fn named(status: &Status) -> Refusal {
             Refusal::new(Reason::Unsupported, "there is no such call, or not in this encoding")
                 .remedy("ask for what agent.proto has; the reflection service lists it")
         }
+        Code::DeadlineExceeded => too_slow(),
         Code::Cancelled => {
             Refusal::new(Reason::Cancelled, "the client's stream broke off").remedy("ask again")
         }
