@@ -193,7 +193,11 @@ async fn end(state: &AppState) {
         tracing::warn!("a token did not end in time");
     }
     let ledger = state.clone();
-    let _ = tokio::task::spawn_blocking(move || ledger.ledger().close()).await;
+    let _ = tokio::task::spawn_blocking(move || {
+        ledger.repositories().write_behind();
+        ledger.ledger().close();
+    })
+    .await;
 }
 
 /// A refusal as a sentence with its remedy.

@@ -17,6 +17,7 @@ mod flush;
 mod head;
 mod intents;
 mod marks;
+mod mirror;
 mod open;
 mod records;
 mod repositories;
@@ -28,7 +29,7 @@ mod watchful;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -43,6 +44,7 @@ pub use types::{
     NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,
 };
 
+use crate::mirror::Mirror;
 use crate::tx::{Tx, Verdict};
 use crate::writer::{Job, Later, Writer};
 
@@ -56,6 +58,18 @@ pub struct Ledger {
     head: PathBuf,
     flushes: Arc<AtomicU64>,
     trouble: watch::Receiver<Option<LedgerError>>,
+    mirror: Arc<Mirror>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A call that may record an intent, until it is dropped.
+#[derive(Debug)]
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Ledger {
@@ -76,6 +90,8 @@ impl Ledger {
         let opened = open::open(&paths, &*clock)?;
         let flushes = Arc::new(AtomicU64::new(0));
         let (tell_trouble, trouble) = watch::channel(None);
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let mirror = Arc::new(Mirror::load(&Tx::looking(&opened.db, &*clock, opened.position)));
         let writer = Writer {
             db: opened.db,
             seen: watchful::Seen::new(&paths, opened.identity),
@@ -84,6 +100,8 @@ impl Ledger {
             position: opened.position,
             flushes: Arc::clone(&flushes),
             trouble: tell_trouble,
+            mirror: Arc::clone(&mirror),
+            under_way: Arc::clone(&under_way),
         };
         let (jobs, queue) = mpsc::channel();
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(&queue));
@@ -96,6 +114,8 @@ impl Ledger {
             head: paths.head,
             flushes,
             trouble,
+            mirror,
+            under_way,
         })
     }
 
@@ -112,6 +132,14 @@ impl Ledger {
     #[must_use]
     pub fn flushes(&self) -> u64 {
         self.flushes.load(Ordering::Relaxed)
+    }
+
+    /// Says that a call is under way that may record an intent: where there are many, they wait a little for each
+    /// other and share a flush.
+    #[must_use]
+    pub fn under_way(&self) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(&self.under_way))
     }
 
     async fn ask<T: Send + 'static>(

@@ -234,7 +234,7 @@ fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
         tx.append("ledger.created", json!({"schema": schema::VERSION, "id": id}))?;
         Ok(Ok(()))
     })?;
-    let position = tx.commit()?;
+    let (position, _) = tx.commit()?;
     db.close().map_err(|(_, error)| error)?;
     Ok(Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })
 }

@@ -29,7 +29,10 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn repositories(&self) -> Result<Vec<Record>, LedgerError> {
-        self.read(records::all).await
+        match self.mirror.records(<[Record]>::to_vec) {
+            Some(records) => Ok(records),
+            None => self.read(records::all).await,
+        }
     }
 
     /// The repository with this name.
@@ -37,6 +40,10 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn find_by_name(&self, name: &RepositoryName) -> Result<Option<Record>, LedgerError> {
+        let known = |records: &[Record]| records.iter().find(|record| record.name == *name).cloned();
+        if let Some(found) = self.mirror.records(known) {
+            return Ok(found);
+        }
         let name = name.clone();
         self.read(move |tx| records::by_name(tx, &name)).await
     }
@@ -46,7 +53,11 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn find_by_id(&self, id: RepositoryId) -> Result<Option<Record>, LedgerError> {
-        self.read(move |tx| records::by_id(tx, &id)).await
+        let known = |records: &[Record]| records.iter().find(|record| record.id == id).cloned();
+        match self.mirror.records(known) {
+            Some(found) => Ok(found),
+            None => self.read(move |tx| records::by_id(tx, &id)).await,
+        }
     }
 
     /// The repository whose root chain holds one of these roots.
@@ -113,7 +124,11 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn watermark(&self, id: RepositoryId, role: RoleName) -> Result<Watermark, LedgerError> {
-        self.read(move |tx| marks::read(tx, &id, &role)).await
+        let known = |all: &BTreeMap<_, _>| all.get(&role).copied().unwrap_or_default();
+        match self.mirror.watermarks(id, known) {
+            Some(watermark) => Ok(watermark),
+            None => self.read(move |tx| marks::read(tx, &id, &role)).await,
+        }
     }
 
     /// Fingerprints of the keys that have signed for a repository here, whether they are still here or not.
@@ -129,7 +144,10 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn watermarks(&self, id: RepositoryId) -> Result<BTreeMap<RoleName, Watermark>, LedgerError> {
-        self.read(move |tx| marks::all(tx, &id)).await
+        match self.mirror.watermarks(id, BTreeMap::clone) {
+            Some(watermarks) => Ok(watermarks),
+            None => self.read(move |tx| marks::all(tx, &id)).await,
+        }
     }
 
     /// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.

@@ -6,6 +6,7 @@ use tuf::digest::Sha256Digest;
 
 use crate::LedgerError;
 use crate::chain::hash_fields;
+use crate::mirror::Touched;
 
 /// The schema that this program writes.
 pub(crate) const VERSION: u32 = 1;
@@ -126,11 +127,13 @@ impl Sum {
         db: &Connection,
         table: Table,
         key: impl Params,
+        touched: &mut Touched,
     ) -> Result<(), LedgerError> {
         let mut select = db.prepare_cached(table.select_row())?;
         let mut rows = select.query(key)?;
         if let Some(row) = rows.next()? {
             self.toggle(table.digest(row)?);
+            touched.row(table, row)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use tuf::digest::Sha256Digest;
 use tuf::time::UtcTime;
 
+use crate::mirror::Touched;
 use crate::schema::{Sum, Table};
 use crate::{Clock, Entry, LedgerError, body, chain};
 
@@ -28,6 +29,7 @@ pub(crate) struct Tx<'a> {
     pub(crate) db: &'a Connection,
     clock: &'a dyn Clock,
     position: Position,
+    touched: Touched,
     /// Why nothing can be done in this transaction any more.
     broken: Option<LedgerError>,
 }
@@ -36,12 +38,12 @@ impl<'a> Tx<'a> {
     /// Begins; a failure shows in every request and at the end.
     pub(crate) fn begin(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
         let broken = db.execute_batch("BEGIN IMMEDIATE").err().map(LedgerError::from);
-        Self { db, clock, position, broken }
+        Self { db, clock, position, touched: Touched::default(), broken }
     }
 
     /// No transaction of its own: for one question.
     pub(crate) fn looking(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
-        Self { db, clock, position, broken: None }
+        Self { db, clock, position, touched: Touched::default(), broken: None }
     }
 
     /// Does one request: whole, or not at all.
@@ -61,6 +63,8 @@ impl<'a> Tx<'a> {
         });
         done.unwrap_or_else(|fault| {
             self.position = before;
+            // What was undone is noted among what was done.
+            self.touched.everything();
             let undone = self.db.execute_batch("ROLLBACK TO request; RELEASE request");
             // On a full disk SQLite may have given up the whole transaction: then nobody's part of it will stand.
             if undone.is_err() || self.db.is_autocommit() {
@@ -70,8 +74,8 @@ impl<'a> Tx<'a> {
         })
     }
 
-    /// Commits, durably, and says where journal and state stand then. On failure the caller undoes what is open.
-    pub(crate) fn commit(mut self) -> Result<Position, LedgerError> {
+    /// Commits, durably, and says where journal and state stand then and what was changed. On failure the caller undoes what is open.
+    pub(crate) fn commit(mut self) -> Result<(Position, Touched), LedgerError> {
         let position = self.position;
         let done = self.broken.take().map_or(Ok(()), Err).and_then(|()| {
             let mut set =
@@ -80,7 +84,7 @@ impl<'a> Tx<'a> {
             self.db.execute_batch("COMMIT")?;
             Ok(())
         });
-        done.map(|()| position)
+        done.map(|()| (position, self.touched))
     }
 
     /// Where journal and state stand within this transaction.
@@ -125,8 +129,8 @@ impl<'a> Tx<'a> {
         sql: &str,
         params: impl Params,
     ) -> Result<(), LedgerError> {
-        self.position.sum.toggle_row(self.db, table, key.clone())?;
+        self.position.sum.toggle_row(self.db, table, key.clone(), &mut self.touched)?;
         self.db.prepare_cached(sql)?.execute(params)?;
-        self.position.sum.toggle_row(self.db, table, key)
+        self.position.sum.toggle_row(self.db, table, key, &mut self.touched)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
 use crate::head::{Head, HeadFile};
+use crate::mirror::Mirror;
 use crate::tx::{Position, Tx, Verdict};
 use crate::watchful::Seen;
 use crate::{Clock, IntentId, LedgerError, Outcome, flush, intents};
@@ -51,12 +52,21 @@ pub(crate) struct Writer {
     pub(crate) flushes: Arc<AtomicU64>,
     /// Why nothing can be committed, as it was found last.
     pub(crate) trouble: watch::Sender<Option<LedgerError>>,
+    pub(crate) mirror: Arc<Mirror>,
+    /// Calls under way that may record an intent.
+    pub(crate) under_way: Arc<AtomicUsize>,
 }
 
 /// How long something that nobody waits for may wait for a commit to join.
 const LINGER: Duration = Duration::from_millis(100);
 /// How long it waits after a commit that failed.
 const RETRY: Duration = Duration::from_secs(1);
+/// The longest that a request waits for others to share its flush.
+const GATHER: Duration = Duration::from_millis(10);
+/// It does not wait on when nobody has come for this long.
+const GAP: Duration = Duration::from_micros(500);
+/// So many that share a flush need not wait for more.
+const ENOUGH: usize = 32;
 /// The most requests that share a transaction.
 const MOST: usize = 512;
 /// The most that is kept while commits fail.
@@ -70,6 +80,7 @@ impl Writer {
             queue.fill(jobs);
             self.answer(&mut queue);
             if queue.wants_flush() {
+                self.gather(&mut queue, jobs);
                 self.flush(&mut queue);
             }
             if !queue.probes.is_empty() {
@@ -84,6 +95,21 @@ impl Writer {
         for look in queue.looks.drain(..) {
             let mut tx = Tx::looking(&self.db, &*self.clock, self.position);
             look(&mut tx)(None);
+        }
+    }
+
+    /// Where many calls are under way, waits a little for half of them to come, so that they share the flush. A call
+    /// that is alone, or one of a few, waits for nobody.
+    fn gather(&self, queue: &mut Queue, jobs: &Receiver<Job>) {
+        let began = Instant::now();
+        while !queue.stop && queue.works.len() < (self.under_way.load(Ordering::Relaxed) / 2).min(ENOUGH) {
+            let left = GATHER.saturating_sub(began.elapsed()).min(GAP);
+            match jobs.recv_timeout(left) {
+                Ok(job) => queue.put(job),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => queue.stop = true,
+            }
+            self.answer(queue);
         }
     }
 
@@ -103,9 +129,11 @@ impl Writer {
         let failure = committed.as_ref().err().cloned();
         self.tell(failure.as_ref());
         match committed {
-            Ok(position) => {
+            Ok((position, touched)) => {
                 queue.settle(None);
                 self.advance(position);
+                let tx = Tx::looking(&self.db, &*self.clock, self.position);
+                self.mirror.follow(&tx, &touched);
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger could not commit");

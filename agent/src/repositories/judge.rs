@@ -15,6 +15,7 @@ use tuf::time::UtcTime;
 
 use super::{Authority, Repositories, days_of};
 use crate::refusal::Refusal;
+use crate::work;
 
 /// The base of a difference.
 #[derive(Debug, Clone)]
@@ -157,7 +158,7 @@ impl Repositories {
         let intent = self.intent(&signing).await?;
         // A copy with signatures, as it was verified, is worth more than the text alone.
         if !self.memory.has(&intent.digest) {
-            self.memory.keep(signing.subject, false).await?;
+            self.memory.keep_signed((record.id, signing.role.clone()), signing.subject).await?;
         }
         self.ledger.record_intent(intent).await.map_err(|error| of_repository(record, error))
     }
@@ -201,11 +202,12 @@ impl Repositories {
     ) -> Result<SigningFacts, Refusal> {
         let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
         let (role, subject) = (role.clone(), subject.clone());
+        let size = base.iter().fold(subject.bytes().len(), |sum, base| sum + base.bytes().len());
         let work = move || {
             let changes = base.as_ref().map(|base| difference(&role, Some(base), &subject));
             (changes, bad_names(base.as_ref(), &subject))
         };
-        let (changes, names) = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        let (changes, names) = work::sized(size, work).await?;
         facts.names = names;
         let Some(changes) = changes else { return Ok(facts) };
         let steps = changes.thresholds.into_iter().filter_map(|step| {

@@ -7,8 +7,9 @@ use ledger::{Ledger, Mark, Record};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
-use tuf::role::RoleName;
+use tuf::role::{RoleKind, RoleName};
 
+use super::behind::{Behind, Owner};
 use crate::refusal::Refusal;
 
 /// All that stays parsed, bytes: two versions of a role of 100,000 targets, or a great many small roles.
@@ -20,6 +21,7 @@ const MOST_LEAVES: usize = 1 << 17;
 pub(super) struct Memory {
     ledger: Arc<Ledger>,
     parsed: Mutex<Parsed>,
+    behind: Arc<Behind>,
 }
 
 /// What was parsed, by the digest of what is signed; what was not asked for longest goes first.
@@ -79,12 +81,16 @@ const EACH: usize = 1 << 10;
 
 impl Memory {
     pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, parsed: Mutex::default() }
+        let behind = Arc::new(Behind::new(Arc::clone(&ledger)));
+        Self { ledger, parsed: Mutex::default(), behind }
     }
 
     /// The metadata with this digest; none when it is not kept or its file is damaged.
     pub(super) async fn load(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
         if let Some(found) = self.parsed().get(&digest) {
+            return Ok(Some(found));
+        }
+        if let Some(found) = self.behind.find(&digest) {
             return Ok(Some(found));
         }
         let ledger = Arc::clone(&self.ledger);
@@ -116,9 +122,27 @@ impl Memory {
         Ok(())
     }
 
+    /// Keeps metadata that is about to be signed for this role. What says who may sign others is in its file before that;
+    /// of what is only compared with, the file may follow a moment later.
+    pub(super) async fn keep_signed(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
+        let says_who = metadata.kind() == RoleKind::Root
+            || metadata.as_targets().is_some_and(|targets| targets.delegations.is_some());
+        if says_who || metadata.bytes().len() > SMALL {
+            return self.keep(metadata, false).await;
+        }
+        self.remember(metadata);
+        self.behind.put(of, metadata.clone());
+        Ok(())
+    }
+
+    /// Writes what waits to be written; at the end.
+    pub(super) fn write_behind(&self) {
+        self.behind.write();
+    }
+
     /// Whether the file with this digest is kept, whole or not.
     pub(super) fn has(&self, digest: &Sha256Digest) -> bool {
-        self.ledger.has_text(digest)
+        self.behind.find(digest).is_some() || self.ledger.has_text(digest)
     }
 
     /// The newest trusted root; none while the repository has none.

@@ -6,6 +6,7 @@
 //! agent's own; marks only rise; content that differs from what is known is refused or an alarm, never taken.
 
 mod authority;
+mod behind;
 mod judge;
 mod listing;
 mod memory;
@@ -54,6 +55,11 @@ impl Repositories {
             }
         });
         Ok(Self { memory: Memory::new(Arc::clone(&ledger)), ledger })
+    }
+
+    /// Writes what waits to be written; blocks. Called once, at the end.
+    pub fn write_behind(&self) {
+        self.memory.write_behind();
     }
 
     /// All repositories, by name.

@@ -1,5 +1,8 @@
 //! Step three: the caller has seen what was understood and names its digest.
 
+use std::time::Duration;
+
+use ledger::UnderWay;
 use policy::Reason;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
@@ -8,6 +11,10 @@ use super::client::Client;
 use super::inspected::Inspected;
 use crate::limits;
 use crate::refusal::Refusal;
+use crate::state::AppState;
+
+/// A program answers within this time.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// A request that was confirmed.
 pub(super) struct Authorized {
@@ -17,12 +24,27 @@ pub(super) struct Authorized {
 }
 
 /// Shows what was understood and waits for the digest.
-pub(super) async fn confirm(client: &mut Client, inspected: Inspected) -> Result<Authorized, Refusal> {
+///
+/// A program that has computed the digest itself may send it at once: it holds for this content alone. Whoever takes
+/// longer than a program is no longer waited for by others that could share a flush with it.
+pub(super) async fn confirm(
+    agent: &AppState,
+    client: &mut Client,
+    inspected: Inspected,
+    under_way: UnderWay,
+) -> Result<(Authorized, UnderWay), Refusal> {
     client.tell(Event::Inspected(inspected.describe())).await?;
     for skipped in inspected.skipped() {
         client.tell(Event::Skipped(skipped.clone())).await?;
     }
-    let Part::Confirm(confirm) = client.next(limits::CONFIRM).await? else {
+    let (part, under_way) = match tokio::time::timeout(AT_ONCE, client.next(limits::CONFIRM)).await {
+        Ok(part) => (part?, under_way),
+        Err(_) => {
+            drop(under_way);
+            (client.next(limits::CONFIRM).await?, agent.ledger().under_way())
+        }
+    };
+    let Part::Confirm(confirm) = part else {
         return Err(Refusal::new(Reason::ConfirmationMissing, "what was shown was not confirmed")
             .remedy("send confirm with the digest that inspected gave"));
     };
@@ -33,5 +55,5 @@ pub(super) async fn confirm(client: &mut Client, inspected: Inspected) -> Result
             .remedy("look at the difference again and confirm its digest")
             .detail("sha256", digest));
     }
-    Ok(Authorized { inspected, _private: () })
+    Ok((Authorized { inspected, _private: () }, under_way))
 }

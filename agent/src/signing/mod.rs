@@ -26,10 +26,12 @@ use crate::state::AppState;
 pub async fn sign(agent: &AppState, client: &mut Client) -> Result<(), Refusal> {
     // caller (at the door) -> limits
     let received = received::receive(client).await?;
+    // Many that are under way share a flush.
+    let under_way = agent.ledger().under_way();
     // parse -> which repository, role, key? -> watermark -> policy
     let inspected = inspected::inspect(agent, received).await?;
     // what was understood is shown; confirmation
-    let authorized = authorized::confirm(client, inspected).await?;
+    let (authorized, _under_way) = authorized::confirm(agent, client, inspected, under_way).await?;
     // intent, durable; the watermark is judged in the same transaction
     let mut recorded = recorded::record(agent, client, authorized).await?;
     while let Some(signer) = recorded.next_signer() {

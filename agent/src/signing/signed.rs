@@ -80,7 +80,7 @@ async fn make(recorded: &Recorded, signer: &Signer) -> Result<SignatureBytes, Re
     signer
         .key
         .slot
-        .run(move |backend| {
+        .sign(public.key_type(), subject.bytes().len(), move |backend| {
             let preimage = subject.preimage();
             backend.sign(&public, scheme, Signable::Metadata(&preimage))
         })

@@ -7,7 +7,7 @@ use backend::{StoredKey, TokenState};
 use policy::Reason;
 use tufagent_proto::v1::Key;
 
-use super::{Slot, Tokens};
+use super::{Listing, Slot, Tokens};
 use crate::refusal::Refusal;
 
 /// A key that this agent holds.
@@ -71,11 +71,18 @@ impl Tokens {
             .into_iter()
             .map(|slot| {
                 let asking = Arc::clone(&slot);
-                (slot, tokio::spawn(async move { asking.keys().await }))
+                let answer = match slot.keys_at_hand() {
+                    Some(listing) => Asked::AtHand(listing),
+                    None => Asked::Under(tokio::spawn(async move { asking.keys().await })),
+                };
+                (slot, answer)
             })
             .collect();
         for (slot, answer) in asked {
-            let listing = answer.await.unwrap_or_default();
+            let listing = match answer {
+                Asked::AtHand(listing) => listing,
+                Asked::Under(asked) => asked.await.unwrap_or_default(),
+            };
             let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);
             let available = listing.answered && there;
             let held_as = |stored: StoredKey, lost: bool| {
@@ -122,6 +129,12 @@ impl Tokens {
             .remedy(remedy)
             .detail("key", name))
     }
+}
+
+/// The keys of a token, or the task that asks for them.
+enum Asked {
+    AtHand(Listing),
+    Under(tokio::task::JoinHandle<Listing>),
 }
 
 /// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.

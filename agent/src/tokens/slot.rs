@@ -13,6 +13,7 @@ use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use tokio::sync::Semaphore;
+use tuf::key::KeyType;
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
@@ -22,6 +23,7 @@ use self::source::SourceTrouble;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind, UnlockFor};
 use crate::refusal::Refusal;
+use crate::work;
 
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -158,6 +160,24 @@ impl Slot {
         F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
     {
         self.run_in(&self.queue, call).await
+    }
+
+    /// As [`Self::run`], for a signature: a key of the file store that takes microseconds signs here, at once.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn sign<T, F>(&self, key: KeyType, bytes: usize, call: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+    {
+        let quick = matches!(key, KeyType::Ed25519 | KeyType::EcdsaP256);
+        if self.config.kind != TokenKind::File || !quick || bytes > work::SMALL {
+            return self.run(call).await;
+        }
+        let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
+        self.lapse();
+        call(self.backend.as_ref()).map_err(|error| self.refusal(&error))
     }
 
     async fn run_in<T, F>(&self, queue: &Arc<Semaphore>, call: F) -> Result<T, Refusal>

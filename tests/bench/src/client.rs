@@ -15,6 +15,15 @@ use tufagent_proto::v1::{
     StatusRequest, observe_request, sign_request,
 };
 
+/// When a client confirms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    /// After the agent has shown what it understood: a round trip more.
+    WhenShown,
+    /// With the files, by the digest that the client has computed itself.
+    AtOnce,
+}
+
 /// One connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -28,7 +37,7 @@ impl Client {
         Self { channel: endpoint.connect().await.expect("the agent answers") }
     }
 
-    /// Signs one file with one key: what is shown is read, and confirmed by the digest that the client computed itself.
+    /// Signs one file with one key. What is shown must have the digest that the client computed itself.
     pub(crate) async fn sign(
         &self,
         repository: &str,
@@ -36,6 +45,7 @@ impl Client {
         key: &str,
         file: &[u8],
         digest: &str,
+        when: Confirm,
     ) -> SignSignature {
         let begin = SignBegin {
             repository: repository.to_owned(),
@@ -50,6 +60,13 @@ impl Client {
             sign_request::Part::Chunk(file.to_vec()),
         ];
         let (confirm, confirmed) = mpsc::channel(1);
+        let confirmation = || {
+            let part = sign_request::Part::Confirm(SignConfirm { sha256: digest.to_owned() });
+            confirm.try_send(SignRequest { part: Some(part) }).expect("there is room");
+        };
+        if when == Confirm::AtOnce {
+            confirmation();
+        }
         let upload = tokio_stream::iter(upload).map(|part| SignRequest { part: Some(part) });
         let stream = upload.chain(ReceiverStream::new(confirmed));
         let mut client = SigningClient::new(self.channel.clone());
@@ -59,8 +76,9 @@ impl Client {
             match event.event.expect("an event") {
                 Event::Inspected(shown) => {
                     assert_eq!(shown.sha256, digest, "the agent shows what was sent");
-                    let part = sign_request::Part::Confirm(SignConfirm { sha256: shown.sha256 });
-                    confirm.send(SignRequest { part: Some(part) }).await.expect("it listens");
+                    if when == Confirm::WhenShown {
+                        confirmation();
+                    }
                 }
                 Event::Signature(made) => signature = Some(made),
                 Event::Skipped(skipped) => panic!("not signed: {skipped:?}"),

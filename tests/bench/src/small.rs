@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tufagent_tests::{Agent, Home};
 
 use crate::bed::{self, Bed, Flush};
-use crate::client::Client;
+use crate::client::{Client, Confirm};
 use crate::machine::Commit;
 use crate::metadata::Subject;
 use crate::report::Report;
@@ -48,11 +48,11 @@ impl Lane {
     }
 
     /// Signs the next versions, as many as are in turn, and adds the time of each.
-    pub(crate) fn round(&mut self, samples: &mut Samples) {
+    pub(crate) fn round(&mut self, samples: &mut Samples, when: Confirm) {
         let mut last = None;
         for _ in 0..IN_TURN {
             let (file, digest) = self.subject.next();
-            let call = self.client.sign("app", "targets", &self.key, &file, &digest);
+            let call = self.client.sign("app", "targets", &self.key, &file, &digest, when);
             last = Some(samples.time(|| self.runtime.block_on(call)));
         }
         let made = last.expect("signed");
@@ -74,15 +74,23 @@ impl Lane {
 fn one_at_a_time(bed: &Bed, report: &mut Report) {
     let mut lane = Lane::new(bed.published(Flush::Shipped, 0), "online");
     let mut commit = Commit::new();
-    let (mut signing, mut committing) = (Samples::default(), Samples::default());
+    let (mut signing, mut committing, mut at_once) =
+        (Samples::default(), Samples::default(), Samples::default());
     for round in 0..40 {
-        let (mut warm, mut warm_commit) = (Samples::default(), Samples::default());
-        let (signs, commits) =
-            if round < 10 { (&mut warm, &mut warm_commit) } else { (&mut signing, &mut committing) };
-        lane.round(signs);
+        if round == 10 {
+            (signing, committing, at_once) = Default::default();
+        }
+        let commits = &mut committing;
+        lane.round(&mut signing, Confirm::WhenShown);
+        lane.round(&mut at_once, Confirm::AtOnce);
         (0..IN_TURN).for_each(|_| commits.time(|| commit.commit()));
     }
     let (p50, alone) = (signing.median(), committing.median());
+    report.fact(
+        "the same, confirmed with the files by the digest",
+        format!("p50 {:.0} µs = commit + {:.0} µs", at_once.median(), at_once.median() - alone),
+        json!({"p50_us": at_once.median(), "over_us": at_once.median() - alone}),
+    );
     report.goal(
         "small role, Ed25519, durable, one at a time",
         "p50 <= one durable commit + 200 µs",
@@ -147,7 +155,8 @@ impl Fleet {
                 for _ in 0..IN_TURN {
                     let (file, digest) = subject.next();
                     let role = subject.role.clone();
-                    last = Some(client.sign("app", &role, "online", &file, &digest).await);
+                    last =
+                        Some(client.sign("app", &role, "online", &file, &digest, Confirm::WhenShown).await);
                 }
                 let made = last.expect("signed");
                 let file = subject.signed(&made.keyid, &made.sig);

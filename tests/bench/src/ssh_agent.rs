@@ -11,6 +11,7 @@ use serde_json::json;
 use softhsm::debs;
 
 use crate::bed::{Bed, Flush};
+use crate::client::Confirm;
 use crate::report::Report;
 use crate::samples::Samples;
 use crate::small::Lane;
@@ -31,7 +32,7 @@ pub(crate) fn measure(bed: &Bed, report: &mut Report) {
     for round in 0..40 {
         let (mut warm, mut warm_other) = (Samples::default(), Samples::default());
         let (mine, others) = if round < 10 { (&mut warm, &mut warm_other) } else { (&mut ours, &mut theirs) };
-        lane.round(mine);
+        lane.round(mine, Confirm::AtOnce);
         (0..16).for_each(|_| others.time(|| other.sign(&message)));
     }
     let (our, their) = (ours.median(), theirs.median());

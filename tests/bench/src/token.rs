@@ -15,6 +15,7 @@ use softhsm::{Skipped, SoftHsm, TokenFolder};
 use tufagent_tests::{Home, PIN};
 
 use crate::bed::{Bed, Flush};
+use crate::client::Confirm;
 use crate::report::Report;
 use crate::samples::Samples;
 use crate::small::Lane;
@@ -58,7 +59,7 @@ fn with_tokens(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder)
     for round in 0..40 {
         let (mut warm, mut warm_raw) = (Samples::default(), Samples::default());
         let (ours, raws) = if round < 10 { (&mut warm, &mut warm_raw) } else { (&mut through, &mut alone) };
-        lane.round(ours);
+        lane.round(ours, Confirm::AtOnce);
         raw.round(raws);
     }
     let (p50, token) = (through.median(), alone.median());

@@ -7,6 +7,7 @@ use backend::{StoredKey, TokenState};
 use tuf::key::PublicKey;
 
 use super::{Slot, lock};
+use crate::config::TokenKind;
 use crate::refusal::Refusal;
 
 /// How long a list of keys may take before the last known one is given.
@@ -51,6 +52,19 @@ impl Known {
 }
 
 impl Slot {
+    /// Its keys, where they are had at once: the file store holds their public halves in memory.
+    pub(in crate::tokens) fn keys_at_hand(&self) -> Option<Listing> {
+        let state = self.backend.info().state;
+        if self.config.kind != TokenKind::File || matches!(state, TokenState::Failed | TokenState::Absent) {
+            return None;
+        }
+        let shown = self.backend.keys().ok()?;
+        let mut known = lock(&self.known_keys);
+        known.see(shown, state == TokenState::Unlocked && self.backend.info().state == state);
+        let Known { keys, lost } = known.clone();
+        Some(Listing { keys, lost, answered: true })
+    }
+
     /// Its keys; the last known ones when the token does not answer.
     pub async fn keys(&self) -> Listing {
         let (backend, lists) = (Arc::clone(&self.backend), Arc::clone(&self.lists));
