@@ -46,7 +46,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     check_places(&paths, &config)?;
     let lock = lock_state(&paths.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // What takes time has threads of its own; waking a second worker takes longer than most of what is left.
+        .worker_threads(1)
         .max_blocking_threads(64)
         .thread_keep_alive(Duration::from_secs(5))
         .enable_all()

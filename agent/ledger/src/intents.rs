@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::alarms;
@@ -10,7 +11,9 @@ use crate::marks::{self, Side};
 use crate::records;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, Watermark, chain};
+use crate::{
+    Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, RepositoryId, RepositoryName, Watermark, chain,
+};
 
 /// Records that something is about to be signed, or refuses and journals the refusal.
 pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentId> {
@@ -93,30 +96,82 @@ fn read_intents(tx: &Tx<'_>, only: Option<IntentId>) -> Result<Vec<OpenIntent>, 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// What the law is judged by: the database within a transaction, which has the last word, or what is committed.
+pub(crate) trait View {
+    /// Whether there is such a repository.
+    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError>;
+    /// Why this role signs nothing until a person has looked.
+    fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError>;
+    /// The watermark of a role.
+    fn watermark(&self, id: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError>;
+    /// What a snapshot or timestamp has listed.
+    fn listed(
+        &self,
+        id: &RepositoryId,
+        listing: &RoleName,
+    ) -> Result<BTreeMap<RoleName, Version>, LedgerError>;
+    /// The other repository that this key belongs to.
+    fn used_elsewhere(
+        &self,
+        id: &RepositoryId,
+        fingerprint: Sha256Digest,
+    ) -> Result<Option<RepositoryName>, LedgerError>;
+}
+
+impl View for Tx<'_> {
+    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        Ok(records::by_id(self, id)?.is_some())
+    }
+
+    fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
+        alarms::of_role(self, id, role)
+    }
+
+    fn watermark(&self, id: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError> {
+        marks::read(self, id, role)
+    }
+
+    fn listed(
+        &self,
+        id: &RepositoryId,
+        listing: &RoleName,
+    ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
+        marks::listed(self, id, listing)
+    }
+
+    fn used_elsewhere(
+        &self,
+        id: &RepositoryId,
+        fingerprint: Sha256Digest,
+    ) -> Result<Option<RepositoryName>, LedgerError> {
+        records::used_elsewhere(self, Some(id), fingerprint)
+    }
+}
+
 /// Why this intent must not become a signature; none when nothing stands against it.
-pub(crate) fn refusal(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
+pub(crate) fn refusal(view: &impl View, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
     let (repository, role) = (&intent.repository, &intent.role);
-    if records::by_id(tx, repository)?.is_none() {
+    if !view.knows(repository)? {
         return Ok(Some(LedgerError::RepositoryUnknown { name: repository.to_string() }));
     }
-    if let Some(message) = alarms::of_role(tx, repository, role)? {
+    if let Some(message) = view.alarm(repository, role)? {
         return Ok(Some(LedgerError::Alarm { role: role.clone(), message }));
     }
-    let own = marks::read(tx, repository, role)?;
+    let own = view.watermark(repository, role)?;
     if let Some(violation) = against(intent, role, &own).filter(|_| !supersedes(intent, &own)) {
         return Ok(Some(violation));
     }
-    if let Some(violation) = against_others(tx, intent, &own)? {
+    if let Some(violation) = against_others(view, intent, &own)? {
         return Ok(Some(violation));
     }
-    if let Some(violation) = against_listed(intent, &marks::listed(tx, repository, role)?) {
+    if let Some(violation) = against_listed(intent, &view.listed(repository, role)?) {
         return Ok(Some(violation));
     }
     if intent.shared_key {
         return Ok(None);
     }
     for key in &intent.keys {
-        if let Some(other) = records::used_elsewhere(tx, Some(repository), key.fingerprint)? {
+        if let Some(other) = view.used_elsewhere(repository, key.fingerprint)? {
             return Ok(Some(LedgerError::SharedKey { key: key.name.clone(), other }));
         }
     }
@@ -158,13 +213,17 @@ fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Op
 
 /// A version that is not the next one of its role must clear the marks of every role that the keys could satisfy.
 /// The next one in turn needs not: one key may serve many roles (bins), each with its own count.
-fn against_others(tx: &Tx<'_>, intent: &Intent, own: &Watermark) -> Result<Option<LedgerError>, LedgerError> {
+fn against_others(
+    view: &impl View,
+    intent: &Intent,
+    own: &Watermark,
+) -> Result<Option<LedgerError>, LedgerError> {
     let in_turn = own.newest().map_or(Some(Version::FIRST), |mark| mark.version.next());
     if in_turn.is_some_and(|next| intent.version <= next) {
         return Ok(None);
     }
     for other in intent.also_roles.iter().filter(|other| **other != intent.role) {
-        let watermark = marks::read(tx, &intent.repository, other)?;
+        let watermark = view.watermark(&intent.repository, other)?;
         if let Some(violation) = against(intent, other, &watermark) {
             return Ok(Some(violation));
         }

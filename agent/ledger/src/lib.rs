@@ -121,6 +121,8 @@ impl Ledger {
 
     /// Writes what is left and closes the files. Later requests are answered with `Closed`. Blocks.
     pub fn close(&self) {
+        // From here on every question is answered with `Closed`, too.
+        self.mirror.clear();
         let _ = self.jobs.send(Job::Stop);
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if thread.is_some_and(|thread| thread.join().is_err()) {
@@ -198,7 +200,10 @@ impl Ledger {
     /// # Errors
     /// As [`Self::record_intent`].
     pub async fn check_intent(&self, intent: Intent) -> Result<(), LedgerError> {
-        let refusal = self.read(move |tx| intents::refusal(tx, &intent)).await?;
+        let refusal = match self.mirror.judge(|view| intents::refusal(view, &intent)) {
+            Some(refusal) => refusal?,
+            None => self.read(move |tx| intents::refusal(tx, &intent)).await?,
+        };
         refusal.map_or(Ok(()), Err)
     }
 

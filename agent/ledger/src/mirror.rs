@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use rusqlite::Row;
-use tuf::role::RoleName;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleKind, RoleName, Version};
+
+use crate::alarms;
+use crate::intents::View;
 
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::Tx;
-use crate::{LedgerError, Record, RepositoryId, Watermark, marks};
+use crate::{LedgerError, Record, RepositoryId, RepositoryName, Watermark, marks};
 
 type Watermarks = BTreeMap<RoleName, Watermark>;
 
@@ -22,9 +26,13 @@ type Watermarks = BTreeMap<RoleName, Watermark>;
 pub(crate) struct Mirror(RwLock<Option<State>>);
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     records: Vec<Record>,
     watermarks: BTreeMap<RepositoryId, Watermarks>,
+    listed: BTreeMap<(RepositoryId, RoleName), BTreeMap<RoleName, Version>>,
+    alarms: BTreeMap<(RepositoryId, RoleName), String>,
+    /// The repositories that each key has signed for, or may.
+    key_use: BTreeMap<Sha256Digest, BTreeSet<RepositoryId>>,
 }
 
 /// What a transaction has changed.
@@ -33,6 +41,9 @@ pub(crate) struct Touched {
     /// Repositories or roots were, or it is not known what was.
     whole: bool,
     roles: BTreeSet<(RepositoryId, RoleName)>,
+    listings: BTreeSet<(RepositoryId, RoleName)>,
+    /// Uses of keys: they are taken away with their repository alone.
+    keys: BTreeSet<(Sha256Digest, RepositoryId)>,
 }
 
 impl Touched {
@@ -44,11 +55,17 @@ impl Touched {
     /// Takes note of a row before or after its change.
     pub(crate) fn row(&mut self, table: Table, row: &Row<'_>) -> rusqlite::Result<()> {
         match table {
-            Table::Repositories | Table::Roots => self.whole = true,
+            Table::Repositories | Table::Roots | Table::Alarms => self.whole = true,
             Table::Watermarks => {
                 self.roles.insert((column_text(row, 0)?, column_text(row, 1)?));
             }
-            Table::Listed | Table::KeyUse | Table::Alarms | Table::Intents => {}
+            Table::Listed => {
+                self.listings.insert((column_text(row, 0)?, column_text(row, 1)?));
+            }
+            Table::KeyUse => {
+                self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
+            }
+            Table::Intents => {}
         }
         Ok(())
     }
@@ -62,18 +79,31 @@ impl Mirror {
 
     /// After a commit, before anybody is told of it.
     pub(crate) fn follow(&self, tx: &Tx<'_>, touched: &Touched) {
-        if !touched.whole && touched.roles.is_empty() {
+        let parts = touched.roles.is_empty() && touched.listings.is_empty() && touched.keys.is_empty();
+        if !touched.whole && parts {
             return;
         }
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let followed = match state.as_mut() {
-            Some(state) if !touched.whole => state.follow(tx, &touched.roles),
-            _ => State::load(tx).map(|new| *state = Some(new)),
+            // Closed, or not readable before.
+            None => return,
+            Some(state) if !touched.whole => state.follow(tx, touched),
+            Some(_) => State::load(tx).map(|new| *state = Some(new)),
         };
         if let Err(error) = followed {
             tracing::warn!(%error, "what is committed could not be read again: the database is asked each time");
             *state = None;
         }
+    }
+
+    /// Answers nothing any more.
+    pub(crate) fn clear(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Judges by what is committed; none where the database must be asked.
+    pub(crate) fn judge<T>(&self, judge: impl FnOnce(&State) -> T) -> Option<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(judge)
     }
 
     /// All repositories, by name; none where the database must be asked.
@@ -99,13 +129,35 @@ impl Mirror {
 impl State {
     fn load(tx: &Tx<'_>) -> Result<Self, LedgerError> {
         let records = records::all(tx)?;
-        let marks_of = |record: &Record| Ok((record.id, marks::all(tx, &record.id)?));
-        let watermarks = records.iter().map(marks_of).collect::<Result<_, LedgerError>>()?;
-        Ok(Self { records, watermarks })
+        let mut state = Self::default();
+        for record in &records {
+            state.watermarks.insert(record.id, marks::all(tx, &record.id)?);
+            for listing in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
+                state.listed.insert((record.id, listing.clone()), marks::listed(tx, &record.id, &listing)?);
+            }
+        }
+        for (fingerprint, id) in records::key_uses(tx)? {
+            state.key_use.entry(fingerprint).or_default().insert(id);
+        }
+        state.alarms = alarms::all(tx)?
+            .into_iter()
+            .filter_map(|alarm| {
+                let id = records.iter().find(|record| record.name == alarm.name)?.id;
+                Some(((id, alarm.role), alarm.message))
+            })
+            .collect();
+        state.records = records;
+        Ok(state)
     }
 
-    fn follow(&mut self, tx: &Tx<'_>, roles: &BTreeSet<(RepositoryId, RoleName)>) -> Result<(), LedgerError> {
-        for (id, role) in roles {
+    fn follow(&mut self, tx: &Tx<'_>, touched: &Touched) -> Result<(), LedgerError> {
+        for (id, listing) in &touched.listings {
+            self.listed.insert((*id, listing.clone()), marks::listed(tx, id, listing)?);
+        }
+        for (fingerprint, id) in &touched.keys {
+            self.key_use.entry(*fingerprint).or_default().insert(*id);
+        }
+        for (id, role) in &touched.roles {
             let watermark = marks::read(tx, id, role)?;
             let watermarks = self.watermarks.entry(*id).or_default();
             if watermark == Watermark::default() {
@@ -115,5 +167,40 @@ impl State {
             }
         }
         Ok(())
+    }
+}
+
+impl View for State {
+    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        Ok(self.records.iter().any(|record| record.id == *id))
+    }
+
+    fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
+        Ok(self.alarms.get(&(*id, role.clone())).cloned())
+    }
+
+    fn watermark(&self, id: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError> {
+        Ok(self.watermarks.get(id).and_then(|all| all.get(role)).copied().unwrap_or_default())
+    }
+
+    fn listed(
+        &self,
+        id: &RepositoryId,
+        listing: &RoleName,
+    ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
+        Ok(self.listed.get(&(*id, listing.clone())).cloned().unwrap_or_default())
+    }
+
+    fn used_elsewhere(
+        &self,
+        id: &RepositoryId,
+        fingerprint: Sha256Digest,
+    ) -> Result<Option<RepositoryName>, LedgerError> {
+        let Some(users) = self.key_use.get(&fingerprint).filter(|users| !users.contains(id)) else {
+            return Ok(None);
+        };
+        // By name, as the database gives them.
+        let first = self.records.iter().find(|record| users.contains(&record.id));
+        Ok(first.map(|record| record.name.clone()))
     }
 }

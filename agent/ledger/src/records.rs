@@ -301,6 +301,13 @@ pub(crate) fn note_key_use(
     )
 }
 
+/// Which keys have signed for which repositories here, or may.
+pub(crate) fn key_uses(tx: &Tx<'_>) -> Result<Vec<(Sha256Digest, RepositoryId)>, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT DISTINCT fingerprint, repository FROM key_use")?;
+    let rows = select.query_map((), |row| Ok((marks::column_digest(row, 0)?, column_text(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The repository that this key belongs to, when it is another one and a person has not shared it with this one.
 pub(crate) fn used_elsewhere(
     tx: &Tx<'_>,

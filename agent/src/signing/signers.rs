@@ -36,7 +36,7 @@ pub(super) async fn choose(
     named: &[String],
     authority: &BTreeMap<KeyId, Key>,
 ) -> Result<Chosen, Refusal> {
-    let held = agent.tokens().keys().await;
+    let held = agent.tokens().keys_to_sign().await;
     let candidates = if named.is_empty() {
         of_role(held, authority)
     } else {

@@ -64,6 +64,15 @@ impl HeldKey {
 impl Tokens {
     /// All keys of all tokens. A token that does not answer gives the keys it was last known to hold.
     pub async fn keys(&self) -> Vec<HeldKey> {
+        self.all_keys(false).await
+    }
+
+    /// The same, to choose those that are asked for a signature: a list of a moment ago is enough.
+    pub async fn keys_to_sign(&self) -> Vec<HeldKey> {
+        self.all_keys(true).await
+    }
+
+    async fn all_keys(&self, to_sign: bool) -> Vec<HeldKey> {
         let (mut held, mut lost) = (Vec::new(), Vec::new());
         // Asked side by side: one slow token does not add up with another.
         let asked: Vec<_> = self
@@ -71,7 +80,7 @@ impl Tokens {
             .into_iter()
             .map(|slot| {
                 let asking = Arc::clone(&slot);
-                let answer = match slot.keys_at_hand() {
+                let answer = match slot.keys_at_hand(to_sign) {
                     Some(listing) => Asked::AtHand(listing),
                     None => Asked::Under(tokio::spawn(async move { asking.keys().await })),
                 };

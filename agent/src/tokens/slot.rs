@@ -159,7 +159,9 @@ impl Slot {
         T: Send + 'static,
         F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
     {
-        self.run_in(&self.queue, call).await
+        let done = self.run_in(&self.queue, call).await;
+        self.may_have_changed();
+        done
     }
 
     /// As [`Self::run`], for a signature: a key of the file store that takes microseconds signs here, at once.
@@ -173,7 +175,7 @@ impl Slot {
     {
         let quick = matches!(key, KeyType::Ed25519 | KeyType::EcdsaP256);
         if self.config.kind != TokenKind::File || !quick || bytes > work::SMALL {
-            return self.run(call).await;
+            return self.run_in(&self.queue, call).await;
         }
         let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
         self.lapse();
@@ -296,6 +298,9 @@ impl Slot {
     /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
     pub(super) async fn first_look(&self) {
         if let Some(token) = self.pkcs11.clone() {
+            if token.first_look(Duration::ZERO) {
+                return;
+            }
             let looked = tokio::task::spawn_blocking(move || token.first_look(FIRST_LOOK)).await;
             if !matches!(looked, Ok(true)) {
                 tracing::debug!(token = self.name(), "nothing is known of the token yet");

@@ -11,8 +11,8 @@ use crate::report::Report;
 use crate::samples::Samples;
 
 /// What one intent writes to the ledger's log: pages of 4 KiB, each with a frame header of 24 bytes. Counted with
-/// strace: journal, watermark, use of the key, intents (the new and the closed one), the sum.
-const COMMIT_BYTES: usize = 7 * (4096 + 24);
+/// strace: the journal, the role's watermark, the intents (the new and the closed one), the sum.
+const COMMIT_BYTES: usize = 4 * (4096 + 24);
 /// The log is written over from its start once it has this size.
 const LOG_BYTES: usize = 4 << 20;
 /// The journal's head outside the database; written and not flushed.

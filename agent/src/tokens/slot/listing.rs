@@ -1,7 +1,7 @@
 //! The keys of one token, and those that it does not show any more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend::{StoredKey, TokenState};
 use tuf::key::PublicKey;
@@ -13,11 +13,16 @@ use crate::refusal::Refusal;
 /// How long a list of keys may take before the last known one is given.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// For so long a list of keys is new enough to choose a key from that is then asked for a signature.
+const RECENT: Duration = Duration::from_secs(1);
+
 /// What is known of the keys of a token.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     keys: Vec<StoredKey>,
     lost: Vec<StoredKey>,
+    /// When the token showed them; none when something may have changed since.
+    shown: Option<Instant>,
 }
 
 /// The keys of a token.
@@ -38,6 +43,7 @@ impl Known {
         let mut hidden: Vec<_> = self.keys.drain(..).filter(|key| !is_shown(key)).collect();
         self.lost.retain(|key| !is_shown(key));
         self.keys = shown;
+        self.shown = Some(Instant::now());
         if unlocked {
             self.lost.append(&mut hidden);
         } else {
@@ -48,21 +54,31 @@ impl Known {
     fn forget(&mut self, key: &PublicKey) {
         self.keys.retain(|known| known.public != *key);
         self.lost.retain(|known| known.public != *key);
+        self.shown = None;
+    }
+
+    fn listing(&self) -> Listing {
+        Listing { keys: self.keys.clone(), lost: self.lost.clone(), answered: true }
     }
 }
 
 impl Slot {
-    /// Its keys, where they are had at once: the file store holds their public halves in memory.
-    pub(in crate::tokens) fn keys_at_hand(&self) -> Option<Listing> {
+    /// Its keys, where they are had at once: the file store holds their public halves in memory, and what another
+    /// unlocked token has shown just now is enough to choose from, since it has the last word when it signs.
+    pub(in crate::tokens) fn keys_at_hand(&self, to_sign: bool) -> Option<Listing> {
         let state = self.backend.info().state;
-        if self.config.kind != TokenKind::File || matches!(state, TokenState::Failed | TokenState::Absent) {
+        if self.config.kind != TokenKind::File {
+            let known = lock(&self.known_keys);
+            let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
+            return (to_sign && recent && state == TokenState::Unlocked).then(|| known.listing());
+        }
+        if matches!(state, TokenState::Failed | TokenState::Absent) {
             return None;
         }
         let shown = self.backend.keys().ok()?;
         let mut known = lock(&self.known_keys);
         known.see(shown, state == TokenState::Unlocked && self.backend.info().state == state);
-        let Known { keys, lost } = known.clone();
-        Some(Listing { keys, lost, answered: true })
+        Some(known.listing())
     }
 
     /// Its keys; the last known ones when the token does not answer.
@@ -91,8 +107,12 @@ impl Slot {
             }
             Err(_) => false,
         };
-        let Known { keys, lost } = lock(&self.known_keys).clone();
-        Listing { keys, lost, answered }
+        Listing { answered, ..lock(&self.known_keys).listing() }
+    }
+
+    /// Something was asked of the token that may have changed its keys.
+    pub(super) fn may_have_changed(&self) {
+        lock(&self.known_keys).shown = None;
     }
 
     /// A key that was removed on purpose is not missed.
