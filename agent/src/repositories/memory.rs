@@ -14,6 +14,8 @@ use crate::refusal::Refusal;
 
 /// All that stays parsed, bytes: two versions of a role of 100,000 targets, or a great many small roles.
 const ROOM: usize = 72 << 20;
+/// The largest file that may be written a moment after its signature, bytes.
+const BEHIND: usize = 256 << 10;
 /// Of so many texts it is known that they do not delegate.
 const MOST_LEAVES: usize = 1 << 17;
 
@@ -127,7 +129,7 @@ impl Memory {
     pub(super) async fn keep_signed(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
         let says_who = metadata.kind() == RoleKind::Root
             || metadata.as_targets().is_some_and(|targets| targets.delegations.is_some());
-        if says_who || metadata.bytes().len() > SMALL {
+        if says_who || metadata.bytes().len() > BEHIND {
             return self.keep(metadata, false).await;
         }
         self.remember(metadata);
