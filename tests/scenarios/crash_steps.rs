@@ -108,3 +108,94 @@ fn where_folders_cannot_be_swapped_at_once_it_is_said_first_and_a_kill_between_i
     story.go_on("after a swap in two steps");
     story.end();
 }
+
+/// Kills `command` before each call by which it gives or takes names, and gives it again: it must be done then, or have
+/// been done already; what is staged must be signed and published in the end.
+#[track_caller]
+fn can_be_given_again(command: &str, done_already: &str) {
+    let Some(strace) = need(Strace::find()) else { return };
+    let mut step = 1;
+    let story = Story::begin(Kind::Consistent);
+    let home = &story.home;
+    let base = story.repo.copy_to(&home.path("base"));
+    for call in ["rename", "unlink"] {
+        for number in 1.. {
+            let _ = fs::remove_dir_all(home.path("repo"));
+            base.copy_to(&home.path("repo"));
+            let mut killed = strace.command();
+            home.environment(&mut killed);
+            killed.envs(strace.variables()).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+            ]);
+            killed.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(binary("tufctl"));
+            killed.args(command.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            if killed.status().unwrap().success() {
+                break;
+            }
+            step += 1;
+            home.run("repo show repo").done();
+            let again = home.run(command);
+            let what = format!("{command}, killed at {call} {number}: {again}");
+            assert!(
+                again.code == 0 || (!done_already.is_empty() && again.text().contains(done_already)),
+                "{what}"
+            );
+            home.run("diff repo").done();
+        }
+    }
+    assert!(step > 4, "only {step} steps");
+    home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn a_delegation_that_is_added_while_killed_at_any_step_can_be_added_again() {
+    // Once the parent is written, all of it is.
+    let command = "delegation add repo docs --key outer --threshold 1 --paths docs/* --yes";
+    can_be_given_again(command, "docs is delegated to already");
+}
+
+#[test]
+fn bins_that_are_added_while_killed_at_any_step_can_be_added_again() {
+    let command = "delegation add repo bin --key outer --threshold 1 --succinct-bins 4 --yes";
+    can_be_given_again(command, "bin is delegated to already");
+}
+
+#[test]
+fn a_repository_that_is_begun_while_killed_at_any_step_can_be_begun_again() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let story = Story::begin(Kind::Consistent);
+    let home = &story.home;
+    let command = "repo init new --name new --root root --root-threshold 1 --targets online --snapshot online \
+                   --timestamp online --shared-key";
+    for call in ["rename", "unlink"] {
+        for number in 1..=12 {
+            let _ = fs::remove_dir_all(home.path("new"));
+            let mut killed = strace.command();
+            home.environment(&mut killed);
+            killed.envs(strace.variables()).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+            ]);
+            killed.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(binary("tufctl"));
+            killed.args(command.split_ascii_whitespace()).stdin(Stdio::null());
+            if killed.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+                break;
+            }
+            let again = home.run(command);
+            // Killed after the last of it was written: then it is there.
+            let whole = again.text().contains("is not empty") && home.run("diff new").code == 0;
+            assert!(again.code == 0 || whole, "killed at {call} {number}: {again}");
+        }
+    }
+    home.run("diff new").done();
+}

@@ -229,10 +229,12 @@ impl<'c> Staging<'c> {
         if let Some(name) = name {
             self.workspace.set_name(&name)?;
         }
-        for (role, bytes) in std::mem::take(&mut self.prepared) {
+        // New roles before those that delegate to them: if cut off, the command can be given again.
+        let mut written = Vec::new();
+        for (role, bytes) in std::mem::take(&mut self.prepared).into_iter().rev() {
+            let Some(dropped) = dropped.remove(&role) else { continue }; // prepared twice: the last counts
             let replaced = self.signed_root(&role)?;
             let metadata = self.workspace.write_staged(&role, bytes)?;
-            let dropped = dropped.remove(&role).unwrap_or_default();
             if let Some(warning) = limits::warning(&role, byte_count(&metadata)) {
                 self.context.screen.warn(warning);
             }
@@ -243,9 +245,10 @@ impl<'c> Staging<'c> {
                     self.workspace.dir().display(),
                 ));
             }
-            self.done.retain(|staged| staged.role != role);
-            self.done.push(Staged { role, metadata, dropped });
+            written.push(Staged { role, metadata, dropped });
         }
+        self.done.retain(|staged| written.iter().all(|new| new.role != staged.role));
+        self.done.extend(written.into_iter().rev());
         for role in std::mem::take(&mut self.removed) {
             self.workspace.remove_staged(&role)?;
         }

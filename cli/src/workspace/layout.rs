@@ -17,6 +17,8 @@ pub(super) const RECORD: &str = "repository.json";
 const RECORD_ROLE: &str = "%72epository.json";
 /// Stands in `staged/` from the first write of a publication until `staged/` is gone.
 pub(super) const PUBLISHING: &str = ".publishing";
+/// Stands in `staged/` while a new repository is begun.
+pub(super) const BEGINNING: &str = ".beginning";
 /// The next `metadata/` before the swap, the last one after it.
 pub(super) const NEXT: &str = ".metadata.next";
 /// The last `metadata/` where the file system cannot swap it with the next one in one step.

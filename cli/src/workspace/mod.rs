@@ -94,11 +94,19 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// A folder in which a new repository is begun: absent or empty before.
+    /// A folder in which a new repository is begun: absent or empty before, or left by a begin that was cut off.
     ///
     /// # Errors
     /// `REPOSITORY_INVALID` when something is in it.
     pub(crate) fn create(dir: &Path) -> Result<Self, Failure> {
+        let staged = dir.join(layout::STAGED);
+        let mut names =
+            std::fs::read_dir(&staged).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let is_blank = staged.is_dir() && names.all(|name| name == beneath::TEMPORARY);
+        if staged.join(layout::BEGINNING).exists() || is_blank {
+            let _lock = lock(dir)?;
+            files::remove_folder(&staged)?;
+        }
         if let Ok(mut entries) = std::fs::read_dir(dir)
             && entries.next().is_some()
         {
@@ -108,6 +116,18 @@ impl Workspace {
         files::make_folder(dir)?;
         let lock = lock(dir)?;
         Self::at(dir, Some(lock))
+    }
+
+    /// Says that what is staged from now on is a part, until [`Self::begun`]; so it can be begun again after a crash.
+    pub(crate) fn begin(&self) -> Result<(), Failure> {
+        files::make_folder(&self.staged_folder())?;
+        files::write(&self.staged_folder().join(layout::BEGINNING), b"")
+    }
+
+    /// All of the new repository is staged.
+    pub(crate) fn begun(&self) -> Result<(), Failure> {
+        files::remove(&self.staged_folder().join(layout::BEGINNING))?;
+        files::sync_folder(&self.staged_folder())
     }
 
     /// The folder.
@@ -142,6 +162,11 @@ impl Workspace {
     }
 
     fn check(dir: &Path) -> Result<(), Failure> {
+        if dir.join(layout::STAGED).join(layout::BEGINNING).exists() {
+            let what = format!("{} was begun and not finished", dir.display());
+            return Err(Failure::new(reason::REPOSITORY_INVALID, what)
+                .remedy("run again what began it: tufctl repo init"));
+        }
         if dir.join(layout::STAGED).is_dir() || swap::metadata_of(dir).is_dir() {
             return Ok(());
         }

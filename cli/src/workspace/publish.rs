@@ -151,13 +151,25 @@ impl Workspace {
                     reason::THRESHOLD_MISSING,
                     format!("{role} has {have} of {need} signatures and cannot be published"),
                 )
-                .remedy("sign it: tufctl sign")
+                .remedy(self.how_to_complete(&role)?)
                 .detail("role", role.as_str())
                 .detail("have", have)
                 .detail("need", need));
             }
         }
         Ok(())
+    }
+
+    /// What to do about a role that does not meet a threshold; an edit that was cut off may have left it behind.
+    fn how_to_complete(&self, role: &RoleName) -> Result<String, Failure> {
+        Ok(if self.authorities(role)?.is_empty() {
+            let file = Path::new(layout::STAGED).join(layout::staged_name(role));
+            format!("nobody delegates to it: add the delegation again, or remove {}", file.display())
+        } else if self.staged(role)?.is_none() {
+            format!("stage it anew with the keys that it has now: tufctl bump DIR {role}")
+        } else {
+            "sign it: tufctl sign DIR".to_owned()
+        })
     }
 
     /// Refuses to put anything in the place of what is newer, or other content under the same version: clients would refuse

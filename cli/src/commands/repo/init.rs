@@ -46,8 +46,10 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Report, Failure>
     let first = new_targets(Version::FIRST, staging.facts.expires(&targets));
     staging.prepare(root, text);
     staging.prepare(targets, first);
+    staging.workspace.begin()?;
     staging.commit()?;
     staging.workspace.set_name(&args.name)?;
+    staging.workspace.begun()?;
     Ok(staging.report(json!({"name": args.name}), String::new()))
 }
 
