@@ -1,7 +1,7 @@
 //! RSA keys that sign by the scheme that the metadata names, whatever the agent itself would write.
 
 use serde_json::{Value, json};
-use tufagent_tests::Home;
+use tufagent_tests::{Home, need, oracle};
 
 use crate::forge::keyid;
 use crate::judges::{Judges, Reads};
@@ -49,4 +49,24 @@ fn rsa_keys_of_softhsm_sign_by_the_scheme_that_the_metadata_names() {
     let Some((home, _agent, _folder)) = home_with_softhsm() else { return };
     home.unlock_file_store();
     published_by_other_schemes(&home, "hsm", "rsa-pkcs1v15-sha512", "rsassa-pss-sha384");
+}
+
+#[test]
+fn a_repository_of_rare_key_types_is_adopted_changed_and_accepted_by_a_client_that_knew_it() {
+    let (home, _agent) = Home::unlocked();
+    let Some(made) = need(oracle::run_python("python_key_types.py", &["repo"], &home.path(""))) else {
+        return;
+    };
+    assert_eq!(made.code, 0, "{made}");
+    let judges = Judges::new(&home, "old", Reads::PythonAlone);
+    judges.accept(&home.published("repo"), &[]);
+    for role in ["targets", "snapshot", "timestamp"] {
+        home.run(&format!("key import {role} {role}.pem --token file")).done();
+    }
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.write("app.txt", "hello\n");
+    home.run("target add repo app.txt").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&home.published("repo"), &["app.txt"]);
 }
