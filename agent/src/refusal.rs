@@ -160,8 +160,12 @@ impl From<ledger::LedgerError> for Refusal {
             LedgerError::SharedKey { key, other } => {
                 refusal.detail("key", key.as_str()).detail("repository", other.to_string())
             }
-            LedgerError::Alarm { role, .. } => refusal.detail("role", role.to_string()),
-            LedgerError::ChainKnown { name } => refusal.detail("repository", name.to_string()),
+            LedgerError::Alarm { role, .. } | LedgerError::Moved { role } => {
+                refusal.detail("role", role.to_string())
+            }
+            LedgerError::ChainKnown { name } | LedgerError::Restored { name } => {
+                refusal.detail("repository", name.to_string())
+            }
             LedgerError::Missing { path, .. } => refusal.detail("file", path.display().to_string()),
             _ => refusal,
         }
@@ -170,13 +174,16 @@ impl From<ledger::LedgerError> for Refusal {
 
 fn ledger_reason(error: &LedgerError) -> Reason {
     match error {
-        LedgerError::Watermark { .. } | LedgerError::Alarm { .. } => Reason::Watermark,
+        LedgerError::Watermark { .. } | LedgerError::Alarm { .. } | LedgerError::Restored { .. } => {
+            Reason::Watermark
+        }
         LedgerError::Vanished { .. } => Reason::SnapshotInvalid,
         LedgerError::SharedKey { .. } => Reason::SharedKey,
         LedgerError::RepositoryUnknown { .. } => Reason::RepositoryUnknown,
         LedgerError::NameTaken { .. } => Reason::NameTaken,
         LedgerError::ChainKnown { .. } => Reason::RepositoryKnown,
         LedgerError::RootStep { .. } => Reason::VersionJump,
+        LedgerError::Moved { .. } => Reason::ConfirmationMissing,
         LedgerError::Corrupt { .. } | LedgerError::Newer { .. } => Reason::StateCorrupt,
         LedgerError::Missing { .. }
         | LedgerError::Busy { .. }

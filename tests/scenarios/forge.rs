@@ -41,6 +41,13 @@ fn part(kind: &str, more: Value) -> Value {
     signed
 }
 
+/// Metadata with the signatures of these keys, by their numbers.
+pub(crate) fn signed_by(signed: &Value, signers: &[(String, u8)]) -> String {
+    let sign = |(keyid, number): &(String, u8)| json!({"keyid": keyid, "sig": hex::encode(signing(*number).sign(&canonical(signed)).to_bytes())});
+    let signatures: Vec<_> = signers.iter().map(sign).collect();
+    json!({"signatures": signatures, "signed": signed}).to_string()
+}
+
 /// The `signed` parts of a repository; [`Self::write`] signs them. All top-level roles have key 1, `team` has key 2.
 pub(crate) struct Forge {
     pub(crate) root: Value,
@@ -97,9 +104,7 @@ impl Forge {
             ("timestamp", &self.timestamp),
         ];
         for (role, signed) in files {
-            let sign = |(keyid, number): &(String, u8)| json!({"keyid": keyid, "sig": hex::encode(signing(*number).sign(&canonical(signed)).to_bytes())});
-            let signatures: Vec<_> = self.signers[role].iter().map(sign).collect();
-            let text = json!({"signatures": signatures, "signed": signed}).to_string();
+            let text = signed_by(signed, &self.signers[role]);
             let text = self.after.get(role).map_or(text.clone(), |change| change(text));
             let version = signed["version"].as_u64().unwrap_or(1);
             let numbered = role == "root" || role != "timestamp" && self.root["consistent_snapshot"] == true;

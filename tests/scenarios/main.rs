@@ -38,6 +38,7 @@ mod mutations;
 mod names;
 mod odd_files;
 mod publishing;
+mod recovered;
 mod recovery;
 mod rotation;
 mod schemes;

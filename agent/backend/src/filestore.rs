@@ -11,10 +11,11 @@
 //! the seal binds. A new passphrase seals the store key anew and leaves the key files alone.
 
 mod attempts;
+mod copy;
 mod envelope;
 mod files;
 mod folder;
-mod kdf;
+pub(crate) mod kdf;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -28,6 +29,8 @@ use crate::{
     Backend, BackendError, ImportedKey, KeyName, Origin, StoredKey, TokenInfo, TokenKind, TokenName,
     TokenState, UnverifiedSignature,
 };
+pub use copy::{CopiedFile, Imported};
+
 use attempts::Attempts;
 use files::{KeyFile, StoreFile, StoreFiles, StoreKey};
 use folder::{Folder, corrupt};

@@ -9,6 +9,7 @@
 
 mod error;
 mod names;
+mod sealed_file;
 mod signature;
 mod software;
 
@@ -22,6 +23,7 @@ pub mod pkcs11;
 pub use error::BackendError;
 pub use import::{ImportError, ImportedKey};
 pub use names::{KeyName, NameError, TokenName};
+pub use sealed_file::{Opener, SealedFileError, Sealer};
 pub use signature::UnverifiedSignature;
 
 use secmem::SecretBytes;

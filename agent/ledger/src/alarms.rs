@@ -37,6 +37,20 @@ pub(crate) fn raise(
     )
 }
 
+/// Takes an alarm over as it is, unless the role has one.
+pub(crate) fn insert(tx: &mut Tx<'_>, id: &RepositoryId, alarm: &Alarm) -> Result<(), LedgerError> {
+    let text = id.to_string();
+    let key = (text.as_str(), alarm.role.as_str());
+    let version = chain::number(alarm.version.get())?;
+    tx.change(
+        Table::Alarms,
+        key,
+        "INSERT INTO alarms (repository, role, since, message, version, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT DO NOTHING",
+        (key.0, key.1, alarm.since.unix(), &alarm.message, version, alarm.digest.as_bytes()),
+    )
+}
+
 /// A person has looked at the alarm of a role; journalled. What was found published counts as verified from now on.
 /// False when there was no alarm.
 pub(crate) fn acknowledge(
@@ -58,6 +72,13 @@ pub(crate) fn acknowledge(
     let mark = Mark { version: alarm.version, digest: alarm.digest, on: tx.now() };
     marks::accept(tx, id, role, mark)?;
     Ok(Ok(true))
+}
+
+/// Takes a role's alarm away; for a reset, which the caller journals.
+pub(crate) fn drop_of_role(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<(), LedgerError> {
+    let text = id.to_string();
+    let key = (text.as_str(), role.as_str());
+    tx.change(Table::Alarms, key, "DELETE FROM alarms WHERE repository = ?1 AND role = ?2", key)
 }
 
 /// What the alarm of a role says.

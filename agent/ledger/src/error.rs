@@ -10,7 +10,7 @@ use crate::RepositoryName;
 
 /// Why the ledger said no, or could not say anything.
 ///
-/// Refusals (`Watermark` to `RootStep`) are answers: they are journalled and final. The others are faults of files
+/// Refusals (`Watermark` to `Moved`) are answers: they are journalled and final. The others are faults of files
 /// or of the program; nothing was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +85,18 @@ pub enum LedgerError {
         /// The version that was given.
         given: Version,
     },
+    /// A repository that came from a backup and was not adopted since.
+    #[error("{name} came from a backup, which may be older than what was signed since")]
+    Restored {
+        /// The repository.
+        name: RepositoryName,
+    },
+    /// What a person confirmed is not what stands any more.
+    #[error("the watermark of {role} is not the one that was confirmed")]
+    Moved {
+        /// The role.
+        role: RoleName,
+    },
     /// State that cannot be trusted. Nothing was changed.
     #[error("{} cannot be trusted: {why}", path.display())]
     Corrupt {
@@ -156,6 +168,10 @@ impl LedgerError {
             Self::NameTaken { .. } => "choose another name".to_owned(),
             Self::ChainKnown { name } => format!("use it by the name {name}"),
             Self::RootStep { .. } => "give every root version in turn".to_owned(),
+            Self::Restored { name } => format!(
+                "adopt it first from its newest published copy: tufctl repo adopt DIR --name {name} --root ROOT.json"
+            ),
+            Self::Moved { .. } => "look again, and confirm what stands now".to_owned(),
             Self::Corrupt { .. } => REPAIR.to_owned(),
             Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
             Self::Missing { remedy, .. } => remedy.clone(),

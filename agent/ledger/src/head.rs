@@ -26,7 +26,13 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn line(&self) -> String {
+    /// Reads what [`Self::line`] gave.
+    pub(crate) fn from_line(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+
+    /// The line, with its newline.
+    pub(crate) fn line(&self) -> String {
         let line = format!("{MAGIC} {:020} {} {}", self.seq, self.hash, self.state);
         let check = Sha256Digest::of(line.as_bytes());
         format!("{line} {check}\n")

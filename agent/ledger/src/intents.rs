@@ -9,6 +9,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 use crate::alarms;
 use crate::marks::{self, Side};
 use crate::records;
+use crate::restore;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{
@@ -100,6 +101,8 @@ fn read_intents(tx: &Tx<'_>, only: Option<IntentId>) -> Result<Vec<OpenIntent>, 
 pub(crate) trait View {
     /// Whether there is such a repository.
     fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError>;
+    /// The name of a repository that came from a backup and was not adopted since.
+    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError>;
     /// Why this role signs nothing until a person has looked.
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError>;
     /// The watermark of a role.
@@ -121,6 +124,11 @@ pub(crate) trait View {
 impl View for Tx<'_> {
     fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
         Ok(records::by_id(self, id)?.is_some())
+    }
+
+    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
+        let restored = restore::is_restored(self, id)?;
+        Ok(records::by_id(self, id)?.filter(|_| restored).map(|record| record.name))
     }
 
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
@@ -153,6 +161,9 @@ pub(crate) fn refusal(view: &impl View, intent: &Intent) -> Result<Option<Ledger
     let (repository, role) = (&intent.repository, &intent.role);
     if !view.knows(repository)? {
         return Ok(Some(LedgerError::RepositoryUnknown { name: repository.to_string() }));
+    }
+    if let Some(name) = view.restored(repository)? {
+        return Ok(Some(LedgerError::Restored { name }));
     }
     if let Some(message) = view.alarm(repository, role)? {
         return Ok(Some(LedgerError::Alarm { role: role.clone(), message }));

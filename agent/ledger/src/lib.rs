@@ -2,7 +2,7 @@
 //!
 //! Duty: make an intent durable before its signature leaves, refuse what breaks the watermark, and notice when its
 //! own files were changed. Trust: the caller says truthfully what was parsed and verified; the disk is not trusted.
-//! Invariants: watermarks never go down; every change of state has its entry in the journal, in the same commit; a
+//! Invariants: watermarks never go down, but by a journalled reset that a person confirmed; every change of state has its entry in the journal, in the same commit; a
 //! journal that does not match its head outside the database is refused and never repaired silently; everything that
 //! waits shares one commit.
 #![forbid(unsafe_code)]
@@ -21,6 +21,8 @@ mod mirror;
 mod open;
 mod records;
 mod repositories;
+mod resets;
+mod restore;
 mod schema;
 mod texts;
 mod tx;
@@ -41,7 +43,8 @@ pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
 pub use types::{
     AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
-    NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Verified, Watermark,
+    NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset, Restored,
+    Snapshot, Verified, Watermark,
 };
 
 use crate::mirror::Mirror;

@@ -1,4 +1,4 @@
-//! Watermarks, and what snapshots and timestamps have listed. They only rise.
+//! Watermarks, and what snapshots and timestamps have listed. They only rise, but for a reset (see there).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ use tuf::time::UtcTime;
 
 use crate::alarms;
 use crate::records::{self, column_text, column_u64};
+use crate::resets;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{FileBytes, LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain};
@@ -96,6 +97,39 @@ pub(crate) fn replace_signed(
     )
 }
 
+/// Puts a role back to what it had signed before; a person has confirmed it, and the caller journals it.
+pub(crate) fn restart(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    role: &RoleName,
+    to: Option<Mark>,
+) -> Result<(), LedgerError> {
+    let text = repository.to_string();
+    let key = (text.as_str(), role.as_str());
+    tx.change(Table::Watermarks, key, "DELETE FROM watermarks WHERE repository = ?1 AND role = ?2", key)?;
+    to.map_or(Ok(()), |mark| raise(tx, repository, role, Side::Signed, mark))
+}
+
+/// Sets at which version an entry was listed last, or forgets it; for a reset, which the caller journals.
+pub(crate) fn set_listed(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryId,
+    listing: &RoleName,
+    role: &RoleName,
+    version: Option<Version>,
+) -> Result<(), LedgerError> {
+    let text = repository.to_string();
+    let key = (text.as_str(), listing.as_str(), role.as_str());
+    tx.change(
+        Table::Listed,
+        key,
+        "DELETE FROM listed WHERE repository = ?1 AND listing = ?2 AND role = ?3",
+        key,
+    )?;
+    let entry = version.map(|version| BTreeMap::from([(role.clone(), version)]));
+    entry.map_or(Ok(()), |entry| raise_listed(tx, repository, listing, &entry))
+}
+
 /// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.
 pub(crate) fn listed(
     tx: &Tx<'_>,
@@ -150,6 +184,9 @@ pub(crate) fn note_verified(
         return Ok(Err(LedgerError::RepositoryUnknown { name: repository.to_string() }));
     }
     let (role, version, digest) = (&file.role, file.version, file.digest);
+    if resets::is_void(tx, repository, role, &digest)? {
+        return Ok(Ok(Noted::Older));
+    }
     let known = read(tx, repository, role)?;
     if known.verified.is_some_and(|mark| (mark.version, mark.digest) == (version, digest)) {
         note_file(tx, repository, role, file.file.filter(|seen| known.file != Some(*seen)))?;

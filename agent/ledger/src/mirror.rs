@@ -17,7 +17,7 @@ use crate::intents::View;
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::Tx;
-use crate::{LedgerError, Record, RepositoryId, RepositoryName, Watermark, marks};
+use crate::{LedgerError, Record, RepositoryId, RepositoryName, Watermark, marks, restore};
 
 type Watermarks = BTreeMap<RoleName, Watermark>;
 
@@ -31,6 +31,7 @@ pub(crate) struct State {
     watermarks: BTreeMap<RepositoryId, Watermarks>,
     listed: BTreeMap<(RepositoryId, RoleName), BTreeMap<RoleName, Version>>,
     alarms: BTreeMap<(RepositoryId, RoleName), String>,
+    restored: Vec<RepositoryName>,
     /// The repositories that each key has signed for, or may.
     key_use: BTreeMap<Sha256Digest, BTreeSet<RepositoryId>>,
 }
@@ -65,7 +66,8 @@ impl Touched {
             Table::KeyUse => {
                 self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
             }
-            Table::Intents => {}
+            Table::Restored => self.whole = true,
+            Table::Intents | Table::Resets => {}
         }
         Ok(())
     }
@@ -147,6 +149,7 @@ impl State {
             })
             .collect();
         state.records = records;
+        state.restored = restore::names(tx)?;
         Ok(state)
     }
 
@@ -173,6 +176,11 @@ impl State {
 impl View for State {
     fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
         Ok(self.records.iter().any(|record| record.id == *id))
+    }
+
+    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
+        let found = self.records.iter().find(|record| record.id == *id);
+        Ok(found.map(|record| record.name.clone()).filter(|name| self.restored.contains(name)))
     }
 
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {

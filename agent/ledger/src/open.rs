@@ -14,7 +14,7 @@ use tuf::digest::Sha256Digest;
 use crate::head::{Head, HeadFile};
 use crate::schema::{self, Sum};
 use crate::tx::{Position, Tx};
-use crate::{Clock, LedgerError, chain, files, flush};
+use crate::{Clock, LedgerError, chain, files, flush, restore};
 
 /// The files of a ledger.
 #[derive(Debug, Clone)]
@@ -70,7 +70,16 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     };
     let db = connect(&paths.db).map_err(|e| unusable(&paths.db, &e))?;
     check_mode(&db, &paths.db)?;
-    let position = check(&db, &paths.db, &head)?;
+    let found = check_schema(&db, &paths.db)?;
+    let upgrade = found < schema::VERSION;
+    if upgrade {
+        // Within one transaction with the check: what cannot be trusted stays as it is.
+        begin_upgrade(&db).map_err(|e| unusable(&paths.db, &e))?;
+    }
+    let (mut position, head) = check_with_leftover(&db, paths, head)?;
+    if upgrade {
+        position = end_upgrade(&db, clock, position, found)?;
+    }
     let file = HeadFile::open(&paths.head)?;
     leave_at_close(&db, false)?;
     if position.seq != head.seq {
@@ -80,13 +89,54 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     Ok(Opened { db, identity, head: file, position })
 }
 
+/// The check, with the head that a restore has left where the one beside the database does not fit.
+fn check_with_leftover(db: &Connection, paths: &Paths, head: Head) -> Result<(Position, Head), LedgerError> {
+    let left = restore::left_head(&paths.head)?;
+    let checked = check(db, &paths.db, &head);
+    let Some(left) = left else { return Ok((checked?, head)) };
+    if let Ok(position) = checked {
+        restore::clear_left_head(&paths.head, None)?;
+        return Ok((position, head));
+    }
+    let Ok(position) = check(db, &paths.db, &left) else { return Ok((checked?, head)) };
+    restore::clear_left_head(&paths.head, Some(&left))?;
+    Ok((position, left))
+}
+
+/// A copy from a backup, checked whole: every page, the whole journal, the state against its sum, the head.
+pub(crate) fn open_copy(
+    path: &Path,
+    head: &Head,
+    clock: &dyn Clock,
+) -> Result<(Connection, Position), LedgerError> {
+    let failed = |e: rusqlite::Error| unusable(path, &e);
+    let db = Connection::open_with_flags(path, flags()).map_err(failed)?;
+    db.execute_batch("PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")
+        .map_err(failed)?;
+    check_pages(&db, path)?;
+    let found = check_schema(&db, path)?;
+    if found < schema::VERSION {
+        begin_upgrade(&db).map_err(failed)?;
+    }
+    let mut position = check(&db, path, head)?;
+    if position.seq != head.seq {
+        return Err(LedgerError::corrupt(path, "its journal does not end where its head says"));
+    }
+    if let Err(why) = chain::check_from(&db, 0, Some(chain::GENESIS))? {
+        return Err(LedgerError::corrupt(path, why));
+    }
+    if found < schema::VERSION {
+        position = end_upgrade(&db, clock, position, found)?;
+    }
+    Ok((db, position))
+}
+
 /// Checks everything that is cheap, and at least the end of the journal; gives where it stands.
 fn check(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerError> {
     let faulty = |error: LedgerError| match error {
         LedgerError::Io { why, .. } => LedgerError::corrupt(path, format!("it cannot be read ({why})")),
         other => other,
     };
-    check_schema(db, path)?;
     let pages: i64 = pragma(db, "page_count").map_err(|e| unusable(path, &e))?;
     if pages <= SMALL_DATABASE {
         check_pages(db, path)?;
@@ -129,8 +179,27 @@ fn check_mode(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     Err(LedgerError::corrupt(path, "its header says that it must not be written"))
 }
 
+/// Adds the tables of the newest schema to a database of the first one, in a transaction that stays open.
+fn begin_upgrade(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    schema::STATEMENTS.iter().skip(schema::FIRST_STATEMENTS).try_for_each(|sql| db.execute(sql, ()).map(drop))
+}
+
+/// Journals the upgrade and commits it.
+fn end_upgrade(
+    db: &Connection,
+    clock: &dyn Clock,
+    position: Position,
+    from: u32,
+) -> Result<Position, LedgerError> {
+    let mut tx = Tx::looking(db, clock, position);
+    db.execute("UPDATE meta SET value = ?1 WHERE name = 'schema'", (schema::VERSION.to_string(),))?;
+    tx.append("ledger.upgraded", json!({"schema_before": from, "schema": schema::VERSION}))?;
+    tx.commit().map(|(position, _)| position)
+}
+
 /// The database's own schema version: newer ones are refused before anything else is looked at.
-fn check_schema(db: &Connection, path: &Path) -> Result<(), LedgerError> {
+fn check_schema(db: &Connection, path: &Path) -> Result<u32, LedgerError> {
     let application: i64 = pragma(db, "application_id").map_err(|e| unusable(path, &e))?;
     if application != schema::APPLICATION_ID {
         return Err(LedgerError::corrupt(path, "it is not a ledger of tuf-agent"));
@@ -141,10 +210,10 @@ fn check_schema(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     if found > schema::VERSION {
         return Err(LedgerError::Newer { path: path.to_owned(), found, known: schema::VERSION });
     }
-    if found != schema::VERSION || !schema::is_ours(db).unwrap_or(false) {
+    if found == 0 || !schema::is_ours(db, found).unwrap_or(false) {
         return Err(LedgerError::corrupt(path, "its tables are not those of its schema version"));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// SQLite's own check of every page, row and index.

@@ -9,10 +9,10 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
-use crate::marks;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain};
+use crate::{marks, restore};
 
 /// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
 pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
@@ -20,6 +20,9 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         && let Some(known) = by_roots(tx, &[root.digest])?
     {
         let same = known.name == new.name;
+        if same {
+            restore::settle(tx, &known, &new.caller)?;
+        }
         return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
     }
     if let Some(known) = by_name(tx, &new.name)?
@@ -89,6 +92,36 @@ fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, L
     Ok(id)
 }
 
+/// Takes a record over as it is, with its identity.
+pub(crate) fn insert_known(tx: &mut Tx<'_>, record: &Record) -> Result<(), LedgerError> {
+    let text = record.id.to_string();
+    tx.change(
+        Table::Repositories,
+        (text.as_str(),),
+        "INSERT INTO repositories (id, name, expiry, tough_names, created) VALUES (?1, ?2, ?3, ?4, ?5)",
+        (
+            text.as_str(),
+            record.name.as_str(),
+            days(&record.expiry_days).to_string(),
+            record.tough_names,
+            record.created.unix(),
+        ),
+    )
+}
+
+/// Which keys serve which roles of a repository, and whether they have signed.
+pub(crate) fn key_uses_of(
+    tx: &Tx<'_>,
+    id: &RepositoryId,
+) -> Result<Vec<(Sha256Digest, RoleName, bool)>, LedgerError> {
+    let mut select =
+        tx.db.prepare_cached("SELECT fingerprint, role, signed FROM key_use WHERE repository = ?1")?;
+    let rows = select.query_map((id.to_string(),), |row| {
+        Ok((marks::column_digest(row, 0)?, column_text(row, 1)?, row.get(2)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Adds the next root to a chain (or the first that is trusted) and notes it as verified.
 pub(crate) fn advance_root(
     tx: &mut Tx<'_>,
@@ -153,7 +186,8 @@ pub(crate) fn add_ancestors(
     Ok(Ok(()))
 }
 
-fn insert_root(
+/// Adds one root; the caller has judged that it belongs there.
+pub(crate) fn insert_root(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
     version: Version,

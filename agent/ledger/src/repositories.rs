@@ -9,8 +9,8 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
 
 use crate::{
-    Alarm, Ledger, LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Watermark, marks,
-    records,
+    Alarm, Ledger, LedgerError, Mark, NewRepository, Noted, Record, RepositoryId, RepositoryName, Reset,
+    Watermark, marks, records, resets,
 };
 
 /// Repositories.
@@ -181,6 +181,43 @@ impl Ledger {
             Ok(found)
         })
         .await
+    }
+
+    /// From where to where [`Self::reset_watermark`] would put a role; none when it has no mark.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn look_at_reset(
+        &self,
+        id: RepositoryId,
+        role: RoleName,
+    ) -> Result<Option<Reset>, LedgerError> {
+        let found = self.read(move |tx| resets::look(tx, &id, &role)).await?;
+        Ok(found.map(|(from, to)| Reset { from, to }))
+    }
+
+    /// Puts a role back to what this agent had signed before its newest mark, whose digest a person has `confirmed`;
+    /// journalled. That it may be done (specification 5.3.11) is for the caller to judge. What is thrown away is never
+    /// noted as verified again.
+    ///
+    /// # Errors
+    /// `Moved`, `RepositoryUnknown`; `Io` or `Closed`.
+    pub async fn reset_watermark(
+        &self,
+        id: RepositoryId,
+        role: RoleName,
+        confirmed: Sha256Digest,
+        caller: Value,
+    ) -> Result<Reset, LedgerError> {
+        self.ask(move |tx| resets::reset(tx, &id, &role, confirmed, &caller)).await
+    }
+
+    /// What resets have thrown away.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn resets(&self, id: RepositoryId) -> Result<Vec<(RoleName, Mark)>, LedgerError> {
+        self.read(move |tx| resets::of_repository(tx, &id)).await
     }
 
     /// Raises an alarm about published metadata: its role signs nothing until it is acknowledged. Journalled.

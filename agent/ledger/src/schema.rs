@@ -8,14 +8,14 @@ use crate::LedgerError;
 use crate::chain::hash_fields;
 use crate::mirror::Touched;
 
-/// The schema that this program writes.
-pub(crate) const VERSION: u32 = 1;
+/// The schema that this program writes; the one before it is upgraded when it is opened.
+pub(crate) const VERSION: u32 = 2;
 
 /// "tufa": tells our databases from others.
 pub(crate) const APPLICATION_ID: i64 = 0x7475_6661;
 
 /// Every statement that makes the schema. The database must hold exactly these objects.
-pub(crate) const STATEMENTS: [&str; 9] = [
+pub(crate) const STATEMENTS: [&str; 11] = [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, time TEXT NOT NULL, boot_ms INTEGER NOT NULL, kind TEXT NOT NULL, \
      body TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
@@ -37,7 +37,16 @@ pub(crate) const STATEMENTS: [&str; 9] = [
      PRIMARY KEY (repository, role)) STRICT, WITHOUT ROWID",
     "CREATE TABLE intents (seq INTEGER PRIMARY KEY REFERENCES journal (seq), repository TEXT NOT NULL, \
      role TEXT NOT NULL, version INTEGER NOT NULL, digest BLOB NOT NULL) STRICT",
+    // Since schema 2:
+    "CREATE TABLE resets (repository TEXT NOT NULL REFERENCES repositories (id), role TEXT NOT NULL, \
+     version INTEGER NOT NULL, digest BLOB NOT NULL, on_time INTEGER NOT NULL, \
+     PRIMARY KEY (repository, role, digest)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE restored (repository TEXT NOT NULL PRIMARY KEY REFERENCES repositories (id), \
+     since INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
+
+/// How many of [`STATEMENTS`] make schema 1.
+pub(crate) const FIRST_STATEMENTS: usize = 9;
 
 /// A table whose rows are state: the sum over all of them is kept beside the journal's head, so that a row that was
 /// changed, added or taken away behind our back is found.
@@ -50,10 +59,12 @@ pub(crate) enum Table {
     KeyUse,
     Alarms,
     Intents,
+    Resets,
+    Restored,
 }
 
 impl Table {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Repositories,
         Self::Roots,
         Self::Watermarks,
@@ -61,6 +72,8 @@ impl Table {
         Self::KeyUse,
         Self::Alarms,
         Self::Intents,
+        Self::Resets,
+        Self::Restored,
     ];
 
     const fn select(self) -> &'static str {
@@ -72,6 +85,8 @@ impl Table {
             Self::KeyUse => "SELECT * FROM key_use",
             Self::Alarms => "SELECT * FROM alarms",
             Self::Intents => "SELECT * FROM intents",
+            Self::Resets => "SELECT * FROM resets",
+            Self::Restored => "SELECT * FROM restored",
         }
     }
 
@@ -85,6 +100,8 @@ impl Table {
             Self::KeyUse => "SELECT * FROM key_use WHERE fingerprint = ?1 AND repository = ?2 AND role = ?3",
             Self::Alarms => "SELECT * FROM alarms WHERE repository = ?1 AND role = ?2",
             Self::Intents => "SELECT * FROM intents WHERE seq = ?1",
+            Self::Resets => "SELECT * FROM resets WHERE repository = ?1 AND role = ?2 AND digest = ?3",
+            Self::Restored => "SELECT * FROM restored WHERE repository = ?1",
         }
     }
 
@@ -152,11 +169,12 @@ impl Sum {
     }
 }
 
-/// Whether the database holds exactly our tables and nothing else.
-pub(crate) fn is_ours(db: &Connection) -> Result<bool, LedgerError> {
+/// Whether the database holds exactly the tables of this schema version and nothing else.
+pub(crate) fn is_ours(db: &Connection, version: u32) -> Result<bool, LedgerError> {
     let mut select = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
     let mut found = select.query_map((), |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    let mut wanted = STATEMENTS.map(str::to_owned).to_vec();
+    let count = if version == 1 { FIRST_STATEMENTS } else { STATEMENTS.len() };
+    let mut wanted: Vec<String> = STATEMENTS.iter().take(count).map(|&sql| sql.to_owned()).collect();
     found.sort();
     wanted.sort();
     Ok(found == wanted)

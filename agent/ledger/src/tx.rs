@@ -87,6 +87,17 @@ impl<'a> Tx<'a> {
         done.map(|()| (position, self.touched))
     }
 
+    /// Lets the journal go on from another end: it was taken over whole.
+    pub(crate) const fn go_on_from(&mut self, seq: u64, hash: Sha256Digest) {
+        self.position.seq = seq;
+        self.position.hash = hash;
+    }
+
+    /// The clock.
+    pub(crate) const fn clock(&self) -> &'a dyn Clock {
+        self.clock
+    }
+
     /// Where journal and state stand within this transaction.
     pub(crate) const fn position(&self) -> Position {
         self.position

@@ -288,6 +288,39 @@ pub enum Noted {
     },
 }
 
+/// A watermark that started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reset {
+    /// What was thrown away.
+    pub from: Mark,
+    /// What stands now: the newest that this agent had signed below it; none when it had signed nothing.
+    pub to: Option<Mark>,
+}
+
+/// What belongs to a copy of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The journal's head at that moment, as a line of text.
+    pub head: String,
+    /// How many entries the journal has.
+    pub entries: u64,
+    /// The hash of the newest.
+    pub hash: Sha256Digest,
+    /// Digests of the texts that it refers to.
+    pub texts: Vec<Sha256Digest>,
+}
+
+/// What a restore meant to a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Its name here.
+    pub name: RepositoryName,
+    /// It was not known here.
+    pub is_new: bool,
+    /// Something of it was newer than what was known here.
+    pub raised: bool,
+}
+
 /// Something that a person must look at before the role signs again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {

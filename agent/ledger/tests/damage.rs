@@ -252,10 +252,10 @@ async fn what_somebody_changes_with_sql_is_found() {
 async fn a_newer_schema_is_refused_as_such() {
     let good = full().await;
     let db = Connection::open(good.path().join(DB)).unwrap();
-    db.execute_batch("UPDATE meta SET value = '2' WHERE name = 'schema'; CREATE TABLE more (x)").unwrap();
+    db.execute_batch("UPDATE meta SET value = '3' WHERE name = 'schema'; CREATE TABLE more (x)").unwrap();
     db.close().unwrap();
     let error = refused(good.path());
-    assert!(matches!(error, LedgerError::Newer { found: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Newer { found: 3, known: 2, .. }), "{error:?}");
 }
 
 #[tokio::test]

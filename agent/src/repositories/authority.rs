@@ -241,7 +241,7 @@ pub(super) fn delegations(file: &Metadata) -> Option<&Delegations> {
 }
 
 /// The public keys of a role, as far as they are understood.
-fn publics(keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> BTreeSet<PublicKey> {
+pub(super) fn publics(keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> BTreeSet<PublicKey> {
     role.keyids.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok().cloned()).collect()
 }
 

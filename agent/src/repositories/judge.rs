@@ -108,13 +108,19 @@ impl Repositories {
         keys: &[(String, PublicKey)],
         asked: &Asked,
     ) -> Result<SigningFacts, Refusal> {
-        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
+        let watermark = self.ledger.watermark(record.id, role.clone()).await?;
+        let verified = watermark.verified;
+        let newest = match verified {
+            // After a reset the count goes on from what this agent had signed.
+            None if self.was_reset(record, role).await? => watermark.signed,
+            verified => verified,
+        };
         let facts = SigningFacts {
             repository: record.name.to_string(),
             role: role.to_string(),
             sort: if role.kind() == RoleKind::Root { RoleSort::Root } else { RoleSort::Other },
             version: subject.version().get(),
-            newest_verified: verified.map(|mark| mark.version.get()),
+            newest_verified: newest.map(|mark| mark.version.get()),
             same_as_verified: verified.is_some_and(|mark| mark.digest == subject.digest()),
             spec_version: subject.spec_version().to_owned(),
             expires: subject.expires().unix(),
@@ -236,7 +242,7 @@ pub(super) fn lists(metadata: &Metadata) -> BTreeMap<RoleName, Version> {
     timestamp.map(|file| (RoleKind::Snapshot.role(), file.snapshot.version)).into_iter().collect()
 }
 
-fn of_repository(record: &Record, error: ledger::LedgerError) -> Refusal {
+pub(super) fn of_repository(record: &Record, error: ledger::LedgerError) -> Refusal {
     let mut refusal = Refusal::from(error).detail("repository", record.name.to_string());
     refusal.message = format!("{}: {}", record.name, refusal.message);
     refusal

@@ -30,7 +30,11 @@ impl Repositories {
             return self.misses_root(record, file).await;
         }
         let watermark = self.ledger.watermark(record.id, file.role.clone()).await?;
-        let Some(mark) = watermark.verified else { return Ok(true) };
+        let Some(mark) = watermark.verified else {
+            let resets = self.ledger.resets(record.id).await?;
+            let void = |(role, mark): &(_, ledger::Mark)| *role == file.role && mark.digest == file.digest;
+            return Ok(!resets.iter().any(void));
+        };
         if mark.version > file.version {
             return Ok(false);
         }

@@ -13,6 +13,7 @@ mod memory;
 mod missing;
 mod observe;
 mod register;
+mod reset;
 #[cfg(test)]
 mod tests;
 

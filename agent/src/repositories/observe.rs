@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{FileBytes, Noted, Record, Verified, Watermark};
+use ledger::{FileBytes, Mark, Noted, Record, Verified, Watermark};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
@@ -47,6 +47,8 @@ struct View<'a> {
     chain: BTreeMap<Version, Sha256Digest>,
     /// Newest versions before this call, of the roles that were sent.
     marks: BTreeMap<RoleName, Watermark>,
+    /// What was thrown away by a reset.
+    resets: Vec<(RoleName, Mark)>,
     seen: Vec<(RoleName, Metadata)>,
     /// Who has signed each of `seen`.
     signers: Vec<Vec<Sha256Digest>>,
@@ -78,19 +80,25 @@ impl Repositories {
         for (role, _) in &files {
             marks.insert(role.clone(), self.ledger.watermark(record.id, role.clone()).await?);
         }
+        let resets = self.ledger.resets(record.id).await?;
         let (seen, signers, older, known) = (Vec::new(), Vec::new(), BTreeMap::new(), None);
         let repositories = self;
         let mut view =
-            View { repositories, record, published, root, chain, marks, seen, signers, older, known };
+            View { repositories, record, published, root, chain, marks, resets, seen, signers, older, known };
         let mut observed = Observed::default();
         let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
         for (role, file) in files {
+            if view.resets.iter().any(|(reset, void)| *reset == role && void.digest == file.digest()) {
+                continue;
+            }
             match view.look(&role, &file).await? {
                 Look::Good(by) => {
                     view.seen.push((role, file));
                     view.signers.push(by);
                 }
                 Look::Skip => {}
+                // What came before a reset is signed with keys that the role has no more.
+                Look::Short { .. } if published && view.resets.iter().any(|(reset, _)| *reset == role) => {}
                 Look::Short { by, report } => {
                     let first = view.marks.get(&role).is_none_or(|watermark| watermark.verified.is_none());
                     let refusal = short(&role, &file, &by, &report, published);

@@ -1,6 +1,7 @@
 //! Repositories: records, and metadata that is shown to the agent.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ledger::Watermark;
@@ -14,11 +15,12 @@ use tufagent_proto::v1::repositories_server::Repositories;
 use tufagent_proto::v1::{
     FileDigest, FindRepositoryReply, FindRepositoryRequest, ListRepositoriesReply, ListRepositoriesRequest,
     MissingReply, MissingRequest, ObserveBegin, ObserveReply, ObserveRequest, RegisterRepositoryReply,
-    RegisterRepositoryRequest, Repository, SetExpiryReply, SetExpiryRequest,
+    RegisterRepositoryRequest, Repository, ResetWatermarkReply, ResetWatermarkRequest, SetExpiryReply,
+    SetExpiryRequest,
 };
 
 use super::{answer, named, too_slow};
-use crate::door::{HeldBytes, Place};
+use crate::door::{Connection, HeldBytes, Place};
 use crate::intake::{Intake, ReceivedFile};
 use crate::limits;
 use crate::refusal::Refusal;
@@ -125,6 +127,41 @@ impl Repositories for RepositoriesService {
         })
         .await
     }
+
+    async fn reset_watermark(
+        &self,
+        request: Request<ResetWatermarkRequest>,
+    ) -> Result<Response<ResetWatermarkReply>, Status> {
+        answer(&self.0, "Repositories.ResetWatermark", request, reset_watermark).await
+    }
+}
+
+/// What a mark names.
+fn file_digest(role: &RoleName, mark: ledger::Mark) -> FileDigest {
+    let (role, version, sha256) = (role.to_string(), mark.version.get(), mark.digest.to_string());
+    FileDigest { role, version, sha256, file_sha256: String::new() }
+}
+
+async fn reset_watermark(
+    state: AppState,
+    connection: Arc<Connection>,
+    wanted: ResetWatermarkRequest,
+) -> Result<ResetWatermarkReply, Refusal> {
+    let record = state.repositories().by_name(&wanted.repository).await?;
+    let role = role_name(&wanted.role)?;
+    let done = !wanted.confirmed_sha256.is_empty();
+    let reset = if done {
+        let (confirmed, caller) = (digest(&wanted.confirmed_sha256)?, connection.peer().journal_json());
+        state.repositories().reset_watermark(&record, &role, confirmed, caller).await?
+    } else {
+        state.repositories().look_at_reset(&record, &role).await?
+    };
+    Ok(ResetWatermarkReply {
+        from_version: reset.from.version.get(),
+        from_sha256: reset.from.digest.to_string(),
+        to_version: reset.to.map_or(0, |mark| mark.version.get()),
+        done,
+    })
 }
 
 /// A record on the wire.
@@ -136,6 +173,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         versions(marked)
     };
     let used = state.ledger().used_keys(record.id).await?;
+    let resets = state.ledger().resets(record.id).await?;
     let top = RoleKind::ALL.map(RoleKind::role);
     let roles = top.iter().chain(record.expiry_days.keys());
     Ok(Repository {
@@ -146,6 +184,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         trusted: record.root.is_some(),
         verified: marks(|both| both.verified),
         signed: marks(|both| both.signed),
+        resets: resets.into_iter().map(|(role, mark)| file_digest(&role, mark)).collect(),
         used_keys: used.iter().map(ToString::to_string).collect(),
     })
 }

@@ -12,7 +12,7 @@ pub(crate) use self::keys::{
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,
-    RepoCommand, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
+    RepoCommand, ResetArgs, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 
@@ -127,6 +127,7 @@ impl Command {
             Self::Repo(RepoCommand::Init(args)) => &args.dir,
             Self::Repo(RepoCommand::Adopt(args)) => &args.dir,
             Self::Repo(RepoCommand::Show(args)) => &args.dir,
+            Self::Repo(RepoCommand::ResetWatermark(args)) => &args.dir,
             Self::Target(TargetCommand::Add(args)) => &args.dir,
             Self::Target(TargetCommand::Remove { dir, .. } | TargetCommand::List { dir, .. }) => dir,
             Self::Delegation(DelegationCommand::Add(args)) => &args.dir,

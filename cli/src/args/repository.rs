@@ -18,6 +18,9 @@ pub(crate) enum RepoCommand {
     Adopt(AdoptArgs),
     /// Show the tree of roles: keys, thresholds, versions, expiry, who has signed, who is missing.
     Show(ShowArgs),
+    /// After a fast-forward attack: let the versions of a role start anew, once its old keys count no more.
+    #[command(after_help = RESET_EXAMPLES)]
+    ResetWatermark(ResetArgs),
 }
 
 /// `tufctl repo init`
@@ -82,6 +85,17 @@ pub(crate) struct ShowArgs {
     /// Exit 3 when a role expires sooner than this, such as 3d or 12h.
     #[arg(long, value_name = "SPAN")]
     pub(crate) check: Option<Span>,
+}
+
+/// `tufctl repo reset-watermark`
+#[derive(Debug, Args)]
+pub(crate) struct ResetArgs {
+    /// The repository folder.
+    pub(crate) dir: PathBuf,
+    /// The role: timestamp, snapshot, targets or a delegated one.
+    pub(crate) role: String,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
 }
 
 /// `tufctl target …`
@@ -358,6 +372,15 @@ Examples:
   tufctl repo init repo --name app --root root-a,bob.json,carol.json --root-threshold 2 \\
       --targets online --snapshot online --timestamp online
   tufctl repo init repo --name app --root a --targets a --snapshot a --timestamp a --expires timestamp=3d";
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  tufctl root replace-key repo timestamp --old online --new online-2
+  tufctl root replace-key repo snapshot --old online --new online-2
+  tufctl sign repo --role root
+  tufctl repo reset-watermark repo timestamp
+  tufctl repo reset-watermark repo snapshot
+  tufctl sign repo";
 
 const TARGET_EXAMPLES: &str = "\
 Examples:

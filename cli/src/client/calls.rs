@@ -183,6 +183,18 @@ impl Agent {
         self.ask(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
     }
 
+    /// Puts a role's watermark back; with an empty digest it only tells from where to where.
+    pub(crate) fn reset_watermark(
+        &self,
+        name: &str,
+        role: &str,
+        confirmed: &str,
+    ) -> Result<v1::ResetWatermarkReply, Failure> {
+        let (repository, role, confirmed_sha256) = (name.into(), role.into(), confirmed.into());
+        let request = v1::ResetWatermarkRequest { repository, role, confirmed_sha256 };
+        self.wait(self.repositories_client().reset_watermark(request))
+    }
+
     fn repositories_client(&self) -> RepositoriesClient<tonic::transport::Channel> {
         RepositoriesClient::new(self.channel.clone()).max_decoding_message_size(MOST_MESSAGE)
     }

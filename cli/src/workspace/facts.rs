@@ -30,7 +30,10 @@ impl Facts {
             None => return Ok(Self::default()),
         };
         match answer {
-            Ok(record) => Ok(Self { record: Some(record) }),
+            Ok(record) => {
+                workspace.heed(&record);
+                Ok(Self { record: Some(record) })
+            }
             Err(failure) if failure.reason() == reason::REPOSITORY_UNKNOWN => Ok(Self::default()),
             Err(failure) => Err(failure),
         }

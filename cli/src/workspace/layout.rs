@@ -69,7 +69,12 @@ fn role_of(file_name: &str) -> Option<RoleName> {
 
 /// The version in `N.root.json`.
 pub(super) fn root_version(file_name: &str) -> Option<Version> {
-    let number = file_name.strip_suffix(".root.json")?;
+    version_of(&RoleKind::Root.role(), file_name)
+}
+
+/// The version in `N.ROLE.json` of a role.
+pub(super) fn version_of(role: &RoleName, file_name: &str) -> Option<Version> {
+    let number = file_name.strip_suffix(".json")?.strip_suffix(&role.file_stem())?.strip_suffix('.')?;
     let version = Version::new(number.parse().ok()?)?;
     (version.to_string() == number).then_some(version)
 }

@@ -63,6 +63,8 @@ pub(crate) struct Workspace {
     near: RefCell<Option<Rc<[Node]>>>,
     near_parents: RefCell<Option<Rc<[RoleName]>>>,
     judged: RefCell<base::Judged>,
+    /// What a reset of the watermark has thrown away (role, lowercase hex digest): it counts as never published.
+    void: RefCell<BTreeSet<(RoleName, String)>>,
 }
 
 impl Workspace {
@@ -158,6 +160,7 @@ impl Workspace {
             near: RefCell::default(),
             near_parents: RefCell::default(),
             judged: RefCell::default(),
+            void: RefCell::default(),
         })
     }
 

@@ -76,6 +76,14 @@ impl Workspace {
         let published = self.published(&RoleKind::Snapshot.role())?;
         let mut entries: BTreeMap<RoleName, MetaFile> =
             published.as_ref().and_then(Metadata::as_snapshot).map(|s| s.meta.clone()).unwrap_or_default();
+        if published.is_none() {
+            // Nothing was ever published; or, after a reset, what is left of it says itself what there is.
+            for name in self.published_targets_roles()? {
+                if let Some(metadata) = self.published(&name)? {
+                    entries.insert(name, described(&metadata));
+                }
+            }
+        }
         let mut changed = false;
         for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
             if let Some(metadata) = self.staged(name)? {
@@ -168,6 +176,9 @@ fn next(
     let last = published.map_or(0, |m| m.version().get()).max(signed.unwrap_or(0)).max(staged);
     last.checked_add(1).and_then(Version::new).ok_or_else(|| {
         Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
+            .remedy(format!(
+                "somebody has moved it forward: once root has given timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {role}"
+            ))
             .detail("role", role.as_str())
             .detail("file", layout::plain_name(role))
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
+use tufagent_proto::v1;
 
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
@@ -100,29 +101,80 @@ impl Workspace {
         Ok(root.as_ref().and_then(Metadata::as_root).is_none_or(|root| root.consistent_snapshot))
     }
 
+    /// Takes note of what the agent has thrown away after an attack: from now on it counts as never published.
+    pub(crate) fn heed(&self, record: &v1::Repository) {
+        let parsed = |file: &v1::FileDigest| Some((RoleName::parse(&file.role).ok()?, file.sha256.clone()));
+        let void: BTreeSet<_> = record.resets.iter().filter_map(parsed).collect();
+        if *self.void.borrow() == void {
+            return;
+        }
+        *self.void.borrow_mut() = void;
+        self.published.borrow_mut().clear();
+        self.tree.borrow_mut().take();
+        self.judged.take();
+    }
+
+    /// Whether the watermark of a role ever started anew.
+    pub(super) fn was_reset(&self, role: &RoleName) -> bool {
+        self.void.borrow().iter().any(|(void, _)| void == role)
+    }
+
     fn find_published(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        let timestamp = RoleKind::Timestamp.role();
         match role.kind() {
             RoleKind::Root => match self.root_versions()?.last() {
                 Some(newest) => self.published_root(*newest),
                 None => Ok(None),
             },
-            RoleKind::Timestamp => self.read_metadata(role, &layout::plain_name(role)),
-            RoleKind::Snapshot => {
-                let timestamp = self.published(&RoleKind::Timestamp.role())?;
-                let listed = timestamp.as_ref().and_then(Metadata::as_timestamp).map(|t| t.snapshot.version);
-                self.read_listed(role, listed)
-            }
+            RoleKind::Timestamp => Ok(self.read_unless_void(role, &layout::plain_name(role))?.file()),
+            RoleKind::Snapshot => match self.read_unless_void(&timestamp, &layout::plain_name(&timestamp))? {
+                Found::Void => self.newest_left(role),
+                Found::Absent => Ok(None),
+                Found::File(file) => {
+                    let listed = file.as_timestamp().map(|timestamp| timestamp.snapshot.version);
+                    self.read_listed(role, listed)
+                }
+            },
             RoleKind::Targets => {
-                let snapshot = self.published(&RoleKind::Snapshot.role())?;
-                let entries = snapshot.as_ref().and_then(Metadata::as_snapshot);
-                self.read_listed(role, entries.and_then(|s| s.meta.get(role)).map(|file| file.version))
+                let Some(snapshot) = self.published(&RoleKind::Snapshot.role())? else {
+                    let lost = !self.void.borrow().is_empty();
+                    return if lost { self.newest_left(role) } else { Ok(None) };
+                };
+                let listed = snapshot.as_snapshot().and_then(|s| s.meta.get(role)).map(|file| file.version);
+                self.read_listed(role, listed)
             }
         }
     }
 
     fn read_listed(&self, role: &RoleName, listed: Option<Version>) -> Result<Option<Metadata>, Failure> {
         let Some(version) = listed else { return Ok(None) };
-        self.read_metadata(role, &layout::file_name(role, version, self.published_consistently()?))
+        let name = layout::file_name(role, version, self.published_consistently()?);
+        match self.read_unless_void(role, &name)? {
+            Found::Void => self.newest_left(role),
+            found => Ok(found.file()),
+        }
+    }
+
+    /// After a reset, where what led to a role counts no more: the newest file of it that was not thrown away.
+    fn newest_left(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
+        if !self.published_consistently()? {
+            return Ok(self.read_unless_void(role, &layout::plain_name(role))?.file());
+        }
+        let mut versions = numbered(&self.metadata_folder(), &|name| layout::version_of(role, name))?;
+        while let Some(version) = versions.pop() {
+            let name = layout::file_name(role, version, true);
+            if let Found::File(file) = self.read_unless_void(role, &name)? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_unless_void(&self, role: &RoleName, name: &str) -> Result<Found, Failure> {
+        let Some(file) = self.read_metadata(role, name)? else { return Ok(Found::Absent) };
+        let is_void =
+            self.was_reset(role) && self.void.borrow().contains(&(role.clone(), file.digest().to_string()));
+        Ok(if is_void { Found::Void } else { Found::File(file) })
     }
 
     fn read_metadata(&self, role: &RoleName, name: &str) -> Result<Option<Metadata>, Failure> {
@@ -137,15 +189,40 @@ pub(crate) struct ForStaged {
     pub(crate) files: Vec<(RoleName, Metadata)>,
 }
 
+/// What lies under a name in `metadata/`.
+enum Found {
+    Absent,
+    /// It was thrown away by a reset.
+    Void,
+    File(Metadata),
+}
+
+impl Found {
+    fn file(self) -> Option<Metadata> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Absent | Self::Void => None,
+        }
+    }
+}
+
 /// Versions of all `N.root.json` in a folder, rising.
 pub(crate) fn published_roots(folder: &std::path::Path) -> Result<Vec<Version>, Failure> {
+    numbered(folder, &layout::root_version)
+}
+
+/// The versions in the names of a folder's files, rising.
+fn numbered(
+    folder: &std::path::Path,
+    version: &dyn Fn(&str) -> Option<Version>,
+) -> Result<Vec<Version>, Failure> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Failure::io("read", folder, &e)),
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut versions: Vec<Version> = names.filter_map(|name| layout::root_version(&name)).collect();
+    let mut versions: Vec<Version> = names.filter_map(|name| version(&name)).collect();
     versions.sort_unstable();
     Ok(versions)
 }

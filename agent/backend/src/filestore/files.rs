@@ -112,6 +112,11 @@ impl StoreFile {
         self.envelope.to_bytes()
     }
 
+    /// By which its key files name it.
+    pub(super) fn id(&self) -> &str {
+        &self.header.store
+    }
+
     fn wrap(path: &Path, key: &StoreKey, passphrase: &SecretBytes) -> Result<Self, BackendError> {
         let salt = random::<16>(path)?;
         let header = StoreHeader {
@@ -127,7 +132,7 @@ impl StoreFile {
         Ok(Self { header, envelope })
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, BackendError> {
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, BackendError> {
         let envelope = Envelope::parse(bytes, STORE_FORMAT, VERSION).map_err(|e| unusable(path, &e))?;
         let header: StoreHeader = envelope.header().map_err(|e| unusable(path, &e))?;
         if header.kdf != KDF {
@@ -180,6 +185,22 @@ impl KeyFile {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         self.envelope.to_bytes()
+    }
+
+    pub(super) fn name(&self) -> &KeyName {
+        &self.stored.name
+    }
+
+    pub(super) fn public(&self) -> &PublicKey {
+        &self.stored.public
+    }
+
+    /// A file of this name that came from elsewhere.
+    pub(super) fn parse_named(file_name: &str, store: &str, bytes: &[u8]) -> Result<Self, BackendError> {
+        let path = Path::new(file_name);
+        let stem = file_name.strip_suffix(ENDING);
+        let stem = stem.ok_or_else(|| corrupt(path, "it is no file of the store".to_owned()))?;
+        Self::parse(path, stem, store, bytes)
     }
 
     fn parse(path: &Path, stem: &str, store: &str, bytes: &[u8]) -> Result<Self, BackendError> {

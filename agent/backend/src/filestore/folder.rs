@@ -59,7 +59,8 @@ impl Folder {
         self.open()?.ok_or_else(|| BackendError::io(&self.path, "opened", Errno::NOENT))
     }
 
-    fn sync_parent(&self) -> Result<(), BackendError> {
+    /// Makes what was renamed to this folder durable.
+    pub(super) fn sync_parent(&self) -> Result<(), BackendError> {
         let Some(parent) = self.path.parent() else { return Ok(()) };
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         rustix::fs::open(parent, flags, Mode::empty())

@@ -8,18 +8,18 @@ use zeroize::Zeroize as _;
 /// What one guess at the passphrase costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Cost {
+pub(crate) struct Cost {
     /// Memory in KiB.
-    pub(super) memory_kib: u32,
+    pub(crate) memory_kib: u32,
     /// Passes over the memory.
-    pub(super) passes: u32,
+    pub(crate) passes: u32,
     /// Lanes.
-    pub(super) lanes: u32,
+    pub(crate) lanes: u32,
 }
 
 /// Why no key could be derived.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KdfError {
+pub(crate) enum KdfError {
     /// Refused before any memory is taken.
     #[error(
         "it asks for {} KiB of memory, {} passes and {} lanes to unlock it, more than any store of this program",
@@ -34,14 +34,14 @@ pub(super) enum KdfError {
 
 /// What new and changed passphrases are written with, and the least that may ever be written:
 /// 64 MiB, 3 passes, 1 lane (above the second recommendation of RFC 9106, section 4, for one lane).
-pub(super) const FLOOR: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
+pub(crate) const FLOOR: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
 /// The most that is accepted when reading, so that a hostile file cannot take the machine's memory.
-pub(super) const CAP: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
+pub(crate) const CAP: Cost = Cost { memory_kib: 1024 * 1024, passes: 16, lanes: 16 };
 
 impl Cost {
     /// Refuses what no store of this program asks for.
-    pub(super) fn check(self) -> Result<(), KdfError> {
+    pub(crate) fn check(self) -> Result<(), KdfError> {
         if self.memory_kib > CAP.memory_kib || self.passes > CAP.passes || self.lanes > CAP.lanes {
             return Err(KdfError::TooCostly(self));
         }
@@ -54,7 +54,7 @@ impl Cost {
 }
 
 /// Derives 32 bytes. Blocks for about a tenth of a second at [`FLOOR`].
-pub(super) fn derive(passphrase: &SecretBytes, salt: &[u8], cost: Cost) -> Result<SecretBytes, KdfError> {
+pub(crate) fn derive(passphrase: &SecretBytes, salt: &[u8], cost: Cost) -> Result<SecretBytes, KdfError> {
     cost.check()?;
     let params = cost.params()?;
     let mut memory: Vec<Block> = Vec::new();

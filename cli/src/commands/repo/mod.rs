@@ -2,6 +2,7 @@
 
 mod adopt;
 mod init;
+mod reset_watermark;
 mod show;
 
 use crate::args::RepoCommand;
@@ -15,5 +16,6 @@ pub(crate) fn run(command: &RepoCommand, context: &Context) -> Result<Report, Fa
         RepoCommand::Init(args) => init::run(args, context),
         RepoCommand::Adopt(args) => adopt::run(args, context),
         RepoCommand::Show(args) => show::run(args, context),
+        RepoCommand::ResetWatermark(args) => reset_watermark::run(args, context),
     }
 }

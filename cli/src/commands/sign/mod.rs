@@ -9,7 +9,7 @@ mod merge;
 mod online;
 mod ours;
 mod outcome;
-mod record;
+pub(super) mod record;
 mod round;
 mod supersede;
 
@@ -73,6 +73,7 @@ impl<'a> Session<'a> {
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
         let record = record::find(agent, &workspace, args, context)?;
+        workspace.heed(&record);
         record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;

@@ -109,7 +109,7 @@ pub(super) fn check_bases(
 
 /// Gives the agent the published files that it has not verified yet. Where it has verified the very snapshot, it has had
 /// its say on what that lists: then only what is signed now goes on from files that it must know.
-pub(super) fn show_published(
+pub(in crate::commands) fn show_published(
     agent: &Agent,
     workspace: &Workspace,
     record: &v1::Repository,
@@ -166,6 +166,18 @@ pub(super) fn show_staged(
         }
     }
     show(agent, &record.name, false, files).map(drop)
+}
+
+/// Gives the agent the staged root, if it has its thresholds: from then on it says whose signatures count.
+pub(in crate::commands) fn show_staged_root(
+    agent: &Agent,
+    workspace: &Workspace,
+    record: &v1::Repository,
+) -> Result<(), Failure> {
+    let role = RoleKind::Root.role();
+    let met = workspace.signatures(&role)?.met;
+    let root = workspace.staged(&role)?.filter(|_| met).map(|root| (role, root));
+    show(agent, &record.name, false, root.into_iter().collect()).map(drop)
 }
 
 /// Sends those of `files` that the agent is missing, in their order; gives its alarms.

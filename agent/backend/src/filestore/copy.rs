@@ -1,0 +1,105 @@
+//! The store's files, as a backup takes and gives them: sealed as they lie there, so that no passphrase is needed.
+
+use std::path::Path;
+
+use rustix::fs::renameat;
+
+use super::files::{self, KeyFile, STORE, StoreFile};
+use super::folder::Folder;
+use super::{Condition, FileStore, lock};
+use crate::{Backend as _, BackendError};
+
+/// A file of the store: its name and its bytes.
+pub type CopiedFile = (String, Vec<u8>);
+
+/// What became of files that were given back.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Names of the keys that were not here before.
+    pub added: Vec<String>,
+    /// Names of the keys that were left out: they are sealed for another store than the one that is here, or their name
+    /// has another key.
+    pub left_out: Vec<String>,
+}
+
+impl FileStore {
+    /// All files, as they lie there; none when the store was never used.
+    ///
+    /// # Errors
+    /// As an unlock, for files that cannot be used.
+    pub fn export_files(&self) -> Result<Vec<CopiedFile>, BackendError> {
+        let _writing = lock(&self.writing);
+        let all = self.look()?;
+        let store = all.store.iter().map(|file| (STORE.to_owned(), file.to_bytes()));
+        let keys = all.keys.iter().map(|file| (files::key_file_name(file.name()), file.to_bytes()));
+        Ok(store.chain(keys).collect())
+    }
+
+    /// Takes files of [`Self::export_files`] in. A store that was never used gets them all, at once; one that is there gets
+    /// the keys that it does not have, if they are sealed for it. The next unlock opens them.
+    ///
+    /// # Errors
+    /// `Corrupt` or `NewerFormat` for files that are no such thing; then nothing was changed.
+    pub fn import_files(&self, given: &[CopiedFile]) -> Result<Imported, BackendError> {
+        let _writing = lock(&self.writing);
+        let here = self.look()?;
+        let Some((_, store)) = given.iter().find(|(name, _)| name == STORE) else {
+            return Ok(Imported::default());
+        };
+        let from = StoreFile::parse(Path::new(STORE), store)?;
+        let mut keys = Vec::new();
+        for (name, bytes) in given.iter().filter(|(name, _)| name != STORE) {
+            keys.push((KeyFile::parse_named(name, from.id(), bytes)?, name, bytes));
+        }
+        let mut imported = Imported::default();
+        match &here.store {
+            None => {
+                self.put_whole(given)?;
+                imported.added = keys.iter().map(|(key, _, _)| key.name().to_string()).collect();
+            }
+            Some(store) => {
+                let folder = self.folder.create()?;
+                for (key, name, bytes) in &keys {
+                    let known = here.keys.iter().any(|other| other.public() == key.public());
+                    let taken = here.keys.iter().any(|other| other.name() == key.name());
+                    if known {
+                        continue;
+                    }
+                    let fits = !taken && store.id() == from.id() && folder.write(name, bytes, false)?;
+                    let list = if fits { &mut imported.added } else { &mut imported.left_out };
+                    list.push(key.name().to_string());
+                }
+            }
+        }
+        if !imported.added.is_empty() {
+            // The next unlock opens what came.
+            self.lock();
+            self.look()?;
+        }
+        Ok(imported)
+    }
+
+    /// Puts the whole folder in its place in one step.
+    fn put_whole(&self, given: &[CopiedFile]) -> Result<(), BackendError> {
+        let path = self.folder.path();
+        let beside = path.with_file_name("keys.restored");
+        let fresh = Folder::new(beside.clone());
+        if let Some(left) = fresh.open()? {
+            // Of a restore that was cut off.
+            for name in left.names()?.iter().filter(|name| !name.starts_with('.')) {
+                left.remove(name)?;
+            }
+        }
+        let folder = fresh.create()?;
+        for (name, bytes) in given {
+            folder.write(name, bytes, false)?;
+        }
+        drop(folder);
+        let failed = |e| BackendError::io(path, "written", e);
+        // Over an empty folder, or none.
+        renameat(rustix::fs::CWD, &beside, rustix::fs::CWD, path).map_err(failed)?;
+        self.folder.sync_parent()?;
+        self.state_mut().condition = Condition::Locked;
+        Ok(())
+    }
+}
