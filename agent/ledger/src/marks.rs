@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde_json::json;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -283,8 +283,8 @@ pub(crate) fn accept(
 }
 
 /// The digest of everything whose text is worth keeping.
-pub(crate) fn referred_digests(tx: &Tx<'_>) -> Result<BTreeSet<Sha256Digest>, LedgerError> {
-    let mut select = tx.db.prepare_cached(
+pub(crate) fn referred_digests(db: &Connection) -> Result<BTreeSet<Sha256Digest>, LedgerError> {
+    let mut select = db.prepare_cached(
         "SELECT signed_digest FROM watermarks WHERE signed_digest IS NOT NULL \
          UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL UNION SELECT digest FROM roots",
     )?;

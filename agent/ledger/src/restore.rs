@@ -18,6 +18,7 @@ use crate::marks::{self, Side};
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::{Position, Tx, Verdict};
+use crate::writer::{Aside, Job};
 use crate::{
     Clock, Ledger, LedgerError, Record, RepositoryId, RepositoryName, Restored, Snapshot, alarms, files,
     open, resets,
@@ -31,15 +32,12 @@ impl Ledger {
     pub async fn snapshot(&self, into: PathBuf) -> Result<Snapshot, LedgerError> {
         // What was asked before must be committed, and a copy cannot be made within a transaction.
         self.read_all(|_| Ok(())).await?;
-        self.read(move |tx| {
-            let path = into.to_string_lossy().into_owned();
-            tx.db.execute("VACUUM INTO ?1", (path,))?;
-            let position = tx.position();
-            let head = Head { seq: position.seq, hash: position.hash, state: position.sum.digest() };
-            let texts = marks::referred_digests(tx)?.into_iter().collect();
-            Ok(Snapshot { head: head.line(), entries: position.seq, hash: position.hash, texts })
-        })
-        .await
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let aside: Aside = Box::new(move |db, position| {
+            let _ = tell.send(take_copy(db, position, &into));
+        });
+        self.jobs.send(Job::Aside(aside)).map_err(|_| LedgerError::Closed)?;
+        told.await.map_err(|_| LedgerError::Closed)?
     }
 
     /// Takes over what the copy at `from` holds, in one commit; `head` is the line that [`Self::snapshot`] gave with it.
@@ -84,6 +82,13 @@ pub(crate) fn names(tx: &Tx<'_>) -> Result<Vec<RepositoryName>, LedgerError> {
         .prepare_cached("SELECT name FROM restored JOIN repositories ON id = repository ORDER BY name")?;
     let rows = select.query_map((), |row| column_text(row, 0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn take_copy(db: &Connection, position: Position, into: &Path) -> Result<Snapshot, LedgerError> {
+    db.execute("VACUUM INTO ?1", (into.to_string_lossy().into_owned(),))?;
+    let head = Head { seq: position.seq, hash: position.hash, state: position.sum.digest() };
+    let texts = marks::referred_digests(db)?.into_iter().collect();
+    Ok(Snapshot { head: head.line(), entries: position.seq, hash: position.hash, texts })
 }
 
 /// Whether a repository came from a backup and was not adopted since.

@@ -108,7 +108,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn prune_texts(&self) -> Result<(), LedgerError> {
-        let keep: BTreeSet<Sha256Digest> = self.read(marks::referred_digests).await?;
+        let keep: BTreeSet<Sha256Digest> = self.read(|tx| marks::referred_digests(tx.db)).await?;
         let texts = self.texts.clone();
         let pruned = tokio::task::spawn_blocking(move || texts.prune(&keep)).await;
         pruned.map_err(|e| LedgerError::io("old texts could not be removed", e))

@@ -21,12 +21,17 @@ pub(crate) type Work = Box<dyn FnOnce(&mut Tx<'_>) -> Finish + Send>;
 /// Tells the caller.
 pub(crate) type Finish = Box<dyn FnOnce(Option<&LedgerError>) + Send>;
 
+/// What cannot be done within a transaction; it tells the caller itself.
+pub(crate) type Aside = Box<dyn FnOnce(&Connection, Position) + Send>;
+
 /// What is sent to the thread.
 pub(crate) enum Job {
     /// Somebody waits for it, and it may write.
     Run(Work),
     /// A question about committed state: answered before the next commit, and none is made for it.
     Look(Work),
+    /// Done between two transactions, on committed state: a copy of the whole.
+    Aside(Aside),
     /// Nobody waits: it joins the next commit.
     Later(Later),
     /// Look whether anything could be committed now.
@@ -92,6 +97,7 @@ impl Writer {
     }
 
     fn answer(&self, queue: &mut Queue) {
+        queue.asides.drain(..).for_each(|aside| aside(&self.db, self.position));
         for look in queue.looks.drain(..) {
             let mut tx = Tx::looking(&self.db, &*self.clock, self.position);
             look(&mut tx)(None);
@@ -189,6 +195,7 @@ impl Writer {
 struct Queue {
     works: Vec<Work>,
     looks: Vec<Work>,
+    asides: Vec<Aside>,
     probes: Vec<oneshot::Sender<Result<(), LedgerError>>>,
     later: VecDeque<Later>,
     /// When `later` shall be written even if nobody asks for anything.
@@ -219,6 +226,7 @@ impl Queue {
         match job {
             Job::Run(work) => self.works.push(work),
             Job::Look(look) => self.looks.push(look),
+            Job::Aside(aside) => self.asides.push(aside),
             Job::Probe(probe) => self.probes.push(probe),
             Job::Stop => self.stop = true,
             Job::Later(item) => {
