@@ -51,7 +51,8 @@ fn use_it_all(bytes: &[u8]) {
         edit.set_version(Version::new(7).unwrap());
         let _ = edit.remove_target("file.txt");
         if let Ok(edited) = edit.finish() {
-            Metadata::parse(edited, &limits).expect("what was edited can be read");
+            let read = Metadata::parse(edited, &limits);
+            assert!(read.is_ok(), "what was edited can be read: {read:?}");
         }
     }
     if let Ok(mut set) = TrustedSet::from_root(bytes, &Options::new(None)) {
