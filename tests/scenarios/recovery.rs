@@ -27,8 +27,12 @@ fn follow(home: &Home, heading: &str) -> Vec<Outcome> {
     assert!(!commands.is_empty(), "{heading} names no command");
     let run = |command: &String| {
         let words = command.strip_prefix("tufctl ").unwrap();
-        let asks = ["sign ", "root ", "delegation "].iter().any(|it| words.starts_with(it));
-        home.run(&format!("{words}{}", if asks { " --yes" } else { "" })).done()
+        let asks =
+            ["sign ", "root ", "delegation ", "repo reset-watermark "].iter().any(|it| words.starts_with(it));
+        let outcome = home.run(&format!("{words}{}", if asks { " --yes" } else { "" }));
+        // A root that is signed alone may wait for the others.
+        let waits = words.starts_with("sign repo --role root") && outcome.code == 4;
+        if waits { outcome } else { outcome.done() }
     };
     commands.iter().map(run).collect()
 }
@@ -152,6 +156,58 @@ fn steal(repo: &Published, role: &str, number: u8, change: impl FnOnce(&mut Valu
     let _ = fs::remove_file(&path);
     fs::write(path, file.to_string()).unwrap();
     version
+}
+
+/// Timestamp, snapshot and targets, if they are named, go to a version that nobody can follow.
+fn fast_forward(repo: &Published, roles: &[&str]) {
+    const FAR: u64 = 1_000_000_000;
+    let steal_forward = |role: &str, list: Option<(&str, u64)>| {
+        let version = if roles.contains(&role) { FAR } else { repo.version(role) + 1 };
+        steal(repo, role, 7, |signed| {
+            signed["version"] = version.into();
+            if let Some((listed, version)) = list {
+                signed["meta"][listed] = json!({"version": version});
+            }
+        })
+    };
+    let targets =
+        if roles.contains(&"targets") { steal_forward("targets", None) } else { repo.version("targets") };
+    // The snapshot is found by the timestamp, which comes last.
+    let snapshot = steal_forward("snapshot", Some(("targets.json", targets)));
+    steal_forward("timestamp", Some(("snapshot.json", snapshot)));
+}
+
+#[test]
+fn a_fast_forward_of_timestamp_and_snapshot_is_left_behind_by_clients_that_fell_for_it() {
+    let (home, _agent, repo) = leaky();
+    let judges = Judges::new(&home, "older", Reads::All);
+    judges.accept(&repo, &["app.txt"]);
+    fast_forward(&repo, &["snapshot", "timestamp"]);
+    judges.accept(&repo, &["app.txt"]);
+    assert_eq!((repo.version("timestamp"), repo.version("snapshot")), (1_000_000_000, 1_000_000_000));
+    follow(&home, "FAST-FORWARD ATTACK ON TIMESTAMP AND SNAPSHOT");
+    assert!(repo.version("timestamp") < 100 && repo.version("snapshot") < 100);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    Judges::new(&home, "fresh", Reads::All).accept(&repo, &["app.txt", "docs/guide.txt"]);
+    home.run("bump repo targets").done();
+    home.run("sign repo --yes").done();
+    judges.accept(&repo, &["app.txt"]);
+}
+
+#[test]
+fn a_fast_forward_of_targets_is_left_behind_by_clients_that_fell_for_it() {
+    let (home, _agent, repo) = leaky();
+    let judges = Judges::new(&home, "older", Reads::All);
+    judges.accept(&repo, &["app.txt"]);
+    fast_forward(&repo, &["targets", "snapshot", "timestamp"]);
+    judges.accept(&repo, &["app.txt"]);
+    follow(&home, "FAST-FORWARD ATTACK ON TARGETS");
+    for role in ["targets", "snapshot", "timestamp"] {
+        assert!(repo.version(role) < 100, "{role}");
+    }
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
 }
 
 #[test]
