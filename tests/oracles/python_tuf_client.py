@@ -1,9 +1,11 @@
 """Judges a published repository with python-tuf's ngclient.
 
 usage: python_tuf_client.py REPOSITORY MEMORY TARGET...
+       python_tuf_client.py --batch CASES.json
 
-MEMORY keeps what the client last trusted; when it is empty, metadata/1.root.json is trusted.
-Prints one JSON object and exits 0 when all is accepted; exits 3 with the complaint when not.
+MEMORY keeps what the client last trusted; when it is empty, the oldest N.root.json of metadata/ is trusted.
+Prints one JSON object and exits 0 when all is accepted; exits 3 with the complaint when not. A batch is a list of
+[REPOSITORY, MEMORY, [TARGET...]]; then a list comes out, of null or the complaint for each, and the exit code is 0.
 """
 
 import json
@@ -35,7 +37,9 @@ def update(repository, memory, targets):
     os.makedirs(target_dir, exist_ok=True)
     first = None
     if not remembers:
-        with open(os.path.join(repository, "metadata", "1.root.json"), "rb") as file:
+        names = os.listdir(os.path.join(repository, "metadata"))
+        oldest = min(int(name.partition(".")[0]) for name in names if name.endswith(".root.json"))
+        with open(os.path.join(repository, "metadata", f"{oldest}.root.json"), "rb") as file:
             first = file.read()
     updater = Updater(
         metadata_dir,
@@ -55,8 +59,20 @@ def update(repository, memory, targets):
     return {"root": trusted.root.version, "snapshot": trusted.snapshot.version, "timestamp": trusted.timestamp.version}
 
 
+def complaint(case):
+    repository, memory, targets = case
+    try:
+        update(os.path.abspath(repository), memory, targets)
+    except Exception as error:  # whatever it is: it did not accept
+        return f"{type(error).__name__}: {error}"
+
+
 def main():
     repository, memory, *targets = sys.argv[1:]
+    if repository == "--batch":
+        with open(memory, encoding="utf-8") as file:
+            print(json.dumps([complaint(case) for case in json.load(file)]))
+        return
     try:
         print(json.dumps(update(os.path.abspath(repository), memory, targets)))
     except (RepositoryError, DownloadError, ValueError) as error:

@@ -1,9 +1,11 @@
 // Judges a published repository with tuf-js.
 //
 // usage: node tuf_js_client.js REPOSITORY MEMORY TARGET...
+//        node tuf_js_client.js --batch CASES.json
 //
-// MEMORY keeps what the client last trusted; when it is empty, metadata/1.root.json is trusted.
-// Prints one JSON object and exits 0 when all is accepted; exits 3 with the complaint when not.
+// MEMORY keeps what the client last trusted; when it is empty, the oldest N.root.json of metadata/ is trusted.
+// Prints one JSON object and exits 0 when all is accepted; exits 3 with the complaint when not. A batch is a list of
+// [REPOSITORY, MEMORY, [TARGET...]]; then a list comes out, of null or the complaint for each, and the exit code is 0.
 'use strict';
 
 const fs = require('fs');
@@ -38,7 +40,11 @@ async function update(repository, memory, targets) {
   fs.mkdirSync(metadataDir, { recursive: true });
   fs.mkdirSync(targetDir, { recursive: true });
   const root = path.join(metadataDir, 'root.json');
-  if (!fs.existsSync(root)) fs.copyFileSync(path.join(repository, 'metadata', '1.root.json'), root);
+  if (!fs.existsSync(root)) {
+    const names = fs.readdirSync(path.join(repository, 'metadata')).filter((name) => name.endsWith('.root.json'));
+    const oldest = Math.min(...names.map((name) => parseInt(name, 10)));
+    fs.copyFileSync(path.join(repository, 'metadata', `${oldest}.root.json`), root);
+  }
   const updater = new Updater({
     metadataDir,
     metadataBaseUrl: `file://${repository}/metadata`,
@@ -55,9 +61,26 @@ async function update(repository, memory, targets) {
   return { root: JSON.parse(fs.readFileSync(root, 'utf8')).signed.version };
 }
 
+// Null, or what the client has to complain of.
+async function complaint([repository, memory, targets]) {
+  try {
+    await update(path.resolve(repository), memory, targets);
+    return null;
+  } catch (error) {
+    return `${error.name}: ${error.message}`;
+  }
+}
+
+async function batch(file) {
+  const complaints = [];
+  for (const one of JSON.parse(fs.readFileSync(file, 'utf8'))) complaints.push(await complaint(one));
+  return complaints;
+}
+
 const [repository, memory, ...targets] = process.argv.slice(2);
-update(path.resolve(repository), memory, targets).then(
-  (found) => console.log(JSON.stringify(found)),
+const found = repository === '--batch' ? batch(memory) : update(path.resolve(repository), memory, targets);
+found.then(
+  (value) => console.log(JSON.stringify(value)),
   (error) => {
     console.error(`${error.name}: ${error.message}`);
     process.exitCode = 3;

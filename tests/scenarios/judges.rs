@@ -87,7 +87,7 @@ fn tough_judging(repo: &Published, memory: &Path, targets: &[&str], expiry: Expi
         let datastore = memory.join("datastore");
         std::fs::create_dir_all(&datastore).unwrap();
         let trusted = memory.join("root.json");
-        let root = std::fs::read(&trusted).unwrap_or_else(|_| repo.bytes("1.root.json"));
+        let root = std::fs::read(&trusted).unwrap_or_else(|_| repo.bytes(&oldest_root(repo)));
         let folder = |name: &str| Url::from_directory_path(repo.dir().join(name)).unwrap();
         let loader =
             RepositoryLoader::new(&root, folder("metadata"), folder("targets")).datastore(&datastore);
@@ -102,6 +102,13 @@ fn tough_judging(repo: &Published, memory: &Path, targets: &[&str], expiry: Expi
         std::fs::write(&trusted, repo.bytes(&format!("{version}.root.json"))).unwrap();
         Ok(())
     })
+}
+
+/// The oldest root that is published: not every repository goes back to its first.
+fn oldest_root(repo: &Published) -> String {
+    let version = |name: &String| name.strip_suffix(".root.json")?.parse::<u64>().ok();
+    let oldest = repo.names("metadata").iter().filter_map(version).min().expect("a root");
+    format!("{oldest}.root.json")
 }
 
 fn explain(error: impl std::error::Error) -> String {

@@ -47,6 +47,8 @@ mod secrets;
 mod small_disk;
 mod strace;
 mod strangers;
+mod strangers_kinds;
+mod strangers_roots;
 mod supersede;
 mod terminal;
 mod tokens;

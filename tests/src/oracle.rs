@@ -87,16 +87,36 @@ impl Client {
         targets: &[&str],
     ) -> Result<Value, String> {
         fs::create_dir_all(memory.dir()).unwrap();
-        let mut command = Command::new(&self.program);
-        command.arg(&self.script).arg(repo.dir()).arg(memory.dir()).args(targets);
-        if let Ok(third_party) = softhsm::third_party_dir() {
-            command.env("NODE_PATH", third_party.join("js/node_modules"));
-        }
+        let mut command = self.command();
+        command.arg(repo.dir()).arg(memory.dir()).args(targets);
         if let Some(time) = time {
             time.apply(&mut command);
         }
         let outcome = outcome::run(&mut command);
         if outcome.code == 0 { Ok(outcome.json()) } else { Err(complaint(&outcome)) }
+    }
+
+    /// Asks about many repositories in one process: each with its memory and the targets to download. What the client
+    /// complains of, if anything, comes back for each.
+    pub fn update_all(&self, cases: &[(&Published, Memory, Vec<String>)]) -> Vec<Option<String>> {
+        let cases: Vec<_> =
+            cases.iter().map(|(repo, memory, targets)| (repo.dir(), memory.dir(), targets)).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("cases.json");
+        fs::write(&input, serde_json::to_vec(&cases).unwrap()).unwrap();
+        let mut command = self.command();
+        let outcome = outcome::run(command.arg("--batch").arg(&input));
+        assert_eq!(outcome.code, 0, "{outcome}");
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(&self.script);
+        if let Ok(third_party) = softhsm::third_party_dir() {
+            command.env("NODE_PATH", third_party.join("js/node_modules"));
+        }
+        command
     }
 
     /// Whether python-tuf accepts each of these folders with all targets, as a client that has seen nothing; one

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tuf::diff::difference;
-use tuf::edit::{EditError, Editor};
+use tuf::edit::{EditError, Editor, new_targets};
 use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -146,6 +146,11 @@ impl<'c> Staging<'c> {
     ) -> Result<bool, Failure> {
         self.facts.check_base(self.context, &self.workspace, role)?;
         self.refuse_complete_root(role)?;
+        if !role.is_top_level() && self.workspace.parents(role)?.is_empty() {
+            return Err(Failure::new(reason::ROLE_UNKNOWN, format!("no role delegates to {role} any more"))
+                .remedy("tufctl delegation list DIR shows the delegations; bring it back with: tufctl delegation add")
+                .detail("role", role.as_str()));
+        }
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
         change(&mut editor).map_err(|e| edit_failure(&e))?;
@@ -166,6 +171,14 @@ impl<'c> Staging<'c> {
     /// Prepares metadata that was made anew.
     pub(super) fn prepare(&mut self, role: RoleName, bytes: Vec<u8>) {
         self.prepared.push((role, bytes));
+    }
+
+    /// Stages the first version of a delegated role that has no metadata yet.
+    pub(super) fn begin(&mut self, role: &RoleName) -> Result<(), Failure> {
+        let version = self.next_version(role)?;
+        let expires = self.facts.expires(role);
+        self.prepare(role.clone(), new_targets(version, expires));
+        self.commit()
     }
 
     /// Prepares the removal of a role's staged file.

@@ -86,10 +86,14 @@ fn stage(
     role: &RoleName,
     files: &[(Named, TargetFile<'static>)],
 ) -> Result<(), Failure> {
-    if staging.workspace.current(role)?.is_none() {
-        return Err(unknown_role(role));
-    }
     let ways = staging.workspace.scopes(role)?;
+    if staging.workspace.current(role)?.is_none() {
+        if ways.is_empty() || role.is_top_level() {
+            return Err(unknown_role(role));
+        }
+        // Others delegate first, and leave it to the role to come with metadata of its own.
+        staging.begin(role)?;
+    }
     let allows = |way: &&Vec<PathScope>| {
         files.iter().all(|(file, _)| way.iter().all(|scope| scope.allows(file.path.as_str())))
     };

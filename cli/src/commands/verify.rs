@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::reading;
 use crate::render::{self, Report, count, size, visible};
-use crate::workspace::{cut_off, published_name};
+use crate::workspace::{cut_off, published_name, served_name};
 use files::Files;
 pub(crate) use refusal::failure;
 use refusal::{refused, unusable};
@@ -133,8 +133,7 @@ impl Check<'_> {
             if !seen.insert((role.clone(), parent.clone())) {
                 continue;
             }
-            let file = published_name(&role, listed(set, &role, &parent)?, consistent);
-            let bytes = self.must_read(&role, &file, "5.6.1")?;
+            let (file, bytes) = self.targets_file(&role, listed(set, &role, &parent)?, consistent)?;
             let metadata = set.update_targets(&role, &parent, bytes).map_err(|e| failure(&e, &file))?.clone();
             for child in delegated(&metadata) {
                 // At once: a delegation to four thousand million bins ends at the first that is not there.
@@ -143,6 +142,23 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The file of a targets role: under its encoded name, or the one that web servers look for.
+    fn targets_file(
+        &self,
+        role: &RoleName,
+        version: Version,
+        consistent: bool,
+    ) -> Result<(String, Vec<u8>), Failure> {
+        let names = [Some(published_name(role, version, consistent)), served_name(role, version, consistent)];
+        for name in names.iter().flatten() {
+            if let Some(bytes) = self.read(role, name, "5.6.1")? {
+                return Ok((name.clone(), bytes));
+            }
+        }
+        let file = published_name(role, version, consistent);
+        Err(refused(role, &file, "5.6.1", format!("{role}: its file is missing")))
     }
 
     /// The keys that the newest root and targets roles bring; private ones in roots were looked for with the roots.

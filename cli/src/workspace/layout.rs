@@ -45,6 +45,19 @@ pub(super) fn plain_name(role: &RoleName) -> String {
     format!("{}.json", role.file_stem())
 }
 
+/// The name that a web server looks for when a client asks it for [`file_name`]: the role's name as it stands. `None` where
+/// that is the same, leads elsewhere, or could be the name of another role's file.
+pub(crate) fn served_name(role: &RoleName, version: Version, consistent: bool) -> Option<String> {
+    let (name, encoded) = (role.as_str(), role.file_stem());
+    let plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if name == encoded || name.contains('%') || !plain {
+        return None;
+    }
+    file_name(role, version, consistent)
+        .strip_suffix(&format!("{encoded}.json"))
+        .map(|v| format!("{v}{name}.json"))
+}
+
 /// The name of a role's file in `staged/`: `ROLE.json`, but for a role named as the record is.
 pub(super) fn staged_name(role: &RoleName) -> String {
     let name = plain_name(role);
@@ -136,6 +149,19 @@ mod tests {
         assert_eq!(role_of("x"), None);
         assert_eq!(root_version("12.root.json"), Version::new(12));
         assert_eq!(root_version("012.root.json"), None);
+    }
+
+    #[test]
+    fn a_name_that_needs_encoding_has_a_second_name_on_web_servers() {
+        let name = |role: &str| served_name(&RoleName::parse(role).unwrap(), Version::new(7).unwrap(), true);
+        assert_eq!(name("a role/é").as_deref(), Some("7.a role/é.json"));
+        for same in ["role", "a%20role", "a/../b", "a//b", "/a"] {
+            assert_eq!(name(same), None, "{same}");
+        }
+        assert_eq!(
+            served_name(&RoleName::parse("ü").unwrap(), Version::FIRST, false).as_deref(),
+            Some("ü.json")
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tuf::edit::{Editor, new_snapshot, new_timestamp};
-use tuf::metadata::{Hashes, MetaFile, Metadata};
+use tuf::metadata::{Hashes, MetaFile, Metadata, Sha512Digest};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
@@ -63,9 +63,10 @@ impl Workspace {
     pub(crate) fn timestamp_fits(&self) -> Result<bool, Failure> {
         let role = RoleKind::Timestamp.role();
         let listed = |file: Option<Metadata>| file?.as_timestamp().map(|t| t.snapshot.clone());
+        let before = listed(self.published(&role)?);
         let wanted = match self.staged(&RoleKind::Snapshot.role())? {
-            Some(snapshot) => Some(described(&snapshot)),
-            None => listed(self.published(&role)?),
+            Some(snapshot) => Some(described(&snapshot, before.as_ref())),
+            None => before,
         };
         let staged = listed(self.staged(&role)?);
         Ok(staged.is_some() && staged == wanted)
@@ -80,14 +81,16 @@ impl Workspace {
             // Nothing was ever published; or, after a reset, what is left of it says itself what there is.
             for name in self.published_targets_roles()? {
                 if let Some(metadata) = self.published(&name)? {
-                    entries.insert(name, described(&metadata));
+                    entries.insert(name, described(&metadata, None));
                 }
             }
         }
+        // A role that is new is told of as the top one is.
+        let top = entries.get(&RoleKind::Targets.role()).cloned();
         let mut changed = false;
         for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
             if let Some(metadata) = self.staged(name)? {
-                let file = described(&metadata);
+                let file = described(&metadata, entries.get(name).or(top.as_ref()));
                 changed |= entries.insert(name.clone(), file.clone()) != Some(file);
             }
         }
@@ -105,14 +108,15 @@ impl Workspace {
         let (published, staged) = (self.published(&role)?, self.staged(&role)?);
         let Some(snapshot) = self.current(&RoleKind::Snapshot.role())? else { return Ok(None) };
         let listed = |file: &Metadata| file.as_timestamp().map(|t| t.snapshot.clone());
-        let wanted = match self.staged(&RoleKind::Snapshot.role())? {
-            Some(staged) => described(&staged),
-            None => published.as_ref().and_then(listed).unwrap_or_else(|| described(&snapshot)),
+        let before = published.as_ref().and_then(listed);
+        let wanted = match (self.staged(&RoleKind::Snapshot.role())?, &before) {
+            (None, Some(before)) => before.clone(),
+            (staged, before) => described(&staged.unwrap_or(snapshot), before.as_ref()),
         };
         if staged.as_ref().and_then(listed).as_ref() == Some(&wanted) {
             return Ok(staged);
         }
-        let same = published.as_ref().and_then(listed).as_ref() == Some(&wanted);
+        let same = before.as_ref() == Some(&wanted);
         if same && staged.is_none() && self.still_good(&role, published.as_ref())? {
             return Ok(None);
         }
@@ -154,13 +158,22 @@ impl Workspace {
     }
 }
 
-/// What snapshot and timestamp say of a file: its version, and length and SHA-256 of its very bytes.
-fn described(metadata: &Metadata) -> MetaFile {
+/// What snapshot and timestamp say of a file: its version, and length and digests of its very bytes as far as they told
+/// them of the version before; where there is none, the length and SHA-256.
+fn described(metadata: &Metadata, before: Option<&MetaFile>) -> MetaFile {
     let bytes = metadata.bytes();
+    let of_before = before.and_then(|file| file.hashes.as_ref());
+    let sha512 = of_before.is_some_and(|hashes| hashes.sha512.is_some());
+    let sha256 = of_before.is_none_or(|hashes| hashes.sha256.is_some() || !sha512);
+    let hashes = Hashes {
+        sha256: sha256.then(|| metadata.file_digest()),
+        sha512: sha512.then(|| Sha512Digest::of(bytes)),
+        other: Vec::new(),
+    };
     MetaFile {
         version: metadata.version(),
-        length: u64::try_from(bytes.len()).ok(),
-        hashes: Some(Hashes::sha256(metadata.file_digest())),
+        length: u64::try_from(bytes.len()).ok().filter(|_| before.is_none_or(|file| file.length.is_some())),
+        hashes: Some(hashes).filter(|_| before.is_none_or(|file| file.hashes.is_some())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Publication: target files, root, targets roles, snapshot, `timestamp.json` last; each written, flushed and renamed.
 //! Where that would show clients a mixture, `metadata/` is made anew beside itself and swapped whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tuf::metadata::Metadata;
@@ -145,7 +145,7 @@ impl Workspace {
         roles.dedup();
         for role in roles {
             let state = self.signatures(&role)?;
-            if !state.met {
+            if !state.met && !self.is_still_to_come(&role)? {
                 let (have, need) = (state.have, state.need);
                 return Err(Failure::new(
                     reason::THRESHOLD_MISSING,
@@ -193,6 +193,25 @@ impl Workspace {
         Ok(())
     }
 
+    /// Whether a role is delegated to already, and neither has metadata nor is listed: clients do without it now, too.
+    fn is_still_to_come(&self, role: &RoleName) -> Result<bool, Failure> {
+        let snapshot = self.published(&RoleKind::Snapshot.role())?;
+        let listed =
+            snapshot.as_ref().and_then(Metadata::as_snapshot).is_none_or(|s| s.meta.contains_key(role));
+        if listed || role.is_top_level() || self.current(role)?.is_some() {
+            return Ok(false);
+        }
+        for parent in self.published_targets_roles()? {
+            let parent = self.published(&parent)?;
+            let delegations =
+                parent.as_ref().and_then(Metadata::as_targets).and_then(|t| t.delegations.as_ref());
+            if delegations.is_some_and(|delegations| delegations.role_keys(role).is_some()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether files renamed one after the other would show clients a mixture that they refuse: without consistent
     /// snapshots, or when a root takes keys from roles whose new files come after it.
     fn must_swap(&self) -> Result<bool, Failure> {
@@ -229,19 +248,41 @@ impl Workspace {
         metadata: &Metadata,
     ) -> Result<(), Failure> {
         let consistent = self.consistent_snapshot()?;
+        let (encoded, served) = self.spellings(role)?;
         let name = layout::file_name(role, metadata.version(), consistent);
-        let is_adopted = metadata.bytes().len() >= LARGE && {
+        let is_adopted = encoded && metadata.bytes().len() >= LARGE && {
             let staged = Folder::of_repository(&self.dir)?.open(Path::new(layout::STAGED))?;
             let here = layout::staged_name(role);
             folder.adopt(&staged, here.as_ref(), name.as_ref(), metadata.bytes())?
         };
-        if !is_adopted {
+        if encoded && !is_adopted {
             folder.write(name.as_ref(), metadata.bytes())?;
+        }
+        let name = layout::served_name(role, metadata.version(), consistent).map(PathBuf::from);
+        if let Some((above, name)) =
+            name.filter(|_| served).as_deref().and_then(|n| n.parent().zip(n.file_name()))
+        {
+            let folder = folder.make(above)?;
+            folder.write(name, metadata.bytes())?;
+            folder.sync()?;
         }
         if role.kind() == RoleKind::Root && !consistent {
             folder.write(layout::plain_name(role).as_ref(), metadata.bytes())?;
         }
         Ok(())
+    }
+
+    /// Under which names a role is published whose name needs encoding: encoded, and as it stands. Those that the last
+    /// version has; what its clients ask for depends on how the repository is served.
+    fn spellings(&self, role: &RoleName) -> Result<(bool, bool), Failure> {
+        if layout::served_name(role, Version::FIRST, true).is_none() {
+            return Ok((true, false));
+        }
+        let Some(published) = self.published(role)? else { return Ok((true, false)) };
+        let (version, consistent) = (published.version(), self.published_consistently()?);
+        let there = |name: &String| self.metadata_folder().join(name).exists();
+        let served = layout::served_name(role, version, consistent).is_some_and(|name| there(&name));
+        Ok((!served || there(&layout::file_name(role, version, consistent)), served))
     }
 }
 

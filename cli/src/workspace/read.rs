@@ -148,8 +148,14 @@ impl Workspace {
 
     fn read_listed(&self, role: &RoleName, listed: Option<Version>) -> Result<Option<Metadata>, Failure> {
         let Some(version) = listed else { return Ok(None) };
-        let name = layout::file_name(role, version, self.published_consistently()?);
-        match self.read_unless_void(role, &name)? {
+        let consistent = self.published_consistently()?;
+        let mut found = self.read_unless_void(role, &layout::file_name(role, version, consistent))?;
+        if matches!(found, Found::Absent)
+            && let Some(served) = layout::served_name(role, version, consistent)
+        {
+            found = self.read_unless_void(role, &served)?;
+        }
+        match found {
             Found::Void => self.newest_left(role),
             found => Ok(found.file()),
         }

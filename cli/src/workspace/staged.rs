@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tuf::key::KeyId;
-use tuf::metadata::{Metadata, SignatureEntry};
+use tuf::metadata::{Limits, Metadata, SignatureEntry};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::verify::has_signed;
 
@@ -175,9 +175,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// What a colleague's copy holds of the roles that are staged here: a repository folder, or a `staged/` alone. Where
-    /// the colleague has published already, the published files of the same versions.
+    /// What a colleague's copy holds of the roles that are staged here: a repository folder, a `staged/` alone, or one
+    /// file. Where the colleague has published already, or keeps files without versions as in a git working tree, those
+    /// of the same versions.
     pub(crate) fn read_copy(&self, other: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        if other.is_file() {
+            return self.read_one(other);
+        }
         let inner = other.join(layout::STAGED);
         let is_repository = inner.is_dir() || other.join(layout::METADATA).is_dir();
         let folder = if is_repository { inner } else { other.to_owned() };
@@ -188,10 +192,15 @@ impl Workspace {
                 continue;
             }
             let Some(ours) = self.staged(&role)? else { continue };
-            let name = layout::file_name(&role, ours.version(), self.consistent_snapshot()?);
-            let path = other.join(layout::METADATA).join(name);
-            if let Some(bytes) = files::read(&path, MOST_BYTES)? {
-                found.push((role.clone(), parse(&role, &path, bytes)?));
+            let versioned = layout::file_name(&role, ours.version(), self.consistent_snapshot()?);
+            for name in [versioned, layout::plain_name(&role)] {
+                let path = other.join(layout::METADATA).join(name);
+                let Some(bytes) = files::read(&path, MOST_BYTES)? else { continue };
+                let theirs = parse(&role, &path, bytes)?;
+                if theirs.version() == ours.version() {
+                    found.push((role.clone(), theirs));
+                    break;
+                }
             }
         }
         if !found.is_empty() {
@@ -202,6 +211,23 @@ impl Workspace {
             format!("{} holds nothing that is staged here", other.display()),
         )
         .remedy("name a colleague's repository folder, or the staged/ of one"))
+    }
+
+    /// One file, as its `_type` or else its name says; with or without a version before it.
+    fn read_one(&self, path: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        let bytes = files::read(path, MOST_BYTES)?.unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unversioned =
+            name.split_once('.').filter(|(v, _)| v.bytes().all(|b| b.is_ascii_digit())).map(|(_, name)| name);
+        let named: Vec<RoleName> =
+            [Some(name), unversioned].into_iter().flatten().filter_map(layout::staged_role).collect();
+        let staged = self.staged_roles()?;
+        let kind = Metadata::parse(bytes.clone(), &Limits::agent()).map_or(RoleKind::Root, |m| m.kind());
+        let role = named
+            .into_iter()
+            .find(|role| role.kind() == kind && staged.contains(role))
+            .unwrap_or(kind.role());
+        Ok(vec![(role.clone(), parse(&role, path, bytes)?)])
     }
 
     /// Merges every signature of a colleague's copy that verifies for the same content: here, not yet on the disk (see
