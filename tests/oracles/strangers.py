@@ -121,12 +121,6 @@ group("schemes")
 
 
 @kind
-def ecdsa_p521_everywhere(m):
-    all_of(m, "ecdsa-p521")
-    m.reads = "python"
-
-
-@kind
 def rsa_pss_of_other_digests(m):
     for use, digest in {"root": 512, "online": 384, "team": 512, "other": 256}.items():
         m.key(use, f"rsa-2048/rsassa-pss-sha{digest}")
@@ -145,18 +139,27 @@ def rsa_pkcs1v15(m):
 
 
 @kind
-def old_ecdsa_keytypes_of_larger_curves(m):
-    m.key("root", "ecdsa-p384/ecdsa-sha2-nistp384!ecdsa-sha2-nistp384")
-    m.key("online", "ecdsa-p521/ecdsa-sha2-nistp521!ecdsa-sha2-nistp521")
-    m.reads = "python"
-
-
-@kind
 def a_key_of_the_future(m):
     """A key of a scheme that nobody but python-tuf has, beside those that sign."""
     m.key("future", "ml-dsa")
     m.role_keys["root"] = ["root", "future"]
     m.role_keys["targets"] = ["online", "future"]
+    m.reads = "python"
+
+
+group("p521")
+
+
+@kind
+def ecdsa_p521_everywhere(m):
+    all_of(m, "ecdsa-p521")
+    m.reads = "python"
+
+
+@kind
+def old_ecdsa_keytypes_of_larger_curves(m):
+    m.key("root", "ecdsa-p384/ecdsa-sha2-nistp384!ecdsa-sha2-nistp384")
+    m.key("online", "ecdsa-p521/ecdsa-sha2-nistp521!ecdsa-sha2-nistp521")
     m.reads = "python"
 
 

@@ -205,6 +205,24 @@ fn keys_of_many_types_in_many_roles() {
 }
 
 #[test]
+fn schemes_that_python_tuf_alone_reads() {
+    adopted_changed_and_accepted("schemes");
+}
+
+/// The agent keeps no P-521 keys, and verifies them: such a repository is edited here, and signed where its keys are.
+#[test]
+fn a_repository_whose_keys_cannot_be_kept_here_is_adopted_and_edited_for_its_owner_to_sign() {
+    let (home, _agent) = Home::unlocked();
+    let Some(kinds) = made(&home, "p521") else { return };
+    for Kind { kind: name, .. } in &kinds {
+        home.run(&format!("repo adopt {name} --name {name} --root {name}/metadata/1.root.json --yes")).done();
+        home.run(&format!("bump {name} targets")).done();
+        let signed = home.run(&format!("sign {name} --yes --json")).exits(4).json();
+        assert_eq!(signed["missing"][0]["role"], "targets", "{signed}");
+    }
+}
+
+#[test]
 fn odd_signatures_and_snapshots_of_every_form() {
     adopted_changed_and_accepted("signatures");
 }
