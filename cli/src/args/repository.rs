@@ -321,8 +321,8 @@ pub(crate) struct SignArgs {
     /// Leave everything in staged/, also when it is complete.
     #[arg(long)]
     pub(crate) no_publish: bool,
-    /// First merge the signatures of a colleague's copy: their repository folder or its staged/.
-    #[arg(long, value_name = "DIR")]
+    /// First merge the signatures of a copy: a repository folder, its staged/, or one file such as a root.json.
+    #[arg(long, value_name = "COPY")]
     pub(crate) from: Option<PathBuf>,
     /// Put the staged root in the place of one that was signed under its version and never published; asks at the
     /// terminal, --yes or not.
