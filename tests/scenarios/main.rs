@@ -10,6 +10,7 @@
 )]
 
 mod attach;
+mod backups;
 mod bad_requests;
 mod bad_state;
 mod canonical;

@@ -197,6 +197,12 @@ impl LedgerError {
         )
     }
 
+    /// A fault of a file that belongs to the state.
+    #[must_use]
+    pub fn from_io(what: &str, why: &std::io::Error) -> Self {
+        Self::io(what, why)
+    }
+
     pub(crate) fn io(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::Io { what: what.into(), why: why.to_string() }
     }

@@ -147,6 +147,12 @@ impl Ledger {
         UnderWay(Arc::clone(&self.under_way))
     }
 
+    /// The state folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,

@@ -1,10 +1,17 @@
 //! Agent: what runs, and the key that secrets are sealed to.
 
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::{Request, Response, Status};
 use tufagent_proto::v1::agent_server::Agent;
-use tufagent_proto::v1::{OpenSealReply, OpenSealRequest, StatusReply, StatusRequest};
+use tufagent_proto::v1::{
+    BackupChunk, BackupRequest, OpenSealReply, OpenSealRequest, RestoreReply, RestoreRequest,
+    RestoredRepository, StatusReply, StatusRequest,
+};
 
 use super::answer;
+use crate::backup;
+use crate::refusal::Refusal;
 use crate::state::AppState;
 
 /// The service.
@@ -12,6 +19,34 @@ pub struct AgentService(pub AppState);
 
 #[tonic::async_trait]
 impl Agent for AgentService {
+    type BackupStream = ReceiverStream<Result<BackupChunk, Status>>;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        answer(&self.0, "Agent.Backup", request, |state, connection, wanted| async move {
+            let sealed = wanted.passphrase.unwrap_or_default();
+            let passphrase = connection.seal().open(&sealed, "backup")?;
+            Ok(ReceiverStream::new(backup::backup(state, &connection, passphrase).await?))
+        })
+        .await
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<RestoreRequest>>,
+    ) -> Result<Response<RestoreReply>, Status> {
+        answer(&self.0, "Agent.Restore", request, |state, connection, stream| async move {
+            let received = backup::receive(&state, &connection, stream).await?;
+            let done = backup::restore(state, &connection, received).await?;
+            Ok::<_, Refusal>(RestoreReply {
+                repositories: done.repositories.into_iter().map(on_the_wire).collect(),
+                keys_added: done.keys.added,
+                keys_left_out: done.keys.left_out,
+                sha256: done.sha256.to_string(),
+            })
+        })
+        .await
+    }
+
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         answer(&self.0, "Agent.Status", request, |state, _, _| async move {
             let tokens = state.tokens().all().iter().map(|slot| slot.describe()).collect();
@@ -22,6 +57,9 @@ impl Agent for AgentService {
                 format!("{} of {}, since {}: {}", alarm.role, alarm.name, alarm.since, alarm.message)
             });
             let mut alarms: Vec<_> = alarms.collect();
+            alarms.extend(state.ledger().restored().await?.into_iter().map(|name| {
+                format!("{name} came from a backup and signs nothing until it is adopted from its newest published copy")
+            }));
             if secmem::unlocked_secrets() > 0 {
                 alarms
                     .push("secrets are not locked in memory and may reach swap: raise ulimit -l".to_owned());
@@ -44,4 +82,8 @@ impl Agent for AgentService {
         })
         .await
     }
+}
+
+fn on_the_wire(one: ledger::Restored) -> RestoredRepository {
+    RestoredRepository { name: one.name.to_string(), is_new: one.is_new, raised: one.raised }
 }

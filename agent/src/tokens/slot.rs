@@ -37,6 +37,7 @@ pub struct Slot {
     backend: Arc<dyn Backend>,
     /// The same, for what only such a token can do.
     pkcs11: Option<Arc<Pkcs11Token>>,
+    file: Option<Arc<FileStore>>,
     /// Calls that use the token wait here, first come, first served.
     queue: Arc<Semaphore>,
     /// Unlocks of the file store wait here: a wrong passphrase's delay must not keep signatures waiting.
@@ -72,9 +73,9 @@ struct Lease {
 
 impl Slot {
     pub(super) fn new(config: TokenConfig, opened: Opened, credentials: Option<PathBuf>) -> Self {
-        let (backend, pkcs11): (Arc<dyn Backend>, _) = match opened {
-            Opened::File(store) => (store, None),
-            Opened::Pkcs11(token) => (token.clone(), Some(token)),
+        let (backend, pkcs11, file): (Arc<dyn Backend>, _, _) = match opened {
+            Opened::File(store) => (store.clone(), None, Some(store)),
+            Opened::Pkcs11(token) => (token.clone(), Some(token), None),
         };
         // A device does one thing at a time; the file store works on as many cores as there are.
         let places = match config.kind {
@@ -90,6 +91,7 @@ impl Slot {
             config,
             backend,
             pkcs11,
+            file,
             queue,
             unlocks,
             by_itself: tokio::sync::Mutex::default(),
@@ -111,6 +113,12 @@ impl Slot {
     #[must_use]
     pub fn name(&self) -> &str {
         self.config.name.as_str()
+    }
+
+    /// The file store, if that is what it is: for backups.
+    #[must_use]
+    pub fn file_store(&self) -> Option<Arc<FileStore>> {
+        self.file.clone()
     }
 
     /// What it can be used for now; at once.

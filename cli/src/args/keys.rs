@@ -143,6 +143,29 @@ pub(crate) enum AuditCommand {
     Export,
 }
 
+/// `tufctl backup`
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file to write, 0600.
+    pub(crate) file: PathBuf,
+    /// Read the passphrase from this file, which must be yours alone (0600 or 0400); otherwise it is asked twice.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Put it in the place of a file that is there.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// `tufctl restore`
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// A file that tufctl backup has written.
+    pub(crate) file: PathBuf,
+    /// Read the passphrase from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
 const KEY_TYPES: [&str; 4] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-3072"];
 
 const GENERATE_EXAMPLES: &str = "\

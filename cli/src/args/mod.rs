@@ -8,7 +8,8 @@ mod repository;
 mod values;
 
 pub(crate) use self::keys::{
-    AuditCommand, ChangePinArgs, ImportArgs, KeyCommand, KeyFormat, TokenCommand, UnlockArgs,
+    AuditCommand, BackupArgs, ChangePinArgs, ImportArgs, KeyCommand, KeyFormat, RestoreArgs, TokenCommand,
+    UnlockArgs,
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,
@@ -108,6 +109,12 @@ pub(crate) enum Command {
     /// The journal: what was asked, decided and signed.
     #[command(subcommand, arg_required_else_help = true)]
     Audit(AuditCommand),
+    /// Write file store and ledger into one file, sealed under a passphrase of its own.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Take over what a backup holds; no watermark goes down.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
     /// Print the completions for a shell.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
@@ -194,6 +201,16 @@ Examples:
   tufctl lint repo
   tufctl lint repo --json
   tufctl lint repo --at 2027-01-01T00:00:00Z    what will have expired by then";
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  tufctl backup /media/stick/tuf-agent.backup
+  tufctl backup nightly.backup --overwrite --passphrase-file ~/.config/tuf-agent/backup.pass    from a timer";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  tufctl restore /media/stick/tuf-agent.backup
+  tufctl repo adopt repo --name app --root repo/metadata/1.root.json    then, from its newest published copy";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:

@@ -68,6 +68,33 @@ impl Agent {
         Ok(self.wait(self.tokens_client().trust(v1::TrustTokenRequest { name: name.into() }))?.sha256)
     }
 
+    /// Takes a backup, piece by piece.
+    pub(crate) fn backup(
+        &self,
+        passphrase: &Secret,
+        piece: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let request = v1::BackupRequest { passphrase: Some(self.seal(&SealUse::Backup, passphrase)?) };
+        let client = AgentClient::new(self.channel.clone()).max_decoding_message_size(MOST_MESSAGE);
+        let mut stream = self.wait({ client }.backup(request))?;
+        while let Some(chunk) = self.next(&mut stream)? {
+            piece(&chunk.data)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a backup back, in pieces of at most 1 MiB.
+    pub(crate) fn restore(
+        &self,
+        passphrase: &Secret,
+        pieces: impl Iterator<Item = Vec<u8>> + Send + 'static,
+    ) -> Result<v1::RestoreReply, Failure> {
+        let sealed = v1::restore_request::Part::Passphrase(self.seal(&SealUse::Restore, passphrase)?);
+        let parts = std::iter::once(sealed).chain(pieces.map(v1::restore_request::Part::Chunk));
+        let upload = tokio_stream::iter(parts.map(|part| v1::RestoreRequest { part: Some(part) }));
+        self.wait(AgentClient::new(self.channel.clone()).restore(upload))
+    }
+
     fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
         TokensClient::new(self.channel.clone())
     }

@@ -18,6 +18,10 @@ pub(crate) enum SealUse<'a> {
     NewSecret(&'a str),
     /// A private key file or its passphrase, for a new key of this name.
     Import(&'a str),
+    /// The passphrase of a backup that is made.
+    Backup,
+    /// The passphrase of a backup that is restored.
+    Restore,
 }
 
 impl SealUse<'_> {
@@ -26,6 +30,8 @@ impl SealUse<'_> {
             Self::Unlock(token) => format!("unlock:{token}"),
             Self::NewSecret(token) => format!("new-secret:{token}"),
             Self::Import(key) => format!("import:{key}"),
+            Self::Backup => "backup".to_owned(),
+            Self::Restore => "restore".to_owned(),
         }
     }
 }

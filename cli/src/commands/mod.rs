@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments in, a [`Report`] out.
 
 mod audit;
+mod backup;
 mod bump;
 mod completions;
 mod delegation;
@@ -51,6 +52,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<Report, Failure> {
         Command::Verify(args) => verify::run(args, context),
         Command::Lint(args) => lint::run(args, context),
         Command::Audit(command) => audit::run(command, context),
+        Command::Backup(args) => backup::make(args, context),
+        Command::Restore(args) => backup::restore(args, context),
         Command::Completions { shell } => completions::run(*shell),
         Command::Man { dir } => man::run(dir),
     }

@@ -1,0 +1,158 @@
+//! `tufctl backup` and `tufctl restore`: the agent seals and opens; here is only the file.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::json;
+
+use crate::args::{BackupArgs, RestoreArgs};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::Terminal;
+use crate::reading;
+use crate::render::{Report, visible};
+use crate::secret::Secret;
+
+/// Runs `tufctl backup`.
+pub(crate) fn make(args: &BackupArgs, context: &Context) -> Result<Report, Failure> {
+    if !args.overwrite && args.file.symlink_metadata().is_ok() {
+        return Err(there(&args.file));
+    }
+    let agent = context.agent()?;
+    let passphrase = passphrase(args.passphrase_file.as_deref(), true)?;
+    let mut beside = Beside::create(&args.file)?;
+    let mut bytes = 0_u64;
+    agent.backup(&passphrase, &mut |piece| {
+        bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        beside.file.write_all(piece).map_err(|e| Failure::io("write", &args.file, &e))
+    })?;
+    beside.place(args.overwrite)?;
+    let name = args.file.display().to_string();
+    let text = format!(
+        "backed up to {} ({bytes} bytes)\nKeep the passphrase elsewhere: without it nobody can restore this.\n",
+        visible(&name)
+    );
+    Ok(Report::new(json!({"file": name, "bytes": bytes}), text))
+}
+
+/// Runs `tufctl restore`.
+pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, Failure> {
+    let mut file = reading::open_named(&args.file).map_err(|e| Failure::io("read", &args.file, &e))?;
+    let agent = context.agent()?;
+    let passphrase = passphrase(args.passphrase_file.as_deref(), false)?;
+    let pieces = std::iter::from_fn(move || piece(&mut file).ok().filter(|piece| !piece.is_empty()));
+    let done = agent.restore(&passphrase, pieces)?;
+    let adopt: Vec<&str> =
+        done.repositories.iter().filter(|one| one.raised).map(|one| one.name.as_str()).collect();
+    let repositories: Vec<_> = done
+        .repositories
+        .iter()
+        .map(|one| json!({"name": one.name, "new": one.is_new, "raised": one.raised}))
+        .collect();
+    let mut text = format!(
+        "restored {} repositories and {} keys\n",
+        done.repositories.iter().filter(|one| one.is_new).count(),
+        done.keys_added.len()
+    );
+    for name in &adopt {
+        text.push_str(&format!(
+            "{} may be older here than what was signed since: adopt it first from its newest published copy\n",
+            visible(name)
+        ));
+    }
+    if !done.keys_left_out.is_empty() {
+        context.screen.warn(format!(
+            "left out, since the file store here is another one or has keys of these names: {}; restore into an empty state to get them",
+            done.keys_left_out.join(", ")
+        ));
+    }
+    let document = json!({
+        "repositories": repositories, "adopt": adopt, "keys_added": done.keys_added,
+        "keys_left_out": done.keys_left_out, "sha256": done.sha256,
+    });
+    let report = Report::new(document, text);
+    Ok(match adopt.first() {
+        Some(name) => report.hint(format!("tufctl repo adopt DIR --name {} --root ROOT.json", visible(name))),
+        None => report,
+    })
+}
+
+/// A file that is written beside its place, and taken away again unless it gets there.
+struct Beside {
+    file: File,
+    path: PathBuf,
+    place: PathBuf,
+    placed: bool,
+}
+
+impl Beside {
+    fn create(place: &Path) -> Result<Self, Failure> {
+        let name = place.file_name().ok_or_else(|| {
+            Failure::new(reason::USAGE, format!("{} is no name for a file", place.display()))
+                .remedy("name the file to write")
+        })?;
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}", std::process::id()));
+        let path = place.with_file_name(temporary);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|e| Failure::io("write", &path, &e))?;
+        Ok(Self { file, path, place: place.to_owned(), placed: false })
+    }
+
+    /// Flushed, then renamed, then the folder flushed: the old file, or the whole new one.
+    fn place(&mut self, replace: bool) -> Result<(), Failure> {
+        let fail = |e: io::Error| Failure::io("write", &self.place, &e);
+        self.file.sync_all().map_err(fail)?;
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+        match renameat_with(CWD, &self.path, CWD, &self.place, flags) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => return Err(there(&self.place)),
+            Err(e) => return Err(fail(e.into())),
+        }
+        self.placed = true;
+        let folder = self.place.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(fail)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn there(file: &Path) -> Failure {
+    Failure::new(reason::USAGE, format!("{} is there already", file.display()))
+        .remedy("name another file, or say --overwrite")
+}
+
+fn passphrase(file: Option<&Path>, new: bool) -> Result<Secret, Failure> {
+    if let Some(file) = file {
+        return Secret::from_pin_file(file);
+    }
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(
+            reason::PIN_REQUIRED,
+            "the backup's passphrase is needed and there is no terminal to ask at",
+        )
+        .remedy("give it with --passphrase-file FILE"));
+    };
+    let label = "passphrase of the backup";
+    if new { terminal.new_secret(label) } else { terminal.secret(label) }
+}
+
+/// The next piece of a file; empty at its end.
+fn piece(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(PIECE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+const PIECE: u64 = 1 << 20;

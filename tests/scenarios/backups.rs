@@ -1,0 +1,165 @@
+//! `backup` and `restore`: one file, sealed; a new state gets everything, one that lives loses nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tufagent_tests::{Home, binary};
+
+const MAKE: &str = "backup agent.backup --passphrase-file sealing";
+const GIVE: &str = "restore agent.backup --passphrase-file sealing";
+
+/// A home with a published repository and a backup of its agent.
+fn backed_up() -> (Home, tufagent_tests::Agent) {
+    let (home, agent) = Home::unlocked();
+    home.published_repository();
+    home.secret("sealing", "a passphrase for the backup");
+    home.run(MAKE).done();
+    (home, agent)
+}
+
+/// Another machine: the same folder of work, with nothing of the agent's.
+fn elsewhere(from: &Home) -> Home {
+    let home = Home::new();
+    from.published("repo").copy_to(&home.path("repo"));
+    fs::copy(from.path("agent.backup"), home.path("agent.backup")).unwrap();
+    home.secret("sealing", "a passphrase for the backup");
+    home
+}
+
+#[test]
+fn a_backup_is_one_private_file_that_is_not_written_over_and_shows_nothing() {
+    let (home, _agent) = backed_up();
+    let file = home.path("agent.backup");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let bytes = fs::read(&file).unwrap();
+    for word in ["app", "online", "journal", "sign.intent", "tuf-agent key"] {
+        let found = bytes.windows(word.len()).skip(300).any(|window| window == word.as_bytes());
+        assert!(word.len() < 5 || !found, "{word}");
+    }
+    home.assert_no_secret_in(&file);
+    home.refused(MAKE, 2, "USAGE");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    home.run(&format!("{MAKE} --overwrite")).done();
+    assert_ne!(fs::read(&file).unwrap(), bytes);
+    home.refused("backup other.backup", 5, "PIN_REQUIRED");
+    assert!(!home.path("other.backup").exists());
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
+    assert!(!home.state().join(".backup").exists());
+}
+
+#[test]
+fn a_new_state_gets_everything_and_signs_once_the_repository_is_adopted_again() {
+    let (old, _old_agent) = backed_up();
+    let home = elsewhere(&old);
+    let agent = home.start();
+    let restored = home.run(&format!("{GIVE} --json")).done().json();
+    assert_eq!(restored["adopt"][0], "app", "{restored}");
+    assert_eq!(restored["keys_added"].as_array().unwrap().len(), 2);
+    home.unlock_file_store();
+    let status = home.run("status").done();
+    assert!(status.text().contains("app came from a backup"), "{status}");
+    home.run("bump repo timestamp").done();
+    let error = home.refused("sign repo --yes", 3, "WATERMARK");
+    assert!(error["remedy"].as_str().unwrap().contains("tufctl repo adopt"), "{error}");
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("timestamp"), 2);
+    let journal = home.run("audit export").done().stdout;
+    for kind in ["repository.registered", "sign.intent", "backup.made", "backup.restored", "restored.adopted"]
+    {
+        assert!(journal.contains(kind), "{kind}: {journal}");
+    }
+    home.run("audit verify").done();
+    assert!(agent.stop().success());
+    let _agent = home.start();
+    home.run("audit verify").done();
+}
+
+#[test]
+fn what_was_signed_after_the_backup_is_not_signed_again_with_other_content() {
+    let (old, _old_agent) = backed_up();
+    old.run("bump repo targets").done();
+    old.run("sign repo --yes").done();
+    let home = elsewhere(&old);
+    let _agent = home.start();
+    home.run(GIVE).done();
+    home.unlock_file_store();
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.write("more.txt", "more\n");
+    home.run("target add repo more.txt").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("targets"), 3, "the published copy tells what came after");
+}
+
+#[test]
+fn a_state_that_lives_keeps_its_marks_and_its_journal() {
+    let (home, _agent) = backed_up();
+    for _ in 0..3 {
+        home.run("bump repo timestamp").done();
+        home.run("sign repo --yes").done();
+    }
+    home.keys(&["later"]);
+    let before = home.run("audit export").done().stdout;
+    let restored = home.run(&format!("{GIVE} --json")).done().json();
+    assert_eq!(restored["adopt"].as_array().unwrap().len(), 0, "{restored}");
+    assert_eq!(restored["keys_added"].as_array().unwrap().len(), 0, "{restored}");
+    let after = home.run("audit export").done().stdout;
+    assert!(after.starts_with(&before) && after.contains("backup.restored"), "{after}");
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("timestamp"), 5);
+    assert!(home.run("key list").done().stdout.contains("later"));
+}
+
+#[test]
+fn a_wrong_passphrase_a_damaged_a_cut_and_a_foreign_file_change_nothing() {
+    let (old, _old_agent) = backed_up();
+    let home = elsewhere(&old);
+    let _agent = home.start();
+    home.secret("wrong", "not the passphrase");
+    home.refused("restore agent.backup --passphrase-file wrong", 5, "PIN_INCORRECT");
+    let good = fs::read(home.path("agent.backup")).unwrap();
+    let header = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let mut flipped = good.clone();
+    flipped[header + 1000] ^= 1;
+    let newer = String::from_utf8_lossy(&good[..header]).replace("\"version\":1", "\"version\":9");
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("flipped", flipped, "PIN_INCORRECT"),
+        ("cut", good[..good.len() - 40].to_vec(), "PIN_INCORRECT"),
+        ("empty", Vec::new(), "STATE_CORRUPT"),
+        ("foreign", b"no backup\n".to_vec(), "STATE_CORRUPT"),
+        ("newer", [newer.as_bytes(), &good[header..]].concat(), "STATE_CORRUPT"),
+        ("hostile", good[..header - 1].to_vec(), "STATE_CORRUPT"),
+    ];
+    for (name, bytes, reason) in cases {
+        fs::write(home.path(name), bytes).unwrap();
+        let refused = home.run(&format!("restore {name} --passphrase-file sealing --json"));
+        assert_eq!(refused.json()["error"]["reason"], reason, "{name}: {refused}");
+    }
+    assert_eq!(home.run("key list --json").done().json()["keys"].as_array().unwrap().len(), 0);
+    assert!(!home.state().join(".restore").exists());
+    home.run(GIVE).done();
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
+    let (old, _old_agent) = backed_up();
+    for pause in [0, 5, 20, 60, 120, 200, 300, 450] {
+        let home = elsewhere(&old);
+        let agent = home.start();
+        let mut restore = std::process::Command::new(binary("tufctl"));
+        home.environment(&mut restore);
+        let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        agent.kill();
+        restore.wait().unwrap();
+        let _agent = home.start();
+        home.run("audit verify").done();
+        home.run(GIVE).done();
+        home.unlock_file_store();
+        home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+        home.run("bump repo timestamp").done();
+        home.run("sign repo --yes").done();
+    }
+}
