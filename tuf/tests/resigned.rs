@@ -55,6 +55,9 @@ fn metadata_with_other_signatures_is_what_its_file_reads_as() {
         let mut at = plain;
         for entries in [&all[..1], &all[..], &all[1..], &[], &all[..]] {
             let written = parse(at.with_signatures(entries));
+            let read = at.resigned_as(written.bytes()).unwrap();
+            assert_eq!((read.bytes(), read.signatures()), (written.bytes(), entries));
+            assert_eq!((read.digest(), read.as_targets().unwrap().len()), (written.digest(), 3));
             at = at.resigned(entries).unwrap();
             assert_eq!(at.bytes(), written.bytes());
             assert_eq!(at.signatures(), entries);
@@ -67,6 +70,31 @@ fn metadata_with_other_signatures_is_what_its_file_reads_as() {
             assert!(ours.find("b/c").is_some() && ours.find("b").is_none());
         }
     }
+}
+
+#[test]
+fn a_file_that_differs_in_more_than_its_signatures_is_not_taken_for_the_same() {
+    let one = TestKey::new(1);
+    let base = parse(file(&targets(3, &["a", "b"]), &[&one]));
+    let text = String::from_utf8(base.bytes().to_vec()).unwrap();
+    let twice = text.replace(
+        r#""signatures":["#,
+        &format!(r#""signatures":[{},"#, serde_json::json!({"keyid": one.id(), "sig": ""})),
+    );
+    for other in [
+        text.replace(r#""version":3"#, r#""version":4"#),
+        text.replace(r#""signatures":["#, r#""signatures":[],"more":["#),
+        text.replace(r#""signatures":["#, r#""signatures":[7,"#),
+        text.replace(r#""signatures":["#, r#""signatures":{},["#),
+        format!("{text} "),
+        text[..text.len() - 1].to_owned(),
+        twice,
+        String::new(),
+    ] {
+        assert_ne!(other, text);
+        assert!(base.resigned_as(other.as_bytes()).is_none(), "{other}");
+    }
+    assert!(base.resigned_as(text.as_bytes()).is_some());
 }
 
 #[test]

@@ -111,6 +111,16 @@ impl Memory {
         Ok(found)
     }
 
+    /// The newest of a role that was signed or verified, if it is at hand without reading it again.
+    pub(super) async fn at_hand(
+        &self,
+        record: &Record,
+        role: &RoleName,
+    ) -> Result<Option<Metadata>, Refusal> {
+        let mark = self.ledger.watermark(record.id, role.clone()).await?.newest();
+        Ok(mark.and_then(|mark| self.parsed().get(&mark.digest)))
+    }
+
     /// Keeps metadata; flushed to the disk when `durable`.
     pub(super) async fn keep(&self, metadata: &Metadata, durable: bool) -> Result<(), Refusal> {
         let (ledger, file) = (Arc::clone(&self.ledger), metadata.clone());

@@ -12,6 +12,7 @@ mod listing;
 mod memory;
 mod missing;
 mod observe;
+mod reading;
 mod register;
 mod reset;
 #[cfg(test)]

@@ -8,11 +8,12 @@ use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
-use tuf::metadata::{Limits, Metadata};
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 use tuf::verify::{ThresholdReport, check_signatures};
 
 use super::authority::delegations;
+use super::reading::read_all;
 use super::{Repositories, default_days, judge};
 use crate::clock;
 use crate::heavy;
@@ -73,7 +74,8 @@ impl Repositories {
         caller: Value,
     ) -> Result<Observed, Refusal> {
         let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
-        let files = heavy::run(size, move || parse(files)).await??;
+        let known = self.at_hand(record, &files).await?;
+        let files = heavy::run(size, move || read_all(files, known)).await??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
@@ -306,27 +308,6 @@ impl View<'_> {
             .remedy("show the agent root version 1 with its threshold met, or adopt the repository")
             .detail("repository", self.record.name.to_string())
     }
-}
-
-/// Reads every file, and its digest, as what it is said to be.
-fn parse(files: Vec<ReceivedFile>) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
-    let limits = Limits::agent();
-    let read = |file: ReceivedFile| {
-        let unreadable = |why: &dyn std::fmt::Display| {
-            let shown: String = file.role.chars().take(80).collect();
-            Refusal::new(Reason::MetadataInvalid, format!("the metadata of {shown:?} cannot be read: {why}"))
-                .remedy("look at the file, or get it again from where it was published")
-                .detail("role", shown)
-        };
-        let role: RoleName = file.role.parse().map_err(|why| unreadable(&why))?;
-        let metadata = Metadata::parse(file.bytes, &limits).map_err(|why| unreadable(&why))?;
-        if metadata.kind() != role.kind() {
-            return Err(unreadable(&format!("it is metadata of the type {}", metadata.kind())));
-        }
-        let _ = (metadata.digest(), metadata.file_digest());
-        Ok((role, metadata))
-    };
-    files.into_iter().map(read).collect()
 }
 
 async fn check_root(authority: &Metadata, file: &Metadata) -> Result<Look, Refusal> {

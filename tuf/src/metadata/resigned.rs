@@ -1,9 +1,9 @@
 //! The same metadata with other signatures, and who has signed: what was found out about a large file once is not
 //! found out again.
 
-use super::{Inner, Metadata, MetadataError, Role, SignatureEntry, signatures};
+use super::{Inner, Metadata, MetadataError, Role, SignatureEntry, Targets, signatures};
 use crate::{
-    json,
+    json::{self, Value},
     key::{PublicKey, Scheme},
 };
 use std::{
@@ -23,18 +23,36 @@ impl Metadata {
         let (Role::Targets(targets), Some(old)) = (&self.inner.role, old) else {
             return Self::parse(self.with_signatures(entries), &super::Limits::agent());
         };
-        let text = signatures::text(self, entries, old);
-        let (document, by) = self.document().with_value(old, &text)?;
+        self.with_signature_text(targets, old, &signatures::text(self, entries, old))
+    }
+
+    /// Reads a file that is this one but for its signatures; `None` when it is another, or wrong, or one that is read as
+    /// fast by [`Metadata::parse`]. Nothing is taken for granted: all else is compared, byte by byte.
+    pub fn resigned_as(&self, bytes: &[u8]) -> Option<Self> {
+        let (Role::Targets(targets), false) = (&self.inner.role, self.is_signed_part()) else { return None };
+        let old = self.document().root().get("signatures")?;
+        let (before, after) = (self.bytes().get(..old.span().start)?, self.bytes().get(old.span().end..)?);
+        let text = bytes.strip_prefix(before)?.strip_suffix(after)?;
+        self.with_signature_text(targets, old, text).ok()
+    }
+
+    fn with_signature_text(
+        &self,
+        targets: &Targets,
+        old: Value<'_>,
+        text: &[u8],
+    ) -> Result<Self, MetadataError> {
+        let (document, by) = self.document().with_value(old, text)?;
         let document = Arc::new(document);
         let place = |index: u32| if index > old.index() { json::moved(index, by) } else { index };
-        let written = document.root().get("signatures").map(signatures::read).transpose()?;
+        let written = document.root().get("signatures").map(signatures::read).transpose();
         let inner = Inner {
             signed: place(self.inner.signed),
             alone: false,
             version: self.inner.version,
             expires: self.inner.expires,
             spec_version: self.inner.spec_version.clone(),
-            signatures: written.unwrap_or_default(),
+            signatures: written.map_err(|error| error.within("signatures"))?.unwrap_or_default(),
             role: Role::Targets(targets.moved(&document, place(targets.value().index()))),
             // What is signed is the same to the byte.
             digest: self.inner.digest.clone(),
