@@ -1,11 +1,11 @@
-//! Work that takes a while: never on a thread that serves others, and large work in a few places only, so that small
+//! Work on metadata: what takes a while never on a thread that serves others, and large work in a few places only, so that small
 //! requests find a processor.
 
 use std::sync::LazyLock;
 
 use tokio::sync::Semaphore;
 
-use crate::limits::SMALL_WORK;
+use crate::limits::{IN_PLACE, SMALL_WORK};
 use crate::refusal::Refusal;
 
 /// Half of the processors, at least one.
@@ -14,7 +14,7 @@ static LARGE: LazyLock<Semaphore> = LazyLock::new(|| {
     Semaphore::new((processors / 2).max(1))
 });
 
-/// Does work on so many bytes, first come, first served where they are many.
+/// Does work on so many bytes: a few at once, where it is; otherwise first come, first served where they are many.
 ///
 /// # Errors
 /// `INTERNAL` when the work panicked.
@@ -22,6 +22,9 @@ pub(crate) async fn run<T: Send + 'static>(
     bytes: u64,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
+    if bytes <= IN_PLACE {
+        return Ok(work());
+    }
     let place = if bytes > SMALL_WORK { LARGE.acquire().await.ok() } else { None };
     let work = move || {
         // The work keeps its place until it ends, also when nobody waits for it any more.

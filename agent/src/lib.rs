@@ -25,7 +25,6 @@ mod serve;
 pub mod signing;
 pub mod state;
 pub mod tokens;
-pub mod work;
 
 /// The version, as `--version`, `status` and the journal tell it; a build that was made to measure says so in it.
 pub const VERSION: &str = if ledger::UNSAFE_FLUSH {

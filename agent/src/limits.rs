@@ -77,6 +77,8 @@ pub const SECRET: usize = 4 << 10;
 pub const BYTES: u64 = 1 << 30;
 /// What each call may hold without being counted: small files are never refused because somebody else sends large ones.
 pub const BYTES_FREE: u64 = 256 << 10;
+/// Work on no more bytes than this is done where it is: it takes less time than another thread takes to wake.
+pub const IN_PLACE: u64 = 32 << 10;
 /// Work on more bytes than this waits for one of the few places for large work.
 pub const SMALL_WORK: u64 = 1 << 20;
 

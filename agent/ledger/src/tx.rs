@@ -37,7 +37,7 @@ pub(crate) struct Tx<'a> {
 impl<'a> Tx<'a> {
     /// Begins; a failure shows in every request and at the end.
     pub(crate) fn begin(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
-        let broken = db.execute_batch("BEGIN IMMEDIATE").err().map(LedgerError::from);
+        let broken = step(db, "BEGIN IMMEDIATE").err().map(LedgerError::from);
         Self { db, clock, position, touched: Touched::default(), broken }
     }
 
@@ -55,10 +55,10 @@ impl<'a> Tx<'a> {
             return Err(broken.clone());
         }
         let before = self.position;
-        let done = self.db.execute_batch("SAVEPOINT request").map_err(LedgerError::from);
+        let done = step(self.db, "SAVEPOINT request").map_err(LedgerError::from);
         let done = done.and_then(|()| {
             let verdict = request(self)?;
-            self.db.execute_batch("RELEASE request")?;
+            step(self.db, "RELEASE request")?;
             Ok(verdict)
         });
         done.unwrap_or_else(|fault| {
@@ -81,7 +81,7 @@ impl<'a> Tx<'a> {
             let mut set =
                 self.db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'state' AND value <> ?1")?;
             set.execute((position.sum.digest().to_string(),))?;
-            self.db.execute_batch("COMMIT")?;
+            step(self.db, "COMMIT")?;
             Ok(())
         });
         done.map(|()| (position, self.touched))
@@ -144,4 +144,9 @@ impl<'a> Tx<'a> {
         self.db.prepare_cached(sql)?.execute(params)?;
         self.position.sum.toggle_row(self.db, table, key, &mut self.touched)
     }
+}
+
+/// A step of every transaction; kept prepared.
+fn step(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute(()).map(drop)
 }

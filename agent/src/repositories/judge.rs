@@ -14,8 +14,8 @@ use tuf::target::TargetPath;
 use tuf::time::UtcTime;
 
 use super::{Authority, Repositories, days_of};
+use crate::heavy;
 use crate::refusal::Refusal;
-use crate::work;
 
 /// The base of a difference.
 #[derive(Debug, Clone)]
@@ -208,12 +208,12 @@ impl Repositories {
     ) -> Result<SigningFacts, Refusal> {
         let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
         let (role, subject) = (role.clone(), subject.clone());
-        let size = base.iter().fold(subject.bytes().len(), |sum, base| sum + base.bytes().len());
+        let size = heavy::sum(base.iter().chain([&subject]).map(|file| &**file.bytes()));
         let work = move || {
             let changes = base.as_ref().map(|base| difference(&role, Some(base), &subject));
             (changes, bad_names(base.as_ref(), &subject))
         };
-        let (changes, names) = work::sized(size, work).await?;
+        let (changes, names) = heavy::run(size, work).await?;
         facts.names = names;
         let Some(changes) = changes else { return Ok(facts) };
         let steps = changes.thresholds.into_iter().filter_map(|step| {

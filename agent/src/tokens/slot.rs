@@ -22,8 +22,8 @@ use self::listing::Known;
 use self::source::SourceTrouble;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind, UnlockFor};
+use crate::limits;
 use crate::refusal::Refusal;
-use crate::work;
 
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
@@ -182,7 +182,10 @@ impl Slot {
         F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
     {
         let quick = matches!(key, KeyType::Ed25519 | KeyType::EcdsaP256);
-        if self.config.kind != TokenKind::File || !quick || bytes > work::SMALL {
+        if self.config.kind != TokenKind::File
+            || !quick
+            || u64::try_from(bytes).map_or(true, |bytes| bytes > limits::IN_PLACE)
+        {
             return self.run_in(&self.queue, call).await;
         }
         let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
