@@ -79,6 +79,9 @@ pub const BYTES: u64 = 1 << 30;
 pub const BYTES_FREE: u64 = 256 << 10;
 /// Work on no more bytes than this is done where it is: it takes less time than another thread takes to wake.
 pub const IN_PLACE: u64 = 32 << 10;
+/// Beside [`BYTES`]: what was signed or verified and stays read, bytes, for all repositories together. Two versions of a
+/// role of 100,000 targets, or a great many small roles; what was not asked for longest goes first.
+pub const KEPT: usize = 72 << 20;
 /// Work on more bytes than this waits for one of the few places for large work.
 pub const SMALL_WORK: u64 = 1 << 20;
 

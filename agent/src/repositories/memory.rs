@@ -10,10 +10,9 @@ use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::behind::{Behind, Owner};
+use crate::limits::KEPT;
 use crate::refusal::Refusal;
 
-/// All that stays parsed, bytes: two versions of a role of 100,000 targets, or a great many small roles.
-const ROOM: usize = 72 << 20;
 /// The largest file that may be written a moment after its signature, bytes.
 const BEHIND: usize = 256 << 10;
 /// Of so many texts it is known that they do not delegate.
@@ -51,10 +50,10 @@ impl Parsed {
     fn put(&mut self, metadata: &Metadata) {
         let (digest, size) = (metadata.digest(), size(metadata));
         self.forget(&digest);
-        if size > ROOM {
+        if size > KEPT {
             return;
         }
-        while self.bytes + size > ROOM {
+        while self.bytes + size > KEPT {
             let Some((_, oldest)) = self.turns.first_key_value() else { break };
             let oldest = *oldest;
             self.forget(&oldest);
