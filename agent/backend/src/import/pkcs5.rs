@@ -29,22 +29,30 @@ pub(super) fn decrypt(der: &[u8], passphrase: Option<&SecretBytes>) -> Result<So
     })
 }
 
-/// A hostile file must not take the machine: at most 1 GiB for scrypt, 20 million rounds of PBKDF2.
+/// A hostile file must not take the machine: at most 1 GiB for scrypt, counted over all its lanes, and 20 million rounds
+/// of PBKDF2. Parameters that RFC 7914 and RFC 8018 do not have are refused here too: not every library survives them.
 fn check_cost(scheme: &EncryptionScheme) -> Result<(), ImportError> {
     let EncryptionScheme::Pbes2(parameters) = scheme else {
         return Err(unsupported("it uses PBES1, which is too weak to be read"));
     };
-    let affordable = match &parameters.kdf {
-        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count <= PBKDF2_ROUNDS_MAX,
+    let (sensible, affordable) = match &parameters.kdf {
+        Kdf::Pbkdf2(pbkdf2) => (pbkdf2.iteration_count > 0, pbkdf2.iteration_count <= PBKDF2_ROUNDS_MAX),
         Kdf::Scrypt(scrypt) => {
-            let memory = u64::from(scrypt.block_size)
-                .checked_mul(128)
-                .and_then(|block| block.checked_mul(scrypt.cost_parameter));
-            memory.is_some_and(|bytes| bytes <= SCRYPT_MEMORY_MAX) && scrypt.parallelization <= 16
+            let (blocks, lanes) = (u64::from(scrypt.block_size), u64::from(scrypt.parallelization));
+            let memory = (blocks.checked_mul(128))
+                .and_then(|block| block.checked_mul(scrypt.cost_parameter))
+                .and_then(|lane| lane.checked_mul(lanes));
+            let cost = scrypt.cost_parameter;
+            let sensible = cost > 1 && cost.is_power_of_two() && blocks > 0 && lanes > 0;
+            (sensible, memory.is_some_and(|bytes| bytes <= SCRYPT_MEMORY_MAX))
         }
         _ => return Err(unsupported("its key derivation is unknown")),
     };
-    if affordable { Ok(()) } else { Err(unsupported("its key derivation asks for too much memory or time")) }
+    match (sensible, affordable) {
+        (false, _) => Err(unsupported("the parameters of its key derivation make no sense")),
+        (true, false) => Err(unsupported("its key derivation asks for too much memory or time")),
+        (true, true) => Ok(()),
+    }
 }
 
 /// Why the outer structure was not read: another scheme than PBES2 with AES, or no such structure.
