@@ -54,4 +54,5 @@ mod supersede;
 mod terminal;
 mod tokens;
 mod verify;
+mod watermarks;
 mod wire;

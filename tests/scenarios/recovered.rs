@@ -15,7 +15,7 @@ const LAST: u64 = 9_007_199_254_740_991;
 const SEVEN: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
 
 /// A published repository whose online key (number 7) somebody else has as well.
-fn leaky() -> (Home, Agent, Published) {
+pub(crate) fn leaky() -> (Home, Agent, Published) {
     let (home, agent) = Home::unlocked();
     home.keys(&["root", "fresh"]);
     home.secret("online.pem", SEVEN);

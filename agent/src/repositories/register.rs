@@ -1,6 +1,6 @@
 //! New records: from `repo init`, and from `repo adopt` with a trusted root.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{AdoptedRoot, LedgerError, NewRepository, Record};
 use policy::Reason;
@@ -26,6 +26,8 @@ pub struct Registration {
     pub root: Option<Vec<u8>>,
     /// A person said that keys may serve this chain as well as another one.
     pub shared_key: bool,
+    /// The keys that this agent holds (fingerprints).
+    pub held: BTreeSet<Sha256Digest>,
     /// Who asks.
     pub caller: Value,
 }
@@ -66,6 +68,7 @@ impl Repositories {
             if asked.shared_key {
                 warnings.extend(self.shared_keys(&new).await?);
             }
+            warnings.extend(self.without_memory(&new, &asked.held).await?);
         }
         let registered = self.ledger.register_repository(new).await;
         let record = registered.map_err(|error| by_keyid(error, root.as_ref()))?;
@@ -82,6 +85,22 @@ impl Repositories {
         names.sort();
         names.dedup();
         Ok(names.into_iter().map(|name| format!("keys of this root also sign for {name}")).collect())
+    }
+
+    /// A chain that is new here and has keys of this agent: what they signed before nobody here knows.
+    async fn without_memory(
+        &self,
+        new: &NewRepository,
+        held: &BTreeSet<Sha256Digest>,
+    ) -> Result<Option<String>, Refusal> {
+        let ours = new.root.iter().flat_map(|root| &root.keys).any(|(key, _)| held.contains(key));
+        if !ours || self.ledger.find_by_name(&new.name).await?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "this agent has no record of what its keys signed for {} before: unless this copy is the newest that was published, a version may be signed twice",
+            new.name
+        )))
     }
 
     /// Whoever adopts a repository again has looked at it.

@@ -72,7 +72,9 @@ impl Repositories for RepositoriesService {
         request: Request<RegisterRepositoryRequest>,
     ) -> Result<Response<RegisterRepositoryReply>, Status> {
         answer(&self.0, "Repositories.Register", request, |state, connection, wanted| async move {
+            let keys = state.tokens().keys().await;
             let registration = Registration {
+                held: keys.iter().map(|key| key.stored.public.fingerprint()).collect(),
                 name: wanted.name,
                 expiry_days: lengths(wanted.expiry_days)?,
                 root: Some(wanted.root).filter(|root| !root.is_empty()),

@@ -30,6 +30,8 @@ pub(super) struct Inspected {
     pub(super) standing: Standing,
     skipped: Vec<SignSkipped>,
     difference: Difference,
+    /// What is unusual and needs a person's word, one sentence each.
+    pub(super) concerns: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -53,11 +55,11 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
     let concerns = match policy::judge(&SigningRules::default(), &facts) {
         Decision::Refuse(refusal) => return Err(refusal.into()),
-        decision => decision.concerns().to_vec(),
+        decision => decision.concerns().iter().map(|concern| concern.message.clone()).collect::<Vec<_>>(),
     };
     let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
-    warnings.extend(concerns.into_iter().map(|concern| concern.message));
+    warnings.extend(concerns.iter().cloned());
     warnings.extend(supersedes.map(|digest| {
         format!(
             "{role} version {} takes the place of other content that was signed (sha256 {digest}): whoever holds enough signatures over that content can still publish it",
@@ -79,6 +81,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         subject,
         authority,
         signers,
+        concerns,
         warnings,
     })
 }

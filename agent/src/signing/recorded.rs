@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use ledger::{IntentId, Outcome};
 use policy::Reason;
+use serde_json::json;
 use tuf::metadata::Metadata;
 use tufagent_proto::v1::SignSignature;
 use tufagent_proto::v1::sign_event::Event;
@@ -43,6 +44,16 @@ pub(super) async fn record(
     }
     let inspected = authorized.inspected;
     still_true(agent, &inspected).await?;
+    if !inspected.concerns.is_empty() {
+        let body = json!({
+            "repository": inspected.record.name.to_string(),
+            "role": inspected.role.to_string(),
+            "version": inspected.subject.version().get(),
+            "sha256": inspected.digest().to_string(),
+            "concerns": inspected.concerns,
+        });
+        agent.journal("sign.confirmed", Some(client.connection().peer()), body).await?;
+    }
     let signing = Signing {
         record: &inspected.record,
         role: &inspected.role,

@@ -160,6 +160,7 @@ impl House {
             expiry_days: BTreeMap::new(),
             root: root.map(|root| root.bytes().to_vec()),
             shared_key: false,
+            held: Default::default(),
             caller: Value::Null,
         };
         self.repositories.register(registration).await
