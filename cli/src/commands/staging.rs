@@ -1,7 +1,7 @@
 //! What all editing commands share: the next version of a role, signatures that an edit drops, the report.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -244,10 +244,17 @@ impl<'c> Staging<'c> {
         }
         // New roles before those that delegate to them: if cut off, the command can be given again.
         let mut written = Vec::new();
-        for (role, bytes) in std::mem::take(&mut self.prepared).into_iter().rev() {
+        let prepared = std::mem::take(&mut self.prepared);
+        let mut left = prepared.len();
+        for (role, bytes) in prepared.into_iter().rev() {
+            left = left.saturating_sub(1);
+            if left == 0 && !written.is_empty() {
+                // What delegates to all the others is not there before they are.
+                self.workspace.settle_staged()?;
+            }
             let Some(dropped) = dropped.remove(&role) else { continue }; // prepared twice: the last counts
             let replaced = self.signed_root(&role)?;
-            let metadata = self.workspace.write_staged(&role, bytes)?;
+            let metadata = self.workspace.write_staged_unsettled(&role, bytes)?;
             if let Some(warning) = limits::warning(&role, byte_count(&metadata)) {
                 self.context.screen.warn(warning);
             }
@@ -260,7 +267,11 @@ impl<'c> Staging<'c> {
             }
             written.push(Staged { role, metadata, dropped });
         }
-        self.done.retain(|staged| written.iter().all(|new| new.role != staged.role));
+        if !written.is_empty() {
+            self.workspace.settle_staged()?;
+        }
+        let again: BTreeSet<&RoleName> = written.iter().map(|new| &new.role).collect();
+        self.done.retain(|staged| !again.contains(&staged.role));
         self.done.extend(written.into_iter().rev());
         for role in std::mem::take(&mut self.removed) {
             self.workspace.remove_staged(&role)?;

@@ -35,6 +35,12 @@ fn read_opened(file: std::io::Result<File>, path: &Path, most: u64) -> Result<Op
 
 /// Writes a file beside its place, flushes it to the disk and moves it there.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_unsettled(path, bytes)?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// As [`write`], but its place in the folder is durable only after [`sync_folder`]: for one of many files.
+pub(crate) fn write_unsettled(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let temporary = beside(path);
     let fail = |e: std::io::Error| Failure::io("write", path, &e);
     // What an earlier run left is nobody's: the folder is locked.
@@ -45,7 +51,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let _ = fs::remove_file(&temporary);
         return Err(failure);
     }
-    rename(&temporary, path)
+    fs::rename(&temporary, path).map_err(fail)
 }
 
 /// Moves a file that is flushed already, and makes the move durable.

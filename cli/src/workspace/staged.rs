@@ -120,14 +120,30 @@ impl Workspace {
 
     /// Writes a role's file into `staged/`, after reading it back from the bytes.
     pub(crate) fn write_staged(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
+        let metadata = self.write_staged_unsettled(role, bytes)?;
+        self.settle_staged()?;
+        Ok(metadata)
+    }
+
+    /// As [`Self::write_staged`], for one of many files: durable after [`Self::settle_staged`].
+    pub(crate) fn write_staged_unsettled(
+        &mut self,
+        role: &RoleName,
+        bytes: Vec<u8>,
+    ) -> Result<Metadata, Failure> {
         let path = self.staged_path(role);
         let metadata = parse(role, &path, bytes)?;
         files::make_folder(&self.staged_folder())?;
-        files::write(&path, metadata.bytes())?;
+        files::write_unsettled(&path, metadata.bytes())?;
         self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
         self.held.remove(role);
         self.forget_tree();
         Ok(metadata)
+    }
+
+    /// Makes durable that the files written into `staged/` so far are there.
+    pub(crate) fn settle_staged(&self) -> Result<(), Failure> {
+        files::sync_folder(&self.staged_folder())
     }
 
     /// Takes a role's file out of `staged/`.
@@ -138,7 +154,8 @@ impl Workspace {
         Ok(())
     }
 
-    /// Adds signatures to a staged file, in place of older ones of the same keyid.
+    /// Adds signatures to a staged file, in place of older ones of the same keyid; durable after
+    /// [`Self::settle_staged`], and until then the file is the old one or the new one.
     pub(crate) fn add_signatures(
         &mut self,
         role: &RoleName,
@@ -146,7 +163,7 @@ impl Workspace {
     ) -> Result<Metadata, Failure> {
         let together = self.with_more(role, signatures)?;
         files::make_folder(&self.staged_folder())?;
-        files::write(&self.staged_path(role), together.bytes())?;
+        files::write_unsettled(&self.staged_path(role), together.bytes())?;
         self.held.remove(role);
         // Who delegates to whom is as it was: only the signatures are others.
         self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));

@@ -1,6 +1,6 @@
 //! A round of signatures: unlock what is needed, let the agent inspect, show and ask once, sign.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::diff::{self, Difference};
 use tuf::digest::Sha256Digest;
@@ -28,6 +28,11 @@ pub(super) struct Pending<'a> {
     keys: Vec<Candidate>,
     /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
     call: Option<SignCall<'a>>,
+}
+
+/// What is pending, by role: bins come by the thousand.
+fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pending<'a>> {
+    pending.iter().map(|pending| (&pending.role, pending)).collect()
 }
 
 impl<'a> Session<'a> {
@@ -106,9 +111,9 @@ impl<'a> Session<'a> {
         let mut alike: Vec<&RoleName> = Vec::new();
         let comes_later = self.will_complete(pending, content)?;
         let kept = plan.iter().filter(|(_, fate)| *fate == Fate::Kept).map(|(role, _)| role);
+        let by_role = by_role(pending);
         for role in content.iter().chain(kept) {
-            let found = pending.iter().find(|pending| pending.role == *role);
-            let (diff, warnings, end) = match found {
+            let (diff, warnings, end) = match by_role.get(role) {
                 Some(pending) => {
                     let keys: Vec<_> = pending.keys.iter().map(|k| visible(&k.name).into_owned()).collect();
                     let end = format!("  to be signed with {}", keys.join(", "));
@@ -153,9 +158,10 @@ impl<'a> Session<'a> {
 
     /// Whether every role of `roles` has its threshold once `pending` is signed.
     pub(super) fn will_complete(&self, pending: &[Pending<'_>], roles: &[RoleName]) -> Result<bool, Failure> {
+        let by_role = by_role(pending);
         for role in roles {
             let state = self.workspace.signatures(role)?;
-            let ours = pending.iter().find(|pending| pending.role == *role).map_or(0, |p| p.keys.len());
+            let ours = by_role.get(role).map_or(0, |pending| pending.keys.len());
             let lacking = usize::try_from(state.need.saturating_sub(state.have)).unwrap_or(usize::MAX);
             if !state.met && ours < lacking {
                 return Ok(false);
@@ -202,6 +208,15 @@ impl<'a> Session<'a> {
 
     /// Collects the signatures, role by role; each role's go to `staged/` before the next begins.
     pub(super) fn sign(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
+        let before = self.signed.len();
+        let end = self.sign_each(pending);
+        if self.signed.len() > before {
+            self.workspace.settle_staged()?;
+        }
+        end
+    }
+
+    fn sign_each(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
         for mut role in pending {
             let mut call = match role.call.take() {
                 Some(call) => call,
