@@ -27,7 +27,7 @@ use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;
 pub use observe::Observed;
 use policy::Reason;
-pub use register::Registration;
+pub use register::{Registered, Registration};
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName};
 

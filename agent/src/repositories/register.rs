@@ -28,17 +28,30 @@ pub struct Registration {
     pub shared_key: bool,
     /// The keys that this agent holds (fingerprints).
     pub held: BTreeSet<Sha256Digest>,
+    /// A person has looked at the alarms that stand.
+    pub acknowledge: bool,
     /// Who asks.
     pub caller: Value,
 }
 
+/// What became of it.
+#[derive(Debug)]
+pub struct Registered {
+    /// The record.
+    pub record: Record,
+    /// What a person should know, one sentence each.
+    pub warnings: Vec<String>,
+    /// Alarms of the repository that stand.
+    pub alarms: Vec<String>,
+}
+
 impl Repositories {
-    /// Makes a record. Adopting a repository again, by its name, changes no mark; its alarms count as looked at.
+    /// Makes a record. Adopting a repository again, by its name, changes no mark.
     ///
     /// # Errors
     /// `NAME_INVALID`, `NAME_TAKEN`, `REPOSITORY_KNOWN`, `SHARED_KEY`; `METADATA_INVALID` or `VERIFICATION` for the root;
     /// `STATE_IO`.
-    pub async fn register(&self, asked: Registration) -> Result<(Record, Vec<String>), Refusal> {
+    pub async fn register(&self, asked: Registration) -> Result<Registered, Refusal> {
         let name = asked.name.parse().map_err(|why| {
             let shown: String = asked.name.chars().take(80).collect();
             Refusal::new(Reason::NameInvalid, format!("{shown:?} is no name for a repository: {why}"))
@@ -72,8 +85,19 @@ impl Repositories {
         }
         let registered = self.ledger.register_repository(new).await;
         let record = registered.map_err(|error| by_keyid(error, root.as_ref()))?;
-        warnings.extend(self.acknowledge(&record, &asked.caller).await?);
-        Ok((record, warnings))
+        let mut alarms = Vec::new();
+        for alarm in self.ledger.alarms().await? {
+            if alarm.repository != record.id {
+                continue;
+            }
+            if asked.acknowledge {
+                self.ledger.acknowledge_alarm(record.id, alarm.role, asked.caller.clone()).await?;
+                warnings.push(format!("acknowledged: {}", alarm.message));
+            } else {
+                alarms.push(alarm.message);
+            }
+        }
+        Ok(Registered { record, warnings, alarms })
     }
 
     async fn shared_keys(&self, new: &NewRepository) -> Result<Vec<String>, Refusal> {
@@ -101,18 +125,6 @@ impl Repositories {
             "this agent has no record of what its keys signed for {} before: unless this copy is the newest that was published, a version may be signed twice",
             new.name
         )))
-    }
-
-    /// Whoever adopts a repository again has looked at it.
-    async fn acknowledge(&self, record: &Record, caller: &Value) -> Result<Vec<String>, Refusal> {
-        let mut looked = Vec::new();
-        for alarm in self.ledger.alarms().await? {
-            if alarm.repository == record.id {
-                self.ledger.acknowledge_alarm(record.id, alarm.role, caller.clone()).await?;
-                looked.push(format!("acknowledged: {}", alarm.message));
-            }
-        }
-        Ok(looked)
     }
 }
 

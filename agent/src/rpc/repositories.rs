@@ -24,7 +24,7 @@ use crate::door::{Connection, HeldBytes, Place};
 use crate::intake::{Intake, ReceivedFile};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::repositories::{Described, Record, Registration, days_of};
+use crate::repositories::{Described, Record, Registered, Registration, days_of};
 use crate::state::AppState;
 
 /// The service.
@@ -79,10 +79,12 @@ impl Repositories for RepositoriesService {
                 expiry_days: lengths(wanted.expiry_days)?,
                 root: Some(wanted.root).filter(|root| !root.is_empty()),
                 shared_key: wanted.shared_key,
+                acknowledge: wanted.acknowledge,
                 caller: connection.peer().journal_json(),
             };
-            let (record, warnings) = state.repositories().register(registration).await?;
-            Ok(RegisterRepositoryReply { repository: Some(described(&state, &record).await?), warnings })
+            let Registered { record, warnings, alarms } = state.repositories().register(registration).await?;
+            let repository = Some(described(&state, &record).await?);
+            Ok(RegisterRepositoryReply { repository, warnings, alarms })
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 mod files;
 mod keys;
+mod lists;
 mod paths;
 mod refusal;
 mod roots;
@@ -71,6 +72,7 @@ impl Check<'_> {
         self.plain_root(&roots)?;
         self.timestamp(&mut set)?;
         self.snapshot(&mut set)?;
+        lists::check(self, &set)?;
         self.targets_roles(&mut set)?;
         Ok(set)
     }

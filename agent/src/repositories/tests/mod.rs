@@ -134,7 +134,7 @@ async fn a_repository_is_its_chain_whichever_root_it_is_adopted_with() {
     let roots: Vec<_> = (1..=3).map(|number| sign(&root(number, 2), &[&pen(1), &pen(2)])).collect();
     house.register("app", Some(&roots[1])).await.unwrap();
     house.observe(true, &[("root", &roots[0]), ("root", &roots[2])]).await.unwrap();
-    let (again, _) = house.register("app", Some(&roots[0])).await.unwrap();
+    let again = house.register("app", Some(&roots[0])).await.unwrap().record;
     assert_eq!(again.root, Some((version(3), roots[2].digest())));
     for root in &roots {
         let refused = house.register("copy", Some(root)).await.unwrap_err();

@@ -20,7 +20,7 @@ use tufagent_proto::v1::file_header::Purpose;
 use crate::clock;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Observed, Registration, Repositories};
+use crate::repositories::{Asked, Observed, Registered, Registration, Repositories};
 
 /// A key by a number.
 pub(super) struct Pen(SigningKey);
@@ -150,17 +150,14 @@ impl House {
         house
     }
 
-    pub(super) async fn register(
-        &self,
-        name: &str,
-        root: Option<&Metadata>,
-    ) -> Result<(Record, Vec<String>), Refusal> {
+    pub(super) async fn register(&self, name: &str, root: Option<&Metadata>) -> Result<Registered, Refusal> {
         let registration = Registration {
             name: name.to_owned(),
             expiry_days: BTreeMap::new(),
             root: root.map(|root| root.bytes().to_vec()),
             shared_key: false,
             held: Default::default(),
+            acknowledge: true,
             caller: Value::Null,
         };
         self.repositories.register(registration).await

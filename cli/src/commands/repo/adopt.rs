@@ -13,6 +13,7 @@ use crate::args::AdoptArgs;
 use crate::client::WireFile;
 use crate::context::Context;
 use crate::error::{Failure, reason};
+use crate::prompt::confirm;
 use crate::render::{self, Report, visible};
 use crate::workspace::{Workspace, default_days, read_any};
 
@@ -40,15 +41,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let trusted = trust(&workspace, &bytes, &args.root)?;
     let all = workspace.published_all()?;
     warn_of_expired(&all, context);
-    let reply = context.agent()?.register(v1::RegisterRepositoryRequest {
-        name: args.name.clone(),
-        expiry_days: days(&all),
-        root: bytes,
-        shared_key: args.shared_key,
-    })?;
-    for warning in &reply.warnings {
-        context.screen.warn(warning);
-    }
+    register(args, context, days(&all), bytes)?;
     // Older roots too: by them the agent knows the chain again, whichever of its roots it is adopted with.
     let is_news = |(role, metadata): &&(RoleName, Metadata)| {
         role.kind() != RoleKind::Root || metadata.version() != trusted.version()
@@ -66,6 +59,34 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let text: String =
         verified.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
     Ok(Report::new(json!({"name": args.name, "roles": roles, "alarms": seen.alarms}), text))
+}
+
+/// Makes the record. Alarms of a repository that is adopted again are shown, and acknowledged by a person.
+fn register(
+    args: &AdoptArgs,
+    context: &Context,
+    expiry_days: HashMap<String, u32>,
+    root: Vec<u8>,
+) -> Result<(), Failure> {
+    let request = v1::RegisterRepositoryRequest {
+        name: args.name.clone(),
+        expiry_days,
+        root,
+        shared_key: args.shared_key,
+        acknowledge: false,
+    };
+    let mut reply = context.agent()?.register(request.clone())?;
+    if !reply.alarms.is_empty() {
+        for alarm in &reply.alarms {
+            context.screen.warn(alarm);
+        }
+        confirm("Acknowledge this, and let these roles be signed again?", args.yes.yes)?;
+        reply = context.agent()?.register(v1::RegisterRepositoryRequest { acknowledge: true, ..request })?;
+    }
+    for warning in &reply.warnings {
+        context.screen.warn(warning);
+    }
+    Ok(())
 }
 
 /// Walks from the root that is trusted to the newest published one. Expiry does not count: this is how a repository

@@ -65,6 +65,7 @@ fn take_on(
         expiry_days: lengths(workspace)?,
         root: Vec::new(),
         shared_key: args.shared_key,
+        acknowledge: false,
     })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
