@@ -172,7 +172,10 @@ fn a_deleted_database_is_refused_saved_and_taken_back_without_a_restart() {
     let db = home.state().join("ledger.db");
     fs::remove_file(&db).unwrap();
     let said = signs_nothing(&home);
-    assert!(said.contains("ledger.db was moved or deleted") && said.contains("mv "), "{said}");
+    assert!(
+        said.contains("ledger.db was moved, deleted or replaced") && said.contains("put the newest"),
+        "{said}"
+    );
     becomes(&home, false);
     assert!(!db.exists(), "it is not made anew");
     fs::rename(home.state().join("ledger.db.saved"), &db).unwrap();
@@ -233,6 +236,36 @@ fn texts_that_are_deleted_while_the_agent_runs_hinder_nothing() {
         fs::remove_file(text.unwrap().path()).unwrap();
     }
     signs(&home);
+}
+
+#[test]
+fn a_folder_of_texts_that_is_gone_while_the_agent_runs_is_made_anew() {
+    use std::os::unix::fs::PermissionsExt;
+    let (home, _agent) = home_with_work();
+    let texts = home.state().join("metadata");
+    fs::rename(&texts, home.path("away")).unwrap();
+    signs(&home);
+    assert_eq!(fs::metadata(&texts).unwrap().permissions().mode() & 0o777, 0o700);
+    becomes(&home, true);
+}
+
+#[test]
+fn status_names_the_saved_database_where_an_older_one_was_put_in_its_place() {
+    let (home, _agent) = home_with_work();
+    let (db, saved) = (home.state().join("ledger.db"), home.state().join("ledger.db.saved"));
+    let older = fs::read(&db).unwrap();
+    fs::remove_file(&db).unwrap();
+    becomes(&home, false);
+    put(&db, &older);
+    let named = format!("mv {} {}", saved.display(), db.display());
+    let said = signs_nothing(&home);
+    assert!(said.contains(&named), "{said}");
+    let status = home.run("status");
+    assert!(status.code == 7 && format!("{status}").contains(&named), "{status}");
+    fs::rename(&saved, &db).unwrap();
+    becomes(&home, true);
+    signs(&home);
+    assert!(!saved.exists(), "it lies there still");
 }
 
 /// Lets the store go and open again: it reads its files anew.

@@ -1,6 +1,6 @@
 //! What the ledger refuses, and what can go wrong with its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -104,6 +104,8 @@ pub enum LedgerError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+        /// A copy that the agent has saved and that fits, where there is one.
+        saved: Option<PathBuf>,
     },
     /// State that a newer version has written. Nothing was changed.
     #[error("{} has schema {found}, and this version knows no schema above {known}", path.display())]
@@ -116,7 +118,7 @@ pub enum LedgerError {
         known: u32,
     },
     /// A file that was moved, deleted or replaced while it was open. Nothing is recorded until it is back.
-    #[error("{} was moved or deleted while the agent runs", path.display())]
+    #[error("{} was moved, deleted or replaced while the agent runs", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -172,7 +174,8 @@ impl LedgerError {
                 "adopt it first from its newest published copy: tufctl repo adopt DIR --name {name} --root ROOT.json"
             ),
             Self::Moved { .. } => "look again, and confirm what stands now".to_owned(),
-            Self::Corrupt { .. } => REPAIR.to_owned(),
+            Self::Corrupt { path, saved: Some(saved), .. } => put_back(path, Some(saved)),
+            Self::Corrupt { saved: None, .. } => REPAIR.to_owned(),
             Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
             Self::Missing { remedy, .. } => remedy.clone(),
             Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
@@ -208,7 +211,7 @@ impl LedgerError {
     }
 
     pub(crate) fn corrupt(path: impl Into<PathBuf>, why: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.into(), why: why.into() }
+        Self::Corrupt { path: path.into(), why: why.into(), saved: None }
     }
 }
 
@@ -221,6 +224,21 @@ impl From<rusqlite::Error> for LedgerError {
 /// How to go on from state that cannot be trusted.
 const REPAIR: &str = "stop the agent and put ledger.db and journal.head back together from one backup; with none, move \
      ledger.db*, journal.head and the folder metadata away and adopt every repository again from its newest published copy";
+
+/// How to go on without the database that belongs there, `saved` being a copy that is there.
+pub(crate) fn put_back(db: &Path, saved: Option<&Path>) -> String {
+    let plain = "put the newest ledger.db back (an older copy is refused)";
+    saved.map_or_else(
+        || plain.to_owned(),
+        |saved| {
+            format!(
+                "{plain}; what the agent has saved of it will do: mv {} {}",
+                saved.display(),
+                db.display()
+            )
+        },
+    )
+}
 
 fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
     let highest = asked.max(marked);

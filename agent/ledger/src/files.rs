@@ -15,6 +15,12 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), LedgerError> {
     made.map_err(|e| LedgerError::io(format!("{} could not be made", path.display()), e))
 }
 
+/// Makes one folder, 0700, in one that is there.
+pub(crate) fn make_one_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    sync_folder_of(path)
+}
+
 /// Makes a new empty file, 0600; the file must not exist.
 pub(crate) fn make_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)

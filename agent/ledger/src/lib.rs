@@ -23,6 +23,7 @@ mod records;
 mod repositories;
 mod resets;
 mod restore;
+mod saved;
 mod schema;
 mod texts;
 mod tx;
@@ -90,7 +91,8 @@ impl Ledger {
     /// As [`Self::open`].
     pub fn open_with_clock(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, LedgerError> {
         let paths = open::Paths::new(folder);
-        let opened = open::open(&paths, &*clock)?;
+        let opened = open::open(&paths, &*clock).map_err(|error| saved::name_it(error, &paths))?;
+        saved::settle(&paths, &opened.position)?;
         let flushes = Arc::new(AtomicU64::new(0));
         let (tell_trouble, trouble) = watch::channel(None);
         let under_way = Arc::new(AtomicUsize::new(0));

@@ -14,7 +14,7 @@ use tuf::digest::Sha256Digest;
 use crate::head::{Head, HeadFile};
 use crate::schema::{self, Sum};
 use crate::tx::{Position, Tx};
-use crate::{Clock, LedgerError, chain, files, flush, restore};
+use crate::{Clock, LedgerError, chain, files, flush, restore, saved};
 
 /// The files of a ledger.
 #[derive(Debug, Clone)]
@@ -262,6 +262,9 @@ fn refuse_remains(paths: &Paths, head: Option<Head>) -> Result<(), LedgerError> 
     }
     if with_suffix(&paths.db, "-wal").exists() {
         return missing("a ledger.db-wal");
+    }
+    if saved::path(paths).exists() {
+        return missing("a ledger.db.saved");
     }
     let mut texts = fs::read_dir(&paths.texts)
         .map_err(|e| LedgerError::io(format!("{} could not be read", paths.texts.display()), e))?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,9 +32,28 @@ impl Texts {
 
     pub(crate) fn store(&self, digest: &Sha256Digest, text: &[u8], flush: bool) -> Result<(), LedgerError> {
         let path = self.path(digest);
+        if !self.folder.is_dir() {
+            self.make_anew()?;
+        }
         let stored = files::write_beside(&path, text, flush);
         let stored = stored.and_then(|()| if flush { files::sync_folder_of(&path) } else { Ok(()) });
         stored.map_err(|e| LedgerError::io(format!("{} could not be written", path.display()), e))
+    }
+
+    /// A folder that was taken away while the agent runs holds only what may be gone; the state folder itself, if it is
+    /// gone, is not made anew.
+    fn make_anew(&self) -> Result<(), LedgerError> {
+        match files::make_one_folder(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(LedgerError::io(
+                format!("{} is gone and could not be made", self.folder.display()),
+                error,
+            )),
+            Ok(()) => {
+                tracing::warn!(folder = %self.folder.display(), "the folder of texts was gone and is made anew");
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn load(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {

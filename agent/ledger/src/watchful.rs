@@ -7,11 +7,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::error::put_back;
 use crate::head::{Head, HeadFile};
 use crate::open::{self, Paths, with_suffix};
 use crate::tx::Position;
 use crate::writer::Writer;
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, saved};
 
 /// Device and inode of a file.
 type Identity = (u64, u64);
@@ -22,17 +23,19 @@ pub(crate) struct Seen {
     pub(crate) db: Identity,
     /// The log beside the database, where the newest commits lie, since the first of ours.
     log: std::cell::Cell<Option<Identity>>,
+    /// The database is saved beside its place, since it has lost its name.
+    saved: std::cell::Cell<bool>,
 }
 
 impl Seen {
     pub(crate) fn new(paths: &Paths, db: Identity) -> Self {
-        Self { paths: paths.clone(), db, log: std::cell::Cell::default() }
+        Self { paths: paths.clone(), db, log: std::cell::Cell::default(), saved: std::cell::Cell::default() }
     }
 
     /// A file that was moved away or replaced would take our commits with it.
     pub(crate) fn check(&self, head: &HeadFile) -> Result<(), LedgerError> {
         if identity(&self.paths.db) != Some(self.db) {
-            return Err(missing(&self.paths.db, &restore(&self.paths.db)));
+            return Err(missing(&self.paths.db, &self.restore()));
         }
         let path = self.log_path();
         let log = identity(&path);
@@ -57,6 +60,12 @@ impl Seen {
         })
     }
 
+    /// What to do about a database that is not in its place.
+    fn restore(&self) -> String {
+        let saved = Some(saved::path(&self.paths)).filter(|saved| self.saved.get() && saved.exists());
+        put_back(&self.paths.db, saved.as_deref())
+    }
+
     fn log_path(&self) -> PathBuf {
         with_suffix(&self.paths.db, "-wal")
     }
@@ -76,10 +85,17 @@ impl Writer {
     }
 
     fn look(&mut self) -> Result<(), LedgerError> {
-        if let Err(error) = self.seen.check(&self.head) {
-            self.save();
-            self.take_back().map_err(|why| why.unwrap_or(error))?;
+        let lost_name = self.seen.saved.get();
+        if self.seen.check(&self.head).is_err() {
+            if let Err(why) = self.take_back() {
+                self.save();
+                return Err(self.tell_missing(why));
+            }
             tracing::warn!("a file of the ledger was put back, and is what it was");
+        }
+        if lost_name {
+            self.seen.saved.set(false);
+            saved::remove(&self.seen.paths);
         }
         // An idle ledger is not written to where nothing speaks for trouble.
         if self.trouble.borrow().is_none() && self.seen.has_room() {
@@ -87,6 +103,15 @@ impl Writer {
         }
         self.make_room();
         self.trial()
+    }
+
+    /// What is wrong with what lies there, or that nothing does, after what could be saved is.
+    fn tell_missing(&self, why: Option<LedgerError>) -> LedgerError {
+        match (why, self.seen.check(&self.head)) {
+            (Some(why), _) => saved::name_it(why, &self.seen.paths),
+            (None, Err(error)) => error,
+            (None, Ok(())) => missing(&self.seen.paths.db, &self.seen.restore()),
+        }
     }
 
     /// Commits as much as a request might, and takes it out again: nothing that counts is touched.
@@ -144,8 +169,8 @@ impl Writer {
             self.make_room();
             return;
         }
-        let saved = with_suffix(&self.seen.paths.db, SAVED);
-        if identity(&self.seen.paths.db).is_some() || saved.exists() || !self.seen.paths.folder.is_dir() {
+        let saved = saved::path(&self.seen.paths);
+        if (self.seen.saved.get() && saved.exists()) || !self.seen.paths.folder.is_dir() {
             return;
         }
         let partial = with_suffix(&saved, ".new");
@@ -153,6 +178,11 @@ impl Writer {
         let done = self.db.execute("VACUUM INTO ?1", (partial.display().to_string(),)).is_ok()
             && fs::File::open(&partial).and_then(|file| file.sync_all()).is_ok()
             && fs::rename(&partial, &saved).is_ok();
+        if done {
+            // Otherwise the log would be taken for the saved database's own once that is put in place.
+            self.make_room();
+            self.seen.saved.set(true);
+        }
         tracing::warn!(done, saved = %saved.display(), "the database has lost its name and is saved beside its place");
     }
 
@@ -203,13 +233,6 @@ fn missing(path: &Path, remedy: &str) -> LedgerError {
     LedgerError::Missing { path: path.to_owned(), remedy: remedy.to_owned() }
 }
 
-fn restore(db: &Path) -> String {
-    let (saved, db) = (with_suffix(db, SAVED), db.display());
-    format!("put it back; what the agent has saved of it will do: mv {} {db}", saved.display())
-}
-
-/// The ending of a database that was saved.
-const SAVED: &str = ".saved";
 /// Less room than this is looked at closely, bytes.
 const SHORT: u64 = 256 * 1024;
 
@@ -252,6 +275,78 @@ mod tests {
         fs::rename(folder.path().join("ledger.db.saved"), &db).unwrap();
         goes_on(&ledger).await;
         drop(ledger);
+        let ledger = Ledger::open(folder.path()).unwrap();
+        assert_eq!(ledger.entries(0, 10).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_was_saved_while_nothing_was_asked_is_taken_back_too() {
+        let (folder, ledger) = ledger().await;
+        let (db, saved) = (folder.path().join("ledger.db"), folder.path().join("ledger.db.saved"));
+        fs::remove_file(&db).unwrap();
+        assert!(ledger.probe().await.unwrap_err().remedy().contains("ledger.db.saved"));
+        fs::rename(&saved, &db).unwrap();
+        goes_on(&ledger).await;
+        assert!(!saved.exists());
+    }
+
+    #[tokio::test]
+    async fn a_database_that_another_replaced_at_once_is_saved_and_both_answers_name_that() {
+        let (folder, ledger) = ledger().await;
+        let (db, saved) = (folder.path().join("ledger.db"), folder.path().join("ledger.db.saved"));
+        let other = tempfile::tempdir().unwrap();
+        drop(Ledger::open(other.path()).unwrap());
+        fs::copy(other.path().join("ledger.db"), folder.path().join("other")).unwrap();
+        fs::rename(folder.path().join("other"), &db).unwrap();
+        // With the log that lies there the other one would be whole; a commit that fails moves that into our own.
+        assert!(ledger.record_event("test.event", json!({})).await.is_err());
+        let looked = ledger.probe().await.unwrap_err();
+        let refused = ledger.record_event("test.event", json!({})).await.unwrap_err();
+        assert!(looked.remedy().contains("mv ") && looked.remedy().contains("ledger.db.saved"), "{looked:?}");
+        assert_eq!(looked.remedy(), refused.remedy());
+        fs::rename(&saved, &db).unwrap();
+        goes_on(&ledger).await;
+        assert!(!saved.exists(), "it lies there still");
+    }
+
+    #[tokio::test]
+    async fn no_remedy_names_a_saved_copy_that_is_not_there() {
+        let (folder, ledger) = ledger().await;
+        let (db, away) = (folder.path().join("ledger.db"), folder.path().join("away"));
+        fs::rename(&db, &away).unwrap();
+        let refused = ledger.record_event("test.event", json!({})).await.unwrap_err();
+        assert!(!refused.remedy().contains("saved of it"), "{refused:?}: nothing is saved yet");
+        assert!(ledger.probe().await.is_err());
+        let saved = folder.path().join("ledger.db.saved");
+        assert!(saved.exists());
+        fs::rename(&away, &db).unwrap();
+        goes_on(&ledger).await;
+        assert!(!saved.exists(), "it lies there still");
+    }
+
+    #[tokio::test]
+    async fn at_the_start_a_saved_copy_goes_unless_it_is_newer_and_is_named_where_it_will_do() {
+        let (folder, ledger) = ledger().await;
+        let path = |name: &str| folder.path().join(name);
+        ledger.close();
+        let pair = ["ledger.db", "journal.head"].map(|name| (name, fs::read(path(name)).unwrap()));
+        drop(Ledger::open(folder.path()).unwrap());
+        fs::copy(path("ledger.db"), path("ledger.db.saved")).unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        assert!(!path("ledger.db.saved").exists(), "it lies there still");
+        assert_eq!(ledger.record_event("test.event", json!({})).await, Ok(3));
+        fs::remove_file(path("ledger.db")).unwrap();
+        assert!(ledger.probe().await.is_err());
+        ledger.close();
+        let gone = Ledger::open(folder.path()).unwrap_err();
+        assert!(gone.remedy().contains("mv ") && gone.remedy().contains("ledger.db.saved"), "{gone:?}");
+        // An older database with the head that belongs to it.
+        for (name, bytes) in &pair {
+            fs::write(path(name), bytes).unwrap();
+        }
+        let older = Ledger::open(folder.path()).unwrap_err();
+        assert!(older.remedy().contains("ledger.db.saved"), "{older:?}");
+        fs::rename(path("ledger.db.saved"), path("ledger.db")).unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         assert_eq!(ledger.entries(0, 10).await.unwrap().len(), 3);
     }
