@@ -3,8 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,11 @@ struct Probe {
 }
 
 impl Probe {
+    /// Begins, and has its first answer. It shares a process with those it is measured against: a connection without
+    /// any call would be one of theirs to the agent.
     fn start(home: &Home) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let (answered, first) = mpsc::channel();
         let (socket, over) = (home.socket(), Arc::clone(&stop));
         let asking = thread::spawn(move || {
             let mut wire = Wire::hello(&socket);
@@ -33,6 +36,7 @@ impl Probe {
                 let began = Instant::now();
                 assert!(wire.status(stream).unwrap(), "the probe was refused");
                 times.push(began.elapsed());
+                let _ = answered.send(());
                 if over.load(Ordering::Relaxed) && times.len() >= 100 {
                     break;
                 }
@@ -40,6 +44,7 @@ impl Probe {
             }
             times
         });
+        first.recv().expect("the probe's first question is answered");
         Self { stop, asking }
     }
 

@@ -63,6 +63,8 @@ pub struct Incoming<F> {
     turned_away: F,
     /// Until when nothing is accepted, after the system had no room for one more.
     pause: Option<Pin<Box<Sleep>>>,
+    /// How many came in since everybody else had a turn.
+    burst: u8,
 }
 
 /// Why a peer was turned away.
@@ -77,7 +79,7 @@ pub enum TurnedAway {
 impl<F: Fn(&Peer, TurnedAway) + Unpin> Incoming<F> {
     /// Accepts from the listener.
     pub fn new(listener: UnixListener, admission: Admission, shares: Arc<Shares>, turned_away: F) -> Self {
-        Self { listener, admission, shares, turned_away, pause: None }
+        Self { listener, admission, shares, turned_away, pause: None, burst: 0 }
     }
 
     /// Judges one connection; dropping it closes it without having read from it.
@@ -112,6 +114,9 @@ impl<F: Fn(&Peer, TurnedAway) + Unpin> Incoming<F> {
     }
 }
 
+/// So many connections come in before everybody else has had a turn.
+const BURST: u8 = 8;
+
 /// How long nothing is accepted after the system had no room for one more.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,8 +131,18 @@ impl<F: Fn(&Peer, TurnedAway) + Unpin> Stream for Incoming<F> {
                 }
                 self.pause = None;
             }
+            if self.burst >= BURST {
+                // Callers that are here already get their turn before more come in.
+                self.burst = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.burst = self.burst.saturating_add(1);
             match self.listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.burst = 0;
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok((stream, _))) => {
                     if let Some(conn) = self.admit(stream) {
                         return Poll::Ready(Some(Ok(conn)));
