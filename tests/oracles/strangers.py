@@ -517,6 +517,93 @@ def a_threshold_nobody_meets_yet(m):
     m.reads = "not-tough"
 
 
+group("parents")
+
+
+def parents(m, both):
+    """A role that two parents delegate to with different keys; a client asks for the keys of the one that led it there."""
+    m.delegate("targets", "left", ["left"], paths=["l/*", "d/*"])
+    m.delegate("targets", "right", ["right"], paths=["r/*", "d/*"])
+    m.delegate("left", "deep", ["six"], paths=["l/*", "d/*"])
+    m.delegate("right", "deep", ["seven"], paths=["r/*", "d/*"])
+    m.signed_by["deep"] = ["six", "seven"] if both else ["six"]
+    m.target("d/0.txt", b"0", role="deep")
+
+
+@kind
+def other_keys_by_each_parent(m):
+    parents(m, both=True)
+
+
+@kind
+def other_keys_by_each_parent_found_by_each(m):
+    parents(m, both=True)
+    m.target("l/1.txt", b"1", role="deep")
+    m.target("r/2.txt", b"2", role="deep")
+    m.reads = "not-tough"
+
+
+@kind
+def signed_for_one_parent_alone(m):
+    parents(m, both=False)
+    m.target("l/1.txt", b"1", role="deep")
+    m.target("r/2.txt", b"2", role="deep")
+    m.unfetchable = ["r/2.txt"]
+    m.reads = "not-tough"
+
+
+@kind
+def three_parents_with_thresholds(m):
+    for at, uses, threshold in [("a", ["k1", "k2"], 2), ("b", ["k2", "k3"], 1), ("c", ["k3", "k4", "k5"], 2)]:
+        m.delegate("targets", at, [at], paths=["d/*"])
+        m.delegate(at, "deep", uses, threshold, paths=["d/*"])
+    m.signed_by["deep"] = ["k1", "k2", "k3", "k4"]
+    m.target("d/0.txt", b"0", role="deep")
+
+
+group("short")
+
+
+def short(m):
+    """A delegated role that clients cannot use, beside one that they can."""
+    m.delegate("targets", "team", ["team"], paths=["team/*", "team/*/*"])
+    m.delegate("targets", "other", ["other"], paths=["other/*"])
+    m.target("team/a.txt", b"team", role="team")
+    m.target("other/b.txt", b"other", role="other")
+    m.unfetchable = ["team/a.txt"]
+    m.reads = "not-tough"
+
+
+@kind
+def a_role_whose_last_key_was_revoked(m):
+    short(m)
+    targets = m.roles["targets"]
+    targets.revoke_key(m.public("team").keyid, "team")
+
+
+@kind
+def a_role_whose_threshold_is_above_its_keys(m):
+    short(m)
+    m.roles["targets"].delegations.roles["team"].threshold = 3
+
+
+@kind
+def a_role_that_was_not_signed_by_its_new_key(m):
+    short(m)
+    targets = m.roles["targets"]
+    targets.revoke_key(m.public("team").keyid, "team")
+    targets.add_key(m.public("new"), "team")
+
+
+@kind
+def a_role_that_is_short_with_roles_below_it(m):
+    a_role_that_was_not_signed_by_its_new_key(m)
+    m.meta_hashes = {"snapshot": ["sha256"], "timestamp": ["sha256"]}
+    m.delegate("team", "below", ["below"], paths=["team/below/*"])
+    m.target("team/below/c.txt", b"below", role="below")
+    m.unfetchable.append("team/below/c.txt")
+
+
 group("roots")
 
 

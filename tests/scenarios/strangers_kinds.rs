@@ -14,16 +14,16 @@ use crate::judges::tough_update;
 
 /// What `strangers.py` says of a repository that it made.
 #[derive(Deserialize)]
-struct Kind {
-    kind: String,
+pub(crate) struct Kind {
+    pub(crate) kind: String,
     /// Which clients can read it: `all`, `not-tough`, `python`, `tough`.
-    reads: String,
+    pub(crate) reads: String,
     /// Whether they accept it before we touch it.
-    refresh: bool,
+    pub(crate) refresh: bool,
     /// What clients can download.
-    targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// Names of private key files.
-    keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// What has expired beside what an edit renews.
     #[serde(default)]
     bump: Vec<String>,
@@ -38,7 +38,7 @@ fn one() -> u64 {
 }
 
 /// The kinds of a group, made in the working folder.
-fn made(home: &Home, group: &str) -> Option<Vec<Kind>> {
+pub(crate) fn made(home: &Home, group: &str) -> Option<Vec<Kind>> {
     let outcome = need(oracle::run_python("strangers.py", &[".", group], &home.path("")))?;
     Some(serde_json::from_value(outcome.done().json()).unwrap())
 }
@@ -61,19 +61,19 @@ fn published_files(repo: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Stock clients that have seen all of these repositories are asked about them again.
-struct Clients {
+pub(crate) struct Clients {
     home: Home,
     stock: Vec<Client>,
 }
 
 impl Clients {
-    fn new(home: &Home) -> Self {
+    pub(crate) fn new(home: &Home) -> Self {
         let stock = [need(Client::python()), need(Client::js())].into_iter().flatten().collect();
         Self { home: home.clone(), stock }
     }
 
     #[track_caller]
-    fn accept(&self, kinds: &[&Kind]) {
+    pub(crate) fn accept(&self, kinds: &[&Kind]) {
         let mut refused = Vec::new();
         for client in &self.stock {
             let reads = |kind: &&&Kind| match kind.reads.as_str() {
@@ -169,7 +169,7 @@ fn keeps(before: &Value, after: &Value, at: &str) {
     }
 }
 
-fn adopted_changed_and_accepted(group: &str) {
+pub(crate) fn adopted_changed_and_accepted(group: &str) {
     let (home, _agent) = Home::unlocked();
     let Some(mut kinds) = made(&home, group) else { return };
     let clients = Clients::new(&home);

@@ -71,15 +71,14 @@ impl Repositories {
             let root = root.as_ref().and_then(Metadata::as_root).ok_or_else(|| no_authority(record, role))?;
             found.add(&root.keys, root.role(role.kind()));
         } else {
-            let parents = self.delegators(record, role, sent).await?;
-            if parents.is_empty() {
+            let family = self.family_of(record, role, &self.newer(record, role, sent).await?).await?;
+            if !family.knows(role) {
                 return Err(no_authority(record, role));
             }
-            for delegations in parents.iter().filter_map(delegations) {
-                if let Some(keys) = delegations.role_keys(role) {
-                    found.add(&delegations.keys, keys);
-                }
-                beside.extend(siblings(delegations, role));
+            // A signature is of use if it counts by any of those who delegate.
+            for delegation in family.delegations_to(role) {
+                found.add(&delegation.all.keys, delegation.keys);
+                beside.extend(siblings(delegation.all, role));
             }
             let root = self.standing_root(record, sent).await?;
             if let Some(root) = root.as_ref().and_then(Metadata::as_root) {
@@ -183,38 +182,23 @@ impl Repositories {
         }
     }
 
-    /// Those that delegate to `role`: sent ones, else the first known one (targets before the others).
-    async fn delegators(
+    /// Targets metadata other than `role`'s that the caller sent and that stands before what is known.
+    async fn newer(
         &self,
         record: &Record,
         role: &RoleName,
         sent: &[(RoleName, Metadata)],
-    ) -> Result<Vec<Metadata>, Refusal> {
-        let delegates = |file: &Metadata| delegations(file).is_some_and(|all| all.role_keys(role).is_some());
-        let mut standing = Vec::new();
-        let mut replaced = BTreeSet::new();
+    ) -> Result<BTreeMap<RoleName, Metadata>, Refusal> {
+        let mut standing = BTreeMap::new();
         for (name, file) in sent.iter().filter(|(name, _)| name.kind() == RoleKind::Targets && name != role) {
             let known = self.ledger.watermark(record.id, name.clone()).await?.newest();
             let newer =
                 known.is_none_or(|known| file.version() > known.version || file.digest() == known.digest);
             if newer {
-                replaced.insert(name.clone());
-                standing.push(file.clone());
+                standing.insert(name.clone(), file.clone());
             }
         }
-        standing.retain(delegates);
-        if !standing.is_empty() {
-            return Ok(standing);
-        }
-        let top = RoleKind::Targets.role();
-        if !replaced.contains(&top)
-            && let Some(file) = self.memory.newest(record, &top).await?.filter(delegates)
-        {
-            // It comes first among the known ones: the others, which may be thousands, need not be looked at.
-            return Ok(vec![file]);
-        }
-        let known = self.known_parents(record, &replaced).await?;
-        Ok(known.into_iter().map(|(_, file)| file).find(delegates).into_iter().collect())
+        Ok(standing)
     }
 
     /// Targets roles with delegations, as they were last signed or verified; targets first. Without those in `but`.
@@ -259,6 +243,8 @@ fn shared(role: &RoleName, own: &Authority, beside: &[(String, BTreeSet<PublicKe
         .filter(|(_, keys)| keys.iter().any(|key| own.lists(key)))
         .map(|(name, _)| name.as_str())
         .collect();
+    names.sort_unstable();
+    names.dedup();
     let more = names.len().saturating_sub(3);
     names.truncate(3);
     let names = names.join(", ");

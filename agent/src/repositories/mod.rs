@@ -7,6 +7,7 @@
 
 mod authority;
 mod behind;
+mod family;
 mod judge;
 mod listing;
 mod memory;

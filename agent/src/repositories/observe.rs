@@ -1,6 +1,8 @@
 //! Takes note of complete metadata: every file must meet its threshold in front of the agent. Expiry is not looked at:
 //! an expired role is what people come to renew.
 
+mod delegated;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{FileBytes, Mark, Noted, Record, Verified, Watermark};
@@ -13,7 +15,8 @@ use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 use tuf::verify::{ThresholdReport, check_signatures};
 
 use super::authority::delegations;
-use super::reading::read_all;
+use super::family::Family;
+use super::reading::{parents_first, read_all};
 use super::{Repositories, default_days, judge};
 use crate::clock;
 use crate::heavy;
@@ -55,8 +58,11 @@ struct View<'a> {
     signers: Vec<Vec<Sha256Digest>>,
     /// Roots from before the trusted one.
     older: BTreeMap<Version, Metadata>,
-    /// Known parents, read when the first delegated role comes.
-    known: Option<Vec<(RoleName, Metadata)>>,
+    /// Who delegates, looked up when the first delegated role comes, and again once another one that delegates is seen;
+    /// by whether bins were looked into.
+    families: BTreeMap<bool, Family>,
+    /// What a person should know of what was taken, one sentence each.
+    notes: Vec<String>,
 }
 
 impl Repositories {
@@ -75,7 +81,7 @@ impl Repositories {
     ) -> Result<Observed, Refusal> {
         let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
         let known = self.at_hand(record, &files).await?;
-        let files = heavy::run(size, move || read_all(files, known)).await??;
+        let files = heavy::run(size, move || read_all(files, known).map(parents_first)).await??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
@@ -83,10 +89,20 @@ impl Repositories {
             marks.insert(role.clone(), self.ledger.watermark(record.id, role.clone()).await?);
         }
         let resets = self.ledger.resets(record.id).await?;
-        let (seen, signers, older, known) = (Vec::new(), Vec::new(), BTreeMap::new(), None);
-        let repositories = self;
-        let mut view =
-            View { repositories, record, published, root, chain, marks, resets, seen, signers, older, known };
+        let mut view = View {
+            repositories: self,
+            record,
+            published,
+            root,
+            chain,
+            marks,
+            resets,
+            seen: Vec::new(),
+            signers: Vec::new(),
+            older: BTreeMap::new(),
+            families: BTreeMap::new(),
+            notes: Vec::new(),
+        };
         let mut observed = Observed::default();
         let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
         for (role, file) in files {
@@ -94,24 +110,29 @@ impl Repositories {
                 continue;
             }
             match view.look(&role, &file).await? {
-                Look::Good(by) => {
-                    view.seen.push((role, file));
-                    view.signers.push(by);
-                }
+                Look::Good(by) => view.take(role, file, by),
                 Look::Skip => {}
                 // What came before a reset is signed with keys that the role has no more.
                 Look::Short { .. } if published && view.resets.iter().any(|(reset, _)| *reset == role) => {}
                 Look::Short { by, report } => {
-                    let first = view.marks.get(&role).is_none_or(|watermark| watermark.verified.is_none());
                     let refusal = short(&role, &file, &by, &report, published);
-                    if first || !published {
+                    let first = view.marks.get(&role).is_none_or(|watermark| watermark.verified.is_none());
+                    if !published || (first && role.is_top_level()) {
                         return Err(refusal);
                     }
-                    // Signed with keys that a newer root has replaced, most likely; no reason to stop everything.
-                    observed.alarms.push(refusal.message);
+                    // Signed with keys that were replaced, most likely; no reason to stop everything.
+                    let mut message = refusal.message;
+                    if first {
+                        message.push_str(&format!(
+                            ": clients use the rest, and so does this agent; give {role} keys that sign it (tufctl \
+                             delegation edit), or take it out (tufctl delegation remove)"
+                        ));
+                    }
+                    observed.alarms.push(message);
                 }
             }
         }
+        observed.alarms.append(&mut view.notes);
         let ancestors = view.ancestors().await?;
         self.ledger.add_ancestors(record.id, ancestors).await?;
         let (seen, signers) = (std::mem::take(&mut view.seen), std::mem::take(&mut view.signers));
@@ -268,32 +289,13 @@ impl View<'_> {
         }
     }
 
-    /// By every known parent that delegates to it; a role that nobody delegates to any more is let be.
-    async fn look_at_delegated(&mut self, role: &RoleName, file: &Metadata) -> Result<Look, Refusal> {
-        if self.known.is_none() {
-            self.known = Some(self.repositories.known_parents(self.record, &BTreeSet::new()).await?);
+    /// What was verified.
+    fn take(&mut self, role: RoleName, file: Metadata, by: Vec<Sha256Digest>) {
+        if role.kind() == RoleKind::Targets && (delegations(&file).is_some() || self.is_parent(&role)) {
+            self.families.clear();
         }
-        // An older parent has no say any more: it may name keys that were taken away since.
-        let seen = self.seen.iter().filter(|(name, file)| self.stands(name, file));
-        let names: BTreeSet<_> = seen.clone().map(|(name, _)| name).collect();
-        let known = self.known.iter().flatten().filter(|(name, _)| !names.contains(name));
-        let parents: Vec<_> = seen.chain(known).filter(|(name, _)| name != role).cloned().collect();
-        let mut look = Look::Skip;
-        for (name, parent) in parents {
-            let Some(all) = delegations(&parent) else { continue };
-            let Some(keys) = all.role_keys(role) else { continue };
-            look = check(file, &all.keys, keys, format!("{name} version {}", parent.version())).await?;
-            if matches!(look, Look::Short { .. }) {
-                return Ok(look);
-            }
-        }
-        if matches!(look, Look::Skip) && !self.published {
-            let message = format!("no role that this agent has seen delegates to {role}");
-            return Err(Refusal::new(Reason::RoleUnknown, message)
-                .remedy("show the agent the parent first")
-                .detail("role", role.to_string()));
-        }
-        Ok(look)
+        self.seen.push((role, file));
+        self.signers.push(by);
     }
 
     /// Whether it is at least what was verified of its role before this call.

@@ -5,6 +5,7 @@ use tuf::metadata::{Limits, Metadata};
 use tuf::role::RoleName;
 
 use super::Repositories;
+use super::authority::delegations;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
 use ledger::Record;
@@ -57,4 +58,34 @@ pub(super) fn read_all(
         Ok((role, metadata))
     };
     files.into_iter().zip(known).map(read).collect()
+}
+
+/// Puts every targets role behind all of those that delegate to it; all else stays where it is. A role with two parents
+/// is judged by both. In a circle of delegations the first one goes first.
+pub(super) fn parents_first(files: Vec<(RoleName, Metadata)>) -> Vec<(RoleName, Metadata)> {
+    let parents: Vec<usize> = (0..files.len())
+        .filter(|at| files.get(*at).is_some_and(|(_, file)| delegations(file).is_some()))
+        .collect();
+    let (mut order, mut begun) = (Vec::with_capacity(files.len()), vec![false; files.len()]);
+    for first in 0..files.len() {
+        // What must come before it, deepest last; each is looked at once before its parents and once after.
+        let mut waiting = vec![(first, false)];
+        while let Some((at, ready)) = waiting.pop() {
+            let Some((role, _)) = files.get(at) else { continue };
+            if ready {
+                order.push(at);
+                continue;
+            }
+            let Some(begun) = begun.get_mut(at).filter(|begun| !**begun) else { continue };
+            *begun = true;
+            waiting.push((at, true));
+            let delegates = |parent: &&usize| {
+                let of = files.get(**parent).filter(|(name, _)| name != role);
+                of.and_then(|(_, file)| delegations(file)).is_some_and(|all| all.role_keys(role).is_some())
+            };
+            waiting.extend(parents.iter().filter(delegates).rev().map(|parent| (*parent, false)));
+        }
+    }
+    let mut files: Vec<_> = files.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| files.get_mut(at)?.take()).collect()
 }

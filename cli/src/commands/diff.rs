@@ -28,7 +28,10 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
     for role in workspace.staged_roles()? {
         let Some(staged) = workspace.staged(&role)? else { continue };
         // A difference from what a stranger wrote would hide what the stranger changed.
-        facts.check_base(context, &workspace, &role)?;
+        let fault = facts.check_base(context, &workspace, &role)?;
+        if let Some(fault) = &fault {
+            context.screen.warn(fault.sentence());
+        }
         if is_made_anew(&workspace, &role)? {
             // Its digest depends on signatures that are not there yet, so what is staged is not what will be signed.
             text.push_str(&more_alike(&mut alike));
@@ -38,7 +41,8 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
             last = None;
             continue;
         }
-        let said = difference(&role, workspace.published(&role)?.as_ref(), &staged);
+        let published = workspace.published(&role)?.filter(|_| fault.is_none());
+        let said = difference(&role, published.as_ref(), &staged);
         // Bins by the hundred with one content (and so one digest) are said once.
         let unnamed = said.unnamed();
         if last.as_ref() == Some(&unnamed) {

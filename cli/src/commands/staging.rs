@@ -144,7 +144,12 @@ impl<'c> Staging<'c> {
         version: Version,
         change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
     ) -> Result<bool, Failure> {
-        self.facts.check_base(self.context, &self.workspace, role)?;
+        if let Some(fault) = self.facts.check_base(self.context, &self.workspace, role)?
+            && self.workspace.staged(role)?.is_none()
+        {
+            self.context.screen.warn(fault.sentence());
+            confirm(&format!("Go on from it, and vouch for all that {role} lists?"), self.yes)?;
+        }
         self.refuse_complete_root(role)?;
         if !role.is_top_level() && self.workspace.parents(role)?.is_empty() {
             return Err(Failure::new(reason::ROLE_UNKNOWN, format!("no role delegates to {role} any more"))
@@ -287,7 +292,8 @@ impl<'c> Staging<'c> {
                 continue;
             }
             let published = self.workspace.published(role)?;
-            if published.is_some() && !self.workspace.still_good(role, published.as_ref())? {
+            let lost = published.is_some() && !self.workspace.still_good(role, published.as_ref())?;
+            if lost && !self.workspace.was_lost(role)? {
                 self.renew(role)?;
             }
         }

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
 use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName};
-use tuf::verify::{ThresholdReport, check_signatures};
+use tuf::verify::check_signatures;
 
 use super::Workspace;
 use crate::error::Failure;
+use crate::render::visible;
 
 /// One set of keys whose threshold a role must meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authority {
+    /// Whose keys they are: root, or a role that delegates.
+    pub(crate) by: RoleName,
     /// The keys by the keyid that the authority gives them.
     pub(crate) keys: BTreeMap<KeyId, Key>,
     /// Which of them, and how many.
@@ -27,15 +31,16 @@ impl Authority {
 
     pub(super) fn of_root(root: &Metadata, kind: RoleKind) -> Option<Self> {
         let view = root.as_root()?;
-        Some(Self { keys: view.keys.clone(), role: view.role(kind).clone() })
+        let by = RoleKind::Root.role();
+        Some(Self { by, keys: view.keys.clone(), role: view.role(kind).clone() })
     }
 
-    pub(super) fn of_parent(metadata: &Metadata, role: &RoleName) -> Option<Self> {
+    pub(super) fn of_parent(by: &RoleName, metadata: &Metadata, role: &RoleName) -> Option<Self> {
         let delegations = metadata.as_targets()?.delegations.as_ref()?;
         let role = delegations.role_keys(role)?.clone();
         // Bins may be many and share their keys: only those of the role are taken along.
         let keys = role.keyids.iter().filter_map(|id| Some((id.clone(), delegations.keys.get(id)?.clone())));
-        Some(Self { keys: keys.collect(), role })
+        Some(Self { by: by.clone(), keys: keys.collect(), role })
     }
 }
 
@@ -50,10 +55,106 @@ pub(crate) struct SignatureState {
     pub(crate) have: u32,
     /// Signatures needed there.
     pub(crate) need: u32,
-    /// Whether every threshold is met.
+    /// Whether it can be published: every threshold is met, but for those by which clients cannot use it now either.
     pub(crate) met: bool,
-    /// All keyids of the role, by its newest authority.
+    /// All keyids of the role: of root by the newest one, of others by all who have a say.
     pub(crate) keyids: Vec<KeyId>,
+    /// One for each who has a say: the root before and the new one, every parent.
+    pub(crate) parts: Vec<Part>,
+}
+
+impl SignatureState {
+    /// Whether it could be published if these thresholds were met: one by which clients find it, and every one by which
+    /// they find it now.
+    pub(crate) fn would_meet(&self, met: impl Fn(&Part) -> bool) -> bool {
+        self.parts.iter().any(&met) && self.parts.iter().all(|part| part.closed || met(part))
+    }
+
+    /// " for left", where each parent has keys of its own for the role.
+    pub(crate) fn whose(&self) -> String {
+        if !self.by_parents() {
+            return String::new();
+        }
+        let names: Vec<_> = self.wanted().map(|part| visible(part.by.as_str())).collect();
+        format!(" for {}", names.join(" and "))
+    }
+
+    /// Whether several parents delegate to it, and not with the same keys.
+    pub(crate) fn by_parents(&self) -> bool {
+        let same = |(one, two): (&Part, &Part)| (&one.keyids, one.need) == (&two.keyids, two.need);
+        self.parts.iter().all(|part| part.by.kind() == RoleKind::Targets)
+            && !self.parts.iter().zip(self.parts.iter().skip(1)).all(same)
+    }
+
+    /// Whose signatures it waits for; where all ways to it are closed, of any one of them.
+    pub(crate) fn wanted(&self) -> impl DoubleEndedIterator<Item = &Part> {
+        let only_closed = !self.parts.iter().any(|part| part.met() || part.is_waited_for());
+        self.parts.iter().filter(move |part| part.is_waited_for() || (only_closed && !part.met()))
+    }
+}
+
+/// How far a role's signatures are by one authority.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// Whose keys they are.
+    pub(crate) by: RoleName,
+    /// All keyids that it gives to the role.
+    pub(crate) keyids: Vec<KeyId>,
+    /// Keyids whose signatures count.
+    pub(crate) signed_by: Vec<KeyId>,
+    /// Keyids that could still sign; also those whose signature there is no good one.
+    pub(crate) missing: Vec<KeyId>,
+    /// Signatures that count.
+    pub(crate) have: u32,
+    /// Signatures needed.
+    pub(crate) need: u32,
+    /// Clients that come by it cannot use what is published either, and nobody changes that: it is not waited for.
+    pub(crate) closed: bool,
+}
+
+impl Part {
+    fn new(metadata: &Metadata, authority: &Authority) -> Self {
+        let report = check_signatures(metadata, &authority.keys, &authority.role);
+        Self {
+            by: authority.by.clone(),
+            keyids: authority.role.keyids.clone(),
+            have: report.have(),
+            need: report.need,
+            missing: report.missing.iter().chain(&report.invalid).cloned().collect(),
+            signed_by: report.signed_by,
+            closed: false,
+        }
+    }
+
+    /// As `--json` has it.
+    pub(crate) fn json(&self) -> Value {
+        let texts = |ids: &[KeyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "parent": self.by.as_str(),
+            "threshold": self.need,
+            "have": self.have,
+            "keyids": texts(&self.keyids),
+            "signed_by": texts(&self.signed_by),
+            "missing": if self.met() { Vec::new() } else { texts(&self.missing) },
+            "complete": self.met(),
+            "usable_before": !self.closed,
+        })
+    }
+
+    /// Whether its threshold is met.
+    pub(crate) fn met(&self) -> bool {
+        self.lacking() == 0
+    }
+
+    /// How many signatures are missing.
+    pub(crate) fn lacking(&self) -> u32 {
+        self.need.saturating_sub(self.have)
+    }
+
+    /// Whether it stands in the way of publishing.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.met() && !self.closed
+    }
 }
 
 impl Workspace {
@@ -72,14 +173,50 @@ impl Workspace {
             return Ok(root.iter().filter_map(|root| Authority::of_root(root, role.kind())).collect());
         }
         let parents = self.parents(role)?;
-        Ok(parents.iter().filter_map(|(_, parent)| Authority::of_parent(parent, role)).collect())
+        Ok(parents.iter().filter_map(|(name, parent)| Authority::of_parent(name, parent, role)).collect())
     }
 
     /// How far the signatures of a role's current file are.
     pub(crate) fn signatures(&self, role: &RoleName) -> Result<SignatureState, Failure> {
+        match self.current(role)? {
+            Some(metadata) => self.signatures_on(role, &metadata),
+            None => Ok(SignatureState::default()),
+        }
+    }
+
+    /// How far the signatures of some file of a role are, by those who have a say now.
+    pub(super) fn signatures_on(
+        &self,
+        role: &RoleName,
+        metadata: &Metadata,
+    ) -> Result<SignatureState, Failure> {
         let authorities = self.authorities(role)?;
-        let Some(metadata) = self.current(role)? else { return Ok(SignatureState::default()) };
-        Ok(state(&metadata, &authorities))
+        let mut parts: Vec<Part> = authorities.iter().map(|one| Part::new(metadata, one)).collect();
+        // What some clients can use does not wait for a way that is closed to the others.
+        if role.kind() == RoleKind::Targets && parts.len() > 1 {
+            for (part, authority) in parts.iter_mut().zip(&authorities) {
+                part.closed = !part.met() && self.is_closed(role, authority)?;
+            }
+        }
+        Ok(state(role, parts))
+    }
+
+    /// Whether what is published of a role lacks signatures by an authority that stays as it is: the search of clients that
+    /// come by it ends there with an error (specification 5.6.3), before and after.
+    pub(crate) fn is_closed(&self, role: &RoleName, authority: &Authority) -> Result<bool, Failure> {
+        let (parent, file) = (self.published(&authority.by)?, self.published(role)?);
+        let before = parent.as_ref().and_then(|parent| Authority::of_parent(&authority.by, parent, role));
+        Ok(before.as_ref() == Some(authority) && file.is_some_and(|file| !Part::new(&file, authority).met()))
+    }
+
+    /// Whether nobody could use what is published of a role before, and nothing that is staged changes that.
+    pub(crate) fn was_lost(&self, role: &RoleName) -> Result<bool, Failure> {
+        for authority in self.authorities(role)? {
+            if !self.is_closed(role, &authority)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Staged files that say which keys a role has, outermost first: what the agent needs to judge it by.
@@ -121,33 +258,33 @@ impl Workspace {
     }
 }
 
-/// The signatures of `metadata` against every authority.
-pub(super) fn state(metadata: &Metadata, authorities: &[Authority]) -> SignatureState {
-    let mut all = SignatureState { met: !authorities.is_empty(), ..SignatureState::default() };
-    let mut worst = 0;
-    for authority in authorities {
-        let report = check_signatures(metadata, &authority.keys, &authority.role);
-        let (have, need) = (report.have(), report.need);
-        let lacking = need.saturating_sub(have);
-        if all.need == 0 || lacking > worst {
-            (all.have, all.need, worst) = (have, need, lacking);
+/// What the authorities of a role say together.
+pub(super) fn state(role: &RoleName, parts: Vec<Part>) -> SignatureState {
+    let mut all = SignatureState { parts, ..SignatureState::default() };
+    all.met = all.would_meet(|part| part.met());
+    let shown = all.wanted().rev().max_by_key(|part| part.lacking());
+    let shown = shown.or_else(|| all.parts.iter().find(|part| part.met()));
+    (all.have, all.need) = shown.map_or((0, 0), |part| (part.have, part.need));
+    let (mut missing, mut signed_by, mut keyids) = (Vec::new(), Vec::new(), Vec::new());
+    all.wanted().for_each(|part| extend(&mut missing, &part.missing));
+    for part in &all.parts {
+        extend(&mut signed_by, &part.signed_by);
+        if role.kind() == RoleKind::Root {
+            keyids.clone_from(&part.keyids);
+        } else {
+            extend(&mut keyids, &part.keyids);
         }
-        all.met &= report.met();
-        extend(&mut all.signed_by, report.signed_by.iter());
-        if !report.met() {
-            extend(&mut all.missing, could_sign(&report));
-        }
-        all.keyids = authority.role.keyids.clone();
     }
+    (all.missing, all.signed_by, all.keyids) = (missing, signed_by, keyids);
     all
 }
 
-/// Who could still sign: also those whose signature there is no good one.
-fn could_sign(report: &ThresholdReport) -> impl Iterator<Item = &KeyId> {
-    report.missing.iter().chain(&report.invalid)
+/// The signatures of `metadata` against these authorities, none of which is let off.
+pub(super) fn plain_state(role: &RoleName, metadata: &Metadata, authorities: &[Authority]) -> SignatureState {
+    state(role, authorities.iter().map(|one| Part::new(metadata, one)).collect())
 }
 
-fn extend<'k>(list: &mut Vec<KeyId>, more: impl Iterator<Item = &'k KeyId>) {
+fn extend(list: &mut Vec<KeyId>, more: &[KeyId]) {
     for keyid in more {
         if !list.contains(keyid) {
             list.push(keyid.clone());

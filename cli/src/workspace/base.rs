@@ -10,7 +10,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1;
 
-use super::authority::{Authority, state};
+use super::authority::{Authority, plain_state};
 use super::{Facts, Workspace, layout};
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -104,7 +104,7 @@ impl Workspace {
             return Ok(None);
         }
         let authorities: Vec<Authority> = parents.into_iter().map(|(_, authority)| authority).collect();
-        let state = state(metadata, &authorities);
+        let state = plain_state(role, metadata, &authorities);
         // What nobody delegates to is seen by no client, and nothing goes on from it.
         let holds = fault.is_none() && (state.met || authorities.is_empty());
         if holds || vouched(role, metadata)? {
@@ -130,7 +130,7 @@ impl Workspace {
             let both = before.iter().chain([&root]);
             let authorities: Vec<Authority> =
                 both.filter_map(|root| Authority::of_root(root, RoleKind::Root)).collect();
-            let state = state(&root, &authorities);
+            let state = plain_state(&role, &root, &authorities);
             if !state.met {
                 return Ok(Some(Unsound {
                     version: root.version().get(),
@@ -158,7 +158,7 @@ impl Workspace {
         for bins_too in [false, true] {
             let mut found = Vec::new();
             for parent in self.published_parents(bins_too)?.iter() {
-                let authority = self.published(parent)?.and_then(|m| Authority::of_parent(&m, role));
+                let authority = self.published(parent)?.and_then(|m| Authority::of_parent(parent, &m, role));
                 found.extend(authority.map(|authority| (parent.clone(), authority)));
             }
             if !found.is_empty() {
@@ -205,7 +205,8 @@ impl Facts {
         workspace.unsound(role, &|role, metadata| vouched(context, record, role, metadata))
     }
 
-    /// Refuses to go on from a published file that its keys have not signed.
+    /// Refuses to go on from a published file that its keys have not signed. A delegated role that never was complete in front
+    /// of the agent is given back: clients do without it, and a person may vouch for what it lists.
     ///
     /// # Errors
     /// `VERIFICATION` (exit 6).
@@ -214,8 +215,13 @@ impl Facts {
         context: &Context,
         workspace: &Workspace,
         role: &RoleName,
-    ) -> Result<(), Failure> {
-        self.unsound(context, workspace, role)?.map_or(Ok(()), |fault| Err(fault.failure()))
+    ) -> Result<Option<Unsound>, Failure> {
+        let Some(fault) = self.unsound(context, workspace, role)? else { return Ok(None) };
+        let seen = self.record.as_ref().is_none_or(|record| record.verified.contains_key(role.as_str()));
+        if seen || role.is_top_level() || fault.role != *role {
+            return Err(fault.failure());
+        }
+        Ok(Some(fault))
     }
 
     /// Says in one sentence that this folder is behind what the agent has verified; `None` when it is not. Only a newer

@@ -22,7 +22,7 @@ mod staged;
 mod swap;
 mod tree;
 
-pub(crate) use authority::{Authority, SignatureState};
+pub(crate) use authority::{Authority, Part, SignatureState};
 pub(crate) use base::Unsound;
 pub(crate) use facts::{Facts, default_days};
 pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};

@@ -8,7 +8,6 @@ use tuf::metadata::{Hashes, MetaFile, Metadata, Sha512Digest};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
-use super::authority::state;
 use super::read::parse;
 use super::{Workspace, layout};
 use crate::error::{Failure, reason};
@@ -154,7 +153,7 @@ impl Workspace {
     /// Whether what is published of a role still meets every threshold that will stand.
     pub(crate) fn still_good(&self, role: &RoleName, published: Option<&Metadata>) -> Result<bool, Failure> {
         let Some(published) = published else { return Ok(false) };
-        Ok(state(published, &self.authorities(role)?).met)
+        Ok(self.signatures_on(role, published)?.met)
     }
 }
 

@@ -149,7 +149,10 @@ impl Workspace {
                 let (have, need) = (state.have, state.need);
                 return Err(Failure::new(
                     reason::THRESHOLD_MISSING,
-                    format!("{role} has {have} of {need} signatures and cannot be published"),
+                    format!(
+                        "{role} has {have} of {need} signatures{} and cannot be published",
+                        state.whose()
+                    ),
                 )
                 .remedy(self.how_to_complete(&role)?)
                 .detail("role", role.as_str())
@@ -289,7 +292,8 @@ impl Workspace {
 /// Whether a delegated role has the same keys and threshold by both versions of its parent: then what is published of
 /// it holds as it did. Of many bins none is read.
 fn same_keys(before: Option<&Metadata>, after: &Metadata, child: &RoleName) -> bool {
-    let authority = |parent: &Metadata| Authority::of_parent(parent, child);
+    let by = RoleKind::Targets.role();
+    let authority = |parent: &Metadata| Authority::of_parent(&by, parent, child);
     before.and_then(authority).zip(authority(after)).is_some_and(|(before, after)| before == after)
 }
 

@@ -8,7 +8,9 @@ use std::fs;
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 
-use self::support::{House, delegating, described, pen, role, root, sign, snapshot, targets, version};
+use self::support::{
+    House, delegating, delegating_to, described, pen, role, root, sign, snapshot, targets, version,
+};
 use super::Described;
 
 #[tokio::test]
@@ -82,8 +84,8 @@ async fn an_older_parent_does_not_bring_back_the_keys_that_it_names() {
     house.observe(true, &[("targets", &parent)]).await.unwrap();
     let old = sign(&delegating(1, 5), &[&pen(3)]);
     let revoked = sign(&targets(9, 80), &[&pen(5)]);
-    let refused = house.observe(true, &[("targets", &old), ("rel", &revoked)]).await.unwrap_err();
-    assert_eq!(refused.reason, Reason::Verification);
+    let seen = house.observe(true, &[("targets", &old), ("rel", &revoked)]).await.unwrap();
+    assert_eq!((seen.alarms.len(), seen.verified.contains_key(&role("rel"))), (1, false));
     let good = sign(&targets(1, 80), &[&pen(6)]);
     let seen = house.observe(true, &[("targets", &old), ("rel", &good)]).await.unwrap();
     assert_eq!(seen.verified[&role("rel")], version(1));
@@ -165,4 +167,102 @@ async fn a_role_that_was_valid_for_longer_keeps_its_length() {
     // What comes later does not stretch it: that is what the rule is for.
     house.observe(true, &[("targets", &sign(&targets(2, 900), &[&pen(3)]))]).await.unwrap();
     assert_eq!(super::days_of(&*house.app().await, &role("targets")), 200);
+}
+
+#[tokio::test]
+async fn a_role_of_two_parents_is_judged_by_both_whichever_comes_first() {
+    let top = sign(&delegating_to(1, &[("left", 5), ("right", 6)]), &[&pen(3)]);
+    let left = sign(&delegating_to(1, &[("rel", 7)]), &[&pen(5)]);
+    let right = sign(&delegating_to(1, &[("rel", 8)]), &[&pen(6)]);
+    let both = sign(&targets(1, 80), &[&pen(7), &pen(8)]);
+    let house = House::published(&top).await;
+    let files = [("left", &left), ("rel", &both), ("right", &right)];
+    let seen = house.observe(true, &files).await.unwrap();
+    assert_eq!((seen.verified[&role("rel")], seen.alarms.len()), (version(1), 0));
+    // Either key may sign the next version, and neither alone keeps both ways open.
+    let next = targets(2, 80);
+    for number in [7, 8] {
+        house.facts("rel", &next, &pen(number), &[]).await.unwrap();
+        let refused = house.observe(false, &[("rel", &sign(&next, &[&pen(number)]))]).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::ThresholdMissing, "{number}");
+        let seen = house.observe(true, &[("rel", &sign(&next, &[&pen(number)]))]).await.unwrap();
+        assert_eq!((seen.verified[&role("rel")], seen.alarms.len()), (version(1), 1), "{number}");
+    }
+    // One parent gives it another key: what comes before that parent in a call is judged by it all the same.
+    let right = sign(&delegating_to(2, &[("rel", 9)]), &[&pen(6)]);
+    let next = sign(&next, &[&pen(7), &pen(9)]);
+    let seen = house.observe(false, &[("rel", &next), ("right", &right)]).await.unwrap();
+    assert_eq!(seen.verified[&role("rel")], version(2));
+}
+
+#[tokio::test]
+async fn a_way_that_was_never_open_is_told_of_and_not_waited_for() {
+    let top = sign(&delegating_to(1, &[("left", 5), ("right", 6)]), &[&pen(3)]);
+    let left = sign(&delegating_to(1, &[("rel", 7)]), &[&pen(5)]);
+    let right = sign(&delegating_to(1, &[("rel", 8)]), &[&pen(6)]);
+    let one = sign(&targets(1, 80), &[&pen(7)]);
+    let house = House::published(&top).await;
+    let seen = house.observe(true, &[("left", &left), ("rel", &one), ("right", &right)]).await.unwrap();
+    assert_eq!((seen.verified[&role("rel")], seen.alarms.len()), (version(1), 1));
+    assert!(seen.alarms[0].contains("right version 1"), "{:?}", seen.alarms);
+    house.observe(false, &[("rel", &sign(&targets(2, 80), &[&pen(7)]))]).await.unwrap();
+    // The other key alone would close the only way there is.
+    let refused = house.observe(false, &[("rel", &sign(&targets(3, 80), &[&pen(8)]))]).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::ThresholdMissing);
+}
+
+#[tokio::test]
+async fn a_role_that_delegates_cannot_put_its_own_key_in_the_place_of_anothers() {
+    let top = sign(&delegating_to(1, &[("dev", 5), ("rel", 6)]), &[&pen(3)]);
+    let dev = sign(&targets(1, 80), &[&pen(5)]);
+    let rel = sign(&targets(1, 80), &[&pen(6)]);
+    let house = House::published(&top).await;
+    house.observe(true, &[("dev", &dev), ("rel", &rel)]).await.unwrap();
+    let dev = sign(&delegating_to(2, &[("rel", 5)]), &[&pen(5)]);
+    let forged = sign(&targets(2, 80), &[&pen(5)]);
+    let seen = house.observe(true, &[("dev", &dev), ("rel", &forged)]).await.unwrap();
+    assert_eq!((seen.verified[&role("rel")], seen.alarms.len()), (version(1), 1));
+    // Nor can it keep the role from going on.
+    house.observe(false, &[("rel", &sign(&targets(2, 80), &[&pen(6)]))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_parent_that_nobody_leads_to_any_more_has_no_say() {
+    let top = sign(&delegating_to(1, &[("left", 5), ("right", 6)]), &[&pen(3)]);
+    let left = sign(&delegating_to(1, &[("rel", 7)]), &[&pen(5)]);
+    let right = sign(&delegating_to(1, &[("rel", 8)]), &[&pen(6)]);
+    let both = sign(&targets(1, 80), &[&pen(7), &pen(8)]);
+    let house = House::published(&top).await;
+    house.observe(true, &[("left", &left), ("right", &right), ("rel", &both)]).await.unwrap();
+    let top = sign(&delegating_to(2, &[("left", 5)]), &[&pen(3)]);
+    house.observe(true, &[("targets", &top)]).await.unwrap();
+    let next = sign(&targets(2, 80), &[&pen(7)]);
+    assert_eq!(house.observe(false, &[("rel", &next)]).await.unwrap().verified[&role("rel")], version(2));
+    let facts = house.facts("rel", &targets(3, 80), &pen(8), &[]).await.unwrap();
+    assert!(facts.keys.iter().all(|key| !key.of_role), "its key signs no more");
+}
+
+#[tokio::test]
+async fn a_role_short_of_its_threshold_stays_listed_as_it_is_and_in_no_other_words() {
+    let house = House::published(&sign(&delegating(1, 5), &[&pen(3)])).await;
+    let stranger = sign(&targets(4, 80), &[&pen(6)]);
+    let top = described(&sign(&delegating(1, 5), &[&pen(3)]));
+    let listed = snapshot(1, &[("targets", top.clone()), ("rel", described(&stranger))]);
+    let published = sign(&listed, &[&pen(4)]);
+    let seen = house.observe(true, &[("rel", &stranger), ("snapshot", &published)]).await.unwrap();
+    assert_eq!((seen.alarms.len(), seen.verified.contains_key(&role("rel"))), (1, false));
+    let same = snapshot(2, &[("targets", top.clone()), ("rel", described(&stranger))]);
+    house.facts("snapshot", &same, &pen(4), &[]).await.unwrap();
+    let newer = described(&sign(&targets(5, 80), &[&pen(6)]));
+    let without = tuf::metadata::MetaFile { version: version(4), length: None, hashes: None };
+    for entry in [newer, without] {
+        let other = snapshot(2, &[("targets", top.clone()), ("rel", entry)]);
+        let refused = house.facts("snapshot", &other, &pen(4), &[]).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::SnapshotInvalid);
+    }
+    // Once it is signed by its key, it is listed like any other.
+    let good = sign(&targets(5, 80), &[&pen(5)]);
+    house.observe(false, &[("rel", &good)]).await.unwrap();
+    let next = snapshot(2, &[("targets", top), ("rel", described(&good))]);
+    house.facts("snapshot", &next, &pen(4), &[]).await.unwrap();
 }

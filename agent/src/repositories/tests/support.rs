@@ -91,16 +91,23 @@ pub(super) fn targets(number: u64, days: i64) -> Metadata {
 
 /// Targets that delegate `rel` to a pen.
 pub(super) fn delegating(number: u64, to: u8) -> Metadata {
+    delegating_to(number, &[("rel", to)])
+}
+
+/// Targets that delegate each of these roles to a pen.
+pub(super) fn delegating_to(number: u64, roles: &[(&str, u8)]) -> Metadata {
     let base = targets(number, 80);
     let mut edit = Editor::new(&base);
-    edit.add_delegation(&NewDelegation {
-        name: role("rel"),
-        keys: vec![pen(to).key()],
-        threshold: 1,
-        paths: Paths::Patterns(vec!["rel/*".into()]),
-        terminating: false,
-    })
-    .unwrap();
+    for (name, to) in roles {
+        edit.add_delegation(&NewDelegation {
+            name: role(name),
+            keys: vec![pen(*to).key()],
+            threshold: 1,
+            paths: Paths::Patterns(vec!["rel/*".into()]),
+            terminating: false,
+        })
+        .unwrap();
+    }
     read(edit.finish().unwrap())
 }
 

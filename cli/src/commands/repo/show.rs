@@ -1,6 +1,7 @@
 //! `tufctl repo show`: the tree of roles.
 
 use serde_json::{Value, json};
+use tuf::key::KeyId;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
@@ -9,7 +10,7 @@ use crate::args::ShowArgs;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::render::{self, KeyNames, Report, Style, visible};
-use crate::workspace::{Facts, SignatureState, Unsound, Workspace};
+use crate::workspace::{Facts, Part, SignatureState, Unsound, Workspace};
 
 /// Runs `tufctl repo show`.
 pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure> {
@@ -138,7 +139,7 @@ impl Row {
     fn json(&self) -> Option<Value> {
         let metadata = self.metadata.as_ref()?;
         let texts = |ids: &[tuf::key::KeyId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        Some(json!({
+        let mut row = json!({
             "role": self.role.as_str(),
             "version": metadata.version().get(),
             "threshold": self.state.need,
@@ -150,7 +151,11 @@ impl Row {
             "complete": self.state.met,
             "published_verifies": self.published_expires.map(|_| self.unsound.is_none()),
             "depth": self.depth,
-        }))
+        });
+        if let Some(members) = row.as_object_mut().filter(|_| self.state.by_parents()) {
+            members.insert("parents".into(), self.state.parts.iter().map(Part::json).collect());
+        }
+        Some(row)
     }
 
     /// As `--check` lists it: what is published, which is what clients see expire.
@@ -178,7 +183,11 @@ impl Row {
         let indent = "  ".repeat(self.depth);
         let more = if more == 0 { String::new() } else { format!(" and {more} more like it") };
         let role = style.bold(visible(self.role.as_str()));
-        let keys = format!("{} of {} keys", self.state.need, self.state.keyids.len());
+        let keys = if self.state.by_parents() {
+            "other keys by each parent".to_owned()
+        } else {
+            format!("{} of {} keys", self.state.need, self.state.keyids.len())
+        };
         let Some(metadata) = &self.metadata else {
             let mut text = format!("{indent}{role} · {keys} · {}\n", style.dim("not made yet"));
             for keyid in &self.state.keyids {
@@ -198,18 +207,54 @@ impl Row {
             "{indent}{role}{more} v{} · {keys} · expires {expires} {away}{staged}\n",
             metadata.version(),
         );
-        for keyid in &self.state.keyids {
-            let name = called(names, keyid.as_str());
-            let signed = self.state.signed_by.contains(keyid);
-            let (mark, word) = match (signed, self.state.met) {
-                (true, _) => (style.green("+"), style.green("signed")),
-                (false, true) => (style.dim("·"), style.dim("not needed")),
-                (false, false) => (style.yellow("·"), style.yellow("missing")),
-            };
-            text.push_str(&format!("{indent}  {mark} {name}  {word}\n"));
+        if self.state.by_parents() {
+            for part in &self.state.parts {
+                let keys = format!("{} of {} keys", part.need, part.keyids.len());
+                let closed = if part.closed { " · clients cannot use it that way" } else { "" };
+                text.push_str(&format!("{indent}  by {}: {keys}{closed}\n", visible(part.by.as_str())));
+                text.push_str(&marks(
+                    &format!("{indent}  "),
+                    &part.keyids,
+                    &part.signed_by,
+                    part.met(),
+                    names,
+                    style,
+                ));
+            }
+            return text;
         }
+        text.push_str(&marks(
+            &indent,
+            &self.state.keyids,
+            &self.state.signed_by,
+            self.state.met,
+            names,
+            style,
+        ));
         text
     }
+}
+
+/// One line for each key: whether it has signed, or should.
+fn marks(
+    indent: &str,
+    keyids: &[KeyId],
+    signed_by: &[KeyId],
+    met: bool,
+    names: &KeyNames,
+    style: Style,
+) -> String {
+    let mut text = String::new();
+    for keyid in keyids {
+        let name = called(names, keyid.as_str());
+        let (mark, word) = match (signed_by.contains(keyid), met) {
+            (true, _) => (style.green("+"), style.green("signed")),
+            (false, true) => (style.dim("·"), style.dim("not needed")),
+            (false, false) => (style.yellow("·"), style.yellow("missing")),
+        };
+        text.push_str(&format!("{indent}  {mark} {name}  {word}\n"));
+    }
+    text
 }
 
 /// More published files that do not verify are told by their number.

@@ -10,7 +10,7 @@ use super::Session;
 use super::ours::Ours;
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Report, Style, count, short_digest, short_keyid, visible};
-use crate::workspace::{Published, SignatureState, Workspace};
+use crate::workspace::{Part, Published, SignatureState, Workspace};
 
 /// A signature that was made in this run.
 #[derive(Debug, Clone)]
@@ -268,18 +268,33 @@ impl RoleLine {
             })
             .collect();
         let keyids: Vec<_> = self.state.missing.iter().map(KeyId::as_str).collect();
-        json!({
+        let mut missing = json!({
             "role": self.role.as_str(),
             "version": self.version,
             "have": self.state.have,
             "need": self.state.need,
             "keyids": keyids,
             "keys": keys,
-        })
+        });
+        if let Some(members) = missing.as_object_mut().filter(|_| self.state.by_parents()) {
+            members.insert("parents".into(), self.state.wanted().map(Part::json).collect());
+        }
+        missing
     }
 
-    /// `root needs 1 more signature (bob or carol)`.
+    /// `root needs 1 more signature (bob or carol)`; of a role with several parents who have keys of their own for it, as
+    /// much for each of them.
     fn needs(&self) -> String {
+        if self.state.by_parents() {
+            let needs = self.state.wanted().map(|part| {
+                let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid));
+                let who = who.map(KeyLine::called).collect::<Vec<_>>().join(" or ");
+                let more = count(part.lacking().into(), "more signature");
+                format!("{more} for {} ({who})", visible(part.by.as_str()))
+            });
+            let needs = needs.collect::<Vec<_>>().join(" and ");
+            return format!("{} needs {needs}", visible(self.role.as_str()));
+        }
         let more = u64::from(self.state.need.saturating_sub(self.state.have));
         let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
         format!(
@@ -304,8 +319,16 @@ impl RoleLine {
                 key.token.as_ref().map(|(token, _)| format!(" ({})", visible(token))).unwrap_or_default();
             return format!("{head}  {} by {}{place} · {tail}\n", style.green("signed"), key.called());
         }
-        let keys = u64::try_from(self.keys.len()).unwrap_or(u64::MAX);
-        let mut out = format!("{head}  {} of {} needed · {tail}\n", self.state.need, count(keys, "key"));
+        let keys = |number: usize| count(u64::try_from(number).unwrap_or(u64::MAX), "key");
+        let needed = if self.state.by_parents() {
+            let by = |part: &Part| {
+                format!("{} of {} by {}", part.need, keys(part.keyids.len()), visible(part.by.as_str()))
+            };
+            self.state.parts.iter().map(by).collect::<Vec<_>>().join(", ")
+        } else {
+            format!("{} of {}", self.state.need, keys(self.keys.len()))
+        };
+        let mut out = format!("{head}  {needed} needed · {tail}\n");
         for key in &self.keys {
             let place =
                 key.token.as_ref().map_or_else(String::new, |(token, _)| format!("you, {}", visible(token)));
@@ -362,6 +385,7 @@ mod tests {
                 need: 2,
                 met: false,
                 keyids: ids.to_vec(),
+                parts: Vec::new(),
             },
             keys: vec![
                 key("3c", Some(("root-a", "alice", "unlocked"))),

@@ -103,7 +103,10 @@ pub(super) fn check_bases(
     let facts = Facts { record: Some(record.clone()) };
     let always = [RoleKind::Root, RoleKind::Snapshot, RoleKind::Timestamp].map(RoleKind::role);
     for role in always.iter().chain(&workspace.staged_roles()?) {
-        facts.check_base(context, workspace, role)?;
+        if let Some(fault) = facts.check_base(context, workspace, role)? {
+            let so = "whoever signs what is staged in its place vouches for all of it";
+            context.screen.warn(format!("{}; {so}", fault.sentence()));
+        }
     }
     Ok(())
 }

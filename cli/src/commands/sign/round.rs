@@ -17,6 +17,7 @@ use crate::commands::token::{described, unlock_asking};
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
+use crate::workspace::Facts;
 
 /// A role that keys of ours are to sign.
 pub(super) struct Pending<'a> {
@@ -42,19 +43,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         for role in roles {
-            let state = self.workspace.signatures(role)?;
-            // Snapshot and timestamp may not be made yet: then all of their threshold is missing.
-            let unmade = if state.need == 0 { self.workspace.authorities(role)?.pop() } else { None };
-            let threshold = unmade.map_or(state.need, |authority| authority.role.threshold.get());
-            let all = self.candidates(role)?;
-            let (ready, locked): (Vec<_>, Vec<_>) = all
-                .into_iter()
-                .filter(|key| self.ours.ready(&key.token) || self.ours.locked(&key.token))
-                .partition(|key| self.ours.ready(&key.token));
-            let have = usize::try_from(state.have).unwrap_or(usize::MAX).saturating_add(ready.len());
-            let need = usize::try_from(threshold).unwrap_or(usize::MAX).saturating_sub(have);
-            let needed = if self.selection.names_keys() { locked.len() } else { need };
-            let tokens: BTreeSet<_> = locked.into_iter().take(needed).map(|key| key.token).collect();
+            let tokens = self.tokens_needed(role)?;
             for name in tokens {
                 let Some(token) = self.ours.token(&name).cloned().filter(|_| self.ours.locked(&name)) else {
                     continue;
@@ -69,6 +58,32 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The locked tokens without which a role does not reach some threshold.
+    fn tokens_needed(&self, role: &RoleName) -> Result<BTreeSet<String>, Failure> {
+        let usable = |key: &Candidate| self.ours.ready(&key.token) || self.ours.locked(&key.token);
+        let keys: Vec<Candidate> = self.candidates(role)?.into_iter().filter(usable).collect();
+        let is_ready = |key: &&Candidate| self.ours.ready(&key.token);
+        if self.selection.names_keys() {
+            return Ok(keys.iter().filter(|key| !is_ready(key)).map(|key| key.token.clone()).collect());
+        }
+        let state = self.workspace.signatures(role)?;
+        let mut lacking: Vec<(u32, Vec<KeyId>)> =
+            state.wanted().map(|part| (part.lacking(), part.missing.clone())).collect();
+        if state.parts.is_empty() {
+            // Snapshot and timestamp may not be made yet: then all of their threshold is missing.
+            let all = self.workspace.authorities(role)?.into_iter();
+            lacking.extend(all.map(|one| (one.role.threshold.get(), one.role.keyids)));
+        }
+        let mut tokens = BTreeSet::new();
+        for (lacking, keyids) in lacking {
+            let of_it = keys.iter().filter(|key| keyids.contains(&key.keyid));
+            let (ready, locked): (Vec<_>, Vec<_>) = of_it.partition(is_ready);
+            let needed = usize::try_from(lacking).unwrap_or(usize::MAX).saturating_sub(ready.len());
+            tokens.extend(locked.into_iter().take(needed).map(|key| key.token.clone()));
+        }
+        Ok(tokens)
     }
 
     /// Lets the agent read every role of `roles` that keys of ours can sign now.
@@ -161,9 +176,12 @@ impl<'a> Session<'a> {
         let by_role = by_role(pending);
         for role in roles {
             let state = self.workspace.signatures(role)?;
-            let ours = by_role.get(role).map_or(0, |pending| pending.keys.len());
-            let lacking = usize::try_from(state.need.saturating_sub(state.have)).unwrap_or(usize::MAX);
-            if !state.met && ours < lacking {
+            let ours = by_role.get(role).map(|pending| pending.keys.as_slice()).unwrap_or_default();
+            let complete = state.would_meet(|part| {
+                let more = ours.iter().filter(|key| part.missing.contains(&key.keyid)).count();
+                more >= usize::try_from(part.lacking()).unwrap_or(usize::MAX)
+            });
+            if !complete {
                 return Ok(false);
             }
         }
@@ -340,9 +358,11 @@ impl<'a> Session<'a> {
         Ok(call)
     }
 
-    /// The difference as this side reads it: staged against published.
+    /// The difference as this side reads it: staged against published, as far as that is what its keys have signed.
     fn local_difference(&self, role: &RoleName) -> Result<Option<Difference>, Failure> {
-        let published = self.workspace.published(role)?;
+        let facts = Facts { record: Some(self.record.clone()) };
+        let sound = facts.check_base(self.context, &self.workspace, role)?.is_none();
+        let published = self.workspace.published(role)?.filter(|_| sound);
         let staged = self.workspace.staged(role)?;
         Ok(staged.map(|new| diff::difference(role, published.as_ref(), &new)))
     }
