@@ -57,10 +57,10 @@ fn merging_from_a_colleague_without_a_confirmation_changes_nothing() {
     let copy = ann.published("repo").copy_to(&ann.path("ahead"));
     fs::create_dir_all(copy.dir().join("staged")).unwrap();
     ann.published("from-bob").copy_to(&ann.path("spare"));
-    ann.run("bump ahead root").done();
-    ann.run("sign ahead --yes").exits(4);
+    ann.run("bump ahead targets").done();
+    ann.run("sign ahead --yes --no-publish").done();
     let error = ann.refused("sign repo --from ahead --yes", 3, "REPOSITORY_INVALID");
-    assert!(error["message"].as_str().unwrap().contains("root v2"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("targets v2"), "{error}");
 }
 
 #[test]

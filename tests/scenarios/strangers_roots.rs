@@ -8,7 +8,7 @@ use crate::judges::{Judges, Reads};
 
 /// The repository of kind `mixed-thresholds` as `repo`: root has keys a, b and c, and two of them must sign. Of its keys
 /// we hold `ours`.
-fn adopted(ours: &[&str]) -> Option<(Home, Agent, Published)> {
+pub(crate) fn adopted(ours: &[&str]) -> Option<(Home, Agent, Published)> {
     let (home, agent) = Home::unlocked();
     need(oracle::run_python("strangers.py", &[".", "mixed-thresholds"], &home.path("")))?.done();
     fs::rename(home.path("mixed-thresholds"), home.path("repo")).unwrap();
@@ -22,7 +22,7 @@ fn adopted(ours: &[&str]) -> Option<(Home, Agent, Published)> {
 }
 
 /// Runs `strangers_root.py`.
-fn stranger(home: &Home, arguments: &str) {
+pub(crate) fn stranger(home: &Home, arguments: &str) {
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
     oracle::run_python("strangers_root.py", &arguments, &home.path("")).unwrap().done();
 }

@@ -59,10 +59,15 @@ fn a_root_that_is_complete_is_published_before_it_is_changed() {
 
 #[test]
 fn another_digest_than_the_signed_one_supersedes_nothing() {
-    let (home, _agent, _) = edited_root();
-    let command = format!("sign repo --yes --supersede {}", "ab".repeat(32));
-    let Some((code, screen)) = talk(&home, &command, &[("[y/N] ", "y\n")]) else { return };
+    let (home, _agent, digest) = edited_root();
+    let wrong = "ab".repeat(32);
+    let command = format!("sign repo --yes --supersede {wrong}");
+    let Some((code, screen)) = talk(&home, &command, &[]) else { return };
     assert_eq!(code, 3, "{screen}");
+    assert!(
+        screen.contains(&digest) && !screen.contains(&wrong),
+        "a digest that nobody signed is shown: {screen}"
+    );
     home.run("sign repo --yes --supersede abc --json").refused(2, "USAGE");
 }
 

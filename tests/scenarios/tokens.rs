@@ -145,7 +145,8 @@ fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
     wait_until(&agent, || hsm(&home)["state"] == "locked");
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
-    home.run("key remove root --yes").done();
+    home.refused("key remove root --yes", 3, "KEY_IN_USE");
+    home.run("key remove root --yes --force").done();
     let listed = home.run("key list --json").done().json();
     assert!(!listed["keys"].as_array().unwrap().iter().any(|key| key["name"] == "root"), "{listed}");
 }

@@ -8,6 +8,7 @@ use tufagent_tests::{Agent, Home, Published};
 use crate::forge::{key, keyid, signed_by};
 use crate::key_types::home_with_softhsm;
 use crate::recovered::leaky;
+use crate::terminal::talk;
 
 /// Changes the `signed` part of what is staged of a role, by hand.
 fn restage(repo: &Published, role: &str, change: impl FnOnce(&mut Value)) {
@@ -50,23 +51,36 @@ fn day(home: &Home, days: &str) -> String {
 }
 
 #[test]
-fn sixteen_versions_further_pass_and_seventeen_are_shown_to_a_person() {
+fn sixteen_versions_further_pass_and_seventeen_only_when_a_person_says_so() {
     let (home, _agent, repo) = leaky();
-    let jump = |version: u64| {
+    let stage = |version: u64| {
         home.run("bump repo targets --yes").done();
         restage(&repo, "targets", |signed| signed["version"] = version.into());
-        let refused = home.refused("sign repo", 3, "CONFIRMATION_MISSING");
-        assert!(!refused["message"].as_str().unwrap().is_empty());
-        home.run("sign repo --yes").done()
+        home.refused("sign repo", 3, "CONFIRMATION_MISSING");
     };
-    let near = jump(17);
+    stage(17);
+    let near = home.run("sign repo --yes").done();
     assert!(!near.text().contains("more than 16 at once"), "{near}");
-    let far = jump(34);
-    assert!(far.text().contains("targets jumps from version 17 to 34, more than 16 at once"), "{far}");
+    stage(34);
+    let error = home.refused("sign repo --yes", 3, "VERSION_JUMP");
+    let sentence = "targets jumps from version 17 to 34, more than 16 at once";
+    assert!(error["message"].as_str().unwrap().contains(sentence), "{error}");
+    assert_eq!((&error["details"]["role"], &error["details"]["version"]), (&"targets".into(), &34.into()));
+    let staged = fs::read_to_string(repo.dir().join("staged/targets.json")).unwrap();
+    assert!(!staged.contains("\"sig\""), "it was signed: {staged}");
+    let Some((code, screen)) = talk(&home, "sign repo --yes", &[("[y/N] ", "n\n")]) else { return };
+    assert_eq!(code, 3, "{screen}");
+    let (code, screen) = talk(&home, "sign repo --yes", &[("[y/N] ", "y\n")]).unwrap();
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains(sentence), "{screen}");
     assert_eq!(repo.version("targets"), 34);
     let journal = home.run("audit export").done().stdout;
-    assert!(journal.contains("jumps from version 17 to 34"), "{journal}");
-    assert!(!journal.contains("jumps from version 1 to 17"), "{journal}");
+    let confirmed: Vec<_> = journal.lines().filter(|line| line.contains("sign.confirmed")).collect();
+    assert_eq!(confirmed.len(), 1, "{journal}");
+    assert!(
+        confirmed[0].contains("by_person") && confirmed[0].contains("jumps from version 17 to 34"),
+        "{journal}"
+    );
 }
 
 #[test]

@@ -156,6 +156,14 @@ impl LedgerError {
                     "publish what was signed; or, at a terminal, put this in its place: tufctl sign DIR --supersede {marked_digest}"
                 )
             }
+            Self::Watermark { role, version, marked_version, published: true, .. }
+                if role.kind() == RoleKind::Root && version == marked_version =>
+            {
+                let next = version.get().saturating_add(1);
+                format!(
+                    "it has all its signatures: publish it (tufctl root restage DIR brings it back where it was lost), then stage version {next}"
+                )
+            }
             Self::Watermark { role, version, marked_version, .. } => {
                 next_version(role, *version, *marked_version)
             }
@@ -256,7 +264,12 @@ fn watermark_text(
     on: UtcTime,
     published: bool,
 ) -> String {
-    let done = if published { "verified as published" } else { "signed" };
+    let done = match published {
+        // A root may have been seen complete and never have come out.
+        true if role.kind() == RoleKind::Root => "verified with all its signatures",
+        true => "verified as published",
+        false => "signed",
+    };
     if marked_role != role {
         return format!(
             "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on} (sha256 {digest})"

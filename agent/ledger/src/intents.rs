@@ -204,11 +204,14 @@ fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Op
     let breaks = |mark: &Mark| {
         intent.version < mark.version || (intent.version == mark.version && intent.digest != mark.digest)
     };
+    let is_root = intent.role.kind() == RoleKind::Root;
     let signed = watermark.signed.filter(breaks).map(|mark| (mark, false));
     let verified = watermark.verified.filter(breaks).map(|mark| (mark, true));
     // The higher one tells the way out; when level, what was signed here.
     let (mark, published) = match (signed, verified) {
         (Some(signed), Some(verified)) if verified.0.version > signed.0.version => verified,
+        // A root that has its threshold is not superseded any more, whoever signed it.
+        (Some(signed), Some(verified)) if is_root && verified.0.version == signed.0.version => verified,
         (signed, verified) => signed.or(verified)?,
     };
     Some(LedgerError::Watermark {

@@ -239,12 +239,12 @@ pub(crate) fn roots(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<(Version, Sha2
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Sets the length of a role; journalled.
+/// Sets the length of a role; journalled, with the one that stood until now: the record's, else `default`.
 pub(crate) fn set_expiry(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
     role: &RoleName,
-    length: u32,
+    (default, length): (u32, u32),
     caller: &Value,
 ) -> Verdict<Record> {
     let Some(mut record) = by_id(tx, id)? else {
@@ -256,7 +256,7 @@ pub(crate) fn set_expiry(
     }
     let body = json!({
         "repository": record.name.as_str(), "repository_id": id.to_string(), "role": role.as_str(),
-        "days": length, "days_before": before, "caller": caller,
+        "days": length, "days_before": before.unwrap_or(default), "caller": caller,
     });
     tx.append("repository.expiry", body)?;
     let text = id.to_string();

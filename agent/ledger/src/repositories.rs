@@ -76,7 +76,8 @@ impl Ledger {
         self.read(move |tx| records::roots(tx, &id)).await
     }
 
-    /// Sets for how many days a role's metadata is valid; journalled.
+    /// Sets for how many days a role's metadata is valid; journalled with the length before, which is `default` where the
+    /// record has none.
     ///
     /// # Errors
     /// `RepositoryUnknown`; `Io` or `Closed`.
@@ -84,10 +85,10 @@ impl Ledger {
         &self,
         id: RepositoryId,
         role: RoleName,
-        days: u32,
+        (default, days): (u32, u32),
         caller: Value,
     ) -> Result<Record, LedgerError> {
-        self.ask(move |tx| records::set_expiry(tx, &id, &role, days, &caller)).await
+        self.ask(move |tx| records::set_expiry(tx, &id, &role, (default, days), &caller)).await
     }
 
     /// Takes note of metadata whose thresholds the caller has verified, in one commit: roots in the order of their

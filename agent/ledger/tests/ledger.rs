@@ -250,11 +250,13 @@ async fn a_changed_length_is_recorded_and_journalled_once() {
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
     for _ in 0..2 {
-        let record = ledger.set_expiry(app, role("targets"), 30, json!({"uid": 1})).await.unwrap();
+        let record = ledger.set_expiry(app, role("targets"), (90, 30), json!({"uid": 1})).await.unwrap();
         assert_eq!(record.expiry_days[&role("targets")], 30);
     }
     let entries = ledger.entries(0, 100).await.unwrap();
-    assert_eq!(entries.iter().filter(|entry| entry.kind == "repository.expiry").count(), 1);
+    let changes: Vec<_> = entries.iter().filter(|entry| entry.kind == "repository.expiry").collect();
+    assert_eq!(changes.len(), 1);
+    assert!(changes[0].body.contains("\"days\":30,\"days_before\":90"), "{}", changes[0].body);
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ pub struct Concern {
 }
 
 impl Concern {
+    /// Whether only a person may agree, and no program that answers for one (DESIGN section 4, rule 3).
+    #[must_use]
+    pub fn needs_person(&self) -> bool {
+        self.reason == Reason::VersionJump
+    }
+
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }

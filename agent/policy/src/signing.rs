@@ -195,9 +195,17 @@ fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Co
     let role = facts.role.as_str();
     let next = newest.saturating_add(1);
     if facts.version <= newest {
-        let message =
-            format!("{role} version {newest} is published, so version {} comes too late", facts.version);
-        return Err(Refusal::new(Reason::Watermark, message, format!("stage version {next}"))
+        // Of a root the agent does not ask whether it is out: who holds it can publish it at any moment.
+        let (done, remedy) = if facts.sort == RoleSort::Root {
+            let remedy = format!(
+                "publish version {newest} if it is not (tufctl root restage DIR brings it back where it was lost), then stage version {next}"
+            );
+            ("has all its signatures", remedy)
+        } else {
+            ("is published", format!("stage version {next}"))
+        };
+        let message = format!("{role} version {newest} {done}, so version {} comes too late", facts.version);
+        return Err(Refusal::new(Reason::Watermark, message, remedy)
             .detail("role", role)
             .detail("version", facts.version)
             .detail("published_version", newest));

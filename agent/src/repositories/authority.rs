@@ -99,13 +99,35 @@ impl Repositories {
         let mut found = Vec::new();
         for record in self.ledger.repositories().await? {
             let record = Arc::new(record);
-            let roles = self.roles_in(&record, public).await?;
+            let parents = self.known_parents(&record, &BTreeSet::new()).await?;
+            let roles = self.roles_in(&record, public, &parents).await?;
             found.extend(roles.into_iter().map(|role| RoleOfKey { repository: Arc::clone(&record), role }));
         }
         Ok(found)
     }
 
-    async fn roles_in(&self, record: &Record, public: &PublicKey) -> Result<BTreeSet<RoleName>, Refusal> {
+    /// Every role that clients would miss a key in: as [`Self::roles_of_key`], without those that delegations no longer
+    /// lead to.
+    ///
+    /// # Errors
+    /// `STATE_IO`, `STATE_CORRUPT`.
+    pub async fn served_by(&self, public: &PublicKey) -> Result<Vec<RoleOfKey>, Refusal> {
+        let mut found = Vec::new();
+        for record in self.ledger.repositories().await? {
+            let record = Arc::new(record);
+            let parents = reached(self.known_parents(&record, &BTreeSet::new()).await?);
+            let roles = self.roles_in(&record, public, &parents).await?;
+            found.extend(roles.into_iter().map(|role| RoleOfKey { repository: Arc::clone(&record), role }));
+        }
+        Ok(found)
+    }
+
+    async fn roles_in(
+        &self,
+        record: &Record,
+        public: &PublicKey,
+        parents: &[(RoleName, Metadata)],
+    ) -> Result<BTreeSet<RoleName>, Refusal> {
         let mut roles = BTreeSet::new();
         let root = self.standing_root(record, &[]).await?;
         if let Some(root) = root.as_ref().and_then(Metadata::as_root) {
@@ -113,8 +135,8 @@ impl Repositories {
             let own = kinds.filter(|kind| publics(&root.keys, root.role(*kind)).contains(public));
             roles.extend(own.map(RoleKind::role));
         }
-        for parent in self.known_parents(record, &BTreeSet::new()).await? {
-            let Some(delegations) = delegations(&parent.1) else { continue };
+        for (_, parent) in parents {
+            let Some(delegations) = delegations(parent) else { continue };
             let listed = delegations
                 .roles
                 .iter()
@@ -216,6 +238,25 @@ impl Repositories {
             found.extend(file.map(|file| (role, file)));
         }
         Ok(found)
+    }
+}
+
+/// Those of the parents to which delegations lead from the top.
+fn reached(mut parents: Vec<(RoleName, Metadata)>) -> Vec<(RoleName, Metadata)> {
+    let mut found: Vec<(RoleName, Metadata)> = Vec::new();
+    loop {
+        let leads_to = |role: &RoleName| {
+            role.is_top_level()
+                || found
+                    .iter()
+                    .any(|(_, by)| delegations(by).is_some_and(|all| all.role_keys(role).is_some()))
+        };
+        let (new, left): (Vec<_>, Vec<_>) = parents.into_iter().partition(|(role, _)| leads_to(role));
+        if new.is_empty() {
+            return found;
+        }
+        found.extend(new);
+        parents = left;
     }
 }
 

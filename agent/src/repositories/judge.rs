@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ledger::{Intent, IntentId, IntentKey, Record};
-use policy::{KeyFact, NameFact, RoleSort, SigningFacts, ThresholdStep};
+use policy::{KeyFact, NameFact, Reason, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
 use tuf::diff::{difference, new_targets};
 use tuf::digest::Sha256Digest;
@@ -74,6 +74,32 @@ impl Repositories {
         let root = self.by_name(record.name.as_str()).await?.root;
         let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
         Ok(Standing { root, verified: verified.map(|mark| (mark.version, mark.digest)) })
+    }
+
+    /// The digest in whose place this root shall stand, if it is another than its own; the ledger judges whether it may.
+    ///
+    /// # Errors
+    /// `WATERMARK` when this agent has signed no root of that version; `STATE_IO`.
+    pub async fn superseded(
+        &self,
+        record: &Record,
+        subject: &Metadata,
+        digest: Sha256Digest,
+    ) -> Result<Option<Sha256Digest>, Refusal> {
+        let (role, version) = (RoleKind::Root.role(), subject.version());
+        let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
+        match signed.filter(|mark| mark.version == version) {
+            // It stands in that place already.
+            Some(mark) if mark.digest == subject.digest() => Ok(None),
+            Some(_) => Ok(Some(digest)),
+            None => {
+                let message = format!("this agent has signed no root version {version} of {}", record.name);
+                Err(Refusal::new(Reason::Watermark, message)
+                    .remedy("there is nothing to supersede here: leave --supersede out")
+                    .detail("role", role.to_string())
+                    .detail("version", version.get()))
+            }
+        }
     }
 
     /// What `subject` is compared with: the newest that the agent verified; before there is one, what it signed last

@@ -168,6 +168,14 @@ impl Memory {
         })
     }
 
+    /// The newest root that was signed or verified, and whether it has met its thresholds here.
+    pub(super) async fn newest_root(&self, record: &Record) -> Result<Option<(Metadata, bool)>, Refusal> {
+        let watermark = self.ledger.watermark(record.id, RoleKind::Root.role()).await?;
+        let Some(mark) = watermark.newest() else { return Ok(None) };
+        let complete = watermark.verified.is_some_and(|verified| verified.digest == mark.digest);
+        Ok(self.load(mark.digest).await?.map(|root| (root, complete)))
+    }
+
     /// The newest of a role that was signed or verified, if its text is kept.
     pub(super) async fn newest(&self, record: &Record, role: &RoleName) -> Result<Option<Metadata>, Refusal> {
         let watermark = self.ledger.watermark(record.id, role.clone()).await?;

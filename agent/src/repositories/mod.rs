@@ -30,10 +30,20 @@ pub use observe::Observed;
 use policy::Reason;
 pub use register::{Registered, Registration};
 use tuf::digest::Sha256Digest;
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
 use self::memory::Memory;
 use crate::refusal::Refusal;
+
+/// A root that was signed or verified here.
+#[derive(Debug, Clone)]
+pub struct NewestRoot {
+    /// The root.
+    pub root: Metadata,
+    /// It has met its thresholds in front of the agent.
+    pub complete: bool,
+}
 
 /// The repositories that the agent knows.
 pub struct Repositories {
@@ -84,6 +94,20 @@ impl Repositories {
             Err(_) => None,
         };
         found.map(Arc::new).ok_or_else(|| unknown(&format!("this agent knows no repository {name:?}")))
+    }
+
+    /// The newest root that this agent signed or verified.
+    ///
+    /// # Errors
+    /// `ROLE_UNKNOWN` when there is none or its text is not kept any more; `STATE_IO`.
+    pub async fn newest_root(&self, record: &Record) -> Result<NewestRoot, Refusal> {
+        let found = self.memory.newest_root(record).await?;
+        found.map(|(root, complete)| NewestRoot { root, complete }).ok_or_else(|| {
+            let message = format!("this agent keeps no root of {}", record.name);
+            Refusal::new(Reason::RoleUnknown, message)
+                .remedy("take the newest root from a colleague's copy: tufctl sign DIR --from COPY")
+                .detail("repository", record.name.to_string())
+        })
     }
 
     /// The repository whose root chain holds one of these roots.

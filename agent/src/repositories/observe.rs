@@ -199,7 +199,8 @@ impl Repositories {
             let told = told.and_then(|days| u32::try_from(days).ok()).unwrap_or(0);
             let days = left.max(told).min(MOST_DAYS);
             if days > default_days(role.kind()) {
-                self.ledger.set_expiry(record.id, role.clone(), days, caller.clone()).await?;
+                let lengths = (default_days(role.kind()), days);
+                self.ledger.set_expiry(record.id, role.clone(), lengths, caller.clone()).await?;
             }
         }
         Ok(())

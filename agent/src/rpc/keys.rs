@@ -16,6 +16,7 @@ use tufagent_proto::v1::{
 use super::answer;
 use crate::door::Connection;
 use crate::refusal::Refusal;
+use crate::repositories::RoleOfKey;
 use crate::state::AppState;
 use crate::tokens::{HeldKey, Slot};
 
@@ -106,10 +107,19 @@ async fn remove(
 ) -> Result<RemoveKeyReply, Refusal> {
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
+    // A key that is on no token any more is only forgotten.
+    let serves =
+        if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
+    let serves = if request.force { serves.unwrap_or_default() } else { unused(&key, serves?)? };
     if !key.lost {
         key.slot.ensure_usable().await?;
     }
-    state.journal("key.remove", Some(connection.peer()), made(&key)).await?;
+    let mut body = made(&key);
+    if let Some(members) = body.as_object_mut().filter(|_| request.force) {
+        members.insert("force".to_owned(), json!(true));
+        members.insert("serves".to_owned(), serves.iter().map(in_words).map(Value::from).collect());
+    }
+    state.journal("key.remove", Some(connection.peer()), body).await?;
     if !key.lost {
         let public = key.stored.public.clone();
         key.slot.run(move |backend| backend.remove(&public)).await?;
@@ -117,6 +127,31 @@ async fn remove(
     key.slot.forget(&key.stored.public);
     Ok(RemoveKeyReply {})
 }
+
+/// A role that would lose the key is a role that may never reach its threshold again.
+fn unused(key: &HeldKey, serves: Vec<RoleOfKey>) -> Result<Vec<RoleOfKey>, Refusal> {
+    let Some(first) = serves.first() else { return Ok(serves) };
+    let mut names: Vec<_> = serves.iter().take(MOST_NAMED).map(in_words).collect();
+    if let Some(more) = serves.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+        names.push(format!("{more} more"));
+    }
+    let (role, repository) = (first.role.to_string(), first.repository.name.to_string());
+    let replace = if first.role.is_top_level() { "root replace-key" } else { "delegation edit" };
+    Err(Refusal::new(Reason::KeyInUse, format!("the key {} still serves {}", key.name, names.join(", ")))
+        .remedy(format!(
+            "give the role another key first (tufctl {replace}) and publish that; or say --force"
+        ))
+        .detail("key", key.name.as_str())
+        .detail("role", role)
+        .detail("repository", repository))
+}
+
+fn in_words(of: &RoleOfKey) -> String {
+    format!("{} of {}", of.role, of.repository.name)
+}
+
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;
 
 fn key_name(text: &str) -> Result<KeyName, Refusal> {
     text.parse().map_err(|error| {

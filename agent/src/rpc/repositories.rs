@@ -14,9 +14,9 @@ use tufagent_proto::v1::observe_request::Part;
 use tufagent_proto::v1::repositories_server::Repositories;
 use tufagent_proto::v1::{
     FileDigest, FindRepositoryReply, FindRepositoryRequest, ListRepositoriesReply, ListRepositoriesRequest,
-    MissingReply, MissingRequest, ObserveBegin, ObserveReply, ObserveRequest, RegisterRepositoryReply,
-    RegisterRepositoryRequest, Repository, ResetWatermarkReply, ResetWatermarkRequest, SetExpiryReply,
-    SetExpiryRequest,
+    MissingReply, MissingRequest, NewestRootReply, NewestRootRequest, ObserveBegin, ObserveReply,
+    ObserveRequest, RegisterRepositoryReply, RegisterRepositoryRequest, Repository, ResetWatermarkReply,
+    ResetWatermarkRequest, SetExpiryReply, SetExpiryRequest,
 };
 
 use super::{answer, named, too_slow};
@@ -24,7 +24,7 @@ use crate::door::{Connection, HeldBytes, Place};
 use crate::intake::{Intake, ReceivedFile};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::repositories::{Described, Record, Registered, Registration, days_of};
+use crate::repositories::{Described, NewestRoot, Record, Registered, Registration, days_of};
 use crate::state::AppState;
 
 /// The service.
@@ -122,12 +122,25 @@ impl Repositories for RepositoriesService {
         &self,
         request: Request<SetExpiryRequest>,
     ) -> Result<Response<SetExpiryReply>, Status> {
-        answer(&self.0, "Repositories.SetExpiry", request, |state, connection, wanted| async move {
+        answer(&self.0, "Repositories.SetExpiry", request, set_expiry).await
+    }
+
+    async fn newest_root(
+        &self,
+        request: Request<NewestRootRequest>,
+    ) -> Result<Response<NewestRootReply>, Status> {
+        answer(&self.0, "Repositories.NewestRoot", request, |state, _, wanted| async move {
             let record = state.repositories().by_name(&wanted.repository).await?;
-            let (role, days) = length(&wanted.role, wanted.days)?;
-            let caller = connection.peer().journal_json();
-            let record = state.ledger().set_expiry(record.id, role, days, caller).await?;
-            Ok(SetExpiryReply { repository: Some(described(&state, &record).await?) })
+            let NewestRoot { root, complete } = state.repositories().newest_root(&record).await?;
+            let (version, sha256) = (root.version().get(), root.digest().to_string());
+            // What was signed as its signed part alone gets the rest of a file around it.
+            let alone = root.is_signed_part().then(|| root.with_signatures(&[]));
+            Ok(NewestRootReply {
+                version,
+                sha256,
+                complete,
+                file: alone.unwrap_or_else(|| root.bytes().to_vec()),
+            })
         })
         .await
     }
@@ -144,6 +157,33 @@ impl Repositories for RepositoriesService {
 fn file_digest(role: &RoleName, mark: ledger::Mark) -> FileDigest {
     let (role, version, sha256) = (role.to_string(), mark.version.get(), mark.digest.to_string());
     FileDigest { role, version, sha256, file_sha256: String::new() }
+}
+
+async fn set_expiry(
+    state: AppState,
+    connection: Arc<Connection>,
+    wanted: SetExpiryRequest,
+) -> Result<SetExpiryReply, Refusal> {
+    let record = state.repositories().by_name(&wanted.repository).await?;
+    let (role, days) = length(&wanted.role, wanted.days)?;
+    let before = days_of(&record, &role);
+    if days > before && wanted.from_days != before && !is_new(&state, &record, &role).await? {
+        let message =
+            format!("{role} of {} is valid for {before} days, and nobody confirmed {days}", record.name);
+        return Err(Refusal::new(Reason::ConfirmationMissing, message)
+            .remedy(format!("tufctl bump DIR {role} --expires {days}d asks for it"))
+            .detail("role", role.to_string())
+            .detail("recorded_days", before));
+    }
+    let caller = connection.peer().journal_json();
+    let record = state.ledger().set_expiry(record.id, role, (before, days), caller).await?;
+    Ok(SetExpiryReply { repository: Some(described(&state, &record).await?) })
+}
+
+/// Whether a role has no length yet that somebody could rely on.
+async fn is_new(state: &AppState, record: &Record, role: &RoleName) -> Result<bool, Refusal> {
+    let unseen = state.ledger().watermark(record.id, role.clone()).await?.newest().is_none();
+    Ok(unseen && !record.expiry_days.contains_key(role))
 }
 
 async fn reset_watermark(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use policy::{Decision, Reason, SigningRules};
+use policy::{Concern, Decision, Reason, SigningRules};
 use tuf::diff::{Difference, difference};
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
@@ -32,6 +32,8 @@ pub(super) struct Inspected {
     difference: Difference,
     /// What is unusual and needs a person's word, one sentence each.
     pub(super) concerns: Vec<String>,
+    /// What no `--yes` answers, one sentence each.
+    pub(super) person: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -49,23 +51,34 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
+    let supersedes = match supersedes {
+        Some(digest) => repositories.superseded(&record, &subject, digest).await?,
+        None => None,
+    };
     let asked = Asked { shared_key: begin.shared_key, supersedes, now: clock::now() };
     let keys: Vec<_> =
         signers.iter().map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone())).collect();
     let facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
-    let concerns = match policy::judge(&SigningRules::default(), &facts) {
-        Decision::Refuse(refusal) => return Err(refusal.into()),
-        decision => decision.concerns().iter().map(|concern| concern.message.clone()).collect::<Vec<_>>(),
+    let decision = policy::judge(&SigningRules::default(), &facts);
+    if let Decision::Refuse(refusal) = decision {
+        return Err(refusal.into());
+    }
+    let said = |concerns: &mut dyn Iterator<Item = &Concern>| {
+        concerns.map(|concern| concern.message.clone()).collect::<Vec<_>>()
     };
+    let concerns = said(&mut decision.concerns().iter());
+    let mut person = said(&mut decision.concerns().iter().filter(|concern| concern.needs_person()));
     let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
-    warnings.extend(supersedes.map(|digest| {
+    let instead = supersedes.map(|digest| {
         format!(
             "{role} version {} takes the place of other content that was signed (sha256 {digest}): whoever holds enough signatures over that content can still publish it",
             subject.version()
         )
-    }));
+    });
+    warnings.extend(instead.clone());
+    person.extend(instead);
     let (name, new) = (role.clone(), subject.clone());
     let size = heavy::sum(base.iter().map(|newest| &**newest.metadata.bytes()).chain([&**subject.bytes()]));
     let compare = move || difference(&name, base.as_ref().map(|newest| &newest.metadata), &new);
@@ -82,6 +95,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         authority,
         signers,
         concerns,
+        person,
         warnings,
     })
 }
@@ -107,6 +121,7 @@ impl Inspected {
             difference_json: serde_json::to_string(&self.difference).unwrap_or_default(),
             keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
             warnings: self.warnings.clone(),
+            person: self.person.clone(),
         }
     }
 }

@@ -44,13 +44,14 @@ pub(super) async fn record(
     }
     let inspected = authorized.inspected;
     still_true(agent, &inspected).await?;
-    if !inspected.concerns.is_empty() {
+    if !inspected.concerns.is_empty() || !inspected.person.is_empty() {
         let body = json!({
             "repository": inspected.record.name.to_string(),
             "role": inspected.role.to_string(),
             "version": inspected.subject.version().get(),
             "sha256": inspected.digest().to_string(),
             "concerns": inspected.concerns,
+            "by_person": inspected.person,
         });
         agent.journal("sign.confirmed", Some(client.connection().peer()), body).await?;
     }

@@ -222,7 +222,7 @@ impl Client {
 impl Shown {
     /// Confirms, and gives the first signature.
     pub async fn confirm(mut self) -> Result<SignSignature, Status> {
-        let confirm = SignConfirm { sha256: self.inspected.sha256.clone() };
+        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person: false };
         let part = Some(sign_request::Part::Confirm(confirm));
         self.parts.send(SignRequest { part }).await.unwrap();
         while let Some(event) = self.events.message().await? {

@@ -83,6 +83,9 @@ pub(crate) enum KeyCommand {
     Remove {
         /// The key's name.
         name: String,
+        /// Also a key that still serves a role of a repository that the agent knows.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         yes: Yes,
     },

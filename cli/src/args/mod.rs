@@ -141,7 +141,11 @@ impl Command {
             Self::Delegation(DelegationCommand::Edit(args)) => &args.dir,
             Self::Delegation(DelegationCommand::Remove { dir, .. } | DelegationCommand::List { dir }) => dir,
             Self::Root(RootCommand::AddKey(args) | RootCommand::RemoveKey(args)) => &args.dir,
-            Self::Root(RootCommand::ReplaceKey { dir, .. } | RootCommand::SetThreshold { dir, .. }) => dir,
+            Self::Root(
+                RootCommand::ReplaceKey { dir, .. }
+                | RootCommand::SetThreshold { dir, .. }
+                | RootCommand::Restage { dir, .. },
+            ) => dir,
             Self::Bump(args) => &args.dir,
             Self::Diff { dir } => dir,
             Self::Sign(args) => &args.dir,

@@ -14,7 +14,8 @@ pub(crate) enum RepoCommand {
     /// Stage a new repository in an empty or absent folder.
     #[command(after_help = INIT_EXAMPLES)]
     Init(InitArgs),
-    /// Take over a published repository, whoever made it.
+    /// Take over a published repository, whoever made it. A next root that lies in metadata/ and lacks signatures goes to
+    /// staged/.
     Adopt(AdoptArgs),
     /// Show the tree of roles: keys, thresholds, versions, expiry, who has signed, who is missing.
     Show(ShowArgs),
@@ -272,6 +273,13 @@ pub(crate) enum RootCommand {
         #[command(flatten)]
         yes: Yes,
     },
+    /// Stage again the root that the agent signed last and that was never published, where staged/ was lost.
+    Restage {
+        /// The repository folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        yes: Yes,
+    },
 }
 
 /// `tufctl root add-key` and `remove-key`
@@ -297,7 +305,7 @@ pub(crate) struct BumpArgs {
     /// The roles to renew.
     #[arg(required = true, value_name = "ROLE")]
     pub(crate) roles: Vec<String>,
-    /// Make them valid for so long, now and from now on.
+    /// Make them valid for so long, now and from now on; a longer time than before is asked for first.
     #[arg(long, value_name = "DAYSd")]
     pub(crate) expires: Option<Days>,
     /// Renew only what expires within this time, such as 12h.
@@ -321,11 +329,12 @@ pub(crate) struct SignArgs {
     /// Leave everything in staged/, also when it is complete.
     #[arg(long)]
     pub(crate) no_publish: bool,
-    /// First merge the signatures of a copy: a repository folder, its staged/, or one file such as a root.json.
+    /// First merge the signatures of a copy: a repository folder, its staged/, a git working tree, or one file such as a
+    /// root.json. A root that is not staged here is taken on when it follows the published one.
     #[arg(long, value_name = "COPY")]
     pub(crate) from: Option<PathBuf>,
     /// Put the staged root in the place of one that was signed under its version and never published; asks at the
-    /// terminal, --yes or not.
+    /// terminal, --yes or not (as for a version that jumps by more than 16).
     #[arg(long, value_name = "DIGEST")]
     pub(crate) supersede: Option<Sha256Digest>,
     /// Let keys sign although they have signed for another repository.

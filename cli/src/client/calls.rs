@@ -141,9 +141,9 @@ impl Agent {
         self.wait(self.keys_client().import(request))?.key.ok_or_else(incomplete)
     }
 
-    /// Destroys a key.
-    pub(crate) fn remove_key(&self, name: &str) -> Result<(), Failure> {
-        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into() })).map(drop)
+    /// Destroys a key; one that still serves a role only with `force`.
+    pub(crate) fn remove_key(&self, name: &str, force: bool) -> Result<(), Failure> {
+        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into(), force })).map(drop)
     }
 
     fn keys_client(&self) -> KeysClient<tonic::transport::Channel> {
@@ -204,10 +204,21 @@ impl Agent {
         self.wait(self.repositories_client().observe(upload))
     }
 
-    /// Changes the length for which a role's metadata is valid.
-    pub(crate) fn set_expiry(&self, name: &str, role: &str, days: u32) -> Result<v1::Repository, Failure> {
-        let request = v1::SetExpiryRequest { repository: name.into(), role: role.into(), days };
+    /// Changes the length for which a role's metadata is valid, days. `from` is the one that stands, as it was shown to
+    /// whoever confirmed the new one.
+    pub(crate) fn set_expiry(
+        &self,
+        name: &str,
+        role: &str,
+        (from_days, days): (u32, u32),
+    ) -> Result<v1::Repository, Failure> {
+        let request = v1::SetExpiryRequest { repository: name.into(), role: role.into(), days, from_days };
         self.ask(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
+    }
+
+    /// The newest root that the agent signed or verified.
+    pub(crate) fn newest_root(&self, name: &str) -> Result<v1::NewestRootReply, Failure> {
+        self.wait(self.repositories_client().newest_root(v1::NewestRootRequest { repository: name.into() }))
     }
 
     /// Puts a role's watermark back; with an empty digest it only tells from where to where.

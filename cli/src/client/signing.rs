@@ -57,9 +57,10 @@ impl<'a> SignCall<'a> {
         &self.inspected
     }
 
-    /// Releases the signatures for exactly what was inspected.
-    pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
-        let confirm = v1::SignConfirm { sha256: self.inspected.sha256.clone() };
+    /// Releases the signatures for exactly what was inspected. `person`: somebody at a terminal has said yes to what only
+    /// a person may say yes to.
+    pub(crate) fn confirm(&mut self, person: bool) -> Result<(), Failure> {
+        let confirm = v1::SignConfirm { sha256: self.inspected.sha256.clone(), person };
         let request = v1::SignRequest { part: Some(sign_request::Part::Confirm(confirm)) };
         // A closed channel means that the agent has ended the call; its status comes with the next step.
         let _ = self.agent.runtime.block_on(self.requests.send(request));

@@ -24,11 +24,8 @@ pub(crate) fn run(args: &BumpArgs, context: &Context) -> Result<Report, Failure>
     for role in &roles {
         staging.facts.check_base(context, &staging.workspace, role)?;
     }
-    if let (Some(days), Some(name)) = (args.expires, staging.facts.name().map(ToOwned::to_owned)) {
-        for role in &roles {
-            let record = context.agent()?.set_expiry(&name, role.as_str(), days.0)?;
-            staging.facts.record = Some(record);
-        }
+    if let Some(days) = args.expires {
+        staging.set_length(&roles, days.0)?;
     }
     let (mut skipped, mut text) = (Vec::new(), String::new());
     for role in roles {

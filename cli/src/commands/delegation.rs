@@ -54,10 +54,8 @@ fn add(args: &DelegationAddArgs, context: &Context) -> Result<Report, Failure> {
         Some(bins) => bin_names(&name, bins)?,
         None => vec![name.clone()],
     };
-    if let (Some(days), Some(repository)) = (args.expires, staging.facts.name().map(ToOwned::to_owned)) {
-        for role in roles.iter() {
-            staging.facts.record = Some(context.agent()?.set_expiry(&repository, role.as_str(), days.0)?);
-        }
+    if let Some(days) = args.expires {
+        staging.set_length(&roles, days.0)?;
     }
     let reached = before.is_some() && staging.workspace.tree()?.iter().any(|node| node.role == name);
     for role in roles.iter().filter(|_| !reached) {

@@ -22,6 +22,9 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
     if let Some(behind) = facts.behind(&workspace)? {
         context.screen.warn(behind);
     }
+    if let Some(lost) = facts.lost_root(&workspace)? {
+        context.screen.warn(lost.sentence(workspace.dir()));
+    }
     let names = key_names(&workspace, context)?;
     let (mut all, mut text) = (Vec::new(), String::new());
     let (mut last, mut alike) = (None, 0_u64);

@@ -25,12 +25,12 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
         KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
         KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
         KeyCommand::Import(args) => import(args, context),
-        KeyCommand::Remove { name, yes } => {
+        KeyCommand::Remove { name, force, yes } => {
             let agent = context.agent()?;
             let all = agent.keys()?;
             let key = keys::find(&all, name)?;
             confirm(&format!("Destroy key {name} on {}? There is no way back", key.token), yes.yes)?;
-            agent.remove_key(name)?;
+            agent.remove_key(name, *force)?;
             Ok(Report::new(
                 json!({"removed": name, "token": key.token, "keyid": key.keyid}),
                 format!("{name} is gone\n"),

@@ -7,6 +7,7 @@ mod completions;
 mod delegation;
 mod diff;
 mod key;
+mod lengths;
 mod limits;
 mod lint;
 mod man;

@@ -15,7 +15,9 @@ use crate::render::Report;
 pub(crate) fn run(command: &RootCommand, context: &Context) -> Result<Report, Failure> {
     let (dir, yes) = match command {
         RootCommand::AddKey(args) | RootCommand::RemoveKey(args) => (&args.dir, args.yes),
-        RootCommand::ReplaceKey { dir, yes, .. } | RootCommand::SetThreshold { dir, yes, .. } => (dir, *yes),
+        RootCommand::ReplaceKey { dir, yes, .. }
+        | RootCommand::SetThreshold { dir, yes, .. }
+        | RootCommand::Restage { dir, yes } => (dir, *yes),
     };
     let mut staging = Staging::open(context, dir, yes.yes)?;
     let role = RoleKind::Root.role();
@@ -35,6 +37,7 @@ pub(crate) fn run(command: &RootCommand, context: &Context) -> Result<Report, Fa
         RootCommand::SetThreshold { role: top, threshold, .. } => {
             staging.edit(&role, |edit| edit.set_threshold(kind(*top), threshold.get()))?;
         }
+        RootCommand::Restage { .. } => staging.bring_back_root()?,
     }
     staging.commit()?;
     staging.renew_unmet(&[RoleKind::Targets.role()])?;

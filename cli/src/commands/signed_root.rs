@@ -1,6 +1,8 @@
-//! Edits of a root that was signed already: it keeps its version, since roots follow one another without a gap.
+//! Edits of a root that was signed already: it keeps its version, since roots follow one another without a gap. Where it was
+//! lost before it was published, the agent has it still.
 
 use tuf::digest::Sha256Digest;
+use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::staging::{Staging, is_signed};
@@ -10,8 +12,15 @@ impl Staging<'_> {
     /// A root that has its threshold could be published by whoever has a copy: another one under its version would split
     /// the clients, and no agent that knows it signs one.
     pub(super) fn refuse_complete_root(&self, role: &RoleName) -> Result<(), Failure> {
-        let staged = if role.kind() == RoleKind::Root { self.workspace.staged(role)? } else { None };
-        let Some(root) = staged.filter(is_signed) else { return Ok(()) };
+        if role.kind() != RoleKind::Root {
+            return Ok(());
+        }
+        match self.facts.lost_root(&self.workspace)? {
+            Some(lost) if lost.complete => return Err(lost.failure()),
+            Some(lost) => self.context.screen.warn(lost.sentence(self.workspace.dir())),
+            None => {}
+        }
+        let Some(root) = self.workspace.staged(role)?.filter(is_signed) else { return Ok(()) };
         if !self.workspace.signatures(role)?.met {
             return Ok(());
         }
@@ -25,9 +34,55 @@ impl Staging<'_> {
         .detail("signed_sha256", root.digest().to_string()))
     }
 
+    /// Stages the newest root that the agent signed or verified, if it was never published: `root restage`.
+    pub(super) fn bring_back_root(&mut self) -> Result<(), Failure> {
+        let role = RoleKind::Root.role();
+        let Some(name) = self.facts.name().map(ToOwned::to_owned) else {
+            return Err(Failure::new(
+                reason::REPOSITORY_UNKNOWN,
+                "nothing here says which repository this is",
+            )
+            .remedy("begin it again under its name (tufctl repo init), then run this again"));
+        };
+        let found = self.context.agent()?.newest_root(&name)?;
+        let published = self.workspace.published(&role)?.map_or(0, |root| root.version().get());
+        if found.version != published.saturating_add(1) {
+            return Err(not_next(found.version, published));
+        }
+        let root = Metadata::parse(found.file, &Limits::agent()).ok();
+        let root = root.filter(|root| root.as_root().is_some() && root.digest().to_string() == found.sha256);
+        let root = root.ok_or_else(|| Failure::new(reason::INTERNAL, "the agent's root cannot be read"))?;
+        match self.workspace.staged(&role)? {
+            Some(staged) if staged.digest() == root.digest() => {
+                let has = |keyid| staged.signatures().iter().any(|e| e.keyid == keyid && !e.sig.is_empty());
+                let new: Vec<_> =
+                    root.signatures().iter().filter(|entry| !has(entry.keyid.clone())).cloned().collect();
+                self.workspace.add_signatures(&role, &new)?;
+                self.workspace.settle_staged()
+            }
+            _ => {
+                self.prepare(role, root.bytes().to_vec());
+                self.commit()
+            }
+        }
+    }
+
     /// The digest of a staged root that carries signatures.
     pub(super) fn signed_root(&self, role: &RoleName) -> Result<Option<Sha256Digest>, Failure> {
         let root = if role.kind() == RoleKind::Root { self.workspace.staged(role)? } else { None };
         Ok(root.filter(is_signed).map(|root| root.digest()))
     }
+}
+
+fn not_next(found: u64, published: u64) -> Failure {
+    let (what, remedy) = if found <= published {
+        let what = format!("root v{published} is published, and the agent has signed none after it");
+        (what, "nothing was lost: tufctl repo show DIR")
+    } else {
+        let what = format!(
+            "the agent has root v{found}, and this folder has v{published} as its newest published one"
+        );
+        (what, "take the newest published copy of the repository first")
+    };
+    Failure::new(reason::REPOSITORY_INVALID, what).remedy(remedy).detail("role", RoleKind::Root.name())
 }

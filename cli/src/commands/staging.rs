@@ -29,7 +29,7 @@ pub(super) struct Staging<'c> {
     /// That this folder is behind what the agent has verified, in a sentence.
     pub(super) behind: Option<String>,
     ours: Vec<v1::Key>,
-    yes: bool,
+    pub(super) yes: bool,
     prepared: Vec<(RoleName, Vec<u8>)>,
     removed: Vec<RoleName>,
     done: Vec<Staged>,
@@ -395,7 +395,10 @@ fn after(last: u64) -> Result<Version, Failure> {
 /// An edit that was refused, with the reason of the table.
 pub(super) fn edit_failure(error: &EditError) -> Failure {
     let (reason, remedy) = match error {
-        EditError::LastVersion(_) => (reason::WATERMARK, ""),
+        EditError::LastVersion(_) => (
+            reason::WATERMARK,
+            "somebody has moved it forward: give the role, snapshot and timestamp new keys, sign that root, then: tufctl repo reset-watermark DIR ROLE (tufctl-recovery(7))",
+        ),
         EditError::HasKey { .. } | EditError::SamePublicKey { .. } => {
             (reason::DUPLICATE_KEY, "a key counts once in a role; name another one")
         }

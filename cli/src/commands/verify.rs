@@ -263,8 +263,8 @@ fn report(set: &TrustedSet, files: &Files, metadata_only: bool, at: UtcTime) -> 
     let targets = if metadata_only { files::listed(set) } else { files.number };
     let mut text = String::new();
     for (role, m) in all.iter().take(MOST_LINES) {
-        let away = render::expiry(m.expires().unix(), at.unix());
-        text.push_str(&format!("{} v{} · expires {away}\n", visible(role.as_str()), m.version()));
+        let expires = render::expires(m.expires().unix(), at.unix());
+        text.push_str(&format!("{} v{} · {expires}\n", visible(role.as_str()), m.version()));
     }
     if all.len() > MOST_LINES {
         text.push_str(&format!("and {} more roles\n", all.len() - MOST_LINES));

@@ -42,7 +42,7 @@ pub(crate) use self::progress::Progress;
 pub(crate) use self::style::Style;
 pub(crate) use self::table::Table;
 pub(crate) use self::text::{count, short_digest, short_keyid, size, visible};
-pub(crate) use self::time::{expiry, now, span};
+pub(crate) use self::time::{expires, expiry, now, span};
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

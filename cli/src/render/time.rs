@@ -23,6 +23,12 @@ pub(crate) fn expiry(expires: i64, now: i64) -> String {
     }
 }
 
+/// The same as the end of a sentence: `expires in 89 days`, `expired 3 days ago`.
+pub(crate) fn expires(at: i64, now: i64) -> String {
+    let away = expiry(at, now);
+    if at > now { format!("expires {away}") } else { away }
+}
+
 /// As [`span`], rounded to the nearest: what was made for 365 days a second ago is not shown as 364.
 fn nearest(seconds: i64) -> String {
     let half = match seconds {
@@ -47,7 +53,7 @@ pub(crate) fn span(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{expiry, span};
+    use super::{expires, expiry, span};
 
     #[test]
     fn expiry_is_told_by_how_far_away_it_is() {
@@ -56,6 +62,10 @@ mod tests {
         assert_eq!(expiry(365 * 86_400 - 1, 0), "in 365 days");
         assert_eq!(expiry(0, 0), "expired now");
         assert_eq!(expiry(0, 3 * 86_400), "expired 3 days ago");
+        assert_eq!(
+            (expires(90 * 86_400, 0), expires(0, 3 * 86_400)),
+            ("expires in 90 days".into(), "expired 3 days ago".into())
+        );
         assert_eq!(span(119), "119 seconds");
         assert_eq!(span(1), "1 second");
     }

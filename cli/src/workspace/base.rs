@@ -40,13 +40,22 @@ impl Unsound {
     /// The refusal of whatever would go on from it: exit 6, with role, file and section as `verify` gives them.
     pub(crate) fn failure(&self) -> Failure {
         Failure::new(reason::VERIFICATION, self.sentence())
-            .remedy(format!(
-                "restore metadata/{} from a good copy; tufctl verify DIR --root ROOT.json looks at all of it",
-                self.file
-            ))
+            .remedy(self.remedy())
             .detail("role", self.role.as_str())
             .detail("file", self.file.as_str())
             .detail("spec", self.spec())
+    }
+
+    fn remedy(&self) -> String {
+        let file = &self.file;
+        if self.role.kind() == RoleKind::Root {
+            return format!(
+                "restore metadata/{file} from a good copy; if it waits for signatures still, move it to staged/root.json and sign it there: tufctl sign DIR"
+            );
+        }
+        format!(
+            "restore metadata/{file} from a good copy; tufctl verify DIR --root ROOT.json looks at all of it"
+        )
     }
 
     fn spec(&self) -> &'static str {

@@ -1,5 +1,8 @@
 //! What the agent knows of a repository: how long its roles are valid, and what was signed already.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
@@ -61,15 +64,72 @@ impl Facts {
         recorded.copied().filter(|days| *days > 0).unwrap_or_else(|| default_days(role.kind()))
     }
 
+    /// Whether nothing of a role was ever signed or seen, nor a length recorded for it.
+    pub(crate) fn is_new(&self, role: &RoleName) -> bool {
+        let name = role.as_str();
+        self.record.as_ref().is_none_or(|record| {
+            !record.expiry_days.contains_key(name)
+                && !record.verified.contains_key(name)
+                && !record.signed.contains_key(name)
+        })
+    }
+
     /// When metadata of a role expires that is made now.
     pub(crate) fn expires(&self, role: &RoleName) -> UtcTime {
         UtcTime::from_unix(render::now())
             .plus_seconds(i64::from(self.days(role)).saturating_mul(SECONDS_A_DAY))
     }
 
+    /// The root that the agent signed or verified and that is neither published nor staged here.
+    pub(crate) fn lost_root(&self, workspace: &Workspace) -> Result<Option<LostRoot>, Failure> {
+        let role = RoleKind::Root.role();
+        let Some(record) = &self.record else { return Ok(None) };
+        let newest = |of: &HashMap<String, u64>| of.get(role.as_str()).copied().unwrap_or(0);
+        let (signed, verified) = (newest(&record.signed), newest(&record.verified));
+        let version = signed.max(verified);
+        let published = workspace.published(&role)?.map_or(0, |root| root.version().get());
+        let is_next = version == published.saturating_add(1);
+        if !is_next || workspace.staged(&role)?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(LostRoot { version, complete: verified == version }))
+    }
+
     /// The newest version of a role that the agent has signed.
     pub(crate) fn signed(&self, role: &RoleName) -> Option<u64> {
         self.record.as_ref()?.signed.get(role.as_str()).copied()
+    }
+}
+
+/// See [`Facts::lost_root`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LostRoot {
+    version: u64,
+    /// It has met its thresholds in front of the agent.
+    pub(crate) complete: bool,
+}
+
+impl LostRoot {
+    /// What is lost, and how it comes back, for people.
+    pub(crate) fn sentence(&self, dir: &Path) -> String {
+        let how = if self.complete { "has all its signatures" } else { "was signed here" };
+        format!(
+            "root v{} {how} and is neither published nor in staged/; the agent has it still: tufctl root restage {}",
+            self.version,
+            dir.display()
+        )
+    }
+
+    /// The refusal of another root under its version (DESIGN section 4, rule 3).
+    pub(crate) fn failure(&self) -> Failure {
+        let Self { version, .. } = self;
+        Failure::new(
+            reason::WATERMARK,
+            format!("root v{version} has all its signatures and was never published; it is not in staged/ any more"),
+        )
+        .remedy("bring it back and publish it: tufctl root restage DIR and tufctl sign DIR; then change the next one")
+        .detail("role", RoleKind::Root.name())
+        .detail("version", *version)
     }
 }
 

@@ -17,6 +17,7 @@ mod online;
 mod places;
 mod publish;
 mod read;
+mod roots;
 mod sources;
 mod staged;
 mod swap;
@@ -30,6 +31,7 @@ pub(crate) use layout::{file_name as published_name, served_name, target_places}
 pub(crate) use places::Listed;
 pub(crate) use publish::{PublishOptions, Published};
 pub(crate) use read::published_roots;
+pub(crate) use roots::Waiting;
 pub(crate) use sources::hash_file;
 pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
@@ -41,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tuf::metadata::Metadata;
-use tuf::role::RoleName;
+use tuf::role::{RoleName, Version};
 
 use crate::error::{Failure, reason};
 use staged::Record;
@@ -63,6 +65,10 @@ pub(crate) struct Workspace {
     near: RefCell<Option<Rc<[Node]>>>,
     near_parents: RefCell<Option<Rc<[RoleName]>>>,
     judged: RefCell<base::Judged>,
+    /// A root in `staged/` that others have called `N.root.json`.
+    loose_root: Option<PathBuf>,
+    /// Roots above this version lie in `metadata/` and are not complete.
+    last_root: Option<Version>,
     /// What a reset of the watermark has thrown away (role, lowercase hex digest): it counts as never published.
     void: RefCell<BTreeSet<(RoleName, String)>>,
 }
@@ -87,6 +93,7 @@ impl Workspace {
         Self::check(dir)?;
         let lock = lock(dir)?;
         swap::repair_swap(dir)?;
+        roots::name_root(&dir.join(layout::STAGED))?;
         let mut workspace = Self::at(dir, Some(lock))?;
         files::remove_folder(&dir.join(layout::DONE))?;
         if workspace.is_publishing() {
@@ -160,6 +167,8 @@ impl Workspace {
             near: RefCell::default(),
             near_parents: RefCell::default(),
             judged: RefCell::default(),
+            loose_root: roots::loose_root(&dir.join(layout::STAGED))?,
+            last_root: None,
             void: RefCell::default(),
         })
     }

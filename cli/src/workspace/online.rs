@@ -132,7 +132,7 @@ impl Workspace {
     }
 
     /// Keeps what was made in memory: whoever makes it anew makes the same, so it need not be flushed twice.
-    fn hold(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
+    pub(super) fn hold(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
         let metadata = parse(role, Path::new(&layout::staged_name(role)), bytes)?;
         self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
         self.held.insert(role.clone());

@@ -28,7 +28,9 @@ impl Workspace {
 
     /// Versions of all published roots, rising.
     pub(crate) fn root_versions(&self) -> Result<Vec<Version>, Failure> {
-        published_roots(&self.metadata_folder())
+        let mut versions = published_roots(&self.metadata_folder())?;
+        versions.retain(|version| self.last_root.is_none_or(|last| *version <= last));
+        Ok(versions)
     }
 
     /// The published roots that can be read, rising, up to the newest one: where an old root is not what the
@@ -241,7 +243,15 @@ pub(super) fn parse(role: &RoleName, path: &std::path::Path, bytes: Vec<u8>) -> 
         return Ok(metadata);
     }
     let why = format!("it is {} metadata where {} metadata belongs", metadata.kind(), role.kind());
-    Err(invalid(role, path, &why))
+    let failure = invalid(role, path, &why);
+    let is_versioned =
+        path.file_name().and_then(|name| name.to_str()).and_then(layout::root_version).is_some();
+    Err(if metadata.kind() == RoleKind::Root && is_versioned {
+        failure
+            .remedy("the next root is called root.json in staged/: keep one file of it there, by that name")
+    } else {
+        failure
+    })
 }
 
 pub(super) fn invalid(role: &RoleName, path: &std::path::Path, why: &str) -> Failure {

@@ -10,7 +10,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 use tuf::verify::has_signed;
 
 use super::read::{MOST_BYTES, invalid, parse};
-use super::{Workspace, files, layout};
+use super::{Workspace, files, layout, roots};
 use crate::error::{Failure, reason};
 
 /// `staged/repository.json`.
@@ -66,6 +66,8 @@ pub(crate) struct Merged {
     pub(crate) elsewhere: Vec<(RoleName, Version)>,
     /// Roles whose content there is not what is staged here.
     pub(crate) other_content: Vec<RoleName>,
+    /// The next root was taken on, with the signatures that it has.
+    pub(crate) root_taken: bool,
     /// Signatures there that do not verify.
     pub(crate) invalid: Vec<(RoleName, KeyId)>,
 }
@@ -175,14 +177,15 @@ impl Workspace {
         let Some(staged) = self.staged(role)? else {
             return Err(Failure::new(reason::ROLE_UNKNOWN, format!("{role} is not staged")));
         };
-        let new: BTreeSet<&KeyId> = signatures.iter().map(|entry| &entry.keyid).collect();
-        let kept = staged.signatures().iter().filter(|entry| !new.contains(&entry.keyid));
-        let all: Vec<SignatureEntry> = kept.chain(signatures).cloned().collect();
+        let all = together(staged.signatures(), signatures);
         staged.resigned(&all).map_err(|e| invalid(role, &self.staged_path(role), &e.to_string()))
     }
 
     /// Writes the roles whose signatures were merged.
     pub(crate) fn write_merged(&mut self, merged: &Merged) -> Result<(), Failure> {
+        if merged.root_taken {
+            self.write_held(&RoleKind::Root.role())?;
+        }
         let roles: BTreeSet<&RoleName> = merged.signatures.iter().map(|(role, _)| role).collect();
         for role in roles {
             if let Some(metadata) = self.staged(role)? {
@@ -317,19 +320,34 @@ impl Workspace {
         files::write(&folder.join(layout::RECORD), &text)
     }
 
-    fn staged_path(&self, role: &RoleName) -> PathBuf {
-        self.staged_folder().join(layout::staged_name(role))
+    pub(super) fn staged_path(&self, role: &RoleName) -> PathBuf {
+        let loose = self.loose_root.as_ref().filter(|_| role.kind() == RoleKind::Root);
+        loose.cloned().unwrap_or_else(|| self.staged_folder().join(layout::staged_name(role)))
     }
+}
+
+/// New signatures in the places of older ones of the same keyid, empty ones too, and behind them.
+pub(super) fn together(old: &[SignatureEntry], new: &[SignatureEntry]) -> Vec<SignatureEntry> {
+    let at_its_place =
+        |entry: &SignatureEntry| new.iter().find(|new| new.keyid == entry.keyid).unwrap_or(entry).clone();
+    let is_more = |entry: &&SignatureEntry| old.iter().all(|old| old.keyid != entry.keyid);
+    old.iter().map(at_its_place).chain(new.iter().filter(is_more).cloned()).collect()
 }
 
 /// All metadata in a `staged/`.
 fn staged_in(folder: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
     let entries = std::fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let loose = roots::loose_root(folder)?;
     let mut found = Vec::new();
     for name in names {
-        let Some(role) = layout::staged_role(&name) else { continue };
         let path = folder.join(&name);
+        let role = if loose.as_ref() == Some(&path) {
+            Some(RoleKind::Root.role())
+        } else {
+            layout::staged_role(&name)
+        };
+        let Some(role) = role else { continue };
         let Some(bytes) = files::read(&path, MOST_BYTES)? else { continue };
         found.push((role.clone(), parse(&role, &path, bytes)?));
     }

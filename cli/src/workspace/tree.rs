@@ -246,11 +246,23 @@ impl Workspace {
         let folder = self.staged_folder();
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(self.held.get(&RoleKind::Root.role()).cloned().into_iter().collect());
+            }
             Err(e) => return Err(Failure::io("read", &folder, &e)),
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut roles: Vec<RoleName> = names.filter_map(|name| layout::staged_role(&name)).collect();
+        let loose = self.loose_root.as_ref().and_then(|path| path.file_name()?.to_str());
+        let role = |name: String| {
+            if Some(name.as_str()) == loose {
+                Some(RoleKind::Root.role())
+            } else {
+                layout::staged_role(&name)
+            }
+        };
+        let mut roles: Vec<RoleName> = names.filter_map(role).collect();
+        // What is held in memory alone: snapshot and timestamp come last anyway, and lead nowhere.
+        roles.extend(self.held.get(&RoleKind::Root.role()).cloned());
         roles.sort_unstable();
         Ok(roles)
     }

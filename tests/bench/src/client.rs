@@ -61,7 +61,7 @@ impl Client {
         ];
         let (confirm, confirmed) = mpsc::channel(1);
         let confirmation = || {
-            let part = sign_request::Part::Confirm(SignConfirm { sha256: digest.to_owned() });
+            let part = sign_request::Part::Confirm(SignConfirm { sha256: digest.to_owned(), person: false });
             confirm.try_send(SignRequest { part: Some(part) }).expect("there is room");
         };
         if when == Confirm::AtOnce {

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{self, Report, visible};
-use crate::workspace::{Workspace, default_days, read_any};
+use crate::workspace::{Waiting, Workspace, default_days, read_any};
 
 /// Runs `tufctl repo adopt`.
 pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure> {
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
         )
         .remedy("name a folder that holds metadata/ and targets/ as they are published"));
     }
-    let workspace = Workspace::open_for_writing(&args.dir)?;
+    let mut workspace = Workspace::open_for_writing(&args.dir)?;
     if workspace.root_versions()?.is_empty() {
         return Err(Failure::new(
             reason::REPOSITORY_INVALID,
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let bytes = read_any(&args.root, MOST_ROOT)?.ok_or_else(|| {
         Failure::io("read", &args.root, &std::io::Error::from(std::io::ErrorKind::NotFound))
     })?;
-    let trusted = trust(&workspace, &bytes, &args.root)?;
+    let (trusted, waiting) = trust(&mut workspace, &bytes, &args.root)?;
     let all = workspace.published_all()?;
     warn_of_expired(&all, context);
     register(args, context, days(&all), bytes)?;
@@ -56,9 +56,19 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     verified.sort();
     let roles: Vec<_> =
         verified.iter().map(|(role, version)| json!({"role": role, "version": version})).collect();
-    let text: String =
+    let mut text: String =
         verified.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
-    Ok(Report::new(json!({"name": args.name, "roles": roles, "alarms": seen.alarms}), text))
+    let mut document = json!({"name": args.name, "roles": roles, "alarms": seen.alarms});
+    let Some(waiting) = waiting else { return Ok(Report::new(document, text)) };
+    let (version, state) = (waiting.root.version(), workspace.stage_waiting(&waiting, &args.name)?);
+    let (have, need, dir) = (state.have, state.need, args.dir.display());
+    text.push_str(&format!("root v{version} has {have} of {need} signatures and waits in staged/\n"));
+    if let Some(members) = document.as_object_mut() {
+        let waits = json!({"role": "root", "version": version.get(), "have": have, "need": need});
+        members.insert("staged".into(), json!([waits]));
+    }
+    Ok(Report::new(document, text)
+        .hint(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}")))
 }
 
 /// Makes the record. Alarms of a repository that is adopted again are shown, and acknowledged by a person.
@@ -89,9 +99,13 @@ fn register(
     Ok(())
 }
 
-/// Walks from the root that is trusted to the newest published one. Expiry does not count: this is how a repository
-/// that has expired is saved.
-fn trust(workspace: &Workspace, bytes: &[u8], file: &std::path::Path) -> Result<Metadata, Failure> {
+/// Walks from the root that is trusted to the newest complete one; gives the first, and the one after the last if it only
+/// waits for signatures. Expiry does not count: this is how a repository that has expired is saved.
+fn trust(
+    workspace: &mut Workspace,
+    bytes: &[u8],
+    file: &std::path::Path,
+) -> Result<(Metadata, Option<Waiting>), Failure> {
     let options = Options { accept_wrong_keyids: true, ..Options::new(None) };
     let name = file.display().to_string();
     let mut set = TrustedSet::from_root(bytes.to_vec(), &options).map_err(|e| verification(&e, &name))?;
@@ -110,7 +124,15 @@ fn trust(workspace: &Workspace, bytes: &[u8], file: &std::path::Path) -> Result<
     }
     while let Some(next) = set.root().version().next() {
         let Some(root) = workspace.published_root(next)? else { break };
-        set.update_root(root.bytes().clone()).map_err(|e| verification(&e, &format!("{next}.root.json")))?;
+        if let Err(fault) = set.update_root(root.bytes().clone()) {
+            let is_last = workspace.root_versions()?.last() == Some(&next);
+            let waiting = if is_last { workspace.waiting_root(set.root(), Some(&fault))? } else { None };
+            let Some(waiting) = waiting else {
+                return Err(verification(&fault, &format!("{next}.root.json")));
+            };
+            workspace.end_chain(set.root().version());
+            return Ok((first, Some(waiting)));
+        }
     }
     let newest = workspace.root_versions()?.last().copied();
     if let Some(newest) = newest.filter(|newest| *newest > set.root().version()) {
@@ -127,7 +149,8 @@ fn trust(workspace: &Workspace, bytes: &[u8], file: &std::path::Path) -> Result<
         .detail("file", format!("{missing}.root.json"))
         .detail("spec", "5.3.3"));
     }
-    Ok(first)
+    let waiting = workspace.waiting_root(set.root(), None)?;
+    Ok((first, waiting))
 }
 
 fn warn_of_expired(all: &[(RoleName, Metadata)], context: &Context) {

@@ -25,6 +25,9 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
     if let Some(behind) = facts.behind(&workspace)? {
         context.screen.warn(behind);
     }
+    if let Some(lost) = facts.lost_root(&workspace)? {
+        context.screen.warn(lost.sentence(workspace.dir()));
+    }
     let name = facts.name().or(workspace.staged_name()).map(ToOwned::to_owned);
     let rows = rows(&workspace, &facts, context)?;
     warn_of_unsound(&rows, context);
@@ -48,8 +51,8 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
     let soon: Vec<&Row> =
         rows.iter().filter(|row| row.published_expires.is_some_and(|at| at <= limit)).collect();
     for row in &soon {
-        let away = render::expiry(row.published_expires.unwrap_or_default(), render::now());
-        context.screen.warn(format!("{} expires {away}", row.role));
+        let expires = render::expires(row.published_expires.unwrap_or_default(), render::now());
+        context.screen.warn(format!("{} {expires}", visible(row.role.as_str())));
     }
     if let Some(members) = document.as_object_mut() {
         members.insert("expiring".into(), soon.iter().map(|row| row.expiring()).collect());

@@ -13,6 +13,7 @@ use crate::workspace::{Merged, Workspace};
 /// Merges what verifies, in memory: it is written once a person has said yes. Other content under a staged role's name,
 /// and signatures that do not verify, are refused.
 pub(super) fn merge(workspace: &mut Workspace, other: &Path) -> Result<Merged, Failure> {
+    let root_taken = workspace.take_root(other)?;
     for (role, theirs) in workspace.read_copy(other)? {
         let Some(ours) = workspace.staged(&role)? else { continue };
         if ours.digest() != theirs.digest() {
@@ -51,8 +52,8 @@ pub(super) fn merge(workspace: &mut Workspace, other: &Path) -> Result<Merged, F
             }
         }
     }
-    let merged = workspace.merge_from(other)?;
-    match merged.elsewhere.first().filter(|_| merged.signatures.is_empty()) {
+    let merged = Merged { root_taken, ..workspace.merge_from(other)? };
+    match merged.elsewhere.first().filter(|_| merged.signatures.is_empty() && !root_taken) {
         Some((role, version)) => Err(Failure::new(
             reason::REPOSITORY_INVALID,
             format!("{} holds a signed {role} v{version}, which is not staged here", other.display()),
@@ -71,7 +72,19 @@ impl Session<'_> {
     pub(super) fn tell_merged(&self) {
         let Some(other) = &self.args.from else { return };
         let screen = self.context.screen;
-        if self.merged.signatures.is_empty() {
+        if self.merged.root_taken {
+            screen.note(format!(
+                "taking on the next root from {}, with the signatures that it has",
+                other.display()
+            ));
+            for (role, version) in &self.merged.elsewhere {
+                let role = visible(role.as_str());
+                screen.warn(format!(
+                    "{} holds a signed {role} v{version} as well, which is not taken on: copy its file into staged/ for that",
+                    other.display()
+                ));
+            }
+        } else if self.merged.signatures.is_empty() {
             screen.note(format!("{} holds no signature that is not here already", other.display()));
         }
         for (role, keyid) in &self.merged.signatures {

@@ -9,9 +9,9 @@ mod merge;
 mod online;
 mod ours;
 mod outcome;
+mod person;
 pub(super) mod record;
 mod round;
-mod supersede;
 
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
@@ -25,7 +25,7 @@ use crate::commands::limits;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Progress, Report, now};
-use crate::workspace::{Merged, PublishOptions, Published, Workspace};
+use crate::workspace::{Facts, Merged, PublishOptions, Published, Workspace};
 
 /// Runs `tufctl sign`.
 pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure> {
@@ -41,6 +41,10 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
     if workspace.staged_roles()?.is_empty() {
         if interrupted {
             record::tell_finished(&workspace, context);
+        }
+        let facts = Facts::find_if_reachable(context, &workspace)?;
+        if let Some(lost) = facts.lost_root(&workspace)? {
+            context.screen.warn(lost.sentence(workspace.dir()));
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
@@ -60,6 +64,8 @@ struct Session<'a> {
     selection: Selection,
     merged: Merged,
     signed: Vec<outcome::Signed>,
+    /// Why snapshot or timestamp, which this run was not asked to sign, cannot be made now.
+    blocked: Option<Failure>,
 }
 
 impl<'a> Session<'a> {
@@ -82,11 +88,11 @@ impl<'a> Session<'a> {
         drop(progress);
         let ours = Ours::load(agent)?;
         let names = ours.names(&workspace)?;
-        let signed = Vec::new();
+        let (signed, blocked) = (Vec::new(), None);
         let session =
-            Self { args, context, agent, workspace, record, ours, names, selection, merged, signed };
+            Self { args, context, agent, workspace, record, ours, names, selection, merged, signed, blocked };
         session.check_named_keys()?;
-        session.confirm_superseding()?;
+        session.check_superseding()?;
         session.tell_merged();
         Ok(session)
     }
@@ -95,7 +101,7 @@ impl<'a> Session<'a> {
         let staged = self.workspace.staged_roles()?;
         let content: Vec<_> = staged.iter().filter(|role| !is_online(role)).cloned().collect();
         self.unlock_for(&content)?;
-        let pending = self.inspect(&content)?;
+        let mut pending = self.inspect(&content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
         let plan = self.plan(&pending, &content)?;
         if !self.args.no_publish && self.will_complete(&pending, &content)? {
@@ -105,10 +111,14 @@ impl<'a> Session<'a> {
             let wanted = plan.iter().filter(|(_, fate)| *fate != Fate::Nothing).map(|(role, _)| role.clone());
             self.unlock_for(&wanted.collect::<Vec<_>>())?;
         }
-        if !pending.is_empty() || publishes || content.len() < staged.len() {
+        if !pending.is_empty() || publishes || content.len() < staged.len() || self.merged.root_taken {
             self.confirm(&pending, &content, &plan)?;
         }
+        self.confirm_by_person(&mut pending)?;
         self.workspace.write_merged(&self.merged)?;
+        if self.merged.root_taken {
+            self.workspace.set_name(&self.record.name)?;
+        }
         self.sign(pending)?;
         let published = if self.workspace.complete()? { self.finish()? } else { None };
         self.report(published)
@@ -146,9 +156,17 @@ impl<'a> Session<'a> {
         } else {
             let expires = self.expires(&role);
             let signed = self.record.signed.get(role.as_str()).copied();
-            match kind {
-                RoleKind::Snapshot => self.workspace.make_snapshot(expires, signed)?,
-                _ => self.workspace.make_timestamp(expires, signed)?,
+            let made = match kind {
+                RoleKind::Snapshot => self.workspace.make_snapshot(expires, signed),
+                _ => self.workspace.make_timestamp(expires, signed),
+            };
+            match made {
+                // Nobody asked for it: what was asked for is signed, and the rest waits.
+                Err(failure) if !self.selection.role(&role) => {
+                    self.blocked = Some(failure.in_folder(&self.args.dir));
+                    return Ok(false);
+                }
+                made => made?,
             }
         };
         let Some(made) = made else { return Ok(true) };

@@ -83,6 +83,8 @@ impl Session<'_> {
                     visible(&key.name)
                 )
             }
+            None if !self.selection.role(role) => "  not signed now: --role leaves it out".to_owned(),
+            None if self.selection.names_keys() => "  not signed now: --key names no key of it".to_owned(),
             None => "  not signed now: no key of it is here".to_owned(),
         })
     }

@@ -128,7 +128,10 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     let style = session.context.screen.out();
     let dir = session.args.dir.display();
     let mut text = texts(&lines, style);
-    if missing.is_empty() {
+    if let Some(blocked) = session.blocked.as_ref().filter(|_| missing.is_empty()) {
+        let (why, remedy) = (visible(blocked.message()), visible(blocked.remedy_text()));
+        text.push_str(&format!("{} {why}\n{remedy}\n", style.yellow("Not published:")));
+    } else if missing.is_empty() {
         text.push_str(&format!(
             "Not published, as asked; everything is signed. Publish it with: tufctl sign {dir}\n"
         ));
@@ -137,7 +140,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
         text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
         text.push_str(&advice(&missing, &dir.to_string()));
     }
-    let exit = if missing.is_empty() { 0 } else { 4 };
+    let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let missing: Vec<_> = missing.iter().map(|line| line.json()).collect();
     Ok(Report::new(json!({"published": false, "signed": signed(session), "missing": missing}), text)
         .exit(exit))

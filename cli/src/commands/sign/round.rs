@@ -26,9 +26,11 @@ pub(super) struct Pending<'a> {
     /// What people are shown: the agent's own reading, or ours where its turn has not come.
     difference: Difference,
     warnings: Vec<String>,
+    /// A person has said yes to what no `--yes` answers.
+    pub(super) person: bool,
     keys: Vec<Candidate>,
     /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
-    call: Option<SignCall<'a>>,
+    pub(super) call: Option<SignCall<'a>>,
 }
 
 /// What is pending, by role: bins come by the thousand.
@@ -100,11 +102,13 @@ impl<'a> Session<'a> {
                 let call = self.open(role, &keys)?;
                 let (difference, inspected) = (read_difference(call.inspected())?, call.inspected());
                 let (version, warnings) = (inspected.version, inspected.warnings.clone());
-                Pending { role: role.clone(), version, difference, warnings, keys, call: Some(call) }
+                let person = false;
+                Pending { role: role.clone(), version, difference, warnings, person, keys, call: Some(call) }
             } else {
                 let Some(difference) = self.local_difference(role)? else { continue };
                 let version = difference.to_version;
-                Pending { role: role.clone(), version, difference, warnings: Vec::new(), keys, call: None }
+                let (warnings, person) = (Vec::new(), false);
+                Pending { role: role.clone(), version, difference, warnings, person, keys, call: None }
             };
             pending.push(next);
         }
@@ -215,6 +219,9 @@ impl<'a> Session<'a> {
             }
         }
         let roles = match roles.as_slice() {
+            [] if self.merged.root_taken && (self.args.no_publish || !self.workspace.complete()?) => {
+                return Ok(format!("Take this root of {name} into staged/?"));
+            }
             [] if self.args.no_publish => return Ok(format!("Sign {name}?")),
             [] => return Ok(format!("Publish {name}?")),
             many if many.len() > 6 => format!("{} roles", many.len()),
@@ -240,7 +247,9 @@ impl<'a> Session<'a> {
                 Some(call) => call,
                 None => self.open_shown(&role)?,
             };
-            call.confirm()?;
+            // Whoever was inspected just now has not been asked yet.
+            let person = role.person || self.ask_person(call.inspected())?;
+            call.confirm(person)?;
             let mut entries = Vec::new();
             let end = self.collect(&role, &mut call, &mut entries);
             if !entries.is_empty() {
