@@ -604,6 +604,36 @@ def a_role_that_is_short_with_roles_below_it(m):
     m.unfetchable.append("team/below/c.txt")
 
 
+group("oddities")
+
+
+@kind
+def integers_beyond_what_javascript_reads(m):
+    m.target("large.txt", b"large", custom={"id": 2**53, "more": [-(2**64), 10**40]}, **{"x-number": 2**63})
+    m.signed_extra = {role: {"x-number": 2**60 + 1} for role in ["root", "snapshot", "timestamp"]}
+    m.delegate("targets", "team", ["team"], paths=["team/*"])
+    m.roles["team"].unrecognized_fields["x-number"] = 2**53
+    m.target("team/a.txt", b"team", role="team")
+    m.reads = "python"
+
+
+@kind
+def custom_that_is_no_object(m):
+    for number, custom in enumerate(["text", ["list", 1], 7, True, None]):
+        m.target(f"{number}.txt", str(number).encode(), custom=custom)
+    m.reads = "not-tough"
+
+
+@kind
+def names_of_roles_with_control_characters(m):
+    """Encoded, as clients ask for them."""
+    for number, name in enumerate(["line\nbreak", "tab\tand\rreturn", "bell\u0007", "\u007f", "c1\u0085\u009b31m", "\u202ertl"]):
+        m.delegate("targets", name, [f"k{number}"], paths=[f"r{number}/*"])
+        m.target(f"r{number}/a.txt", name.encode(), role=name)
+    m.role_file = str
+    m.reads = "not-tough"
+
+
 group("roots")
 
 

@@ -51,6 +51,7 @@ mod small_disk;
 mod strace;
 mod strangers;
 mod strangers_kinds;
+mod strangers_oddities;
 mod strangers_parents;
 mod strangers_roots;
 mod strangers_short;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 use tufagent_tests::oracle::{Client, Memory};
-use tufagent_tests::{Home, Published, need, oracle};
+use tufagent_tests::{Home, Outcome, Published, need, oracle};
 
 use crate::judges::tough_update;
 
@@ -101,15 +101,15 @@ impl Clients {
     }
 }
 
-/// Adopts a repository, changes targets, delegations and root, and publishes that.
-fn change(home: &Home, kind: &mut Kind) {
+/// Adopts a repository, changes targets, delegations and root, and publishes that; gives what the adoption said.
+pub(crate) fn change(home: &Home, kind: &mut Kind) -> Outcome {
     let name = kind.kind.clone();
     let run = |arguments: &str| home.run(arguments).done();
     for key in &kind.keys {
         run(&format!("key import {name}-{key} {name}.keys/{key}.pem --token file"));
     }
     let root = format!("{name}/metadata/{}.root.json", kind.first_root);
-    run(&format!("repo adopt {name} --name {name} --root {root} --yes"));
+    let adopted = run(&format!("repo adopt {name} --name {name} --root {root} --yes"));
     for role in &kind.bump {
         run(&format!("bump {name} {role}"));
     }
@@ -136,6 +136,7 @@ fn change(home: &Home, kind: &mut Kind) {
     home.run_list(&["root", "replace-key", &name, "timestamp", "--old", old, "--new", &key]).done();
     run(&format!("sign {name} --yes"));
     kind.targets.push("folder/new.txt".to_owned());
+    adopted
 }
 
 /// The newest file of a top-level role.

@@ -1,7 +1,7 @@
 //! JSON as TUF allows it, as spans over the bytes that were read.
 //!
 //! A [`Document`] keeps the text and a flat tape of nodes of 16 bytes (one for each value and member name), not a tree
-//! of copies. Integers only, no duplicate members, at most [`MAX_DEPTH`] levels; every refusal names byte, line and
+//! of copies. Integers only (of any size), no duplicate members, at most [`MAX_DEPTH`] levels; every refusal names byte, line and
 //! column.
 
 mod error;
@@ -27,6 +27,8 @@ pub const MAX_BYTES: usize = (1 << 28) - 1;
 pub struct Document {
     bytes: Arc<[u8]>,
     nodes: Vec<Node>,
+    /// It holds, or held before a splice, an integer beyond 2^53 - 1.
+    large: bool,
 }
 
 impl Document {
@@ -63,6 +65,16 @@ impl Document {
         self.value_at(self.node(index).next)
     }
 
+    /// Integers beyond 2^53 - 1 inside `value`, as they stand in the text: they are kept digit for digit, and JavaScript
+    /// clients read other numbers. Nearly always there are none, and nothing is walked over.
+    pub fn large_integers(&self, value: Value<'_>) -> impl Iterator<Item = &str> {
+        let inside = if self.large { value.index..value.node().next } else { 0..0 };
+        inside
+            .map(|index| self.value_at(index))
+            .filter(|value| is_large(value.raw()))
+            .map(|value| value.raw_str())
+    }
+
     /// Bytes of memory that the tape takes, beside the text itself.
     pub fn tape_bytes(&self) -> usize {
         self.nodes.capacity().saturating_mul(size_of::<Node>())
@@ -87,7 +99,7 @@ pub enum Kind {
     Null,
     /// `true` or `false`
     Bool,
-    /// An integer between -(2^53 - 1) and 2^53 - 1
+    /// An integer of any size
     Integer,
     /// A string
     String,
@@ -151,17 +163,17 @@ impl<'d> Value<'d> {
         })
     }
 
-    /// A non-negative integer; `None` for anything else.
+    /// A non-negative integer up to 2^53 - 1; `None` for anything else.
     pub fn as_u64(self) -> Option<u64> {
         self.as_i64().and_then(|number| u64::try_from(number).ok())
     }
 
-    /// An integer; `None` for anything else.
+    /// An integer between -(2^53 - 1) and 2^53 - 1; `None` for anything else.
     pub fn as_i64(self) -> Option<i64> {
         if self.kind() != Kind::Integer {
             return None;
         }
-        self.raw_str().parse().ok()
+        self.raw_str().parse().ok().filter(|number: &i64| number.unsigned_abs() <= crate::MAX_INTEGER)
     }
 
     /// `true` or `false`; `None` for anything else.
@@ -243,6 +255,15 @@ impl std::fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.raw_str())
     }
+}
+
+/// Whether the text of a value is that of an integer beyond 2^53 - 1, either way.
+fn is_large(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        digit.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    });
+    number.is_some_and(|number| number > crate::MAX_INTEGER)
 }
 
 /// The members of an object; see [`Value::members`].

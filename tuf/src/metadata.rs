@@ -6,6 +6,7 @@
 mod delegations;
 mod error;
 mod files;
+mod oddities;
 mod resigned;
 mod root;
 mod signatures;
@@ -23,6 +24,7 @@ pub use delegations::{DelegatedRole, Delegations, Paths, SuccinctRoles};
 pub use error::MetadataError;
 use error::{Read, member, object, parsed, wrong};
 pub use files::{Hashes, MetaFile, Sha512Digest, Snapshot, TimestampRole};
+pub use oddities::{Odd, Oddities, Oddity};
 pub(crate) use resigned::Canonical;
 use resigned::Verdict;
 pub use root::Root;

@@ -1,6 +1,6 @@
 //! From metadata to facts for the rules, and from a confirmed request to a recorded intent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{Intent, IntentId, IntentKey, Record};
 use policy::{KeyFact, NameFact, Reason, RoleSort, SigningFacts, ThresholdStep};
@@ -236,10 +236,11 @@ impl Repositories {
         let (role, subject) = (role.clone(), subject.clone());
         let size = heavy::sum(base.iter().chain([&subject]).map(|file| &**file.bytes()));
         let work = move || {
+            new_large_integer(&role, base.as_ref(), &subject)?;
             let changes = base.as_ref().map(|base| difference(&role, Some(base), &subject));
-            (changes, bad_names(base.as_ref(), &subject))
+            Ok::<_, Refusal>((changes, bad_names(base.as_ref(), &subject)))
         };
-        let (changes, names) = heavy::run(size, work).await?;
+        let (changes, names) = heavy::run(size, work).await??;
         facts.names = names;
         let Some(changes) = changes else { return Ok(facts) };
         let steps = changes.thresholds.into_iter().filter_map(|step| {
@@ -250,6 +251,20 @@ impl Repositories {
         facts.keys_removed = changes.keys_removed.into_iter().map(|key| (key.role, key.keyid)).collect();
         Ok(facts)
     }
+}
+
+/// Integers beyond 2^53 - 1 that others have written are signed again as they stand; nobody puts in a new one.
+fn new_large_integer(role: &RoleName, base: Option<&Metadata>, subject: &Metadata) -> Result<(), Refusal> {
+    let known: BTreeSet<&str> = base.into_iter().flat_map(Metadata::large_integers).collect();
+    let Some(new) = subject.large_integers().find(|number| !known.contains(number)) else { return Ok(()) };
+    let shown: String = new.chars().take(40).collect();
+    let message = format!(
+        "{role} version {} holds the new integer {shown}, which JavaScript clients read as another number",
+        subject.version()
+    );
+    Err(Refusal::new(Reason::MetadataInvalid, message)
+        .remedy("write it as a text; integers go to 2^53 - 1")
+        .detail("role", role.to_string()))
 }
 
 /// Names of new or changed targets that nobody should give to a target (specification 4.5).

@@ -47,6 +47,7 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
     let check = Check { dir: &args.dir, options, context };
     let set = check.metadata(&args.root, state.as_ref())?;
     check.keys(&set)?;
+    check.oddities(&set)?;
     check.delegated_paths(&set)?;
     let found = if args.metadata_only { Files::default() } else { check.target_files(&set)? };
     if let Some(state) = state {
@@ -171,6 +172,20 @@ impl Check<'_> {
             self.warn_of_keyids(role, metadata);
             self.no_private_key(role, metadata, &published_name(role, metadata.version(), consistent))
         })
+    }
+
+    /// What some client reads as something else than stands there.
+    fn oddities(&self, set: &TrustedSet) -> Result<(), Failure> {
+        let consistent = self.consistent(set);
+        let tops = [Some(set.root()), set.timestamp(), set.snapshot()].into_iter().flatten();
+        let tops = tops.map(|metadata| (metadata.kind().role(), metadata));
+        for (role, metadata) in tops.chain(set.all_targets().map(|(role, m)| (role.clone(), m))) {
+            if let Some(oddity) = metadata.oddities().told().first() {
+                let file = published_name(&role, metadata.version(), consistent);
+                return Err(refused(&role, &file, oddity.spec, format!("{role}: {}", oddity.what)));
+            }
+        }
+        Ok(())
     }
 
     fn consistent(&self, set: &TrustedSet) -> bool {

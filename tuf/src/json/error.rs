@@ -65,9 +65,6 @@ pub enum ErrorKind {
     /// A number that begins with a zero.
     #[error("number with a leading zero")]
     LeadingZero,
-    /// An integer that not every client reads as the same number.
-    #[error("integer beyond 9007199254740991 (2^53 - 1)")]
-    IntegerRange,
     /// Objects and arrays inside each other too often.
     #[error("objects and arrays nested deeper than {limit} levels")]
     TooDeep {

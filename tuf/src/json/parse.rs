@@ -26,11 +26,11 @@ pub(super) fn parse(bytes: Arc<[u8]>, max_len: usize, strings: Strings) -> Resul
     }
     let max_nodes = NODES_ALWAYS + bytes.len() / 4;
     let nodes = Vec::with_capacity((bytes.len() / 16 + 8).min(1 << 22));
-    let mut parser = Parser { bytes: &bytes, at: 0, nodes, max_nodes, strings };
+    let mut parser = Parser { bytes: &bytes, at: 0, nodes, max_nodes, strings, large: false };
     match parser.document() {
         Ok(()) => {
-            let nodes = parser.nodes;
-            Ok(Document { bytes, nodes })
+            let (nodes, large) = (parser.nodes, parser.large);
+            Ok(Document { bytes, nodes, large })
         }
         Err(Fault { position, kind }) => Err(Error::at(&bytes, position, kind)),
     }
@@ -39,12 +39,17 @@ pub(super) fn parse(bytes: Arc<[u8]>, max_len: usize, strings: Strings) -> Resul
 /// Values that any text may hold, however short; above it, one for every four bytes.
 const NODES_ALWAYS: usize = 1 << 16;
 
+/// How many digits 2^53 - 1 has.
+const DIGITS: usize = 16;
+
 struct Parser<'b> {
     bytes: &'b [u8],
     at: usize,
     nodes: Vec<Node>,
     max_nodes: usize,
     strings: Strings,
+    /// An integer was there that not every client reads as the same number.
+    large: bool,
 }
 
 /// An error before its line and column are known: they cost a walk, which only the one that gets out should pay.
@@ -262,9 +267,7 @@ impl Parser<'_> {
         let negative = self.peek() == Some(b'-');
         self.at += usize::from(negative);
         let digits = self.at;
-        let mut value = 0_u64;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+        while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
         let length = self.at - digits;
@@ -274,15 +277,14 @@ impl Parser<'_> {
             Some(b'e' | b'E') => return self.fault(start, ErrorKind::Exponent),
             _ => {}
         }
-        if length > 1 && self.bytes.get(digits) == Some(&b'0') {
+        let zero = self.bytes.get(digits) == Some(&b'0');
+        if length > 1 && zero {
             return self.fault(start, ErrorKind::LeadingZero);
         }
-        if negative && value == 0 {
+        if negative && zero {
             return self.fault(start, ErrorKind::NegativeZero);
         }
-        if value > crate::MAX_INTEGER {
-            return self.fault(start, ErrorKind::IntegerRange);
-        }
+        self.large |= length >= DIGITS && super::is_large(self.bytes.get(start..self.at).unwrap_or_default());
         self.push(start, INTEGER | CANONICAL)
     }
 

@@ -42,7 +42,7 @@ impl Document {
         let place = Shift { at: 0, bytes: signed(span.start), nodes: i64::from(first), from: 0 };
         nodes.extend(new.nodes.iter().map(|node| place.of(*node)));
         nodes.extend(self.nodes.iter().skip(super::node::wide(next)).map(|node| shift.of(*node)));
-        Ok((Self { bytes, nodes }, shift.nodes))
+        Ok((Self { bytes, nodes, large: self.large || new.large }, shift.nodes))
     }
 }
 

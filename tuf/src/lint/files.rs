@@ -95,6 +95,19 @@ pub(super) fn text(file: &File, found: &mut Vec<Finding>) {
                 .remedy("rename one of them"),
         );
     }
+    for oddity in file.content.oddities().told() {
+        let (rule, clients): (_, &[Client]) = if oddity.spec == "4.5" {
+            ("custom", &[Client::Tough])
+        } else {
+            ("large-integer", &[Client::TufJs, Client::Tough])
+        };
+        let message = format!("{} {}", file.role, oddity.what);
+        found.push(
+            Finding::new(rule, Severity::Error, file, message)
+                .by(clients)
+                .remedy("write it as a text, or as an object, and sign the role anew"),
+        );
+    }
     super::private::published(file, found);
     dropped_members(&file.content, file, found);
     spec_version(file, found);

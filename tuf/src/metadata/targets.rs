@@ -129,7 +129,7 @@ pub struct TargetFile<'d> {
     pub length: u64,
     /// Its digests.
     pub hashes: Hashes,
-    /// The text of `custom`, an object of the application, as it stands.
+    /// The text of `custom` as it stands: an object of the application, or what others have put there instead.
     pub custom: Option<Cow<'d, str>>,
 }
 
@@ -151,7 +151,11 @@ impl<'d> TargetFile<'d> {
         let (mut length, mut hashes) = (false, false);
         for (name, value) in value.members() {
             match name.raw_str() {
-                "\"length\"" => length = value.kind() == Kind::Integer && !value.raw_str().starts_with('-'),
+                // Numbers that may be too large have more digits, and are read.
+                "\"length\"" => {
+                    let text = value.raw();
+                    length = value.kind() == Kind::Integer && text.len() <= 15 && !text.starts_with(b"-");
+                }
                 "\"hashes\"" => hashes = Hashes::is_plain(value),
                 // All others, and names that are written with escapes, are read.
                 _ => return false,
@@ -168,7 +172,7 @@ impl<'d> TargetFile<'d> {
             match name.raw_str() {
                 "\"length\"" => length = Some(inside(value, "length", error::count)?),
                 "\"hashes\"" => hashes = Some(inside(value, "hashes", Hashes::read)?),
-                "\"custom\"" => custom = Some(Cow::Borrowed(inside(value, "custom", object)?.raw_str())),
+                "\"custom\"" => custom = Some(Cow::Borrowed(value.raw_str())),
                 _ => {}
             }
         }
@@ -178,7 +182,7 @@ impl<'d> TargetFile<'d> {
             hashes: hashes.map_or_else(|| member(value, "hashes", Hashes::read), Ok)?,
             custom: match custom {
                 Some(text) => Some(text),
-                None => optional(value, "custom", object)?.map(|custom| Cow::Borrowed(custom.raw_str())),
+                None => value.get("custom").map(|custom| Cow::Borrowed(custom.raw_str())),
             },
         })
     }

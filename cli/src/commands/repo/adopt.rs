@@ -41,6 +41,15 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let (trusted, waiting) = trust(&mut workspace, &bytes, &args.root)?;
     let all = workspace.published_all()?;
     warn_of_expired(&all, context);
+    for (role, metadata) in &all {
+        for oddity in metadata.oddities().told() {
+            context.screen.warn(format!(
+                "{role} version {} {}; it is kept as it stands, and verify refuses it",
+                metadata.version(),
+                oddity.what
+            ));
+        }
+    }
     register(args, context, days(&all), bytes)?;
     // Older roots too: by them the agent knows the chain again, whichever of its roots it is adopted with.
     let is_news = |(role, metadata): &&(RoleName, Metadata)| {
