@@ -110,9 +110,9 @@ fn where_folders_cannot_be_swapped_at_once_it_is_said_first_and_a_kill_between_i
 }
 
 /// Kills `command` before each call by which it gives or takes names, and gives it again: it must be done then, or have
-/// been done already; what is staged must be signed and published in the end.
+/// been done already; `whole` looks at what is staged after each; in the end it must be signed and published.
 #[track_caller]
-fn can_be_given_again(command: &str, done_already: &str) {
+fn can_be_given_again(command: &str, done_already: &str, whole: &dyn Fn(&Path) -> bool) {
     let Some(strace) = need(Strace::find()) else { return };
     let mut step = 1;
     let story = Story::begin(Kind::Consistent);
@@ -146,6 +146,7 @@ fn can_be_given_again(command: &str, done_already: &str) {
                 "{what}"
             );
             home.run("diff repo").done();
+            assert!(whole(&home.path("repo/staged")), "half of it is staged after {what}");
         }
     }
     assert!(step > 4, "only {step} steps");
@@ -157,13 +158,21 @@ fn can_be_given_again(command: &str, done_already: &str) {
 fn a_delegation_that_is_added_while_killed_at_any_step_can_be_added_again() {
     // Once the parent is written, all of it is.
     let command = "delegation add repo docs --key outer --threshold 1 --paths docs/* --yes";
-    can_be_given_again(command, "docs is delegated to already");
+    can_be_given_again(command, "docs is delegated to already", &|staged| staged.join("docs.json").exists());
 }
 
 #[test]
 fn bins_that_are_added_while_killed_at_any_step_can_be_added_again() {
     let command = "delegation add repo bin --key outer --threshold 1 --succinct-bins 4 --yes";
-    can_be_given_again(command, "bin is delegated to already");
+    can_be_given_again(command, "bin is delegated to already", &|staged| staged.join("bin-3.json").exists());
+}
+
+#[test]
+fn a_key_of_targets_that_is_replaced_while_killed_at_any_step_can_be_replaced_again() {
+    // The root comes last: once it is there, the targets that it asks for are.
+    let command = "root replace-key repo targets --old online --new outer --yes";
+    let whole = |staged: &Path| ["root.json", "targets.json"].iter().all(|name| staged.join(name).exists());
+    can_be_given_again(command, "online is no key of targets", &whole);
 }
 
 #[test]

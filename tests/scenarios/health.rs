@@ -120,6 +120,7 @@ fn state_on_a_read_only_disk_is_refused_at_the_start_by_name() {
     assert!(!agent.wait().success(), "it starts");
     let log = agent.log();
     assert!(log.contains("Read-only") && log.contains("tuf-agent"), "{log}");
+    assert!(log.contains("mount that file system for writing"), "it does not say what to do: {log}");
     remount("rw");
     let _agent = home.start_through(disk.agent());
     home.unlock_file_store();

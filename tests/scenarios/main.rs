@@ -61,3 +61,4 @@ mod tokens;
 mod verify;
 mod watermarks;
 mod wire;
+mod words;

@@ -9,7 +9,7 @@ use tufagent_tests::{Agent, Home, Published, need};
 use crate::forge::{key, keyid, signed_by};
 
 /// The last version that every client can read.
-const LAST: u64 = 9_007_199_254_740_991;
+pub(crate) const LAST: u64 = 9_007_199_254_740_991;
 
 /// The private key with the number 7, as PKCS#8.
 const SEVEN: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
@@ -59,7 +59,7 @@ fn attack(repo: &Published, version: u64, targets: Option<u64>) {
     fs::remove_file(metadata.join("old-timestamp.json")).unwrap();
 }
 
-fn attacked(version: u64, targets: Option<u64>) -> (Home, Agent, Published) {
+pub(crate) fn attacked(version: u64, targets: Option<u64>) -> (Home, Agent, Published) {
     let (home, agent, repo) = leaky();
     let metadata = repo.dir().join("metadata");
     fs::copy(metadata.join("timestamp.json"), metadata.join("old-timestamp.json")).unwrap();
@@ -68,7 +68,7 @@ fn attacked(version: u64, targets: Option<u64>) -> (Home, Agent, Published) {
     (home, agent, repo)
 }
 
-fn new_keys(home: &Home, roles: &[&str]) {
+pub(crate) fn new_keys(home: &Home, roles: &[&str]) {
     for role in roles {
         home.run(&format!("root replace-key repo {role} --old online --new fresh")).done();
     }

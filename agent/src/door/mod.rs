@@ -9,6 +9,7 @@ mod incoming;
 mod peer;
 mod shares;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub enum DoorError {
     #[error("the service manager passed {0}: the unit tuf-agent.socket must have exactly one ListenStream")]
     Activation(String),
     /// The system said no.
-    #[error("{what} {path}: {cause}")]
+    #[error("{what} {path}: {cause}; {}", remedy(cause.kind()))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -67,6 +68,22 @@ impl DoorError {
 
     fn not_safe(path: &Path, why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Unsafe { path: path.to_path_buf(), why: why.into(), remedy: remedy.into() }
+    }
+}
+
+/// What to do when the system says no to a start.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::ReadOnlyFilesystem => {
+            "what is signed must be recorded, and the socket made: mount that file system for writing, or name another \
+             place (XDG_STATE_HOME for the state, XDG_RUNTIME_DIR for the socket)"
+        }
+        ErrorKind::PermissionDenied => "see whose it is and who may use it (ls -ld), or name another place",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room on that file system, then start it again"
+        }
+        ErrorKind::NotADirectory => "a part of the path is no folder: see whether it is right",
+        _ => "see to that disk or folder, then start it again",
     }
 }
 

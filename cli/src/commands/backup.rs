@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::json;
@@ -44,8 +45,21 @@ pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, F
     let mut file = reading::open_named(&args.file).map_err(|e| Failure::io("read", &args.file, &e))?;
     let agent = context.agent()?;
     let passphrase = passphrase(args.passphrase_file.as_deref(), false)?;
-    let pieces = std::iter::from_fn(move || piece(&mut file).ok().filter(|piece| !piece.is_empty()));
-    let done = agent.restore(&passphrase, pieces)?;
+    let fault: Arc<OnceLock<io::Error>> = Arc::default();
+    let noted = Arc::clone(&fault);
+    let pieces = std::iter::from_fn(move || match piece(&mut file) {
+        Ok(piece) => Some(piece).filter(|piece| !piece.is_empty()),
+        Err(error) => {
+            // What was sent so far is no backup, and the agent will say so; this is why.
+            let _ = noted.set(error);
+            None
+        }
+    });
+    let done = agent.restore(&passphrase, pieces);
+    if let Some(error) = fault.get() {
+        return Err(Failure::io("read", &args.file, error));
+    }
+    let done = done?;
     let adopt: Vec<&str> =
         done.repositories.iter().filter(|one| one.raised).map(|one| one.name.as_str()).collect();
     let repositories: Vec<_> = done

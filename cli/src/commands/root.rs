@@ -39,6 +39,7 @@ pub(crate) fn run(command: &RootCommand, context: &Context) -> Result<Report, Fa
         }
         RootCommand::Restage { .. } => staging.bring_back_root()?,
     }
+    staging.renew_under_next_root()?;
     staging.commit()?;
     staging.renew_unmet(&[RoleKind::Targets.role()])?;
     Ok(staging.report(json!({}), String::new()))

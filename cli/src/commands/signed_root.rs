@@ -4,6 +4,7 @@
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
+use tuf::verify::check_signatures;
 
 use super::staging::{Staging, is_signed};
 use crate::error::{Failure, reason};
@@ -32,6 +33,20 @@ impl Staging<'_> {
         .detail("role", role.as_str())
         .detail("version", root.version().get())
         .detail("signed_sha256", root.digest().to_string()))
+    }
+
+    /// Prepares the published targets anew where the root that is prepared takes their keys away. Both are written together,
+    /// the root last: cut off in between, the command can be given again.
+    pub(super) fn renew_under_next_root(&mut self) -> Result<(), Failure> {
+        let role = RoleKind::Targets.role();
+        let Some(next) = self.prepared_root()? else { return Ok(()) };
+        let unstaged = self.workspace.staged(&role)?.is_none();
+        let published = self.workspace.published(&role)?.filter(|_| unstaged);
+        let (Some(root), Some(published)) = (next.as_root(), published) else { return Ok(()) };
+        if check_signatures(&published, &root.keys, &root.targets).met() {
+            return Ok(());
+        }
+        self.renew(&role)
     }
 
     /// Stages the newest root that the agent signed or verified, if it was never published: `root restage`.

@@ -168,6 +168,14 @@ impl<'c> Staging<'c> {
         Ok(!difference(role, Some(&base), &next).only_renews())
     }
 
+    /// The root that is prepared, if one is.
+    pub(super) fn prepared_root(&self) -> Result<Option<Metadata>, Failure> {
+        let found = self.prepared.iter().rev().find(|(role, _)| role.kind() == RoleKind::Root);
+        let root = found.map(|(_, bytes)| Metadata::parse(bytes.clone(), &tuf::metadata::Limits::agent()));
+        root.transpose()
+            .map_err(|e| Failure::new(reason::INTERNAL, format!("the next root is not readable: {e}")))
+    }
+
     /// Lets an edit go that changed nothing.
     pub(super) fn forget(&mut self, role: &RoleName) {
         self.prepared.retain(|(prepared, _)| prepared != role);
@@ -199,7 +207,7 @@ impl<'c> Staging<'c> {
         match &staged {
             Some(staged) if is_signed(staged) => self.next_version(role),
             Some(staged) => Ok(staged.version()),
-            None => after(self.last_known(role)?),
+            None => after(role, self.last_known(role)?),
         }
     }
 
@@ -208,7 +216,7 @@ impl<'c> Staging<'c> {
     pub(super) fn next_version(&self, role: &RoleName) -> Result<Version, Failure> {
         if role.kind() == RoleKind::Root {
             // Roots follow one another without a gap: the next one has this number, signed before or not.
-            return after(self.last_known(role)?);
+            return after(role, self.last_known(role)?);
         }
         let signed = self.facts.signed(role).unwrap_or(0);
         let staged = self.workspace.staged(role)?;
@@ -216,7 +224,7 @@ impl<'c> Staging<'c> {
         let used = staged.as_ref().filter(|staged| is_signed(staged)).map_or(0, |m| m.version().get());
         match staged {
             Some(staged) if staged.version().get() > signed.max(used) => Ok(staged.version()),
-            _ => after(self.last_known(role)?.max(signed).max(used)),
+            _ => after(role, self.last_known(role)?.max(signed).max(used)),
         }
     }
 
@@ -388,17 +396,29 @@ pub(super) fn unknown_role(role: &RoleName) -> Failure {
         .detail("role", role.as_str())
 }
 
-fn after(last: u64) -> Result<Version, Failure> {
-    last.checked_add(1).and_then(Version::new).ok_or_else(|| edit_failure(&EditError::LastVersion(last)))
+fn after(role: &RoleName, last: u64) -> Result<Version, Failure> {
+    last.checked_add(1).and_then(Version::new).ok_or_else(|| last_version(role, last))
+}
+
+/// Nobody comes so far by counting.
+fn last_version(role: &RoleName, last: u64) -> Failure {
+    let remedy = if role.kind() == RoleKind::Root {
+        "no root can follow it: begin a new repository, and give its root to the clients".to_owned()
+    } else {
+        format!(
+            "somebody has moved it forward: once root has given it, timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {role}; see tufctl-recovery(7)"
+        )
+    };
+    Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
+        .remedy(remedy)
+        .detail("role", role.as_str())
+        .detail("version", last)
 }
 
 /// An edit that was refused, with the reason of the table.
 pub(super) fn edit_failure(error: &EditError) -> Failure {
     let (reason, remedy) = match error {
-        EditError::LastVersion(_) => (
-            reason::WATERMARK,
-            "somebody has moved it forward: give the role, snapshot and timestamp new keys, sign that root, then: tufctl repo reset-watermark DIR ROLE (tufctl-recovery(7))",
-        ),
+        EditError::LastVersion(_) => (reason::WATERMARK, "see tufctl-recovery(7), FAST-FORWARD ATTACK"),
         EditError::HasKey { .. } | EditError::SamePublicKey { .. } => {
             (reason::DUPLICATE_KEY, "a key counts once in a role; name another one")
         }
