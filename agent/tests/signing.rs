@@ -10,7 +10,8 @@ use tuf::key::Key;
 use tuf::metadata::{Limits, Metadata, SignatureEntry};
 use tuf::role::Version;
 use tuf::time::UtcTime;
-use tufagent_proto::v1::{SignBegin, SignSignature};
+use tufagent_proto::v1::repositories_client::RepositoriesClient;
+use tufagent_proto::v1::{SetExpiryRequest, SignBegin, SignSignature};
 
 const PASSPHRASE: &[u8] = b"correct horse";
 
@@ -130,4 +131,73 @@ async fn sigterm_lets_a_call_under_way_finish_and_then_ends_it() {
     assert!(verifies(&targets, &file, &shown.confirm().await.unwrap()));
     assert!(agent.ended().await.success());
     assert!(!agent.log().contains("cut off"), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_before_it_confirms_gets_nothing_is_journalled_and_keeps_nobody() {
+    let (agent, client, targets) = with_app("").await;
+    let (gone, kept) =
+        (read(new_targets(version(1), in_days(70))), read(new_targets(version(1), in_days(80))));
+    let waiting = agent.connect().await;
+    let shown = waiting.show(whole("targets"), gone.bytes()).await.unwrap();
+    // Another client is served while the agent waits for the first one's word.
+    let other = client.show(whole("targets"), kept.bytes()).await.unwrap();
+    assert!(verifies(&targets, &kept, &other.confirm().await.unwrap()));
+    drop((shown, waiting));
+    let refused = |(kind, body): &(String, String)| kind == "refused" && body.contains("CANCELLED");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let journal = loop {
+        let journal = client.journal().await;
+        if journal.iter().any(refused) {
+            break journal;
+        }
+        assert!(std::time::Instant::now() < end, "nothing is journalled of it: {journal:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let digest = gone.digest().to_string();
+    let of_it = |(kind, body): &&(String, String)| kind.starts_with("sign.") && body.contains(&digest);
+    assert_eq!(journal.iter().filter(of_it).count(), 0, "an intent is left: {journal:?}");
+    // What it wanted is signed nowhere: its version is taken by the other, the next one is free.
+    let next = read(new_targets(version(2), in_days(80)));
+    let shown = client.show(whole("targets"), next.bytes()).await.unwrap();
+    assert!(verifies(&targets, &next, &shown.confirm().await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_version_that_jumps_is_signed_only_when_a_person_said_so() {
+    let (_agent, client, targets) = with_app("").await;
+    let near = read(new_targets(version(16), in_days(80)));
+    let shown = client.show(whole("targets"), near.bytes()).await.unwrap();
+    assert!(shown.asks_a_person().is_empty());
+    assert!(verifies(&targets, &near, &shown.confirm().await.unwrap()));
+    let far = read(new_targets(version(17), in_days(80)));
+    let shown = client.show(whole("targets"), far.bytes()).await.unwrap();
+    assert_eq!(shown.asks_a_person(), ["targets jumps from version 0 to 17, more than 16 at once"]);
+    assert_eq!(reason(&shown.confirm().await.unwrap_err()), "VERSION_JUMP");
+    let shown = client.show(whole("targets"), far.bytes()).await.unwrap();
+    assert!(verifies(&targets, &far, &shown.confirm_as(true).await.unwrap()));
+    let journal = client.journal().await;
+    let said = |(kind, body): &&(String, String)| kind == "sign.confirmed" && body.contains("by_person");
+    assert_eq!(journal.iter().filter(said).count(), 1, "{journal:?}");
+}
+
+#[tokio::test]
+async fn a_length_grows_only_with_the_one_that_stands_in_hand() {
+    let (_agent, client, _) = with_app("").await;
+    let set = |days, from_days| {
+        let (repository, role) = ("app".to_owned(), "snapshot".to_owned());
+        let request = SetExpiryRequest { repository, role, days, from_days };
+        let mut repositories = RepositoriesClient::new(client.channel.clone());
+        async move { repositories.set_expiry(request).await.map(drop) }
+    };
+    // Nothing of it was signed yet: this is its first length.
+    set(30, 0).await.unwrap();
+    for from in [0, 7, 31] {
+        assert_eq!(reason(&set(400, from).await.unwrap_err()), "CONFIRMATION_MISSING", "from {from}");
+    }
+    set(400, 30).await.unwrap();
+    set(5, 0).await.unwrap();
+    let journal = client.journal().await;
+    let changes = journal.iter().filter(|(kind, _)| kind == "repository.expiry").count();
+    assert_eq!(changes, 3, "{journal:?}");
 }

@@ -163,3 +163,53 @@ fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
         home.run("sign repo --yes").done();
     }
 }
+
+#[test]
+fn a_restore_onto_a_state_that_lives_lowers_no_watermark() {
+    let (home, _agent) = backed_up();
+    let repo = home.published("repo");
+    let old = repo.copy_to(&home.path("old"));
+    home.write("more.txt", "more\n");
+    home.run("target add repo more.txt").done();
+    home.run("sign repo --yes").done();
+    home.run("bump repo root").done();
+    home.run("sign repo --yes").done();
+    home.run(GIVE).done();
+    // The folder as it was when the backup was taken, and other content under what was signed since.
+    home.write("other.txt", "other\n");
+    home.run("target add old other.txt --yes").done();
+    let error = home.refused("sign old --yes", 3, "WATERMARK");
+    assert_eq!(error["details"]["signed_version"], 2, "{error}");
+    assert_eq!(old.version("targets"), 1);
+    home.run("bump repo targets root").done();
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("targets"), repo.version("root")), (3, 3));
+}
+
+#[test]
+fn an_older_backup_in_a_new_state_signs_nothing_until_the_newest_copy_is_adopted() {
+    let (old, _old_agent) = backed_up();
+    for round in 0..2 {
+        old.write("more.txt", format!("round {round}\n"));
+        old.run("target add repo more.txt").done();
+        old.run("sign repo --yes").done();
+    }
+    let home = elsewhere(&old);
+    let _agent = home.start();
+    home.run(GIVE).done();
+    home.unlock_file_store();
+    home.write("other.txt", "other\n");
+    home.run("target add repo other.txt").done();
+    let repo = home.published("repo");
+    let staged = fs::read(repo.dir().join("staged/targets.json")).unwrap();
+    for _ in 0..2 {
+        let error = home.refused("sign repo --yes", 3, "WATERMARK");
+        assert!(error["message"].as_str().unwrap().contains("came from a backup"), "{error}");
+        assert!(error["remedy"].as_str().unwrap().contains("tufctl repo adopt"), "{error}");
+    }
+    assert_eq!(fs::read(repo.dir().join("staged/targets.json")).unwrap(), staged, "something was signed");
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("targets"), 4);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}

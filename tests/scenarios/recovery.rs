@@ -252,3 +252,57 @@ fn a_delegate_is_removed_its_targets_signed_by_targets_and_the_snapshot_still_li
     judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
     Judges::new(&home, "fresh", Reads::All).accept(&repo, &["app.txt", "docs/guide.txt"]);
 }
+
+#[test]
+fn a_nested_delegate_is_removed_its_targets_signed_above_it_and_older_clients_follow() {
+    let (home, _agent, repo) = leaky();
+    home.keys(&["inner"]);
+    // docs delegates docs/api/ on, which clients of every kind have seen.
+    home.run("delegation edit repo docs --paths docs/*,docs/api/*").done();
+    home.run("delegation add repo api --key inner --threshold 1 --paths docs/api/* --parent docs").done();
+    home.write("call.txt", "call this\n");
+    home.run("target add repo call.txt --path docs/api/ --role api").done();
+    home.run("sign repo --yes").done();
+    let judges = Judges::new(&home, "older", Reads::All);
+    let all = ["app.txt", "docs/guide.txt", "docs/api/call.txt"];
+    judges.accept(&repo, &all);
+    let (docs, api) = (repo.version("docs"), repo.version("api"));
+    // The inner one goes; the role above it signs its targets from now on.
+    home.run("delegation remove repo api --yes").done();
+    home.run("target add repo call.txt --path docs/api/ --role docs").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(
+        (repo.version("docs"), repo.version("api")),
+        (docs + 1, api),
+        "the snapshot still lists it (5.5.5)"
+    );
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &all);
+    // Then the outer one goes with all that is below it.
+    home.run("delegation remove repo docs --yes").done();
+    for (file, folder) in [("guide.txt", "docs/"), ("call.txt", "docs/api/")] {
+        home.run(&format!("target add repo {file} --path {folder}")).done();
+    }
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("docs"), repo.version("api")), (docs + 1, api));
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &all);
+    Judges::new(&home, "fresh", Reads::All).accept(&repo, &all);
+    // What the keys of those that went sign and list is in nobody's way.
+    let thief = repo.copy_to(&home.path("thief"));
+    let next = steal(&thief, "docs", 8, |signed| {
+        signed["version"] = (docs + 2).into();
+        signed["targets"] = json!({});
+    });
+    let snapshot = thief.version("snapshot") + 1;
+    steal(&thief, "snapshot", 7, |signed| {
+        signed["version"] = snapshot.into();
+        signed["meta"]["docs.json"] = json!({"version": next});
+    });
+    let timestamp = thief.version("timestamp") + 1;
+    steal(&thief, "timestamp", 7, |signed| {
+        signed["version"] = timestamp.into();
+        signed["meta"]["snapshot.json"] = json!({"version": snapshot});
+    });
+    judges.accept(&thief, &all);
+}

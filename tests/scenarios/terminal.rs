@@ -68,6 +68,23 @@ fn a_person_who_says_no_has_signed_nothing() {
 }
 
 #[test]
+fn a_person_who_leaves_at_the_question_has_signed_nothing_and_keeps_nobody_waiting() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.run("bump repo targets").done();
+    let before = std::fs::read(repo.dir().join("staged/targets.json")).unwrap();
+    // Ctrl-C where the agent has inspected and waits to be told.
+    let Some((code, screen)) = talk(&home, "sign repo", &[("[y/N] ", "\u{3}")]) else { return };
+    assert_ne!(code, 0, "{screen}");
+    assert_eq!(std::fs::read(repo.dir().join("staged/targets.json")).unwrap(), before);
+    let journal = home.run("audit export").done().stdout;
+    let last = journal.lines().rev().find(|line| line.contains("Signing.Sign")).expect("a refusal");
+    assert!(last.contains("CANCELLED"), "{last}");
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("targets"), 2);
+}
+
+#[test]
 fn a_root_that_was_signed_and_lacks_others_is_superseded_by_a_person_alone() {
     let (home, _agent) = Home::unlocked();
     let colleague = Home::new();

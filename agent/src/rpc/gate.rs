@@ -3,6 +3,7 @@
 //! The transport refuses some things by itself (a message that is too large, a method that is not there); what it says
 //! gets the reason and remedy that every other refusal has.
 
+use std::error::Error as _;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -118,12 +119,16 @@ pub(crate) fn named(status: &Status) -> Refusal {
                 .remedy("ask for what agent.proto has; the reflection service lists it")
         }
         Code::DeadlineExceeded => too_slow(),
-        Code::Cancelled => {
-            Refusal::new(Reason::Cancelled, "the client's stream broke off").remedy("ask again")
-        }
+        Code::Cancelled => broken_off(),
+        // What cannot be decoded comes from tonic itself; what has a cause below it, from a connection that is gone.
+        Code::Internal | Code::Unknown if status.source().is_some() => broken_off(),
         _ => Refusal::new(Reason::Usage, format!("the request cannot be read: {}", status.message()))
             .remedy("use tufctl, or read agent.proto"),
     }
+}
+
+fn broken_off() -> Refusal {
+    Refusal::new(Reason::Cancelled, "the client's stream broke off").remedy("ask again")
 }
 
 /// What a client sends: too slowly is an error.

@@ -14,6 +14,7 @@ use prost::Message as _;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tufagent_proto::v1::agent_client::AgentClient;
+use tufagent_proto::v1::audit_client::AuditClient;
 use tufagent_proto::v1::keys_client::KeysClient;
 use tufagent_proto::v1::repositories_client::RepositoriesClient;
 use tufagent_proto::v1::signing_client::SigningClient;
@@ -201,6 +202,17 @@ impl Client {
         }
     }
 
+    /// The journal: kind and body of each entry.
+    pub async fn journal(&self) -> Vec<(String, String)> {
+        let mut audit = AuditClient::new(self.channel.clone());
+        let mut entries = audit.list(AuditListRequest::default()).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        while let Some(entry) = entries.message().await.unwrap() {
+            all.push((entry.kind, entry.body_json));
+        }
+        all
+    }
+
     pub async fn register(&self, repository: &str) {
         let request = RegisterRepositoryRequest { name: repository.into(), ..Default::default() };
         RepositoriesClient::new(self.channel.clone()).register(request).await.unwrap();
@@ -220,9 +232,19 @@ impl Client {
 }
 
 impl Shown {
+    /// What only a person may say yes to.
+    pub fn asks_a_person(&self) -> &[String] {
+        &self.inspected.person
+    }
+
     /// Confirms, and gives the first signature.
-    pub async fn confirm(mut self) -> Result<SignSignature, Status> {
-        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person: false };
+    pub async fn confirm(self) -> Result<SignSignature, Status> {
+        self.confirm_as(false).await
+    }
+
+    /// Confirms, as a person said or a program, and gives the first signature.
+    pub async fn confirm_as(mut self, person: bool) -> Result<SignSignature, Status> {
+        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person };
         let part = Some(sign_request::Part::Confirm(confirm));
         self.parts.send(SignRequest { part }).await.unwrap();
         while let Some(event) = self.events.message().await? {
