@@ -10,8 +10,20 @@ use tufagent_tests::{binary, need};
 use crate::crash::{Kind, Story};
 use crate::strace::Strace;
 
-const NAMING: [&str; 10] =
-    ["rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"];
+const NAMING: [&str; 12] = [
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+];
 
 /// `tufctl sign` under strace, with one more fault; its trace.
 fn sign_traced(story: &Story, strace: &Strace, fault: Option<&str>) -> String {

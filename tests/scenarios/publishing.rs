@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use tufagent_tests::{Home, binary, need};
 
+use crate::crash::{Kind, Story};
 use crate::judges::{Judges, Reads};
 use crate::strace::Strace;
 
@@ -94,4 +95,43 @@ fn every_target_and_each_folder_is_flushed_once_before_the_metadata_that_lists_t
     let last = begun.iter().rposition(|line| line.contains("fsync(") && line.contains("/repo/targets"));
     let first = begun.iter().position(|line| line.contains("rename") && line.contains("/repo/metadata"));
     assert!(last < first, "{trace}");
+}
+
+#[test]
+fn without_consistent_snapshots_metadata_and_changed_targets_come_in_one_step_for_every_client() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let story = Story::begin(Kind::Plain);
+    let (home, repo) = (&story.home, &story.repo);
+    story.stage(0);
+    home.run("sign repo --yes").done();
+    let targets = ["app.txt", "a/b/deep.txt"];
+    let older = Judges::new(home, "older", Reads::All);
+    older.accept(repo, &targets);
+    let names = targets.map(|name| repo.dir().join("targets").join(name));
+    let lead = |yes: bool| names.iter().all(|name| fs::symlink_metadata(name).unwrap().is_symlink() == yes);
+    story.stage(1);
+    // The first exchange tries whether the file system can; the second one is that of metadata/.
+    sign_traced(home, &strace, &["-e", "inject=renameat2:signal=KILL:when=2"]);
+    assert!(lead(true), "it was killed at another step");
+    for (name, before) in names.iter().zip(["round 0\n"; 2]) {
+        assert_eq!(fs::read_to_string(name).unwrap(), before);
+    }
+    older.accept(repo, &targets);
+    Judges::new(home, "between", Reads::All).accept(repo, &targets);
+    // The same step, done: what the names lead to has changed with metadata/.
+    let (now, next) = (repo.dir().join("metadata"), repo.dir().join(".metadata.next"));
+    let aside = repo.dir().join("aside");
+    for (from, to) in [(&now, &aside), (&next, &now), (&aside, &next)] {
+        fs::rename(from, to).unwrap();
+    }
+    for name in &names {
+        assert_eq!(fs::read_to_string(name).unwrap(), "round 1\n");
+    }
+    older.accept(repo, &targets);
+    home.run("repo show repo").done();
+    assert!(lead(true), "a command that reads changes nothing");
+    home.run("sign repo --yes").done();
+    assert!(lead(false) && !now.join(".tufctl.targets").exists() && !next.exists());
+    older.accept(repo, &targets);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
 }

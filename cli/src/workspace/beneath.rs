@@ -127,6 +127,14 @@ impl Folder {
         self.rename(temporary, to).map(|()| true)
     }
 
+    /// Lets a name of this folder lead elsewhere, in place of what has that name.
+    pub(super) fn point(&self, name: &OsStr, to: &Path) -> Result<(), Failure> {
+        let temporary = OsStr::new(TEMPORARY);
+        self.remove(temporary)?;
+        rustix::fs::symlinkat(to, &self.file, temporary).map_err(|e| self.failed("write", name, e.into()))?;
+        self.rename(temporary, name)
+    }
+
     /// Gives a file of another folder a second name here, if it holds these bytes, and flushes it; `false` where it does
     /// not, or where the file system has no hard links. Writing a large file again takes as long as all the rest.
     pub(super) fn adopt(&self, from: &Self, name: &OsStr, to: &OsStr, bytes: &[u8]) -> Result<bool, Failure> {

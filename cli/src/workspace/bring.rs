@@ -2,7 +2,8 @@
 //!
 //! Flushing waits for the disk, file by file; several threads wait together. Nothing has its name before every file is
 //! there and is what was signed, so that a source that is gone leaves nothing behind. A file that takes the place of
-//! another one (there are such without consistent snapshots alone) waits beside it until its metadata is swapped in.
+//! another one (there are such without consistent snapshots alone) waits beside it until its metadata is swapped in, and
+//! the name of both leads through that folder for the moment of the swap.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -50,8 +51,50 @@ impl Brought {
         u64::try_from(self.jobs.len()).unwrap_or(u64::MAX)
     }
 
-    /// Puts those into their places that other files have. They are on the disk, and only renamed here: from now on until
-    /// their metadata is in its place, clients find them changed.
+    /// Whether files wait to take the places of others.
+    pub(super) fn replaces(&self) -> bool {
+        self.waiting().next().is_some()
+    }
+
+    /// Makes the names of those that wait lead into `metadata/`, where the old files have names now, and into the folder
+    /// `next`, which will be in its place, where the new ones have them: whoever swaps the two changes metadata and target
+    /// files in one step. False where the file system cannot; then nothing has changed that clients see.
+    pub(super) fn lead_through(&self, repository: &Folder, next: &str) -> Result<bool, Failure> {
+        for job in self.waiting() {
+            // A link that somebody has made leads elsewhere from another folder.
+            if self.targets.open(&job.folder)?.file(&job.name)?.is_none() {
+                return Ok(false);
+            }
+        }
+        for (metadata, is_new) in [(layout::METADATA, false), (next, true)] {
+            let metadata = repository.open(Path::new(metadata))?;
+            let through = metadata.make(Path::new(layout::THROUGH))?;
+            let mut folders = BTreeSet::new();
+            for job in self.waiting() {
+                let (from, to) = (self.targets.open(&job.folder)?, through.make(&job.folder)?);
+                let file = if is_new { &job.temporary } else { &job.name };
+                if !to.link(&from, file, &job.name)? {
+                    return Ok(false);
+                }
+                note(&job.folder, &mut folders);
+            }
+            folders.iter().try_for_each(|folder| through.open(folder)?.sync())?;
+            metadata.sync()?;
+        }
+        for job in self.waiting() {
+            // From the folder of the name up to that of the repository.
+            let up = job.folder.components().count().saturating_add(1);
+            let mut way: PathBuf = std::iter::repeat_n("..", up).collect();
+            way.extend([Path::new(layout::METADATA), Path::new(layout::THROUGH), &job.folder]);
+            self.targets.open(&job.folder)?.point(&job.name, &way.join(&job.name))?;
+        }
+        // Lost in a power cut after the swap, they would lead to the old files beside the new metadata.
+        self.sync()?;
+        Ok(true)
+    }
+
+    /// Puts those into their places that other files have. They are on the disk, and only renamed here. Unless the names
+    /// lead through `metadata/`, clients find them changed from now on until their metadata is in its place.
     pub(super) fn replace(&self) -> Result<(), Failure> {
         self.waiting().try_for_each(|job| job.put(&self.targets))
     }

@@ -114,7 +114,7 @@ impl LostRoot {
     pub(crate) fn sentence(&self, dir: &Path) -> String {
         let how = if self.complete { "has all its signatures" } else { "was signed here" };
         format!(
-            "root v{} {how} and is neither published nor in staged/; the agent has it still: tufctl root restage {}",
+            "root v{} {how} and is neither published nor staged here; the agent has it still: tufctl root restage {}",
             self.version,
             dir.display()
         )
@@ -125,9 +125,11 @@ impl LostRoot {
         let Self { version, .. } = self;
         Failure::new(
             reason::WATERMARK,
-            format!("root v{version} has all its signatures and was never published; it is not in staged/ any more"),
+            format!("root v{version} has all its signatures, and is neither published nor staged here"),
         )
-        .remedy("bring it back and publish it: tufctl root restage DIR and tufctl sign DIR; then change the next one")
+        .remedy(
+            "if it is out, take the newest published copy; otherwise bring it back and publish it: tufctl root restage DIR and tufctl sign DIR; then change the next one",
+        )
         .detail("role", RoleKind::Root.name())
         .detail("version", *version)
     }

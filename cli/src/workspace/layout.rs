@@ -23,6 +23,8 @@ pub(super) const BEGINNING: &str = ".beginning";
 pub(super) const NEXT: &str = ".metadata.next";
 /// The last `metadata/` where the file system cannot swap it with the next one in one step.
 pub(super) const OLD: &str = ".metadata.next.old";
+/// In `metadata/` while it is swapped: target files under the names that they have in `targets/`, which lead here then.
+pub(super) const THROUGH: &str = ".tufctl.targets";
 /// Two folders with which is tried whether it can.
 pub(super) const TRIAL: [&str; 2] = [".tufctl.swap.a", ".tufctl.swap.b"];
 /// What keys are called, beside `metadata/`.

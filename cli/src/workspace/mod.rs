@@ -93,6 +93,7 @@ impl Workspace {
         Self::check(dir)?;
         let lock = lock(dir)?;
         swap::repair_swap(dir)?;
+        swap::mend_names(dir)?;
         roots::name_root(&dir.join(layout::STAGED))?;
         let mut workspace = Self::at(dir, Some(lock))?;
         files::remove_folder(&dir.join(layout::DONE))?;

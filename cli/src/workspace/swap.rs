@@ -4,6 +4,8 @@
 //! first; where `metadata/` cannot be moved at all (it is mounted, or of a lower layer of an overlay), its files are
 //! replaced one after the other. Each way is said before it is gone, and finished after a crash.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,8 +23,8 @@ use super::{Workspace, files, layout};
 use crate::error::Failure;
 
 impl Workspace {
-    /// Publishes by swapping `metadata/` whole. Target files that clients know under the same name are replaced right
-    /// before the swap.
+    /// Publishes by swapping `metadata/` whole. Target files that clients know under the same name come with it: for that
+    /// moment their names lead through the folder that is swapped. Where they cannot, they are replaced right before.
     pub(super) fn publish_by_swap(
         &self,
         staged: &[(RoleName, Metadata)],
@@ -34,19 +36,29 @@ impl Workspace {
         files::remove_folder(&next)?;
         files::make_folder(&next)?;
         copy_folder(&self.metadata_folder(), &next)?;
-        let folder = Folder::of_repository(self.dir())?.open(Path::new(layout::NEXT))?;
+        let repository = Folder::of_repository(self.dir())?;
+        let folder = repository.open(Path::new(layout::NEXT))?;
         for (role, metadata) in staged {
             self.write_published(&folder, role, metadata)?;
         }
         folder.sync()?;
         files::sync_folder(self.dir())?;
-        brought.replace()?;
+        let through = brought.replaces() && brought.lead_through(&repository, layout::NEXT)?;
+        if !through {
+            brought.replace()?;
+        }
         if !self.swap(at_once, notice)? {
             notice(MIXED);
             self.publish_in_order(staged)?;
         }
-        brought.sync()?;
         files::sync_folder(self.dir())?;
+        if through {
+            brought.replace()?;
+        }
+        brought.sync()?;
+        if brought.replaces() {
+            files::remove_folder(&self.metadata_folder().join(layout::THROUGH))?;
+        }
         files::remove_folder(&next)
     }
 
@@ -95,6 +107,56 @@ pub(super) fn repair_swap(dir: &Path) -> Result<(), Failure> {
     files::rename(if exists(&next) { &next } else { &old }, &dir.join(layout::METADATA))
 }
 
+/// Ends what a swap that was cut off has left of names in `targets/` that lead through `metadata/`: each gets the file to
+/// which it leads, the old one before the swap and the new one after it.
+pub(super) fn mend_names(dir: &Path) -> Result<(), Failure> {
+    let place = dir.join(layout::METADATA).join(layout::THROUGH);
+    if !exists(&place) {
+        return Ok(());
+    }
+    let repository = Folder::of_repository(dir)?;
+    let through = repository.open(Path::new(layout::METADATA))?.open(Path::new(layout::THROUGH))?;
+    let targets = repository.open(Path::new(layout::TARGETS))?;
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let mut files = BTreeSet::new();
+        for (name, about) in entries(&place.join(&folder))? {
+            if about.is_dir() {
+                folders.push(folder.join(name));
+                continue;
+            }
+            files.insert((about.dev(), about.ino()));
+            let path = dir.join(layout::TARGETS).join(&folder).join(&name);
+            let leads = fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink());
+            if leads && !targets.open(&folder)?.link(&through.open(&folder)?, &name, &name)? {
+                return Err(Failure::io(
+                    "link",
+                    &path,
+                    &std::io::Error::other("there are no hard links here"),
+                ));
+            }
+        }
+        // One that was made and has no name in `targets/` yet is in nobody's way.
+        let Ok(here) = targets.open(&folder) else { continue };
+        for (name, about) in entries(&dir.join(layout::TARGETS).join(&folder))? {
+            // After the swap the new file has its place, and waits no more; before it, it goes on waiting.
+            let waits = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY));
+            if waits && files.contains(&(about.dev(), about.ino())) {
+                here.remove(&name)?;
+            }
+        }
+        here.sync()?;
+    }
+    files::remove_folder(&place)
+}
+
+/// Names in a folder and what has them, links not followed.
+fn entries(folder: &Path) -> Result<Vec<(OsString, fs::Metadata)>, Failure> {
+    let fail = |e: std::io::Error| Failure::io("read", folder, &e);
+    let found = fs::read_dir(folder).map_err(fail)?;
+    found.map(|entry| entry.and_then(|it| Ok((it.file_name(), it.metadata()?))).map_err(fail)).collect()
+}
+
 /// Removes what a swap that was cut off has left beside `metadata/`.
 pub(super) fn clean_up(dir: &Path) -> Result<(), Failure> {
     for name in [layout::NEXT, layout::OLD] {
@@ -125,7 +187,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
     };
     for entry in entries {
         let entry = entry.map_err(fail)?;
-        if entry.file_name() == TEMPORARY {
+        if entry.file_name() == TEMPORARY || entry.file_name() == layout::THROUGH {
             continue;
         }
         let (path, place): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
