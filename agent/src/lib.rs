@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod awake;
 pub mod backup;
 pub mod clock;
 pub mod config;

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use softhsm::Skipped;
 use tufagent_tests::{Agent, Home, binary};
@@ -46,6 +47,21 @@ impl Strace {
         self.libraries.iter().map(|it| ("LD_LIBRARY_PATH", it.as_str())).collect()
     }
 
+    /// Puts strace to every thread of a process that runs, and waits until it is there.
+    pub(crate) fn attach(&self, home: &Home, pid: u32, options: &[&str]) -> (Attached, PathBuf) {
+        let trace = home.dir().join("trace");
+        let mut command = self.command();
+        command.envs(self.variables()).args(["-f", "-y", "-o"]).arg(&trace).args(options);
+        command.arg("-p").arg(pid.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+        let attached = Attached(command.spawn().expect("strace starts"));
+        let end = Instant::now() + Duration::from_secs(30);
+        while !is_traced(pid) {
+            assert!(Instant::now() < end, "strace does not get at process {pid}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (attached, trace)
+    }
+
     /// Starts the agent under strace, which writes one file of calls in order.
     pub(crate) fn start(&self, home: &Home, options: &[&str]) -> (Agent, PathBuf) {
         let trace = home.dir().join("trace");
@@ -53,4 +69,21 @@ impl Strace {
         command.args(["-f", "-y", "-s", "70000", "-o"]).arg(&trace).args(options).arg(binary("tuf-agent"));
         (Agent::start_in_environment(home, command, &self.variables()), trace)
     }
+}
+
+/// A strace that was put to a process; taken away when dropped.
+pub(crate) struct Attached(Child);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether every thread of the process has a tracer.
+fn is_traced(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut statuses = threads.map(|it| fs::read_to_string(it.path().join("status")).unwrap_or_default());
+    statuses.all(|status| !status.contains("TracerPid:\t0\n"))
 }

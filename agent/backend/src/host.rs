@@ -22,6 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use tuf::key::{KeyType, PublicKey};
 use zeroize::Zeroizing;
 
@@ -52,21 +53,16 @@ pub fn run() -> Result<(), HostFailure> {
     secmem::harden_process()?;
     let stream = take_stdin().map_err(|e| HostFailure::NotStartedByAgent(e.into()))?;
     stream.peer_addr().map_err(HostFailure::NotStartedByAgent)?;
-    let (requests, inbox) = std::sync::mpsc::channel();
-    let reading = stream.try_clone().map_err(HostFailure::NotStartedByAgent)?;
+    let watched = stream.try_clone().map_err(HostFailure::NotStartedByAgent)?;
     std::thread::spawn(move || {
-        // Reads ahead of the module, so that the agent's end is seen also while the module hangs.
-        while let Ok(frame) = protocol::read_frame(&reading, Caps::REQUEST, None) {
-            if requests.send(frame).is_err() {
-                return;
-            }
-        }
-        drop(requests);
+        // So that the agent's end is seen also while the module hangs.
+        wait_for_end(&watched);
         std::thread::sleep(LAST_CALL);
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
     let mut stage = Stage::Empty;
-    for frame in inbox {
+    // Read where it is answered: another thread would have to be woken for each request.
+    while let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) {
         match answer(&mut stage, &frame) {
             Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
             Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
@@ -77,6 +73,17 @@ pub fn run() -> Result<(), HostFailure> {
         host.logout();
     }
     Ok(())
+}
+
+/// Returns when the other side has closed the connection.
+fn wait_for_end(stream: &UnixStream) {
+    loop {
+        let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
+        match rustix::event::poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 /// How far the helper has come.

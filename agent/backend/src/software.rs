@@ -24,7 +24,8 @@ pub(crate) struct SoftwareKey {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
-    Ed25519,
+    /// With the public half that belongs to the seed.
+    Ed25519(ed25519_dalek::VerifyingKey),
     P256,
     P384,
     Rsa,
@@ -70,7 +71,8 @@ impl SoftwareKey {
         let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| SoftwareKeyError::Malformed)?);
         let key = ed25519_dalek::SigningKey::from_bytes(&seed);
         let public = PublicKey::from_ed25519(key.verifying_key().to_bytes())?;
-        Ok(Self { public, secret: SecretBytes::copy_from(&*seed), algorithm: Algorithm::Ed25519 })
+        let algorithm = Algorithm::Ed25519(key.verifying_key());
+        Ok(Self { public, secret: SecretBytes::copy_from(&*seed), algorithm })
     }
 
     pub(crate) fn from_p256_scalar(scalar: &[u8]) -> Result<Self, SoftwareKeyError> {
@@ -151,7 +153,7 @@ impl SoftwareKey {
     pub(crate) fn to_pkcs8(&self) -> Result<SecretBytes, SoftwareKeyError> {
         let secret = self.secret.reveal_secret_bytes();
         let document = match self.algorithm {
-            Algorithm::Ed25519 => self.ed25519()?.to_pkcs8_der().ok(),
+            Algorithm::Ed25519(_) => self.ed25519()?.to_pkcs8_der().ok(),
             Algorithm::P256 => p256::SecretKey::from_slice(secret).ok().and_then(|k| k.to_pkcs8_der().ok()),
             Algorithm::P384 => p384::SecretKey::from_slice(secret).ok().and_then(|k| k.to_pkcs8_der().ok()),
             Algorithm::Rsa => self.rsa()?.to_pkcs8_der().ok(),

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// The longest string that is kept whole, in characters.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 /// The longest list and the most members that are kept.
-const MOST: usize = 64;
+pub(crate) const MOST: usize = 64;
 /// How deep values may nest.
 const DEEPEST: usize = 8;
 

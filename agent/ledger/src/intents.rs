@@ -8,6 +8,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::alarms;
 use crate::marks::{self, Side};
+use crate::put_off::{self, Put};
 use crate::records;
 use crate::restore;
 use crate::schema::Table;
@@ -16,19 +17,43 @@ use crate::{
     Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, RepositoryId, RepositoryName, Watermark, chain,
 };
 
-/// Records that something is about to be signed, or refuses and journals the refusal.
+/// Records that something is about to be signed, or refuses and journals the refusal. The rows of an ordinary intent
+/// follow later: see [`put_off`].
 pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentId> {
-    if let Some(refusal) = refusal(tx, intent)? {
-        let mut body = facts(tx, intent)?;
+    let ahead = tx.ahead(|view| judge(&view, intent)).filter(|_| put_off::can_wait(intent));
+    let (waits, judged) = match ahead {
+        Some(judged) => (true, judged?),
+        None => {
+            tx.settle()?;
+            (false, judge(tx, intent)?)
+        }
+    };
+    let (refusal, mut body) = judged;
+    if let Some(refusal) = refusal {
         if let Some(members) = body.as_object_mut() {
             members.insert("refused".to_owned(), json!(refusal.to_string()));
         }
         tx.append("sign.refused", body)?;
         return Ok(Err(refusal));
     }
-    let body = facts(tx, intent)?;
     let seq = tx.append("sign.intent", body)?;
-    let mark = Mark { version: intent.version, digest: intent.digest, on: tx.now() };
+    let put = Put::new(seq, intent, Mark { version: intent.version, digest: intent.digest, on: tx.now() });
+    if waits {
+        tx.put_off(put);
+    } else {
+        write_rows(tx, intent, &put)?;
+    }
+    Ok(Ok(IntentId(seq)))
+}
+
+/// What stands against an intent, and what the journal shall say of it.
+fn judge(view: &impl View, intent: &Intent) -> Result<(Option<LedgerError>, Value), LedgerError> {
+    Ok((refusal(view, intent)?, facts(view, intent)?))
+}
+
+/// What an intent means for the tables.
+fn write_rows(tx: &mut Tx<'_>, intent: &Intent, put: &Put) -> Result<(), LedgerError> {
+    let mark = put.mark;
     if supersedes(intent, &marks::read(tx, &intent.repository, &intent.role)?) {
         marks::replace_signed(tx, &intent.repository, &intent.role, mark)?;
     } else {
@@ -38,24 +63,38 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
     for key in &intent.keys {
         records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint, true)?;
     }
+    insert_open(tx, &put.open())
+}
+
+/// Adds an intent that has no outcome yet.
+pub(crate) fn insert_open(tx: &mut Tx<'_>, open: &OpenIntent) -> Result<(), LedgerError> {
+    let seq = chain::number(open.id.0)?;
     tx.change(
         Table::Intents,
-        (chain::number(seq)?,),
+        (seq,),
         "INSERT INTO intents (seq, repository, role, version, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
         (
-            chain::number(seq)?,
-            intent.repository.to_string(),
-            intent.role.as_str(),
-            chain::number(intent.version.get())?,
-            intent.digest.as_bytes(),
+            seq,
+            open.repository.to_string(),
+            open.role.as_str(),
+            chain::number(open.version.get())?,
+            open.digest.as_bytes(),
         ),
-    )?;
-    Ok(Ok(IntentId(seq)))
+    )
 }
 
 /// Records what became of an intent. An intent that has its outcome already is left alone.
 pub(crate) fn record_outcome(tx: &mut Tx<'_>, id: IntentId, outcome: &Outcome) -> Verdict<()> {
-    let Some(intent) = read_intents(tx, Some(id))?.pop() else { return Ok(Ok(())) };
+    let waits = tx.open_put_off(id);
+    let is_put_off = waits.is_some();
+    let intent = match waits {
+        Some(intent) => intent,
+        None => {
+            tx.settle()?;
+            let Some(intent) = read_intents(tx, Some(id))?.pop() else { return Ok(Ok(())) };
+            intent
+        }
+    };
     let (word, more) = match outcome {
         Outcome::Signed { keyids } => ("signed", json!({"keyids": keyids})),
         Outcome::Failed { reason, message } => ("failed", json!({"reason": reason, "message": message})),
@@ -67,6 +106,10 @@ pub(crate) fn record_outcome(tx: &mut Tx<'_>, id: IntentId, outcome: &Outcome) -
         "role": intent.role.as_str(), "version": intent.version.get(), "sha256": intent.digest.to_string(),
     });
     tx.append("sign.outcome", body)?;
+    if is_put_off {
+        tx.close_put_off(id);
+        return Ok(Ok(()));
+    }
     let key = (chain::number(id.0)?,);
     tx.change(Table::Intents, key, "DELETE FROM intents WHERE seq = ?1", key)?;
     Ok(Ok(()))
@@ -97,12 +140,13 @@ fn read_intents(tx: &Tx<'_>, only: Option<IntentId>) -> Result<Vec<OpenIntent>, 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What the law is judged by: the database within a transaction, which has the last word, or what is committed.
+/// What the law is judged by: the database within a transaction, or what is committed with what a transaction has put
+/// off; what is committed alone for questions.
 pub(crate) trait View {
-    /// Whether there is such a repository.
-    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError>;
-    /// The name of a repository that came from a backup and was not adopted since.
-    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError>;
+    /// What a repository is called; none when there is no such.
+    fn name(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError>;
+    /// Whether a repository came from a backup and was not adopted since.
+    fn restored(&self, id: &RepositoryId) -> Result<bool, LedgerError>;
     /// Why this role signs nothing until a person has looked.
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError>;
     /// The watermark of a role.
@@ -122,13 +166,12 @@ pub(crate) trait View {
 }
 
 impl View for Tx<'_> {
-    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
-        Ok(records::by_id(self, id)?.is_some())
+    fn name(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
+        Ok(records::by_id(self, id)?.map(|record| record.name))
     }
 
-    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
-        let restored = restore::is_restored(self, id)?;
-        Ok(records::by_id(self, id)?.filter(|_| restored).map(|record| record.name))
+    fn restored(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        restore::is_restored(self, id)
     }
 
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
@@ -159,10 +202,10 @@ impl View for Tx<'_> {
 /// Why this intent must not become a signature; none when nothing stands against it.
 pub(crate) fn refusal(view: &impl View, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
     let (repository, role) = (&intent.repository, &intent.role);
-    if !view.knows(repository)? {
+    let Some(name) = view.name(repository)? else {
         return Ok(Some(LedgerError::RepositoryUnknown { name: repository.to_string() }));
-    }
-    if let Some(name) = view.restored(repository)? {
+    };
+    if view.restored(repository)? {
         return Ok(Some(LedgerError::Restored { name }));
     }
     if let Some(message) = view.alarm(repository, role)? {
@@ -255,8 +298,8 @@ fn against_listed(intent: &Intent, before: &BTreeMap<RoleName, Version>) -> Opti
     })
 }
 
-fn facts(tx: &Tx<'_>, intent: &Intent) -> Result<Value, LedgerError> {
-    let name = records::by_id(tx, &intent.repository)?.map(|record| record.name.to_string());
+fn facts(view: &impl View, intent: &Intent) -> Result<Value, LedgerError> {
+    let name = view.name(&intent.repository)?.map(|name| name.to_string());
     let keys: Vec<Value> = intent
         .keys
         .iter()

@@ -19,12 +19,14 @@ mod intents;
 mod marks;
 mod mirror;
 mod open;
+mod put_off;
 mod records;
 mod repositories;
 mod resets;
 mod restore;
 mod saved;
 mod schema;
+mod shelf;
 mod texts;
 mod tx;
 mod types;
@@ -35,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
@@ -49,13 +52,18 @@ pub use types::{
 };
 
 use crate::mirror::Mirror;
+use crate::put_off::PutOff;
+use crate::shelf::{Later, Shelf};
 use crate::tx::{Tx, Verdict};
-use crate::writer::{Job, Later, Writer};
+use crate::writer::{Desk, Job, Writer};
 
-/// The open ledger. Every request goes to the one thread that owns the database; dropping it writes what is left.
+/// The open ledger. Requests go to the thread that has the database, but for an intent that comes alone; dropping it
+/// writes what is left.
 #[derive(Debug)]
 pub struct Ledger {
     jobs: mpsc::Sender<Job>,
+    desk: Arc<Desk>,
+    shelf: Arc<Shelf>,
     thread: Mutex<Option<JoinHandle<()>>>,
     texts: texts::Texts,
     path: PathBuf,
@@ -97,22 +105,31 @@ impl Ledger {
         let (tell_trouble, trouble) = watch::channel(None);
         let under_way = Arc::new(AtomicUsize::new(0));
         let mirror = Arc::new(Mirror::load(&Tx::looking(&opened.db, &*clock, opened.position)));
+        let shelf = Arc::new(Shelf::default());
         let writer = Writer {
             db: opened.db,
             seen: watchful::Seen::new(&paths, opened.identity),
             head: opened.head,
             clock,
             position: opened.position,
+            put_off: PutOff::default(),
+            shelf: Arc::clone(&shelf),
+            takes: Duration::ZERO,
             flushes: Arc::clone(&flushes),
             trouble: tell_trouble,
             mirror: Arc::clone(&mirror),
             under_way: Arc::clone(&under_way),
         };
+        let desk = Arc::new(Mutex::new(Some(writer)));
         let (jobs, queue) = mpsc::channel();
-        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(&queue));
+        let (own_desk, own_shelf) = (Arc::clone(&desk), Arc::clone(&shelf));
+        let thread = thread::Builder::new().name("ledger".to_owned());
+        let thread = thread.spawn(move || writer::serve(&own_desk, &own_shelf, &queue));
         let thread = thread.map_err(|e| LedgerError::io("the ledger's thread could not be started", e))?;
         Ok(Self {
             jobs,
+            desk,
+            shelf,
             thread: Mutex::new(Some(thread)),
             texts: texts::Texts::new(&paths.texts),
             path: paths.db,
@@ -149,17 +166,45 @@ impl Ledger {
         UnderWay(Arc::clone(&self.under_way))
     }
 
+    /// Whether at most one such call is under way.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) <= 1
+    }
+
+    /// Whether any such call is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
     /// The state folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
     }
 
+    /// Asks for something that looks at the tables or changes them.
     async fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        self.send(Job::Run, request).await
+        let settled = move |tx: &mut Tx<'_>| {
+            tx.settle()?;
+            request(tx)
+        };
+        self.send(Job::Run, settled).await
+    }
+
+    /// An intent that comes alone is recorded where it comes from: no thread is woken for it, and nobody's work is kept
+    /// waiting while the disk is as quick as it was. None: it goes the way of all others.
+    fn at_once(&self, intent: &Intent) -> Option<Result<IntentId, LedgerError>> {
+        if !self.is_alone() {
+            return None;
+        }
+        let mut desk = self.desk.try_lock().ok()?;
+        let writer = desk.as_mut().filter(|writer| writer.is_quick())?;
+        Some(writer.at_once(|tx| intents::record_intent(tx, intent)))
     }
 
     async fn send<T: Send + 'static>(
@@ -191,7 +236,7 @@ impl Ledger {
         &self,
         question: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        self.ask(move |tx| question(tx).map(Ok)).await
+        self.send(Job::Run, move |tx| question(tx).map(Ok)).await
     }
 }
 
@@ -203,7 +248,10 @@ impl Ledger {
     /// `Watermark`, `Vanished`, `SharedKey`, `Alarm`, `RepositoryUnknown`: refused, and the refusal is journalled.
     /// Anything else: not recorded, so nothing may be signed.
     pub async fn record_intent(&self, intent: Intent) -> Result<IntentId, LedgerError> {
-        self.ask(move |tx| intents::record_intent(tx, &intent)).await
+        if let Some(recorded) = self.at_once(&intent) {
+            return recorded;
+        }
+        self.send(Job::Run, move |tx| intents::record_intent(tx, &intent)).await
     }
 
     /// Whether an intent would be refused now: a question, which records nothing.
@@ -220,7 +268,7 @@ impl Ledger {
 
     /// Records what became of an intent. Not waited for: it joins the next commit.
     pub fn record_outcome(&self, intent: IntentId, outcome: Outcome) {
-        let _ = self.jobs.send(Job::Later(Later::Outcome(intent, outcome)));
+        self.later(Later::Outcome(intent, outcome));
     }
 
     /// Intents whose outcome was never recorded, oldest first: after a crash nobody knows whether a token signed, and
@@ -229,7 +277,8 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn open_intents(&self) -> Result<Vec<OpenIntent>, LedgerError> {
-        self.read_all(intents::open_intents).await
+        self.read_all(|_| Ok(())).await?;
+        self.read(intents::open_intents).await
     }
 }
 
@@ -242,12 +291,18 @@ impl Ledger {
     /// `Io` or `Closed`.
     pub async fn record_event(&self, kind: &str, body: Value) -> Result<u64, LedgerError> {
         let kind = kind.to_owned();
-        self.ask(move |tx| tx.append(&kind, body).map(Ok)).await
+        self.send(Job::Run, move |tx| tx.append(&kind, body).map(Ok)).await
     }
 
     /// Adds an entry with the next commit, not waited for.
     pub fn note_event(&self, kind: &str, body: Value) {
-        let _ = self.jobs.send(Job::Later(Later::Event(kind.to_owned(), body)));
+        self.later(Later::Event(kind.to_owned(), body));
+    }
+
+    fn later(&self, item: Later) {
+        if self.shelf.put(item) {
+            let _ = self.jobs.send(Job::Later);
+        }
     }
 
     /// At most `limit` entries (never more than 1000) with numbers above `after`, in order.

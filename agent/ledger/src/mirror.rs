@@ -2,7 +2,8 @@
 //! owns the database nor for a flush.
 //!
 //! It only ever holds committed state, and a request's own changes before its answer is given. Whether a signature may
-//! be made is judged in the transaction, from the database.
+//! be made is judged in the transaction that records it: from here and from what that transaction has put off, where it
+//! has changed nothing in the tables; otherwise from the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
@@ -14,6 +15,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 use crate::alarms;
 use crate::intents::View;
 
+use crate::put_off::Put;
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::Tx;
@@ -48,6 +50,11 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
+    /// Nothing was.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.whole && self.roles.is_empty() && self.listings.is_empty() && self.keys.is_empty()
+    }
+
     /// It is not known what was changed.
     pub(crate) const fn everything(&mut self) {
         self.whole = true;
@@ -81,8 +88,7 @@ impl Mirror {
 
     /// After a commit, before anybody is told of it.
     pub(crate) fn follow(&self, tx: &Tx<'_>, touched: &Touched) {
-        let parts = touched.roles.is_empty() && touched.listings.is_empty() && touched.keys.is_empty();
-        if !touched.whole && parts {
+        if touched.is_empty() {
             return;
         }
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +101,25 @@ impl Mirror {
         if let Err(error) = followed {
             tracing::warn!(%error, "what is committed could not be read again: the database is asked each time");
             *state = None;
+        }
+    }
+
+    /// After a commit, and after what was committed was read anew: what the tables do not say yet.
+    pub(crate) fn foresee<'a>(&self, puts: impl Iterator<Item = &'a Put>) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = state.as_mut() else { return };
+        for put in puts {
+            let watermarks = state.watermarks.entry(put.repository).or_default();
+            match watermarks.get_mut(&put.role) {
+                Some(watermark) => watermark.raise_signed(put.mark),
+                None => {
+                    let signed = Some(put.mark);
+                    watermarks.insert(put.role.clone(), Watermark { signed, ..Watermark::default() });
+                }
+            }
+            for key in &put.keys {
+                state.key_use.entry(*key).or_default().insert(put.repository);
+            }
         }
     }
 
@@ -173,14 +198,32 @@ impl State {
     }
 }
 
+impl State {
+    /// The other repository that a key belongs to, where `more` have come to use it.
+    pub(crate) fn user_beside(
+        &self,
+        id: &RepositoryId,
+        fingerprint: Sha256Digest,
+        more: &BTreeSet<RepositoryId>,
+    ) -> Option<RepositoryName> {
+        let known = self.key_use.get(&fingerprint);
+        let uses = |id: &RepositoryId| known.is_some_and(|users| users.contains(id)) || more.contains(id);
+        if uses(id) {
+            return None;
+        }
+        // By name, as the database gives them.
+        self.records.iter().find(|record| uses(&record.id)).map(|record| record.name.clone())
+    }
+}
+
 impl View for State {
-    fn knows(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
-        Ok(self.records.iter().any(|record| record.id == *id))
+    fn name(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
+        Ok(self.records.iter().find(|record| record.id == *id).map(|record| record.name.clone()))
     }
 
-    fn restored(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
-        let found = self.records.iter().find(|record| record.id == *id);
-        Ok(found.map(|record| record.name.clone()).filter(|name| self.restored.contains(name)))
+    fn restored(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        let name = self.records.iter().find(|record| record.id == *id).map(|record| &record.name);
+        Ok(name.is_some_and(|name| self.restored.contains(name)))
     }
 
     fn alarm(&self, id: &RepositoryId, role: &RoleName) -> Result<Option<String>, LedgerError> {
@@ -204,11 +247,6 @@ impl View for State {
         id: &RepositoryId,
         fingerprint: Sha256Digest,
     ) -> Result<Option<RepositoryName>, LedgerError> {
-        let Some(users) = self.key_use.get(&fingerprint).filter(|users| !users.contains(id)) else {
-            return Ok(None);
-        };
-        // By name, as the database gives them.
-        let first = self.records.iter().find(|record| users.contains(&record.id));
-        Ok(first.map(|record| record.name.clone()))
+        Ok(self.user_beside(id, fingerprint, &BTreeSet::new()))
     }
 }

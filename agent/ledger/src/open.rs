@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use serde_json::json;
 use tuf::digest::Sha256Digest;
 
 use crate::head::{Head, HeadFile};
-use crate::schema::{self, Sum};
+use crate::put_off::PutOff;
+use crate::schema::{self, Applied, Sum};
 use crate::tx::{Position, Tx};
 use crate::{Clock, LedgerError, chain, files, flush, restore, saved};
 
@@ -42,6 +43,8 @@ pub(crate) struct Opened {
     pub(crate) identity: (u64, u64),
     pub(crate) head: HeadFile,
     pub(crate) position: Position,
+    /// Where it stood as it was found.
+    pub(crate) found: Position,
 }
 
 /// The largest journal that is checked whole at start; of a larger one, the newest part is.
@@ -74,19 +77,38 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     let upgrade = found < schema::VERSION;
     if upgrade {
         // Within one transaction with the check: what cannot be trusted stays as it is.
-        begin_upgrade(&db).map_err(|e| unusable(&paths.db, &e))?;
+        begin_upgrade(&db, found).map_err(|e| unusable(&paths.db, &e))?;
     }
     let (mut position, head) = check_with_leftover(&db, paths, head)?;
     if upgrade {
         position = end_upgrade(&db, clock, position, found)?;
     }
+    let found = position;
+    position = catch_up(&db, &paths.db, clock, position)?;
     let file = HeadFile::open(&paths.head)?;
     leave_at_close(&db, false)?;
     if position.seq != head.seq {
         // The agent ended between a commit and the head that belongs to it.
         file.write(&Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })?;
     }
-    Ok(Opened { db, identity, head: file, position })
+    Ok(Opened { db, identity, head: file, position, found })
+}
+
+/// Writes the rows that were put off when the agent ended without writing them, from the journal.
+fn catch_up(
+    db: &Connection,
+    path: &Path,
+    clock: &dyn Clock,
+    position: Position,
+) -> Result<Position, LedgerError> {
+    let put_off = PutOff::read(db, path, position.applied)?;
+    if put_off.is_empty() {
+        return Ok(position);
+    }
+    let mut tx = Tx::begin(db, clock, position).with(&put_off, None);
+    tx.attempt(|tx| tx.settle().map(Ok))?;
+    tracing::info!(intents = put_off.puts().len(), "rows that were put off are written from the journal");
+    tx.commit().map(|committed| committed.position)
 }
 
 /// The check, with the head that a restore has left where the one beside the database does not fit.
@@ -116,7 +138,7 @@ pub(crate) fn open_copy(
     check_pages(&db, path)?;
     let found = check_schema(&db, path)?;
     if found < schema::VERSION {
-        begin_upgrade(&db).map_err(failed)?;
+        begin_upgrade(&db, found).map_err(failed)?;
     }
     let mut position = check(&db, path, head)?;
     if position.seq != head.seq {
@@ -128,6 +150,7 @@ pub(crate) fn open_copy(
     if found < schema::VERSION {
         position = end_upgrade(&db, clock, position, found)?;
     }
+    let position = catch_up(&db, path, clock, position)?;
     Ok((db, position))
 }
 
@@ -149,7 +172,10 @@ fn check(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerEr
         );
         return Err(LedgerError::corrupt(path, why));
     }
+    let sum = Sum::over(db).map_err(faulty)?;
+    let applied = applied(db, path, sum)?.unwrap_or(newest);
     let from = if newest <= SMALL_JOURNAL { 0 } else { head.seq.min(newest - TAIL).saturating_sub(1) };
+    let from = from.min(applied);
     let before = (from == 0).then_some(chain::GENESIS);
     let end = chain::check_from(db, from, before).map_err(faulty)?;
     let end = end.map_err(|why| LedgerError::corrupt(path, why))?;
@@ -160,12 +186,24 @@ fn check(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerEr
     if at_head.first().map(|entry| (entry.seq, entry.hash)) != Some((head.seq, head.hash)) {
         return Err(LedgerError::corrupt(path, "its journal is not the one that journal.head belongs to"));
     }
-    let sum = Sum::over(db).map_err(faulty)?;
     let recorded: String = meta(db, "state").map_err(|e| unusable(path, &e))?;
     if recorded != sum.digest().to_string() || (seq == head.seq && head.state != sum.digest()) {
         return Err(LedgerError::corrupt(path, "its records were changed by something else than the agent"));
     }
-    Ok(Position { seq, hash, sum })
+    Ok(Position { seq, hash, sum, applied })
+}
+
+/// Up to which entry the tables say what the journal says; none before schema 3: up to the newest.
+fn applied(db: &Connection, path: &Path, sum: Sum) -> Result<Option<u64>, LedgerError> {
+    let text = db.query_row("SELECT value FROM meta WHERE name = ?1", (Applied::NAME,), |row| row.get(0));
+    let text: Option<String> = text.optional().map_err(|e| unusable(path, &e))?;
+    let schema: String = meta(db, "schema").map_err(|e| unusable(path, &e))?;
+    let read = text.as_ref().and_then(|text| Applied::read(text, sum));
+    match (text, read, schema.as_str()) {
+        (None, _, "1" | "2") => Ok(None),
+        (Some(_), Some(applied), schema) if !matches!(schema, "1" | "2") => Ok(Some(applied)),
+        _ => Err(LedgerError::corrupt(path, "its records were changed by something else than the agent")),
+    }
 }
 
 /// SQLite takes the file as writable, in the mode that our commits need.
@@ -179,10 +217,11 @@ fn check_mode(db: &Connection, path: &Path) -> Result<(), LedgerError> {
     Err(LedgerError::corrupt(path, "its header says that it must not be written"))
 }
 
-/// Adds the tables of the newest schema to a database of the first one, in a transaction that stays open.
-fn begin_upgrade(db: &Connection) -> rusqlite::Result<()> {
+/// Adds the tables of the newest schema to a database of an older one, in a transaction that stays open.
+fn begin_upgrade(db: &Connection, found: u32) -> rusqlite::Result<()> {
     db.execute_batch("BEGIN IMMEDIATE")?;
-    schema::STATEMENTS.iter().skip(schema::FIRST_STATEMENTS).try_for_each(|sql| db.execute(sql, ()).map(drop))
+    let there = schema::tables_of(found);
+    schema::STATEMENTS.iter().skip(there).try_for_each(|sql| db.execute(sql, ()).map(drop))
 }
 
 /// Journals the upgrade and commits it.
@@ -194,8 +233,10 @@ fn end_upgrade(
 ) -> Result<Position, LedgerError> {
     let mut tx = Tx::looking(db, clock, position);
     db.execute("UPDATE meta SET value = ?1 WHERE name = 'schema'", (schema::VERSION.to_string(),))?;
+    let applied = Applied { seq: position.seq, sum: position.sum };
+    db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (Applied::NAME, applied.to_string()))?;
     tx.append("ledger.upgraded", json!({"schema_before": from, "schema": schema::VERSION}))?;
-    tx.commit().map(|(position, _)| position)
+    tx.commit().map(|committed| committed.position)
 }
 
 /// The database's own schema version: newer ones are refused before anything else is looked at.
@@ -292,13 +333,17 @@ fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
     let db = Connection::open_with_flags(path, flags())?;
     db.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA foreign_keys = ON")?;
     db.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-    let start = Position { seq: 0, hash: chain::GENESIS, sum: Sum::NONE };
+    let start = Position { seq: 0, hash: chain::GENESIS, sum: Sum::NONE, applied: 0 };
     let mut tx = Tx::begin(&db, clock, start);
     tx.attempt(|tx| {
         for statement in schema::STATEMENTS {
             tx.db.execute(statement, ())?;
         }
-        let rows = [("schema", schema::VERSION.to_string()), ("state", Sum::NONE.digest().to_string())];
+        let rows = [
+            ("schema", schema::VERSION.to_string()),
+            ("state", Sum::NONE.digest().to_string()),
+            (Applied::NAME, Applied { seq: 0, sum: Sum::NONE }.to_string()),
+        ];
         for row in rows {
             tx.db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", row)?;
         }
@@ -306,7 +351,7 @@ fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
         tx.append("ledger.created", json!({"schema": schema::VERSION, "id": id}))?;
         Ok(Ok(()))
     })?;
-    let (position, _) = tx.commit()?;
+    let position = tx.commit()?.position;
     db.close().map_err(|(_, error)| error)?;
     Ok(Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })
 }

@@ -8,8 +8,8 @@ use crate::LedgerError;
 use crate::chain::hash_fields;
 use crate::mirror::Touched;
 
-/// The schema that this program writes; the one before it is upgraded when it is opened.
-pub(crate) const VERSION: u32 = 2;
+/// The schema that this program writes; those before it are upgraded when they are opened.
+pub(crate) const VERSION: u32 = 3;
 
 /// "tufa": tells our databases from others.
 pub(crate) const APPLICATION_ID: i64 = 0x7475_6661;
@@ -46,7 +46,33 @@ pub(crate) const STATEMENTS: [&str; 11] = [
 ];
 
 /// How many of [`STATEMENTS`] make schema 1.
-pub(crate) const FIRST_STATEMENTS: usize = 9;
+const FIRST_STATEMENTS: usize = 9;
+
+/// The entry of the journal up to which the tables say what it says; in `meta` since schema 3. It is bound to the sum over
+/// the tables, so that neither is changed without the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) seq: u64,
+    pub(crate) sum: Sum,
+}
+
+impl Applied {
+    /// What it is called in `meta`.
+    pub(crate) const NAME: &'static str = "applied";
+
+    /// Reads what was written with this sum.
+    pub(crate) fn read(text: &str, sum: Sum) -> Option<u64> {
+        let seq = text.split_once(' ')?.0.parse().ok()?;
+        (Self { seq, sum }.to_string() == text).then_some(seq)
+    }
+}
+
+impl std::fmt::Display for Applied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields = [&self.seq.to_be_bytes()[..], &self.sum.0];
+        write!(f, "{} {}", self.seq, hash_fields(b"tuf-agent applied v1", fields))
+    }
+}
 
 /// A table whose rows are state: the sum over all of them is kept beside the journal's head, so that a row that was
 /// changed, added or taken away behind our back is found.
@@ -169,12 +195,17 @@ impl Sum {
     }
 }
 
+/// How many of [`STATEMENTS`] a schema version has.
+pub(crate) const fn tables_of(version: u32) -> usize {
+    if version == 1 { FIRST_STATEMENTS } else { STATEMENTS.len() }
+}
+
 /// Whether the database holds exactly the tables of this schema version and nothing else.
 pub(crate) fn is_ours(db: &Connection, version: u32) -> Result<bool, LedgerError> {
     let mut select = db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
     let mut found = select.query_map((), |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
-    let count = if version == 1 { FIRST_STATEMENTS } else { STATEMENTS.len() };
-    let mut wanted: Vec<String> = STATEMENTS.iter().take(count).map(|&sql| sql.to_owned()).collect();
+    let mut wanted: Vec<String> =
+        STATEMENTS.iter().take(tables_of(version)).map(|&sql| sql.to_owned()).collect();
     found.sort();
     wanted.sort();
     Ok(found == wanted)

@@ -1,13 +1,14 @@
 //! One transaction of the writer thread: the requests that share it, the journal's end, the sum over the state.
 
 use rusqlite::{Connection, Params};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tuf::digest::Sha256Digest;
 use tuf::time::UtcTime;
 
-use crate::mirror::Touched;
-use crate::schema::{Sum, Table};
-use crate::{Clock, Entry, LedgerError, body, chain};
+use crate::mirror::{Mirror, Touched};
+use crate::put_off::{self, Ahead, Fresh, Put, PutOff};
+use crate::schema::{Applied, Sum, Table};
+use crate::{Clock, Entry, IntentId, LedgerError, OpenIntent, body, chain};
 
 /// What one request comes to. The outer error is a fault: the request is undone. The inner one is a refusal: what
 /// it wrote (its journal entry) stays.
@@ -22,14 +23,30 @@ pub(crate) struct Position {
     pub(crate) hash: Sha256Digest,
     /// The sum over all rows of state.
     pub(crate) sum: Sum,
+    /// The entry up to which the tables say what the journal says.
+    pub(crate) applied: u64,
+}
+
+/// What a commit has made durable.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) position: Position,
+    pub(crate) touched: Touched,
+    pub(crate) fresh: Fresh,
 }
 
 /// An open transaction.
 pub(crate) struct Tx<'a> {
     pub(crate) db: &'a Connection,
     clock: &'a dyn Clock,
+    began: Position,
     position: Position,
     touched: Touched,
+    /// What the tables did not say when it began.
+    before: &'a PutOff,
+    fresh: Fresh,
+    /// What is committed; none where intents are not put off.
+    mirror: Option<&'a Mirror>,
     /// Why nothing can be done in this transaction any more.
     broken: Option<LedgerError>,
 }
@@ -38,12 +55,23 @@ impl<'a> Tx<'a> {
     /// Begins; a failure shows in every request and at the end.
     pub(crate) fn begin(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
         let broken = step(db, "BEGIN IMMEDIATE").err().map(LedgerError::from);
-        Self { db, clock, position, touched: Touched::default(), broken }
+        Self { broken, ..Self::looking(db, clock, position) }
+    }
+
+    /// The same where rows are put off, and may be.
+    pub(crate) fn with(self, before: &'a PutOff, mirror: Option<&'a Mirror>) -> Self {
+        Self { before, mirror, ..self }
     }
 
     /// No transaction of its own: for one question.
     pub(crate) fn looking(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
-        Self { db, clock, position, touched: Touched::default(), broken: None }
+        let (before, fresh, touched) = (&put_off::NOTHING, Fresh::default(), Touched::default());
+        Self { db, clock, began: position, position, touched, before, fresh, mirror: None, broken: None }
+    }
+
+    /// The same, with nothing to be done in it any more.
+    pub(crate) fn broken_by(self, fault: LedgerError) -> Self {
+        Self { broken: Some(fault), ..self }
     }
 
     /// Does one request: whole, or not at all.
@@ -54,7 +82,7 @@ impl<'a> Tx<'a> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        let before = self.position;
+        let (before, point) = (self.position, self.fresh.point());
         let done = step(self.db, "SAVEPOINT request").map_err(LedgerError::from);
         let done = done.and_then(|()| {
             let verdict = request(self)?;
@@ -63,6 +91,7 @@ impl<'a> Tx<'a> {
         });
         done.unwrap_or_else(|fault| {
             self.position = before;
+            self.fresh.back_to(point);
             // What was undone is noted among what was done.
             self.touched.everything();
             let undone = self.db.execute_batch("ROLLBACK TO request; RELEASE request");
@@ -75,16 +104,64 @@ impl<'a> Tx<'a> {
     }
 
     /// Commits, durably, and says where journal and state stand then and what was changed. On failure the caller undoes what is open.
-    pub(crate) fn commit(mut self) -> Result<(Position, Touched), LedgerError> {
-        let position = self.position;
-        let done = self.broken.take().map_or(Ok(()), Err).and_then(|()| {
-            let mut set =
-                self.db.prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'state' AND value <> ?1")?;
-            set.execute((position.sum.digest().to_string(),))?;
-            step(self.db, "COMMIT")?;
-            Ok(())
-        });
-        done.map(|()| (position, self.touched))
+    pub(crate) fn commit(mut self) -> Result<Committed, LedgerError> {
+        self.broken.take().map_or(Ok(()), Err)?;
+        let changed = self.position.sum != self.began.sum;
+        if changed && self.position.seq == self.began.seq {
+            // The head outside names entry and sum together.
+            self.append("ledger.state", json!({"state": self.position.sum.digest().to_string()}))?;
+        }
+        let first = self.fresh.waiting(self.before).next().map(|put| put.seq);
+        let applied = first.map_or(self.position.seq, |seq| seq.saturating_sub(1));
+        if changed || self.fresh.is_settled() || applied > self.began.applied.saturating_add(FAR) {
+            self.position.applied = applied;
+            self.write_meta()?;
+        }
+        step(self.db, "COMMIT")?;
+        Ok(Committed { position: self.position, touched: self.touched, fresh: self.fresh })
+    }
+
+    fn write_meta(&self) -> Result<(), LedgerError> {
+        let Position { applied, sum, .. } = self.position;
+        let mut set = self.db.prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?;
+        set.execute(("state", sum.digest().to_string()))?;
+        set.execute((Applied::NAME, Applied { seq: applied, sum }.to_string()))?;
+        Ok(())
+    }
+
+    /// What judges by what is committed and by what was put off here; none where this transaction has changed the tables
+    /// otherwise, or what is committed is not at hand.
+    pub(crate) fn ahead<T>(&self, judge: impl FnOnce(Ahead<'_>) -> T) -> Option<T> {
+        let mirror = self.mirror.filter(|_| self.touched.is_empty())?;
+        mirror.judge(|committed| judge(Ahead { committed, fresh: &self.fresh }))
+    }
+
+    /// Puts off the rows of an intent whose entry was just added.
+    pub(crate) fn put_off(&mut self, put: Put) {
+        self.fresh.put(put);
+    }
+
+    /// An intent whose rows are put off, if it has no outcome.
+    pub(crate) fn open_put_off(&self, id: IntentId) -> Option<OpenIntent> {
+        self.fresh.open(self.before, id)
+    }
+
+    /// Such an intent has its outcome now.
+    pub(crate) fn close_put_off(&mut self, id: IntentId) {
+        self.fresh.close(id);
+    }
+
+    /// Writes all rows that were put off: the tables say what the journal says.
+    pub(crate) fn settle(&mut self) -> Result<(), LedgerError> {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let done = put_off::write(self, &mut fresh, self.before);
+        self.fresh = fresh;
+        done
+    }
+
+    /// Whether it has added anything to the journal.
+    pub(crate) fn has_news(&self) -> bool {
+        self.position.seq != self.began.seq
     }
 
     /// Lets the journal go on from another end: it was taken over whole.
@@ -145,6 +222,9 @@ impl<'a> Tx<'a> {
         self.position.sum.toggle_row(self.db, table, key, &mut self.touched)
     }
 }
+
+/// The tables are said to be up to date at least every so many entries, so that few are read back after a crash.
+const FAR: u64 = 1024;
 
 /// A step of every transaction; kept prepared.
 fn step(db: &Connection, sql: &str) -> rusqlite::Result<()> {

@@ -159,6 +159,13 @@ impl Watermark {
             (signed, verified) => verified.or(signed),
         }
     }
+
+    /// A lower version, and the same again, changes nothing.
+    pub(crate) fn raise_signed(&mut self, mark: Mark) {
+        if self.signed.is_none_or(|known| known.version < mark.version) {
+            self.signed = Some(mark);
+        }
+    }
 }
 
 /// A signature that is about to be made.

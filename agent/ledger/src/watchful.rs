@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::put_back;
 use crate::head::{Head, HeadFile};
 use crate::open::{self, Paths, with_suffix};
+use crate::put_off::PutOff;
 use crate::tx::Position;
 use crate::writer::Writer;
 use crate::{Ledger, LedgerError, saved};
@@ -151,13 +152,15 @@ impl Writer {
             return Ok(());
         }
         let opened = open::open(&paths, &*self.clock)?;
-        if opened.position != self.position {
+        if opened.found != self.position {
             let why = "it is not the newest one: something else was put in its place while the agent runs";
             return Err(Some(LedgerError::corrupt(&paths.db, why)));
         }
         open::leave_at_close(&self.db, true).map_err(LedgerError::from)?;
         self.db = opened.db;
         self.head = opened.head;
+        self.position = opened.position;
+        self.put_off = PutOff::default();
         self.seen = Seen::new(&paths, opened.identity);
         Ok(())
     }
@@ -200,7 +203,7 @@ impl Writer {
     }
 
     fn known_head(&self) -> Head {
-        let Position { seq, hash, sum } = self.position;
+        let Position { seq, hash, sum, .. } = self.position;
         Head { seq, hash, state: sum.digest() }
     }
 }

@@ -4,32 +4,47 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use support::{intent, role};
 use tempfile::tempdir;
-use tufagent_ledger::{Ledger, LedgerError, Noted};
+use tufagent_ledger::{Ledger, LedgerError, Noted, Outcome};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Sign { role: &'static str, version: u64, content: &'static str },
-    Publish { role: &'static str, version: u64, content: &'static str },
+    Sign {
+        role: &'static str,
+        version: u64,
+        content: &'static str,
+        outcome: bool,
+    },
+    Publish {
+        role: &'static str,
+        version: u64,
+        content: &'static str,
+    },
     Adopt,
-    Acknowledge { role: &'static str },
+    Acknowledge {
+        role: &'static str,
+    },
     Restart,
+    /// As a kill leaves it: nothing that may follow a commit was done.
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let role = || prop::sample::select(vec!["targets", "timestamp"]);
     let content = || prop::sample::select(vec!["a", "b", "c"]);
     prop_oneof![
-        6 => (role(), 1_u64..7, content()).prop_map(|(role, version, content)| Step::Sign { role, version, content }),
+        6 => (role(), 1_u64..7, content(), any::<bool>())
+            .prop_map(|(role, version, content, outcome)| Step::Sign { role, version, content, outcome }),
         3 => (role(), 1_u64..7, content())
             .prop_map(|(role, version, content)| Step::Publish { role, version, content }),
         1 => Just(Step::Adopt),
         1 => role().prop_map(|role| Step::Acknowledge { role }),
         1 => Just(Step::Restart),
+        2 => Just(Step::Crash),
     ]
 }
 
@@ -56,19 +71,27 @@ impl Model {
 }
 
 async fn obey(steps: Vec<Step>) {
-    let folder = tempdir().unwrap();
+    let mut folder = tempdir().unwrap();
+    let mut open = BTreeSet::new();
     let mut ledger = Ledger::open(folder.path()).unwrap();
     let adopt = || support::adopted("app", 1, "root", "key");
     let app = ledger.register_repository(adopt()).await.unwrap().id;
     let (mut model, mut alarms) = (Model::default(), BTreeMap::<&str, (u64, &'static str)>::new());
     for step in steps {
         match step {
-            Step::Sign { role: name, version: number, content } => {
+            Step::Sign { role: name, version: number, content, outcome } => {
                 let result = ledger.record_intent(intent(app, name, number, content)).await;
                 let expected = model.allows(name, number, content) && !alarms.contains_key(name);
                 assert_eq!(result.is_ok(), expected, "{name} {number} {content}: {result:?}");
                 match result {
-                    Ok(_) => model.signed.entry(name).or_default().push((number, content)),
+                    Ok(id) => {
+                        model.signed.entry(name).or_default().push((number, content));
+                        open.insert(id);
+                        if outcome {
+                            ledger.record_outcome(id, Outcome::Signed { keyids: vec!["00".into()] });
+                            open.remove(&id);
+                        }
+                    }
                     Err(LedgerError::Alarm { .. }) => assert!(alarms.contains_key(name)),
                     Err(LedgerError::Watermark { marked_version, .. }) => {
                         assert!(marked_version.get() >= number)
@@ -105,7 +128,22 @@ async fn obey(steps: Vec<Step>) {
                 drop(ledger);
                 ledger = Ledger::open(folder.path()).unwrap();
             }
+            Step::Crash => {
+                // What nobody waited for may be lost; this asks for the commit that it joins.
+                ledger.entries(0, 1).await.unwrap();
+                let left = tempdir().unwrap();
+                for name in ["ledger.db", "ledger.db-wal", "journal.head"] {
+                    let from = folder.path().join(name);
+                    assert!(from.exists() || name == "ledger.db-wal", "{name}");
+                    let _ = std::fs::copy(from, left.path().join(name));
+                }
+                ledger = Ledger::open(left.path()).unwrap();
+                folder = left;
+            }
         }
+        let known: BTreeSet<_> =
+            ledger.open_intents().await.unwrap().into_iter().map(|open| open.id).collect();
+        assert_eq!(known, open);
     }
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }

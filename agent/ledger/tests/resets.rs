@@ -87,16 +87,23 @@ async fn a_fast_forward_that_this_agent_was_made_to_sign_falls_back_to_what_it_s
 }
 
 #[tokio::test]
-async fn a_ledger_of_the_first_schema_is_upgraded_and_keeps_all_it_held() {
+async fn a_ledger_of_an_older_schema_is_upgraded_and_keeps_all_it_held() {
+    let tables = "DROP TABLE resets; DROP TABLE restored;";
+    for (schema, lacks) in [(1, tables), (2, "")] {
+        upgraded(schema, lacks).await;
+    }
+}
+
+async fn upgraded(schema: u32, lacks: &str) {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
     ledger.record_intent(intent(app, "targets", 7, "seven")).await.unwrap();
     drop(ledger);
     let db = Connection::open(folder.path().join("ledger.db")).unwrap();
-    db.execute_batch(
-        "DROP TABLE resets; DROP TABLE restored; UPDATE meta SET value = '1' WHERE name = 'schema'",
-    )
+    db.execute_batch(&format!(
+        "{lacks} UPDATE meta SET value = '{schema}' WHERE name = 'schema'; DELETE FROM meta WHERE name = 'applied'"
+    ))
     .unwrap();
     drop(db);
     let ledger = Ledger::open(folder.path()).unwrap();

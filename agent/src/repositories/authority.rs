@@ -41,7 +41,12 @@ impl Authority {
     }
 
     fn add(&mut self, keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) {
-        let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
+        let read = |key: &Key| {
+            // A copy of a key that was read needs not be read again.
+            let _ = key.public_key();
+            key.clone()
+        };
+        let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), read(keys.get(keyid)?))));
         self.keys.extend(own);
     }
 }

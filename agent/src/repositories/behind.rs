@@ -58,7 +58,9 @@ impl Behind {
         let files = self.waiting().files.clone();
         for (owner, file) in files {
             let digest = file.digest();
-            if let Err(error) = self.ledger.store_text(&digest, file.bytes()) {
+            if !self.ledger.has_text(&digest)
+                && let Err(error) = self.ledger.store_text(&digest, file.bytes())
+            {
                 tracing::warn!(%error, role = %owner.1, "metadata that was signed is not kept to compare with");
             }
             let mut waiting = self.waiting();

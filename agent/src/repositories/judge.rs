@@ -188,10 +188,7 @@ impl Repositories {
     pub async fn record_intent(&self, signing: Signing<'_>) -> Result<IntentId, Refusal> {
         let record = signing.record;
         let intent = self.intent(&signing).await?;
-        // A copy with signatures, as it was verified, is worth more than the text alone.
-        if !self.memory.has(&intent.digest) {
-            self.memory.keep_signed((record.id, signing.role.clone()), signing.subject).await?;
-        }
+        self.memory.keep_signed((record.id, signing.role.clone()), signing.subject).await?;
         self.ledger.record_intent(intent).await.map_err(|error| of_repository(record, error))
     }
 

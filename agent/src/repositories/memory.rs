@@ -64,6 +64,13 @@ impl Parsed {
         self.bytes += size;
     }
 
+    /// The same, unless it is known.
+    fn put_new(&mut self, metadata: &Metadata) {
+        if !self.files.contains_key(&metadata.digest()) {
+            self.put(metadata);
+        }
+    }
+
     fn forget(&mut self, digest: &Sha256Digest) {
         if let Some((before, turn)) = self.files.remove(digest) {
             self.turns.remove(&turn);
@@ -134,14 +141,16 @@ impl Memory {
     }
 
     /// Keeps metadata that is about to be signed for this role. What says who may sign others is in its file before that;
-    /// of what is only compared with, the file may follow a moment later.
+    /// of what is only compared with, the file may follow a moment later. What is kept already stays: a copy with
+    /// signatures, as it was verified, is worth more than the text alone.
     pub(super) async fn keep_signed(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
         let says_who = metadata.kind() == RoleKind::Root
             || metadata.as_targets().is_some_and(|targets| targets.delegations.is_some());
         if says_who || metadata.bytes().len() > BEHIND {
-            return self.keep(metadata, false).await;
+            let kept = self.has(&metadata.digest());
+            return if kept { Ok(()) } else { self.keep(metadata, false).await };
         }
-        self.remember(metadata);
+        self.parsed().put_new(metadata);
         self.behind.put(of, metadata.clone());
         Ok(())
     }

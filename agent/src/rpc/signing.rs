@@ -1,23 +1,36 @@
 //! Signing: the two streams of one call, and the pipeline between them.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use tufagent_proto::v1::signing_server::Signing;
 use tufagent_proto::v1::{SignEvent, SignRequest};
 
+use crate::awake;
 use crate::door::{CallPlace, connection_of};
 use crate::signing::{self, Client};
 use crate::state::AppState;
+
+/// So soon something can be said about a small file that comes with the call.
+const FIRST: Duration = Duration::from_micros(250);
+
+/// So soon a program that signs one file after the other is back.
+const NEXT: Duration = Duration::from_micros(150);
+
+/// What the client is told, as it comes.
+type Events = Pin<Box<dyn Stream<Item = Result<SignEvent, Status>> + Send>>;
 
 /// The service.
 pub struct SigningService(pub AppState);
 
 #[tonic::async_trait]
 impl Signing for SigningService {
-    type SignStream = ReceiverStream<Result<SignEvent, Status>>;
+    type SignStream = Events;
 
     async fn sign(
         &self,
@@ -26,19 +39,29 @@ impl Signing for SigningService {
         let connection = connection_of(&request)?;
         // The call counts for as long as its work goes on, also when nobody waits for it any more.
         let place = request.extensions().get::<Arc<CallPlace>>().cloned();
-        let (events, stream) = mpsc::channel(8);
+        let (events, mut stream) = mpsc::channel(8);
         let requests = Box::pin(request.into_inner());
         let mut client = Client::new(connection, requests, events.clone());
         let state = self.0.clone();
         // A task of its own: a client that goes away must not keep the outcome from being journalled.
         let open = self.0.hold_open().await;
         tokio::spawn(async move {
-            let _open = (open, place);
-            if let Err(refusal) = signing::sign(&state, &mut client).await {
+            let held = (open, place);
+            let signed = signing::sign(&state, &mut client).await;
+            let went_well = signed.is_ok();
+            if let Err(refusal) = signed {
                 let status = state.refused(client.connection().peer(), "Signing.Sign", refusal);
                 let _ = events.send(Err(status)).await;
             }
+            drop((client, events, held));
+            // Who has one signature often asks for the next one.
+            if went_well {
+                awake::stay(NEXT, || !state.ledger().is_busy()).await;
+            }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        // Where the first event comes at once the headers leave with it: a client need not be woken twice.
+        let patience = if self.0.ledger().is_busy() { Duration::ZERO } else { FIRST };
+        let first = awake::within(patience, std::pin::pin!(stream.recv())).await.flatten();
+        Ok(Response::new(Box::pin(tokio_stream::iter(first).chain(ReceiverStream::new(stream)))))
     }
 }

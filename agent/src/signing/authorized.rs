@@ -9,12 +9,16 @@ use tufagent_proto::v1::sign_request::Part;
 
 use super::client::Client;
 use super::inspected::Inspected;
+use crate::awake;
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 
 /// A program answers within this time.
 const AT_ONCE: Duration = Duration::from_millis(10);
+
+/// A program on this machine that computes nothing more answers within this time.
+const BLINK: Duration = Duration::from_micros(200);
 
 /// A request that was confirmed.
 pub(super) struct Authorized {
@@ -37,11 +41,18 @@ pub(super) async fn confirm(
     for skipped in inspected.skipped() {
         client.tell(Event::Skipped(skipped.clone())).await?;
     }
-    let (part, under_way) = match tokio::time::timeout(AT_ONCE, client.next(limits::CONFIRM)).await {
-        Ok(part) => (part?, under_way),
-        Err(_) => {
-            drop(under_way);
-            (client.next(limits::CONFIRM).await?, agent.ledger().under_way())
+    let (part, under_way) = {
+        let mut next = std::pin::pin!(client.next(limits::CONFIRM));
+        let blink = if agent.ledger().is_alone() { BLINK } else { Duration::ZERO };
+        match awake::within(blink, next.as_mut()).await {
+            Some(part) => (part?, under_way),
+            None => match tokio::time::timeout(AT_ONCE, next.as_mut()).await {
+                Ok(part) => (part?, under_way),
+                Err(_) => {
+                    drop(under_way);
+                    (next.await?, agent.ledger().under_way())
+                }
+            },
         }
     };
     let Part::Confirm(confirm) = part else {

@@ -20,6 +20,7 @@ pub use self::listing::Listing;
 
 use self::listing::Known;
 use self::source::SourceTrouble;
+use crate::awake;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind, UnlockFor};
 use crate::limits;
@@ -27,6 +28,9 @@ use crate::refusal::Refusal;
 
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// A token in software signs within this time.
+const BLINK: Duration = Duration::from_micros(400);
 
 /// The detail of a refusal after which nobody knows whether the token counted an attempt.
 const SPENT: &str = "attempt_unknown";
@@ -186,7 +190,7 @@ impl Slot {
             || !quick
             || u64::try_from(bytes).map_or(true, |bytes| bytes > limits::IN_PLACE)
         {
-            return self.run_in(&self.queue, call).await;
+            return self.run_blinking(&self.queue, BLINK, call).await;
         }
         let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
         self.lapse();
@@ -194,6 +198,15 @@ impl Slot {
     }
 
     async fn run_in<T, F>(&self, queue: &Arc<Semaphore>, call: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
+    {
+        self.run_blinking(queue, Duration::ZERO, call).await
+    }
+
+    /// The answer may come so soon, within `blink`, that whoever waits for it stays awake.
+    async fn run_blinking<T, F>(&self, queue: &Arc<Semaphore>, blink: Duration, call: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
@@ -207,7 +220,11 @@ impl Slot {
             let _place = place;
             call(backend.as_ref())
         };
-        let done = tokio::task::spawn_blocking(work).await;
+        let mut working = std::pin::pin!(tokio::task::spawn_blocking(work));
+        let done = match awake::within(blink, working.as_mut()).await {
+            Some(done) => done,
+            None => working.await,
+        };
         done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
     }
 

@@ -210,7 +210,8 @@ pub(crate) enum WireError {
     Io(io::Error),
 }
 
-/// Writes one frame; the parts of the tail follow each other without being copied together.
+/// Writes one frame, in one piece where it is short: each piece may wake the other side. Of a long one the parts of the
+/// tail follow each other without being copied together.
 pub(crate) fn write_frame<T: Serialize>(
     stream: &UnixStream,
     id: u64,
@@ -225,8 +226,15 @@ pub(crate) fn write_frame<T: Serialize>(
     start.extend_from_slice(&length(tail_len)?.to_be_bytes());
     start.extend_from_slice(&id.to_be_bytes());
     start.extend_from_slice(&head);
-    write_all(stream, &start, deadline)?;
-    tail.iter().try_for_each(|part| write_all(stream, part, deadline))
+    if tail_len > SHORT {
+        write_all(stream, &start, deadline)?;
+        return tail.iter().try_for_each(|part| write_all(stream, part, deadline));
+    }
+    // It may hold a secret.
+    let mut whole = Zeroizing::new(Vec::with_capacity(start.len() + tail_len));
+    whole.extend_from_slice(&start);
+    tail.iter().for_each(|part| whole.extend_from_slice(part));
+    write_all(stream, &whole, deadline)
 }
 
 /// Reads one frame. Without a deadline it waits for ever.
@@ -235,10 +243,10 @@ pub(crate) fn read_frame(
     caps: Caps,
     deadline: Option<Instant>,
 ) -> Result<Frame, WireError> {
-    let (mut head_len, mut tail_len, mut id) = ([0; 4], [0; 4], [0; 8]);
-    read_exact(stream, &mut head_len, deadline)?;
-    read_exact(stream, &mut tail_len, deadline)?;
-    read_exact(stream, &mut id, deadline)?;
+    let mut start = [0; HEADER];
+    read_exact(stream, &mut start, deadline)?;
+    let [a, b, c, d, e, f, g, h, id @ ..] = start;
+    let (head_len, tail_len) = ([a, b, c, d], [e, f, g, h]);
     let head = read_part(stream, u32::from_be_bytes(head_len), caps.head, deadline)?;
     let tail = read_part(stream, u32::from_be_bytes(tail_len), caps.tail, deadline)?;
     Ok(Frame { id: u64::from_be_bytes(id), head, tail })
@@ -268,10 +276,13 @@ fn read_part(
     Ok(part)
 }
 
+/// A stream is read and written with deadlines always, or never.
 fn read_exact(mut stream: &UnixStream, buf: &mut [u8], deadline: Option<Instant>) -> Result<(), WireError> {
     let mut rest = buf;
     while !rest.is_empty() {
-        stream.set_read_timeout(remaining(deadline)?).map_err(WireError::Io)?;
+        if let Some(left) = remaining(deadline)? {
+            stream.set_read_timeout(Some(left)).map_err(WireError::Io)?;
+        }
         match stream.read(rest) {
             Ok(0) => return Err(WireError::Closed),
             Ok(n) => rest = rest.get_mut(n..).unwrap_or_default(),
@@ -284,7 +295,9 @@ fn read_exact(mut stream: &UnixStream, buf: &mut [u8], deadline: Option<Instant>
 fn write_all(mut stream: &UnixStream, buf: &[u8], deadline: Option<Instant>) -> Result<(), WireError> {
     let mut rest = buf;
     while !rest.is_empty() {
-        stream.set_write_timeout(remaining(deadline)?).map_err(WireError::Io)?;
+        if let Some(left) = remaining(deadline)? {
+            stream.set_write_timeout(Some(left)).map_err(WireError::Io)?;
+        }
         match stream.write(rest) {
             Ok(0) => return Err(WireError::Closed),
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
@@ -312,6 +325,8 @@ fn remaining(deadline: Option<Instant>) -> Result<Option<Duration>, WireError> {
 }
 
 const HEADER: usize = 16;
+/// A tail of so many bytes is sent in one piece with what stands before it.
+const SHORT: usize = 4096;
 
 #[cfg(test)]
 mod tests {

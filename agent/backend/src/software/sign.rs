@@ -8,6 +8,8 @@ use sha2::digest::const_oid::AssociatedOid;
 use signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
 use tuf::key::{RsaHash, Scheme};
 
+use zeroize::Zeroizing;
+
 use super::{Algorithm, SoftwareKey, SoftwareKeyError};
 
 impl SoftwareKey {
@@ -24,7 +26,7 @@ impl SoftwareKey {
         let secret = self.secret.reveal_secret_bytes();
         let failed = |_| SoftwareKeyError::Signing;
         match self.algorithm {
-            Algorithm::Ed25519 => Ok(self.ed25519()?.sign(message).to_bytes().to_vec()),
+            Algorithm::Ed25519(public) => Ok(sign_ed25519(secret, &public, message)?),
             Algorithm::P256 => {
                 let key = p256::ecdsa::SigningKey::from_slice(secret).map_err(failed)?;
                 let signature: p256::ecdsa::Signature = key.sign(message);
@@ -74,6 +76,19 @@ impl SoftwareKey {
         let signature = key.try_sign_with_rng(&mut SysRng, message);
         Ok(signature.map_err(|_| SoftwareKeyError::Signing)?.to_vec())
     }
+}
+
+/// With the public half that was derived from this very seed when the key was read, so that it is not derived again for
+/// each signature; with another one a signature would give the secret away (RFC 8032, 5.1.6, wants them to belong together).
+fn sign_ed25519(
+    seed: &[u8],
+    public: &ed25519_dalek::VerifyingKey,
+    message: &[u8],
+) -> Result<Vec<u8>, SoftwareKeyError> {
+    let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| SoftwareKeyError::Malformed)?);
+    // Wiped when dropped.
+    let expanded = ed25519_dalek::hazmat::ExpandedSecretKey::from(&*seed);
+    Ok(ed25519_dalek::hazmat::raw_sign::<sha2::Sha512>(&expanded, message, public).to_bytes().to_vec())
 }
 
 #[cfg(test)]
