@@ -114,4 +114,12 @@ mod tests {
         assert!(parse(r#"{"keytype":"gost"}"#).is_err());
         assert!(parse("hello").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_is_a_key_or_an_error_and_never_a_panic(text: String, part in "[{}\\[\\],:\"a-z0-9-]{0,60}") {
+            let _ = (parse(&text), parse(&part), parse(&format!("-----BEGIN{part}")));
+            let _ = parse(&format!("{{\"key\":{{\"keytype\":\"rsa\",\"scheme\":\"rsassa-pss-sha256\",\"keyval\":{part}}}}}"));
+        }
+    }
 }

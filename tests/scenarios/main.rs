@@ -33,6 +33,7 @@ mod half_signed;
 mod handed_in;
 mod health;
 mod hostile;
+mod hostile_text;
 mod judges;
 mod key_types;
 mod large;

@@ -332,4 +332,45 @@ mod tests {
         assert_eq!(parse("allow_groups = ['root']").unwrap().allow_group, Some(0));
         assert!(refused("allow_groups = [1, 2]").contains("name one"));
     }
+
+    /// Words of the right kind in any order, and any text at all.
+    fn configuration() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let word = prop_oneof![
+            Just("[[token]]"),
+            Just("name"),
+            Just("kind"),
+            Just("\"pkcs11\""),
+            Just("\"file\""),
+            Just("module"),
+            Just("pin"),
+            Just("env"),
+            Just("unlock_for"),
+            Just("\"8h\""),
+            Just("serial"),
+            Just("uri"),
+            Just("allow_groups"),
+            Just("{ file = \"/x\" }"),
+            Just("{ fd = 3 }"),
+            Just("[1]"),
+            Just("-1"),
+            Just("99999999999999999999"),
+            Just("1979-05-27"),
+            Just("= "),
+            Just("\n"),
+            Just("\"/m.so\""),
+            Just("true"),
+            Just("\"\\u0007\""),
+        ];
+        prop_oneof![proptest::collection::vec(word, 0..40).prop_map(|words| words.concat()), any::<String>()]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_is_a_configuration_or_an_error_and_never_a_panic(text in configuration()) {
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }

@@ -250,4 +250,6 @@ pub(crate) fn lock(dir: &Path) -> Result<File, Failure> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
