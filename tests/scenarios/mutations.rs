@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 use tufagent_tests::{Home, Published, need, oracle};
 
-use crate::forge::{Forge, key, keyid};
+use crate::forge::{Forge, key, keyid, signed_by};
 use crate::judges::tough_update;
 
+mod forms;
 mod lists;
 mod roots;
 mod signatures;
@@ -79,6 +80,12 @@ impl Scene {
         }
     }
 
+    /// The file of a role, as it is now.
+    pub(crate) fn text(&mut self, role: &str) -> Vec<u8> {
+        let signers = self.forge.signers[role].clone();
+        signed_by(self.signed(role), &signers).into_bytes()
+    }
+
     /// Changes a role's text once it is signed.
     pub(crate) fn after(&mut self, role: &'static str, change: fn(String) -> String) {
         self.forge.after(role, change);
@@ -120,7 +127,8 @@ impl Scene {
     }
 }
 
-/// Every case of a table: refused as it says, and accepted by the stock clients that it names and no other.
+/// Every case of a table: refused as it says, an error to `lint`, and accepted by the stock clients that it names and no
+/// other.
 #[track_caller]
 pub(crate) fn try_all(cases: &[Case]) {
     let home = Home::new();
@@ -139,6 +147,15 @@ pub(crate) fn try_all(cases: &[Case]) {
             && text("spec") == case.spec;
         if !as_said {
             wrong.push(format!("{}: {}", case.what, found["error"]));
+        }
+        let linted = home.run(&format!("lint case-{number} --json"));
+        let findings = linted.json()["findings"].clone();
+        let names = |finding: &Value| finding["message"].as_str().unwrap().contains(case.role);
+        let told = |finding: &Value| {
+            finding["severity"] == "error" && (finding["role"] == case.role || names(finding))
+        };
+        if linted.code != 6 || !findings.as_array().unwrap().iter().any(told) {
+            wrong.push(format!("{}: lint says nothing of it: {findings}", case.what));
         }
         let tough = tough_accepts(&home, &dir(number));
         if tough != case.accepted_by.contains(&Tough) {
@@ -203,7 +220,25 @@ fn a_circle_of_delegations_ends_and_may_stand() {
 fn what_a_run_has_seen_is_never_gone_behind() {
     let home = Home::new();
     type Change = fn(&mut Scene);
-    let cases: [(&str, Change, &str, &str, &str); 6] = [
+    let cases: [(&str, Change, &str, &str, &str); 8] = [
+        (
+            "targets of another content",
+            |s| {
+                s.forge.targets["version"] = json!(3);
+                s.forge.snapshot["meta"]["targets.json"]["version"] = json!(3);
+                s.forge.targets["x"] = json!(1);
+            },
+            "targets",
+            "3.targets.json",
+            "5.6.4",
+        ),
+        (
+            "a delegated role of another content",
+            |s| s.forge.team["x"] = json!(1),
+            "team",
+            "1.team.json",
+            "5.6.4",
+        ),
         ("timestamp", |s| s.forge.timestamp["version"] = json!(2), "timestamp", "timestamp.json", "5.4.3.1"),
         (
             "snapshot",
@@ -254,6 +289,81 @@ fn what_a_run_has_seen_is_never_gone_behind() {
         assert_eq!((&details["role"], &details["spec"]), (&json!(role), &json!(spec)), "{what}");
         assert!(details["file"].as_str().unwrap().ends_with(file), "{what}: {details}");
     }
+}
+
+#[test]
+fn targets_roles_are_held_where_the_old_snapshot_counts_no_more_and_let_go_with_its_keys() {
+    let home = Home::new();
+    // Role by role what a second root changes, with keys 1 and 3.
+    let scene = |version: u64, targets: u64, change: fn(&mut Value)| {
+        let mut scene = Scene::new();
+        scene.forge.republish(version);
+        scene.forge.targets["version"] = targets.into();
+        scene.forge.snapshot["meta"]["targets.json"]["version"] = targets.into();
+        let both = json!({"keyids": [keyid(&key(1)), keyid(&key(3))], "threshold": 1});
+        for role in ["snapshot", "timestamp"] {
+            scene.forge.root["roles"][role] = both.clone();
+        }
+        scene.forge.root["keys"] = keys(&[key(1), key(3)]);
+        let first = scene.forge.root.clone();
+        scene.root(2, 2, |f| {
+            f.root = first;
+            f.root["version"] = json!(2);
+            change(&mut f.root);
+        });
+        scene
+    };
+    let run = || home.run("verify case-0 --root case-0/metadata/1.root.json --state memory --json").json();
+    let remember = || {
+        let _ = fs::remove_dir_all(home.path("memory"));
+        let mut first = scene(3, 3, |_| {});
+        first.roots.clear();
+        first.write(&home.path("case-0"));
+        assert_eq!(run()["valid"], true);
+    };
+    // The snapshot needs two signatures now: the old one has one, and no client compares with it. No key was replaced.
+    remember();
+    let mut raised = scene(4, 2, |root| root["roles"]["snapshot"]["threshold"] = json!(2));
+    raised.forge.signers.insert("snapshot", signers(&[1, 3]));
+    raised.write(&home.path("case-0"));
+    let error = run();
+    let details = &error["error"]["details"];
+    assert_eq!((&details["role"], &details["spec"]), (&json!("targets"), &json!("5.5.5")), "{error}");
+    // A key of snapshot and timestamp is gone: versions may begin anew (5.3.11).
+    remember();
+    let mut replaced = scene(1, 1, |root| {
+        for role in ["snapshot", "timestamp"] {
+            root["roles"][role]["keyids"] = json!([keyid(&key(3))]);
+        }
+    });
+    for role in ["snapshot", "timestamp"] {
+        replaced.forge.signers.insert(role, signers(&[3]));
+    }
+    replaced.write(&home.path("case-0"));
+    assert_eq!(run()["valid"], true);
+}
+
+#[test]
+fn a_state_of_an_older_version_is_taken_on() {
+    let home = Home::new();
+    let run = || home.run("verify case-0 --root case-0/metadata/1.root.json --state memory --json").json();
+    Scene::new().write(&home.path("case-0"));
+    assert_eq!(run()["valid"], true);
+    let (mark, list) = (home.path("memory/.tufctl-verify-state"), home.path("memory/targets.known"));
+    let new = fs::read_to_string(&mark).unwrap();
+    let lines = new.lines().filter(|line| !line.starts_with("targets.known "));
+    let old: String = lines.map(|line| format!("{line}\n")).collect();
+    fs::write(&mark, old.replace("format 2", "format 1")).unwrap();
+    fs::remove_file(&list).unwrap();
+    assert_eq!(run()["valid"], true);
+    assert_eq!(fs::read_to_string(&mark).unwrap(), new, "the list is there again");
+    assert!(list.exists());
+    // A newer format is not guessed at.
+    fs::write(&mark, new.replace("format 2", "format 3")).unwrap();
+    assert_eq!(run()["error"]["reason"], "STATE_CORRUPT");
+    fs::write(&mark, &new).unwrap();
+    fs::write(&list, "").unwrap();
+    assert_eq!(run()["error"]["reason"], "STATE_CORRUPT");
 }
 
 /// So that tables can say `by` what a role is signed.

@@ -1,6 +1,6 @@
 //! SHA-256 digests as values.
 
-use sha2::Digest as _;
+use sha2::{Digest as _, digest::DynDigest};
 use std::{fmt, str::FromStr};
 
 /// A SHA-256 digest; written as 64 lower-case hexadecimal digits.
@@ -41,6 +41,41 @@ impl FromStr for Sha256Digest {
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
         lower_hex(text).map(Self).ok_or(DigestError { bytes: 32 })
+    }
+}
+
+/// A digest in the making of one of the algorithms that stock clients know beside SHA-256 and SHA-512. They are listed
+/// beside a good one at times; whoever checks files checks these too, as python-tuf and tuf-js do.
+pub struct OtherHasher(Box<dyn DynDigest>);
+
+impl OtherHasher {
+    /// By the name that metadata gives the algorithm; `None` for one that is not known.
+    pub fn new(algorithm: &str) -> Option<Self> {
+        Some(Self(match algorithm {
+            "md5" => Box::new(md5::Md5::default()),
+            "sha1" => Box::new(sha1::Sha1::default()),
+            "sha224" => Box::new(sha2::Sha224::default()),
+            "sha384" => Box::new(sha2::Sha384::default()),
+            "blake2b" | "blake2b512" => Box::new(blake2::Blake2b512::default()),
+            "blake2b-256" => Box::new(blake2::Blake2b256::default()),
+            _ => return None,
+        }))
+    }
+
+    /// Takes more of the file.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest in lower-case hexadecimal, as metadata writes it.
+    pub fn hex(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+impl fmt::Debug for OtherHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OtherHasher")
     }
 }
 

@@ -378,6 +378,10 @@ fn read_public(keytype: &str, scheme: Scheme, text: &str) -> Result<PublicKey, K
             _ => PublicKey::from_p256_sec1(&point),
         };
     }
+    // tuf-js and tough look for the armour at the very first character.
+    if text.starts_with(char::is_whitespace) {
+        return Err(KeyError::material("white space stands before the PEM"));
+    }
     let found = PublicKey::from_spki_pem(text)?;
     if scheme.fits(found.key_type()) {
         Ok(found)

@@ -8,9 +8,9 @@
 
 mod clients;
 mod files;
+mod fits;
 mod keys;
 mod paths;
-mod private;
 mod whole;
 
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
     time::UtcTime,
 };
 pub use clients::Client;
-pub use private::private_key_in;
 use std::collections::BTreeMap;
 
 /// How bad a finding is.
@@ -55,7 +54,7 @@ pub struct Finding {
     pub role: RoleName,
     /// The file that says so, as it is named below `metadata/`.
     pub file: String,
-    /// Who stumbles; empty: everybody.
+    /// Who stumbles.
     pub clients: Vec<Client>,
     /// What was found: one sentence. May quote the metadata as it stands: show it escaped.
     pub message: String,
@@ -67,7 +66,7 @@ impl Finding {
     /// A finding that concerns everybody; see [`Finding::by`].
     pub fn new(rule: &'static str, severity: Severity, file: &File, message: String) -> Self {
         let (role, file) = (file.role.clone(), file.name.clone());
-        Self { rule, severity, role, file, clients: Vec::new(), message, remedy: "" }
+        Self { rule, severity, role, file, clients: Client::ALL.to_vec(), message, remedy: "" }
     }
 
     /// A file that is not there or cannot be read; `why` is a sentence's end, such as "is missing".
@@ -77,16 +76,25 @@ impl Finding {
             severity: Severity::Error,
             role: role.clone(),
             file: file.to_owned(),
-            clients: Vec::new(),
+            clients: Client::ALL.to_vec(),
             message: format!("{file} {why}"),
             remedy: "restore it from a good copy, or publish the role anew",
         }
     }
 
-    /// The same, for these clients alone.
+    /// The same, for these clients alone; for everybody where none is named.
     #[must_use]
     pub fn by(mut self, clients: &[Client]) -> Self {
-        self.clients = clients.to_vec();
+        if !clients.is_empty() {
+            self.clients = clients.to_vec();
+        }
+        self
+    }
+
+    /// The same, for no stock client: `verify` alone refuses it.
+    #[must_use]
+    pub fn by_none(mut self) -> Self {
+        self.clients.clear();
         self
     }
 
@@ -123,6 +131,15 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// Every file, all roots first.
+    fn files(&self) -> impl Iterator<Item = &File> {
+        self.roots
+            .iter()
+            .chain(self.timestamp.iter())
+            .chain(self.snapshot.iter())
+            .chain(self.targets.values())
+    }
+
     fn root(&self) -> Option<&File> {
         self.roots.last()
     }
@@ -137,6 +154,10 @@ impl Repository {
 /// Judges a repository as of `now` by every rule, the worst findings first.
 pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
     let mut found = Vec::new();
+    fits::private_keys(repository, &mut found);
+    fits::forms(repository, &mut found);
+    fits::roots(repository, &mut found);
+    fits::listed(repository, &mut found);
     whole::roots(repository, &mut found);
     whole::listing(repository, &mut found);
     whole::signatures(repository, &mut found);
@@ -152,10 +173,6 @@ pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
             paths::patterns(file, &mut found);
             paths::targets(file, repository, &mut found);
         }
-    }
-    // An old root keeps what was in it for ever; the newest one was looked at above.
-    for root in repository.roots.iter().rev().skip(1) {
-        private::published(root, &mut found);
     }
     found.sort_by_key(|finding| finding.severity);
     found

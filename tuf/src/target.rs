@@ -249,7 +249,7 @@ fn step<'p, 's>(p: &'p str, s: &'s str) -> Option<(&'p str, &'s str)> {
 }
 
 /// Splits what follows `[` at its closing `]`; one that stands first is a member of the set.
-fn bracket(after: &str) -> Option<(&str, &str)> {
+pub(crate) fn bracket(after: &str) -> Option<(&str, &str)> {
     let body = after.strip_prefix(['!', '^']).unwrap_or(after);
     let lead = after.len() - body.len() + body.chars().next()?.len_utf8();
     let end = lead + after.get(lead..)?.find(']')?;

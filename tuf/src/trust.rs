@@ -14,10 +14,8 @@ use crate::{
     role::{RoleKeys, RoleKind, RoleName, Version},
     time::UtcTime,
 };
-use checks::{
-    check_entries, check_keyids, check_listed_bytes, check_listed_version, check_root, check_threshold,
-    keys_replaced, out_of_order, parse,
-};
+use checks::{check_entries, check_keyids, check_root, check_threshold, keys_replaced, out_of_order, parse};
+pub(crate) use checks::{check_listed_bytes, check_listed_version};
 pub use error::{TrustError, TrustFault};
 pub use search::Search;
 use std::{

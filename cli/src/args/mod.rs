@@ -196,14 +196,18 @@ Examples:
 
 const LINT_HELP: &str = "\
 It looks at sizes, patterns, names, key types, keyids, digests, thresholds, expiry, the chain
-of roots, what lists what, how far a search goes, and private keys published by mistake,
-against the limits of python-tuf, tuf-js and tough. Trust is judged by tufctl verify.
+of roots, what lists what and whether it fits, how far a search goes, and private keys published
+by mistake, against the limits of python-tuf, tuf-js and tough. Trust is judged by tufctl verify.
+
+An error is what some client refuses, be it one of three, or tufctl verify; so are P-384 keys
+and succinct bins, which tough cannot read. --client leaves out what concerns the others.
 
 Exit code 0 when nothing is an error, 6 when something is.
 
 Examples:
   tufctl lint repo
   tufctl lint repo --json
+  tufctl lint repo --client python-tuf --client tuf-js    what users of tough would stumble over is left out
   tufctl lint repo --at 2027-01-01T00:00:00Z    what will have expired by then";
 
 const BACKUP_EXAMPLES: &str = "\

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use tuf::digest::Sha256Digest;
 
@@ -371,6 +372,12 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct LintArgs {
     /// The repository folder.
     pub(crate) dir: PathBuf,
+    /// Tell what concerns this stock client alone; may be given several times [default: all three].
+    #[arg(long = "client", value_name = "CLIENT", value_parser = PossibleValuesParser::new(["python-tuf", "tuf-js", "tough"]))]
+    pub(crate) clients: Vec<String>,
+    /// Do not look into target files, only whether they are there.
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
     /// Judge expiry as of this time (RFC 3339, UTC) [default: now].
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,

@@ -4,13 +4,12 @@ mod places;
 mod read;
 mod show;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use tuf::lint::{Client, Finding, Repository, Severity, lint};
+use tuf::lint::{Finding, Repository, Severity, lint};
 use tuf::time::UtcTime;
+use tuf::trust::Options;
 
-use super::verify::check_folder;
+use super::verify::{Check, check_folder};
 use crate::args::LintArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -25,7 +24,8 @@ pub(crate) fn run(args: &LintArgs, context: &Context) -> Result<Report, Failure>
         None => UtcTime::from_unix(render::now()),
     };
     check_folder(&args.dir)?;
-    let (repository, findings) = judge(&args.dir, now)?;
+    let check = Check { dir: &args.dir, options: Options::new(Some(now)), context };
+    let (repository, findings) = judge(&check, args, now)?;
     let files = repository.roots.len()
         + repository.targets.len()
         + usize::from(repository.timestamp.is_some())
@@ -37,22 +37,29 @@ pub(crate) fn run(args: &LintArgs, context: &Context) -> Result<Report, Failure>
 }
 
 /// Reads what can be read and judges it, the worst first.
-fn judge(dir: &Path, now: UtcTime) -> Result<(Repository, Vec<Finding>), Failure> {
+fn judge(check: &Check<'_>, args: &LintArgs, now: UtcTime) -> Result<(Repository, Vec<Finding>), Failure> {
     let mut findings = Vec::new();
-    let repository = read::repository(dir, &mut findings)?;
-    places::look(dir, &repository, &mut findings);
+    let repository = read::repository(check.dir, &mut findings)?;
+    places::look(check, args.metadata_only, &repository, &mut findings);
     findings.extend(lint(&repository, now));
+    findings.retain_mut(|finding| concerns(finding, &args.clients));
     findings.sort_by_key(|finding| finding.severity);
     Ok((repository, findings))
+}
+
+/// Whether a finding is about one of the clients that are asked about; about no client is about all.
+fn concerns(finding: &mut Finding, clients: &[String]) -> bool {
+    if clients.is_empty() || finding.clients.is_empty() {
+        return true;
+    }
+    finding.clients.retain(|client| clients.iter().any(|name| name == client.name()));
+    !finding.clients.is_empty()
 }
 
 fn document(findings: &[Finding], files: usize) -> Value {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let one = |finding: &Finding| {
-        let clients: Vec<_> = match finding.clients.as_slice() {
-            [] => Client::ALL.map(Client::name).to_vec(),
-            some => some.iter().map(|client| client.name()).collect(),
-        };
+        let clients: Vec<_> = finding.clients.iter().map(|client| client.name()).collect();
         json!({
             "severity": finding.severity.name(), "rule": finding.rule, "role": finding.role.as_str(),
             "file": finding.file, "clients": clients, "message": finding.message, "remedy": finding.remedy,

@@ -1,8 +1,7 @@
 //! `tufctl verify`: everything that is published, as a client would see it and more: every role, every target file.
 
-mod files;
+pub(super) mod files;
 mod keys;
-mod lists;
 mod paths;
 mod refusal;
 mod roots;
@@ -28,7 +27,7 @@ use files::Files;
 pub(crate) use refusal::failure;
 use refusal::{refused, unusable};
 use roots::Roots;
-use state::State;
+use state::{Known, State};
 
 /// Runs `tufctl verify`.
 pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failure> {
@@ -45,37 +44,70 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, Failur
     let state = args.state.as_deref().map(|folder| State::open(folder, &args.dir)).transpose()?;
     let options = Options { accept_wrong_keyids: args.accept_keyids, ..Options::new(Some(at)) };
     let check = Check { dir: &args.dir, options, context };
-    let set = check.metadata(&args.root, state.as_ref())?;
-    check.keys(&set)?;
-    check.oddities(&set)?;
-    check.delegated_paths(&set)?;
-    let found = if args.metadata_only { Files::default() } else { check.target_files(&set)? };
+    let read = check.metadata(&args.root, state.as_ref())?;
+    let set = &read.set;
+    read.files().try_for_each(|file| check.forms(&file).and_then(|()| oddities(&file)))?;
+    check.keys(&read)?;
+    check.delegated_paths(set)?;
+    let found = if args.metadata_only { Files::default() } else { check.target_files(set)? };
     if let Some(state) = state {
-        state.write(&set)?;
+        state.write(set)?;
     }
-    Ok(report(&set, &found, args.metadata_only, at))
+    Ok(report(set, &found, args.metadata_only, at))
+}
+
+/// All that is published and trusted.
+struct Read {
+    set: TrustedSet,
+    roots: Roots,
+    /// As it is published; the set has the one that was trusted before, if nothing is new.
+    timestamp: Metadata,
+    consistent: bool,
+}
+
+/// A file of `metadata/`.
+struct Published<'r> {
+    role: RoleName,
+    name: String,
+    content: &'r Metadata,
+}
+
+impl Read {
+    /// Every file, all roots first.
+    fn files(&self) -> impl Iterator<Item = Published<'_>> {
+        let consistent = self.consistent;
+        let roots = self.roots.all().map(|root| (RoleKind::Root.role(), root, true));
+        let others = std::iter::once(&self.timestamp).chain(self.set.snapshot());
+        let others = others.map(move |it| (it.kind().role(), it, consistent));
+        let targets = self.set.all_targets().map(move |(role, it)| (role.clone(), it, consistent));
+        roots.chain(others).chain(targets).map(|(role, content, consistent)| {
+            let name = published_name(&role, content.version(), consistent);
+            Published { role, name, content }
+        })
+    }
 }
 
 /// One run over a folder.
-struct Check<'c> {
-    dir: &'c Path,
-    options: Options,
-    context: &'c Context,
+pub(super) struct Check<'c> {
+    pub(super) dir: &'c Path,
+    pub(super) options: Options,
+    pub(super) context: &'c Context,
 }
 
 impl Check<'_> {
     /// The workflow of section 5, then every delegated role that anything leads to.
-    fn metadata(&self, root: &Path, state: Option<&State>) -> Result<TrustedSet, Failure> {
+    fn metadata(&self, root: &Path, state: Option<&State>) -> Result<Read, Failure> {
         let given = self.given_root(root)?;
         let roots = Roots::read(&given, self)?;
         let mut set = roots.follow(&given, state, self)?;
         set.check_root_expiry().map_err(|e| failure(&e, &format!("{}.root.json", set.root().version())))?;
         self.plain_root(&roots)?;
-        self.timestamp(&mut set)?;
+        let timestamp = self.timestamp(&mut set)?;
         self.snapshot(&mut set)?;
-        lists::check(self, &set)?;
-        self.targets_roles(&mut set)?;
-        Ok(set)
+        let known = state.map(|state| state.targets(&set)).transpose()?.unwrap_or_default();
+        self.targets_roles(&mut set, &known)?;
+        let consistent = self.consistent(&set);
+        Ok(Read { set, roots, timestamp, consistent })
     }
 
     fn given_root(&self, path: &Path) -> Result<Metadata, Failure> {
@@ -104,17 +136,18 @@ impl Check<'_> {
         Err(refused(&role, "root.json", "5.3.3", why))
     }
 
-    fn timestamp(&self, set: &mut TrustedSet) -> Result<(), Failure> {
+    fn timestamp(&self, set: &mut TrustedSet) -> Result<Metadata, Failure> {
         let role = RoleKind::Timestamp.role();
         let file = published_name(&role, Version::FIRST, true);
         let bytes = self.must_read(&role, &file, "5.4.1")?;
         let step = set.update_timestamp(bytes.clone()).map_err(|e| failure(&e, &file))?;
+        let now = Metadata::parse(bytes, &self.options.limits)
+            .map_err(|e| refused(&role, &file, "5.4.1", format!("{role}: {e}")))?;
         if step == TimestampStep::Same {
             // A client stops here quietly. What is published is not what was trusted, though, if it differs.
-            let now = Metadata::parse(bytes, &self.options.limits).ok();
-            same_content(set.timestamp(), now.as_ref(), &file, "5.4.3.1")?;
+            same_content(set.timestamp(), Some(&now), &file, "5.4.3.1")?;
         }
-        Ok(())
+        Ok(now)
     }
 
     fn snapshot(&self, set: &mut TrustedSet) -> Result<(), Failure> {
@@ -128,7 +161,7 @@ impl Check<'_> {
     }
 
     /// Every targets role, breadth first, by every parent that delegates to it.
-    fn targets_roles(&self, set: &mut TrustedSet) -> Result<(), Failure> {
+    fn targets_roles(&self, set: &mut TrustedSet, known: &Known) -> Result<(), Failure> {
         let consistent = self.consistent(set);
         let mut waiting = VecDeque::from([(RoleKind::Targets.role(), RoleKind::Root.role())]);
         let mut seen = std::collections::BTreeSet::new();
@@ -138,6 +171,7 @@ impl Check<'_> {
             }
             let (file, bytes) = self.targets_file(&role, listed(set, &role, &parent)?, consistent)?;
             let metadata = set.update_targets(&role, &parent, bytes).map_err(|e| failure(&e, &file))?.clone();
+            known.hold(&role, &metadata, &file)?;
             for child in delegated(&metadata) {
                 // At once: a delegation to four thousand million bins ends at the first that is not there.
                 listed(set, &child, &role)?;
@@ -164,28 +198,12 @@ impl Check<'_> {
         Err(refused(role, &file, "5.6.1", format!("{role}: its file is missing")))
     }
 
-    /// The keys that the newest root and targets roles bring; private ones in roots were looked for with the roots.
-    fn keys(&self, set: &TrustedSet) -> Result<(), Failure> {
-        let consistent = self.consistent(set);
-        self.warn_of_keyids(&RoleKind::Root.role(), set.root());
-        set.all_targets().try_for_each(|(role, metadata)| {
-            self.warn_of_keyids(role, metadata);
-            self.no_private_key(role, metadata, &published_name(role, metadata.version(), consistent))
-        })
-    }
-
-    /// What some client reads as something else than stands there.
-    fn oddities(&self, set: &TrustedSet) -> Result<(), Failure> {
-        let consistent = self.consistent(set);
-        let tops = [Some(set.root()), set.timestamp(), set.snapshot()].into_iter().flatten();
-        let tops = tops.map(|metadata| (metadata.kind().role(), metadata));
-        for (role, metadata) in tops.chain(set.all_targets().map(|(role, m)| (role.clone(), m))) {
-            if let Some(oddity) = metadata.oddities().told().first() {
-                let file = published_name(&role, metadata.version(), consistent);
-                return Err(refused(&role, &file, oddity.spec, format!("{role}: {}", oddity.what)));
-            }
-        }
-        Ok(())
+    /// Forms that the specification does not allow.
+    fn forms(&self, file: &Published<'_>) -> Result<(), Failure> {
+        let Published { role, name, content } = file;
+        let taken = |rule| rule == tuf::forms::KEYID && self.options.accept_wrong_keyids;
+        let fault = tuf::forms::faults(content).into_iter().find(|fault| !taken(fault.rule));
+        fault.map_or(Ok(()), |it| Err(refused(role, name, it.spec, format!("{role}: {}", it.message))))
     }
 
     fn consistent(&self, set: &TrustedSet) -> bool {
@@ -210,6 +228,14 @@ impl Check<'_> {
         let found = self.read(role, file, spec)?;
         found.ok_or_else(|| refused(role, file, spec, format!("{role}: its file is missing")))
     }
+}
+
+/// What some client reads as something else than stands there.
+fn oddities(file: &Published<'_>) -> Result<(), Failure> {
+    let Published { role, name, content } = file;
+    let told = content.oddities().told();
+    let first = told.first();
+    first.map_or(Ok(()), |it| Err(refused(role, name, it.spec, format!("{role}: {}", it.what))))
 }
 
 fn too_long(role: &RoleName, file: &str, spec: &str) -> Failure {

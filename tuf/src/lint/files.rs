@@ -72,7 +72,7 @@ pub(super) fn expiry(file: &File, now: UtcTime, found: &mut Vec<Finding>) {
     ));
 }
 
-/// Texts that clients canonicalise differently, members that tough drops, private keys.
+/// Texts that clients canonicalise differently, members that tough drops.
 pub(super) fn text(file: &File, found: &mut Vec<Finding>) {
     let signed = file.content.signed();
     let mut texts = Texts::default();
@@ -108,7 +108,6 @@ pub(super) fn text(file: &File, found: &mut Vec<Finding>) {
                 .remedy("write it as a text, or as an object, and sign the role anew"),
         );
     }
-    super::private::published(file, found);
     dropped_members(&file.content, file, found);
     spec_version(file, found);
     if file.content.as_root().is_some_and(|root| !root.consistent_snapshot) {

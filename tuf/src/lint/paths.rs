@@ -2,6 +2,7 @@
 
 use super::{Client, File, Finding, Many, Repository, Severity};
 use crate::{
+    forms::{is_hash_prefix, pattern_fault},
     metadata::{DelegatedRole, Paths, Targets},
     role::RoleName,
     target::{PathFault, TargetPath, check_pattern_for_writing},
@@ -10,12 +11,14 @@ use std::collections::BTreeMap;
 
 /// Names of delegated roles that become another file name.
 pub(super) fn role_names(file: &File, found: &mut Vec<Finding>) {
-    for role in delegated(file) {
-        let name = role.name.as_str();
-        if role.name.file_stem() != name {
+    let delegations = file.content.as_targets().and_then(|targets| targets.delegations.as_ref());
+    let bins = delegations.and_then(|it| it.succinct.as_ref()).and_then(|bins| bins.names().next());
+    for role in delegated(file).map(|role| &role.name).chain(bins.iter()) {
+        let name = role.as_str();
+        if role.file_stem() != name {
             let message = format!(
                 "role {name:?} is fetched as {}.json: the server must not decode it on the way to the file",
-                role.name.file_stem()
+                role.file_stem()
             );
             found.push(Finding::new("role-name", Severity::Warning, file, message).remedy(PLAIN_NAME));
         } else if RoleName::new_for_writing(name).is_err() {
@@ -28,9 +31,14 @@ pub(super) fn role_names(file: &File, found: &mut Vec<Finding>) {
 /// Patterns that clients match differently.
 pub(super) fn patterns(file: &File, found: &mut Vec<Finding>) {
     for role in delegated(file) {
+        nothing_matches(file, role, found);
         let Paths::Patterns(patterns) = &role.paths else { continue };
         for pattern in patterns {
             let Err(error) = check_pattern_for_writing(pattern) else { continue };
+            if pattern_fault(pattern).is_some() {
+                // An error, told with the forms.
+                continue;
+            }
             let (clients, why): (&[Client], String) = match &error.fault {
                 PathFault::Wildcard(what) => match what.as_str() {
                     "**" => {
@@ -56,6 +64,34 @@ pub(super) fn patterns(file: &File, found: &mut Vec<Finding>) {
             );
         }
     }
+}
+
+/// Delegations that lead nowhere, whatever the role lists.
+fn nothing_matches(file: &File, role: &DelegatedRole, found: &mut Vec<Finding>) {
+    let name = &role.name;
+    let (rule, message) = match &role.paths {
+        Paths::Patterns(patterns) if patterns.is_empty() => {
+            ("pattern", format!("{name} has no pattern: no target is its own"))
+        }
+        Paths::HashPrefixes(prefixes) if prefixes.is_empty() => {
+            ("hash-prefix", format!("{name} has no prefix: no target is its own"))
+        }
+        Paths::HashPrefixes(prefixes) => {
+            let capitals =
+                |prefix: &&String| is_hash_prefix(prefix) && prefix.bytes().any(|b| b.is_ascii_uppercase());
+            let Some(prefix) = prefixes.iter().find(capitals) else { return };
+            (
+                "hash-prefix",
+                format!(
+                    "{name}: prefix {prefix:?} has capitals and matches no target: clients compare with small letters"
+                ),
+            )
+        }
+        Paths::Patterns(_) => return,
+    };
+    found.push(
+        Finding::new(rule, Severity::Warning, file, message).remedy("put it right, or remove the delegation"),
+    );
 }
 
 /// Names and digests of the targets that a role lists.

@@ -2,7 +2,7 @@
 
 use super::error::{self, Read, inside, member, object, optional, wrong};
 use crate::{
-    digest::{Sha256Digest, lower_hex},
+    digest::{OtherHasher, Sha256Digest, lower_hex},
     json::Value,
     role::{RoleName, Version},
 };
@@ -137,11 +137,17 @@ impl Hashes {
         Ok(hashes)
     }
 
-    /// Whether all digests that are understood are those of `bytes`, and there is at least one such.
+    /// Whether all digests that are known are those of `bytes`, and there is one that counts.
     pub fn match_bytes(&self, bytes: &[u8]) -> bool {
         let sha256 = self.sha256.map(|wanted| wanted == Sha256Digest::of(bytes));
         let sha512 = self.sha512.map(|wanted| wanted == Sha512Digest::of(bytes));
-        self.is_understood() && sha256 != Some(false) && sha512 != Some(false)
+        let other = |(name, wanted): &(String, String)| {
+            OtherHasher::new(name).is_none_or(|mut hasher| {
+                hasher.update(bytes);
+                hasher.hex() == *wanted
+            })
+        };
+        self.is_understood() && sha256 != Some(false) && sha512 != Some(false) && self.other.iter().all(other)
     }
 
     /// Whether there is a digest that this crate can check.

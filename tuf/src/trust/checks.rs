@@ -73,7 +73,7 @@ pub(super) fn check_keyids(
 }
 
 /// Length and digests of a file by what `by` lists.
-pub(super) fn check_listed_bytes(
+pub(crate) fn check_listed_bytes(
     bytes: &[u8],
     listed: &MetaFile,
     role: &RoleName,
@@ -92,7 +92,7 @@ pub(super) fn check_listed_bytes(
 }
 
 /// The version of a file by what `by` lists.
-pub(super) fn check_listed_version(
+pub(crate) fn check_listed_version(
     file: &Metadata,
     listed: Version,
     role: &RoleName,

@@ -1,21 +1,26 @@
-//! Where the files of targets lie: missing ones, and the second names that tough asks for.
-
-use std::path::Path;
+//! The files of targets: missing ones, others than are listed, and the second names that tough asks for.
 
 use tuf::lint::{Client, File, Finding, Repository, Severity};
 use tuf::metadata::{Hashes, TargetFile};
 
-use crate::render::{count, visible};
+use crate::commands::verify::Check;
+use crate::commands::verify::files::{Target, entries};
+use crate::render::{Progress, count, visible};
 use crate::workspace::target_places;
 
-/// Looks for the files of all targets by name; `verify` looks into them.
-pub(super) fn look(dir: &Path, repository: &Repository, found: &mut Vec<Finding>) {
+/// Looks for the files of all targets, and into them as `verify` does unless `by_name` is enough.
+pub(super) fn look(check: &Check<'_>, by_name: bool, repository: &Repository, found: &mut Vec<Finding>) {
     let newest = repository.roots.last().and_then(|file| file.content.as_root());
     let consistent = newest.is_none_or(|root| root.consistent_snapshot);
-    let folder = dir.join("targets");
+    let folder = check.dir.join("targets");
+    let mut progress = Progress::new(check.context.screen, "reading targets");
+    let all = repository.targets.values().filter_map(|file| file.content.as_targets());
+    let all = all.flat_map(|targets| targets.targets());
+    let total = all.fold(0_u64, |sum, (_, listed)| sum.saturating_add(listed.length));
+    let mut bytes = 0_u64;
     for file in repository.targets.values() {
-        let (mut missing, mut nameless) = (Seen::default(), Seen::default());
-        for (path, listed) in file.content.as_targets().iter().flat_map(|targets| targets.targets()) {
+        let (mut missing, mut nameless, mut other) = (Seen::default(), Seen::default(), Seen::default());
+        for (path, listed, own) in file.content.as_targets().into_iter().flat_map(entries) {
             if !tuf::target::stays_inside(&path) || !listed.hashes.is_understood() {
                 continue;
             }
@@ -23,18 +28,35 @@ pub(super) fn look(dir: &Path, repository: &Repository, found: &mut Vec<Finding>
             let first = places(false);
             if !first.iter().all(|place| folder.join(place).exists()) {
                 missing.note(&path);
-            } else if consistent
+                continue;
+            }
+            let target = Target { role: &file.role, path: &path, listed: &listed, first: own.as_deref() };
+            let mut tick = |more: u64| {
+                bytes = bytes.saturating_add(more);
+                progress.update(bytes, total);
+            };
+            if !by_name && let Err(failure) = check.target_file(&target, consistent, &mut tick) {
+                other.note(failure.message());
+            }
+            if consistent
                 && path.contains('/')
                 && !places(true).iter().skip(first.len()).all(|place| folder.join(place).exists())
             {
                 nameless.note(&path);
             }
         }
-        tell(file, &missing, &nameless, found);
+        tell(file, &missing, &nameless, &other, found);
     }
 }
 
-fn tell(file: &File, missing: &Seen, nameless: &Seen, found: &mut Vec<Finding>) {
+fn tell(file: &File, missing: &Seen, nameless: &Seen, other: &Seen, found: &mut Vec<Finding>) {
+    if other.count > 0 {
+        let message = format!("{} not what is listed: {}", count(other.count, "target file"), other.first);
+        found.push(
+            Finding::new("target-file", Severity::Error, file, message)
+                .remedy("put the right files back, or add them anew: tufctl target add DIR FILE"),
+        );
+    }
     if let Some(told) = missing.told() {
         let message = format!("the files of {told} are not in targets/");
         found.push(

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use tuf::json::Document;
-use tuf::lint::{File, Finding, Repository, private_key_in};
+use tuf::lint::{File, Finding, Repository};
 use tuf::metadata::{Limits, Metadata};
+use tuf::private::{Publics, private_key_in};
 use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::error::Failure;
@@ -103,7 +104,12 @@ impl Reader<'_> {
     /// A file that is no metadata may still give a private key away.
     fn secrets(&mut self, role: &RoleName, name: &str, bytes: Vec<u8>) {
         let document = Document::parse(bytes, usize::try_from(MOST_BYTES).unwrap_or(usize::MAX));
-        if let Some(way) = document.ok().and_then(|document| private_key_in(document.root())) {
+        let mut publics = Publics::default();
+        let found = document.ok().and_then(|document| {
+            publics.add_objects(document.root());
+            private_key_in(document.root(), &publics)
+        });
+        if let Some(way) = found {
             let why = format!("holds a private key at {way}: all can read it now");
             self.found.push(Finding { rule: "private-key", ..Finding::unreadable(role, name, &why) });
         }

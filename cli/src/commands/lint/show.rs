@@ -1,6 +1,6 @@
 //! Findings for people: by severity, then by file, each with who stumbles and what to do.
 
-use tuf::lint::{Finding, Severity};
+use tuf::lint::{Client, Finding, Severity};
 
 use crate::render::{Style, count, visible};
 
@@ -41,8 +41,12 @@ fn one(finding: &Finding, style: Style) -> String {
         Severity::Warning => style.yellow("warning"),
         Severity::Note => style.dim("note"),
     };
-    let clients: Vec<_> = finding.clients.iter().map(|client| client.name()).collect();
-    let clients = if clients.is_empty() { "all clients".to_owned() } else { clients.join(", ") };
+    let names: Vec<_> = finding.clients.iter().map(|client| client.name()).collect();
+    let clients = match names.len() {
+        0 => "no client, but tufctl verify".to_owned(),
+        all if all == Client::ALL.len() => "all clients".to_owned(),
+        _ => names.join(", "),
+    };
     let role = style.bold(visible(finding.role.as_str()));
     let mut text = format!("{word} {role} · {} · {clients} · {}\n", visible(&finding.file), finding.rule);
     text.push_str(&format!("  {}\n", visible(&finding.message)));

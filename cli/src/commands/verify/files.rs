@@ -1,9 +1,13 @@
 //! Every target that a role lists, where clients look for it.
 
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use tuf::metadata::{Hashes, Metadata, TargetFile};
+use tuf::digest::OtherHasher;
+use tuf::json::Value;
+use tuf::metadata::{Hashes, Metadata, TargetFile, Targets};
 use tuf::role::RoleName;
 use tuf::trust::TrustedSet;
 
@@ -27,10 +31,12 @@ pub(super) struct Files {
 }
 
 /// One target of a role.
-struct Target<'t> {
-    role: &'t RoleName,
-    path: &'t str,
-    listed: &'t TargetFile<'t>,
+pub(in crate::commands) struct Target<'t> {
+    pub(in crate::commands) role: &'t RoleName,
+    pub(in crate::commands) path: &'t str,
+    pub(in crate::commands) listed: &'t TargetFile<'t>,
+    /// The digest that is listed first, where it is not one that tough asks for.
+    pub(in crate::commands) first: Option<&'t str>,
 }
 
 impl Check<'_> {
@@ -45,8 +51,9 @@ impl Check<'_> {
         let mut files = Files::default();
         let mut progress = Progress::new(self.context.screen, "verifying");
         for (role, metadata) in set.all_targets() {
-            for (path, listed) in metadata.as_targets().iter().flat_map(|t| t.targets()) {
-                let target = Target { role, path: &path, listed: &listed };
+            let targets = metadata.as_targets().into_iter();
+            for (path, listed, first) in targets.flat_map(entries) {
+                let target = Target { role, path: &path, listed: &listed, first: first.as_deref() };
                 self.target_file(&target, consistent, &mut |more| {
                     files.bytes = files.bytes.saturating_add(more);
                     progress.update(files.bytes, total);
@@ -68,7 +75,11 @@ impl Check<'_> {
         Ok(files)
     }
 
-    fn target_file(
+    /// Looks at one of them.
+    ///
+    /// # Errors
+    /// As [`Check::target_files`].
+    pub(in crate::commands) fn target_file(
         &self,
         target: &Target<'_>,
         consistent: bool,
@@ -84,7 +95,12 @@ impl Check<'_> {
             return Err(refused(role, path, "5.7.2", why).detail("path", path));
         }
         // Clients take one of the digests: each that is understood must have its file.
-        let places = target_places(path, &understood(target.listed), consistent, false);
+        let mut places = target_places(path, &understood(target.listed), consistent, false);
+        // python-tuf and tuf-js ask for the one that is listed first, whatever it is.
+        if let (Some(digest), Some(first)) = (target.first.filter(|_| consistent), places.first()) {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            places.push(first.with_file_name(format!("{digest}.{name}")));
+        }
         for (index, place) in places.iter().enumerate() {
             let silent = &mut |_| {};
             self.same_file(target, place, if index == 0 { &mut *tick } else { silent })?;
@@ -124,7 +140,8 @@ impl Check<'_> {
         let full = self.dir.join("targets").join(place);
         let problem = match reading::open_file(&full) {
             Ok(_) => {
-                let found = hash_file(&full, target.listed.hashes.sha512.is_some(), tick)?;
+                let mut found = hash_file(&full, target.listed.hashes.sha512.is_some(), tick)?;
+                found.hashes.other = other_digests(&full, &target.listed.hashes)?;
                 differs(target.listed, &found)
             }
             Err(e) => Some(unusable(&full, &e).ok_or_else(|| Failure::io("read", &full, &e))?),
@@ -134,6 +151,49 @@ impl Check<'_> {
         let why = format!("{}: the file of target {path} {problem}", target.role);
         Err(refused(target.role, &file, "5.7.2", why).detail("path", path))
     }
+}
+
+/// The digests of a file that are listed beside SHA-256 and SHA-512, computed.
+fn other_digests(path: &Path, listed: &Hashes) -> Result<Vec<(String, String)>, Failure> {
+    let fail = |e: std::io::Error| Failure::io("read", path, &e);
+    let mut found = Vec::new();
+    for name in listed.other.iter().map(|(name, _)| name) {
+        let Some(mut hasher) = OtherHasher::new(name) else { continue };
+        let mut file = reading::open_file(path).map_err(fail)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut buffer).map_err(fail)?;
+            let piece = buffer.get(..read).unwrap_or_default();
+            if piece.is_empty() {
+                break;
+            }
+            hasher.update(piece);
+        }
+        found.push((name.clone(), hasher.hex()));
+    }
+    Ok(found)
+}
+
+/// What a role lists: path, entry, and the digest that stands first if it is none of the usual ones.
+pub(in crate::commands) fn entries(
+    targets: &Targets,
+) -> impl Iterator<Item = (Cow<'_, str>, TargetFile<'_>, Option<String>)> {
+    // All were read before, so that none is missing in either walk.
+    targets.targets().zip(targets.value().members()).map(|((path, listed), (_, entry))| {
+        let first = first_other(&listed, entry);
+        (path, listed, first)
+    })
+}
+
+/// The digest that is listed first, if it is neither a SHA-256 nor a SHA-512 and can be a part of a file's name.
+fn first_other(listed: &TargetFile<'_>, entry: Value<'_>) -> Option<String> {
+    if listed.hashes.other.is_empty() {
+        return None;
+    }
+    let (name, digest) = entry.get("hashes")?.members().next()?;
+    let (name, digest) = (name.as_str()?, digest.as_str()?);
+    let other = !matches!(&*name, "sha256" | "sha512");
+    (other && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| digest.into_owned())
 }
 
 /// Digests that have a file each.

@@ -3,40 +3,36 @@
 
 use std::collections::BTreeMap;
 
-use tuf::json::Document;
-use tuf::key::{Key, KeyId, PublicKey};
-use tuf::lint::private_key_in;
+use tuf::key::{Key, KeyId, PublicKey, Scheme};
 use tuf::metadata::{Delegations, Metadata, Root};
+use tuf::private::{Publics, private_key_in};
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 
-use super::Check;
 use super::refusal::refused;
+use super::{Check, Published, Read};
 use crate::error::Failure;
 
 impl Check<'_> {
-    /// Looks for private keys in a file that brings keys.
+    /// Looks for private keys in every file, and warns of keys that count for less than they seem.
     ///
     /// # Errors
     /// There is one (4.2): all can read it now.
-    pub(super) fn no_private_key(
-        &self,
-        role: &RoleName,
-        metadata: &Metadata,
-        file: &str,
-    ) -> Result<(), Failure> {
-        let Some(keyid) =
-            keys(metadata).and_then(|keys| Some(keys.iter().find(|(_, key)| holds_private_key(key))?.0))
-        else {
-            return Ok(());
-        };
-        let why = format!("{role}: the object of key {keyid} holds a private key, which all can read now");
-        Err(refused(role, file, "4.2", why).remedy(
-            "replace the key: tufctl root replace-key, or tufctl delegation edit for a delegated role",
-        ))
+    pub(super) fn keys(&self, read: &Read) -> Result<(), Failure> {
+        self.warn_of_keyids(&RoleKind::Root.role(), read.set.root());
+        read.set.all_targets().for_each(|(role, metadata)| self.warn_of_keyids(role, metadata));
+        let mut publics = Publics::default();
+        read.files().for_each(|file| publics.add(file.content));
+        read.files().try_for_each(|Published { role, name, content }| {
+            let Some(place) = private_key_in(content.document().root(), &publics) else { return Ok(()) };
+            let why = format!("{role}: a private key stands at {place}, which all can read now");
+            Err(refused(&role, &name, "4.2", why).detail("pointer", place).remedy(
+                "replace the key: tufctl root replace-key, or tufctl delegation edit for a delegated role",
+            ))
+        })
     }
 
     /// Warns of keyids that are not what they should be.
-    pub(super) fn warn_of_keyids(&self, role: &RoleName, metadata: &Metadata) {
+    fn warn_of_keyids(&self, role: &RoleName, metadata: &Metadata) {
         let screen = self.context.screen;
         let wrong = metadata.as_root().map(Root::wrong_keyids);
         let wrong = wrong.or_else(|| delegations(metadata).map(Delegations::wrong_keyids));
@@ -44,6 +40,15 @@ impl Check<'_> {
             screen.warn(format!("{role}: keyid {keyid} is not the hash of its key, {right}"));
         }
         let Some(keys) = keys(metadata) else { return };
+        // 4.2.2: adopters may define types of their own. Such a key counts for nothing here, as for most clients.
+        for (keyid, key) in keys {
+            if Scheme::of_names(key.keytype(), key.scheme()).is_none() {
+                let kind = format!("{} / {}", key.keytype(), key.scheme());
+                screen.warn(format!(
+                    "{role}: key {keyid} is of a type that is not known, {kind}: it counts for nothing"
+                ));
+            }
+        }
         for (of, role_keys) in key_lists(metadata) {
             for (one, other) in twins(role_keys, keys) {
                 screen
@@ -53,11 +58,11 @@ impl Check<'_> {
     }
 }
 
-fn delegations(metadata: &Metadata) -> Option<&Delegations> {
+pub(super) fn delegations(metadata: &Metadata) -> Option<&Delegations> {
     metadata.as_targets().and_then(|targets| targets.delegations.as_ref())
 }
 
-fn keys(metadata: &Metadata) -> Option<&BTreeMap<KeyId, Key>> {
+pub(super) fn keys(metadata: &Metadata) -> Option<&BTreeMap<KeyId, Key>> {
     metadata.as_root().map(|root| &root.keys).or(delegations(metadata).map(|d| &d.keys))
 }
 
@@ -78,10 +83,4 @@ fn twins<'k>(role: &'k RoleKeys, keys: &'k BTreeMap<KeyId, Key>) -> Vec<(&'k Key
     let mut seen: BTreeMap<&PublicKey, &KeyId> = BTreeMap::new();
     let publics = role.keyids.iter().filter_map(|id| Some((keys.get(id)?.public_key().ok()?, id)));
     publics.filter_map(|(public, id)| Some((seen.insert(public, id)?, id))).collect()
-}
-
-/// Whether a key object has a private part, as old tools wrote it beside `public`; an empty one is none.
-fn holds_private_key(key: &Key) -> bool {
-    let document = Document::parse(key.json().as_bytes(), key.json().len());
-    document.is_ok_and(|document| private_key_in(document.root()).is_some())
 }

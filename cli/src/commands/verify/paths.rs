@@ -1,10 +1,11 @@
 //! Targets must lie within the paths that are delegated to their role.
 
-use tuf::metadata::{Delegations, Metadata, Paths, SuccinctRoles};
+use tuf::metadata::{Delegations, Paths, SuccinctRoles};
 use tuf::role::RoleName;
 use tuf::trust::TrustedSet;
 
 use super::Check;
+use super::keys::delegations;
 use super::refusal::refused;
 use crate::error::Failure;
 use crate::workspace::published_name;
@@ -40,8 +41,4 @@ fn outside(role: &RoleName, path: &str, file: &str) -> Failure {
     refused(role, file, "4.5", why)
         .remedy("take it out of the role, or widen its paths: tufctl delegation edit DIR ROLE --paths")
         .detail("path", path)
-}
-
-fn delegations(metadata: &Metadata) -> Option<&Delegations> {
-    metadata.as_targets()?.delegations.as_ref()
 }

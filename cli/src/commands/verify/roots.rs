@@ -13,7 +13,7 @@ use crate::workspace::{published_name, published_roots};
 pub(super) struct Roots(Vec<Metadata>);
 
 impl Roots {
-    /// Reads and checks them all, and looks for private keys in each. One older than the `given` root may be no root by
+    /// Reads and checks them all. One older than the `given` root may be no root by
     /// the specification of today, as the first ones of old repositories are; the check begins after it, with a warning.
     ///
     /// # Errors
@@ -51,7 +51,6 @@ impl Roots {
                 let why = format!("root: the file of version {version} holds version {}", root.version());
                 return Err(refused(&role, &file, "5.3.5", why));
             }
-            check.no_private_key(&role, &root, &file)?;
             roots.push(root);
         }
         let first = roots.first().map(Metadata::version);
@@ -92,6 +91,11 @@ impl Roots {
             set.update_root(root.bytes().clone()).map_err(|e| failure(&e, &name(root.version())))?;
         }
         Ok(set)
+    }
+
+    /// All of them, rising.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Metadata> {
+        self.0.iter()
     }
 
     /// The newest one.

@@ -1,0 +1,162 @@
+use super::{Publics, private_key_in};
+use crate::json::Document;
+use serde_json::{Value, json};
+
+fn document(value: &Value) -> Document {
+    Document::parse(value.to_string().as_bytes(), 1 << 20).unwrap()
+}
+
+/// What is found with the key objects of the document itself.
+fn found(value: &Value) -> Option<String> {
+    let document = document(value);
+    let mut publics = Publics::default();
+    publics.add_objects(document.root());
+    private_key_in(document.root(), &publics)
+}
+
+fn key(seed: u8) -> Value {
+    let public = hex::encode(ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().as_bytes());
+    json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}})
+}
+
+#[test]
+fn private_parts_of_key_objects_are_found_by_their_names() {
+    for (value, place) in [
+        (json!({"keyval": {"public": "00", "private": "11"}}), "/keyval/private"),
+        (json!({"keyval": {"public": "00"}, "private_key": ["11"]}), "/private_key/0"),
+        (json!({"keyval": {"public": "00"}, "x-private": {"of": {"mine": "11"}}}), "/x-private/of/mine"),
+        (json!({"keyval": {"public": "00", "seed": "11"}}), "/keyval/seed"),
+        (json!({"keyval": {"public": "00"}, "jwk": {"d": "11"}}), "/jwk/d"),
+        (json!({"keyval": {"public": "00"}, "Signing-Key": "11"}), "/Signing-Key"),
+        (json!({"keyval": {"public": "00", "sk": vec![1; 32]}}), "/keyval/sk"),
+    ] {
+        assert_eq!(found(&value).as_deref(), Some(place), "{value}");
+    }
+    for value in [
+        json!({"keyval": {"public": "00", "private": ""}}),
+        json!({"keyval": {"public": "-----BEGIN PUBLIC KEY-----\n"}, "x-private": null}),
+        json!({"targets": {"private/secret.bin": {"length": 1, "custom": {"private": "no key object"}}}}),
+        json!({"note": "how to BEGIN with a PRIVATE KEY -- or without"}),
+    ] {
+        assert_eq!(found(&value), None, "{value}");
+    }
+}
+
+#[test]
+fn every_armour_is_found_wherever_it_stands() {
+    let armours = [
+        "-----BEGIN PRIVATE KEY-----\nAA",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA",
+        "-----BEGIN EC PRIVATE KEY-----\\nAA",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\n",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\n",
+        "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n",
+        "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n",
+        "text before -----BEGIN PRIVATE KEY----- AA",
+        "PuTTY-User-Key-File-3: ssh-ed25519\n",
+        "AGE-SECRET-KEY-1QQQQQQQQQQ",
+        "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1DNENBUUF3QlFZREsyVndCQ0lFSUE9PQ==",
+        "00@@@@100000@@@@00@@@@00@@@@00",
+    ];
+    for armour in armours {
+        for (value, place) in [
+            (
+                json!({"signed": {"targets": {"a": {"custom": {"note": [armour]}}}}}),
+                "/signed/targets/a/custom/note/0",
+            ),
+            (json!({"signed": {}, "debug": armour}), "/debug"),
+            (json!({"signatures": [{"sig": "", "x/y~z": armour}]}), "/signatures/0/x~1y~0z"),
+            // The place of a name that is a secret is what holds it.
+            (json!({"signed": {armour: 1}}), "/signed"),
+        ] {
+            assert_eq!(found(&value).as_deref(), Some(place), "{value}");
+        }
+        if armour.starts_with("LS0t") {
+            continue;
+        }
+        let embedded = json!({"config": json!({"key": armour}).to_string()});
+        assert!(found(&embedded).is_some(), "{embedded}");
+    }
+    // Written in JSON's own escapes.
+    let text = r#"{"x": "-----\u0042EGIN P\u0052IVATE KEY-----"}"#;
+    let document = Document::parse(text.as_bytes(), 1000).unwrap();
+    assert_eq!(private_key_in(document.root(), &Publics::default()).as_deref(), Some("/x"));
+}
+
+#[test]
+fn private_keys_in_der_are_found_and_public_keys_certificates_and_signatures_are_not() {
+    let pkcs8 = "302e020100300506032b657004220420".to_owned() + &"01".repeat(32);
+    let sec1 = "30310201010420".to_owned() + &"01".repeat(32) + "a00a06082a8648ce3d030107";
+    let pkcs1 = "30818a020100028181".to_owned() + &"01".repeat(129) + "010101";
+    let encrypted = "301e300b06092a864886f70d01050d040f".to_owned() + &"01".repeat(15);
+    for der in [pkcs8, sec1, pkcs1, encrypted] {
+        assert_eq!(found(&json!({"x": der})).as_deref(), Some("/x"), "{der}");
+    }
+    let spki = "302a300506032b6570032100".to_owned() + &"01".repeat(32);
+    let signature = "3044022001".to_owned() + &"01".repeat(31) + "0220" + &"01".repeat(32);
+    for der in [spki, signature] {
+        assert_eq!(found(&json!({"x": der})), None, "{der}");
+    }
+}
+
+#[test]
+fn what_makes_a_public_key_is_found_under_any_name_and_in_any_writing() {
+    let seed = [7; 32];
+    let base64 = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    let public = key(7)["keyval"]["public"].as_str().unwrap().to_owned();
+    for text in [
+        hex::encode(seed),
+        hex::encode_upper(seed),
+        format!("0x{}", hex::encode(seed)),
+        format!("{}{public}", hex::encode(seed)),
+        vec!["07"; 32].join(":"),
+        base64.to_owned(),
+        format!("{base64}="),
+    ] {
+        let value = json!({"keys": {"k": key(7)}, "custom": {"build": text}});
+        assert_eq!(found(&value).as_deref(), Some("/custom/build"), "{value}");
+        let value = json!({"keys": {"k": key(7)}, "custom": {text: 1}});
+        assert_eq!(found(&value).as_deref(), Some("/custom"), "{value}");
+    }
+    assert_eq!(found(&json!({"k": key(7), "n": seed})).as_deref(), Some("/n"));
+    for harmless in [json!("ab".repeat(32)), json!(public), json!(vec![8; 32])] {
+        assert_eq!(found(&json!({"k": key(7), "n": harmless})), None);
+    }
+    // Of another document's key nothing is known here.
+    assert_eq!(found(&json!({"k": key(8), "n": seed})), None);
+}
+
+#[test]
+fn scalars_of_ecdsa_keys_are_found() {
+    let p256 = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+    let point = hex::encode(p256.verifying_key().to_sec1_point(false).as_bytes());
+    let scheme = "ecdsa-sha2-nistp256";
+    let object =
+        json!({"keytype": scheme, "scheme": scheme, "keyval": {"public": point, "x": hex::encode([7; 32])}});
+    assert_eq!(found(&object).as_deref(), Some("/keyval/x"));
+    let p384 = p384::ecdsa::SigningKey::from_slice(&[7; 48]).unwrap();
+    let point = hex::encode(p384.verifying_key().to_sec1_point(false).as_bytes());
+    let scheme = "ecdsa-sha2-nistp384";
+    let object = json!({"k": {"keytype": scheme, "scheme": scheme, "keyval": {"public": point}}, "x": hex::encode([7; 48])});
+    assert_eq!(found(&object).as_deref(), Some("/x"));
+}
+
+#[test]
+fn digests_of_listed_files_are_not_taken_for_seeds_and_others_are_tried_up_to_a_number() {
+    let seed = hex::encode([7; 32]);
+    let entry = json!({"hashes": {"sha256": seed}, "length": 1});
+    let whole = |entry: &Value| json!({"signed": {"targets": {"a": entry}, "k": key(7)}});
+    assert_eq!(found(&whole(&entry)), None);
+    let elsewhere = json!({"custom": {"hashes": {"sha256": seed}}});
+    assert!(found(&whole(&elsewhere)).is_some());
+    let digests: Vec<String> =
+        (2000..7000_u16).map(|number| hex::encode([number.to_be_bytes(); 16].concat())).collect();
+    assert_eq!(found(&json!({"many": digests, "then": seed, "k": key(7)})), None);
+    let object = {
+        let mut object = key(7);
+        object["x"] = json!(seed);
+        object
+    };
+    assert!(found(&json!({"many": digests, "then": object})).is_some(), "inside a key object all are tried");
+}
