@@ -248,3 +248,25 @@ fn a_root_that_does_not_follow_that_was_changed_or_whose_base_is_not_sound_is_no
     let same = home.run("sign repo --from repo/metadata/1.root.json --yes --json").done().json();
     assert_eq!(same["published"], false, "{same}");
 }
+
+#[test]
+fn the_first_root_of_others_is_signed_once_its_repository_has_a_name() {
+    let Some((home, _agent, repo)) = theirs() else { return };
+    let mut first = repo.metadata("1.root.json");
+    first["signatures"].as_array_mut().unwrap().truncate(1);
+    fs::create_dir_all(home.path("new/staged")).unwrap();
+    fs::write(home.path("new/staged/1.root.json"), first.to_string()).unwrap();
+    let shown = home.run("repo show new").done();
+    assert!(shown.stdout.contains("root v1") && shown.stdout.contains("missing"), "{shown}");
+    let error = home.refused("sign new --yes", 3, "REPOSITORY_UNKNOWN");
+    assert!(error["remedy"].as_str().unwrap().contains("new/staged/repository.json"), "{error}");
+    fs::write(home.path("new/staged/repository.json"), "{\"name\": \"new\"}").unwrap();
+    let signed = home.run("sign new --yes --json").exits(4).json();
+    assert_eq!(
+        (&signed["signed"][0]["role"], &signed["signed"][0]["key"]),
+        (&"root".into(), &"b".into()),
+        "{signed}"
+    );
+    let now = read(&home.path("new/staged/root.json"));
+    assert_eq!((&now["signed"], now["signatures"].as_array().unwrap().len()), (&first["signed"], 2));
+}

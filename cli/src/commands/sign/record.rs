@@ -38,6 +38,17 @@ pub(super) fn find(
     };
     match unknown {
         Some(name) if !published => take_on(agent, workspace, &name, args, context),
+        None if !published => {
+            let dir = args.dir.display();
+            // Metadata does not say what its repository is called, and others have staged this.
+            Err(Failure::new(
+                reason::REPOSITORY_UNKNOWN,
+                format!("nothing is published in {dir}, and what is staged there has no name"),
+            )
+            .remedy(format!(
+                "take the whole published folder, or give a new repository its name: echo '{{\"name\": \"NAME\"}}' > {dir}/staged/repository.json"
+            )))
+        }
         name => {
             let dir = args.dir.display();
             let name = name.unwrap_or_else(|| "NAME".into());
