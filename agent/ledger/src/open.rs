@@ -12,10 +12,9 @@ use serde_json::json;
 use tuf::digest::Sha256Digest;
 
 use crate::head::{Head, HeadFile};
-use crate::put_off::PutOff;
 use crate::schema::{self, Applied, Sum};
 use crate::tx::{Position, Tx};
-use crate::{Clock, LedgerError, chain, files, flush, restore, saved};
+use crate::{Clock, LedgerError, chain, files, flush, put_off, restore, saved};
 
 /// The files of a ledger.
 #[derive(Debug, Clone)]
@@ -84,7 +83,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
         position = end_upgrade(&db, clock, position, found)?;
     }
     let found = position;
-    position = catch_up(&db, &paths.db, clock, position)?;
+    position = put_off::catch_up(&db, &paths.db, clock, position)?;
     let file = HeadFile::open(&paths.head)?;
     leave_at_close(&db, false)?;
     if position.seq != head.seq {
@@ -92,23 +91,6 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
         file.write(&Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })?;
     }
     Ok(Opened { db, identity, head: file, position, found })
-}
-
-/// Writes the rows that were put off when the agent ended without writing them, from the journal.
-fn catch_up(
-    db: &Connection,
-    path: &Path,
-    clock: &dyn Clock,
-    position: Position,
-) -> Result<Position, LedgerError> {
-    let put_off = PutOff::read(db, path, position.applied)?;
-    if put_off.is_empty() {
-        return Ok(position);
-    }
-    let mut tx = Tx::begin(db, clock, position).with(&put_off, None);
-    tx.attempt(|tx| tx.settle().map(Ok))?;
-    tracing::info!(intents = put_off.puts().len(), "rows that were put off are written from the journal");
-    tx.commit().map(|committed| committed.position)
 }
 
 /// The check, with the head that a restore has left where the one beside the database does not fit.
@@ -150,7 +132,7 @@ pub(crate) fn open_copy(
     if found < schema::VERSION {
         position = end_upgrade(&db, clock, position, found)?;
     }
-    let position = catch_up(&db, path, clock, position)?;
+    let position = put_off::catch_up(&db, path, clock, position)?;
     Ok((db, position))
 }
 
