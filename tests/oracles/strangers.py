@@ -604,6 +604,206 @@ def a_role_that_is_short_with_roles_below_it(m):
     m.unfetchable.append("team/below/c.txt")
 
 
+group("more-delegations")
+
+
+@kind
+def nested_five_deep_with_thresholds(m):
+    above, path = "targets", ""
+    for depth in range(1, 6):
+        name, path = f"level{depth}", f"{path}d{depth}/"
+        paths = [f"{path}{'*/' * more}*" for more in range(6 - depth)]
+        uses = [f"{name}-{at}" for at in range(depth)]
+        m.delegate(above, name, uses, threshold=(depth + 1) // 2, paths=paths, terminating=depth % 2 == 0)
+        m.target(f"{path}{depth}.txt", name.encode(), role=name)
+        above = name
+
+
+@kind
+def delegations_with_odd_parts(m):
+    """Keys that no role has, a role without paths, one that may have anything, one whose keys are those of its parent."""
+    m.delegate("targets", "nothing", ["nothing"], paths=[])
+    m.delegate("targets", "same", ["online"], paths=["same/*"])
+    m.delegate("targets", "any", ["any"], paths=["*", "*/*", "*/*/*"])
+    for use in ["spare-a", "spare-b"]:
+        key = m.public(use)
+        m.roles["targets"].delegations.keys[key.keyid] = key
+    m.delegate("any", "below", ["nothing", "any"], threshold=2, paths=["below/*"])
+    m.target("same/1.txt", b"1", role="same")
+    m.target("x/y/2.txt", b"2", role="any")
+    m.target("below/3.txt", b"3", role="below")
+
+
+@kind
+def a_role_delegated_at_two_depths(m):
+    m.delegate("targets", "one", ["one"], paths=["d/*"])
+    m.delegate("targets", "two", ["two"], paths=["d/*"])
+    m.delegate("one", "two", ["two"], paths=["d/*"])
+    m.target("d/1.txt", b"1", role="two")
+
+
+@kind
+def bins_that_delegate(m):
+    for at in range(4):
+        prefixes = [f"{digit:x}" for digit in range(at * 4, at * 4 + 4)]
+        m.delegate("targets", f"bin{at}", ["bins"], path_hash_prefixes=prefixes)
+        m.delegate(f"bin{at}", f"below{at}", ["below"], paths=["files/*"])
+    into_bins(m, lambda path: f"below{int(hashlib.sha256(path.encode()).hexdigest()[0], 16) // 4}")
+    m.reads = "not-tough"
+
+
+@kind
+def bins_that_delegate_one_role_with_other_keys(m):
+    for at, prefixes in enumerate(["01234567", "89abcdef"]):
+        m.delegate("targets", f"half{at}", [f"half{at}"], path_hash_prefixes=list(prefixes))
+        m.delegate(f"half{at}", "shared", [f"of{at}"], paths=["files/*"])
+    m.signed_by["shared"] = ["of0", "of1"]
+    into_bins(m, lambda path: "shared")
+    m.reads = "not-tough"
+
+
+@kind
+def succinct_bins_8_with_thresholds(m):
+    m.notes = {"bins": "t"}
+    bins = m.bins("targets", "t", 3, ["a", "b", "c"], threshold=2)
+    into_bins(m, bins.get_role_for_target)
+    m.reads = "not-tough"
+
+
+@kind
+def succinct_bins_1024(m):
+    succinct(m, 10, "many")
+
+
+@kind
+def succinct_bins_with_an_odd_prefix(m):
+    m.role_file = str
+    succinct(m, 2, "bins é")
+
+
+@kind
+def long_names_of_roles(m):
+    name = "long-" + "x" * 240
+    m.delegate("targets", name, ["long"], paths=["long/*"])
+    m.target("long/a.txt", b"long", role=name)
+
+
+group("more-files")
+
+
+@kind
+def entries_of_every_form_in_one_snapshot(m):
+    for name in ["a", "b", "c", "d"]:
+        m.delegate("targets", name, [name], paths=[f"{name}/*"])
+        m.target(f"{name}/1.txt", name.encode(), role=name)
+    m.meta_hashes = {"snapshot": ["sha256", "sha512"], "timestamp": ["sha256"]}
+
+    def tweak(snapshot):
+        snapshot.meta["a.json"].hashes = None
+        snapshot.meta["b.json"].length = None
+        snapshot.meta["c.json"].hashes = snapshot.meta["c.json"].length = None
+        del snapshot.meta["d.json"].hashes["sha256"]
+
+    m.tweak_snapshot = tweak
+    m.reads = "not-tough"
+
+
+@kind
+def a_snapshot_that_lists_root(m):
+    """As python-tuf did before 1.0."""
+    m.also_listed = {"root": 1}
+    m.notes = {"verifies": False}
+
+
+@kind
+def digests_that_only_python_knows(m):
+    m.target("three.txt", b"three", hashes=["sha384"])
+    m.target("blake.txt", b"blake", hashes=["blake2b-256"])
+    m.delegate("targets", "team", ["team"], paths=["team/*"])
+    m.target("team/a.txt", b"team", role="team")
+    m.reads = "python"
+    m.notes = {"verifies": False}
+
+
+@kind
+def versions_far_apart(m):
+    m.versions = {"targets": 70, "snapshot": 4000, "timestamp": 3}
+    m.delegate("targets", "team", ["team"], paths=["team/*"])
+    m.roles["team"].version = 900
+    m.target("team/a.txt", b"team", role="team")
+
+
+@kind
+def one_key_under_two_keyids(m):
+    for use in ["online", "team"]:
+        signer = m.key(use)
+        again = respelled(signer.public_key, **{"x-again": True})
+        m.signers[f"{use}-again"] = CryptoSigner(signer._private_key, again)
+    m.role_keys["targets"] = ["online", "online-again", "other"]
+    m.thresholds["targets"] = 2
+    m.delegate("targets", "team", ["team", "team-again"], paths=["team/*"])
+    m.target("team/a.txt", b"team", role="team")
+    m.notes = {"import": ["root", "online", "other", "team"]}
+
+
+@kind
+def files_of_any_size(m):
+    m.target("empty.bin", b"")
+    m.target("large.bin", bytes(range(256)) * 4096)
+    m.target("dir.with.dots/a..b...txt", b"dots")
+
+
+@kind
+def without_consistent_snapshots_and_with_odd_roles(m):
+    m.consistent = False
+    m.role_file = str
+    m.reads = "not-tough"
+    m.delegate("targets", "a role/é", ["odd"], paths=["odd/*"])
+    m.target("odd/a.txt", b"odd", role="a role/é")
+    bins = m.bins("a role/é", "bin", 2, ["bins"])
+    m.target("plain.txt", b"plain")
+
+
+group("more-roots")
+
+
+@kind
+def ten_roots(m):
+    m.roots = 10
+
+    def rotate(root, version):
+        m.role_keys["root"] = [f"r{at}" for at in range(version // 3, version // 3 + 1 + version // 4)]
+        m.thresholds["root"] = 1 + version // 5
+        m.role_keys["snapshot"] = [f"s{version // 5}"]
+
+    m.before_root = rotate
+
+
+@kind
+def a_root_whose_keys_are_of_many_types(m):
+    kinds = {"a": "ed25519", "b": "ecdsa-p256", "c": "rsa-2048", "d": "rsa-3072", "e": "ed25519", "f": "ecdsa-p256"}
+    for use, kind in kinds.items():
+        m.key(use, kind)
+    m.role_keys["root"] = list(kinds)
+    m.thresholds["root"] = 4
+    m.roots = 3
+
+    def one_fewer(root, version):
+        m.role_keys["root"] = list(kinds)[: 7 - version]
+
+    m.before_root = one_fewer
+
+
+@kind
+def consistent_snapshots_since_the_second_root(m):
+    m.roots = 2
+
+    def switch(root, version):
+        root.consistent_snapshot = version == 2
+
+    m.before_root = switch
+
+
 group("oddities")
 
 

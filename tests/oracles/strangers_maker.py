@@ -255,7 +255,7 @@ class Maker:
             "reads": self.reads,
             "refresh": self.refresh,
             "targets": sorted(path for path in self.files if path not in self.unfetchable),
-            "keys": sorted(use for use in self.signers if use != "future"),
+            "keys": self.notes.pop("import", None) or sorted(use for use in self.signers if use != "future"),
             **self.notes,
         }
 

@@ -42,7 +42,7 @@ fn integers_beyond_what_javascript_reads_are_kept_digit_for_digit() {
 
     // Nobody puts in another one.
     home.run(&format!("bump {kind} targets")).done();
-    let staged = home.path(&format!("{kind}/staged/targets.json"));
+    let staged = home.path(format!("{kind}/staged/targets.json"));
     let edited = std::fs::read_to_string(&staged)
         .unwrap()
         .replace("\"id\":9007199254740992", "\"id\":9007199254740993");

@@ -66,8 +66,8 @@ impl fmt::Display for RoleKind {
 pub struct RoleName(Arc<str>);
 
 impl RoleName {
-    /// Longest name in bytes.
-    pub const MAX: usize = 200;
+    /// Longest name in bytes: with `.json` it is a file name.
+    pub const MAX: usize = 250;
 
     /// Takes any name that metadata may hold: 1 to [`RoleName::MAX`] bytes. Slashes, dots and control characters are fine,
     /// because a name becomes a file only through [`RoleName::file_stem`] and a line on a screen only escaped; NUL is in
@@ -78,7 +78,7 @@ impl RoleName {
     pub fn parse(text: &str) -> Result<Self, RoleError> {
         let why = match text {
             "" => "is empty",
-            _ if text.len() > Self::MAX => "is longer than 200 bytes",
+            _ if text.len() > Self::MAX => "is longer than 250 bytes",
             _ if text.contains('\0') => "has a NUL",
             _ => return Ok(Self(text.into())),
         };
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_be_a_role_is_refused() {
-        for name in ["", "a\0b", &"x".repeat(201)] {
+        for name in ["", "a\0b", &"x".repeat(251)] {
             assert!(RoleName::parse(name).is_err(), "{name:?}");
         }
         for name in
