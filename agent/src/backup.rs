@@ -110,7 +110,15 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
     let take = move || store.map_or(Ok(Imported::default()), |store| store.import_files(&keys));
     let keys = tokio::task::spawn_blocking(take).await.map_err(Refusal::internal)?;
     let keys = keys.map_err(|e| of_store(&e))?;
-    let body = json!({"sha256": sha256.to_string(), "added": keys.added, "left_out": keys.left_out});
+    let held = state.tokens().keys().await;
+    let added = held.iter().filter(|key| keys.added.contains(&key.name));
+    let keyids = added.map(|key| key.stored.public.to_key().computed_keyid().to_string());
+    let body = json!({
+        "sha256": sha256.to_string(),
+        "added": keys.added,
+        "keyids": keyids.collect::<Vec<_>>(),
+        "left_out": keys.left_out,
+    });
     state.journal("backup.keys", Some(connection.peer()), body).await?;
     drop((scratch, working));
     Ok(Done { repositories, keys, sha256 })

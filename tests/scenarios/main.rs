@@ -38,6 +38,7 @@ mod judges;
 mod key_types;
 mod large;
 mod lint;
+mod lost_state;
 mod mutations;
 mod names;
 mod odd_files;

@@ -19,6 +19,7 @@ mod intents;
 mod marks;
 mod mirror;
 mod open;
+mod pasts;
 mod put_off;
 mod records;
 mod repositories;

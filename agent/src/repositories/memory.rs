@@ -173,7 +173,7 @@ impl Memory {
             let message =
                 format!("root version {version} of {}, which is trusted, is not kept any more", record.name);
             Refusal::new(Reason::StateCorrupt, message)
-                .remedy("adopt it again with that very root: tufctl repo adopt DIR --name NAME --root DIR/metadata/N.root.json")
+                .remedy("adopt it again from its newest published copy: tufctl repo adopt DIR --name NAME --root ROOT.json")
         })
     }
 

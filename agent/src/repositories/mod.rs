@@ -13,6 +13,7 @@ mod listing;
 mod memory;
 mod missing;
 mod observe;
+mod past;
 mod reading;
 mod register;
 mod reset;
@@ -27,6 +28,7 @@ pub use ledger::Record;
 use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;
 pub use observe::Observed;
+pub use past::{unknown_past, unknown_past_of_token};
 use policy::Reason;
 pub use register::{Registered, Registration};
 use tuf::digest::Sha256Digest;
@@ -34,6 +36,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
 use self::memory::Memory;
+use self::past::Pasts;
 use crate::refusal::Refusal;
 
 /// A root that was signed or verified here.
@@ -49,6 +52,7 @@ pub struct NewestRoot {
 pub struct Repositories {
     ledger: Arc<Ledger>,
     memory: Memory,
+    pasts: Pasts,
 }
 
 impl Repositories {
@@ -67,7 +71,7 @@ impl Repositories {
                 tracing::warn!(%error, "old metadata was not removed");
             }
         });
-        Ok(Self { memory: Memory::new(Arc::clone(&ledger)), ledger })
+        Ok(Self { memory: Memory::new(Arc::clone(&ledger)), ledger, pasts: Pasts::default() })
     }
 
     /// Writes what waits to be written; blocks. Called once, at the end.

@@ -83,6 +83,7 @@ impl Repositories {
         let known = self.at_hand(record, &files).await?;
         let files = heavy::run(size, move || read_all(files, known).map(parents_first)).await??;
         let chain = self.ledger.roots(record.id).await?.into_iter().collect();
+        self.bring_back_root(record, &files).await?;
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
         for (role, _) in &files {
@@ -152,6 +153,19 @@ impl Repositories {
         let verified = marks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
         observed.verified = verified.collect();
         Ok(observed)
+    }
+
+    /// Keeps the trusted root again where its text was lost and it is among these files: its digest tells it.
+    async fn bring_back_root(&self, record: &Record, files: &[(RoleName, Metadata)]) -> Result<(), Refusal> {
+        let Some((version, digest)) = record.root else { return Ok(()) };
+        let is_it = |file: &Metadata| (file.version(), file.digest()) == (version, digest);
+        let found = files.iter().find(|(role, file)| role.kind() == RoleKind::Root && is_it(file));
+        match found {
+            Some((_, root)) if self.memory.load(digest).await?.is_none() => {
+                self.memory.keep(root, true).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives the alarms that were raised.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Authority, Record, Standing};
+use crate::repositories::{Asked, Authority, Record, Standing, unknown_past, unknown_past_of_token};
 use crate::state::AppState;
 
 /// Metadata that was understood, and that the rules let these keys sign.
@@ -66,7 +66,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let said = |concerns: &mut dyn Iterator<Item = &Concern>| {
         concerns.map(|concern| concern.message.clone()).collect::<Vec<_>>()
     };
-    let concerns = said(&mut decision.concerns().iter());
+    let mut concerns = said(&mut decision.concerns().iter());
+    concerns.extend(pasts(agent, &record, &signers, begin.shared_key).await?);
     let mut person = said(&mut decision.concerns().iter().filter(|concern| concern.needs_person()));
     let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
@@ -124,6 +125,31 @@ impl Inspected {
             person: self.person.clone(),
         }
     }
+}
+
+/// Keys whose past is not known: of the file store they are refused unless a person shares them, since what they signed
+/// before was on record in a state that is lost; on tokens they may have been long before the agent, which is said.
+async fn pasts(
+    agent: &AppState,
+    record: &Record,
+    signers: &[Signer],
+    shared: bool,
+) -> Result<Vec<String>, Refusal> {
+    let mut said = Vec::new();
+    for Signer { key, .. } in signers {
+        if agent.repositories().knows_past(record, &key.stored.public).await? {
+            continue;
+        }
+        let stored = key.slot.file_store().is_some();
+        if stored && !shared {
+            return Err(unknown_past(&key.name, record));
+        }
+        if !stored {
+            said.push(unknown_past_of_token(&key.name, key.slot.name()));
+        }
+    }
+    said.dedup();
+    Ok(said)
 }
 
 /// The digest in whose place a root shall stand; other roles take the next version instead.

@@ -338,7 +338,7 @@ pub(crate) struct SignArgs {
     /// terminal, --yes or not (as for a version that jumps by more than 16).
     #[arg(long, value_name = "DIGEST")]
     pub(crate) supersede: Option<Sha256Digest>,
-    /// Let keys sign although they have signed for another repository.
+    /// Let keys sign although they have signed for another repository, or nobody knows what they have signed.
     #[arg(long)]
     pub(crate) shared_key: bool,
     #[command(flatten)]

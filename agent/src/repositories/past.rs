@@ -1,0 +1,63 @@
+//! Keys of unknown past (DESIGN section 4, rule 3): a state folder may have been lost, and its keys put back.
+//!
+//! What such a key has signed nobody here knows, so it begins no repository of its own accord: one that it signed for
+//! before is adopted from its newest published copy, and then its versions are known.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use ledger::{Record, RepositoryId};
+use policy::Reason;
+use tuf::digest::Sha256Digest;
+use tuf::key::PublicKey;
+
+use super::Repositories;
+use crate::refusal::Refusal;
+
+/// Keys whose past is known, by repository: so that it is looked up once.
+#[derive(Default)]
+pub(super) struct Pasts(Mutex<BTreeSet<(RepositoryId, Sha256Digest)>>);
+
+impl Repositories {
+    /// Whether it is known what a key has signed, as far as this repository is concerned.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn knows_past(&self, record: &Record, public: &PublicKey) -> Result<bool, Refusal> {
+        let about = (record.id, public.fingerprint());
+        if self.pasts.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&about) {
+            return Ok(true);
+        }
+        let keyid = public.to_key().computed_keyid();
+        let known = self.ledger.knows_past(record.id, about.1, keyid).await?;
+        if known {
+            self.pasts.0.lock().unwrap_or_else(PoisonError::into_inner).insert(about);
+        }
+        Ok(known)
+    }
+}
+
+/// The refusal of a key of the file store whose past is not known.
+#[must_use]
+pub fn unknown_past(key: &str, record: &Record) -> Refusal {
+    let message = format!(
+        "the key {key} was put into the file store by other hands: this agent has no record of it, and {} was begun \
+         here, so what the key has signed before may be signed again with other content",
+        record.name
+    );
+    Refusal::new(Reason::SharedKey, message)
+        .remedy(
+            "if it has signed for a repository before, adopt that from its newest published copy (tufctl repo adopt); \
+             if this repository may have it as well, say so: tufctl sign DIR --shared-key",
+        )
+        .detail("key", key)
+        .detail("repository", record.name.to_string())
+}
+
+/// What a person is told of a token's key whose past is not known: it may have been there long before the agent.
+#[must_use]
+pub fn unknown_past_of_token(key: &str, token: &str) -> String {
+    format!(
+        "the key {key} was on token {token} before this agent knew it: what it has signed elsewhere is not known here"
+    )
+}
