@@ -82,6 +82,8 @@ pub const IN_PLACE: u64 = 32 << 10;
 /// Beside [`BYTES`]: what was signed or verified and stays read, bytes, for all repositories together. Two versions of a
 /// role of 100,000 targets, or a great many small roles; what was not asked for longest goes first.
 pub const KEPT: usize = 72 << 20;
+/// What was signed or verified and waits to be written to the state folder, bytes; above it is written at once.
+pub const BEHIND: usize = 32 << 20;
 /// Work on more bytes than this waits for one of the few places for large work.
 pub const SMALL_WORK: u64 = 1 << 20;
 

@@ -105,7 +105,7 @@ async fn sign_wants_its_parts_in_order_and_within_limits() {
     let begin = || {
         Part::Begin(SignBegin { repository: "app".into(), role: "targets".into(), ..SignBegin::default() })
     };
-    let file = |size| Part::File(FileHeader { role: "targets".into(), size, purpose: 0 });
+    let file = |size| Part::File(FileHeader { role: "targets".into(), size, ..FileHeader::default() });
     let cases = [
         (vec![file(1)], "USAGE"),
         (vec![begin(), Part::Confirm(SignConfirm::default())], "USAGE"),

@@ -33,7 +33,7 @@ fn chunk(size: usize) -> Part {
 }
 
 fn file(size: u64) -> Part {
-    Part::File(FileHeader { role: "targets".into(), size, purpose: 0 })
+    Part::File(FileHeader { role: "targets".into(), size, ..FileHeader::default() })
 }
 
 fn begin() -> Part {
@@ -61,7 +61,8 @@ async fn a_file_over_64_mib_is_refused_by_its_header_and_a_chunk_over_1_mib_too(
     let client = agent.connect().await;
     is_over_a_limit(&client.sign(vec![begin(), file((64 << 20) + 1)]).await.unwrap_err());
     is_over_a_limit(&client.sign(vec![begin(), file(64 << 20), chunk((1 << 20) + 1)]).await.unwrap_err());
-    let empty = || Part::File(FileHeader { role: "targets".into(), size: 0, purpose: 1 });
+    let empty =
+        || Part::File(FileHeader { role: "targets".into(), size: 0, purpose: 1, ..FileHeader::default() });
     let files = (0..limits::FILES + 1).map(|_| empty());
     is_over_a_limit(&client.sign(std::iter::once(begin()).chain(files).collect()).await.unwrap_err());
 }
@@ -177,11 +178,18 @@ async fn names_with_line_breaks_escapes_and_marks_come_back_and_are_journalled_a
             .await
             .unwrap_err(),
         client
-            .sign(vec![Part::File(FileHeader { role: hostile.clone(), size: 1 << 40, purpose: 0 })])
+            .sign(vec![Part::File(FileHeader {
+                role: hostile.clone(),
+                size: 1 << 40,
+                ..FileHeader::default()
+            })])
             .await
             .unwrap_err(),
         client
-            .sign(vec![begin(), Part::File(FileHeader { role: hostile.clone(), size: 1 << 40, purpose: 0 })])
+            .sign(vec![
+                begin(),
+                Part::File(FileHeader { role: hostile.clone(), size: 1 << 40, ..FileHeader::default() }),
+            ])
             .await
             .unwrap_err(),
         client

@@ -4,14 +4,17 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use support::{Client, Running, reason};
+use support::{Client, Running, header, reason};
 use tuf::edit::{NewRole, NewRoles, new_root, new_snapshot, new_targets};
 use tuf::key::Key;
 use tuf::metadata::{Limits, Metadata, SignatureEntry};
 use tuf::role::Version;
 use tuf::time::UtcTime;
 use tufagent_proto::v1::repositories_client::RepositoriesClient;
-use tufagent_proto::v1::{SetExpiryRequest, SignBegin, SignSignature};
+use tufagent_proto::v1::sign_request::Part;
+use tufagent_proto::v1::{
+    FileCopy, FileHeader, FindRepositoryRequest, SetExpiryRequest, SignBegin, SignSignature,
+};
 
 const PASSPHRASE: &[u8] = b"correct horse";
 
@@ -62,7 +65,7 @@ async fn with_app(config: &str) -> (Running, Client, Key) {
     client.register("app").await;
     let signed = client.show(whole("root"), file.bytes()).await.unwrap().confirm().await.unwrap();
     let entry = SignatureEntry { keyid: root.computed_keyid(), sig: signed.sig };
-    client.observe_root("app", &file.with_signatures(&[entry])).await;
+    client.observe("app", "root", &file.with_signatures(&[entry])).await;
     (agent, client, targets)
 }
 
@@ -200,4 +203,72 @@ async fn a_length_grows_only_with_the_one_that_stands_in_hand() {
     let journal = client.journal().await;
     let changes = journal.iter().filter(|(kind, _)| kind == "repository.expiry").count();
     assert_eq!(changes, 3, "{journal:?}");
+}
+
+/// Targets metadata of more than a mebibyte, most of which is one member that nobody knows.
+fn large(number: u64) -> Vec<u8> {
+    let small = String::from_utf8(new_targets(version(number), in_days(80))).unwrap();
+    let padding = format!("\"x-large\": \"{}\",", "0123456789abcdef".repeat(70_000));
+    small.replacen("\"_type\"", &format!("{padding} \"_type\""), 1).into_bytes()
+}
+
+#[tokio::test]
+async fn of_a_large_file_that_the_agent_has_verified_only_what_is_new_need_come() {
+    let (_agent, client, targets) = with_app("").await;
+    let first = read(large(1));
+    let copy = |offset, length| Part::Copy(FileCopy { offset, length });
+    let based = |file: &[u8], sha256: String| FileHeader { base_sha256: sha256, ..header("targets", file) };
+    let kept = async || {
+        let mut repositories = RepositoriesClient::new(client.channel.clone());
+        let request = FindRepositoryRequest { name: "app".into(), ..Default::default() };
+        repositories.find(request).await.unwrap().into_inner().repository.unwrap().kept
+    };
+    // What was signed and not verified yet is no base, nor what nobody has seen.
+    let signed = client.show(whole("targets"), first.bytes()).await.unwrap().confirm().await.unwrap();
+    assert_eq!(kept().await, []);
+    for sha256 in [first.file_digest().to_string(), "0".repeat(64)] {
+        let refused =
+            client.show_as(whole("targets"), based(first.bytes(), sha256), vec![]).await.err().unwrap();
+        assert_eq!(reason(&refused), "BASE_UNKNOWN");
+    }
+    let entry = SignatureEntry { keyid: targets.computed_keyid(), sig: signed.sig };
+    let published = read(first.with_signatures(&[entry]));
+    client.observe("app", "targets", published.bytes()).await;
+    let [only] = kept().await.try_into().unwrap();
+    assert_eq!((only.role.as_str(), only.version), ("targets", 1));
+    assert_eq!(
+        (&only.sha256, &only.file_sha256),
+        (&first.digest().to_string(), &published.file_digest().to_string())
+    );
+
+    let next = read(large(2));
+    let all: &[u8] = next.bytes();
+    let middle = published.bytes().windows(100).position(|window| window == &all[100_000..100_100]).unwrap();
+    let pieces = || {
+        vec![
+            Part::Chunk(all[..100_000].to_vec()),
+            copy(u64::try_from(middle).unwrap(), 1_000_000),
+            Part::Chunk(all[1_100_000..].to_vec()),
+        ]
+    };
+    let base = || based(all, only.file_sha256.clone());
+    let shown = client.show_as(whole("targets"), base(), pieces()).await.unwrap();
+    // What it makes of the pieces is what it signs.
+    assert_eq!(shown.inspected.sha256, next.digest().to_string());
+    assert!(verifies(&targets, &next, &shown.confirm().await.unwrap()));
+
+    let far = copy(u64::try_from(published.bytes().len()).unwrap(), 1);
+    for (header, content) in [
+        (header("targets", all), vec![copy(0, 1)]),
+        (base(), vec![far]),
+        (base(), vec![copy(u64::MAX, 2)]),
+        (based(all, "no digest".into()), vec![]),
+    ] {
+        let refused = client.show_as(whole("targets"), header, content).await.err().unwrap();
+        assert_eq!(reason(&refused), "USAGE", "{refused:?}");
+    }
+    let bomb = FileHeader { size: (64 << 20) - 1, ..base() };
+    let again = (0..64).map(|_| copy(0, 1 << 20)).collect();
+    let refused = client.show_as(whole("targets"), bomb, again).await.err().unwrap();
+    assert_eq!(reason(&refused), "USAGE", "what copies make is bounded as what is sent");
 }

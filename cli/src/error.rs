@@ -216,7 +216,7 @@ fn general_remedy(reason: &str) -> &'static str {
         reason::VERIFICATION => "do not use this copy; compare it with another one, or publish it again",
         reason::UNREACHABLE => "see whether it runs: systemctl --user status tuf-agent",
         reason::LIMIT => "split it into smaller parts",
-        reason::CANCELLED => "run it again when you are ready",
+        reason::BASE_UNKNOWN | reason::CANCELLED => "run it again when you are ready",
         reason::IO => "see to that disk or folder, then run it again",
         _ => "see the agent's log (journalctl --user -u tuf-agent) and report it with what was run",
     }
@@ -283,6 +283,7 @@ reasons!(
     VERIFICATION,
     UNREACHABLE,
     LIMIT,
+    BASE_UNKNOWN,
     CANCELLED,
     STATE_CORRUPT,
     IO,

@@ -5,16 +5,19 @@
 //! column.
 
 mod error;
+mod near;
 mod node;
 mod parse;
 mod scan;
 mod splice;
+mod text;
 
 pub(crate) use error::line_and_column;
 pub use error::{Error, ErrorKind};
 use node::{CANONICAL, ESCAPED, Node, SORTED};
 pub(crate) use splice::moved;
 use std::{borrow::Cow, cmp::Ordering, ops::Range, sync::Arc};
+pub use text::Text;
 
 /// How many objects and arrays may lie inside each other.
 pub const MAX_DEPTH: usize = 64;
@@ -25,10 +28,12 @@ pub const MAX_BYTES: usize = (1 << 28) - 1;
 /// A JSON text and where everything lies in it.
 #[derive(Debug)]
 pub struct Document {
-    bytes: Arc<[u8]>,
+    bytes: Text,
     nodes: Vec<Node>,
     /// It holds, or held before a splice, an integer beyond 2^53 - 1.
     large: bool,
+    /// No more levels than these lie inside each other.
+    depth: usize,
 }
 
 impl Document {
@@ -36,12 +41,12 @@ impl Document {
     ///
     /// # Errors
     /// Whatever the module's head says is refused, with its place.
-    pub fn parse(bytes: impl Into<Arc<[u8]>>, max_len: usize) -> Result<Self, Error> {
+    pub fn parse(bytes: impl Into<Text>, max_len: usize) -> Result<Self, Error> {
         parse::parse(bytes.into(), max_len, parse::Strings::Strict)
     }
 
     /// Like [`Document::parse`], but strings may hold raw control characters, as canonical JSON writes them.
-    pub(crate) fn parse_with_raw_controls(bytes: Arc<[u8]>, max_len: usize) -> Result<Self, Error> {
+    pub(crate) fn parse_with_raw_controls(bytes: Text, max_len: usize) -> Result<Self, Error> {
         parse::parse(bytes, max_len, parse::Strings::RawControls)
     }
 
@@ -51,7 +56,7 @@ impl Document {
     }
 
     /// The text as it was read.
-    pub fn bytes(&self) -> &Arc<[u8]> {
+    pub fn bytes(&self) -> &Text {
         &self.bytes
     }
 
@@ -270,6 +275,13 @@ fn is_large(text: &[u8]) -> bool {
 #[derive(Clone)]
 pub struct Members<'d> {
     inside: Inside<'d>,
+}
+
+impl Members<'_> {
+    /// Passes all members before the node `index`.
+    pub(crate) fn skip_to(&mut self, index: u32) {
+        self.inside.at = self.inside.at.max(index);
+    }
 }
 
 impl<'d> Iterator for Members<'d> {

@@ -16,6 +16,7 @@ pub mod json;
 pub mod key;
 pub mod lint;
 pub mod metadata;
+pub mod pieces;
 pub mod preimage;
 pub mod private;
 pub mod role;

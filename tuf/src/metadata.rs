@@ -11,11 +11,12 @@ mod resigned;
 mod root;
 mod signatures;
 mod targets;
+mod verdicts;
 
 use crate::{
     canonical::canonical,
     digest::Sha256Digest,
-    json::{self, Document, ErrorKind, Value},
+    json::{self, Document, ErrorKind, Text, Value},
     preimage::Preimage,
     role::{RoleKind, Version},
     time::UtcTime,
@@ -25,15 +26,15 @@ pub use error::MetadataError;
 use error::{Read, member, object, parsed, wrong};
 pub use files::{Hashes, MetaFile, Sha512Digest, Snapshot, TimestampRole};
 pub use oddities::{Odd, Oddities, Oddity};
-pub(crate) use resigned::Canonical;
-use resigned::Verdict;
 pub use root::Root;
 pub use signatures::SignatureEntry;
 use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, OnceLock},
+    ops::Range,
+    sync::{Arc, OnceLock},
 };
 pub use targets::{TargetFile, Targets};
+use verdicts::Made;
+pub(crate) use verdicts::{Canonical, CanonicalText, Verdicts};
 
 /// How many bytes of each kind of metadata are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,8 @@ struct Inner {
     role: Role,
     digest: OnceLock<Sha256Digest>,
     file_digest: OnceLock<Sha256Digest>,
-    verdicts: Mutex<Vec<Verdict>>,
+    canonical: Arc<Made>,
+    verdicts: Arc<Verdicts>,
 }
 
 /// The typed view of what is signed.
@@ -110,12 +112,35 @@ impl Metadata {
     /// # Errors
     /// Says what is wrong and where: no JSON as TUF allows it, longer than its kind may be, a member missing or wrong,
     /// a `_type` that is unknown, a keyid that has signed twice.
-    pub fn parse(bytes: impl Into<Arc<[u8]>>, limits: &Limits) -> Result<Self, MetadataError> {
-        let document = Arc::new(Document::parse(bytes, limits.largest())?);
+    pub fn parse(bytes: impl Into<Text>, limits: &Limits) -> Result<Self, MetadataError> {
+        Self::of_file(Document::parse(bytes, limits.largest())?, &[], limits)
+    }
+
+    /// As [`Metadata::parse`], with the help of another version of the file: the members of large objects that both have in
+    /// common are not read again, only compared.
+    ///
+    /// # Errors
+    /// As [`Metadata::parse`].
+    pub fn parse_near(&self, bytes: impl Into<Text>, limits: &Limits) -> Result<Self, MetadataError> {
+        let bytes = bytes.into();
+        let Some(targets) = self.as_targets().filter(|_| !self.is_signed_part()) else {
+            return Self::parse(bytes, limits);
+        };
+        let (document, taken) = Document::parse_near(self.document(), bytes, limits.largest())?;
+        let from = targets.value().index();
+        let checked: Vec<_> =
+            taken.into_iter().filter(|taken| taken.from == from).map(|taken| taken.nodes).collect();
+        Self::of_file(document, &checked, limits)
+    }
+
+    /// `checked`: members of `targets` that were looked at before.
+    fn of_file(document: Document, checked: &[Range<u32>], limits: &Limits) -> Result<Self, MetadataError> {
+        let document = Arc::new(document);
         let file = object(document.root())?;
         let signatures = member(file, "signatures", signatures::read)?;
         let signed = member(file, "signed", object)?;
-        Self::build(&document, signed, signatures, false, limits).map_err(|error| error.within("signed"))
+        let built = Self::build(&document, signed, signatures, false, checked, limits);
+        built.map_err(|error| error.within("signed"))
     }
 
     /// Reads the `signed` part alone, as a signer has it in hand: JSON, or canonical JSON, whose strings may hold raw
@@ -123,10 +148,10 @@ impl Metadata {
     ///
     /// # Errors
     /// As [`Metadata::parse`].
-    pub fn parse_signed_part(bytes: impl Into<Arc<[u8]>>, limits: &Limits) -> Result<Self, MetadataError> {
+    pub fn parse_signed_part(bytes: impl Into<Text>, limits: &Limits) -> Result<Self, MetadataError> {
         let document = Arc::new(signed_part(bytes.into(), limits.largest())?);
         let signed = object(document.root())?;
-        Self::build(&document, signed, Vec::new(), true, limits)
+        Self::build(&document, signed, Vec::new(), true, &[], limits)
     }
 
     fn build(
@@ -134,6 +159,7 @@ impl Metadata {
         signed: Value<'_>,
         signatures: Vec<SignatureEntry>,
         alone: bool,
+        checked: &[Range<u32>],
         limits: &Limits,
     ) -> Read<Self> {
         let kind = member(signed, "_type", |value| {
@@ -156,17 +182,23 @@ impl Metadata {
                 RoleKind::Root => Role::Root(Root::read(signed)?),
                 RoleKind::Timestamp => Role::Timestamp(TimestampRole::read(signed)?),
                 RoleKind::Snapshot => Role::Snapshot(Snapshot::read(signed)?),
-                RoleKind::Targets => Role::Targets(Targets::read(document, signed)?),
+                RoleKind::Targets => Role::Targets(Targets::read(document, signed, checked)?),
             },
             digest: OnceLock::new(),
             file_digest: OnceLock::new(),
-            verdicts: Mutex::default(),
+            canonical: Arc::default(),
+            verdicts: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Whether both are one and the same reading.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The bytes as they were read.
-    pub fn bytes(&self) -> &Arc<[u8]> {
+    pub fn bytes(&self) -> &Text {
         self.inner.document.bytes()
     }
 
@@ -235,17 +267,16 @@ impl Metadata {
         *self.inner.file_digest.get_or_init(|| Sha256Digest::of(self.bytes()))
     }
 
-    /// [`Metadata::canonical_signed`], without a copy where the text is canonical as it stands.
-    fn canonical_text(&self) -> Cow<'_, [u8]> {
-        let signed = self.signed();
-        if signed.is_canonical() { Cow::Borrowed(signed.raw()) } else { Cow::Owned(canonical(signed)) }
+    /// [`Metadata::file_digest`], if it was computed already.
+    pub fn known_file_digest(&self) -> Option<Sha256Digest> {
+        self.inner.file_digest.get().copied()
     }
 
-    /// What a backend may sign.
+    /// What a backend may sign. As long as it lives, nobody makes the canonical form anew.
     pub fn preimage(&self) -> Preimage {
-        let canonical = self.canonical_signed();
+        let canonical = self.canonical_text();
         let digest = *self.inner.digest.get_or_init(|| Sha256Digest::of(&canonical));
-        Preimage::new(canonical, digest)
+        Preimage::new(canonical, digest, Arc::clone(&self.inner.verdicts))
     }
 
     /// The view of root metadata.
@@ -268,6 +299,14 @@ impl Metadata {
         if let Role::Targets(targets) = &self.inner.role { Some(targets) } else { None }
     }
 
+    /// [`Metadata::with_signatures`] without a copy of what stays: what comes before the list of signatures, the list, and
+    /// what comes after it. `None` for a `signed` part alone.
+    pub fn around_signatures(&self, signatures: &[SignatureEntry]) -> Option<(&[u8], Vec<u8>, &[u8])> {
+        let old = self.document().root().get("signatures").filter(|_| !self.is_signed_part())?;
+        let (span, bytes) = (old.span(), self.bytes());
+        Some((bytes.get(..span.start)?, signatures::text(self, signatures, old), bytes.get(span.end..)?))
+    }
+
     /// The file with these signatures in place of its own, in this order. The text of `signed` stays as it is to the
     /// byte, entries that do not change keep their text, and spacing follows the rest of the file. For a `signed` part
     /// alone a compact file is made around it.
@@ -283,8 +322,8 @@ impl std::fmt::Debug for Metadata {
 }
 
 /// Strict JSON, or else text that is its own canonical form.
-fn signed_part(bytes: Arc<[u8]>, limit: usize) -> Result<Document, json::Error> {
-    match Document::parse(Arc::clone(&bytes), limit) {
+fn signed_part(bytes: Text, limit: usize) -> Result<Document, json::Error> {
+    match Document::parse(bytes.clone(), limit) {
         Err(error) if matches!(error.kind, ErrorKind::ControlCharacter { .. }) => {
             let document = Document::parse_with_raw_controls(bytes, limit)?;
             let canonical = document.root().is_canonical() && document.root().raw() == &**document.bytes();

@@ -1,21 +1,26 @@
 //! What can be signed, and nothing else: metadata that this crate has parsed, or a statement.
 
-use crate::digest::Sha256Digest;
+use crate::{
+    digest::Sha256Digest,
+    key::{KeyError, PublicKey, Scheme},
+    metadata::{CanonicalText, Verdicts},
+};
 use sha2::Digest as _;
 use std::{fmt, sync::Arc};
 
 /// The canonical bytes of the `signed` part of metadata that this crate parsed. Only this crate can make one, through
 /// [`crate::metadata::Metadata::preimage`]; backends sign this, or a [`Statement`], and nothing else.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Preimage {
-    // Not `Arc<[u8]>`: making one copies, and this may be 14 MB.
-    bytes: Arc<Vec<u8>>,
+    bytes: CanonicalText,
     digest: Sha256Digest,
+    /// What is known of signatures over it, shared with the metadata.
+    verdicts: Arc<Verdicts>,
 }
 
 impl Preimage {
-    pub(crate) fn new(canonical: Vec<u8>, digest: Sha256Digest) -> Self {
-        Self { bytes: Arc::new(canonical), digest }
+    pub(crate) fn new(bytes: CanonicalText, digest: Sha256Digest, verdicts: Arc<Verdicts>) -> Self {
+        Self { bytes, digest, verdicts }
     }
 
     /// The canonical bytes.
@@ -106,6 +111,18 @@ impl Signable<'_> {
         match self {
             Self::Metadata(preimage) => preimage.digest(),
             Self::Statement(statement) => Sha256Digest::of(statement.bytes()),
+        }
+    }
+
+    /// Verifies a signature over them by `scheme`, each time anew. Metadata remembers the answer, so that a file that comes
+    /// back with this signature is not verified again.
+    ///
+    /// # Errors
+    /// As [`PublicKey::verify_by`].
+    pub fn verify(&self, key: &PublicKey, scheme: Scheme, signature: &[u8]) -> Result<(), KeyError> {
+        match self {
+            Self::Metadata(preimage) => preimage.verdicts.verify(key, scheme, preimage.bytes(), signature),
+            Self::Statement(statement) => key.verify_by(scheme, statement.bytes(), signature),
         }
     }
 

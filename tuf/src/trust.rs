@@ -9,6 +9,7 @@ mod error;
 mod search;
 
 use crate::{
+    json::Text,
     key::{Key, KeyId},
     metadata::{Limits, Metadata},
     role::{RoleKeys, RoleKind, RoleName, Version},
@@ -18,10 +19,7 @@ use checks::{check_entries, check_keyids, check_root, check_threshold, keys_repl
 pub(crate) use checks::{check_listed_bytes, check_listed_version};
 pub use error::{TrustError, TrustFault};
 pub use search::Search;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a [`TrustedSet`] judges.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +85,7 @@ impl TrustedSet {
     ///
     /// # Errors
     /// A file that cannot be read, is no root, has wrong keyids or too few of its own signatures.
-    pub fn from_root(bytes: impl Into<Arc<[u8]>>, options: &Options) -> Trust<Self> {
+    pub fn from_root(bytes: impl Into<Text>, options: &Options) -> Trust<Self> {
         let root = parse(bytes.into(), &RoleKind::Root.role(), options, "5.2")?;
         check_root(&root, &root, "5.2")?;
         check_keyids(&root, &RoleKind::Root.role(), options, "4.2.1")?;
@@ -128,7 +126,7 @@ impl TrustedSet {
     ///
     /// # Errors
     /// The next root is not version N + 1, or lacks the threshold of the trusted root (5.3.4) or its own.
-    pub fn update_root(&mut self, bytes: impl Into<Arc<[u8]>>) -> Trust<()> {
+    pub fn update_root(&mut self, bytes: impl Into<Text>) -> Trust<()> {
         let role = RoleKind::Root.role();
         self.before_timestamp("5.3", "a root cannot follow once a timestamp is trusted")?;
         let next = parse(bytes.into(), &role, &self.options, "5.3.3")?;
@@ -159,7 +157,7 @@ impl TrustedSet {
     ///
     /// # Errors
     /// Threshold (5.4.2), rollback of the timestamp (5.4.3.1) or of the snapshot it lists (5.4.3.2), expiry (5.4.4).
-    pub fn update_timestamp(&mut self, bytes: impl Into<Arc<[u8]>>) -> Trust<TimestampStep> {
+    pub fn update_timestamp(&mut self, bytes: impl Into<Text>) -> Trust<TimestampStep> {
         let role = RoleKind::Timestamp.role();
         self.check_root_expiry()?;
         if self.snapshot.is_some() || !self.targets.is_empty() {
@@ -199,7 +197,7 @@ impl TrustedSet {
     /// # Errors
     /// Length and digest (5.5.2), threshold (5.5.3), version (5.5.4), entries that vanished or went down (5.5.5),
     /// expiry (5.5.6).
-    pub fn update_snapshot(&mut self, bytes: impl Into<Arc<[u8]>>) -> Trust<()> {
+    pub fn update_snapshot(&mut self, bytes: impl Into<Text>) -> Trust<()> {
         let role = RoleKind::Snapshot.role();
         let listed =
             self.timestamp.as_ref().and_then(Metadata::as_timestamp).map(|timestamp| &timestamp.snapshot);
@@ -233,7 +231,7 @@ impl TrustedSet {
         &mut self,
         role: &RoleName,
         parent: &RoleName,
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<Text>,
     ) -> Trust<&Metadata> {
         let snapshot = self.snapshot.as_ref().and_then(Metadata::as_snapshot);
         let snapshot =
@@ -254,7 +252,7 @@ impl TrustedSet {
         &mut self,
         role: &RoleName,
         parent: &RoleName,
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<Text>,
     ) -> Trust<&Metadata> {
         self.check_root_expiry()?;
         self.take_targets(role, parent, bytes.into(), None)
@@ -264,7 +262,7 @@ impl TrustedSet {
         &mut self,
         role: &RoleName,
         parent: &RoleName,
-        bytes: Arc<[u8]>,
+        bytes: Text,
         listed: Option<Version>,
     ) -> Trust<&Metadata> {
         if role.kind() != RoleKind::Targets {

@@ -92,9 +92,9 @@ fn a_file_that_differs_in_more_than_its_signatures_is_not_taken_for_the_same() {
         String::new(),
     ] {
         assert_ne!(other, text);
-        assert!(base.resigned_as(other.as_bytes()).is_none(), "{other}");
+        assert!(base.resigned_as(&other.as_bytes().into()).is_none(), "{other}");
     }
-    assert!(base.resigned_as(text.as_bytes()).is_some());
+    assert!(base.resigned_as(&text.as_bytes().into()).is_some());
 }
 
 #[test]
@@ -159,4 +159,46 @@ fn new_targets_are_found_whatever_comes_goes_or_moves() {
         assert_eq!(count.added + count.changed, u64::try_from(expected.len()).unwrap());
     }
     assert_eq!(new_targets(None, &read(&["a"])).len(), 1);
+}
+
+#[test]
+fn a_file_read_near_another_version_is_what_reading_it_gives() {
+    let one = TestKey::new(1);
+    let paths: Vec<String> = (0..200).map(|n| format!("dir/file-{n:04}")).collect();
+    let with = |more: &[&'static str]| {
+        let mut all: Vec<&str> = paths.iter().map(String::as_str).collect();
+        all.extend(more);
+        all.sort_unstable();
+        all
+    };
+    let base = parse(file(&targets(3, &with(&[])), &[&one]));
+    for new in [with(&[]), with(&["dir/file-0100a"]), with(&["a", "dir/file-0199z", "z"])] {
+        let bytes = file(&targets(4, &new), &[&one]);
+        let (near, read) = (base.parse_near(bytes.clone(), &Limits::agent()).unwrap(), parse(bytes));
+        assert_eq!((near.bytes(), near.digest()), (read.bytes(), read.digest()));
+        assert_eq!(near.canonical_signed(), read.canonical_signed());
+        let (ours, theirs) = (near.as_targets().unwrap(), read.as_targets().unwrap());
+        assert_eq!(ours.targets().collect::<Vec<_>>(), theirs.targets().collect::<Vec<_>>());
+        assert_eq!(ours.find("dir/file-0150"), theirs.find("dir/file-0150"));
+        assert_eq!(
+            difference(&RoleKind::Targets.role(), Some(&base), &near),
+            difference(&RoleKind::Targets.role(), Some(&base), &read)
+        );
+    }
+    // What is wrong with the new one is found, also where the older one has nothing to say against it.
+    let text = String::from_utf8(file(&targets(4, &with(&[])), &[&one])).unwrap();
+    let last = text.rfind("\"dir/file-0199\"").unwrap();
+    for wrong in [
+        text.replacen("\"length\":13", "\"length\":-13", 1),
+        text.replacen("\"dir/file-0199\"", "\"dir/file-0198\"", 1),
+        format!("{}\"dir/file-0007\":{{}},{}", &text[..last], &text[last..]),
+        text.replacen("\"version\":4", "\"version\":0", 1),
+        text.replacen("\"targets\":{", "\"target\":{", 1),
+        text[..last].to_owned(),
+    ] {
+        assert_ne!(wrong, text);
+        let read = Metadata::parse(wrong.as_bytes(), &Limits::agent()).unwrap_err();
+        let near = base.parse_near(wrong.as_bytes(), &Limits::agent()).unwrap_err();
+        assert_eq!(near.to_string(), read.to_string());
+    }
 }

@@ -29,7 +29,7 @@ impl UnverifiedSignature {
         scheme: Scheme,
         what: Signable<'_>,
     ) -> Result<SignatureBytes, BackendError> {
-        key.verify_by(scheme, what.bytes(), &self.0).map_err(|_| BackendError::BadSignature)?;
+        what.verify(key, scheme, &self.0).map_err(|_| BackendError::BadSignature)?;
         Ok(SignatureBytes::new(self.0))
     }
 }

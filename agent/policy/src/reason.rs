@@ -116,6 +116,8 @@ reasons! {
     Unreachable = "UNREACHABLE",
     /// A limit on size or count.
     Limit = "LIMIT",
+    /// The agent has the file not at hand of which only changes were sent.
+    BaseUnknown = "BASE_UNKNOWN",
     /// The caller went away or said no.
     Cancelled = "CANCELLED",
     /// State that cannot be trusted; nothing was changed.

@@ -1,22 +1,28 @@
-//! Files of signed metadata that are written a moment after the signature, and of each role only the newest.
+//! Files of signed or verified metadata that are written a moment later, and of each role only the newest.
 //!
 //! They are a memory of what a difference is compared with, and nothing else rests on them: whoever is killed before
 //! they are written has lost what counts as never seen. Watermark and journal are durable before any signature.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::{Ledger, RepositoryId};
 use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::role::RoleName;
 
+use super::reading::LARGE;
+use crate::limits;
+
 /// Whose metadata it is.
 pub(super) type Owner = (RepositoryId, RoleName);
 
 /// After it has written, it rests for this long: a role that is signed again and again is written a few times a second.
 const REST: Duration = Duration::from_millis(50);
+/// A large file waits for this long: it comes back with its signatures, and whoever publishes it needs the processor and the
+/// disk now.
+const LARGE_RESTS: Duration = Duration::from_secs(1);
 
 /// What waits to be written.
 pub(super) struct Behind {
@@ -26,9 +32,17 @@ pub(super) struct Behind {
     writing: Mutex<()>,
 }
 
+/// A file that waits.
+#[derive(Clone)]
+struct File {
+    text: Metadata,
+    due: Instant,
+    verified: bool,
+}
+
 #[derive(Default)]
 struct Waiting {
-    files: BTreeMap<Owner, Metadata>,
+    files: BTreeMap<Owner, File>,
     /// A task is there that will write them.
     tended: bool,
 }
@@ -38,33 +52,59 @@ impl Behind {
         Self { ledger, waiting: Mutex::default(), writing: Mutex::default() }
     }
 
-    /// Will be written soon, unless newer metadata of its owner comes first.
-    pub(super) fn put(self: &Arc<Self>, of: Owner, metadata: Metadata) {
+    /// Will be written soon, unless newer metadata of its owner comes first. What was verified takes the place of the same
+    /// text without its signatures, and no such text takes its place.
+    pub(super) fn put(self: &Arc<Self>, of: Owner, metadata: Metadata, verified: bool) {
+        let rests = if metadata.bytes().len() < LARGE { Duration::ZERO } else { LARGE_RESTS };
         let mut waiting = self.waiting();
-        waiting.files.insert(of, metadata);
+        let better = |there: &File| there.verified && !verified && there.text.digest() == metadata.digest();
+        if !waiting.files.get(&of).is_some_and(better) {
+            waiting.files.insert(of, File { text: metadata, due: Instant::now() + rests, verified });
+        }
         if !std::mem::replace(&mut waiting.tended, true) {
             tokio::spawn(Arc::clone(self).tend());
         }
     }
 
+    /// Whether it may wait beside what waits already.
+    pub(super) fn has_room(&self, metadata: &Metadata) -> bool {
+        if metadata.bytes().len() < LARGE / 4 {
+            return true;
+        }
+        let waiting = self.waiting();
+        let bytes = waiting.files.values().map(|file| file.text.bytes().len()).sum::<usize>();
+        bytes.saturating_add(metadata.bytes().len()) <= limits::BEHIND
+    }
+
+    /// What waits with this digest need not be written any more: something better was.
+    pub(super) fn forget(&self, digest: &Sha256Digest) {
+        self.waiting().files.retain(|_, file| file.text.digest() != *digest);
+    }
+
     /// What waits with this digest.
     pub(super) fn find(&self, digest: &Sha256Digest) -> Option<Metadata> {
-        self.waiting().files.values().find(|file| file.digest() == *digest).cloned()
+        self.waiting().files.values().map(|file| &file.text).find(|text| text.digest() == *digest).cloned()
     }
 
     /// Writes all that waits; blocks. It can be found until it is written.
     pub(super) fn write(&self) {
+        self.write_due(None);
+    }
+
+    /// Writes what waits until now, or all.
+    fn write_due(&self, now: Option<Instant>) {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = self.waiting().files.clone();
-        for (owner, file) in files {
-            let digest = file.digest();
-            if !self.ledger.has_text(&digest)
-                && let Err(error) = self.ledger.store_text(&digest, file.bytes())
+        let mut files = self.waiting().files.clone();
+        files.retain(|_, file| now.is_none_or(|now| file.due <= now));
+        for (owner, File { text, verified, .. }) in files {
+            let digest = text.digest();
+            if (verified || !self.ledger.has_text(&digest))
+                && let Err(error) = self.ledger.store_text(&digest, text.bytes())
             {
                 tracing::warn!(%error, role = %owner.1, "metadata that was signed is not kept to compare with");
             }
             let mut waiting = self.waiting();
-            if waiting.files.get(&owner).is_some_and(|now| now.digest() == digest) {
+            if waiting.files.get(&owner).is_some_and(|now| now.text.is(&text)) {
                 waiting.files.remove(&owner);
             }
         }
@@ -73,7 +113,8 @@ impl Behind {
     async fn tend(self: Arc<Self>) {
         loop {
             let behind = Arc::clone(&self);
-            if tokio::task::spawn_blocking(move || behind.write()).await.is_err() {
+            let write = move || behind.write_due(Some(Instant::now()));
+            if tokio::task::spawn_blocking(write).await.is_err() {
                 tracing::error!("the thread that keeps what was signed has panicked");
             }
             tokio::time::sleep(REST).await;

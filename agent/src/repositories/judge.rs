@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::{Intent, IntentId, IntentKey, Record};
 use policy::{KeyFact, NameFact, Reason, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
-use tuf::diff::{difference, new_targets};
+use tuf::diff::{Difference, difference, new_targets};
 use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
 use tuf::metadata::Metadata;
@@ -24,6 +24,17 @@ pub struct Newest {
     pub metadata: Metadata,
     /// It met its threshold in front of the agent; otherwise it is what the agent signed last.
     pub verified: bool,
+}
+
+/// What metadata changes.
+#[derive(Debug)]
+pub struct Changes {
+    /// Against the newest that the agent knows.
+    pub difference: Difference,
+    /// There is something that it was compared with.
+    compared: bool,
+    /// Names of new targets that nobody should give to one.
+    bad_names: Vec<NameFact>,
 }
 
 /// What the caller asked for beside the metadata, and when.
@@ -120,7 +131,31 @@ impl Repositories {
         Ok(found.map(|metadata| Newest { metadata, verified }))
     }
 
-    /// The facts that the rules judge; what no rule needs to judge (watermark, what a snapshot lists) is refused here,
+    /// What `subject` changes; looked for once, as that takes a while with large metadata.
+    ///
+    /// # Errors
+    /// `METADATA_INVALID` for what no change may bring; `STATE_IO`.
+    pub async fn changes(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+    ) -> Result<Changes, Refusal> {
+        let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
+        let (role, subject) = (role.clone(), subject.clone());
+        let size = heavy::sum(base.iter().chain([&subject]).map(|file| &**file.bytes()));
+        let work = move || {
+            new_large_integer(&role, base.as_ref(), &subject)?;
+            Ok(Changes {
+                difference: difference(&role, base.as_ref(), &subject),
+                compared: base.is_some(),
+                bad_names: bad_names(base.as_ref(), &subject),
+            })
+        };
+        heavy::run(size, work).await?
+    }
+
+    /// The facts that the rules judge, but for [`Changes`]; what no rule needs to judge (watermark, what a snapshot lists) is refused here,
     /// before anybody is asked.
     ///
     /// # Errors
@@ -178,7 +213,7 @@ impl Repositories {
         };
         let intent = self.intent(&signing).await?;
         self.ledger.check_intent(intent).await.map_err(|error| of_repository(record, error))?;
-        self.with_changes(record, role, subject, facts).await
+        Ok(facts)
     }
 
     /// Records, durably, that this is about to be signed; the ledger judges the watermark in the same transaction.
@@ -220,33 +255,22 @@ impl Repositories {
             caller: signing.caller.clone(),
         })
     }
+}
 
+impl Changes {
     /// Adds what the metadata takes away from what was verified, and what its new targets are called.
-    async fn with_changes(
-        &self,
-        record: &Record,
-        role: &RoleName,
-        subject: &Metadata,
-        mut facts: SigningFacts,
-    ) -> Result<SigningFacts, Refusal> {
-        let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
-        let (role, subject) = (role.clone(), subject.clone());
-        let size = heavy::sum(base.iter().chain([&subject]).map(|file| &**file.bytes()));
-        let work = move || {
-            new_large_integer(&role, base.as_ref(), &subject)?;
-            let changes = base.as_ref().map(|base| difference(&role, Some(base), &subject));
-            Ok::<_, Refusal>((changes, bad_names(base.as_ref(), &subject)))
-        };
-        let (changes, names) = heavy::run(size, work).await??;
-        facts.names = names;
-        let Some(changes) = changes else { return Ok(facts) };
-        let steps = changes.thresholds.into_iter().filter_map(|step| {
+    pub fn tell(&self, facts: &mut SigningFacts) {
+        facts.names.clone_from(&self.bad_names);
+        if !self.compared {
+            return;
+        }
+        let steps = self.difference.thresholds.iter().filter_map(|step| {
             let from = step.from?;
-            Some(ThresholdStep { role: step.role, from, to: step.to })
+            Some(ThresholdStep { role: step.role.clone(), from, to: step.to })
         });
         facts.thresholds = steps.collect();
-        facts.keys_removed = changes.keys_removed.into_iter().map(|key| (key.role, key.keyid)).collect();
-        Ok(facts)
+        let removed = self.difference.keys_removed.iter();
+        facts.keys_removed = removed.map(|key| (key.role.clone(), key.keyid.clone())).collect();
     }
 }
 

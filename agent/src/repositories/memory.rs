@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ledger::{Ledger, Mark, Record};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
+use tuf::json::Text;
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::behind::{Behind, Owner};
+use super::reading::LARGE;
 use crate::limits::KEPT;
 use crate::refusal::Refusal;
 
-/// The largest file that may be written a moment after its signature, bytes.
-const BEHIND: usize = 256 << 10;
 /// Of so many texts it is known that they do not delegate.
 const MOST_LEAVES: usize = 1 << 17;
 
@@ -105,6 +105,8 @@ impl Memory {
         let work = move || -> Result<Option<Metadata>, Refusal> {
             let Some(text) = ledger.load_text(&digest)? else { return Ok(None) };
             let found = read(text).filter(|metadata| metadata.digest() == digest);
+            // Of a large one changes may be sent; its bytes are hashed here, not on a thread that serves others.
+            let _ = found.as_ref().filter(|file| file.bytes().len() >= LARGE).map(Metadata::file_digest);
             if found.is_none() {
                 tracing::warn!(%digest, "a kept metadata file is damaged and counts as never seen");
             }
@@ -117,6 +119,13 @@ impl Memory {
         Ok(found)
     }
 
+    /// The large files that are at hand; there is room for a few.
+    pub(super) fn large(&self) -> Vec<Metadata> {
+        let parsed = self.parsed();
+        let files = parsed.files.values().map(|(file, _)| file);
+        files.filter(|file| file.bytes().len() >= LARGE).cloned().collect()
+    }
+
     /// The newest of a role that was signed or verified, if it is at hand without reading it again.
     pub(super) async fn at_hand(
         &self,
@@ -127,13 +136,26 @@ impl Memory {
         Ok(mark.and_then(|mark| self.parsed().get(&mark.digest)))
     }
 
+    /// Keeps metadata that has met its threshold. What is large, and says of nobody what they may sign, is written a moment
+    /// later: an agent that is killed before has lost what it will ask for again.
+    pub(super) async fn keep_verified(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
+        if says_who(metadata) || metadata.bytes().len() < LARGE || !self.behind.has_room(metadata) {
+            return self.keep(metadata, metadata.kind() == RoleKind::Root).await;
+        }
+        self.remember(metadata);
+        self.behind.put(of, metadata.clone(), true);
+        Ok(())
+    }
+
     /// Keeps metadata; flushed to the disk when `durable`.
     pub(super) async fn keep(&self, metadata: &Metadata, durable: bool) -> Result<(), Refusal> {
-        let (ledger, file) = (Arc::clone(&self.ledger), metadata.clone());
+        let (ledger, behind, file) = (Arc::clone(&self.ledger), Arc::clone(&self.behind), metadata.clone());
         let work = move || {
             let digest = file.digest();
             let store = if durable { Ledger::store_verified_text } else { Ledger::store_text };
-            store(&ledger, &digest, file.bytes())
+            let stored = store(&ledger, &digest, file.bytes());
+            behind.forget(&digest);
+            stored
         };
         tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)??;
         self.remember(metadata);
@@ -144,14 +166,12 @@ impl Memory {
     /// of what is only compared with, the file may follow a moment later. What is kept already stays: a copy with
     /// signatures, as it was verified, is worth more than the text alone.
     pub(super) async fn keep_signed(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
-        let says_who = metadata.kind() == RoleKind::Root
-            || metadata.as_targets().is_some_and(|targets| targets.delegations.is_some());
-        if says_who || metadata.bytes().len() > BEHIND {
+        if says_who(metadata) || !self.behind.has_room(metadata) {
             let kept = self.has(&metadata.digest());
             return if kept { Ok(()) } else { self.keep(metadata, false).await };
         }
         self.parsed().put_new(metadata);
-        self.behind.put(of, metadata.clone());
+        self.behind.put(of, metadata.clone(), false);
         Ok(())
     }
 
@@ -229,9 +249,15 @@ impl Memory {
     }
 }
 
+/// Whether it says who may sign others.
+fn says_who(metadata: &Metadata) -> bool {
+    metadata.kind() == RoleKind::Root
+        || metadata.as_targets().is_some_and(|targets| targets.delegations.is_some())
+}
+
 /// A whole file, or the `signed` part alone, as it was signed.
 fn read(text: Vec<u8>) -> Option<Metadata> {
-    let text: Arc<[u8]> = text.into();
+    let text: Text = text.into();
     let limits = Limits::agent();
-    Metadata::parse(Arc::clone(&text), &limits).or_else(|_| Metadata::parse_signed_part(text, &limits)).ok()
+    Metadata::parse(text.clone(), &limits).or_else(|_| Metadata::parse_signed_part(text, &limits)).ok()
 }

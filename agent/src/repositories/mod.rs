@@ -23,13 +23,14 @@ mod tests;
 use std::sync::Arc;
 
 pub use authority::{Authority, RoleOfKey};
-pub use judge::{Asked, Newest, Signing, Standing};
+pub use judge::{Asked, Changes, Newest, Signing, Standing};
 pub use ledger::Record;
 use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;
 pub use observe::Observed;
 pub use past::{unknown_past, unknown_past_of_token};
 use policy::Reason;
+pub use reading::parse;
 pub use register::{Registered, Registration};
 use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;

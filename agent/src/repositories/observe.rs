@@ -178,7 +178,7 @@ impl Repositories {
     ) -> Result<Vec<String>, Refusal> {
         // First the texts: what is noted must be there to be compared with.
         for (role, file) in files {
-            self.memory.keep(file, role.kind() == RoleKind::Root).await?;
+            self.memory.keep_verified((record.id, role.clone()), file).await?;
         }
         let verified = files.iter().zip(signers).map(|((role, file), signed_by)| Verified {
             signed_by,

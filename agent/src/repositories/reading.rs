@@ -1,7 +1,11 @@
 //! Received files read as what they are said to be.
 
+use std::collections::BTreeMap;
+
 use policy::Reason;
-use tuf::metadata::{Limits, Metadata};
+use tuf::digest::Sha256Digest;
+use tuf::json::Text;
+use tuf::metadata::{Limits, Metadata, MetadataError};
 use tuf::role::RoleName;
 
 use super::Repositories;
@@ -10,10 +14,36 @@ use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
 use ledger::Record;
 
-/// From this size on, bytes, a file is compared with what is at hand before it is read.
-const LARGE: usize = 1 << 20;
+/// From this size on, bytes, a file is compared with what is at hand before it is read, and may be sent as changes of it.
+pub(super) const LARGE: usize = 1 << 20;
 
 impl Repositories {
+    /// The large files that are at hand: by the digest of what is signed in them, that of their bytes.
+    #[must_use]
+    pub fn kept(&self) -> BTreeMap<Sha256Digest, Sha256Digest> {
+        let named = |file: &Metadata| Some((file.digest(), file.known_file_digest()?));
+        self.memory.large().iter().filter_map(named).collect()
+    }
+
+    /// The large file whose bytes have this digest, of which the caller sends changes; nothing for none.
+    ///
+    /// # Errors
+    /// `BASE_UNKNOWN`, `USAGE`.
+    pub fn base(&self, file_sha256: &str) -> Result<Option<Metadata>, Refusal> {
+        if file_sha256.is_empty() {
+            return Ok(None);
+        }
+        let wanted: Sha256Digest = file_sha256.parse().map_err(|error| {
+            Refusal::new(Reason::Usage, format!("the digest of a base was given wrongly: {error}"))
+        })?;
+        let large = self.memory.large();
+        let found = large.into_iter().find(|file| file.known_file_digest() == Some(wanted));
+        found.map(Some).ok_or_else(|| {
+            Refusal::new(Reason::BaseUnknown, "the file is not at hand of which changes were sent")
+                .remedy("send all of it")
+        })
+    }
+
     /// For each file the newest of its role, where the file is large and that is at hand: what was signed a moment ago
     /// comes back with its signatures, and all else of it need not be read again.
     pub(super) async fn at_hand(
@@ -33,12 +63,20 @@ impl Repositories {
     }
 }
 
+/// Reads a file, with the help of the version that it was made from.
+pub fn parse(bytes: impl Into<Text>, near: Option<&Metadata>) -> Result<Metadata, MetadataError> {
+    let limits = Limits::agent();
+    match near {
+        Some(near) => near.parse_near(bytes, &limits),
+        None => Metadata::parse(bytes, &limits),
+    }
+}
+
 /// Reads every file, and its digest, as what it is said to be.
 pub(super) fn read_all(
     files: Vec<ReceivedFile>,
     known: Vec<Option<Metadata>>,
 ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
-    let limits = Limits::agent();
     let read = |(file, known): (ReceivedFile, Option<Metadata>)| {
         let unreadable = |why: &dyn std::fmt::Display| {
             let shown: String = file.role.chars().take(80).collect();
@@ -47,9 +85,10 @@ pub(super) fn read_all(
                 .detail("role", shown)
         };
         let role: RoleName = file.role.parse().map_err(|why| unreadable(&why))?;
-        let metadata = match known.and_then(|known| known.resigned_as(&file.bytes)) {
+        let bytes = Text::from(file.bytes);
+        let metadata = match known.and_then(|known| known.resigned_as(&bytes)) {
             Some(metadata) => metadata,
-            None => Metadata::parse(file.bytes, &limits).map_err(|why| unreadable(&why))?,
+            None => parse(bytes, file.near.as_ref()).map_err(|why| unreadable(&why))?,
         };
         if metadata.kind() != role.kind() {
             return Err(unreadable(&format!("it is metadata of the type {}", metadata.kind())));

@@ -109,7 +109,7 @@ impl Repositories for RepositoriesService {
         request: Request<Streaming<ObserveRequest>>,
     ) -> Result<Response<ObserveReply>, Status> {
         answer(&self.0, "Repositories.Observe", request, |state, connection, stream| async move {
-            let (begin, files, _held) = receive(stream, connection.place()).await?;
+            let (begin, files, _held) = receive(&state, stream, connection.place()).await?;
             let record = state.repositories().by_name(&begin.repository).await?;
             let caller = connection.peer().journal_json();
             let observed = state.repositories().observe(&record, begin.published, files, caller).await?;
@@ -218,6 +218,13 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
     };
     let used = state.ledger().used_keys(record.id).await?;
     let resets = state.ledger().resets(record.id).await?;
+    let at_hand = state.repositories().kept();
+    let kept = watermarks.iter().filter_map(|(role, both)| {
+        let (mark, seen) = (both.verified?, both.file?.sha256);
+        // The very file that was verified, signatures and all.
+        let is_seen = at_hand.get(&mark.digest) == Some(&seen);
+        is_seen.then(|| FileDigest { file_sha256: seen.to_string(), ..file_digest(role, mark) })
+    });
     let top = RoleKind::ALL.map(RoleKind::role);
     let roles = top.iter().chain(record.expiry_days.keys());
     Ok(Repository {
@@ -229,12 +236,14 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         verified: marks(|both| both.verified),
         signed: marks(|both| both.signed),
         resets: resets.into_iter().map(|(role, mark)| file_digest(&role, mark)).collect(),
+        kept: kept.collect(),
         used_keys: used.iter().map(ToString::to_string).collect(),
     })
 }
 
 /// Begin, then files until the client ends the stream.
 async fn receive(
+    state: &AppState,
     mut stream: Streaming<ObserveRequest>,
     place: &Place,
 ) -> Result<(ObserveBegin, Vec<ReceivedFile>, HeldBytes), Refusal> {
@@ -248,7 +257,11 @@ async fn receive(
             return Err(too_slow());
         }
         match part {
-            Part::File(header) => intake.header(header)?,
+            Part::File(header) => {
+                let base = state.repositories().base(&header.base_sha256)?;
+                intake.header(header, base)?;
+            }
+            Part::Copy(copy) => intake.copy(copy)?,
             Part::Chunk(bytes) => intake.chunk(&bytes)?,
             Part::Begin(_) => return Err(usage("begin came twice")),
         }

@@ -34,7 +34,7 @@ pub(super) struct Authorized {
 pub(super) async fn confirm(
     agent: &AppState,
     client: &mut Client,
-    inspected: Inspected,
+    mut inspected: Inspected,
     under_way: UnderWay,
 ) -> Result<(Authorized, UnderWay), Refusal> {
     client.tell(Event::Inspected(inspected.describe())).await?;
@@ -50,6 +50,8 @@ pub(super) async fn confirm(
                 Ok(part) => (part?, under_way),
                 Err(_) => {
                     drop(under_way);
+                    // A person may read for minutes: what is large and soon made anew is not kept for them.
+                    inspected.preimage = None;
                     (next.await?, agent.ledger().under_way())
                 }
             },

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use policy::{Concern, Decision, Reason, SigningRules};
-use tuf::diff::{Difference, difference};
+use tuf::diff::Difference;
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
+use tuf::preimage::Preimage;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Authority, Record, Standing, unknown_past, unknown_past_of_token};
+use crate::repositories::{self, Asked, Authority, Record, Standing, unknown_past, unknown_past_of_token};
 use crate::state::AppState;
 
 /// Metadata that was understood, and that the rules let these keys sign.
@@ -23,6 +24,8 @@ pub(super) struct Inspected {
     pub(super) record: Arc<Record>,
     pub(super) role: RoleName,
     pub(super) subject: Metadata,
+    /// What will be signed: held so that it is not made again, as long as nobody waits for a person.
+    pub(super) preimage: Option<Preimage>,
     pub(super) authority: Authority,
     pub(super) signers: Vec<Signer>,
     pub(super) shared_key: bool,
@@ -40,7 +43,7 @@ pub(super) struct Inspected {
 /// Parses and judges.
 pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Inspected, Refusal> {
     let Received { begin, subject, authorities, .. } = received;
-    let (subject, authorities) = parse(begin.signed_only, subject, authorities).await?;
+    let (preimage, subject, authorities) = parse(begin.signed_only, subject, authorities).await?;
     let (record, role) = whose(agent, &begin).await?;
     if role.kind() != subject.kind() {
         return Err(metadata(&role, "the metadata is of another type than the role"));
@@ -58,7 +61,9 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let asked = Asked { shared_key: begin.shared_key, supersedes, now: clock::now() };
     let keys: Vec<_> =
         signers.iter().map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone())).collect();
-    let facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
+    let mut facts = repositories.facts(&record, &role, &subject, &authority, &keys, &asked).await?;
+    let changes = repositories.changes(&record, &role, &subject).await?;
+    changes.tell(&mut facts);
     let decision = policy::judge(&SigningRules::default(), &facts);
     if let Decision::Refuse(refusal) = decision {
         return Err(refusal.into());
@@ -69,7 +74,6 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let mut concerns = said(&mut decision.concerns().iter());
     concerns.extend(pasts(agent, &record, &signers, begin.shared_key).await?);
     let mut person = said(&mut decision.concerns().iter().filter(|concern| concern.needs_person()));
-    let base = repositories.newest(&record, &role, &subject).await?;
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
     let instead = supersedes.map(|digest| {
@@ -80,12 +84,9 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     });
     warnings.extend(instead.clone());
     person.extend(instead);
-    let (name, new) = (role.clone(), subject.clone());
-    let size = heavy::sum(base.iter().map(|newest| &**newest.metadata.bytes()).chain([&**subject.bytes()]));
-    let compare = move || difference(&name, base.as_ref().map(|newest| &newest.metadata), &new);
     Ok(Inspected {
-        // Large metadata takes a while: not on a thread that serves others.
-        difference: heavy::run(size, compare).await?,
+        preimage: Some(preimage),
+        difference: changes.difference,
         skipped: skipped.iter().map(|(signer, refusal)| skipped_event(signer, refusal)).collect(),
         shared_key: begin.shared_key,
         supersedes,
@@ -176,7 +177,7 @@ async fn parse(
     signed_only: bool,
     subject: ReceivedFile,
     authorities: Vec<ReceivedFile>,
-) -> Result<(Metadata, Named), Refusal> {
+) -> Result<(Preimage, Metadata, Named), Refusal> {
     let size = heavy::sum(authorities.iter().chain([&subject]).map(|file| file.bytes.as_slice()));
     let work = move || {
         let limits = Limits::agent();
@@ -184,18 +185,18 @@ async fn parse(
         let parsed = if signed_only {
             Metadata::parse_signed_part(subject.bytes, &limits)
         } else {
-            Metadata::parse(subject.bytes, &limits)
+            repositories::parse(subject.bytes, subject.near.as_ref())
         };
         let parsed = parsed.map_err(|error| unreadable(&name, &error))?;
         // Canonicalised and hashed here, not on a thread that serves others; the digest is kept.
-        let _ = parsed.digest();
+        let preimage = parsed.preimage();
         let read = |file: ReceivedFile| {
             let role = role_name(&file.role)?;
             let read =
                 Metadata::parse(file.bytes, &limits).map_err(|error| unreadable(&file.role, &error))?;
             Ok((role, read))
         };
-        Ok((parsed, authorities.into_iter().map(read).collect::<Result<Named, Refusal>>()?))
+        Ok((preimage, parsed, authorities.into_iter().map(read).collect::<Result<Named, Refusal>>()?))
     };
     heavy::run(size, work).await?
 }

@@ -25,7 +25,7 @@ use crate::state::AppState;
 /// The refusal of the step that said no. Signatures that left before are journalled as signed.
 pub async fn sign(agent: &AppState, client: &mut Client) -> Result<(), Refusal> {
     // caller (at the door) -> limits
-    let received = received::receive(client).await?;
+    let received = received::receive(agent, client).await?;
     // Many that are under way share a flush.
     let under_way = agent.ledger().under_way();
     // parse -> which repository, role, key? -> watermark -> policy

@@ -10,6 +10,7 @@ use tufagent_proto::v1::sign_request::Part;
 use super::client::Client;
 use crate::intake::{Intake, ReceivedFile};
 use crate::refusal::Refusal;
+use crate::state::AppState;
 use crate::{limits, rpc};
 
 /// A request as it came; nothing of it is understood yet.
@@ -24,7 +25,7 @@ pub(super) struct Received {
 }
 
 /// Reads until the subject is whole. Authorities come before it.
-pub(super) async fn receive(client: &mut Client) -> Result<Received, Refusal> {
+pub(super) async fn receive(agent: &AppState, client: &mut Client) -> Result<Received, Refusal> {
     let began = Instant::now();
     let Part::Begin(begin) = client.next(limits::SILENCE).await? else {
         return Err(usage("the first part must be begin"));
@@ -40,9 +41,11 @@ pub(super) async fn receive(client: &mut Client) -> Result<Received, Refusal> {
         match part {
             Part::File(header) => {
                 subject_is_open = header.purpose() == Purpose::Subject;
-                intake.header(header)?;
+                let base = agent.repositories().base(&header.base_sha256)?;
+                intake.header(header, base)?;
             }
             Part::Chunk(bytes) => intake.chunk(&bytes)?,
+            Part::Copy(copy) => intake.copy(copy)?,
             Part::Begin(_) | Part::Confirm(_) => {
                 return Err(usage("begin and confirm cannot stand between the files"));
             }

@@ -6,6 +6,7 @@ use ledger::{IntentId, Outcome};
 use policy::Reason;
 use serde_json::json;
 use tuf::metadata::Metadata;
+use tuf::preimage::Preimage;
 use tufagent_proto::v1::SignSignature;
 use tufagent_proto::v1::sign_event::Event;
 
@@ -23,6 +24,8 @@ use crate::state::AppState;
 pub(super) struct Recorded {
     intent: IntentId,
     subject: Metadata,
+    /// Held until all keys have signed.
+    _preimage: Option<Preimage>,
     waiting: VecDeque<Signer>,
     /// Keyids of the signatures that left.
     released: Vec<String>,
@@ -73,6 +76,7 @@ pub(super) async fn record(
     Ok(Recorded {
         intent,
         subject: inspected.subject,
+        _preimage: inspected.preimage,
         waiting: inspected.signers.into(),
         released: Vec::new(),
         failed: None,

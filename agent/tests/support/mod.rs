@@ -188,10 +188,21 @@ pub struct Shown {
 impl Client {
     /// Sends a request to sign this file, and waits until the agent shows what it is.
     pub async fn show(&self, begin: SignBegin, file: &[u8]) -> Result<Shown, Status> {
-        let (parts, requests) = tokio::sync::mpsc::channel(8);
         let header = header(&begin.role, file);
-        let chunk = sign_request::Part::Chunk(file.to_vec());
-        for part in [sign_request::Part::Begin(begin), sign_request::Part::File(header), chunk] {
+        let chunks = file.chunks(1 << 20).map(|chunk| sign_request::Part::Chunk(chunk.to_vec()));
+        self.show_as(begin, header, chunks.collect()).await
+    }
+
+    /// The same, with the file as it is sent.
+    pub async fn show_as(
+        &self,
+        begin: SignBegin,
+        header: FileHeader,
+        content: Vec<sign_request::Part>,
+    ) -> Result<Shown, Status> {
+        let (parts, requests) = tokio::sync::mpsc::channel(80);
+        let first = [sign_request::Part::Begin(begin), sign_request::Part::File(header)];
+        for part in first.into_iter().chain(content) {
             parts.send(SignRequest { part: Some(part) }).await.unwrap();
         }
         let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
@@ -218,14 +229,13 @@ impl Client {
         RepositoriesClient::new(self.channel.clone()).register(request).await.unwrap();
     }
 
-    /// Shows the agent a root that was published.
-    pub async fn observe_root(&self, repository: &str, root: &[u8]) {
-        let parts = [
-            observe_request::Part::Begin(ObserveBegin { repository: repository.into(), published: true }),
-            observe_request::Part::File(header("root", root)),
-            observe_request::Part::Chunk(root.to_vec()),
-        ];
-        let requests: Vec<_> = parts.into_iter().map(|part| ObserveRequest { part: Some(part) }).collect();
+    /// Shows the agent a file that was published.
+    pub async fn observe(&self, repository: &str, role: &str, file: &[u8]) {
+        let begin = ObserveBegin { repository: repository.into(), published: true };
+        let first = [observe_request::Part::Begin(begin), observe_request::Part::File(header(role, file))];
+        let chunks = file.chunks(1 << 20).map(|chunk| observe_request::Part::Chunk(chunk.to_vec()));
+        let parts = first.into_iter().chain(chunks);
+        let requests: Vec<_> = parts.map(|part| ObserveRequest { part: Some(part) }).collect();
         let mut repositories = RepositoriesClient::new(self.channel.clone());
         repositories.observe(tokio_stream::iter(requests)).await.unwrap();
     }
@@ -256,8 +266,9 @@ impl Shown {
     }
 }
 
-fn header(role: &str, file: &[u8]) -> FileHeader {
-    FileHeader { role: role.into(), size: u64::try_from(file.len()).unwrap(), purpose: 0 }
+/// What comes before a file.
+pub fn header(role: &str, file: &[u8]) -> FileHeader {
+    FileHeader { role: role.into(), size: u64::try_from(file.len()).unwrap(), ..FileHeader::default() }
 }
 
 /// The reason that a status carries.

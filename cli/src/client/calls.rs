@@ -7,7 +7,7 @@ use tufagent_proto::v1::{
 };
 
 use super::seal::{SealUse, seal};
-use super::upload::Part;
+use super::upload::{Part, needs_whole};
 use super::{Agent, MOST_MESSAGE, WireFile};
 use crate::error::{Failure, reason};
 use crate::secret::Secret;
@@ -193,11 +193,27 @@ impl Agent {
         published: bool,
         files: Vec<WireFile>,
     ) -> Result<v1::ObserveReply, Failure> {
+        match self.observe_once(name, published, files.clone()) {
+            // What it had at hand it has no more.
+            Err(failure) if needs_whole(&failure, &files) => {
+                self.observe_once(name, published, files.into_iter().map(WireFile::whole).collect())
+            }
+            observed => observed,
+        }
+    }
+
+    fn observe_once(
+        &self,
+        name: &str,
+        published: bool,
+        files: Vec<WireFile>,
+    ) -> Result<v1::ObserveReply, Failure> {
         let begin = v1::ObserveBegin { repository: name.into(), published };
         let parts = std::iter::once(observe_request::Part::Begin(begin)).chain(
             files.into_iter().flat_map(WireFile::parts).map(|part| match part {
                 Part::Header(header) => observe_request::Part::File(header),
                 Part::Chunk(chunk) => observe_request::Part::Chunk(chunk),
+                Part::Copy(copy) => observe_request::Part::Copy(copy),
             }),
         );
         let upload = tokio_stream::iter(parts.map(|part| v1::ObserveRequest { part: Some(part) }));

@@ -6,7 +6,7 @@ use tokio_stream::{StreamExt, iter};
 use tonic::Streaming;
 use tufagent_proto::v1::{self, sign_event::Event, sign_request, signing_client::SigningClient};
 
-use super::upload::Part;
+use super::upload::{Part, needs_whole};
 use super::{Agent, MOST_MESSAGE, WireFile};
 use crate::error::{Failure, reason};
 
@@ -36,11 +36,22 @@ impl<'a> SignCall<'a> {
         begin: v1::SignBegin,
         files: Vec<WireFile>,
     ) -> Result<Self, Failure> {
+        match Self::open_once(agent, begin.clone(), files.clone()) {
+            // What it had at hand it has no more.
+            Err(failure) if needs_whole(&failure, &files) => {
+                Self::open_once(agent, begin, files.into_iter().map(WireFile::whole).collect())
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_once(agent: &'a Agent, begin: v1::SignBegin, files: Vec<WireFile>) -> Result<Self, Failure> {
         let (requests, confirmations) = mpsc::channel(1);
         let begin = std::iter::once(sign_request::Part::Begin(begin));
         let parts = begin.chain(files.into_iter().flat_map(WireFile::parts).map(|part| match part {
             Part::Header(header) => sign_request::Part::File(header),
             Part::Chunk(chunk) => sign_request::Part::Chunk(chunk),
+            Part::Copy(copy) => sign_request::Part::Copy(copy),
         }));
         let upload = iter(parts.map(|part| v1::SignRequest { part: Some(part) }));
         let stream = upload.chain(ReceiverStream::new(confirmations));

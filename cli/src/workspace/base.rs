@@ -11,7 +11,7 @@ use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1;
 
 use super::authority::{Authority, plain_state};
-use super::{Facts, Workspace, layout};
+use super::{Facts, Workspace, is_kept, layout};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 
@@ -271,6 +271,9 @@ fn vouched(
     role: &RoleName,
     metadata: &Metadata,
 ) -> Result<bool, Failure> {
+    if is_kept(record, role, metadata) {
+        return Ok(true);
+    }
     let newest = record.verified.get(role.as_str()).copied().unwrap_or(0);
     let (agent, version, digest) =
         (context.agent()?, metadata.version().get(), metadata.digest().to_string());

@@ -135,14 +135,23 @@ impl Folder {
         self.rename(temporary, name)
     }
 
-    /// Gives a file of another folder a second name here, if it holds these bytes, and flushes it; `false` where it does
+    /// Gives a file of another folder a second name here, if it holds these bytes, and flushes it unless it `is_flushed`; `false` where it does
     /// not, or where the file system has no hard links. Writing a large file again takes as long as all the rest.
-    pub(super) fn adopt(&self, from: &Self, name: &OsStr, to: &OsStr, bytes: &[u8]) -> Result<bool, Failure> {
+    pub(super) fn adopt(
+        &self,
+        from: &Self,
+        name: &OsStr,
+        to: &OsStr,
+        bytes: &[u8],
+        is_flushed: bool,
+    ) -> Result<bool, Failure> {
         let Some(mut file) = from.file(name)? else { return Ok(false) };
         if !holds(&mut file, bytes).map_err(|e| from.failed("read", name, e))? {
             return Ok(false);
         }
-        file.sync_all().map_err(|e| from.failed("write", name, e))?;
+        if !is_flushed {
+            file.sync_all().map_err(|e| from.failed("write", name, e))?;
+        }
         let identity = |about: Stat| (about.st_dev, about.st_ino);
         let (first, second) = (from.about(name)?.map(identity), self.about(to)?.map(identity));
         if first.is_some() && first == second {
@@ -249,10 +258,11 @@ mod tests {
         for (bytes, adopted) in
             [(&b"their"[..], false), (b"theirs.", false), (b"theirs", true), (b"theirs", true)]
         {
-            assert_eq!(folder.adopt(&other, OsStr::new("y"), OsStr::new("z"), bytes).unwrap(), adopted);
+            let found = folder.adopt(&other, OsStr::new("y"), OsStr::new("z"), bytes, false);
+            assert_eq!(found.unwrap(), adopted);
             assert!(!inside.path().join(super::TEMPORARY).exists());
         }
-        assert!(!folder.adopt(&other, OsStr::new("none"), OsStr::new("z"), b"").unwrap());
+        assert!(!folder.adopt(&other, OsStr::new("none"), OsStr::new("z"), b"", true).unwrap());
         folder.make(Path::new("a/b")).unwrap().write(OsStr::new("c"), b"").unwrap();
         assert!(inside.path().join("a/b/c").is_file());
     }

@@ -51,6 +51,11 @@ impl Brought {
         u64::try_from(self.jobs.len()).unwrap_or(u64::MAX)
     }
 
+    /// Whether the repository's folder was flushed after them.
+    pub(super) fn flushed_repository(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// Whether files wait to take the places of others.
     pub(super) fn replaces(&self) -> bool {
         self.waiting().next().is_some()

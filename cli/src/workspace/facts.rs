@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
@@ -133,6 +134,13 @@ impl LostRoot {
         .detail("role", RoleKind::Root.name())
         .detail("version", *version)
     }
+}
+
+/// Whether the agent has this very file at hand, as it has verified it: then its content need not be hashed to ask.
+pub(crate) fn is_kept(record: &v1::Repository, role: &RoleName, file: &Metadata) -> bool {
+    let (role, version) = (role.as_str(), file.version().get());
+    let mut kept = record.kept.iter().filter(|kept| kept.role == role && kept.version == version);
+    kept.any(|kept| kept.file_sha256 == file.file_digest().to_string())
 }
 
 /// CONTRACT section 2.

@@ -5,6 +5,7 @@
 //! which the commands and the agent do. Invariants: a file is written whole or not at all; one writing command at a
 //! time; what a crash leaves behind is finished by the next one.
 
+mod ahead;
 mod authority;
 mod base;
 mod beneath;
@@ -25,7 +26,7 @@ mod tree;
 
 pub(crate) use authority::{Authority, Part, SignatureState};
 pub(crate) use base::Unsound;
-pub(crate) use facts::{Facts, default_days};
+pub(crate) use facts::{Facts, default_days, is_kept};
 pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};
 pub(crate) use layout::{file_name as published_name, served_name, target_places};
 pub(crate) use places::Listed;
@@ -71,6 +72,12 @@ pub(crate) struct Workspace {
     last_root: Option<Version>,
     /// What a reset of the watermark has thrown away (role, lowercase hex digest): it counts as never published.
     void: RefCell<BTreeSet<(RoleName, String)>>,
+    /// What the staged roles list anew.
+    anew: RefCell<Option<Rc<[places::ListedAnew]>>>,
+    /// Staged roles whose files this run has written, and so flushed.
+    flushed: BTreeSet<RoleName>,
+    /// Large roles that are written while they are signed.
+    ahead: BTreeMap<RoleName, ahead::Ahead>,
 }
 
 impl Workspace {
@@ -171,6 +178,9 @@ impl Workspace {
             loose_root: roots::loose_root(&dir.join(layout::STAGED))?,
             last_root: None,
             void: RefCell::default(),
+            anew: RefCell::default(),
+            flushed: BTreeSet::new(),
+            ahead: BTreeMap::new(),
         })
     }
 
@@ -212,6 +222,7 @@ impl Workspace {
     /// Forgets what was read: the files have changed.
     fn forget(&mut self) {
         self.held.clear();
+        self.flushed.clear();
         self.published.borrow_mut().clear();
         self.staged.borrow_mut().clear();
         self.forget_tree();
@@ -223,6 +234,7 @@ impl Workspace {
         self.tree.borrow_mut().take();
         self.near.borrow_mut().take();
         self.near_parents.borrow_mut().take();
+        self.anew.borrow_mut().take();
     }
 }
 

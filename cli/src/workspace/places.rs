@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use tuf::metadata::{Hashes, Metadata, TargetFile, Targets};
 use tuf::role::{RoleKind, RoleName};
@@ -162,16 +163,24 @@ impl Workspace {
     }
 
     /// Targets that the staged roles list and the published ones do not, or not so.
-    pub(super) fn listed_anew(&self) -> Result<Vec<(RoleName, String, TargetFile<'static>)>, Failure> {
+    pub(super) fn listed_anew(&self) -> Result<Rc<[ListedAnew]>, Failure> {
+        if let Some(known) = &*self.anew.borrow() {
+            return Ok(Rc::clone(known));
+        }
         let mut all = Vec::new();
         for role in self.staged_roles()?.into_iter().filter(|role| role.kind() == RoleKind::Targets) {
             let Some(staged) = self.staged(&role)? else { continue };
             let new = tuf::diff::new_targets(self.published(&role)?.as_ref(), &staged);
             all.extend(new.into_iter().map(|(path, target)| (role.clone(), path, target)));
         }
+        let all: Rc<[ListedAnew]> = all.into();
+        *self.anew.borrow_mut() = Some(Rc::clone(&all));
         Ok(all)
     }
 }
+
+/// A target that a role lists anew: of a large role they are looked for once.
+pub(super) type ListedAnew = (RoleName, String, TargetFile<'static>);
 
 /// What keeps a file from its place below `targets/`: a folder there, or something that is none on the way to it.
 pub(super) fn obstacle(targets: &Path, place: &Path) -> Option<PathBuf> {

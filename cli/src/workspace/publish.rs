@@ -64,6 +64,8 @@ impl Workspace {
         let text = serde_json::to_vec(options)
             .map_err(|e| Failure::new(reason::INTERNAL, format!("cannot write {}: {e}", marker.display())))?;
         files::write(&marker, &text)?;
+        let repository = Folder::of_repository(&self.dir)?;
+        let was_there = repository.about(layout::METADATA.as_ref())?.is_some();
         let brought = match self.bring_targets(options.tough_names, progress, notice) {
             Ok(brought) => brought,
             Err(failure) => {
@@ -78,7 +80,8 @@ impl Workspace {
         } else {
             brought.replace()?;
             brought.sync()?;
-            self.publish_in_order(&staged)?;
+            // The targets have made durable what was in the repository's folder.
+            self.publish_in_order(&staged, was_there && brought.flushed_repository())?;
         }
         self.keep_key_names()?;
         self.drop_staged()?;
@@ -229,10 +232,17 @@ impl Workspace {
         Ok(keys_change || !before.consistent_snapshot || !after.consistent_snapshot)
     }
 
-    pub(super) fn publish_in_order(&self, staged: &[(RoleName, Metadata)]) -> Result<(), Failure> {
+    /// Writes all files in their order; `settled` where it is durable that their folder is there.
+    pub(super) fn publish_in_order(
+        &self,
+        staged: &[(RoleName, Metadata)],
+        settled: bool,
+    ) -> Result<(), Failure> {
         let repository = Folder::of_repository(&self.dir)?;
         let folder = repository.make(Path::new(layout::METADATA))?;
-        repository.sync()?;
+        if !settled {
+            repository.sync()?;
+        }
         for (role, metadata) in staged {
             // What the timestamp leads to is durable before clients see it.
             if role.kind() == RoleKind::Timestamp {
@@ -253,10 +263,11 @@ impl Workspace {
         let consistent = self.consistent_snapshot()?;
         let (encoded, served) = self.spellings(role)?;
         let name = layout::file_name(role, metadata.version(), consistent);
-        let is_adopted = encoded && metadata.bytes().len() >= LARGE && {
+        let is_flushed = self.flushed.contains(role);
+        let is_adopted = encoded && (is_flushed || metadata.bytes().len() >= LARGE) && {
             let staged = Folder::of_repository(&self.dir)?.open(Path::new(layout::STAGED))?;
             let here = layout::staged_name(role);
-            folder.adopt(&staged, here.as_ref(), name.as_ref(), metadata.bytes())?
+            folder.adopt(&staged, here.as_ref(), name.as_ref(), metadata.bytes(), is_flushed)?
         };
         if encoded && !is_adopted {
             folder.write(name.as_ref(), metadata.bytes())?;
@@ -297,5 +308,5 @@ fn same_keys(before: Option<&Metadata>, after: &Metadata, child: &RoleName) -> b
     before.and_then(authority).zip(authority(after)).is_some_and(|(before, after)| before == after)
 }
 
-/// From this size on, bytes, the staged file itself is published, not a copy of it.
+/// From this size on, bytes, the staged file itself is published, not a copy of it; so is one that this run has flushed.
 const LARGE: usize = 1 << 20;

@@ -113,6 +113,7 @@ impl Workspace {
         *self.void.borrow_mut() = void;
         self.published.borrow_mut().clear();
         self.tree.borrow_mut().take();
+        self.anew.borrow_mut().take();
         self.judged.take();
     }
 

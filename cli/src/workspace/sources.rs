@@ -5,10 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256, Sha512};
-use tuf::diff::new_targets;
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Hashes, Metadata, Sha512Digest, TargetFile};
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::RoleName;
 use tuf::target::{TargetPath, stays_inside};
 
 use super::{Workspace, layout};
@@ -59,18 +58,14 @@ impl Workspace {
     /// # Errors
     /// `TARGET_NAME` with `details.path`.
     pub(crate) fn check_names(&self) -> Result<(), Failure> {
-        for role in self.staged_roles()?.iter().filter(|role| role.kind() == RoleKind::Targets) {
-            let Some(staged) = self.staged(role)? else { continue };
+        for (role, path, _) in self.listed_anew()?.iter() {
+            let Err(error) = TargetPath::new_for_writing(path) else { continue };
             let published = self.published(role)?;
             let before = published.as_ref().and_then(Metadata::as_targets);
-            for (path, _) in new_targets(published.as_ref(), &staged) {
-                let listed = before.is_some_and(|targets| targets.find(&path).is_some());
-                match TargetPath::new_for_writing(&path) {
-                    // Others have published it under this name: it may get another content.
-                    Err(_) if listed && stays_inside(&path) => {}
-                    Err(error) => return Err(bad_name(&path, role, &error)),
-                    Ok(_) => {}
-                }
+            let is_listed = before.is_some_and(|targets| targets.find(path).is_some());
+            // Others have published it under this name: it may get another content.
+            if !(is_listed && stays_inside(path)) {
+                return Err(bad_name(path, role, &error));
             }
         }
         Ok(())
@@ -100,7 +95,7 @@ impl Workspace {
     /// Targets that the staged roles list and the published ones do not, or not so.
     pub(super) fn incoming(&self) -> Result<Vec<Incoming>, Failure> {
         let mut all: BTreeMap<String, Incoming> = BTreeMap::new();
-        for (role, path, target) in self.listed_anew()? {
+        for (role, path, target) in self.listed_anew()?.iter().cloned() {
             let source = self.record.files.get(&path).map(|file| file.source.clone());
             all.insert(format!("{path}\0{role}"), Incoming { path, target, source });
         }

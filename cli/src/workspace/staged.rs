@@ -165,7 +165,8 @@ impl Workspace {
     ) -> Result<Metadata, Failure> {
         let together = self.with_more(role, signatures)?;
         files::make_folder(&self.staged_folder())?;
-        files::write_unsettled(&self.staged_path(role), together.bytes())?;
+        self.write_signed(role, &together)?;
+        self.flushed.insert(role.clone());
         self.held.remove(role);
         // Who delegates to whom is as it was: only the signatures are others.
         self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));

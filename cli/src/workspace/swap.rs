@@ -49,7 +49,7 @@ impl Workspace {
         }
         if !self.swap(at_once, notice)? {
             notice(MIXED);
-            self.publish_in_order(staged)?;
+            self.publish_in_order(staged, false)?;
         }
         files::sync_folder(self.dir())?;
         if through {

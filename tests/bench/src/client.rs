@@ -53,7 +53,7 @@ impl Client {
             keys: vec![key.to_owned()],
             ..SignBegin::default()
         };
-        let header = FileHeader { role: role.to_owned(), size: file.len() as u64, purpose: 0 };
+        let header = FileHeader { role: role.to_owned(), size: file.len() as u64, ..FileHeader::default() };
         let upload = [
             sign_request::Part::Begin(begin),
             sign_request::Part::File(header),
@@ -93,7 +93,7 @@ impl Client {
         let begin = ObserveBegin { repository: repository.to_owned(), published: true };
         let mut parts = vec![observe_request::Part::Begin(begin)];
         for (role, bytes) in files {
-            let header = FileHeader { role, size: bytes.len() as u64, purpose: 0 };
+            let header = FileHeader { role, size: bytes.len() as u64, ..FileHeader::default() };
             parts.extend([observe_request::Part::File(header), observe_request::Part::Chunk(bytes)]);
         }
         let requests = parts.into_iter().map(|part| ObserveRequest { part: Some(part) });

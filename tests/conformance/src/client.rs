@@ -1,8 +1,7 @@
 //! The client workflow of section 5: what to fetch next, and what to keep. Whether it is trusted, `tuf` says.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail};
+use tuf::json::Text;
 use tuf::metadata::{Limits, MetaFile, Metadata, TargetFile};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
@@ -84,9 +83,9 @@ impl Client {
             let Some(bytes) = self.fetch(&format!("{next}.root.json"), default_limit(RoleKind::Root))? else {
                 break;
             };
-            let bytes: Arc<[u8]> = bytes.into();
+            let bytes: Text = bytes.into();
             let remembered = self.set.has_previous();
-            self.set.update_root(Arc::clone(&bytes))?;
+            self.set.update_root(bytes.clone())?;
             if remembered && !self.set.has_previous() {
                 // 5.3.11, before the root is kept: after a crash in between, the same step comes again.
                 self.store.forget(&RoleKind::Timestamp.role())?;
@@ -100,8 +99,8 @@ impl Client {
     /// 5.4.
     fn timestamp(&mut self) -> Result<()> {
         let role = RoleKind::Timestamp.role();
-        let bytes: Arc<[u8]> = self.must_fetch("timestamp.json", default_limit(RoleKind::Timestamp))?.into();
-        match self.set.update_timestamp(Arc::clone(&bytes))? {
+        let bytes: Text = self.must_fetch("timestamp.json", default_limit(RoleKind::Timestamp))?.into();
+        match self.set.update_timestamp(bytes.clone())? {
             TimestampStep::Newer => self.store.write(&role, &bytes),
             TimestampStep::Same => Ok(()),
         }
@@ -118,8 +117,8 @@ impl Client {
         {
             return Ok(());
         }
-        let bytes: Arc<[u8]> = self.fetch_listed(&role, &listed)?.into();
-        self.set.update_snapshot(Arc::clone(&bytes))?;
+        let bytes: Text = self.fetch_listed(&role, &listed)?.into();
+        self.set.update_snapshot(bytes.clone())?;
         self.store.write(&role, &bytes)
     }
 
@@ -133,8 +132,8 @@ impl Client {
         {
             return Ok(());
         }
-        let bytes: Arc<[u8]> = self.fetch_listed(role, &listed)?.into();
-        self.set.update_targets(role, parent, Arc::clone(&bytes))?;
+        let bytes: Text = self.fetch_listed(role, &listed)?.into();
+        self.set.update_targets(role, parent, bytes.clone())?;
         self.store.write(role, &bytes)
     }
 

@@ -52,6 +52,10 @@ pub(super) fn come(old: Option<&Targets>, new: Option<&Targets>) -> Vec<(String,
             befores.next();
             return false;
         }
+        // One that stands where it stood, and changes: both go on behind it.
+        if befores.next_if(|before| before.0.raw() == name.raw()).is_some() {
+            return true;
+        }
         let path = name.as_str().unwrap_or_default();
         match old.and_then(|old| old.find_value(&path)) {
             Some(before) => {

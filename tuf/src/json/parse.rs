@@ -1,12 +1,12 @@
 //! The parser: one pass over the bytes, one node of 16 bytes for each value and member name.
 
 use super::{
-    Document, Error, ErrorKind, MAX_BYTES, MAX_DEPTH, Node,
+    Document, Error, ErrorKind, MAX_BYTES, MAX_DEPTH, Node, Text,
+    near::{Guide, Sums, Taken},
     node::{ARRAY, CANONICAL, ESCAPED, FALSE, INTEGER, NULL, OBJECT, SORTED, STRING, TRUE},
     scan::plain_run,
     string_order,
 };
-use std::sync::Arc;
 
 /// Whether strings may hold raw control characters, as canonical JSON has them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,17 @@ pub(super) enum Strings {
 }
 
 /// Parses `bytes` whole.
-pub(super) fn parse(bytes: Arc<[u8]>, max_len: usize, strings: Strings) -> Result<Document, Error> {
+pub(super) fn parse(bytes: Text, max_len: usize, strings: Strings) -> Result<Document, Error> {
+    parse_guided(bytes, max_len, strings, None).map(|(document, _)| document)
+}
+
+/// Parses `bytes` whole, with the help of an older version of them.
+pub(super) fn parse_guided(
+    bytes: Text,
+    max_len: usize,
+    strings: Strings,
+    guide: Option<Guide<'_>>,
+) -> Result<(Document, Vec<Taken>), Error> {
     let limit = max_len.min(MAX_BYTES);
     if bytes.len() > limit {
         return Err(Error::at(&bytes, limit, ErrorKind::TooLong { limit }));
@@ -26,11 +36,13 @@ pub(super) fn parse(bytes: Arc<[u8]>, max_len: usize, strings: Strings) -> Resul
     }
     let max_nodes = NODES_ALWAYS + bytes.len() / 4;
     let nodes = Vec::with_capacity((bytes.len() / 16 + 8).min(1 << 22));
-    let mut parser = Parser { bytes: &bytes, at: 0, nodes, max_nodes, strings, large: false };
+    let mut parser =
+        Parser { bytes: &bytes, at: 0, nodes, max_nodes, strings, large: false, depth: 0, guide };
     match parser.document() {
         Ok(()) => {
-            let (nodes, large) = (parser.nodes, parser.large);
-            Ok(Document { bytes, nodes, large })
+            let Parser { nodes, mut depth, mut large, guide, .. } = parser;
+            let taken = guide.map_or_else(Vec::new, |guide| guide.into_taken(&mut depth, &mut large));
+            Ok((Document { bytes, nodes, large, depth }, taken))
         }
         Err(Fault { position, kind }) => Err(Error::at(&bytes, position, kind)),
     }
@@ -42,23 +54,26 @@ const NODES_ALWAYS: usize = 1 << 16;
 /// How many digits 2^53 - 1 has.
 const DIGITS: usize = 16;
 
-struct Parser<'b> {
+pub(super) struct Parser<'b> {
     bytes: &'b [u8],
-    at: usize,
-    nodes: Vec<Node>,
-    max_nodes: usize,
+    pub(super) at: usize,
+    pub(super) nodes: Vec<Node>,
+    pub(super) max_nodes: usize,
     strings: Strings,
     /// An integer was there that not every client reads as the same number.
     large: bool,
+    /// So many levels lay inside each other so far.
+    depth: usize,
+    pub(super) guide: Option<Guide<'b>>,
 }
 
 /// An error before its line and column are known: they cost a walk, which only the one that gets out should pay.
-struct Fault {
+pub(super) struct Fault {
     position: usize,
     kind: ErrorKind,
 }
 
-type Parsed<T> = Result<T, Fault>;
+pub(super) type Parsed<T> = Result<T, Fault>;
 
 impl Parser<'_> {
     fn document(&mut self) -> Parsed<()> {
@@ -88,26 +103,20 @@ impl Parser<'_> {
     fn object(&mut self, depth: usize) -> Parsed<usize> {
         let index = self.open(depth, OBJECT)?;
         let mut names = Names { sorted: true, last: None };
-        let (mut count, mut plain, mut inner) = (0_u32, true, 2_usize);
+        let mut sums = Sums { count: 0, plain: true, inner: 2 };
+        let mut place = self.guide.as_mut().and_then(|guide| guide.object(self.at - 1, depth));
         self.skip_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return self.close(index, count, SORTED | plain_flag(inner, self.width(index), true));
+            return self.close(index, 0, SORTED | plain_flag(sums.inner, self.width(index), true));
         }
         loop {
-            if self.peek() != Some(b'"') {
-                return self.unexpected("a member name in quotes");
-            }
-            let name = self.string()?;
-            self.check_order(&mut names, name)?;
-            self.skip_space();
-            self.expect(b':', "':'")?;
-            self.skip_space();
-            let value = self.value(depth + 1)?;
-            count += 1;
-            for part in [name, value] {
-                plain &= self.node(part).has(CANONICAL);
-                inner += self.width_of(part) + 1;
+            let taken = match &mut place {
+                Some(place) => self.take_members(place, &mut names, &mut sums)?,
+                None => false,
+            };
+            if !taken {
+                self.member(depth, &mut names, &mut sums)?;
             }
             self.skip_space();
             match self.peek() {
@@ -120,12 +129,30 @@ impl Parser<'_> {
         self.at += 1;
         if names.sorted {
             // One separator was counted for each name and value; the last member has no comma.
-            let canonical = plain_flag(inner - 1, self.width(index), plain);
-            return self.close(index, count, SORTED | canonical);
+            let canonical = plain_flag(sums.inner - 1, self.width(index), sums.plain);
+            return self.close(index, sums.count, SORTED | canonical);
         }
-        self.close(index, count, 0)?;
+        self.close(index, sums.count, 0)?;
         self.refuse_duplicates(index)?;
         Ok(index)
+    }
+
+    fn member(&mut self, depth: usize, names: &mut Names, sums: &mut Sums) -> Parsed<()> {
+        if self.peek() != Some(b'"') {
+            return self.unexpected("a member name in quotes");
+        }
+        let name = self.string()?;
+        self.check_order(names, name)?;
+        self.skip_space();
+        self.expect(b':', "':'")?;
+        self.skip_space();
+        let value = self.value(depth + 1)?;
+        sums.count += 1;
+        for part in [name, value] {
+            sums.plain &= self.node(part).has(CANONICAL);
+            sums.inner += self.width_of(part) + 1;
+        }
+        Ok(())
     }
 
     fn array(&mut self, depth: usize) -> Parsed<usize> {
@@ -155,7 +182,7 @@ impl Parser<'_> {
 
     /// Names that rise strictly are sorted and have no duplicate: one comparison a member decides it for nearly all
     /// files. Equal neighbours are found here, with the place of the second.
-    fn check_order(&self, names: &mut Names, name: usize) -> Parsed<()> {
+    pub(super) fn check_order(&self, names: &mut Names, name: usize) -> Parsed<()> {
         if let Some(last) = names.last
             && names.sorted
         {
@@ -303,6 +330,7 @@ impl Parser<'_> {
         }
         let index = self.push(self.at, kind)?;
         self.at += 1;
+        self.depth = self.depth.max(depth + 1);
         Ok(index)
     }
 
@@ -377,9 +405,9 @@ impl Parser<'_> {
 }
 
 /// What is known of the member names of the object that is being read.
-struct Names {
-    sorted: bool,
-    last: Option<usize>,
+pub(super) struct Names {
+    pub(super) sorted: bool,
+    pub(super) last: Option<usize>,
 }
 
 /// [`CANONICAL`] if the parts are canonical and nothing but separators lies between them.
@@ -388,6 +416,6 @@ fn plain_flag(inner: usize, width: usize, plain: bool) -> u32 {
 }
 
 /// The document is at most [`MAX_BYTES`] long, so offsets and indexes always fit.
-fn narrow(offset: usize) -> u32 {
+pub(super) fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
 }

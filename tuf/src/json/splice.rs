@@ -1,19 +1,16 @@
 //! One value of a document in the place of another, without reading the rest again.
 
-use super::{Document, Error, Value, node::Node, parse};
-use std::sync::Arc;
+use super::{Document, Error, Text, Value, node::Node, parse};
 
 impl Document {
-    /// This document with `text` in the place of `old`, one of its values. Only `text` is parsed; indexes after `old`
-    /// move by the second result.
+    /// The document of `bytes`, which are those of this one with `text` in the place of `old`, one of its values. Only `text`
+    /// is parsed; indexes after `old` move by the second result.
     ///
     /// # Errors
     /// What is wrong with `text`; its places are counted within it. A document longer than [`super::MAX_BYTES`].
-    pub(crate) fn with_value(&self, old: Value<'_>, text: &[u8]) -> Result<(Self, i64), Error> {
+    pub(crate) fn with_value(&self, old: Value<'_>, text: &[u8], bytes: Text) -> Result<(Self, i64), Error> {
         let new = parse::parse(text.into(), text.len(), parse::Strings::Strict)?;
         let span = old.span();
-        let (before, after) = (self.bytes.get(..span.start), self.bytes.get(span.end..));
-        let bytes: Arc<[u8]> = [before.unwrap_or_default(), text, after.unwrap_or_default()].concat().into();
         if bytes.len() > super::MAX_BYTES {
             return Err(Error::at(
                 &bytes,
@@ -42,7 +39,8 @@ impl Document {
         let place = Shift { at: 0, bytes: signed(span.start), nodes: i64::from(first), from: 0 };
         nodes.extend(new.nodes.iter().map(|node| place.of(*node)));
         nodes.extend(self.nodes.iter().skip(super::node::wide(next)).map(|node| shift.of(*node)));
-        Ok((Self { bytes, nodes, large: self.large || new.large }, shift.nodes))
+        let (large, depth) = (self.large || new.large, self.depth + new.depth);
+        Ok((Self { bytes, nodes, large, depth }, shift.nodes))
     }
 }
 
@@ -69,7 +67,8 @@ pub(crate) fn moved(at: u32, by: i64) -> u32 {
     u32::try_from(i64::from(at) + by).unwrap_or(u32::MAX)
 }
 
-fn signed(length: usize) -> i64 {
+/// A length or index as a number that may be taken away from another.
+pub(super) fn signed(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
@@ -79,7 +78,7 @@ fn narrow(offset: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Document, Kind, Value};
+    use super::super::{Document, Kind, Text, Value};
 
     fn same(one: Value<'_>, two: Value<'_>) {
         assert_eq!((one.kind(), one.raw_str(), one.len()), (two.kind(), two.raw_str(), two.len()));
@@ -108,8 +107,9 @@ mod tests {
             for new in ["[]", r#"[{"keyid":"k","sig":""},7]"#, r#" {"m" : 1} "#, "\"\""] {
                 let old = Document::parse(text.as_bytes(), 1 << 10).unwrap();
                 let value = old.root().get("s").unwrap();
-                let (spliced, by) = old.with_value(value, new.as_bytes()).unwrap();
                 let whole = format!("{}{new}{}", &text[..value.span().start], &text[value.span().end..]);
+                let bytes = whole.clone().into_bytes().into();
+                let (spliced, by) = old.with_value(value, new.as_bytes(), bytes).unwrap();
                 let parsed = Document::parse(whole.as_bytes(), 1 << 10).unwrap();
                 assert_eq!(spliced.bytes(), parsed.bytes());
                 same(spliced.root(), parsed.root());
@@ -126,7 +126,8 @@ mod tests {
     fn what_is_no_json_is_not_put_in() {
         let old = Document::parse(&b"{\"s\":[]}"[..], 1 << 10).unwrap();
         for text in ["", "[", "[],1", "{\"a\":1,\"a\":2}"] {
-            assert!(old.with_value(old.root().get("s").unwrap(), text.as_bytes()).is_err(), "{text}");
+            let value = old.root().get("s").unwrap();
+            assert!(old.with_value(value, text.as_bytes(), Text::from(b"")).is_err(), "{text}");
         }
     }
 }

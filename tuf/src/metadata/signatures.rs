@@ -56,17 +56,11 @@ pub(super) fn replace(metadata: &Metadata, signatures: &[SignatureEntry]) -> Vec
         out.push(b'}');
         return out;
     }
-    let bytes = metadata.bytes();
-    let Some(old) = metadata.document().root().get("signatures") else {
+    let Some((before, list, after)) = metadata.around_signatures(signatures) else {
         // A file without the member was never read.
-        return bytes.to_vec();
+        return metadata.bytes().to_vec();
     };
-    let span = old.span();
-    let mut out = Vec::with_capacity(bytes.len() + signatures.len() * 256);
-    out.extend_from_slice(bytes.get(..span.start).unwrap_or_default());
-    out.extend_from_slice(&text(metadata, signatures, old));
-    out.extend_from_slice(bytes.get(span.end..).unwrap_or_default());
-    out
+    [before, &list, after].concat()
 }
 
 /// The list of `signatures` as it stands in the file of `metadata` in the place of `old`.

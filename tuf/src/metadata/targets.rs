@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     borrow::Cow,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -29,10 +30,15 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Reads and checks every target once; what is kept is a place in the text.
-    pub(super) fn read(document: &Arc<Document>, signed: Value<'_>) -> Read<Self> {
+    /// Reads and checks every target once, but for those at `checked`, rising; what is kept is a place in the text.
+    pub(super) fn read(document: &Arc<Document>, signed: Value<'_>, checked: &[Range<u32>]) -> Read<Self> {
         let files = member(signed, "targets", |files| {
-            for (path, file) in object(files)?.members() {
+            let (mut members, mut checked) = (object(files)?.members(), checked.iter().peekable());
+            while let Some((path, file)) = members.next() {
+                if let Some(same) = checked.next_if(|range| range.start == path.index()) {
+                    members.skip_to(same.end);
+                    continue;
+                }
                 if TargetFile::is_plain(file) {
                     continue;
                 }

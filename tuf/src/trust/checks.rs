@@ -2,24 +2,16 @@
 
 use super::{Options, Trust, TrustError, TrustFault};
 use crate::{
-    json::MAX_BYTES,
+    json::{MAX_BYTES, Text},
     key::{Key, KeyId, PublicKey},
     metadata::{MetaFile, Metadata, MetadataError, Root, Snapshot},
     role::{RoleKeys, RoleKind, RoleName, Version},
     verify::check_signatures,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads a file that must be `role`'s.
-pub(super) fn parse(
-    bytes: Arc<[u8]>,
-    role: &RoleName,
-    options: &Options,
-    spec: &'static str,
-) -> Trust<Metadata> {
+pub(super) fn parse(bytes: Text, role: &RoleName, options: &Options, spec: &'static str) -> Trust<Metadata> {
     let wanted = role.kind();
     let fault = |kind| TrustError::new(role, spec, kind);
     let (length, limit) = (bytes.len(), options.limits.of(wanted).min(MAX_BYTES));

@@ -185,6 +185,7 @@ impl House {
                 role: (*role).to_owned(),
                 purpose: Purpose::Subject,
                 bytes: file.bytes().to_vec(),
+                near: None,
             })
             .collect();
         self.repositories.observe(&*self.app().await, published, files, Value::Null).await
@@ -201,6 +202,9 @@ impl House {
         let (record, role) = (self.app().await, role(name));
         let authority = self.repositories.authority(&record, &role, file, sent).await?;
         let asked = Asked { shared_key: false, supersedes: None, now: clock::now() };
-        self.repositories.facts(&record, &role, file, &authority, &pen.named(), &asked).await
+        let mut facts =
+            self.repositories.facts(&record, &role, file, &authority, &pen.named(), &asked).await?;
+        self.repositories.changes(&record, &role, file).await?.tell(&mut facts);
+        Ok(facts)
     }
 }

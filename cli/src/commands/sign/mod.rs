@@ -48,6 +48,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
+    workspace.read_large()?;
     let mut session = Session::begin(args, context, workspace, merged)?;
     session.go()
 }
@@ -144,7 +145,12 @@ impl<'a> Session<'a> {
             &mut |notice| screen.warn(notice),
         )?;
         drop(progress);
-        record::tell_published(&self.record, std::mem::take(&mut published.files), self.context);
+        record::tell_published(
+            &self.workspace,
+            &self.record,
+            std::mem::take(&mut published.files),
+            self.context,
+        );
         Ok(Some((lines, published)))
     }
 
@@ -177,9 +183,15 @@ impl<'a> Session<'a> {
         let roles = [role.clone()];
         self.unlock_for(&roles)?;
         let pending = self.inspect(&roles)?;
-        self.sign(pending)?;
+        let signed = self.sign_each(pending);
+        let met = signed.is_ok() && self.workspace.signatures(&role)?.met;
+        // The publication that follows flushes the folder with its first step.
+        if !met || self.args.no_publish {
+            self.workspace.settle_staged()?;
+        }
+        signed?;
         self.workspace.write_held(&role)?;
-        if !self.workspace.signatures(&role)?.met {
+        if !met {
             return Ok(false);
         }
         record::show_staged(self.agent, &self.workspace, &self.record)?;

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{now, visible};
-use crate::workspace::{Facts, Workspace};
+use crate::workspace::{Authority, Facts, Workspace, is_kept};
 
 /// The agent's record of this repository: by its published roots, else by the name it was staged under. A repository
 /// that was never published and that this agent does not know (a colleague's) is taken on after a confirmation.
@@ -132,9 +132,9 @@ pub(in crate::commands) fn show_published(
 ) -> Result<(), Failure> {
     let near = workspace.published_for_staged()?;
     let snapshot: Vec<_> = near.snapshot.into_iter().map(|file| (RoleKind::Snapshot.role(), file)).collect();
-    let is_known = !snapshot.is_empty() && missing(agent, &record.name, snapshot)?.is_empty();
+    let is_known = !snapshot.is_empty() && missing(agent, record, snapshot)?.is_empty();
     let files = if is_known { near.files } else { workspace.published_all()? };
-    for alarm in show(agent, &record.name, true, files)? {
+    for alarm in show(agent, workspace, record, true, files)? {
         context.screen.warn(alarm);
     }
     Ok(())
@@ -142,18 +142,19 @@ pub(in crate::commands) fn show_published(
 
 /// After publishing: the agent is told what is out now. What fails here is made up for by the next `sign`.
 pub(super) fn tell_published(
+    workspace: &Workspace,
     record: &v1::Repository,
     published: Vec<(RoleName, Metadata)>,
     context: &Context,
 ) {
-    warn_of(context.agent().and_then(|agent| show(agent, &record.name, true, published)), context);
+    warn_of(context.agent().and_then(|agent| show(agent, workspace, record, true, published)), context);
 }
 
 /// The same when a publication was finished that another run began: what it published is read again.
 pub(super) fn tell_finished(workspace: &Workspace, context: &Context) {
     let told = context.agent().and_then(|agent| {
         let found = agent.repository_of_roots(workspace.root_digests()?)?;
-        show(agent, &found.name, true, workspace.published_all()?)
+        show(agent, workspace, &found, true, workspace.published_all()?)
     });
     warn_of(told, context);
 }
@@ -180,7 +181,36 @@ pub(super) fn show_staged(
             files.push((role, metadata));
         }
     }
-    show(agent, &record.name, false, files).map(drop)
+    show(agent, workspace, record, false, files).map(drop)
+}
+
+/// Gives the agent a large role that was signed just now, the only one that is staged, and verifies it meanwhile: both take
+/// a while, and [`show_staged`] finds it done. Whatever is wrong with it is told there.
+pub(super) fn show_signed(
+    agent: &Agent,
+    workspace: &Workspace,
+    record: &v1::Repository,
+    role: &RoleName,
+    signed: &Metadata,
+) -> Result<(), Failure> {
+    let authorities = workspace.authorities(role)?;
+    let enough = |authority: &Authority| {
+        signed.signatures().len() >= authority.role.threshold.get().try_into().unwrap_or(usize::MAX)
+    };
+    if signed.bytes().len() < LARGE || !authorities.iter().all(enough) {
+        return Ok(());
+    }
+    let file = wire(workspace, record, role, signed)?;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = signed.file_digest();
+            for authority in &authorities {
+                let _ = tuf::verify::check_signatures(signed, &authority.keys, &authority.role);
+            }
+        });
+        let _ = agent.observe(&record.name, false, vec![file]);
+    });
+    Ok(())
 }
 
 /// Gives the agent the staged root, if it has its thresholds: from then on it says whose signatures count.
@@ -192,33 +222,48 @@ pub(in crate::commands) fn show_staged_root(
     let role = RoleKind::Root.role();
     let met = workspace.signatures(&role)?.met;
     let root = workspace.staged(&role)?.filter(|_| met).map(|root| (role, root));
-    show(agent, &record.name, false, root.into_iter().collect()).map(drop)
+    show(agent, workspace, record, false, root.into_iter().collect()).map(drop)
 }
 
 /// Sends those of `files` that the agent is missing, in their order; gives its alarms.
 fn show(
     agent: &Agent,
-    repository: &str,
+    workspace: &Workspace,
+    record: &v1::Repository,
     published: bool,
     files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<String>, Failure> {
-    let wanted = missing(agent, repository, files)?;
-    let upload: Vec<_> = wanted
-        .into_iter()
-        .map(|(role, metadata)| WireFile::subject(role.as_str(), metadata.bytes().clone()))
-        .collect();
+    let wanted = missing(agent, record, files)?;
+    let upload = wanted.iter().map(|(role, metadata)| wire(workspace, record, role, metadata));
+    let upload: Vec<_> = upload.collect::<Result<_, _>>()?;
     if upload.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(agent.observe(repository, published, upload)?.alarms)
+    Ok(agent.observe(&record.name, published, upload)?.alarms)
+}
+
+/// A file for the agent: of a large one only what is new, where the agent has the published version at hand.
+pub(super) fn wire(
+    workspace: &Workspace,
+    record: &v1::Repository,
+    role: &RoleName,
+    file: &Metadata,
+) -> Result<WireFile, Failure> {
+    let whole = WireFile::subject(role.as_str(), file.bytes().clone());
+    let base = workspace.published(role)?.filter(|base| is_kept(record, role, base));
+    Ok(match base {
+        Some(base) => whole.against(base.bytes().clone(), base.file_digest()),
+        None => whole,
+    })
 }
 
 /// Those of `files` that the agent has not verified yet, in their order.
 fn missing(
     agent: &Agent,
-    repository: &str,
-    files: Vec<(RoleName, Metadata)>,
+    record: &v1::Repository,
+    mut files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+    files.retain(|(role, file)| !is_kept(record, role, file));
     let named = |(role, metadata): &(RoleName, Metadata)| v1::FileDigest {
         role: role.as_str().into(),
         version: metadata.version().get(),
@@ -228,7 +273,7 @@ fn missing(
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let missing = agent.missing(repository, files.iter().map(named).collect())?;
+    let missing = agent.missing(&record.name, files.iter().map(named).collect())?;
     let missing: BTreeSet<_> =
         missing.into_iter().map(|file| (file.role, file.version, file.sha256, file.file_sha256)).collect();
     let is_missing = |file: &(RoleName, Metadata)| {
@@ -237,3 +282,6 @@ fn missing(
     };
     Ok(files.into_iter().filter(is_missing).collect())
 }
+
+/// From this size on, bytes, a role is verified while the agent verifies it.
+const LARGE: usize = 1 << 20;

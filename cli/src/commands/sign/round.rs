@@ -11,7 +11,7 @@ use tufagent_proto::v1::{self, sign_waiting::For};
 
 use super::online::{Fate, Plan};
 use super::ours::Candidate;
-use super::{Session, outcome};
+use super::{Session, outcome, record};
 use crate::client::{SignCall, SignStep, WireFile};
 use crate::commands::token::{described, unlock_asking};
 use crate::error::{Failure, reason};
@@ -99,6 +99,10 @@ impl<'a> Session<'a> {
                 continue;
             }
             let next = if pending.len() < MOST_OPEN {
+                if self.args.yes.yes {
+                    let keyids: Vec<KeyId> = keys.iter().map(|key| key.keyid.clone()).collect();
+                    self.workspace.write_ahead(role, &keyids)?;
+                }
                 let call = self.open(role, &keys)?;
                 let (difference, inspected) = (read_difference(call.inspected())?, call.inspected());
                 let (version, warnings) = (inspected.version, inspected.warnings.clone());
@@ -241,7 +245,9 @@ impl<'a> Session<'a> {
         end
     }
 
-    fn sign_each(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
+    /// The same; that the files are in `staged/` is for the caller to make durable.
+    pub(super) fn sign_each(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
+        let alone = self.workspace.staged_roles()?.len() == 1;
         for mut role in pending {
             let mut call = match role.call.take() {
                 Some(call) => call,
@@ -253,7 +259,10 @@ impl<'a> Session<'a> {
             let mut entries = Vec::new();
             let end = self.collect(&role, &mut call, &mut entries);
             if !entries.is_empty() {
-                self.workspace.add_signatures(&role.role, &entries)?;
+                let signed = self.workspace.add_signatures(&role.role, &entries)?;
+                if alone && end.is_ok() {
+                    record::show_signed(self.agent, &self.workspace, &self.record, &role.role, &signed)?;
+                }
             }
             end?;
         }
@@ -343,7 +352,7 @@ impl<'a> Session<'a> {
             .into_iter()
             .map(|(role, file)| WireFile::authority(role.as_str(), file.bytes().clone()))
             .collect();
-        files.push(WireFile::subject(role.as_str(), subject.bytes().clone()));
+        files.push(record::wire(&self.workspace, &self.record, role, &subject)?);
         SignCall::open(self.agent, begin, files)
     }
 
