@@ -105,8 +105,16 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
     tokio::task::spawn_blocking(keep).await.map_err(Refusal::internal)??;
     let about = json!({"sha256": sha256.to_string()});
     let caller = connection.peer().journal_json();
-    let repositories = state.ledger().restore(scratch.path("ledger.db"), head, about, caller).await?;
     let store = file_store(&state);
+    let (keys, begun) = begin(store.clone(), keys).await?;
+    let restored = state.ledger().restore(scratch.path("ledger.db"), head, about, caller).await;
+    if let (Some(store), Err(error)) = (store.as_ref().filter(|_| begun), &restored)
+        && *error != LedgerError::Closed
+    {
+        // Nothing was changed.
+        store.end_import().map_err(|e| of_store(&e))?;
+    }
+    let repositories = restored?;
     let take = move || store.map_or(Ok(Imported::default()), |store| store.import_files(&keys));
     let keys = tokio::task::spawn_blocking(take).await.map_err(Refusal::internal)?;
     let keys = keys.map_err(|e| of_store(&e))?;
@@ -122,6 +130,18 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
     state.journal("backup.keys", Some(connection.peer()), body).await?;
     drop((scratch, working));
     Ok(Done { repositories, keys, sha256 })
+}
+
+/// From here until the keys are there, too, no store is made anew, whatever happens to this process.
+async fn begin(
+    store: Option<Arc<FileStore>>,
+    keys: Vec<CopiedFile>,
+) -> Result<(Vec<CopiedFile>, bool), Refusal> {
+    let work = move || {
+        let begun = store.map_or(Ok(false), |store| store.begin_import(&keys));
+        begun.map(|begun| (keys, begun)).map_err(|e| of_store(&e))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
 }
 
 fn file_store(state: &AppState) -> Option<Arc<FileStore>> {
@@ -204,7 +224,7 @@ fn sealing(error: &SealedFileError) -> Refusal {
         Refusal::new(Reason::StateCorrupt, format!("the backup cannot be used: {error}")).remedy(remedy)
     };
     match error {
-        SealedFileError::Passphrase => {
+        SealedFileError::Passphrase { .. } => {
             Refusal::new(Reason::PinIncorrect, format!("the backup cannot be opened: {error}"))
                 .remedy("give the passphrase with which it was made")
         }

@@ -98,8 +98,11 @@ impl FileStore {
         match &files {
             Ok(files) => {
                 if matches!(state.condition, Condition::Failed(_) | Condition::Fresh | Condition::Locked) {
-                    state.condition =
-                        if files.store.is_none() { Condition::Fresh } else { Condition::Locked };
+                    state.condition = match self.cut_off() {
+                        _ if files.store.is_some() => Condition::Locked,
+                        Some(error) => Condition::Failed(format!("{error}; {}", error.remedy())),
+                        None => Condition::Fresh,
+                    };
                     state.keys = files.keys.iter().map(|k| k.held(None)).collect();
                 }
             }
@@ -123,6 +126,9 @@ impl FileStore {
     /// Makes the store: a random key under the first passphrase.
     fn set_up(&self, passphrase: &SecretBytes) -> Result<StoreKey, BackendError> {
         check_new(passphrase)?;
+        if let Some(cut_off) = self.cut_off() {
+            return Err(cut_off);
+        }
         let (file, key) = StoreFile::create(&self.folder, passphrase)?;
         let folder = self.folder.create()?;
         if folder.write(files::STORE, &file.to_bytes(), false)? {

@@ -1,6 +1,7 @@
 //! A long file under a passphrase: a clear header line, then pieces sealed one by one, so that no size needs memory.
 //!
-//! Line 1 is a JSON object that begins with `format` and `version`. Then come pieces of 1 MiB, the last one shorter or
+//! Line 1 is a JSON object that begins with `format` and `version`. Its `check` tells a wrong passphrase from damage, and its
+//! `sum` a damaged line; version 1 had neither. Then come pieces of 1 MiB, the last one shorter or
 //! empty, each as XChaCha20-Poly1305 ciphertext with its tag, under a key that Argon2id makes of the passphrase. The
 //! associated data of each is line 1. A nonce is 15 random bytes of the header, the piece's number (64 bits, big-endian)
 //! and a byte that is 1 for the last piece alone, so that pieces cannot change places and none can be missing.
@@ -11,6 +12,7 @@ use chacha20poly1305::aead::AeadInOut as _;
 use chacha20poly1305::{KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
 use secmem::SecretBytes;
 use serde::{Deserialize, Serialize};
+use tuf::digest::Sha256Digest;
 
 use crate::filestore::kdf::{self, Cost, KdfError};
 
@@ -24,12 +26,18 @@ pub enum SealedFileError {
     /// A later program has written it.
     #[error("it is a backup in the newer format {0}")]
     Newer(u64),
-    /// Cut off, changed, or opened with another passphrase: the seal cannot tell which.
-    #[error("the passphrase is wrong, or the first piece of it is damaged")]
-    Passphrase,
-    /// A later piece does not fit, although the first one did.
-    #[error("it is damaged or cut off")]
-    Damaged,
+    /// Another passphrase; in version 1 the first piece may be damaged instead.
+    #[error("the passphrase is wrong{}", if *.certain { "" } else { ", or the first piece of it is damaged" })]
+    Passphrase {
+        /// It can be nothing else.
+        certain: bool,
+    },
+    /// The first line does not fit.
+    #[error("its first line is damaged")]
+    DamagedLine,
+    /// A piece does not fit, although the passphrase is right.
+    #[error("{}", damaged(*.0))]
+    Damaged(u64),
     /// The key derivation that it asks for is refused.
     #[error("{0}")]
     Derivation(String),
@@ -71,6 +79,20 @@ struct Header {
     cost: Cost,
     salt: String,
     nonce: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    check: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sum: Option<String>,
+}
+
+impl Header {
+    /// Over all that the key depends on.
+    fn computed_sum(&self) -> String {
+        let Cost { memory_kib, passes, lanes } = self.cost;
+        let check = self.check.as_deref().unwrap_or_default();
+        let text = format!("{} {memory_kib} {passes} {lanes} {} {} {check}", self.kdf, self.salt, self.nonce);
+        Sha256Digest::of(text.as_bytes()).to_string()
+    }
 }
 
 #[derive(Deserialize)]
@@ -84,21 +106,32 @@ impl<W: Write> Sealer<W> {
     ///
     /// # Errors
     /// `Derivation` or `Io`.
-    pub fn new(mut out: W, passphrase: &SecretBytes) -> Result<Self, SealedFileError> {
+    pub fn new(out: W, passphrase: &SecretBytes) -> Result<Self, SealedFileError> {
+        Self::in_version(VERSION, out, passphrase)
+    }
+
+    fn in_version(version: u64, mut out: W, passphrase: &SecretBytes) -> Result<Self, SealedFileError> {
         let (mut salt, mut prefix) = ([0; 16], [0; PREFIX]);
         getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut prefix)).map_err(io::Error::other)?;
-        let header = Header {
+        let cipher = cipher(passphrase, &salt, kdf::FLOOR)?;
+        let mut header = Header {
             format: FORMAT.to_owned(),
-            version: VERSION,
+            version,
             kdf: KDF.to_owned(),
             cost: kdf::FLOOR,
             salt: hex::encode(salt),
             nonce: hex::encode(prefix),
+            check: None,
+            sum: None,
         };
+        if version > 1 {
+            header.check = Some(hex::encode(check_of(&cipher, &prefix)?));
+            header.sum = Some(header.computed_sum());
+        }
         let mut line = serde_json::to_vec(&header).map_err(io::Error::other)?;
         line.push(b'\n');
         out.write_all(&line)?;
-        let pieces = Pieces::new(passphrase, &salt, kdf::FLOOR, line, prefix)?;
+        let pieces = Pieces { cipher, header: line, prefix, number: 0 };
         Ok(Self { out, pieces, open: Vec::with_capacity(PIECE) })
     }
 
@@ -145,7 +178,7 @@ impl<R: Read> Opener<R> {
     /// Reads the header and the first piece.
     ///
     /// # Errors
-    /// `Foreign`, `Newer`, `Passphrase`, `Derivation`, `Io`.
+    /// `Foreign`, `Newer`, `DamagedLine`, `Passphrase`, `Damaged`, `Derivation`, `Io`.
     pub fn new(from: R, passphrase: &SecretBytes) -> Result<Self, SealedFileError> {
         let mut from = BufReader::with_capacity(64 * 1024, from);
         let mut line = Vec::new();
@@ -157,17 +190,24 @@ impl<R: Read> Opener<R> {
         if beginning.version > VERSION {
             return Err(SealedFileError::Newer(beginning.version));
         }
-        let header: Header = serde_json::from_slice(&line).map_err(|_| SealedFileError::Damaged)?;
+        let header: Header = serde_json::from_slice(&line).map_err(|_| SealedFileError::DamagedLine)?;
         let (mut salt, mut prefix) = ([0; 16], [0; PREFIX]);
         let read = hex::decode_to_slice(&header.salt, &mut salt)
             .and_then(|()| hex::decode_to_slice(&header.nonce, &mut prefix));
-        if header.kdf != KDF || read.is_err() {
-            return Err(SealedFileError::Damaged);
+        let has_sum = header.sum.as_ref().is_some_and(|sum| *sum == header.computed_sum());
+        if header.kdf != KDF || read.is_err() || (header.version > 1 && !has_sum) {
+            return Err(SealedFileError::DamagedLine);
         }
-        let pieces = Pieces::new(passphrase, &salt, header.cost, line, prefix)?;
+        let cipher = cipher(passphrase, &salt, header.cost)?;
+        let certain = header.version > 1;
+        if certain && header.check != Some(hex::encode(check_of(&cipher, &prefix)?)) {
+            return Err(SealedFileError::Passphrase { certain });
+        }
+        let pieces = Pieces { cipher, header: line, prefix, number: 0 };
         let mut opener = Self { from, pieces, open: Vec::new(), at: 0, ended: false };
         opener.fill().map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidData => SealedFileError::Passphrase,
+            io::ErrorKind::InvalidData if certain => SealedFileError::Damaged(1),
+            io::ErrorKind::InvalidData => SealedFileError::Passphrase { certain },
             _ => SealedFileError::Io(e),
         })?;
         Ok(opener)
@@ -181,7 +221,8 @@ impl<R: Read> Opener<R> {
         (&mut self.from).take(whole).read_to_end(&mut self.open)?;
         self.ended = self.from.fill_buf()?.is_empty();
         let nonce = self.pieces.next(self.ended)?;
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is damaged or cut off");
+        let number = self.pieces.number;
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, damaged(number));
         let length = self.open.len().checked_sub(TAG).ok_or_else(damaged)?;
         let tag = Tag::try_from(self.open.get(length..).unwrap_or_default()).map_err(|_| damaged())?;
         self.open.truncate(length);
@@ -208,31 +249,43 @@ impl<R: Read> Read for Opener<R> {
 }
 
 impl Pieces {
-    fn new(
-        passphrase: &SecretBytes,
-        salt: &[u8],
-        cost: Cost,
-        header: Vec<u8>,
-        prefix: [u8; PREFIX],
-    ) -> Result<Self, SealedFileError> {
-        let key = kdf::derive(passphrase, salt, cost);
-        let key = key.map_err(|e: KdfError| SealedFileError::Derivation(e.to_string()))?;
-        let cipher = XChaCha20Poly1305::new_from_slice(key.reveal_secret_bytes())
-            .map_err(|_| SealedFileError::Derivation("the key has a wrong length".to_owned()))?;
-        Ok(Self { cipher, header, prefix, number: 0 })
-    }
-
     fn next(&mut self, last: bool) -> io::Result<XNonce> {
-        let mut nonce = [0; PREFIX + 9];
-        let parts = self.prefix.iter().copied().chain(self.number.to_be_bytes()).chain([u8::from(last)]);
-        nonce.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        let nonce = nonce(&self.prefix, self.number, u8::from(last));
         self.number = self.number.checked_add(1).ok_or_else(|| io::Error::other("it is too long"))?;
-        Ok(XNonce::from(nonce))
+        Ok(nonce)
     }
 }
 
+fn cipher(passphrase: &SecretBytes, salt: &[u8], cost: Cost) -> Result<XChaCha20Poly1305, SealedFileError> {
+    let key = kdf::derive(passphrase, salt, cost);
+    let key = key.map_err(|e: KdfError| SealedFileError::Derivation(e.to_string()))?;
+    XChaCha20Poly1305::new_from_slice(key.reveal_secret_bytes())
+        .map_err(|_| SealedFileError::Derivation("the key has a wrong length".to_owned()))
+}
+
+/// What tells whether the key is the right one: the tag of nothing, under a nonce that no piece has.
+fn check_of(cipher: &XChaCha20Poly1305, prefix: &[u8; PREFIX]) -> io::Result<Tag> {
+    cipher
+        .encrypt_inout_detached(&nonce(prefix, u64::MAX, CHECK), b"", (&mut [][..]).into())
+        .map_err(|_| io::Error::other("the key could not be tried"))
+}
+
+fn nonce(prefix: &[u8; PREFIX], number: u64, end: u8) -> XNonce {
+    let mut nonce = [0; PREFIX + 9];
+    let parts = prefix.iter().copied().chain(number.to_be_bytes()).chain([end]);
+    nonce.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    XNonce::from(nonce)
+}
+
+fn damaged(piece: u64) -> String {
+    format!("the passphrase is right, and the file is damaged or cut off at piece {piece} (of 1 MiB each)")
+}
+
+/// The last byte of the nonce of `check`: pieces have 0 or 1.
+const CHECK: u8 = 2;
+
 const FORMAT: &str = "tuf-agent backup";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const KDF: &str = "argon2id";
 const PREFIX: usize = 15;
 const PIECE: usize = 1 << 20;
@@ -273,16 +326,69 @@ mod tests {
     #[test]
     fn a_wrong_passphrase_another_file_and_a_newer_one_are_told_apart() {
         let file = sealed(b"x");
-        assert!(matches!(Opener::new(file.as_slice(), &pass("wrong")), Err(SealedFileError::Passphrase)));
+        let wrong = Opener::new(file.as_slice(), &pass("wrong"));
+        assert!(matches!(wrong, Err(SealedFileError::Passphrase { certain: true })));
         for other in [&b""[..], b"{}", b"{\"format\":\"else\",\"version\":1}\n", &[0; 300]] {
             assert!(matches!(opened(other), Err(SealedFileError::Foreign)), "{other:?}");
         }
         let text =
             String::from_utf8_lossy(&file[..file.iter().position(|b| *b == b'\n').unwrap() + 1]).into_owned();
-        let newer = text.replace("\"version\":1", "\"version\":2");
-        assert!(matches!(opened(newer.as_bytes()), Err(SealedFileError::Newer(2))));
+        let newer = text.replace("\"version\":2", "\"version\":3");
+        assert!(matches!(opened(newer.as_bytes()), Err(SealedFileError::Newer(3))));
         let costly = text.replace("\"memory_kib\":65536", "\"memory_kib\":4000000000");
+        assert!(matches!(opened(costly.as_bytes()), Err(SealedFileError::DamagedLine)));
+        let mut header: Header = serde_json::from_str(&costly).unwrap();
+        header.sum = Some(header.computed_sum());
+        let costly = format!("{}\n", serde_json::to_string(&header).unwrap());
         assert!(matches!(opened(costly.as_bytes()), Err(SealedFileError::Derivation(_))));
+    }
+
+    #[test]
+    fn damage_is_told_from_a_wrong_passphrase_and_says_where_it_is() {
+        let file = sealed(&vec![7; 2 * PIECE + 5]);
+        let body = file.iter().position(|b| *b == b'\n').unwrap() + 1;
+        let said = |bytes: &[u8]| opened(bytes).unwrap_err().to_string();
+        for (at, piece) in [(body, 1), (body + PIECE + TAG, 2), (file.len() - 1, 3)] {
+            let mut bytes = file.clone();
+            bytes[at] ^= 1;
+            assert!(
+                said(&bytes).contains(&format!(
+                    "the passphrase is right, and the file is damaged or cut off at piece {piece}"
+                )),
+                "{at}: {}",
+                said(&bytes)
+            );
+        }
+        for (length, piece) in [(body, 1), (body + PIECE + TAG, 1), (file.len() - 1, 3)] {
+            assert!(
+                said(&file[..length]).contains(&format!("at piece {piece}")),
+                "{length}: {}",
+                said(&file[..length])
+            );
+        }
+        for name in ["salt", "nonce", "check", "sum"] {
+            let mut bytes = file.clone();
+            let at = String::from_utf8_lossy(&file[..body]).find(&format!("\"{name}\":\"")).unwrap()
+                + name.len()
+                + 5;
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            assert!(matches!(opened(&bytes), Err(SealedFileError::DamagedLine)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_version_1_is_read() {
+        let mut sealer = Sealer::in_version(1, Vec::new(), &pass("right")).unwrap();
+        sealer.write_all(&vec![7; PIECE + 5]).unwrap();
+        let file = sealer.finish().unwrap();
+        let header = String::from_utf8_lossy(&file[..300]).into_owned();
+        assert!(header.contains("\"version\":1,") && !header.contains("check"), "{header}");
+        assert_eq!(opened(&file).unwrap(), vec![7; PIECE + 5]);
+        let wrong = Opener::new(file.as_slice(), &pass("wrong"));
+        assert!(matches!(wrong, Err(SealedFileError::Passphrase { certain: false })));
+        let mut bytes = file.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        assert!(opened(&bytes).unwrap_err().to_string().contains("at piece 2"));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! `tufctl backup` and `tufctl restore`: the agent seals and opens; here is only the file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
 
 use crate::args::{BackupArgs, RestoreArgs};
@@ -113,8 +115,11 @@ impl Beside {
         temporary.push(name);
         temporary.push(format!(".{}", std::process::id()));
         let path = place.with_file_name(temporary);
+        remove_stale(place, name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(|e| Failure::io("write", &path, &e))?;
+        // For as long as it is written; where the file system knows no locks, the process id has to do.
+        let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self { file, path, place: place.to_owned(), placed: false })
     }
 
@@ -125,7 +130,7 @@ impl Beside {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match renameat_with(CWD, &self.path, CWD, &self.place, flags) {
             Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => return Err(there(&self.place)),
+            Err(Errno::EXIST) => return Err(there(&self.place)),
             Err(e) => return Err(fail(e.into())),
         }
         self.placed = true;
@@ -141,6 +146,38 @@ impl Drop for Beside {
         }
     }
 }
+
+/// Removes what a killed `backup` left of a file of this name: begun like a backup, by a process that is no more, and held
+/// by nobody. Best effort.
+fn remove_stale(place: &Path, name: &OsStr) {
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let id = found.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()).and_then(Pid::from_raw);
+        let is_gone = id.is_some_and(|id| test_kill_process(id) == Err(Errno::SRCH));
+        if is_gone && is_left_over(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_left_over(path: &Path) -> bool {
+    let Ok(mut file) = reading::open_file(path) else { return false };
+    let mut begin = Vec::new();
+    let read =
+        Read::by_ref(&mut file).take(u64::try_from(BEGINS.len()).unwrap_or_default()).read_to_end(&mut begin);
+    read.is_ok()
+        && BEGINS.starts_with(&begin)
+        && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// How every backup begins.
+const BEGINS: &[u8] = b"{\"format\":\"tuf-agent backup\"";
 
 fn there(file: &Path) -> Failure {
     Failure::new(reason::USAGE, format!("{} is there already", file.display()))

@@ -1,6 +1,9 @@
 //! The store's files, as a backup takes and gives them: sealed as they lie there, so that no passphrase is needed.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::renameat;
 
@@ -33,6 +36,56 @@ impl FileStore {
         let store = all.store.iter().map(|file| (STORE.to_owned(), file.to_bytes()));
         let keys = all.keys.iter().map(|file| (files::key_file_name(file.name()), file.to_bytes()));
         Ok(store.chain(keys).collect())
+    }
+
+    /// Remembers, durably, that files will be taken in, where there is no store yet: until they are, none is made anew. True
+    /// when that was not remembered before.
+    ///
+    /// # Errors
+    /// `Io`, or as an unlock.
+    pub fn begin_import(&self, given: &[CopiedFile]) -> Result<bool, BackendError> {
+        let _writing = lock(&self.writing);
+        let has_store = given.iter().any(|(name, _)| name == STORE);
+        if !has_store || self.look()?.store.is_some() {
+            return Ok(false);
+        }
+        let mark = self.mark();
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark);
+        match made.and_then(|file| file.sync_all()) {
+            Ok(()) => self.folder.sync_parent().map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(BackendError::io(&mark, "written", error)),
+        }
+    }
+
+    /// Forgets what [`Self::begin_import`] has remembered: files were taken in, or nothing of the backup was.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn end_import(&self) -> Result<(), BackendError> {
+        let mark = self.mark();
+        match std::fs::remove_file(&mark) {
+            Ok(()) => self.folder.sync_parent(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(BackendError::io(&mark, "removed", error)),
+        }
+    }
+
+    /// Why no store may be made now: a restore into this state was cut off before it brought the store.
+    pub(super) fn cut_off(&self) -> Option<BackendError> {
+        let mark = self.mark();
+        mark.symlink_metadata().is_ok().then(|| BackendError::Corrupt {
+            path: self.folder.path().to_owned(),
+            why: "a restore was cut off before it brought the keys".to_owned(),
+            remedy: format!(
+                "give it again: tufctl restore FILE (or, to begin with no keys, remove {})",
+                mark.display()
+            ),
+        })
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.folder.path().with_file_name("keys.restoring")
     }
 
     /// Takes files of [`Self::export_files`] in. A store that was never used gets them all, at once; one that is there gets
@@ -76,6 +129,7 @@ impl FileStore {
             self.lock();
             self.look()?;
         }
+        self.end_import()?;
         Ok(imported)
     }
 
