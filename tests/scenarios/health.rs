@@ -28,7 +28,7 @@ fn health(home: &Home, service: &str) -> ServingStatus {
 
 /// Waits until both say the same; nothing is done to the agent meanwhile.
 #[track_caller]
-fn becomes(home: &Home, ready: bool) {
+pub(crate) fn becomes(home: &Home, ready: bool) {
     let wanted = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -66,7 +66,7 @@ fn signs_nothing(home: &Home) -> String {
 }
 
 #[track_caller]
-fn signs(home: &Home) {
+pub(crate) fn signs(home: &Home) {
     home.run("sign repo --yes").done();
     home.run("verify repo --root repo/metadata/1.root.json").done();
     home.run("audit verify").done();
@@ -159,7 +159,7 @@ fn a_disk_that_turns_read_only_and_back_is_refused_and_goes_on_by_itself() {
 }
 
 /// A home with something to sign, whose agent runs.
-fn home_with_work() -> (Home, tufagent_tests::Agent) {
+pub(crate) fn home_with_work() -> (Home, tufagent_tests::Agent) {
     let (home, agent) = Home::unlocked();
     home.published_repository();
     home.run("bump repo targets").done();

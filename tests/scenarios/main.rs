@@ -34,6 +34,7 @@ mod handed_in;
 mod health;
 mod hostile;
 mod hostile_text;
+mod in_place;
 mod judges;
 mod key_types;
 mod large;

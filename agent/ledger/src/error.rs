@@ -230,8 +230,9 @@ impl From<rusqlite::Error> for LedgerError {
 }
 
 /// How to go on from state that cannot be trusted.
-const REPAIR: &str = "stop the agent and put ledger.db and journal.head back together from one backup; with none, move \
-     ledger.db*, journal.head and the folder metadata away and adopt every repository again from its newest published copy";
+const REPAIR: &str = "stop the agent and put ledger.db, ledger.db-wal (where there was one) and journal.head back together as \
+     they were; without those, move ledger.db*, journal.head and the folder metadata away, start the agent, give it what \
+     tufctl backup made (tufctl restore FILE) and adopt every repository again from its newest published copy";
 
 /// How to go on without the database that belongs there, `saved` being a copy that is there.
 pub(crate) fn put_back(db: &Path, saved: Option<&Path>) -> String {

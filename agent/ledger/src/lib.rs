@@ -10,6 +10,7 @@
 mod alarms;
 mod body;
 mod chain;
+mod changed;
 mod clock;
 mod error;
 mod files;
@@ -109,7 +110,7 @@ impl Ledger {
         let shelf = Arc::new(Shelf::default());
         let writer = Writer {
             db: opened.db,
-            seen: watchful::Seen::new(&paths, opened.identity),
+            seen: watchful::Seen::new(&paths, opened.identity, opened.pages),
             head: opened.head,
             clock,
             position: opened.position,
@@ -229,7 +230,14 @@ impl Ledger {
         &self,
         question: impl FnOnce(&Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        self.send(Job::Look, move |tx| question(tx).map(Ok)).await
+        let answer = self.send(Job::Look, move |tx| question(tx).map(Ok)).await;
+        match answer {
+            // Files that somebody has cut or written over cannot be read: that is what has to be said.
+            Err(error @ (LedgerError::Io { .. } | LedgerError::Corrupt { .. })) => {
+                Err(self.probe().await.err().unwrap_or(error))
+            }
+            answer => answer,
+        }
     }
 
     /// Asks after everything that waits for a commit.
@@ -322,19 +330,28 @@ impl Ledger {
         let mut at = (0, chain::GENESIS);
         let mut problem = None;
         loop {
-            let step = self.read(move |tx| chain::check_some(tx.db, at.0, Some(at.1))).await?;
+            let step = self.read(move |tx| chain::check_some(tx.db, at.0, Some(at.1))).await;
             match step {
-                Ok(Some(next)) if next.0 > at.0 => at = next,
-                Ok(_) => break,
-                Err(why) => {
-                    problem = Some(why);
-                    break;
-                }
+                Ok(Ok(Some(next))) if next.0 > at.0 => at = next,
+                Ok(Ok(_)) => break,
+                Ok(Err(why)) => problem = Some(why),
+                Err(LedgerError::Closed) => return Err(LedgerError::Closed),
+                Err(error) => problem = Some(error.to_string()),
+            }
+            if problem.is_some() {
+                break;
             }
         }
         let (path, head) = (self.path.clone(), self.head.clone());
-        let rest = self.read_all(move |tx| open::check_again(tx, &path, &head)).await?;
-        let (entries, newest, later) = rest;
+        let rest = self.read_all(move |tx| open::check_again(tx, &path, &head)).await;
+        let (entries, newest, later) = match rest {
+            Ok(rest) => rest,
+            Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. })) => {
+                // What was read so far may be what memory holds, and the files may hold something else.
+                return Ok(ChainReport { entries: at.0, head: at.1, problem: Some(error.to_string()) });
+            }
+            Err(error) => return Err(error),
+        };
         Ok(ChainReport { entries, head: newest, problem: problem.or(later) })
     }
 }

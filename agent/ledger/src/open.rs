@@ -4,9 +4,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use serde_json::json;
 use tuf::digest::Sha256Digest;
@@ -44,6 +47,8 @@ pub(crate) struct Opened {
     pub(crate) position: Position,
     /// Where it stood as it was found.
     pub(crate) found: Position,
+    /// How many pages the log holds, since the last commit.
+    pub(crate) pages: Arc<AtomicU32>,
 }
 
 /// The largest journal that is checked whole at start; of a larger one, the newest part is.
@@ -70,7 +75,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     let Some(head) = Head::read(&paths.head)? else {
         return Err(LedgerError::corrupt(&paths.head, "it is missing, although there is a ledger.db"));
     };
-    let db = connect(&paths.db).map_err(|e| unusable(&paths.db, &e))?;
+    let (db, pages) = connect(&paths.db).map_err(|e| unusable(&paths.db, &e))?;
     check_mode(&db, &paths.db)?;
     let found = check_schema(&db, &paths.db)?;
     let upgrade = found < schema::VERSION;
@@ -90,7 +95,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
         // The agent ended between a commit and the head that belongs to it.
         file.write(&Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })?;
     }
-    Ok(Opened { db, identity, head: file, position, found })
+    Ok(Opened { db, identity, head: file, position, found, pages })
 }
 
 /// The check, with the head that a restore has left where the one beside the database does not fit.
@@ -134,6 +139,16 @@ pub(crate) fn open_copy(
     }
     let position = put_off::catch_up(&db, path, clock, position)?;
     Ok((db, position))
+}
+
+/// Checks everything, whatever it takes: every page, the whole journal, the state against its sum, the head.
+pub(crate) fn check_whole(db: &Connection, path: &Path, head: &Head) -> Result<Position, LedgerError> {
+    check_pages(db, path)?;
+    let position = check(db, path, head)?;
+    match chain::check_from(db, 0, Some(chain::GENESIS))? {
+        Ok(_) => Ok(position),
+        Err(why) => Err(LedgerError::corrupt(path, why)),
+    }
 }
 
 /// Checks everything that is cheap, and at least the end of the journal; gives where it stands.
@@ -338,20 +353,28 @@ fn fill(path: &Path, clock: &dyn Clock) -> Result<Head, LedgerError> {
     Ok(Head { seq: position.seq, hash: position.hash, state: position.sum.digest() })
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let db = Connection::open_with_flags(path, flags())?;
+fn connect(path: &Path) -> rusqlite::Result<(Connection, Arc<AtomicU32>)> {
+    let mut db = Connection::open_with_flags(path, flags())?;
     leave_at_close(&db, true)?;
     db.busy_timeout(Duration::ZERO)?;
     db.set_prepared_statement_cache_capacity(64);
     // Otherwise statements that are kept are planned anew for each value that they are given.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // Exclusive before the log is opened: its index then lies in memory and not in a mapped file, which others could cut.
+    // The cache holds all of a small database, so that it can be saved from there.
     db.execute_batch(
-        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; \
-         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA cache_size = -16384; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; \
          PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 4194304",
     )?;
     db.pragma_update(None, "synchronous", flush::synchronous())?;
-    Ok(db)
+    let pages = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&pages);
+    db.wal_hook(Some(move |_: &mut Wal, pages| {
+        counted.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+        Ok(())
+    }))?;
+    Ok((db, pages))
 }
 
 /// Whether closing leaves the files as they are. By itself SQLite moves the log into the database then and removes it by

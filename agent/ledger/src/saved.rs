@@ -2,7 +2,7 @@
 //! is of use: nobody shall put an old copy over a live database.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 use tuf::digest::Sha256Digest;
@@ -10,7 +10,7 @@ use tuf::digest::Sha256Digest;
 use crate::head::Head;
 use crate::open::{Paths, with_suffix};
 use crate::tx::Position;
-use crate::{LedgerError, chain};
+use crate::{LedgerError, chain, open};
 
 /// Where it lies.
 pub(crate) fn path(paths: &Paths) -> PathBuf {
@@ -61,19 +61,29 @@ pub(crate) fn name_it(mut error: LedgerError, paths: &Paths) -> LedgerError {
     error
 }
 
+/// Whether a copy is whole, and ends where `head` says.
+pub(crate) fn check(copy: &Path, head: &Head) -> Result<(), LedgerError> {
+    let faulty = |why: String| LedgerError::corrupt(copy, why);
+    let db = Connection::open_with_flags(copy, READING).map_err(|e| faulty(e.to_string()))?;
+    let position = open::check_whole(&db, copy, head).map_err(|e| faulty(e.to_string()))?;
+    let ends_there = (position.seq, position.sum.digest()) == (head.seq, head.state);
+    if ends_there { Ok(()) } else { Err(faulty("it does not end where it should".to_owned())) }
+}
+
 /// Whether its journal has this entry.
 fn continues(paths: &Paths, seq: u64, hash: Sha256Digest) -> bool {
-    let found = open(paths).and_then(|db| chain::entries(&db, seq.saturating_sub(1), 1).ok());
+    let found = connect(paths).and_then(|db| chain::entries(&db, seq.saturating_sub(1), 1).ok());
     found.is_some_and(|found| found.first().is_some_and(|entry| (entry.seq, entry.hash) == (seq, hash)))
 }
 
 fn newest(paths: &Paths) -> Option<u64> {
-    chain::newest(&open(paths)?).ok()?
+    chain::newest(&connect(paths)?).ok()?
 }
 
-fn open(paths: &Paths) -> Option<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+const READING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+fn connect(paths: &Paths) -> Option<Connection> {
     let file = path(paths);
     fs::symlink_metadata(&file).ok().filter(fs::Metadata::is_file)?;
-    Connection::open_with_flags(file, flags).ok()
+    Connection::open_with_flags(file, READING).ok()
 }

@@ -187,7 +187,8 @@ impl Writer {
     /// One transaction for `work` and for what lies on the shelf. Gives what made it fail. `idle`: nobody waits for it.
     fn commit(&mut self, idle: bool, work: impl FnOnce(&mut Tx<'_>)) -> Option<LedgerError> {
         let began = Instant::now();
-        if !self.seen.has_room() {
+        let sound = self.sound();
+        if sound.is_ok() && !self.seen.has_room() {
             self.make_room();
         }
         let items = self.shelf.take();
@@ -205,14 +206,21 @@ impl Writer {
                 tracing::warn!(%error, "rows that are put off could not be written");
             }
         }
-        let committed = self.seen.check(&self.head).and_then(|()| tx.commit());
+        let written = sound.is_ok();
+        let committed = sound.and_then(|()| tx.commit());
         let failure = committed.as_ref().err().cloned();
         self.tell(failure.as_ref());
         match committed {
-            Ok(committed) => self.advance(committed),
+            Ok(committed) => {
+                self.advance(committed);
+                self.wrote();
+            }
             Err(error) => {
                 tracing::error!(%error, "the ledger could not commit");
                 self.undo();
+                if written {
+                    self.seen.remember_log();
+                }
                 self.make_room();
                 self.shelf.give_back(items);
             }

@@ -51,13 +51,18 @@ impl Agent for AgentService {
         answer(&self.0, "Agent.Status", request, |state, _, _| async move {
             let tokens = state.tokens().all().iter().map(|slot| slot.describe()).collect();
             let trouble = state.ledger().probe().await.err();
+            // A ledger whose files are damaged may not be able to say more.
+            let told = trouble.is_some();
             let troubles = trouble.map(|error| format!("{error}; {}", error.remedy())).into_iter().collect();
-            let alarms = state.ledger().alarms().await?;
+            let alarms = state.ledger().alarms().await;
+            let alarms = if told { alarms.unwrap_or_default() } else { alarms? };
             let alarms = alarms.into_iter().map(|alarm| {
                 format!("{} of {}, since {}: {}", alarm.role, alarm.name, alarm.since, alarm.message)
             });
             let mut alarms: Vec<_> = alarms.collect();
-            alarms.extend(state.ledger().restored().await?.into_iter().map(|name| {
+            let restored = state.ledger().restored().await;
+            let restored = if told { restored.unwrap_or_default() } else { restored? };
+            alarms.extend(restored.into_iter().map(|name| {
                 format!("{name} came from a backup and signs nothing until it is adopted from its newest published copy")
             }));
             if secmem::unlocked_secrets() > 0 {
