@@ -182,6 +182,61 @@ fn keyids_twins_and_private_keys_are_errors() {
 }
 
 #[test]
+fn findings_about_clients_that_nobody_has_are_left_out() {
+    let home = Home::new();
+    let mut scene = clean();
+    scene.forge.targets["delegations"]["roles"][0]["x-owner"] = json!("@ann");
+    scene.write(&home.path("linted"));
+    let of = |flags: &str| home.run(&format!("lint linted --json {flags}"));
+    assert_eq!(of("").code, 6);
+    assert_eq!(of("--client tough").code, 6);
+    for flags in ["--client python-tuf", "--client python-tuf --client tuf-js"] {
+        let document = of(flags).done().json();
+        assert!(!document.to_string().contains("\"tough\""), "{document}");
+    }
+    home.refused("lint linted --client wget", 2, "USAGE");
+    // What no client minds and `verify` refuses is told whoever is asked about.
+    scene = clean();
+    scene.forge.snapshot["meta"]["root.json"] = json!({"version": 1});
+    scene.write(&home.path("linted"));
+    let document = of("--client tuf-js").exits(6).json();
+    let found = document["findings"].as_array().unwrap().iter().find(|found| found["rule"] == "lists");
+    assert_eq!(found.unwrap()["clients"], json!([]), "{document}");
+    assert!(home.run("lint linted").exits(6).stdout.contains("no client, but tufctl verify"));
+}
+
+#[test]
+fn delegations_that_match_nothing_are_told_of() {
+    let home = Home::new();
+    for (prefixes, rule) in
+        [(json!(["A6"]), "hash-prefix"), (json!([]), "hash-prefix"), (json!(null), "pattern")]
+    {
+        let mut scene = clean();
+        let role = scene.forge.targets["delegations"]["roles"][0].as_object_mut().unwrap();
+        role.insert("paths".into(), json!([]));
+        if !prefixes.is_null() {
+            role.remove("paths");
+            role.insert("path_hash_prefixes".into(), prefixes.clone());
+        }
+        let (findings, _) = lint(&home, &scene);
+        let told = findings.iter().any(|found| found["rule"] == rule && found["severity"] == "warning");
+        assert!(told, "{prefixes}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_target_file_of_other_content_is_found_unless_only_metadata_is_asked_about() {
+    let home = Home::new();
+    let mut scene = clean();
+    scene.files.push((crate::mutations::file_of_a(), Some(b"b\n".to_vec())));
+    scene.write(&home.path("linted"));
+    let document = home.run("lint linted --json").exits(6).json();
+    let found = document["findings"].as_array().unwrap().iter().find(|found| found["rule"] == "target-file");
+    assert!(found.is_some_and(|found| found["role"] == "targets"), "{document}");
+    home.run("lint linted --json --metadata-only").done();
+}
+
+#[test]
 fn a_damaged_repository_is_read_as_far_as_it_goes() {
     let home = Home::new();
     let scene = clean();

@@ -1,5 +1,17 @@
 //! Everything that can be wrong with a repository, one thing at a time: `verify` refuses each, by role, file and section of
-//! the specification. Beside each row stand the stock clients that accept it, as tried here.
+//! the specification, and `lint` has an error for it. Beside each row stand the stock clients that accept it, as tried here.
+//!
+//! | what clients were seen to take | where it is tried |
+//! | --- | --- |
+//! | bad, missing and strangers' signatures, edits | `signatures` |
+//! | expiry, the chain of roots | `roots` |
+//! | wrong lengths, digests, versions; files that are missing | `lists` |
+//! | another major version of the specification, `expires` with an offset, a version with a fraction, a member twice | `text` |
+//! | a keyid that is not the hash of its key, one key under two keyids, a keyid twice in a role | `signatures` |
+//! | private keys inside key objects | `signatures`; anywhere else: `forms` |
+//! | a delegated role that is missing, or not in the snapshot | `lists`; bins: `forms` |
+//! | rollback of timestamp, snapshot, targets and root, a role that vanished | here, with a memory |
+//! | roles, entries, prefixes, patterns, digests that are none | `forms` |
 
 use std::collections::BTreeMap;
 use std::fs;
