@@ -131,7 +131,10 @@ mod tests {
         for part in WireFile::subject("targets", new.clone()).against(base.clone(), digest).parts() {
             match part {
                 Part::Header(header) => {
-                    assert_eq!((header.size, header.base_sha256), (new.len() as u64, digest.to_string()));
+                    assert_eq!(
+                        (header.size, header.base_sha256),
+                        (super::wide(new.len()), digest.to_string())
+                    );
                 }
                 Part::Chunk(chunk) => {
                     sent += chunk.len();
