@@ -157,6 +157,9 @@ impl From<ledger::LedgerError> for Refusal {
                 .detail("role", listing.to_string())
                 .detail("entry", role.to_string())
                 .detail("last_version", last.get()),
+            LedgerError::Unseen { role, version, .. } => {
+                refusal.detail("role", role.to_string()).detail("version", version.get())
+            }
             LedgerError::SharedKey { key, other } => {
                 refusal.detail("key", key.as_str()).detail("repository", other.to_string())
             }
@@ -174,9 +177,10 @@ impl From<ledger::LedgerError> for Refusal {
 
 fn ledger_reason(error: &LedgerError) -> Reason {
     match error {
-        LedgerError::Watermark { .. } | LedgerError::Alarm { .. } | LedgerError::Restored { .. } => {
-            Reason::Watermark
-        }
+        LedgerError::Watermark { .. }
+        | LedgerError::Unseen { .. }
+        | LedgerError::Alarm { .. }
+        | LedgerError::Restored { .. } => Reason::Watermark,
         LedgerError::Vanished { .. } => Reason::SnapshotInvalid,
         LedgerError::SharedKey { .. } => Reason::SharedKey,
         LedgerError::RepositoryUnknown { .. } => Reason::RepositoryUnknown,

@@ -63,5 +63,6 @@ mod terminal;
 mod tokens;
 mod verify;
 mod watermarks;
+mod whole_copies;
 mod wire;
 mod words;

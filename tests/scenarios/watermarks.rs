@@ -11,7 +11,7 @@ use crate::recovered::leaky;
 use crate::terminal::talk;
 
 /// Changes the `signed` part of what is staged of a role, by hand.
-fn restage(repo: &Published, role: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) fn restage(repo: &Published, role: &str, change: impl FnOnce(&mut Value)) {
     let path = repo.dir().join(format!("staged/{role}.json"));
     let mut staged: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut staged["signed"]);
@@ -26,7 +26,7 @@ fn publish(repo: &Published, file: &str, signed: &Value) {
 }
 
 /// The other holder renews targets, snapshot and timestamp, all with these versions.
-fn others_publish(repo: &Published, versions: [u64; 3], change: impl FnOnce(&mut Value)) {
+pub(crate) fn others_publish(repo: &Published, versions: [u64; 3], change: impl FnOnce(&mut Value)) {
     let [targets, snapshot, timestamp] = versions;
     let newest = |role: &str| repo.metadata(&format!("{}.{role}.json", repo.version(role)))["signed"].clone();
     let (mut own, mut listing) = (newest("targets"), newest("snapshot"));
@@ -81,6 +81,23 @@ fn sixteen_versions_further_pass_and_seventeen_only_when_a_person_says_so() {
         confirmed[0].contains("by_person") && confirmed[0].contains("jumps from version 17 to 34"),
         "{journal}"
     );
+}
+
+#[test]
+fn a_jump_is_counted_from_what_was_published_and_not_from_what_was_signed() {
+    let (home, _agent, repo) = leaky();
+    let stage = |version: u64| {
+        home.run("bump repo targets --yes").done();
+        restage(&repo, "targets", |signed| signed["version"] = version.into());
+    };
+    stage(17);
+    home.run("sign repo --yes --no-publish").done();
+    stage(18);
+    let error = home.refused("sign repo --yes --no-publish", 3, "VERSION_JUMP");
+    assert!(error["message"].as_str().unwrap().contains("targets jumps from version 1 to 18"), "{error}");
+    // What is signed is published by itself, and then the count begins there.
+    stage(17);
+    home.refused("sign repo --yes", 3, "WATERMARK");
 }
 
 #[test]

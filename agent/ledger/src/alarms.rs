@@ -2,7 +2,8 @@
 
 use rusqlite::OptionalExtension as _;
 use serde_json::{Value, json};
-use tuf::role::RoleName;
+use tuf::digest::Sha256Digest;
+use tuf::role::{RoleName, Version};
 use tuf::time::UtcTime;
 
 use crate::records::column_text;
@@ -51,12 +52,14 @@ pub(crate) fn insert(tx: &mut Tx<'_>, id: &RepositoryId, alarm: &Alarm) -> Resul
     )
 }
 
-/// A person has looked at the alarm of a role; journalled. What was found published counts as verified from now on.
-/// False when there was no alarm.
+/// A person has looked at the alarm of a role; journalled. `stands` counts as verified from now on, where the caller has
+/// found it published: what the alarm is about, or what was signed here and is back in its place. False when there was no
+/// alarm.
 pub(crate) fn acknowledge(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
     role: &RoleName,
+    stands: Option<(Version, Sha256Digest)>,
     caller: &Value,
 ) -> Verdict<bool> {
     let found = all(tx)?.into_iter().find(|alarm| alarm.repository == *id && alarm.role == *role);
@@ -64,13 +67,15 @@ pub(crate) fn acknowledge(
     let body = json!({
         "repository_id": id.to_string(), "role": role.as_str(), "version": alarm.version.get(),
         "sha256": alarm.digest.to_string(), "message": alarm.message, "caller": caller,
+        "stands": stands.map(|(version, digest)| json!({"version": version.get(), "sha256": digest.to_string()})),
     });
     tx.append("alarm.acknowledged", body)?;
     let text = id.to_string();
     let key = (text.as_str(), role.as_str());
     tx.change(Table::Alarms, key, "DELETE FROM alarms WHERE repository = ?1 AND role = ?2", key)?;
-    let mark = Mark { version: alarm.version, digest: alarm.digest, on: tx.now() };
-    marks::accept(tx, id, role, mark)?;
+    if let Some((version, digest)) = stands {
+        marks::accept(tx, id, role, Mark { version, digest, on: tx.now() })?;
+    }
     Ok(Ok(true))
 }
 

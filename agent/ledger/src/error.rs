@@ -43,6 +43,18 @@ pub enum LedgerError {
         /// The highest version at which it was listed.
         last: Version,
     },
+    /// Verified metadata lists a version that was neither seen nor signed here: it is published, whatever it holds.
+    #[error(
+        "a verified {listing} lists {role} version {version}, which this agent has never seen with its threshold met"
+    )]
+    Unseen {
+        /// `snapshot` or `timestamp`.
+        listing: &'static str,
+        /// The role that is listed.
+        role: RoleName,
+        /// At which version.
+        version: Version,
+    },
     /// A key that has signed for another root chain.
     #[error("the key {key} has signed for the repository {other}, which has another root chain")]
     SharedKey {
@@ -168,6 +180,9 @@ impl LedgerError {
                 next_version(role, *version, *marked_version)
             }
             Self::Vanished { role, last, .. } => format!("list {role} at version {last} or above"),
+            Self::Unseen { .. } => {
+                "bring the whole newest published copy and adopt it: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
+            }
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
                 "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt".to_owned()

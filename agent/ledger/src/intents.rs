@@ -7,6 +7,7 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::alarms;
+use crate::listings::{self, Listing};
 use crate::marks::{self, Side};
 use crate::put_off::{self, Put};
 use crate::records;
@@ -59,7 +60,7 @@ fn write_rows(tx: &mut Tx<'_>, intent: &Intent, put: &Put) -> Result<(), LedgerE
     } else {
         marks::raise(tx, &intent.repository, &intent.role, Side::Signed, mark)?;
     }
-    marks::raise_listed(tx, &intent.repository, &intent.role, &intent.lists)?;
+    listings::raise_lists_of(tx, &intent.repository, &intent.role, &intent.lists)?;
     for key in &intent.keys {
         records::note_key_use(tx, &intent.repository, &intent.role, key.fingerprint, true)?;
     }
@@ -152,11 +153,15 @@ pub(crate) trait View {
     /// The watermark of a role.
     fn watermark(&self, id: &RepositoryId, role: &RoleName) -> Result<Watermark, LedgerError>;
     /// What a snapshot or timestamp has listed.
-    fn listed(
+    fn listed(&self, id: &RepositoryId, listing: Listing)
+    -> Result<BTreeMap<RoleName, Version>, LedgerError>;
+    /// At which version a role stands in a list.
+    fn listed_at(
         &self,
         id: &RepositoryId,
-        listing: &RoleName,
-    ) -> Result<BTreeMap<RoleName, Version>, LedgerError>;
+        listing: Listing,
+        role: &RoleName,
+    ) -> Result<Option<Version>, LedgerError>;
     /// The other repository that this key belongs to.
     fn used_elsewhere(
         &self,
@@ -185,9 +190,18 @@ impl View for Tx<'_> {
     fn listed(
         &self,
         id: &RepositoryId,
-        listing: &RoleName,
+        listing: Listing,
     ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
-        marks::listed(self, id, listing)
+        listings::listed(self, id, listing)
+    }
+
+    fn listed_at(
+        &self,
+        id: &RepositoryId,
+        listing: Listing,
+        role: &RoleName,
+    ) -> Result<Option<Version>, LedgerError> {
+        listings::listed_at(self, id, listing, role)
     }
 
     fn used_elsewhere(
@@ -218,7 +232,12 @@ pub(crate) fn refusal(view: &impl View, intent: &Intent) -> Result<Option<Ledger
     if let Some(violation) = against_others(view, intent, &own)? {
         return Ok(Some(violation));
     }
-    if let Some(violation) = against_listed(intent, &view.listed(repository, role)?) {
+    if let Some(violation) = against_unseen(view, intent)? {
+        return Ok(Some(violation));
+    }
+    if let Some(listing) = Listing::of(role)
+        && let Some(violation) = against_listed(intent, &view.listed(repository, listing)?)
+    {
         return Ok(Some(violation));
     }
     if intent.shared_key {
@@ -284,8 +303,43 @@ fn against_others(
         if let Some(violation) = against(intent, other, &watermark) {
             return Ok(Some(violation));
         }
+        let unseen = unseen(view, &intent.repository, other)?;
+        if let Some((_, fault)) = unseen.filter(|(version, _)| intent.version <= *version) {
+            return Ok(Some(fault));
+        }
     }
     Ok(None)
+}
+
+/// What verified metadata lists is published, seen or not: nothing is signed under such a version, and nothing goes on
+/// from a snapshot or targets that were never seen. A delegated role goes on above what is listed of it: clients do
+/// without one that is short of its threshold, or that nobody delegated to until now.
+fn against_unseen(view: &impl View, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
+    let (repository, role) = (&intent.repository, &intent.role);
+    if role.kind() == RoleKind::Root {
+        return Ok(None);
+    }
+    for needed in [RoleKind::Snapshot.role(), RoleKind::Targets.role()] {
+        let is_under_it = needed.kind() == RoleKind::Snapshot || role.kind() == RoleKind::Targets;
+        if let Some((_, fault)) = unseen(view, repository, &needed)?.filter(|_| is_under_it) {
+            return Ok(Some(fault));
+        }
+    }
+    let unseen = unseen(view, repository, role)?.filter(|(version, _)| intent.version <= *version);
+    Ok(unseen.map(|(_, fault)| fault))
+}
+
+/// The version at which a role is listed, if nothing of it was signed or seen from there on.
+fn unseen(
+    view: &impl View,
+    repository: &RepositoryId,
+    role: &RoleName,
+) -> Result<Option<(Version, LedgerError)>, LedgerError> {
+    let Some(listing) = Listing::that_names(role) else { return Ok(None) };
+    let Some(version) = view.listed_at(repository, listing, role)? else { return Ok(None) };
+    let seen = view.watermark(repository, role)?.newest().is_some_and(|mark| mark.version >= version);
+    let fault = || LedgerError::Unseen { listing: listing.as_str(), role: role.clone(), version };
+    Ok(if seen { None } else { Some((version, fault())) })
 }
 
 /// What a snapshot or timestamp listed before neither vanishes nor goes down.

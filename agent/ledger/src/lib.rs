@@ -17,6 +17,7 @@ mod files;
 mod flush;
 mod head;
 mod intents;
+mod listings;
 mod marks;
 mod mirror;
 mod open;

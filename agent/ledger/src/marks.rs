@@ -1,11 +1,11 @@
-//! Watermarks, and what snapshots and timestamps have listed. They only rise, but for a reset (see there).
+//! Watermarks. They only rise, but for a reset (see there).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde_json::json;
 use tuf::digest::Sha256Digest;
-use tuf::role::{RoleKind, RoleName, Version};
+use tuf::role::{RoleName, Version};
 use tuf::time::UtcTime;
 
 use crate::alarms;
@@ -13,7 +13,7 @@ use crate::records::{self, column_text, column_u64};
 use crate::resets;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{FileBytes, LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain};
+use crate::{FileBytes, LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain, listings};
 
 /// Which of a role's two marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,68 +110,6 @@ pub(crate) fn restart(
     to.map_or(Ok(()), |mark| raise(tx, repository, role, Side::Signed, mark))
 }
 
-/// Sets at which version an entry was listed last, or forgets it; for a reset, which the caller journals.
-pub(crate) fn set_listed(
-    tx: &mut Tx<'_>,
-    repository: &RepositoryId,
-    listing: &RoleName,
-    role: &RoleName,
-    version: Option<Version>,
-) -> Result<(), LedgerError> {
-    let text = repository.to_string();
-    let key = (text.as_str(), listing.as_str(), role.as_str());
-    tx.change(
-        Table::Listed,
-        key,
-        "DELETE FROM listed WHERE repository = ?1 AND listing = ?2 AND role = ?3",
-        key,
-    )?;
-    let entry = version.map(|version| BTreeMap::from([(role.clone(), version)]));
-    entry.map_or(Ok(()), |entry| raise_listed(tx, repository, listing, &entry))
-}
-
-/// What the snapshots (or timestamps) of a repository have listed, each entry at its highest version.
-pub(crate) fn listed(
-    tx: &Tx<'_>,
-    repository: &RepositoryId,
-    listing: &RoleName,
-) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
-    if !matches!(listing.kind(), RoleKind::Snapshot | RoleKind::Timestamp) {
-        return Ok(BTreeMap::new());
-    }
-    let mut select =
-        tx.db.prepare_cached("SELECT role, version FROM listed WHERE repository = ?1 AND listing = ?2")?;
-    let rows = select.query_map((repository.to_string(), listing.as_str()), |row| {
-        Ok((column_text(row, 0)?, column_version(row, 1)?))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Takes note of what a snapshot or timestamp lists.
-pub(crate) fn raise_listed(
-    tx: &mut Tx<'_>,
-    repository: &RepositoryId,
-    listing: &RoleName,
-    lists: &BTreeMap<RoleName, Version>,
-) -> Result<(), LedgerError> {
-    let before = listed(tx, repository, listing)?;
-    let repository = repository.to_string();
-    for (role, version) in lists {
-        if before.get(role).is_some_and(|last| last >= version) {
-            continue;
-        }
-        let key = (repository.as_str(), listing.as_str(), role.as_str());
-        tx.change(
-            Table::Listed,
-            key,
-            "INSERT INTO listed (repository, listing, role, version) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT DO UPDATE SET version = ?4",
-            (key.0, key.1, key.2, chain::number(version.get())?),
-        )?;
-    }
-    Ok(())
-}
-
 /// Takes note of metadata that was verified with its threshold met. Other content than what is known under its
 /// version raises an alarm if it is published, and is refused if it is not; the mark stays.
 pub(crate) fn note_verified(
@@ -208,7 +146,7 @@ pub(crate) fn note_verified(
     let mark = Mark { version, digest, on: tx.now() };
     raise(tx, repository, role, Side::Verified, mark)?;
     note_file(tx, repository, role, file.file)?;
-    raise_listed(tx, repository, role, &file.lists)?;
+    listings::raise_lists_of(tx, repository, role, &file.lists)?;
     for key in &file.signed_by {
         // A key of another chain does not become this one's because somebody shows what it has signed.
         if records::used_elsewhere(tx, Some(repository), *key)?.is_none() {

@@ -10,11 +10,11 @@ use std::sync::{PoisonError, RwLock};
 
 use rusqlite::Row;
 use tuf::digest::Sha256Digest;
-use tuf::role::{RoleKind, RoleName, Version};
+use tuf::role::{RoleName, Version};
 
 use crate::alarms;
 use crate::intents::View;
-
+use crate::listings::{self, Listing};
 use crate::put_off::Put;
 use crate::records::{self, column_text};
 use crate::schema::Table;
@@ -31,7 +31,7 @@ pub(crate) struct Mirror(RwLock<Option<State>>);
 pub(crate) struct State {
     records: Vec<Record>,
     watermarks: BTreeMap<RepositoryId, Watermarks>,
-    listed: BTreeMap<(RepositoryId, RoleName), BTreeMap<RoleName, Version>>,
+    listed: BTreeMap<(RepositoryId, Listing), BTreeMap<RoleName, Version>>,
     alarms: BTreeMap<(RepositoryId, RoleName), String>,
     restored: Vec<RepositoryName>,
     /// The repositories that each key has signed for, or may.
@@ -44,7 +44,7 @@ pub(crate) struct Touched {
     /// Repositories or roots were, or it is not known what was.
     whole: bool,
     roles: BTreeSet<(RepositoryId, RoleName)>,
-    listings: BTreeSet<(RepositoryId, RoleName)>,
+    listings: BTreeSet<(RepositoryId, Listing)>,
     /// Uses of keys: they are taken away with their repository alone.
     keys: BTreeSet<(Sha256Digest, RepositoryId)>,
 }
@@ -153,14 +153,30 @@ impl Mirror {
     }
 }
 
+impl Mirror {
+    /// A list of a repository; none where the database must be asked.
+    pub(crate) fn listed<T>(
+        &self,
+        id: RepositoryId,
+        listing: Listing,
+        question: impl FnOnce(&BTreeMap<RoleName, Version>) -> T,
+    ) -> Option<T> {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().map(|state| match state.listed.get(&(id, listing)) {
+            Some(listed) => question(listed),
+            None => question(&BTreeMap::new()),
+        })
+    }
+}
+
 impl State {
     fn load(tx: &Tx<'_>) -> Result<Self, LedgerError> {
         let records = records::all(tx)?;
         let mut state = Self::default();
         for record in &records {
             state.watermarks.insert(record.id, marks::all(tx, &record.id)?);
-            for listing in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
-                state.listed.insert((record.id, listing.clone()), marks::listed(tx, &record.id, &listing)?);
+            for listing in Listing::ALL {
+                state.listed.insert((record.id, listing), listings::listed(tx, &record.id, listing)?);
             }
         }
         for (fingerprint, id) in records::key_uses(tx)? {
@@ -180,7 +196,7 @@ impl State {
 
     fn follow(&mut self, tx: &Tx<'_>, touched: &Touched) -> Result<(), LedgerError> {
         for (id, listing) in &touched.listings {
-            self.listed.insert((*id, listing.clone()), marks::listed(tx, id, listing)?);
+            self.listed.insert((*id, *listing), listings::listed(tx, id, *listing)?);
         }
         for (fingerprint, id) in &touched.keys {
             self.key_use.entry(*fingerprint).or_default().insert(*id);
@@ -237,9 +253,18 @@ impl View for State {
     fn listed(
         &self,
         id: &RepositoryId,
-        listing: &RoleName,
+        listing: Listing,
     ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
-        Ok(self.listed.get(&(*id, listing.clone())).cloned().unwrap_or_default())
+        Ok(self.listed.get(&(*id, listing)).cloned().unwrap_or_default())
+    }
+
+    fn listed_at(
+        &self,
+        id: &RepositoryId,
+        listing: Listing,
+        role: &RoleName,
+    ) -> Result<Option<Version>, LedgerError> {
+        Ok(self.listed.get(&(*id, listing)).and_then(|all| all.get(role)).copied())
     }
 
     fn used_elsewhere(

@@ -16,6 +16,7 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
 
 use crate::intents::{self, View};
+use crate::listings::Listing;
 use crate::marks::{self, Side};
 use crate::mirror::State;
 use crate::records::{self, column_u64};
@@ -268,9 +269,18 @@ impl View for Ahead<'_> {
     fn listed(
         &self,
         id: &RepositoryId,
-        listing: &RoleName,
+        listing: Listing,
     ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
         self.committed.listed(id, listing)
+    }
+
+    fn listed_at(
+        &self,
+        id: &RepositoryId,
+        listing: Listing,
+        role: &RoleName,
+    ) -> Result<Option<Version>, LedgerError> {
+        self.committed.listed_at(id, listing, role)
     }
 
     fn used_elsewhere(

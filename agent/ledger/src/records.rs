@@ -9,10 +9,11 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
+use crate::listings::{self, Listing};
+use crate::marks;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain};
-use crate::{marks, restore};
 
 /// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
 pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
@@ -20,9 +21,6 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         && let Some(known) = by_roots(tx, &[root.digest])?
     {
         let same = known.name == new.name;
-        if same {
-            restore::settle(tx, &known, &new.caller)?;
-        }
         return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
     }
     if let Some(known) = by_name(tx, &new.name)?
@@ -211,6 +209,7 @@ pub(crate) fn note_all(
     published: bool,
 ) -> Verdict<Vec<Noted>> {
     let mut all = Vec::with_capacity(files.len());
+    let mut out = BTreeMap::new();
     for file in files {
         let noted = match file.role.kind() {
             RoleKind::Root => advance_root(tx, id, file, published)?,
@@ -222,9 +221,18 @@ pub(crate) fn note_all(
                 all.push(noted);
                 break;
             }
-            Ok(noted) => all.push(noted),
+            Ok(noted) => {
+                if matches!(noted, Noted::Raised | Noted::Known) {
+                    let newest = out.entry(file.role.clone()).or_insert(file.version);
+                    *newest = file.version.max(*newest);
+                }
+                all.push(noted);
+            }
             Err(refusal) => return Ok(Err(refusal)),
         }
+    }
+    if published {
+        listings::raise_listed(tx, id, Listing::Published, &out)?;
     }
     Ok(Ok(all))
 }

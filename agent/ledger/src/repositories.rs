@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::Verified;
 use crate::alarms;
+use crate::listings::{self, Listing};
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
@@ -160,7 +161,86 @@ impl Ledger {
         id: RepositoryId,
         listing: RoleName,
     ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
-        self.read(move |tx| marks::listed(tx, &id, &listing)).await
+        let Some(listing) = Listing::of(&listing) else { return Ok(BTreeMap::new()) };
+        self.read(move |tx| listings::listed(tx, &id, listing)).await
+    }
+
+    /// The newest versions that were found published with their thresholds met. What is verified may never have come out.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn published(&self, id: RepositoryId) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
+        match self.mirror.listed(id, Listing::Published, BTreeMap::clone) {
+            Some(published) => Ok(published),
+            None => self.read(move |tx| listings::listed(tx, &id, Listing::Published)).await,
+        }
+    }
+
+    /// The newest version of a role that was found published, and whether anything of its repository ever was.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn published_of(
+        &self,
+        id: RepositoryId,
+        role: &RoleName,
+    ) -> Result<(Option<Version>, bool), LedgerError> {
+        let look = |all: &BTreeMap<RoleName, Version>| (all.get(role).copied(), !all.is_empty());
+        match self.mirror.listed(id, Listing::Published, look) {
+            Some(found) => Ok(found),
+            None => Ok(look(&self.published(id).await?)),
+        }
+    }
+
+    /// Takes note that these versions, which were verified before, are published.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn note_published(
+        &self,
+        id: RepositoryId,
+        roles: BTreeMap<RoleName, Version>,
+    ) -> Result<(), LedgerError> {
+        self.note_listing(id, Listing::Published, roles).await
+    }
+
+    /// Takes note that these versions are published, and short of their thresholds.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn note_short(
+        &self,
+        id: RepositoryId,
+        roles: BTreeMap<RoleName, Version>,
+    ) -> Result<(), LedgerError> {
+        self.note_listing(id, Listing::Short, roles).await
+    }
+
+    /// The version of a role that was found published and short of its threshold.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn short(&self, id: RepositoryId, role: RoleName) -> Result<Option<Version>, LedgerError> {
+        match self.mirror.listed(id, Listing::Short, |all| all.get(&role).copied()) {
+            Some(found) => Ok(found),
+            None => self.read(move |tx| listings::listed_at(tx, &id, Listing::Short, &role)).await,
+        }
+    }
+
+    /// Raises a list; where that changes nothing, nothing is written.
+    async fn note_listing(
+        &self,
+        id: RepositoryId,
+        listing: Listing,
+        mut roles: BTreeMap<RoleName, Version>,
+    ) -> Result<(), LedgerError> {
+        self.mirror.listed(id, listing, |known| {
+            roles.retain(|role, version| known.get(role).is_none_or(|last| last < version));
+        });
+        if roles.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |tx| listings::raise_listed(tx, &id, listing, &roles).map(Ok)).await
     }
 
     /// Which of these keys (fingerprints) belong to another repository than `id`, with its name, and are not shared
@@ -235,8 +315,8 @@ impl Ledger {
         self.ask(move |tx| alarms::raise(tx, &id, &file, &message, &about).map(Ok)).await
     }
 
-    /// A person has looked at a role's alarm: what was found published counts as verified from now on. False when
-    /// there was none.
+    /// A person has looked at a role's alarm. `stands`, which the caller has found published and verified, counts as
+    /// verified from now on, whatever was verified of that version before. False when there was none.
     ///
     /// # Errors
     /// `Io` or `Closed`.
@@ -244,9 +324,10 @@ impl Ledger {
         &self,
         id: RepositoryId,
         role: RoleName,
+        stands: Option<(Version, Sha256Digest)>,
         caller: Value,
     ) -> Result<bool, LedgerError> {
-        self.ask(move |tx| alarms::acknowledge(tx, &id, &role, &caller)).await
+        self.ask(move |tx| alarms::acknowledge(tx, &id, &role, stands, &caller)).await
     }
 
     /// All alarms, oldest first.

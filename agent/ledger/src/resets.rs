@@ -6,9 +6,10 @@
 use rusqlite::OptionalExtension as _;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
-use tuf::role::{RoleKind, RoleName, Version};
+use tuf::role::{RoleName, Version};
 use tuf::time::UtcTime;
 
+use crate::listings::{self, Listing};
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
@@ -106,20 +107,17 @@ pub(crate) fn is_void(
 
 /// What listed the role at versions that count no more, and what the role listed beyond what was ever seen.
 fn relist(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<(), LedgerError> {
-    let listing = match role.kind() {
-        RoleKind::Root => return Ok(()),
-        RoleKind::Timestamp => None,
-        RoleKind::Snapshot => Some(RoleKind::Timestamp.role()),
-        RoleKind::Targets => Some(RoleKind::Snapshot.role()),
-    };
-    if let Some(listing) = listing {
-        let last = marks::read(tx, id, role)?.newest().map(|mark| mark.version);
-        marks::set_listed(tx, id, &listing, role, last)?;
+    let last = marks::read(tx, id, role)?.newest().map(|mark| mark.version);
+    if let Some(listing) = Listing::that_names(role) {
+        listings::set_listed(tx, id, listing, role, last)?;
     }
-    for (entry, version) in marks::listed(tx, id, role)? {
+    // What was thrown away counts as never published.
+    listings::set_listed(tx, id, Listing::Published, role, last)?;
+    let Some(own) = Listing::of(role) else { return Ok(()) };
+    for (entry, version) in listings::listed(tx, id, own)? {
         // An entry counts as far as its own role has got in front of this agent.
         let last = marks::read(tx, id, &entry)?.newest().map(|mark| mark.version.min(version));
-        marks::set_listed(tx, id, role, &entry, last)?;
+        listings::set_listed(tx, id, own, &entry, last)?;
     }
     Ok(())
 }

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension as _, types::Value as Sql};
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::RoleName;
 
 use crate::head::{Head, HeadFile};
+use crate::listings::{self, Listing};
 use crate::marks::{self, Side};
 use crate::records::{self, column_text};
 use crate::schema::Table;
@@ -73,6 +74,15 @@ impl Ledger {
     pub async fn restored(&self) -> Result<Vec<RepositoryName>, LedgerError> {
         self.read(names).await
     }
+
+    /// Lets a repository that came from a backup be signed again: it was adopted from a whole published copy that is not
+    /// behind it, which is for the caller to judge. False when it did not come from one.
+    ///
+    /// # Errors
+    /// `RepositoryUnknown`; `Io` or `Closed`.
+    pub async fn settle_restored(&self, id: RepositoryId, caller: Value) -> Result<bool, LedgerError> {
+        self.ask(move |tx| settle(tx, &id, &caller)).await
+    }
 }
 
 /// Names of the repositories that came from a backup and were not adopted since.
@@ -97,17 +107,21 @@ pub(crate) fn is_restored(tx: &Tx<'_>, id: &RepositoryId) -> Result<bool, Ledger
     Ok(select.query_row((id.to_string(),), |_| Ok(())).optional()?.is_some())
 }
 
-/// A person has adopted a restored repository again, from its newest published copy; journalled. False when it was none.
-pub(crate) fn settle(tx: &mut Tx<'_>, record: &Record, caller: &Value) -> Result<bool, LedgerError> {
-    if !is_restored(tx, &record.id)? {
-        return Ok(false);
+/// A person has adopted a restored repository again, from a whole published copy that is not behind it (the caller has
+/// judged that); journalled. False when it was none.
+pub(crate) fn settle(tx: &mut Tx<'_>, id: &RepositoryId, caller: &Value) -> Verdict<bool> {
+    let Some(record) = records::by_id(tx, id)? else {
+        return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
+    };
+    if !is_restored(tx, id)? {
+        return Ok(Ok(false));
     }
     let text = record.id.to_string();
     let body = json!({"repository": record.name.as_str(), "repository_id": text, "caller": caller});
     tx.append("restored.adopted", body)?;
     let key = (text.as_str(),);
     tx.change(Table::Restored, key, "DELETE FROM restored WHERE repository = ?1", key)?;
-    Ok(true)
+    Ok(Ok(true))
 }
 
 /// A copy of a ledger, checked whole.
@@ -223,9 +237,9 @@ fn take(tx: &mut Tx<'_>, theirs: &Tx<'_>, record: &Record) -> Verdict<Restored> 
             mark.map_or(Ok(()), |mark| marks::raise(tx, &id, &role, side, mark))?;
         }
     }
-    for listing in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
-        let lists: BTreeMap<RoleName, _> = marks::listed(theirs, &record.id, &listing)?;
-        marks::raise_listed(tx, &id, &listing, &lists)?;
+    for listing in Listing::ALL {
+        let lists: BTreeMap<RoleName, _> = listings::listed(theirs, &record.id, listing)?;
+        listings::raise_listed(tx, &id, listing, &lists)?;
     }
     for (fingerprint, role, signed) in records::key_uses_of(theirs, &record.id)? {
         records::note_key_use(tx, &id, &role, fingerprint, signed)?;

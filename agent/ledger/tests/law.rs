@@ -118,7 +118,11 @@ async fn obey(steps: Vec<Step>) {
             }
             Step::Adopt => assert_eq!(ledger.register_repository(adopt()).await.unwrap().id, app),
             Step::Acknowledge { role: name } => {
-                let was = ledger.acknowledge_alarm(app, role(name), serde_json::Value::Null).await.unwrap();
+                let found = alarms
+                    .get(name)
+                    .map(|(number, content)| (support::version(*number), support::digest(content)));
+                let was =
+                    ledger.acknowledge_alarm(app, role(name), found, serde_json::Value::Null).await.unwrap();
                 assert_eq!(was, alarms.contains_key(name));
                 if let Some((number, content)) = alarms.remove(name) {
                     model.accept(name, number, content);

@@ -5,7 +5,7 @@ mod support;
 use serde_json::json;
 use support::{digest, intent, repository, role, version};
 use tempfile::tempdir;
-use tufagent_ledger::{Ledger, LedgerError, Noted, Outcome};
+use tufagent_ledger::{Ledger, LedgerError, Noted, Outcome, Verified};
 
 #[tokio::test]
 async fn an_intent_is_remembered_across_a_restart_and_lower_or_other_content_is_refused() {
@@ -68,11 +68,58 @@ async fn published_content_that_differs_from_what_was_signed_is_an_alarm_until_a
     assert!(matches!(refused, LedgerError::Alarm { .. }), "{refused:?}");
     assert!(ledger.record_intent(intent(app, "snapshot", 1, "s")).await.is_ok(), "other roles go on");
     assert_eq!(ledger.alarms().await.unwrap().len(), 1);
-    assert!(ledger.acknowledge_alarm(app, role("targets"), json!({"uid": 1})).await.unwrap());
+    let found = Some((version(2), digest("theirs")));
+    assert!(ledger.acknowledge_alarm(app, role("targets"), found, json!({"uid": 1})).await.unwrap());
     let again = support::publish(&ledger, app, "targets", 2, "theirs").await;
     assert_eq!(again, Ok(Noted::Known), "what a person has seen is no news");
     assert!(ledger.record_intent(intent(app, "targets", 3, "next")).await.is_ok());
-    assert!(!ledger.acknowledge_alarm(app, role("targets"), json!(null)).await.unwrap());
+    assert!(!ledger.acknowledge_alarm(app, role("targets"), None, json!(null)).await.unwrap());
+    // Ours is put back in its place: a person has looked at that as well.
+    assert!(matches!(support::publish(&ledger, app, "targets", 2, "ours").await, Ok(Noted::Conflict { .. })));
+    let ours = Some((version(2), digest("ours")));
+    assert!(ledger.acknowledge_alarm(app, role("targets"), ours, json!({"uid": 1})).await.unwrap());
+    assert_eq!(support::publish(&ledger, app, "targets", 2, "ours").await, Ok(Noted::Known));
+    let theirs = ledger.record_intent(intent(app, "targets", 2, "theirs")).await;
+    assert!(matches!(theirs, Err(LedgerError::Watermark { .. })), "{theirs:?}");
+}
+
+#[tokio::test]
+async fn what_verified_metadata_lists_is_not_signed_with_other_content_seen_or_not() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    support::publish(&ledger, app, "targets", 5, "targets 5").await.unwrap();
+    support::publish(&ledger, app, "team", 2, "team 2").await.unwrap();
+    let listing = |name, number, content, entries: &[(&str, u64)]| Verified {
+        lists: entries.iter().map(|(name, number)| (role(name), version(*number))).collect(),
+        ..support::verified(name, number, content)
+    };
+    let snapshot = listing("snapshot", 6, "snapshot 6", &[("targets", 5), ("team", 4)]);
+    ledger.note_all(app, vec![snapshot], true).await.unwrap();
+    let refused = |name, number| {
+        let intent = intent(app, name, number, "other");
+        let ledger = &ledger;
+        async move { matches!(ledger.record_intent(intent).await, Err(LedgerError::Unseen { .. })) }
+    };
+    assert!(refused("team", 3).await && refused("team", 4).await);
+    ledger.record_intent(intent(app, "team", 5, "goes on above it")).await.unwrap();
+    let timestamp = listing("timestamp", 7, "timestamp 7", &[("snapshot", 8)]);
+    ledger.note_all(app, vec![timestamp], true).await.unwrap();
+    for (name, number) in [("snapshot", 7), ("snapshot", 9), ("timestamp", 8), ("targets", 6), ("team", 6)] {
+        assert!(refused(name, number).await, "{name} {number}: the newest snapshot was never seen");
+    }
+    ledger.record_intent(intent(app, "root", 1, "root 1")).await.unwrap();
+    let snapshot = listing("snapshot", 8, "snapshot 8", &[("targets", 9), ("team", 4)]);
+    ledger.note_all(app, vec![snapshot], true).await.unwrap();
+    for (name, number) in [("targets", 6), ("targets", 9), ("targets", 10), ("team", 6)] {
+        assert!(refused(name, number).await, "{name} {number}: the newest targets were never seen");
+    }
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    support::publish(&ledger, app, "targets", 9, "targets 9").await.unwrap();
+    ledger.record_intent(intent(app, "targets", 10, "targets 10")).await.unwrap();
+    assert_eq!(ledger.published(app).await.unwrap()[&role("targets")], version(9));
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }
 
 #[tokio::test]

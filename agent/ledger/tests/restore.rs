@@ -55,6 +55,8 @@ async fn a_new_ledger_takes_journal_and_marks_over_and_signs_nothing_before_an_a
     assert!(matches!(error, LedgerError::Restored { .. }) && error.remedy().contains("adopt"), "{error}");
     assert_eq!(ledger.restored().await.unwrap().len(), 1);
     ledger.register_repository(support::adopted("app", 1, "root 1", "key")).await.unwrap();
+    assert!(ledger.record_intent(next.clone()).await.is_err(), "what was published since is not seen yet");
+    assert!(ledger.settle_restored(app, serde_json::json!({})).await.unwrap());
     ledger.record_intent(next).await.unwrap();
     assert!(ledger.restored().await.unwrap().is_empty());
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
@@ -97,7 +99,8 @@ async fn what_is_higher_in_a_copy_is_taken_and_must_be_adopted_again() {
     let refused = ledger.record_intent(intent(app, "targets", 21, "21")).await;
     assert!(matches!(refused, Err(LedgerError::Restored { .. })));
     // Once more changes nothing.
-    ledger.register_repository(support::adopted("app", 1, "root 1", "key")).await.unwrap();
+    assert!(ledger.settle_restored(app, serde_json::json!({})).await.unwrap());
+    assert!(!ledger.settle_restored(app, serde_json::json!({})).await.unwrap());
     let again = give_back(&ledger, &copied, &snapshot.head).await.unwrap();
     assert!(again.iter().all(|one| !one.raised), "{again:?}");
     ledger.record_intent(intent(app, "targets", 21, "21")).await.unwrap();

@@ -61,6 +61,9 @@ pub struct SigningFacts {
     pub version: u64,
     /// The newest version of this role that the agent verified.
     pub newest_verified: Option<u64>,
+    /// The newest version that was found published with its threshold met, from which a jump is counted: a version that
+    /// was only verified may never have come out. None when there is none.
+    pub newest_published: Option<u64>,
     /// The content is the very one that the agent verified under this version.
     pub same_as_verified: bool,
     /// `spec_version` as it stands.
@@ -188,6 +191,7 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
 /// Root goes one step at a time; other roles stay within the window unless a person agrees.
 fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Concern>, Refusal> {
     let newest = facts.newest_verified.unwrap_or(0);
+    let published = facts.newest_published.unwrap_or(0);
     let again = facts.version == newest && facts.same_as_verified;
     if again {
         return Ok(None);
@@ -223,9 +227,9 @@ fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Co
                 .detail("version", facts.version)
                 .detail("next_version", next))
         }
-        RoleSort::Other if facts.version - newest > rules.version_window => {
+        RoleSort::Other if facts.version.saturating_sub(published) > rules.version_window => {
             let message = format!(
-                "{role} jumps from version {newest} to {}, more than {} at once",
+                "{role} jumps from version {published} to {}, more than {} at once",
                 facts.version, rules.version_window
             );
             Ok(Some(Concern::new(Reason::VersionJump, message)))
@@ -260,6 +264,7 @@ mod tests {
             sort,
             version,
             newest_verified: newest,
+            newest_published: newest,
             same_as_verified: false,
             spec_version: "1.0.34".into(),
             expires: 90 * DAY,

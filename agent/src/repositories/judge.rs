@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{Intent, IntentId, IntentKey, Record};
+use ledger::{Intent, IntentId, IntentKey, Mark, Record};
 use policy::{KeyFact, NameFact, Reason, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
 use tuf::diff::{Difference, difference, new_targets};
@@ -182,6 +182,7 @@ impl Repositories {
             sort: if role.kind() == RoleKind::Root { RoleSort::Root } else { RoleSort::Other },
             version: subject.version().get(),
             newest_verified: newest.map(|mark| mark.version.get()),
+            newest_published: self.published(record, role, newest).await?.map(Version::get),
             same_as_verified: verified.is_some_and(|mark| mark.digest == subject.digest()),
             spec_version: subject.spec_version().to_owned(),
             expires: subject.expires().unix(),
@@ -214,6 +215,22 @@ impl Repositories {
         let intent = self.intent(&signing).await?;
         self.ledger.check_intent(intent).await.map_err(|error| of_repository(record, error))?;
         Ok(facts)
+    }
+
+    /// The version from which a jump is counted: the newest that was found published. Of a repository of which that was never
+    /// told apart (its ledger is older), and of root, it is the newest that was verified.
+    async fn published(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        newest: Option<Mark>,
+    ) -> Result<Option<Version>, Refusal> {
+        let newest = newest.map(|mark| mark.version);
+        let (published, is_told_apart) = self.ledger.published_of(record.id, role).await?;
+        if !is_told_apart || role.kind() == RoleKind::Root {
+            return Ok(newest);
+        }
+        Ok(published.min(newest))
     }
 
     /// Records, durably, that this is about to be signed; the ledger judges the watermark in the same transaction.

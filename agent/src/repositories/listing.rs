@@ -1,9 +1,11 @@
 //! What a snapshot or timestamp may list: metadata that the agent has seen with its threshold met.
 
+use std::collections::BTreeMap;
+
 use ledger::Record;
 use policy::Reason;
 use tuf::metadata::{Hashes, MetaFile, Metadata};
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::{RoleKind, RoleName, Version};
 
 use super::Repositories;
 use crate::refusal::Refusal;
@@ -24,18 +26,35 @@ impl Repositories {
         if !snapshot.meta.contains_key(&RoleKind::Targets.role()) {
             return Err(invalid(role, "it does not list targets", "list every targets role"));
         }
-        // What the verified snapshot lists in the same words was looked at then.
         let before = self.ledger.watermark(record.id, role.clone()).await?.verified;
         let before = self.memory.of_mark(before).await?;
         let before = before.as_ref().and_then(Metadata::as_snapshot);
         let same = |name: &RoleName, entry: &MetaFile| {
             before.and_then(|snapshot| snapshot.meta.get(name)).is_some_and(|known| known == entry)
         };
-        for (name, entry) in snapshot.meta.iter().filter(|(name, entry)| !same(name, entry)) {
-            if name.kind() != RoleKind::Targets {
-                return Err(invalid(role, &format!("it lists {name}"), "list targets roles only"));
+        let marks = self.ledger.watermarks(record.id).await?;
+        let mut family = None;
+        for (name, entry) in &snapshot.meta {
+            if !same(name, entry) {
+                if name.kind() != RoleKind::Targets {
+                    return Err(invalid(role, &format!("it lists {name}"), "list targets roles only"));
+                }
+                self.check_entry(record, role, name, entry).await?;
+                continue;
             }
-            self.check_entry(record, role, name, entry).await?;
+            // In the words of the verified snapshot: the bytes were that one's care.
+            let seen = marks.get(name).and_then(|marks| marks.verified).map(|mark| mark.version);
+            if seen >= Some(entry.version) || name.kind() != RoleKind::Targets {
+                continue;
+            }
+            let is_short = self.ledger.short(record.id, name.clone()).await? == Some(entry.version);
+            if family.is_none() {
+                family = Some(self.everybody(record, &BTreeMap::new()).await?);
+            }
+            let is_anybodys = name.is_top_level() || family.as_ref().is_none_or(|family| family.knows(name));
+            if is_anybodys && !is_short {
+                return Err(unseen(role, name, entry.version, seen));
+            }
         }
         Ok(())
     }
@@ -51,14 +70,7 @@ impl Repositories {
         let watermark = self.ledger.watermark(record.id, role.clone()).await?;
         let (version, verified) = (entry.version, watermark.verified);
         if verified.is_none_or(|mark| mark.version != version) {
-            let known =
-                verified.map_or_else(|| "none".to_owned(), |mark| format!("version {}", mark.version));
-            let what = format!(
-                "it lists version {version} of {role}, and the newest that this agent saw with its threshold met is {known}"
-            );
-            return Err(invalid(listing, &what, "show the agent what is complete, then make it anew")
-                .detail("entry", role.to_string())
-                .detail("version", version.get()));
+            return Err(unseen(listing, role, version, verified.map(|mark| mark.version)));
         }
         if entry.length.is_none() && entry.hashes.is_none() {
             return Ok(());
@@ -87,6 +99,16 @@ impl Repositories {
         Err(invalid(listing, &what, "show the agent the file as it will be published")
             .detail("entry", role.to_string()))
     }
+}
+
+fn unseen(listing: &RoleName, role: &RoleName, version: Version, seen: Option<Version>) -> Refusal {
+    let seen = seen.map_or_else(|| "none".to_owned(), |seen| format!("version {seen}"));
+    let what = format!(
+        "it lists version {version} of {role}, and the newest that this agent saw with its threshold met is {seen}"
+    );
+    invalid(listing, &what, "show the agent what is complete, then make it anew")
+        .detail("entry", role.to_string())
+        .detail("version", version.get())
 }
 
 fn invalid(listing: &RoleName, what: &str, remedy: &str) -> Refusal {

@@ -1,5 +1,7 @@
 //! Which files the agent wants to see.
 
+use std::collections::BTreeMap;
+
 use ledger::Record;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
@@ -43,6 +45,21 @@ impl Repositories {
         }
         let Some(wanted) = file.file else { return Ok(false) };
         Ok(watermark.file.is_none_or(|seen| seen.sha256 != wanted))
+    }
+
+    /// Takes note that these files are published, as far as they are the newest that was verified of their roles.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn note_published(&self, record: &Record, files: &[Described]) -> Result<(), Refusal> {
+        let mut out = BTreeMap::new();
+        for file in files {
+            let verified = self.ledger.watermark(record.id, file.role.clone()).await?.verified;
+            if verified.is_some_and(|mark| (mark.version, mark.digest) == (file.version, file.digest)) {
+                out.insert(file.role.clone(), file.version);
+            }
+        }
+        Ok(self.ledger.note_published(record.id, out).await?)
     }
 
     async fn misses_root(&self, record: &Record, file: &Described) -> Result<bool, Refusal> {

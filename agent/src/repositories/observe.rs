@@ -1,6 +1,7 @@
 //! Takes note of complete metadata: every file must meet its threshold in front of the agent. Expiry is not looked at:
 //! an expired role is what people come to renew.
 
+mod adopted;
 mod delegated;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +15,11 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 use tuf::verify::{ThresholdReport, check_signatures};
 
+use self::adopted::Copied;
 use super::authority::delegations;
 use super::family::Family;
 use super::reading::{parents_first, read_all};
-use super::{Repositories, default_days, judge};
-use crate::clock;
+use super::{Repositories, judge};
 use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
@@ -30,6 +31,20 @@ pub struct Observed {
     pub verified: BTreeMap<RoleName, Version>,
     /// What a person should look at, one sentence each.
     pub alarms: Vec<String>,
+    /// Alarms of the repository that stand after an adoption, one sentence each.
+    pub standing: Vec<String>,
+}
+
+/// How files are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Staged,
+    Published,
+    /// As a whole published copy, from which the repository is adopted.
+    Whole {
+        /// A person has looked at the alarms that stand.
+        acknowledge: bool,
+    },
 }
 
 /// What a look at one file says.
@@ -63,6 +78,8 @@ struct View<'a> {
     families: BTreeMap<bool, Family>,
     /// What a person should know of what was taken, one sentence each.
     notes: Vec<String>,
+    /// Published files that are short of their thresholds.
+    short: BTreeMap<RoleName, Version>,
 }
 
 impl Repositories {
@@ -79,6 +96,18 @@ impl Repositories {
         files: Vec<ReceivedFile>,
         caller: Value,
     ) -> Result<Observed, Refusal> {
+        let shown = if published { Shown::Published } else { Shown::Staged };
+        self.take_in(record, shown, files, caller).await
+    }
+
+    async fn take_in(
+        &self,
+        record: &Record,
+        how: Shown,
+        files: Vec<ReceivedFile>,
+        caller: Value,
+    ) -> Result<Observed, Refusal> {
+        let published = how != Shown::Staged;
         let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
         let known = self.at_hand(record, &files).await?;
         let files = heavy::run(size, move || read_all(files, known).map(parents_first)).await??;
@@ -103,9 +132,11 @@ impl Repositories {
             older: BTreeMap::new(),
             families: BTreeMap::new(),
             notes: Vec::new(),
+            short: BTreeMap::new(),
         };
         let mut observed = Observed::default();
         let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
+        let whole = matches!(how, Shown::Whole { .. }).then(|| Copied::new(&files));
         for (role, file) in files {
             if view.resets.iter().any(|(reset, void)| *reset == role && void.digest == file.digest()) {
                 continue;
@@ -130,17 +161,33 @@ impl Repositories {
                         ));
                     }
                     observed.alarms.push(message);
+                    view.short.insert(role, file.version());
                 }
             }
         }
+        // What was verified is taken note of, even where the copy as a whole is refused.
+        let judged = match &whole {
+            Some(copy) => view.judge(copy).await,
+            None => Ok(()),
+        };
         observed.alarms.append(&mut view.notes);
         let ancestors = view.ancestors().await?;
         self.ledger.add_ancestors(record.id, ancestors).await?;
         let (seen, signers) = (std::mem::take(&mut view.seen), std::mem::take(&mut view.signers));
-        if published {
+        self.ledger.note_short(record.id, std::mem::take(&mut view.short)).await?;
+        if let (Some(copy), Ok(()), Shown::Whole { acknowledge: true }) = (&whole, &judged, how) {
+            observed.alarms.extend(self.acknowledge(record, copy, &caller).await?);
+        }
+        if published && judged.is_ok() {
             self.adopt_lengths(record, &seen, &caller).await?;
         }
         observed.alarms.extend(self.note(record, published, &seen, signers).await?);
+        judged?;
+        if whole.is_some() {
+            self.ledger.settle_restored(record.id, caller).await?;
+            observed.standing =
+                self.alarms_of(record).await?.into_iter().map(|alarm| alarm.message).collect();
+        }
         // Who shows what is published hears of all of it; of staged files, which come one by one, only their roles.
         let mut marks = BTreeMap::new();
         if published {
@@ -195,34 +242,7 @@ impl Repositories {
         let alarm = |noted| if let Noted::Conflict { message, .. } = noted { Some(message) } else { None };
         Ok(noted.into_iter().filter_map(alarm).collect())
     }
-
-    /// A role that is seen for the first time keeps the length that it had, if that is longer than the default.
-    async fn adopt_lengths(
-        &self,
-        record: &Record,
-        files: &[(RoleName, Metadata)],
-        caller: &Value,
-    ) -> Result<(), Refusal> {
-        for (role, file) in files.iter().filter(|(role, _)| !record.expiry_days.contains_key(role)) {
-            if self.ledger.watermark(record.id, role.clone()).await?.newest().is_some() {
-                continue;
-            }
-            let left = file.expires().unix().saturating_sub(clock::now().unix());
-            let left = u32::try_from(left.saturating_add(86_399) / 86_400).unwrap_or(0);
-            let told = file.signed().get("x-tuf-on-ci-expiry-period").and_then(|days| days.as_u64());
-            let told = told.and_then(|days| u32::try_from(days).ok()).unwrap_or(0);
-            let days = left.max(told).min(MOST_DAYS);
-            if days > default_days(role.kind()) {
-                let lengths = (default_days(role.kind()), days);
-                self.ledger.set_expiry(record.id, role.clone(), lengths, caller.clone()).await?;
-            }
-        }
-        Ok(())
-    }
 }
-
-/// The longest length that is taken over from what was published.
-const MOST_DAYS: u32 = 36_500;
 
 impl View<'_> {
     async fn look(&mut self, role: &RoleName, file: &Metadata) -> Result<Look, Refusal> {

@@ -28,8 +28,6 @@ pub struct Registration {
     pub shared_key: bool,
     /// The keys that this agent holds (fingerprints).
     pub held: BTreeSet<Sha256Digest>,
-    /// A person has looked at the alarms that stand.
-    pub acknowledge: bool,
     /// Who asks.
     pub caller: Value,
 }
@@ -46,7 +44,7 @@ pub struct Registered {
 }
 
 impl Repositories {
-    /// Makes a record. Adopting a repository again, by its name, changes no mark.
+    /// Makes a record. One that is known by this very name is given back as it is: [`Self::adopt`] judges the copy.
     ///
     /// # Errors
     /// `NAME_INVALID`, `NAME_TAKEN`, `REPOSITORY_KNOWN`, `SHARED_KEY`; `METADATA_INVALID` or `VERIFICATION` for the root;
@@ -73,7 +71,7 @@ impl Repositories {
             tough_names: true,
             root: keys,
             shared_key: asked.shared_key,
-            caller: asked.caller.clone(),
+            caller: asked.caller,
         };
         if let Some(root) = &root {
             // Before the record: what is trusted must be there.
@@ -85,18 +83,7 @@ impl Repositories {
         }
         let registered = self.ledger.register_repository(new).await;
         let record = registered.map_err(|error| by_keyid(error, root.as_ref()))?;
-        let mut alarms = Vec::new();
-        for alarm in self.ledger.alarms().await? {
-            if alarm.repository != record.id {
-                continue;
-            }
-            if asked.acknowledge {
-                self.ledger.acknowledge_alarm(record.id, alarm.role, asked.caller.clone()).await?;
-                warnings.push(format!("acknowledged: {}", alarm.message));
-            } else {
-                alarms.push(alarm.message);
-            }
-        }
+        let alarms = self.alarms_of(&record).await?.into_iter().map(|alarm| alarm.message).collect();
         Ok(Registered { record, warnings, alarms })
     }
 

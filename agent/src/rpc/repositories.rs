@@ -79,7 +79,6 @@ impl Repositories for RepositoriesService {
                 expiry_days: lengths(wanted.expiry_days)?,
                 root: Some(wanted.root).filter(|root| !root.is_empty()),
                 shared_key: wanted.shared_key,
-                acknowledge: wanted.acknowledge,
                 caller: connection.peer().journal_json(),
             };
             let Registered { record, warnings, alarms } = state.repositories().register(registration).await?;
@@ -93,12 +92,16 @@ impl Repositories for RepositoriesService {
         answer(&self.0, "Repositories.Missing", request, |state, _, wanted| async move {
             check_list("files", wanted.files.len(), limits::LISTED)?;
             let record = state.repositories().by_name(&wanted.repository).await?;
-            let mut files = Vec::new();
+            let (mut files, mut known) = (Vec::new(), Vec::new());
             for file in wanted.files {
-                if state.repositories().misses(&record, &file_of(&file)?).await? {
+                let described = file_of(&file)?;
+                if state.repositories().misses(&record, &described).await? {
                     files.push(file);
+                } else if wanted.published {
+                    known.push(described);
                 }
             }
+            state.repositories().note_published(&record, &known).await?;
             Ok(MissingReply { files })
         })
         .await
@@ -112,8 +115,17 @@ impl Repositories for RepositoriesService {
             let (begin, files, _held) = receive(&state, stream, connection.place()).await?;
             let record = state.repositories().by_name(&begin.repository).await?;
             let caller = connection.peer().journal_json();
-            let observed = state.repositories().observe(&record, begin.published, files, caller).await?;
-            Ok(ObserveReply { verified: versions(observed.verified.into_iter()), alarms: observed.alarms })
+            let repositories = state.repositories();
+            let observed = if begin.adopt {
+                repositories.adopt(&record, begin.acknowledge, files, caller).await?
+            } else {
+                repositories.observe(&record, begin.published, files, caller).await?
+            };
+            Ok(ObserveReply {
+                verified: versions(observed.verified.into_iter()),
+                alarms: observed.alarms,
+                standing: observed.standing,
+            })
         })
         .await
     }
@@ -237,6 +249,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         signed: marks(|both| both.signed),
         resets: resets.into_iter().map(|(role, mark)| file_digest(&role, mark)).collect(),
         kept: kept.collect(),
+        published: versions(state.ledger().published(record.id).await?.into_iter()),
         used_keys: used.iter().map(ToString::to_string).collect(),
     })
 }

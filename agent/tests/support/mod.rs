@@ -231,7 +231,7 @@ impl Client {
 
     /// Shows the agent a file that was published.
     pub async fn observe(&self, repository: &str, role: &str, file: &[u8]) {
-        let begin = ObserveBegin { repository: repository.into(), published: true };
+        let begin = ObserveBegin { repository: repository.into(), published: true, ..Default::default() };
         let first = [observe_request::Part::Begin(begin), observe_request::Part::File(header(role, file))];
         let chunks = file.chunks(1 << 20).map(|chunk| observe_request::Part::Chunk(chunk.to_vec()));
         let parts = first.into_iter().chain(chunks);

@@ -64,7 +64,7 @@ pub(crate) struct InitArgs {
 /// `tufctl repo adopt`
 #[derive(Debug, Args)]
 pub(crate) struct AdoptArgs {
-    /// The repository folder, with metadata/ and targets/.
+    /// The newest published copy: a folder with metadata/ and targets/, and in it whatever its timestamp and snapshot list.
     pub(crate) dir: PathBuf,
     /// The name by which the agent shall know the repository.
     #[arg(long)]

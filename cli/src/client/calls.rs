@@ -179,9 +179,10 @@ impl Agent {
     pub(crate) fn missing(
         &self,
         name: &str,
+        published: bool,
         files: Vec<v1::FileDigest>,
     ) -> Result<Vec<v1::FileDigest>, Failure> {
-        let request = v1::MissingRequest { repository: name.into(), files };
+        let request = v1::MissingRequest { repository: name.into(), files, published };
         Ok(self.wait(self.repositories_client().missing(request))?.files)
     }
 
@@ -193,22 +194,32 @@ impl Agent {
         published: bool,
         files: Vec<WireFile>,
     ) -> Result<v1::ObserveReply, Failure> {
-        match self.observe_once(name, published, files.clone()) {
+        self.show(v1::ObserveBegin { repository: name.into(), published, ..Default::default() }, files)
+    }
+
+    /// Adopts a repository that is registered from a whole published copy, in the same order. `acknowledge`: a person has
+    /// looked at its alarms.
+    pub(crate) fn adopt(
+        &self,
+        name: &str,
+        acknowledge: bool,
+        files: Vec<WireFile>,
+    ) -> Result<v1::ObserveReply, Failure> {
+        let begin = v1::ObserveBegin { repository: name.into(), published: true, adopt: true, acknowledge };
+        self.show(begin, files)
+    }
+
+    fn show(&self, begin: v1::ObserveBegin, files: Vec<WireFile>) -> Result<v1::ObserveReply, Failure> {
+        match self.show_once(begin.clone(), files.clone()) {
             // What it had at hand it has no more.
             Err(failure) if needs_whole(&failure, &files) => {
-                self.observe_once(name, published, files.into_iter().map(WireFile::whole).collect())
+                self.show_once(begin, files.into_iter().map(WireFile::whole).collect())
             }
             observed => observed,
         }
     }
 
-    fn observe_once(
-        &self,
-        name: &str,
-        published: bool,
-        files: Vec<WireFile>,
-    ) -> Result<v1::ObserveReply, Failure> {
-        let begin = v1::ObserveBegin { repository: name.into(), published };
+    fn show_once(&self, begin: v1::ObserveBegin, files: Vec<WireFile>) -> Result<v1::ObserveReply, Failure> {
         let parts = std::iter::once(observe_request::Part::Begin(begin)).chain(
             files.into_iter().flat_map(WireFile::parts).map(|part| match part {
                 Part::Header(header) => observe_request::Part::File(header),

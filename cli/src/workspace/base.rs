@@ -292,7 +292,7 @@ fn vouched(
         return Ok(false);
     }
     let file = v1::FileDigest { role: role.to_string(), version, sha256: digest, file_sha256: String::new() };
-    Ok(agent.missing(&record.name, vec![file])?.is_empty())
+    Ok(agent.missing(&record.name, false, vec![file])?.is_empty())
 }
 
 /// From this size on, bytes, the agent is asked before signatures are verified.

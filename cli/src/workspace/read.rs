@@ -1,6 +1,6 @@
 //! What is published: followed from `timestamp.json`, as a client does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
@@ -89,6 +89,48 @@ impl Workspace {
             files.extend(self.published(&kind.role())?.map(|metadata| (kind.role(), metadata)));
         }
         Ok(ForStaged { snapshot: self.published(&RoleKind::Snapshot.role())?, files })
+    }
+
+    /// Published targets roles, parents first, that the published snapshot lists above these versions.
+    pub(crate) fn published_beyond(
+        &self,
+        verified: &HashMap<String, u64>,
+    ) -> Result<Vec<(RoleName, Metadata)>, Failure> {
+        let snapshot = self.published(&RoleKind::Snapshot.role())?;
+        let entries = snapshot.as_ref().and_then(Metadata::as_snapshot).map(|listing| &listing.meta);
+        let seen = |role: &RoleName| verified.get(role.as_str()).copied().unwrap_or(0);
+        let mut beyond: BTreeSet<&RoleName> = BTreeSet::new();
+        for (role, entry) in entries.into_iter().flatten() {
+            if role.kind() == RoleKind::Targets && seen(role) < entry.version.get() {
+                beyond.insert(role);
+            }
+        }
+        if beyond.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut files = Vec::new();
+        for role in self.published_targets_roles()?.into_iter().filter(|role| beyond.contains(role)) {
+            files.extend(self.published(&role)?.map(|metadata| (role, metadata)));
+        }
+        Ok(files)
+    }
+
+    /// All published targets roles that delegate.
+    pub(crate) fn published_parents_of_all(&self) -> Result<Vec<Metadata>, Failure> {
+        let roles = self.published_delegating(true)?;
+        let found = roles.iter().map(|role| self.published(role));
+        found.filter_map(Result::transpose).collect()
+    }
+
+    /// The name of a published file of a role to which nothing leads, if there is one.
+    pub(crate) fn leftover(&self, role: &RoleName) -> Result<Option<String>, Failure> {
+        let folder = self.metadata_folder();
+        let newest = numbered(&folder, &|name| layout::version_of(role, name))?.pop();
+        let plain = layout::plain_name(role);
+        let is_plain = || folder.join(&plain).symlink_metadata().is_ok();
+        Ok(newest
+            .map(|version| layout::file_name(role, version, true))
+            .or_else(|| is_plain().then_some(plain.clone())))
     }
 
     /// Whether files are published under versioned and hashed names, by the newest root.

@@ -90,7 +90,7 @@ impl Client {
 
     /// Shows the agent complete metadata, so that the next versions are in turn.
     pub(crate) async fn observe(&self, repository: &str, files: Vec<(String, Vec<u8>)>) {
-        let begin = ObserveBegin { repository: repository.to_owned(), published: true };
+        let begin = ObserveBegin { repository: repository.to_owned(), published: true, ..Default::default() };
         let mut parts = vec![observe_request::Part::Begin(begin)];
         for (role, bytes) in files {
             let header = FileHeader { role, size: bytes.len() as u64, ..FileHeader::default() };

@@ -73,7 +73,7 @@ impl View<'_> {
 
     /// Who delegates to a role, by what was seen in this call and what is known. An older parent has no say any more: it
     /// may name keys that were taken away since.
-    async fn family_of(&mut self, role: &RoleName) -> Result<Family, Refusal> {
+    pub(super) async fn family_of(&mut self, role: &RoleName) -> Result<Family, Refusal> {
         for bins_too in [false, true] {
             if !self.families.contains_key(&bins_too) {
                 let mut newer: BTreeMap<RoleName, Metadata> = BTreeMap::new();

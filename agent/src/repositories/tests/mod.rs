@@ -1,5 +1,6 @@
 //! Who may sign, what is taken note of, what may be listed: with real signatures on a real ledger.
 
+mod adopted;
 mod signing;
 mod support;
 

@@ -128,6 +128,16 @@ pub(super) fn timestamp(number: u64, snapshot: &MetaFile) -> Metadata {
     read(new_timestamp(version(number), in_days(1), snapshot).unwrap())
 }
 
+fn received(files: &[(&str, &Metadata)]) -> Vec<ReceivedFile> {
+    let received = |(role, file): &(&str, &Metadata)| ReceivedFile {
+        role: (*role).to_owned(),
+        purpose: Purpose::Subject,
+        bytes: file.bytes().to_vec(),
+        near: None,
+    };
+    files.iter().map(received).collect()
+}
+
 /// Repositories on a ledger of their own.
 pub(super) struct House {
     pub(super) repositories: Repositories,
@@ -164,7 +174,6 @@ impl House {
             root: root.map(|root| root.bytes().to_vec()),
             shared_key: false,
             held: Default::default(),
-            acknowledge: true,
             caller: Value::Null,
         };
         self.repositories.register(registration).await
@@ -179,16 +188,12 @@ impl House {
         published: bool,
         files: &[(&str, &Metadata)],
     ) -> Result<Observed, Refusal> {
-        let files = files
-            .iter()
-            .map(|(role, file)| ReceivedFile {
-                role: (*role).to_owned(),
-                purpose: Purpose::Subject,
-                bytes: file.bytes().to_vec(),
-                near: None,
-            })
-            .collect();
-        self.repositories.observe(&*self.app().await, published, files, Value::Null).await
+        self.repositories.observe(&*self.app().await, published, received(files), Value::Null).await
+    }
+
+    /// Adopts `app` from these files.
+    pub(super) async fn adopt(&self, files: &[(&str, &Metadata)]) -> Result<Observed, Refusal> {
+        self.repositories.adopt(&*self.app().await, false, received(files), Value::Null).await
     }
 
     /// What the rules are told of `file`, which the pen is to sign as `name`.

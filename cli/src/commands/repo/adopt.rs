@@ -1,6 +1,6 @@
 //! `tufctl repo adopt`: a published repository, whoever made it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
 use tuf::metadata::Metadata;
@@ -9,6 +9,7 @@ use tuf::trust::{Options, TrustedSet};
 use tufagent_proto::v1;
 
 use super::super::verify::failure as verification;
+use super::whole;
 use crate::args::AdoptArgs;
 use crate::client::WireFile;
 use crate::context::Context;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let bytes = read_any(&args.root, MOST_ROOT)?.ok_or_else(|| {
         Failure::io("read", &args.root, &std::io::Error::from(std::io::ErrorKind::NotFound))
     })?;
-    let (trusted, waiting) = trust(&mut workspace, &bytes, &args.root)?;
+    let (_, waiting) = trust(&mut workspace, &bytes, &args.root)?;
     let all = workspace.published_all()?;
     warn_of_expired(&all, context);
     for (role, metadata) in &all {
@@ -50,23 +51,31 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
             ));
         }
     }
-    register(args, context, days(&all), bytes)?;
-    // Older roots too: by them the agent knows the chain again, whichever of its roots it is adopted with.
-    let is_news = |(role, metadata): &&(RoleName, Metadata)| {
-        role.kind() != RoleKind::Root || metadata.version() != trusted.version()
-    };
-    let files =
-        all.iter().filter(is_news).map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
-    let seen = context.agent()?.observe(&args.name, true, files.collect())?;
+    whole::check(&workspace)?;
+    let acknowledge = register(args, context, days(&all), bytes)?;
+    // All roots: by the older ones the agent knows the chain again, whichever of them it is adopted with.
+    let files = all.iter().map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
+    let seen = context.agent()?.adopt(&args.name, acknowledge, files.collect())?;
     for alarm in &seen.alarms {
         context.screen.warn(alarm);
     }
-    let mut verified: Vec<(&String, &u64)> = seen.verified.iter().collect();
-    verified.sort();
+    let held = held(&all, &seen.verified);
     let roles: Vec<_> =
-        verified.iter().map(|(role, version)| json!({"role": role, "version": version})).collect();
+        held.iter().map(|(role, version)| json!({"role": role, "version": version})).collect();
     let mut text: String =
-        verified.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
+        held.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
+    for (role, version) in &held {
+        let newest = seen.verified.get(*role).copied().unwrap_or(0);
+        if newest > *version {
+            let role = visible(role);
+            context
+                .screen
+                .warn(format!("this agent has seen {role} v{newest} before, and goes on from there"));
+        }
+    }
+    if !seen.standing.is_empty() {
+        return Err(stands(&text, &seen.standing, context));
+    }
     let mut document = json!({"name": args.name, "roles": roles, "alarms": seen.alarms});
     let Some(waiting) = waiting else { return Ok(Report::new(document, text)) };
     let (version, state) = (waiting.root.version(), workspace.stage_waiting(&waiting, &args.name)?);
@@ -80,32 +89,54 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
         .hint(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}")))
 }
 
-/// Makes the record. Alarms of a repository that is adopted again are shown, and acknowledged by a person.
+/// What the copy holds of each role, as far as it has verified.
+fn held<'f>(all: &'f [(RoleName, Metadata)], verified: &HashMap<String, u64>) -> BTreeMap<&'f str, u64> {
+    let mut held = BTreeMap::new();
+    for (role, metadata) in all {
+        let (role, version) = (role.as_str(), metadata.version().get());
+        if verified.get(role).is_some_and(|newest| *newest >= version) {
+            let newest = held.entry(role).or_insert(version);
+            *newest = version.max(*newest);
+        }
+    }
+    held
+}
+
+/// Adopted, and a person must look before all of it is signed again.
+fn stands(adopted: &str, alarms: &[String], context: &Context) -> Failure {
+    for line in adopted.lines() {
+        context.screen.note(line);
+    }
+    let message = format!("it was adopted, and an alarm stands: {}", alarms.join("; "));
+    Failure::new(reason::WATERMARK, message)
+        .remedy("find out who signed what is published; then adopt the newest genuine copy again, which asks about it")
+        .detail("alarms", json!(alarms))
+}
+
+/// Makes the record; gives whether a person has looked at the alarms of a repository that is adopted again.
 fn register(
     args: &AdoptArgs,
     context: &Context,
     expiry_days: HashMap<String, u32>,
     root: Vec<u8>,
-) -> Result<(), Failure> {
-    let request = v1::RegisterRepositoryRequest {
+) -> Result<bool, Failure> {
+    let reply = context.agent()?.register(v1::RegisterRepositoryRequest {
         name: args.name.clone(),
         expiry_days,
         root,
         shared_key: args.shared_key,
-        acknowledge: false,
-    };
-    let mut reply = context.agent()?.register(request.clone())?;
-    if !reply.alarms.is_empty() {
-        for alarm in &reply.alarms {
-            context.screen.warn(alarm);
-        }
-        confirm("Acknowledge this, and let these roles be signed again?", args.yes.yes)?;
-        reply = context.agent()?.register(v1::RegisterRepositoryRequest { acknowledge: true, ..request })?;
-    }
+    })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
     }
-    Ok(())
+    if reply.alarms.is_empty() {
+        return Ok(false);
+    }
+    for alarm in &reply.alarms {
+        context.screen.warn(alarm);
+    }
+    confirm("Acknowledge this, and let these roles be signed again?", args.yes.yes)?;
+    Ok(true)
 }
 
 /// Walks from the root that is trusted to the newest complete one; gives the first, and the one after the last if it only

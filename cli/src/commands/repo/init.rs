@@ -35,7 +35,6 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Report, Failure>
         expiry_days: days,
         root: Vec::new(),
         shared_key: args.shared_key,
-        acknowledge: false,
     })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);

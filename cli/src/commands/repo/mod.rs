@@ -4,6 +4,7 @@ mod adopt;
 mod init;
 mod reset_watermark;
 mod show;
+mod whole;
 
 use crate::args::RepoCommand;
 use crate::context::Context;

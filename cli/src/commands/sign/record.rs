@@ -76,7 +76,6 @@ fn take_on(
         expiry_days: lengths(workspace)?,
         root: Vec::new(),
         shared_key: args.shared_key,
-        acknowledge: false,
     })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
@@ -132,7 +131,7 @@ pub(in crate::commands) fn show_published(
 ) -> Result<(), Failure> {
     let near = workspace.published_for_staged()?;
     let snapshot: Vec<_> = near.snapshot.into_iter().map(|file| (RoleKind::Snapshot.role(), file)).collect();
-    let is_known = !snapshot.is_empty() && missing(agent, record, snapshot)?.is_empty();
+    let is_known = !snapshot.is_empty() && missing(agent, record, true, snapshot)?.is_empty();
     let files = if is_known { near.files } else { workspace.published_all()? };
     for alarm in show(agent, workspace, record, true, files)? {
         context.screen.warn(alarm);
@@ -168,7 +167,8 @@ fn warn_of(told: Result<Vec<String>, Failure>, context: &Context) {
     }
 }
 
-/// Gives the agent the staged files that have their thresholds, so that snapshot and timestamp may name them.
+/// Gives the agent the staged files that have their thresholds, so that snapshot and timestamp may name them, and what the
+/// published snapshot lists that it has not verified.
 pub(super) fn show_staged(
     agent: &Agent,
     workspace: &Workspace,
@@ -181,7 +181,10 @@ pub(super) fn show_staged(
             files.push((role, metadata));
         }
     }
-    show(agent, workspace, record, false, files).map(drop)
+    show(agent, workspace, record, false, files)?;
+    // A role below one that is complete only now: its file is out, and nobody vouched for it so far.
+    let unseen = workspace.published_beyond(&record.verified)?;
+    show(agent, workspace, record, true, unseen).map(drop)
 }
 
 /// Gives the agent a large role that was signed just now, the only one that is staged, and verifies it meanwhile: both take
@@ -233,7 +236,7 @@ fn show(
     published: bool,
     files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<String>, Failure> {
-    let wanted = missing(agent, record, files)?;
+    let wanted = missing(agent, record, published, files)?;
     let upload = wanted.iter().map(|(role, metadata)| wire(workspace, record, role, metadata));
     let upload: Vec<_> = upload.collect::<Result<_, _>>()?;
     if upload.is_empty() {
@@ -257,13 +260,18 @@ pub(super) fn wire(
     })
 }
 
-/// Those of `files` that the agent has not verified yet, in their order.
+/// Those of `files` that the agent has not verified yet, in their order. Of the others it hears whether they are published.
 fn missing(
     agent: &Agent,
     record: &v1::Repository,
+    published: bool,
     mut files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<(RoleName, Metadata)>, Failure> {
-    files.retain(|(role, file)| !is_kept(record, role, file));
+    let is_told = |role: &RoleName, file: &Metadata| {
+        !published
+            || record.published.get(role.as_str()).is_some_and(|newest| *newest >= file.version().get())
+    };
+    files.retain(|(role, file)| !is_told(role, file) || !is_kept(record, role, file));
     let named = |(role, metadata): &(RoleName, Metadata)| v1::FileDigest {
         role: role.as_str().into(),
         version: metadata.version().get(),
@@ -273,7 +281,7 @@ fn missing(
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let missing = agent.missing(&record.name, files.iter().map(named).collect())?;
+    let missing = agent.missing(&record.name, published, files.iter().map(named).collect())?;
     let missing: BTreeSet<_> =
         missing.into_iter().map(|file| (file.role, file.version, file.sha256, file.file_sha256)).collect();
     let is_missing = |file: &(RoleName, Metadata)| {

@@ -1,0 +1,259 @@
+//! A published copy from which a repository is adopted: it must be whole, and not older than what a restored backup knows.
+//!
+//! The published versions count as signed, and what is not there cannot be seen: whoever adopts a copy without its newest
+//! snapshot would sign that version again with other content.
+
+use std::collections::BTreeMap;
+
+use ledger::{Alarm, Record};
+use policy::Reason;
+use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
+use tuf::metadata::{Metadata, Snapshot};
+use tuf::role::{RoleKind, RoleName, Version};
+
+use super::{Observed, Shown, View};
+use crate::clock;
+use crate::intake::ReceivedFile;
+use crate::refusal::Refusal;
+use crate::repositories::{Repositories, default_days};
+
+/// What a copy holds: of each role its newest file.
+pub(super) struct Copied(BTreeMap<RoleName, (Version, Sha256Digest)>);
+
+impl Copied {
+    pub(super) fn new(files: &[(RoleName, Metadata)]) -> Self {
+        let mut newest: BTreeMap<RoleName, (Version, Sha256Digest)> = BTreeMap::new();
+        for (role, file) in files {
+            let this = (file.version(), file.digest());
+            if newest.get(role).is_none_or(|known| known.0 <= this.0) {
+                newest.insert(role.clone(), this);
+            }
+        }
+        Self(newest)
+    }
+
+    fn version(&self, role: &RoleName) -> Option<Version> {
+        self.0.get(role).map(|(version, _)| *version)
+    }
+}
+
+impl Repositories {
+    /// Adopts a repository (again) from a whole published copy, as [`Self::observe`] takes note of published files.
+    ///
+    /// # Errors
+    /// As [`Self::observe`]; `VERIFICATION` for a copy that lacks a file, `WATERMARK` for one that is older than what a
+    /// restored backup knows as published. What verified is taken note of all the same.
+    pub async fn adopt(
+        &self,
+        record: &Record,
+        acknowledge: bool,
+        files: Vec<ReceivedFile>,
+        caller: Value,
+    ) -> Result<Observed, Refusal> {
+        self.take_in(record, Shown::Whole { acknowledge }, files, caller).await
+    }
+
+    /// A role that is seen for the first time keeps the length that it had, if that is longer than the default.
+    pub(super) async fn adopt_lengths(
+        &self,
+        record: &Record,
+        files: &[(RoleName, Metadata)],
+        caller: &Value,
+    ) -> Result<(), Refusal> {
+        for (role, file) in files.iter().filter(|(role, _)| !record.expiry_days.contains_key(role)) {
+            if self.ledger.watermark(record.id, role.clone()).await?.newest().is_some() {
+                continue;
+            }
+            let left = file.expires().unix().saturating_sub(clock::now().unix());
+            let left = u32::try_from(left.saturating_add(86_399) / 86_400).unwrap_or(0);
+            let told = file.signed().get("x-tuf-on-ci-expiry-period").and_then(|days| days.as_u64());
+            let told = told.and_then(|days| u32::try_from(days).ok()).unwrap_or(0);
+            let days = left.max(told).min(MOST_DAYS);
+            if days > default_days(role.kind()) {
+                let lengths = (default_days(role.kind()), days);
+                self.ledger.set_expiry(record.id, role.clone(), lengths, caller.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Alarms of a repository that stand.
+    pub(in crate::repositories) async fn alarms_of(&self, record: &Record) -> Result<Vec<Alarm>, Refusal> {
+        let mut alarms = self.ledger.alarms().await?;
+        alarms.retain(|alarm| alarm.repository == record.id);
+        Ok(alarms)
+    }
+
+    /// A person has looked at the alarms that stand. What the copy holds of such a version counts as verified, if it is
+    /// what was found then or what was signed here; a third content is left to a new look.
+    pub(super) async fn acknowledge(
+        &self,
+        record: &Record,
+        copy: &Copied,
+        caller: &Value,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut told = Vec::new();
+        for alarm in self.alarms_of(record).await? {
+            let signed = self.ledger.watermark(record.id, alarm.role.clone()).await?.signed;
+            let ours = signed.filter(|mark| mark.version == alarm.version).map(|mark| mark.digest);
+            let chain = self.ledger.roots(record.id).await?;
+            let here = copy.0.get(&alarm.role).copied();
+            let same = here.filter(|(version, _)| *version == alarm.version);
+            let is_known = |digest| {
+                let of_chain =
+                    alarm.role.kind() == RoleKind::Root && chain.contains(&(alarm.version, digest));
+                digest == alarm.digest || ours == Some(digest) || of_chain
+            };
+            if same.is_some_and(|(_, digest)| !is_known(digest)) {
+                continue;
+            }
+            self.ledger.acknowledge_alarm(record.id, alarm.role, same, caller.clone()).await?;
+            told.push(format!("acknowledged: {}", alarm.message));
+        }
+        Ok(told)
+    }
+}
+
+impl View<'_> {
+    /// Refuses a copy that is not whole, and after a restore one that is older than what the backup knows as published.
+    pub(super) async fn judge(&mut self, copy: &Copied) -> Result<(), Refusal> {
+        let [timestamp, snapshot] = [RoleKind::Timestamp, RoleKind::Snapshot].map(RoleKind::role);
+        let void = |role: &RoleName| {
+            let digest = copy.0.get(role).map(|(_, digest)| *digest);
+            self.resets.iter().any(|(reset, mark)| reset == role && Some(mark.digest) == digest)
+        };
+        if void(&timestamp) || void(&snapshot) {
+            // It was thrown away after an attack; what led to the rest counts no more.
+            return self.check_age(copy, None).await;
+        }
+        let listed = if copy.version(&timestamp).is_some() || copy.version(&snapshot).is_some() {
+            Some(self.check_whole(copy).await?)
+        } else {
+            self.check_never_online().await?;
+            None
+        };
+        self.check_age(copy, listed.as_ref().and_then(Metadata::as_snapshot)).await
+    }
+
+    /// Everything that the copy's timestamp leads to is there; gives its snapshot.
+    async fn check_whole(&mut self, copy: &Copied) -> Result<Metadata, Refusal> {
+        let [timestamp, snapshot, targets] =
+            [RoleKind::Timestamp, RoleKind::Snapshot, RoleKind::Targets].map(RoleKind::role);
+        let Some(first) = self.good(copy, &timestamp) else {
+            return Err(self.lacks(&timestamp, None, "5.4.1", "no timestamp that verifies is there"));
+        };
+        let version = first.as_timestamp().map(|timestamp| timestamp.snapshot.version);
+        let why = format!("timestamp version {} lists it", first.version());
+        let listing = self.good(copy, &snapshot).filter(|file| Some(file.version()) == version);
+        let Some(listing) = listing else { return Err(self.lacks(&snapshot, version, "5.5.1", &why)) };
+        let why = format!("snapshot version {} lists it", listing.version());
+        let entries = listing.as_snapshot().map(|snapshot| &snapshot.meta);
+        if entries.is_none_or(|entries| !entries.contains_key(&targets)) {
+            return Err(self.lacks(&targets, None, "5.6.1", "the snapshot does not list it"));
+        }
+        for (role, entry) in entries.into_iter().flatten() {
+            let is_there = copy.version(role) == Some(entry.version);
+            if is_there || role.kind() != RoleKind::Targets {
+                continue;
+            }
+            // A client never asks for what nobody delegates to.
+            if role.is_top_level() || self.family_of(role).await?.knows(role) {
+                return Err(self.lacks(role, Some(entry.version), "5.6.1", &why));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// A repository of which timestamp and snapshot were never published has nothing that could be missing.
+    async fn check_never_online(&mut self) -> Result<(), Refusal> {
+        for role in [RoleKind::Timestamp, RoleKind::Snapshot].map(RoleKind::role) {
+            let marks = self.repositories.ledger.watermark(self.record.id, role.clone()).await?;
+            if marks.verified.is_some() {
+                let why = "this agent has seen one before";
+                return Err(self.lacks(&RoleKind::Timestamp.role(), None, "5.4.1", why));
+            }
+        }
+        self.notes.push(
+            "this copy has neither timestamp nor snapshot: it is taken for a repository that was never published whole"
+                .to_owned(),
+        );
+        Ok(())
+    }
+
+    /// After a restore: nothing that the backup knows as published may be newer than the copy.
+    async fn check_age(&mut self, copy: &Copied, listed: Option<&Snapshot>) -> Result<(), Refusal> {
+        let (ledger, id) = (&self.repositories.ledger, self.record.id);
+        if !ledger.restored().await?.contains(&self.record.name) {
+            return Ok(());
+        }
+        let mut known = ledger.published(id).await?;
+        if known.is_empty() {
+            // A backup from before that was told apart.
+            let verified = ledger.watermarks(id).await?.into_iter();
+            known = verified.filter_map(|(role, marks)| Some((role, marks.verified?.version))).collect();
+        }
+        let mut older = Vec::new();
+        for (role, version) in known {
+            let entry = listed.and_then(|listed| listed.meta.get(&role)).map(|entry| entry.version);
+            let here = copy.version(&role).max(entry);
+            let counts = here.is_some() || role.is_top_level() || self.family_of(&role).await?.knows(&role);
+            if counts && here < Some(version) {
+                older.push((role, here, version));
+            }
+        }
+        if older.is_empty() { Ok(()) } else { Err(self.behind(&older)) }
+    }
+
+    /// The copy's newest file of a role, if it verified.
+    fn good(&self, copy: &Copied, role: &RoleName) -> Option<Metadata> {
+        let (_, digest) = copy.0.get(role)?;
+        let found = self.seen.iter().find(|(name, file)| name == role && file.digest() == *digest);
+        found.map(|(_, file)| file.clone())
+    }
+
+    fn lacks(&self, role: &RoleName, version: Option<Version>, spec: &str, why: &str) -> Refusal {
+        let root = self.root.as_ref().and_then(Metadata::as_root);
+        let file = match version.filter(|_| root.is_none_or(|root| root.consistent_snapshot)) {
+            Some(version) => format!("{version}.{role}.json"),
+            None => format!("{role}.json"),
+        };
+        Refusal::new(Reason::Verification, format!("this copy is not whole: {file} is not there, and {why}"))
+            .remedy(
+                "bring the whole newest published copy: every file that its timestamp and snapshot lead to",
+            )
+            .detail("role", role.to_string())
+            .detail("file", file)
+            .detail("spec", spec)
+    }
+
+    fn behind(&self, older: &[(RoleName, Option<Version>, Version)]) -> Refusal {
+        let shown = older.iter().take(MOST_NAMED).map(|(role, here, known)| match here {
+            Some(here) => format!("{role} version {here} in place of {known}"),
+            None => format!("no {role} in place of version {known}"),
+        });
+        let mut shown = shown.collect::<Vec<_>>().join(", ");
+        if older.len() > MOST_NAMED {
+            shown.push_str(&format!(" and {} more", older.len() - MOST_NAMED));
+        }
+        let name = &self.record.name;
+        let wanted: Vec<Value> = older
+            .iter()
+            .take(MOST_NAMED)
+            .map(|(role, here, known)| {
+                json!({"role": role.to_string(), "here": here.map(Version::get), "published": known.get()})
+            })
+            .collect();
+        let message =
+            format!("this copy of {name} is older than what the backup knows as published: {shown}");
+        Refusal::new(Reason::Watermark, message)
+            .remedy("bring the newest published copy, with these versions or later ones, and adopt that")
+            .detail("repository", name.to_string())
+            .detail("older", wanted)
+    }
+}
+
+/// The longest length that is taken over from what was published.
+const MOST_DAYS: u32 = 36_500;
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;
