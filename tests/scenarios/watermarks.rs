@@ -95,8 +95,9 @@ fn a_jump_is_counted_from_what_was_published_and_not_from_what_was_signed() {
     stage(18);
     let error = home.refused("sign repo --yes --no-publish", 3, "VERSION_JUMP");
     assert!(error["message"].as_str().unwrap().contains("targets jumps from version 1 to 18"), "{error}");
-    // What is signed is published by itself, and then the count begins there.
+    // Nor is there another content under what was signed.
     stage(17);
+    restage(&repo, "targets", |signed| signed["x-other"] = json!(true));
     home.refused("sign repo --yes", 3, "WATERMARK");
 }
 
