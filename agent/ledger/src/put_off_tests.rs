@@ -62,7 +62,7 @@ async fn an_intent_is_durable_with_its_entry_and_its_rows_follow_when_the_tables
     assert_eq!(ledger.used_keys(app).await.unwrap(), [Sha256Digest::of(b"key")]);
     assert_eq!((rows(folder.path()), ledger.flushes() - before), ((0, 0), 3), "and does not write them");
     let role = RoleName::parse("targets").unwrap();
-    ledger.set_expiry(app, role, (7, 7), json!({})).await.unwrap();
+    ledger.set_expiry(app, [(role, (7, 7))].into(), json!({})).await.unwrap();
     assert_eq!(rows(folder.path()), (1, 3));
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, Row};
 use serde_json::{Value, json};
@@ -247,26 +248,39 @@ pub(crate) fn roots(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<(Version, Sha2
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Sets the length of a role; journalled, with the one that stood until now: the record's, else `default`.
+/// Sets the lengths of roles; journalled, each with the one that stood until now: the record's, else the default that is
+/// given first. All roles (bins) that change alike share an entry.
 pub(crate) fn set_expiry(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
-    role: &RoleName,
-    (default, length): (u32, u32),
+    lengths: &BTreeMap<RoleName, (u32, u32)>,
     caller: &Value,
 ) -> Verdict<Record> {
     let Some(mut record) = by_id(tx, id)? else {
         return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
     };
-    let before = record.expiry_days.insert(role.clone(), length);
-    if before == Some(length) {
+    let mut alike: BTreeMap<(u32, u32), Vec<&str>> = BTreeMap::new();
+    let all = Arc::make_mut(&mut record.expiry_days);
+    for (role, (default, length)) in lengths {
+        let before = all.insert(role.clone(), *length);
+        if before != Some(*length) {
+            alike.entry((*length, before.unwrap_or(*default))).or_default().push(role.as_str());
+        }
+    }
+    if alike.is_empty() {
         return Ok(Ok(record));
     }
-    let body = json!({
-        "repository": record.name.as_str(), "repository_id": id.to_string(), "role": role.as_str(),
-        "days": length, "days_before": before.unwrap_or(default), "caller": caller,
-    });
-    tx.append("repository.expiry", body)?;
+    for ((length, before), roles) in alike {
+        let mut body = json!({
+            "repository": record.name.as_str(), "repository_id": id.to_string(), "role": roles.first(),
+            "days": length, "days_before": before, "caller": caller,
+        });
+        if let (Some(body), [_, _, ..]) = (body.as_object_mut(), roles.as_slice()) {
+            body.insert("number_of_roles".to_owned(), roles.len().into());
+            body.insert("roles".to_owned(), json!(roles));
+        }
+        tx.append("repository.expiry", body)?;
+    }
     let text = id.to_string();
     tx.change(
         Table::Repositories,
@@ -356,12 +370,17 @@ pub(crate) fn used_elsewhere(
     id: Option<&RepositoryId>,
     fingerprint: Sha256Digest,
 ) -> Result<Option<RepositoryName>, LedgerError> {
+    // Asked first: a key of thousands of bins has as many uses.
+    if let Some(id) = id {
+        let own = "SELECT 1 FROM key_use WHERE fingerprint = ?1 AND repository = ?2 LIMIT 1";
+        if tx.db.prepare_cached(own)?.exists((fingerprint.as_bytes(), id.to_string()))? {
+            return Ok(None);
+        }
+    }
     let mut select = tx.db.prepare_cached(
-        "SELECT name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 AND NOT EXISTS \
-         (SELECT 1 FROM key_use WHERE fingerprint = ?1 AND repository = ?2) ORDER BY name LIMIT 1",
+        "SELECT name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 ORDER BY name LIMIT 1",
     )?;
-    let id = id.map(RepositoryId::to_string).unwrap_or_default();
-    Ok(select.query_row((fingerprint.as_bytes(), id), |row| column_text(row, 0)).optional()?)
+    Ok(select.query_row((fingerprint.as_bytes(),), |row| column_text(row, 0)).optional()?)
 }
 
 fn with_root(tx: &Tx<'_>, record: Record) -> Result<Record, LedgerError> {
@@ -377,8 +396,9 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         id: column_text(row, 0)?,
         name: column_text(row, 1)?,
         expiry_days: expiry_days
-            .collect::<Result<_, tuf::role::RoleError>>()
-            .map_err(|e| unreadable(2, e))?,
+            .collect::<Result<BTreeMap<_, _>, tuf::role::RoleError>>()
+            .map_err(|e| unreadable(2, e))?
+            .into(),
         tough_names: row.get(3)?,
         created: UtcTime::from_unix(row.get(4)?),
         root: None,

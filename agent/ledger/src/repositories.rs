@@ -77,19 +77,18 @@ impl Ledger {
         self.read(move |tx| records::roots(tx, &id)).await
     }
 
-    /// Sets for how many days a role's metadata is valid; journalled with the length before, which is `default` where the
-    /// record has none.
+    /// Sets for how many days the metadata of roles is valid, in one commit; journalled with the length before, which is the
+    /// default that is given first where the record has none.
     ///
     /// # Errors
     /// `RepositoryUnknown`; `Io` or `Closed`.
     pub async fn set_expiry(
         &self,
         id: RepositoryId,
-        role: RoleName,
-        (default, days): (u32, u32),
+        lengths: BTreeMap<RoleName, (u32, u32)>,
         caller: Value,
     ) -> Result<Record, LedgerError> {
-        self.ask(move |tx| records::set_expiry(tx, &id, &role, (default, days), &caller)).await
+        self.ask(move |tx| records::set_expiry(tx, &id, &lengths, &caller)).await
     }
 
     /// Takes note of metadata whose thresholds the caller has verified, in one commit: roots in the order of their

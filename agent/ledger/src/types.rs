@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
@@ -81,8 +82,9 @@ pub struct Record {
     pub id: RepositoryId,
     /// Its name.
     pub name: RepositoryName,
-    /// For how many days a role's metadata is valid; roles that are not listed have the default of their kind.
-    pub expiry_days: BTreeMap<RoleName, u32>,
+    /// For how many days a role's metadata is valid; roles that are not listed have the default of their kind. Shared:
+    /// bins come by the thousand, and a record is asked for with each signature.
+    pub expiry_days: Arc<BTreeMap<RoleName, u32>>,
     /// Nested targets are published under tough's name as well.
     pub tough_names: bool,
     /// When it was registered.

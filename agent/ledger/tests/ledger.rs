@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use support::{digest, intent, repository, role, version};
 use tempfile::tempdir;
@@ -297,13 +299,25 @@ async fn a_changed_length_is_recorded_and_journalled_once() {
     let ledger = Ledger::open(folder.path()).unwrap();
     let app = repository(&ledger, "app").await;
     for _ in 0..2 {
-        let record = ledger.set_expiry(app, role("targets"), (90, 30), json!({"uid": 1})).await.unwrap();
+        let lengths = BTreeMap::from([(role("targets"), (90, 30))]);
+        let record = ledger.set_expiry(app, lengths, json!({"uid": 1})).await.unwrap();
         assert_eq!(record.expiry_days[&role("targets")], 30);
     }
-    let entries = ledger.entries(0, 100).await.unwrap();
-    let changes: Vec<_> = entries.iter().filter(|entry| entry.kind == "repository.expiry").collect();
+    let entries = || async { ledger.entries(0, 100).await.unwrap() };
+    let told = |entries: Vec<tufagent_ledger::Entry>| {
+        entries.into_iter().filter(|entry| entry.kind == "repository.expiry").collect::<Vec<_>>()
+    };
+    let changes = told(entries().await);
     assert_eq!(changes.len(), 1);
     assert!(changes[0].body.contains("\"days\":30,\"days_before\":90"), "{}", changes[0].body);
+    // Of many that change alike there is one entry; the one that stays as it was is not among them.
+    let names = (0..200).map(|bin| role(&format!("bin-{bin:02x}"))).chain([role("targets")]);
+    let all: BTreeMap<_, _> = names.map(|role| (role, (90, 30))).collect();
+    let record = ledger.set_expiry(app, all, json!({"uid": 1})).await.unwrap();
+    assert_eq!(record.expiry_days.values().filter(|days| **days == 30).count(), 201);
+    let changes = told(entries().await);
+    assert_eq!(changes.len(), 2);
+    assert!(changes[1].body.contains("\"number_of_roles\":200"), "{}", changes[1].body);
 }
 
 #[tokio::test]

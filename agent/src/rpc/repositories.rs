@@ -188,7 +188,8 @@ async fn set_expiry(
             .detail("recorded_days", before));
     }
     let caller = connection.peer().journal_json();
-    let record = state.ledger().set_expiry(record.id, role, (before, days), caller).await?;
+    let lengths = BTreeMap::from([(role, (before, days))]);
+    let record = state.ledger().set_expiry(record.id, lengths, caller).await?;
     Ok(SetExpiryReply { repository: Some(described(&state, &record).await?) })
 }
 
@@ -312,7 +313,7 @@ fn check_list(what: &str, length: usize, limit: usize) -> Result<(), Refusal> {
 }
 
 fn lengths(given: HashMap<String, u32>) -> Result<BTreeMap<RoleName, u32>, Refusal> {
-    check_list("lengths", given.len(), limits::FILES)?;
+    check_list("lengths", given.len(), limits::LISTED)?;
     given.iter().map(|(role, days)| length(role, *days)).collect()
 }
 

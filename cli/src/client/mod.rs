@@ -9,7 +9,7 @@ mod signing;
 mod socket;
 mod upload;
 
-pub(crate) use self::signing::{SignCall, SignStep};
+pub(crate) use self::signing::{ReadCall, SignCall, SignCalls, SignStep, Turn};
 pub(crate) use self::socket::resolve as resolve_socket;
 pub(crate) use self::upload::WireFile;
 

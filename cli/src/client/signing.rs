@@ -1,13 +1,17 @@
 //! One `Sign` call: metadata goes up, the agent's reading of it comes back, a confirmation releases signatures.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{StreamExt, iter};
+use tokio_stream::{Stream, StreamExt, iter};
 use tonic::Streaming;
+use tonic::transport::Channel;
 use tufagent_proto::v1::{self, sign_event::Event, sign_request, signing_client::SigningClient};
 
 use super::upload::{Part, needs_whole};
-use super::{Agent, MOST_MESSAGE, WireFile};
+use super::{Agent, MOST_MESSAGE, Patience, WireFile, silent};
 use crate::error::{Failure, reason};
 
 /// A call that the agent has inspected and that waits for [`SignCall::confirm`]; dropping it cancels.
@@ -46,17 +50,9 @@ impl<'a> SignCall<'a> {
     }
 
     fn open_once(agent: &'a Agent, begin: v1::SignBegin, files: Vec<WireFile>) -> Result<Self, Failure> {
-        let (requests, confirmations) = mpsc::channel(1);
-        let begin = std::iter::once(sign_request::Part::Begin(begin));
-        let parts = begin.chain(files.into_iter().flat_map(WireFile::parts).map(|part| match part {
-            Part::Header(header) => sign_request::Part::File(header),
-            Part::Chunk(chunk) => sign_request::Part::Chunk(chunk),
-            Part::Copy(copy) => sign_request::Part::Copy(copy),
-        }));
-        let upload = iter(parts.map(|part| v1::SignRequest { part: Some(part) }));
-        let stream = upload.chain(ReceiverStream::new(confirmations));
+        let (requests, upload) = upload(begin, files);
         let mut client = SigningClient::new(agent.channel.clone()).max_decoding_message_size(MOST_MESSAGE);
-        let mut events = agent.wait(client.sign(stream))?;
+        let mut events = agent.wait(client.sign(upload))?;
         match agent.next(&mut events)?.and_then(|event| event.event) {
             Some(Event::Inspected(inspected)) => Ok(Self { agent, requests, events, inspected }),
             _ => Err(out_of_turn()),
@@ -71,8 +67,7 @@ impl<'a> SignCall<'a> {
     /// Releases the signatures for exactly what was inspected. `person`: somebody at a terminal has said yes to what only
     /// a person may say yes to.
     pub(crate) fn confirm(&mut self, person: bool) -> Result<(), Failure> {
-        let confirm = v1::SignConfirm { sha256: self.inspected.sha256.clone(), person };
-        let request = v1::SignRequest { part: Some(sign_request::Part::Confirm(confirm)) };
+        let request = confirmation(&self.inspected, person);
         // A closed channel means that the agent has ended the call; its status comes with the next step.
         let _ = self.agent.runtime.block_on(self.requests.send(request));
         Ok(())
@@ -81,12 +76,123 @@ impl<'a> SignCall<'a> {
     /// The next step; `None` when the agent is done.
     pub(crate) fn step(&mut self) -> Result<Option<SignStep>, Failure> {
         let Some(event) = self.agent.next(&mut self.events)? else { return Ok(None) };
-        match event.event {
-            Some(Event::Waiting(waiting)) => Ok(Some(SignStep::Waiting(waiting))),
-            Some(Event::Signature(signature)) => Ok(Some(SignStep::Signature(signature))),
-            Some(Event::Skipped(skipped)) => Ok(Some(SignStep::Skipped(skipped))),
-            Some(Event::Inspected(_)) | None => Err(out_of_turn()),
-        }
+        step(event).map(Some)
+    }
+}
+
+/// Calls that are under way at the same time: the agent flushes what it records for them together.
+pub(crate) struct SignCalls<'a> {
+    agent: &'a Agent,
+    calls: JoinSet<()>,
+    tell: mpsc::UnboundedSender<(usize, Turn)>,
+    told: mpsc::UnboundedReceiver<(usize, Turn)>,
+}
+
+/// What becomes of one of several calls.
+pub(crate) enum Turn {
+    /// The agent has read it and waits.
+    Read(ReadCall),
+    /// It was confirmed, and goes on.
+    Step(SignStep),
+    /// It has ended.
+    End(Result<(), Failure>),
+}
+
+/// How the agent reads one of several calls. Dropped without [`Self::confirm`], the call is cancelled.
+pub(crate) struct ReadCall {
+    pub(crate) inspected: v1::SignInspected,
+    requests: mpsc::Sender<v1::SignRequest>,
+}
+
+impl ReadCall {
+    /// Releases the signatures for exactly what was inspected, in which there is nothing that a person is asked about.
+    pub(crate) fn confirm(self) {
+        // There is room for one; a closed channel means that the agent has ended the call.
+        let _ = self.requests.try_send(confirmation(&self.inspected, false));
+    }
+}
+
+impl<'a> SignCalls<'a> {
+    pub(crate) fn new(agent: &'a Agent) -> Self {
+        let (tell, told) = mpsc::unbounded_channel();
+        Self { agent, calls: JoinSet::new(), tell, told }
+    }
+
+    /// Begins a call, which is known by this number from now on.
+    pub(crate) fn begin(&mut self, number: usize, begin: v1::SignBegin, files: Vec<WireFile>) {
+        let (channel, tell) = (self.agent.channel.clone(), self.tell.clone());
+        let call = async move {
+            let end = drive(channel, begin, files, |turn| drop(tell.send((number, turn)))).await;
+            let _ = tell.send((number, Turn::End(end)));
+        };
+        self.calls.spawn_on(call, self.agent.runtime.handle());
+    }
+
+    /// What happens next, if it does within this time.
+    pub(crate) fn next(&mut self, within: Duration) -> Option<(usize, Turn)> {
+        let told = &mut self.told;
+        let next = async { tokio::time::timeout(within, told.recv()).await };
+        self.agent.runtime.block_on(next).ok().flatten()
+    }
+
+    /// As [`Self::next`], for whatever a slow token or a person may take.
+    ///
+    /// # Errors
+    /// `UNREACHABLE`.
+    pub(crate) fn wait(&mut self) -> Result<(usize, Turn), Failure> {
+        let limit = Patience::Long;
+        self.next(limit.limit()).ok_or_else(|| silent(&self.agent.path, limit))
+    }
+}
+
+/// One call from its begin to its end.
+async fn drive(
+    channel: Channel,
+    begin: v1::SignBegin,
+    files: Vec<WireFile>,
+    tell: impl Fn(Turn),
+) -> Result<(), Failure> {
+    let (requests, upload) = upload(begin, files);
+    let mut client = SigningClient::new(channel).max_decoding_message_size(MOST_MESSAGE);
+    let mut events = client.sign(upload).await?.into_inner();
+    match events.message().await?.and_then(|event| event.event) {
+        Some(Event::Inspected(inspected)) => tell(Turn::Read(ReadCall { inspected, requests })),
+        _ => return Err(out_of_turn()),
+    }
+    while let Some(event) = events.message().await? {
+        tell(Turn::Step(step(event)?));
+    }
+    Ok(())
+}
+
+/// What goes up: begin and files at once, then whatever is sent.
+fn upload(
+    begin: v1::SignBegin,
+    files: Vec<WireFile>,
+) -> (mpsc::Sender<v1::SignRequest>, impl Stream<Item = v1::SignRequest> + Send + 'static) {
+    let (requests, confirmations) = mpsc::channel(1);
+    let begin = std::iter::once(sign_request::Part::Begin(begin));
+    let parts = begin.chain(files.into_iter().flat_map(WireFile::parts).map(|part| match part {
+        Part::Header(header) => sign_request::Part::File(header),
+        Part::Chunk(chunk) => sign_request::Part::Chunk(chunk),
+        Part::Copy(copy) => sign_request::Part::Copy(copy),
+    }));
+    let upload = iter(parts.map(|part| v1::SignRequest { part: Some(part) }));
+    (requests, upload.chain(ReceiverStream::new(confirmations)))
+}
+
+fn confirmation(inspected: &v1::SignInspected, person: bool) -> v1::SignRequest {
+    let confirm = v1::SignConfirm { sha256: inspected.sha256.clone(), person };
+    v1::SignRequest { part: Some(sign_request::Part::Confirm(confirm)) }
+}
+
+/// A step after the confirmation.
+fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
+    match event.event {
+        Some(Event::Waiting(waiting)) => Ok(SignStep::Waiting(waiting)),
+        Some(Event::Signature(signature)) => Ok(SignStep::Signature(signature)),
+        Some(Event::Skipped(skipped)) => Ok(SignStep::Skipped(skipped)),
+        Some(Event::Inspected(_)) | None => Err(out_of_turn()),
     }
 }
 

@@ -12,6 +12,7 @@ mod limits;
 mod lint;
 mod man;
 mod names;
+mod observing;
 mod repo;
 mod root;
 mod sign;

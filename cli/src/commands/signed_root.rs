@@ -72,7 +72,7 @@ impl Staging<'_> {
                 let has = |keyid| staged.signatures().iter().any(|e| e.keyid == keyid && !e.sig.is_empty());
                 let new: Vec<_> =
                     root.signatures().iter().filter(|entry| !has(entry.keyid.clone())).cloned().collect();
-                self.workspace.add_signatures(&role, &new)?;
+                self.workspace.add_signatures(&[(role, new)])?;
                 self.workspace.settle_staged()
             }
             _ => {

@@ -255,19 +255,40 @@ impl<'c> Staging<'c> {
         if let Some(name) = name {
             self.workspace.set_name(&name)?;
         }
-        // New roles before those that delegate to them: if cut off, the command can be given again.
+        let mut files = Vec::new();
+        // Prepared twice, the last counts.
+        for (role, bytes) in std::mem::take(&mut self.prepared).into_iter().rev() {
+            files.extend(dropped.remove(&role).map(|dropped| (role, bytes, dropped)));
+        }
+        // New roles before the one that delegates to them: if cut off, the command can be given again.
+        let parent = files.len().checked_sub(1).map(|last| files.split_off(last)).unwrap_or_default();
         let mut written = Vec::new();
-        let prepared = std::mem::take(&mut self.prepared);
-        let mut left = prepared.len();
-        for (role, bytes) in prepared.into_iter().rev() {
-            left = left.saturating_sub(1);
-            if left == 0 && !written.is_empty() {
-                // What delegates to all the others is not there before they are.
-                self.workspace.settle_staged()?;
-            }
-            let Some(dropped) = dropped.remove(&role) else { continue }; // prepared twice: the last counts
-            let replaced = self.signed_root(&role)?;
-            let metadata = self.workspace.write_staged_unsettled(&role, bytes)?;
+        for files in [files, parent] {
+            written.extend(self.write(files)?);
+        }
+        let again: BTreeSet<&RoleName> = written.iter().map(|new| &new.role).collect();
+        self.done.retain(|staged| !again.contains(&staged.role));
+        self.done.extend(written.into_iter().rev());
+        for role in std::mem::take(&mut self.removed) {
+            self.workspace.remove_staged(&role)?;
+        }
+        self.workspace.note_key_names(self.named.take())
+    }
+
+    /// Writes staged files, and says what a person should know of them.
+    fn write(&mut self, files: Vec<(RoleName, Vec<u8>, Vec<String>)>) -> Result<Vec<Staged>, Failure> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replaced =
+            files.iter().map(|(role, ..)| self.signed_root(role)).collect::<Result<Vec<_>, _>>()?;
+        let (files, dropped): (Vec<_>, Vec<_>) =
+            files.into_iter().map(|(role, bytes, dropped)| ((role, bytes), dropped)).unzip();
+        let roles: Vec<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
+        let metadata = self.workspace.write_staged_many(files)?;
+        self.workspace.settle_staged()?;
+        let all = roles.into_iter().zip(metadata).zip(dropped).zip(replaced);
+        let written = all.map(|(((role, metadata), dropped), replaced)| {
             if let Some(warning) = limits::warning(&role, byte_count(&metadata)) {
                 self.context.screen.warn(warning);
             }
@@ -278,18 +299,9 @@ impl<'c> Staging<'c> {
                     self.workspace.dir().display(),
                 ));
             }
-            written.push(Staged { role, metadata, dropped });
-        }
-        if !written.is_empty() {
-            self.workspace.settle_staged()?;
-        }
-        let again: BTreeSet<&RoleName> = written.iter().map(|new| &new.role).collect();
-        self.done.retain(|staged| !again.contains(&staged.role));
-        self.done.extend(written.into_iter().rev());
-        for role in std::mem::take(&mut self.removed) {
-            self.workspace.remove_staged(&role)?;
-        }
-        self.workspace.note_key_names(self.named.take())
+            Staged { role, metadata, dropped }
+        });
+        Ok(written.collect())
     }
 
     /// Stages the same content anew for those roles that no longer meet a threshold, now that staged metadata gives

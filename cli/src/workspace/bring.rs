@@ -10,13 +10,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tuf::target::stays_inside;
 
 use super::beneath::{Folder, TEMPORARY};
 use super::sources::{Incoming, Notice, Progress, changed, gone, hash, matches, outside};
+use super::threads::on_threads;
 use super::{Workspace, layout, places};
 use crate::error::Failure;
 use crate::reading;
@@ -299,38 +299,3 @@ fn note(folder: &Path, folders: &mut BTreeSet<PathBuf>) {
         }
     }
 }
-
-/// What is done with one item; told of progress, it passes it on.
-type Work<'w, T> = dyn Fn(&T, &dyn Fn(u64)) -> Result<(), Failure> + Sync + 'w;
-
-/// Does one piece of work for each item on a few threads, until one fails; `tick` is told of progress on this one.
-fn on_threads<T: Sync>(items: &[T], work: &Work<'_, T>, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-    let has_failed = || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-    std::thread::scope(|scope| {
-        let (sender, progress) = mpsc::channel();
-        for _ in 0..THREADS.min(items.len()) {
-            let sender = sender.clone();
-            let (next, failed) = (&next, &failed);
-            scope.spawn(move || {
-                let tick = |more| {
-                    let _ = sender.send(more);
-                };
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if has_failed() {
-                        break;
-                    }
-                    if let Err(failure) = work(item, &tick) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
-                    }
-                }
-            });
-        }
-        drop(sender);
-        progress.into_iter().for_each(tick);
-    });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// Threads that wait for the disk together.
-const THREADS: usize = 8;

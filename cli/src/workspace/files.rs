@@ -2,8 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
+use super::beneath::TEMPORARY;
+use super::threads::on_threads;
 use crate::error::{Failure, reason};
 use crate::reading;
 
@@ -42,16 +45,41 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// As [`write`], but its place in the folder is durable only after [`sync_folder`]: for one of many files.
 pub(crate) fn write_unsettled(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let temporary = beside(path);
+    flushed(&temporary, path, bytes)?;
+    fs::rename(&temporary, path).map_err(|e| Failure::io("write", path, &e))
+}
+
+/// Writes many files, as [`write_unsettled`] does: some are flushed at the same time, and then moved to their places in the
+/// order given.
+pub(crate) fn write_many<B: Deref<Target = [u8]> + Sync>(files: &[(PathBuf, B)]) -> Result<(), Failure> {
+    if let [(path, bytes)] = files {
+        return write_unsettled(path, bytes);
+    }
+    for some in files.chunks(TOGETHER) {
+        let names = some.iter().enumerate().map(|(number, file)| (numbered(&file.0, number), file));
+        let names: Vec<_> = names.collect();
+        let written = on_threads(&names, &|(name, (path, bytes)), _| flushed(name, path, bytes), &mut |_| {});
+        if let Err(failure) = written {
+            names.iter().for_each(|(name, _)| drop(fs::remove_file(name)));
+            return Err(failure);
+        }
+        for (name, (path, _)) in &names {
+            fs::rename(name, path).map_err(|e| Failure::io("write", path, &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// A new file with these bytes, on the disk; `path` is what it is going to be.
+fn flushed(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fail = |e: std::io::Error| Failure::io("write", path, &e);
     // What an earlier run left is nobody's: the folder is locked.
-    remove(&temporary)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(fail)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail);
-    if let Err(failure) = written {
-        let _ = fs::remove_file(&temporary);
-        return Err(failure);
-    }
-    fs::rename(&temporary, path).map_err(fail)
+    remove(temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(temporary).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| {
+        let _ = fs::remove_file(temporary);
+        fail(e)
+    })
 }
 
 /// Moves a file that is flushed already, and makes the move durable.
@@ -112,12 +140,23 @@ pub(crate) fn link(from: &Path, to: &Path) -> Result<(), Failure> {
 
 /// The name under which a file is written before it is moved to its place.
 pub(crate) fn beside(path: &Path) -> PathBuf {
-    path.with_file_name(".tufctl.tmp")
+    path.with_file_name(TEMPORARY)
 }
+
+/// The same for one of several that are written at a time.
+fn numbered(path: &Path, number: usize) -> PathBuf {
+    path.with_file_name(format!("{TEMPORARY}.{number}"))
+}
+
+/// So many files wait under other names before they are moved to their places.
+const TOGETHER: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::{read, write};
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::{TOGETHER, read, write, write_many};
 
     #[test]
     fn a_file_is_written_whole_and_read_back_within_its_limit() {
@@ -129,5 +168,26 @@ mod tests {
         assert_eq!(read(&path, 10).unwrap().unwrap(), b"1234567890");
         assert_eq!(read(&path, 9).unwrap_err().reason(), "LIMIT");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn many_files_are_written_like_one_and_a_failure_leaves_no_half_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |number: usize| -> (PathBuf, Arc<[u8]>) {
+            (folder.path().join(format!("{number}.json")), number.to_string().into_bytes().into())
+        };
+        let files: Vec<_> = (0..TOGETHER + 3).map(file).collect();
+        std::fs::write(folder.path().join(".tufctl.tmp.1"), "of a run that was killed").unwrap();
+        for _ in 0..2 {
+            write_many(&files).unwrap();
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), files.len());
+            for (path, bytes) in &files {
+                assert_eq!(read(path, 10).unwrap().unwrap(), **bytes);
+            }
+        }
+        let nowhere = folder.path().join("gone/x.json");
+        let failed = write_many(&[file(1), (nowhere, Arc::from(*b"x"))]).unwrap_err();
+        assert_eq!(failed.reason(), "IO");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), files.len());
     }
 }

@@ -22,6 +22,7 @@ mod roots;
 mod sources;
 mod staged;
 mod swap;
+mod threads;
 mod tree;
 
 pub(crate) use authority::{Authority, Part, SignatureState};
@@ -119,7 +120,8 @@ impl Workspace {
         let staged = dir.join(layout::STAGED);
         let mut names =
             std::fs::read_dir(&staged).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        let is_blank = staged.is_dir() && names.all(|name| name == beneath::TEMPORARY);
+        let is_blank =
+            staged.is_dir() && names.all(|name| name.to_string_lossy().starts_with(beneath::TEMPORARY));
         if staged.join(layout::BEGINNING).exists() || is_blank {
             let _lock = lock(dir)?;
             files::remove_folder(&staged)?;

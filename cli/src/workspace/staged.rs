@@ -122,25 +122,39 @@ impl Workspace {
 
     /// Writes a role's file into `staged/`, after reading it back from the bytes.
     pub(crate) fn write_staged(&mut self, role: &RoleName, bytes: Vec<u8>) -> Result<Metadata, Failure> {
-        let metadata = self.write_staged_unsettled(role, bytes)?;
+        let metadata = parse(role, &self.staged_path(role), bytes)?;
+        self.write_many(vec![(role.clone(), metadata.clone())])?;
+        self.forget_tree();
         self.settle_staged()?;
         Ok(metadata)
     }
 
-    /// As [`Self::write_staged`], for one of many files: durable after [`Self::settle_staged`].
-    pub(crate) fn write_staged_unsettled(
+    /// Writes the files of many roles into `staged/`, after reading each back from its bytes: durable after
+    /// [`Self::settle_staged`].
+    pub(crate) fn write_staged_many(
         &mut self,
-        role: &RoleName,
-        bytes: Vec<u8>,
-    ) -> Result<Metadata, Failure> {
-        let path = self.staged_path(role);
-        let metadata = parse(role, &path, bytes)?;
-        files::make_folder(&self.staged_folder())?;
-        files::write_unsettled(&path, metadata.bytes())?;
-        self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
-        self.held.remove(role);
+        files: Vec<(RoleName, Vec<u8>)>,
+    ) -> Result<Vec<Metadata>, Failure> {
+        let read = files.into_iter().map(|(role, bytes)| {
+            let metadata = parse(&role, &self.staged_path(&role), bytes)?;
+            Ok((role, metadata))
+        });
+        let read = read.collect::<Result<Vec<_>, Failure>>()?;
+        let written = read.iter().map(|(_, metadata)| metadata.clone()).collect();
+        self.write_many(read)?;
         self.forget_tree();
-        Ok(metadata)
+        Ok(written)
+    }
+
+    fn write_many(&mut self, files: Vec<(RoleName, Metadata)>) -> Result<(), Failure> {
+        files::make_folder(&self.staged_folder())?;
+        let named = files.iter().map(|(role, file)| (self.staged_path(role), file.bytes().clone()));
+        files::write_many(&named.collect::<Vec<_>>())?;
+        for (role, metadata) in files {
+            self.held.remove(&role);
+            self.staged.borrow_mut().insert(role, Some(metadata));
+        }
+        Ok(())
     }
 
     /// Makes durable that the files written into `staged/` so far are there.
@@ -156,21 +170,24 @@ impl Workspace {
         Ok(())
     }
 
-    /// Adds signatures to a staged file, in place of older ones of the same keyid; durable after
-    /// [`Self::settle_staged`], and until then the file is the old one or the new one.
+    /// Adds signatures to staged files, in place of older ones of the same keyid; durable after
+    /// [`Self::settle_staged`], and until then each file is the old one or the new one.
     pub(crate) fn add_signatures(
         &mut self,
-        role: &RoleName,
-        signatures: &[SignatureEntry],
-    ) -> Result<Metadata, Failure> {
-        let together = self.with_more(role, signatures)?;
-        files::make_folder(&self.staged_folder())?;
-        self.write_signed(role, &together)?;
-        self.flushed.insert(role.clone());
-        self.held.remove(role);
+        signed: &[(RoleName, Vec<SignatureEntry>)],
+    ) -> Result<(), Failure> {
+        let together = signed.iter().map(|(role, new)| Ok((role.clone(), self.with_more(role, new)?)));
+        let together = together.collect::<Result<Vec<_>, Failure>>()?;
+        self.flushed.extend(signed.iter().map(|(role, _)| role.clone()));
+        if let [(role, together)] = together.as_slice() {
+            files::make_folder(&self.staged_folder())?;
+            self.write_signed(role, together)?;
+            self.held.remove(role);
+            self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));
+            return Ok(());
+        }
         // Who delegates to whom is as it was: only the signatures are others.
-        self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));
-        Ok(together)
+        self.write_many(together)
     }
 
     /// A staged file with signatures in place of older ones of the same keyid.

@@ -77,7 +77,7 @@ impl Folder {
 fn sign(workspace: &mut Workspace, kind: RoleKind, seeds: &[u8]) {
     let metadata = workspace.staged(&role(kind)).unwrap().unwrap();
     let entries: Vec<SignatureEntry> = seeds.iter().map(|seed| entry(&metadata, *seed)).collect();
-    workspace.add_signatures(&role(kind), &entries).unwrap();
+    workspace.add_signatures(&[(role(kind), entries)]).unwrap();
 }
 
 fn finish(workspace: &mut Workspace) -> Published {

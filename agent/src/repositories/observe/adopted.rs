@@ -61,6 +61,7 @@ impl Repositories {
         files: &[(RoleName, Metadata)],
         caller: &Value,
     ) -> Result<(), Refusal> {
+        let mut all = BTreeMap::new();
         for (role, file) in files.iter().filter(|(role, _)| !record.expiry_days.contains_key(role)) {
             if self.ledger.watermark(record.id, role.clone()).await?.newest().is_some() {
                 continue;
@@ -72,8 +73,11 @@ impl Repositories {
             let days = left.max(told).min(MOST_DAYS);
             if days > default_days(role.kind()) {
                 let lengths = (default_days(role.kind()), days);
-                self.ledger.set_expiry(record.id, role.clone(), lengths, caller.clone()).await?;
+                all.insert(role.clone(), lengths);
             }
+        }
+        if !all.is_empty() {
+            self.ledger.set_expiry(record.id, all, caller.clone()).await?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::client::WireFile;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{self, Report, visible};
+use crate::render::{self, Report, count, visible};
 use crate::workspace::{Waiting, Workspace, default_days, read_any};
 
 /// Runs `tufctl repo adopt`.
@@ -62,8 +62,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let held = held(&all, &seen.verified);
     let roles: Vec<_> =
         held.iter().map(|(role, version)| json!({"role": role, "version": version})).collect();
-    let mut text: String =
-        held.iter().map(|(role, version)| format!("adopted {} v{version}\n", visible(role))).collect();
+    let mut text = text(&held);
     for (role, version) in &held {
         let newest = seen.verified.get(*role).copied().unwrap_or(0);
         if newest > *version {
@@ -87,6 +86,21 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     }
     Ok(Report::new(document, text)
         .hint(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}")))
+}
+
+/// A line for each role; bins by the thousand are told by their number.
+fn text(held: &BTreeMap<&str, u64>) -> String {
+    let line = |(role, version): (&&str, &u64)| format!("adopted {} v{version}\n", visible(role));
+    let bins = held.len() > MOST_LINES;
+    let told =
+        held.iter().filter(|(role, _)| !bins || RoleKind::ALL.iter().any(|kind| kind.name() == **role));
+    let told: Vec<String> = told.map(line).collect();
+    let more = held.len().saturating_sub(told.len());
+    let mut text = told.concat();
+    if more > 0 {
+        text.push_str(&format!("adopted {}\n", count(more.try_into().unwrap_or(u64::MAX), "more role")));
+    }
+    text
 }
 
 /// What the copy holds of each role, as far as it has verified.
@@ -196,23 +210,33 @@ fn trust(
 fn warn_of_expired(all: &[(RoleName, Metadata)], context: &Context) {
     let newest_root =
         all.iter().filter(|(role, _)| role.kind() == RoleKind::Root).map(|(_, m)| m.version()).max();
-    for (role, metadata) in all {
-        let old_root = role.kind() == RoleKind::Root && Some(metadata.version()) != newest_root;
-        if !old_root && metadata.expires().unix() <= render::now() {
-            let expires = metadata.expires();
-            context.screen.warn(format!("{role} has expired ({expires}); renew it with: tufctl bump"));
-        }
+    let is_old = |role: &RoleName, file: &Metadata| {
+        role.kind() == RoleKind::Root && Some(file.version()) != newest_root
+    };
+    let expired: Vec<_> =
+        all.iter().filter(|(role, m)| !is_old(role, m) && m.expires().unix() <= render::now()).collect();
+    for (role, metadata) in expired.iter().take(MOST_LINES) {
+        let expires = metadata.expires();
+        context.screen.warn(format!("{role} has expired ({expires}); renew it with: tufctl bump"));
+    }
+    if let Some(more) = expired.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
+        let more = count(more.try_into().unwrap_or(u64::MAX), "more role");
+        context.screen.warn(format!("{more} expired; tufctl repo show DIR lists them"));
     }
 }
 
-/// For how many days each role is valid from now on: its own word, else the default and never less than it has left.
+/// For how many days roles are valid from now on: their own word, else the default and never less than they have left.
+/// Delegated roles (bins come by the thousand) that get the default are left out.
 fn days(all: &[(RoleName, Metadata)]) -> HashMap<String, u32> {
     let mut days = HashMap::new();
     for (role, metadata) in all {
         let left = metadata.expires().unix().saturating_sub(render::now()).max(0);
         let left = u32::try_from(left.saturating_add(86_399) / 86_400).unwrap_or(u32::MAX).min(36_500);
-        let default = default_days(role.kind()).max(left);
-        days.insert(role.to_string(), period(metadata.signed()).unwrap_or(default));
+        let default = default_days(role.kind());
+        let own = period(metadata.signed()).unwrap_or(default.max(left));
+        if role.is_top_level() || own != default {
+            days.insert(role.to_string(), own);
+        }
     }
     let newest = all.iter().rev().find(|(role, _)| role.kind() == RoleKind::Root);
     let roles = newest.and_then(|(_, root)| root.signed().get("roles"));
@@ -230,3 +254,5 @@ fn period(value: tuf::json::Value<'_>) -> Option<u32> {
 }
 
 const MOST_ROOT: u64 = 64 << 20;
+/// More roles than this are told by their number.
+const MOST_LINES: usize = 40;

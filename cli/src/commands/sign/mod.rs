@@ -5,6 +5,7 @@
 //! every changed role has its threshold, snapshot, timestamp, publish. Each signature lies in `staged/` as soon as it is
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
+mod many;
 mod merge;
 mod online;
 mod ours;
@@ -12,6 +13,8 @@ mod outcome;
 mod person;
 pub(super) mod record;
 mod round;
+
+use std::collections::BTreeSet;
 
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
@@ -60,6 +63,8 @@ struct Session<'a> {
     agent: &'a Agent,
     workspace: Workspace,
     record: v1::Repository,
+    /// The same, to judge by.
+    facts: Facts,
     ours: Ours,
     names: KeyNames,
     selection: Selection,
@@ -67,6 +72,8 @@ struct Session<'a> {
     signed: Vec<outcome::Signed>,
     /// Why snapshot or timestamp, which this run was not asked to sign, cannot be made now.
     blocked: Option<Failure>,
+    /// Roles that this run has signed: the agent knows them, and to sign bins it need not be shown whose they are.
+    noted: BTreeSet<RoleName>,
 }
 
 impl<'a> Session<'a> {
@@ -89,9 +96,23 @@ impl<'a> Session<'a> {
         drop(progress);
         let ours = Ours::load(agent)?;
         let names = ours.names(&workspace)?;
-        let (signed, blocked) = (Vec::new(), None);
-        let session =
-            Self { args, context, agent, workspace, record, ours, names, selection, merged, signed, blocked };
+        let (signed, blocked, noted) = (Vec::new(), None, BTreeSet::new());
+        let facts = Facts { record: Some(record.clone()) };
+        let session = Self {
+            args,
+            context,
+            agent,
+            workspace,
+            record,
+            facts,
+            ours,
+            names,
+            selection,
+            merged,
+            signed,
+            blocked,
+            noted,
+        };
         session.check_named_keys()?;
         session.check_superseding()?;
         session.tell_merged();

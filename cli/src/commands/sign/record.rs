@@ -1,6 +1,6 @@
 //! What the agent knows about the repository, and what it has to be told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
@@ -8,6 +8,7 @@ use tufagent_proto::v1;
 
 use crate::args::SignArgs;
 use crate::client::{Agent, WireFile};
+use crate::commands::observing::{self, observe};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
@@ -237,12 +238,8 @@ fn show(
     files: Vec<(RoleName, Metadata)>,
 ) -> Result<Vec<String>, Failure> {
     let wanted = missing(agent, record, published, files)?;
-    let upload = wanted.iter().map(|(role, metadata)| wire(workspace, record, role, metadata));
-    let upload: Vec<_> = upload.collect::<Result<_, _>>()?;
-    if upload.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(agent.observe(&record.name, published, upload)?.alarms)
+    let wire = |role: &RoleName, file: &Metadata| wire(workspace, record, role, file);
+    Ok(observe(agent, &record.name, published, &wanted, &wire)?.alarms)
 }
 
 /// A file for the agent: of a large one only what is new, where the agent has the published version at hand.
@@ -272,23 +269,7 @@ fn missing(
             || record.published.get(role.as_str()).is_some_and(|newest| *newest >= file.version().get())
     };
     files.retain(|(role, file)| !is_told(role, file) || !is_kept(record, role, file));
-    let named = |(role, metadata): &(RoleName, Metadata)| v1::FileDigest {
-        role: role.as_str().into(),
-        version: metadata.version().get(),
-        sha256: metadata.digest().to_string(),
-        file_sha256: metadata.file_digest().to_string(),
-    };
-    if files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let missing = agent.missing(&record.name, published, files.iter().map(named).collect())?;
-    let missing: BTreeSet<_> =
-        missing.into_iter().map(|file| (file.role, file.version, file.sha256, file.file_sha256)).collect();
-    let is_missing = |file: &(RoleName, Metadata)| {
-        let name = named(file);
-        missing.contains(&(name.role, name.version, name.sha256, name.file_sha256))
-    };
-    Ok(files.into_iter().filter(is_missing).collect())
+    observing::missing(agent, &record.name, published, files)
 }
 
 /// From this size on, bytes, a role is verified while the agent verifies it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tuf::diff::{self, Difference};
 use tuf::digest::Sha256Digest;
 use tuf::key::KeyId;
-use tuf::metadata::SignatureEntry;
+use tuf::metadata::{Metadata, SignatureEntry};
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{self, sign_waiting::For};
 
@@ -17,18 +17,17 @@ use crate::commands::token::{described, unlock_asking};
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
-use crate::workspace::Facts;
 
 /// A role that keys of ours are to sign.
 pub(super) struct Pending<'a> {
-    role: RoleName,
+    pub(super) role: RoleName,
     version: u64,
     /// What people are shown: the agent's own reading, or ours where its turn has not come.
-    difference: Difference,
+    pub(super) difference: Difference,
     warnings: Vec<String>,
     /// A person has said yes to what no `--yes` answers.
     pub(super) person: bool,
-    keys: Vec<Candidate>,
+    pub(super) keys: Vec<Candidate>,
     /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
     pub(super) call: Option<SignCall<'a>>,
 }
@@ -238,7 +237,9 @@ impl<'a> Session<'a> {
     /// Collects the signatures, role by role; each role's go to `staged/` before the next begins.
     pub(super) fn sign(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
         let before = self.signed.len();
-        let end = self.sign_each(pending);
+        // What the agent has inspected comes first: with it those that say who signs the others.
+        let (open, shown): (Vec<_>, Vec<_>) = pending.into_iter().partition(|role| role.call.is_some());
+        let end = self.sign_each(open).and_then(|()| self.sign_many(shown));
         if self.signed.len() > before {
             self.workspace.settle_staged()?;
         }
@@ -259,8 +260,12 @@ impl<'a> Session<'a> {
             let mut entries = Vec::new();
             let end = self.collect(&role, &mut call, &mut entries);
             if !entries.is_empty() {
-                let signed = self.workspace.add_signatures(&role.role, &entries)?;
-                if alone && end.is_ok() {
+                self.workspace.add_signatures(&[(role.role.clone(), entries)])?;
+                self.noted.insert(role.role.clone());
+                if alone
+                    && end.is_ok()
+                    && let Some(signed) = self.workspace.staged(&role.role)?
+                {
                     record::show_signed(self.agent, &self.workspace, &self.record, &role.role, &signed)?;
                 }
             }
@@ -276,30 +281,42 @@ impl<'a> Session<'a> {
         entries: &mut Vec<SignatureEntry>,
     ) -> Result<(), Failure> {
         while let Some(step) = call.step()? {
-            match step {
-                SignStep::Waiting(waiting) => self.announce(&waiting),
-                SignStep::Skipped(skipped) => self.context.screen.warn(format!(
-                    "{} did not sign {}: {}",
-                    skipped.key,
-                    role.role.as_str(),
-                    skipped.message
-                )),
-                SignStep::Signature(signature) => {
-                    let keyid = KeyId::parse(&signature.keyid).map_err(|e| {
-                        Failure::new(reason::INTERNAL, format!("the agent signed with a strange keyid: {e}"))
-                    })?;
-                    entries.push(SignatureEntry { keyid, sig: signature.sig.clone() });
-                    self.signed.push(outcome::Signed {
-                        role: role.role.clone(),
-                        version: role.version,
-                        keyid: signature.keyid,
-                        key: signature.key,
-                        token: signature.token,
-                    });
-                }
-            }
+            let signed = self.take_step(role, step, entries)?;
+            self.signed.extend(signed);
         }
         Ok(())
+    }
+
+    /// Says what a step is, and gives its signature.
+    pub(super) fn take_step(
+        &self,
+        role: &Pending<'_>,
+        step: SignStep,
+        entries: &mut Vec<SignatureEntry>,
+    ) -> Result<Option<outcome::Signed>, Failure> {
+        match step {
+            SignStep::Waiting(waiting) => self.announce(&waiting),
+            SignStep::Skipped(skipped) => self.context.screen.warn(format!(
+                "{} did not sign {}: {}",
+                skipped.key,
+                role.role.as_str(),
+                skipped.message
+            )),
+            SignStep::Signature(signature) => {
+                let keyid = KeyId::parse(&signature.keyid).map_err(|e| {
+                    Failure::new(reason::INTERNAL, format!("the agent signed with a strange keyid: {e}"))
+                })?;
+                entries.push(SignatureEntry { keyid, sig: signature.sig.clone() });
+                return Ok(Some(outcome::Signed {
+                    role: role.role.clone(),
+                    version: role.version,
+                    keyid: signature.keyid,
+                    key: signature.key,
+                    token: signature.token,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// A wait for a person is said before it begins, with the device's name.
@@ -334,6 +351,16 @@ impl<'a> Session<'a> {
     }
 
     fn open(&self, role: &RoleName, keys: &[Candidate]) -> Result<SignCall<'a>, Failure> {
+        let (begin, files) = self.request(role, keys)?;
+        SignCall::open(self.agent, begin, files)
+    }
+
+    /// What the agent is asked for a role's signatures with.
+    pub(super) fn request(
+        &self,
+        role: &RoleName,
+        keys: &[Candidate],
+    ) -> Result<(v1::SignBegin, Vec<WireFile>), Failure> {
         let begin = v1::SignBegin {
             repository: self.record.name.clone(),
             role: role.as_str().into(),
@@ -346,14 +373,20 @@ impl<'a> Session<'a> {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))
         })?;
         // The subject comes last: with it the agent has all that it needs to judge.
+        let parents = self.workspace.parents(role)?;
+        let is_noted = |(name, file): &(RoleName, Metadata)| {
+            let delegations = file.as_targets().and_then(|targets| targets.delegations.as_ref());
+            parents.len() == 1 && self.noted.contains(name) && delegations.is_some_and(|to| to.is_bin(role))
+        };
         let mut files: Vec<_> = self
             .workspace
             .staged_authorities(role)?
             .into_iter()
+            .filter(|authority| !is_noted(authority))
             .map(|(role, file)| WireFile::authority(role.as_str(), file.bytes().clone()))
             .collect();
         files.push(record::wire(&self.workspace, &self.record, role, &subject)?);
-        SignCall::open(self.agent, begin, files)
+        Ok((begin, files))
     }
 
     /// The digest of the root in whose place the staged one shall stand; nothing for other roles.
@@ -378,8 +411,7 @@ impl<'a> Session<'a> {
 
     /// The difference as this side reads it: staged against published, as far as that is what its keys have signed.
     fn local_difference(&self, role: &RoleName) -> Result<Option<Difference>, Failure> {
-        let facts = Facts { record: Some(self.record.clone()) };
-        let sound = facts.check_base(self.context, &self.workspace, role)?.is_none();
+        let sound = self.facts.check_base(self.context, &self.workspace, role)?.is_none();
         let published = self.workspace.published(role)?.filter(|_| sound);
         let staged = self.workspace.staged(role)?;
         Ok(staged.map(|new| diff::difference(role, published.as_ref(), &new)))
@@ -398,11 +430,11 @@ fn say_alike(say: &dyn Fn(&str), alike: &mut Vec<&RoleName>) {
     alike.clear();
 }
 
-fn read_difference(inspected: &v1::SignInspected) -> Result<Difference, Failure> {
+pub(super) fn read_difference(inspected: &v1::SignInspected) -> Result<Difference, Failure> {
     serde_json::from_str(&inspected.difference_json)
         .map_err(|e| Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}")))
 }
 
 /// How many calls stay open while a person reads, well below the streams that the agent allows a connection; a
-/// repository with hundreds of bins has the others inspected one by one.
+/// repository with hundreds of bins has the others inspected while they are signed.
 const MOST_OPEN: usize = 32;
