@@ -7,7 +7,7 @@ use tufagent_proto::v1::file_header::Purpose;
 use tufagent_proto::v1::{FileCopy, FileHeader};
 
 use crate::door::HeldBytes;
-use crate::limits::{CALL_BYTES, CHUNK, FILE, FILES};
+use crate::limits::{CALL_BYTES, CHUNK, FILE, FILES, OF_FILE, ROLE_NAME};
 use crate::refusal::Refusal;
 
 /// One whole file as it was received.
@@ -65,6 +65,11 @@ impl Intake {
         if header.size > FILE || self.total > CALL_BYTES || self.whole.len() >= FILES {
             return Err(limit(&header.role, header.size));
         }
+        if header.role.len() > ROLE_NAME {
+            return Err(Refusal::new(Reason::Limit, "a file's role has a name that is too long")
+                .remedy("name a role of the repository"));
+        }
+        self.held.grow(OF_FILE)?;
         let size = usize::try_from(header.size).map_err(|_| limit(&header.role, header.size))?;
         // Room is taken as bytes come, so that a header alone costs nothing.
         let file = ReceivedFile { role: header.role, purpose, bytes: Vec::new(), near: base };
@@ -146,7 +151,7 @@ fn limit(role: &str, size: u64) -> Refusal {
         Reason::Limit,
         format!("the file of {} bytes for {role:?} is too large, or one too many", size),
     )
-    .remedy("one file has at most 64 MiB, one call 256 MiB in 4096 files")
+    .remedy("one file has at most 64 MiB, one call 256 MiB in 32,768 files")
     .detail("size", size)
 }
 

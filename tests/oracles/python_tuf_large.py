@@ -80,14 +80,20 @@ def make(kind, bins):
         if number < 3:
             with open(os.path.join(folder, "targets", f"{hashes['sha256']}.{number}.txt"), "wb") as file:
                 file.write(content)
-    snapshot = Snapshot(expires=expires, meta={f"{name}.json": MetaFile(1) for name in listed})
-    files = {f"1.{name}": targets for name, targets in listed.items()}
-    files |= {"1.root": root, "1.snapshot": snapshot, "timestamp": Timestamp(expires=expires, snapshot_meta=MetaFile(1))}
-    for name, signed in files.items():
+
+    def publish(name, signed):
         metadata = Metadata(signed)
         metadata.sign(signer)
+        text = metadata.to_bytes()
         with open(os.path.join(folder, "metadata", f"{name}.json"), "wb") as file:
-            file.write(metadata.to_bytes())
+            file.write(text)
+        # With its length listed, clients read a file that is larger than what they read otherwise.
+        return MetaFile(1, len(text))
+
+    publish("1.root", root)
+    meta = {f"{name}.json": publish(f"1.{name}", targets) for name, targets in listed.items()}
+    snapshot = publish("1.snapshot", Snapshot(expires=expires, meta=meta))
+    publish("timestamp", Timestamp(expires=expires, snapshot_meta=snapshot))
 
 
 for wanted in kinds:

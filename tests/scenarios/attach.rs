@@ -4,11 +4,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softhsm::SoftHsm;
+use softhsm::{Skipped, SoftHsm};
 use tufagent_tests::{Agent, Home, PIN, binary, is_root, need};
 
 /// Tries what a debugger or a thief does, on a process and, to see that it would work, on a child of its own.
@@ -142,6 +142,37 @@ fn a_process_of_the_same_user_cannot_attach_to_the_agent_or_read_its_memory() {
     let tried = user.steal_from(agent.pid());
     nothing_was_stolen(&tried);
     assert!(user.tufctl(&["status"]).status.success(), "it does not serve any more");
+}
+
+#[test]
+fn gdb_of_the_same_user_can_neither_attach_nor_make_a_core() {
+    let gdb = Path::new("/usr/bin/gdb");
+    let found =
+        if gdb.exists() { Ok(gdb) } else { Err(Skipped::new("gdb is not there", "apt-get install gdb")) };
+    let Some(gdb) = need(found) else { return };
+    let user = Ordinary::new();
+    let agent = user.start();
+    let core = user.home.path("core-by-gdb");
+    let attach = |pid: u32| {
+        let mut command = user.command(gdb);
+        user.home.environment(&mut command);
+        let dump = format!("generate-core-file {}", core.display());
+        command.args(["-nx", "-batch", "-p", &pid.to_string(), "-ex", "info registers", "-ex", &dump]);
+        let output = command.current_dir(user.home.path("")).stdin(Stdio::null()).output().unwrap();
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat()
+    };
+    let said = attach(agent.pid());
+    assert!(said.contains("Operation not permitted"), "{said}");
+    assert!(!core.exists(), "{said}");
+    assert!(user.tufctl(&["status"]).status.success(), "it does not serve any more");
+    // It is the agent that forbids it, unless this machine does to everybody.
+    let mut other = user.command(Path::new("sleep")).arg("60").spawn().unwrap();
+    let said = attach(other.id());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    if !core.exists() {
+        println!("this machine forbids gdb to attach to anything: {said}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use tufagent_tests::{Agent, Home};
 
 use crate::wire::{
-    CONTINUATION, DATA, END, HEADERS, HEADERS_END, HELLO, PING, RESET, SETTINGS, SIGN, STATUS, Wire, call,
-    frame, header, message,
+    CONTINUATION, DATA, END, HEADERS, HEADERS_END, HELLO, PING, RESET, SETTINGS, SIGN, STATUS, WINDOW, Wire,
+    call, frame, header, message,
 };
 
 /// Another client, which asks for the status all the time, on one connection.
@@ -196,6 +196,85 @@ fn a_message_of_64_mb_is_refused_without_being_held_in_memory() {
     probe.end("a message of 64 MB");
     let grew = peak_kib(&agent) - before;
     assert!(grew < 32 << 10, "the agent grew by {grew} KiB");
+    is_well(&home, &agent);
+}
+
+/// Begins to upload a file of 64 MB, as fast as it is taken, and stops before its end; gives what was taken.
+fn upload_and_stall(socket: &std::path::Path) -> (Wire, usize) {
+    let mut wire = Wire::hello(socket);
+    wire.0.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    wire.send(&frame(HEADERS, HEADERS_END, 1, &call(SIGN))).unwrap();
+    // begin: repository "app", role "targets"; file: role "targets" of 64 MiB.
+    let mut waiting = [
+        message(b"\x0a\x0e\x0a\x03app\x12\x07targets"),
+        message(b"\x12\x0e\x0a\x07targets\x10\x80\x80\x80\x20"),
+    ]
+    .concat();
+    // chunk: 1 MiB.
+    let chunk = message(&[b"\x1a\x80\x80\x40".as_slice(), &vec![b' '; 1 << 20]].concat());
+    let (mut room, mut initial, mut sent) = ([65_535_i64; 2], 65_535_i64, 0);
+    while sent < 60 << 20 {
+        if waiting.is_empty() {
+            waiting.clone_from(&chunk);
+        }
+        let length = i64::try_from(waiting.len().min(16_384)).unwrap();
+        if room.iter().all(|room| *room >= length) {
+            let some: Vec<u8> = waiting.drain(..usize::try_from(length).unwrap()).collect();
+            if wire.send(&frame(DATA, 0, 1, &some)).is_err() {
+                break;
+            }
+            room = room.map(|room| room - length);
+            sent += some.len();
+            continue;
+        }
+        match wire.next() {
+            Ok((WINDOW, _, of, more)) => {
+                let more = i64::from(u32::from_be_bytes(more.try_into().unwrap()));
+                room[usize::from(of != 0)] += more;
+            }
+            Ok((SETTINGS, flags, _, all)) if flags & END == 0 => {
+                for one in all.chunks(6).filter(|one| one[1] == 4) {
+                    let window = i64::from(u32::from_be_bytes(one[2..].try_into().unwrap()));
+                    room[1] += window - initial;
+                    initial = window;
+                }
+                let _ = wire.send(&frame(SETTINGS, END, 0, &[]));
+            }
+            Ok((PING, flags, _, payload)) if flags & END == 0 => {
+                let _ = wire.send(&frame(PING, END, 0, &payload));
+            }
+            Ok((RESET, ..)) | Err(_) => break,
+            Ok((HEADERS, flags, ..)) if flags & END != 0 => break,
+            Ok(_) => {}
+        }
+    }
+    (wire, sent)
+}
+
+#[test]
+fn files_of_64_mb_that_stall_keep_nobody_waiting() {
+    let home = Home::new();
+    let agent = home.start();
+    let probe = Probe::start(&home);
+    let socket = home.socket();
+    let uploads: Vec<_> = (0..48)
+        .map(|_| {
+            let socket = socket.clone();
+            thread::spawn(move || upload_and_stall(&socket))
+        })
+        .collect();
+    let stalled: Vec<_> = uploads.into_iter().map(|upload| upload.join().unwrap()).collect();
+    let sent: usize = stalled.iter().map(|(_, sent)| sent).sum();
+    println!("{} MB were taken", sent >> 20);
+    assert!(sent > 256 << 20, "{sent} bytes are no flood");
+    // They hold what they sent, and another client is served.
+    home.run("status").done();
+    thread::sleep(Duration::from_secs(2));
+    probe.end("files of 64 MB that stall");
+    // One process has no more than half of the room.
+    let peak = peak_kib(&agent);
+    assert!(peak < 900 << 10, "the agent grew to {peak} KiB");
+    drop(stalled);
     is_well(&home, &agent);
 }
 

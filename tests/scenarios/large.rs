@@ -89,3 +89,66 @@ fn without_consistent_snapshots_two_roles_list_one_path_only_with_one_content() 
     assert_eq!(fs::read(home.path("repo/targets/shared/file")).unwrap(), b"other\n");
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }
+
+/// The roles whose files are new, without their versions.
+fn changed(repo: &Published, before: &BTreeSet<String>) -> Vec<String> {
+    let new = names(repo).difference(before).cloned().collect::<Vec<_>>();
+    new.iter().map(|name| name.split_once('.').unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn one_target_of_fifty_thousand_is_changed_in_repositories_of_every_kind_that_python_tuf_made() {
+    let (home, _agent) = Home::unlocked();
+    let kinds = ["plain", "hashed=256", "succinct=1024"];
+    let arguments = [["large", "50000"].as_slice(), &kinds].concat();
+    let made = oracle::run_python("python_tuf_large.py", &arguments, &home.path(""));
+    let Some(made) = need(made) else { return };
+    made.done();
+    for (kind, reads, role) in [
+        ("plain", Reads::NotJs, "targets"),
+        ("hashed", Reads::All, "bin-"),
+        ("succinct", Reads::NotTough, "bin-"),
+    ] {
+        let (dir, repo) = (format!("large/{kind}"), home.published(&format!("large/{kind}")));
+        // Clients that hold the state before, and go on from it.
+        let judges = Judges::new(&home, kind, reads);
+        judges.accept(&repo, &["pool/0.txt", "pool/1.txt"]);
+        home.run(&format!("key import {kind} {dir}.pem --token file")).done();
+        home.run(&format!("repo adopt {dir} --name {kind} --root {dir}/metadata/1.root.json --yes")).done();
+        let before = names(&repo);
+        home.write("0.txt", "another text\n");
+        home.run(&format!("target add {dir} 0.txt --path pool/")).done();
+        let difference = home.run(&format!("diff {dir} --json")).done().json();
+        assert_eq!(difference["roles"].as_array().unwrap().len(), 1, "{difference}");
+        let signed = home.run(&format!("sign {dir} --yes --json")).done().json();
+        assert_eq!(signed["published"], true, "{signed}");
+        let changed = changed(&repo, &before);
+        assert!(changed.len() == 2 && changed.contains(&"snapshot.json".to_owned()), "{changed:?}");
+        assert!(changed.iter().any(|name| name.starts_with(role)), "{changed:?}");
+        judges.accept(&repo, &["pool/0.txt", "pool/1.txt", "pool/2.txt"]);
+    }
+}
+
+#[test]
+fn bins_by_the_thousand_are_made_signed_and_published_at_once() {
+    let (home, agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.keys(&["bins"]);
+    home.run("delegation add repo bin --key bins --threshold 1 --succinct-bins 2048").done();
+    let signed = home.run("sign repo --yes --json").done().json();
+    assert_eq!(
+        (&signed["published"], signed["signed"].as_array().unwrap().len()),
+        (&true.into(), 2051),
+        "{signed}"
+    );
+    // In their order, whichever was done first.
+    let roles: Vec<&str> =
+        signed["signed"].as_array().unwrap().iter().map(|one| one["role"].as_str().unwrap()).collect();
+    assert!(roles[1..2049].is_sorted() && roles[0] == "targets", "{roles:?}");
+    assert_eq!(names(&repo).iter().filter(|name| name.contains(".bin-")).count(), 2048);
+    assert!(repo.names("staged").is_empty());
+    assert!(repo.names("metadata").iter().all(|name| name.ends_with(".json")), "something was left behind");
+    Judges::new(&home, "bins", Reads::NotTough).accept(&repo, &["app.txt"]);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    assert!(!agent.log().contains("panicked"), "{}", agent.log());
+}

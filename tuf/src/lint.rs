@@ -149,6 +149,13 @@ impl Repository {
         let tops = [self.root(), self.timestamp.as_ref(), self.snapshot.as_ref()];
         tops.into_iter().flatten().chain(self.targets.values())
     }
+
+    /// Targets roles that delegate: looked for once, since bins come by the thousand.
+    fn parents(&self) -> Vec<&File> {
+        let delegates =
+            |file: &&File| file.content.as_targets().is_some_and(|targets| targets.delegations.is_some());
+        self.targets.values().filter(delegates).collect()
+    }
 }
 
 /// Judges a repository as of `now` by every rule, the worst findings first.
@@ -160,7 +167,8 @@ pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
     fits::listed(repository, &mut found);
     whole::roots(repository, &mut found);
     whole::listing(repository, &mut found);
-    whole::signatures(repository, &mut found);
+    let parents = repository.parents();
+    whole::signatures(repository, &parents, &mut found);
     whole::searches(repository, &mut found);
     keys::shared(repository, &mut found);
     for file in repository.newest() {
@@ -171,7 +179,7 @@ pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
         if file.content.kind() == RoleKind::Targets {
             paths::role_names(file, &mut found);
             paths::patterns(file, &mut found);
-            paths::targets(file, repository, &mut found);
+            paths::targets(file, &parents, &mut found);
         }
     }
     found.sort_by_key(|finding| finding.severity);

@@ -17,6 +17,7 @@
 
 mod bed;
 mod client;
+mod crowd;
 mod large;
 mod load;
 mod machine;
@@ -52,6 +53,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((command, rest)) if command == "load" => return load::main(rest),
+        Some((command, rest)) if command == "crowd" => return crowd::main(rest),
         Some((command, rest)) if command == "raw-token" => return token::main(rest),
         _ => {}
     }
@@ -59,10 +61,11 @@ fn main() {
     let mut report = Report::default();
     machine::measure(&mut report);
     let bed = bed::Bed::new(&options.shipped, &options.measuring);
-    let groups: [(&str, Group); 5] = [
+    let groups: [(&str, Group); 6] = [
         ("load", large::measure),
         ("sign", sign::measure),
         ("small", small::measure),
+        ("crowd", crowd::measure),
         ("ssh-agent", ssh_agent::measure),
         ("token", token::measure),
     ];

@@ -20,6 +20,11 @@ impl Samples {
         done
     }
 
+    /// How many they are.
+    pub(crate) fn number(&self) -> usize {
+        self.0.len()
+    }
+
     /// The median, microseconds.
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)

@@ -1,6 +1,6 @@
 //! Rules over names: of roles, of targets, and the patterns between them.
 
-use super::{Client, File, Finding, Many, Repository, Severity};
+use super::{Client, File, Finding, Many, Severity};
 use crate::{
     forms::{is_hash_prefix, pattern_fault},
     metadata::{DelegatedRole, Paths, Targets},
@@ -95,11 +95,11 @@ fn nothing_matches(file: &File, role: &DelegatedRole, found: &mut Vec<Finding>) 
 }
 
 /// Names and digests of the targets that a role lists.
-pub(super) fn targets(file: &File, repository: &Repository, found: &mut Vec<Finding>) {
+pub(super) fn targets(file: &File, parents: &[&File], found: &mut Vec<Finding>) {
     let Some(targets) = file.content.as_targets() else { return };
     names(file, targets, found);
     digests(file, targets, found);
-    outside(file, targets, repository, found);
+    outside(file, targets, parents, found);
 }
 
 fn names(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
@@ -163,12 +163,11 @@ fn digests(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
 }
 
 /// Targets that a delegated role lists and no delegation to it allows.
-fn outside(file: &File, targets: &Targets, repository: &Repository, found: &mut Vec<Finding>) {
+fn outside(file: &File, targets: &Targets, parents: &[&File], found: &mut Vec<Finding>) {
     if file.role.is_top_level() {
         return;
     }
-    let parents =
-        repository.targets.values().filter_map(|parent| parent.content.as_targets()?.delegations.as_ref());
+    let parents = parents.iter().filter_map(|parent| parent.content.as_targets()?.delegations.as_ref());
     let mut allows: Vec<&Paths> = Vec::new();
     let mut bins = Vec::new();
     for delegations in parents {

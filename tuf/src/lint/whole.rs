@@ -126,9 +126,9 @@ fn bare_entries<'e>(file: &File, entries: impl Iterator<Item = &'e MetaFile>, fo
 }
 
 /// Thresholds that are not met, bad signatures, placeholders, signatures of strangers.
-pub(super) fn signatures(repository: &Repository, found: &mut Vec<Finding>) {
+pub(super) fn signatures(repository: &Repository, parents: &[&File], found: &mut Vec<Finding>) {
     for file in repository.newest() {
-        let authorities = authorities(file, repository);
+        let authorities = authorities(file, repository, parents);
         let (mut empty, mut bad, mut strangers) = (Many::default(), BTreeSet::new(), Many::default());
         for (by, keys, role) in &authorities {
             let report = check_signatures(&file.content, keys, role);
@@ -172,14 +172,14 @@ pub(super) fn signatures(repository: &Repository, found: &mut Vec<Finding>) {
 type Authority<'r> = (String, &'r BTreeMap<KeyId, Key>, &'r RoleKeys);
 
 /// Who must have signed a file: the newest root, or every role that delegates to it.
-fn authorities<'r>(file: &File, repository: &'r Repository) -> Vec<Authority<'r>> {
+fn authorities<'r>(file: &File, repository: &'r Repository, parents: &[&'r File]) -> Vec<Authority<'r>> {
     if file.role.is_top_level() {
         let root = repository.root().and_then(|root| root.content.as_root());
         let one =
             |root: &'r crate::metadata::Root| ("root".to_owned(), &root.keys, root.role(file.role.kind()));
         return root.map(one).into_iter().collect();
     }
-    let parents = repository.targets.values().filter_map(|parent| {
+    let parents = parents.iter().filter_map(|parent| {
         let delegations = parent.content.as_targets()?.delegations.as_ref()?;
         Some((parent.role.to_string(), &delegations.keys, delegations.role_keys(&file.role)?))
     });
