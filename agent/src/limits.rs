@@ -51,8 +51,8 @@ pub const HEADERS: usize = 16 << 10;
 pub const HEADERS_READ: u32 = 64 << 10;
 /// Streams that a client may open and reset before the connection is closed.
 pub const RESETS: usize = 32;
-/// Room for what is in flight on one call and on one connection, bytes.
-pub const WINDOW: u32 = 2 << 20;
+/// Room for what is in flight on one call and on one connection, bytes: as much as is read of one before others have their turn.
+pub const WINDOW: u32 = 256 << 10;
 
 /// The largest message, bytes.
 pub const MESSAGE: usize = 4 << 20;

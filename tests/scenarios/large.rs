@@ -112,12 +112,12 @@ fn one_target_of_fifty_thousand_is_changed_in_repositories_of_every_kind_that_py
         let (dir, repo) = (format!("large/{kind}"), home.published(&format!("large/{kind}")));
         // Clients that hold the state before, and go on from it.
         let judges = Judges::new(&home, kind, reads);
-        judges.accept(&repo, &["pool/0.txt", "pool/1.txt"]);
+        judges.accept(&repo, &["0.txt", "1.txt"]);
         home.run(&format!("key import {kind} {dir}.pem --token file")).done();
         home.run(&format!("repo adopt {dir} --name {kind} --root {dir}/metadata/1.root.json --yes")).done();
         let before = names(&repo);
         home.write("0.txt", "another text\n");
-        home.run(&format!("target add {dir} 0.txt --path pool/")).done();
+        home.run(&format!("target add {dir} 0.txt")).done();
         let difference = home.run(&format!("diff {dir} --json")).done().json();
         assert_eq!(difference["roles"].as_array().unwrap().len(), 1, "{difference}");
         let signed = home.run(&format!("sign {dir} --yes --json")).done().json();
@@ -125,7 +125,7 @@ fn one_target_of_fifty_thousand_is_changed_in_repositories_of_every_kind_that_py
         let changed = changed(&repo, &before);
         assert!(changed.len() == 2 && changed.contains(&"snapshot.json".to_owned()), "{changed:?}");
         assert!(changed.iter().any(|name| name.starts_with(role)), "{changed:?}");
-        judges.accept(&repo, &["pool/0.txt", "pool/1.txt", "pool/2.txt"]);
+        judges.accept(&repo, &["0.txt", "1.txt", "2.txt"]);
     }
 }
 

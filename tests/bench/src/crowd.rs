@@ -121,7 +121,7 @@ pub(crate) fn main(arguments: &[String]) {
 async fn upload(mut client: SigningClient<tonic::transport::Channel>) {
     let begin =
         SignBegin { repository: "app".to_owned(), role: "targets".to_owned(), ..SignBegin::default() };
-    let header = FileHeader { role: "targets".to_owned(), size: FILE as u64, purpose: 0 };
+    let header = FileHeader { role: "targets".to_owned(), size: FILE as u64, ..FileHeader::default() };
     let chunks = (1..FILE / CHUNK).map(|_| Part::Chunk(vec![b' '; CHUNK]));
     let parts = [Part::Begin(begin), Part::File(header)].into_iter().chain(chunks);
     let (stalls, never) = mpsc::channel(1);
