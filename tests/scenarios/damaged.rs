@@ -240,7 +240,7 @@ fn damaged_files_beside_the_metadata_are_refused_by_name_and_left_as_they_are() 
     refused_by(&home, "repo/staged/repository.json", "diff repo", Some(("\"format\": 1", "\"format\": 9")));
     refused_by(&home, "repo/staged/targets.json", "diff repo", None);
     refused_by(&home, "repo/.key-names.json", "repo show repo", None);
-    for name in ["root.json", "snapshot.json", "timestamp.json"] {
+    for name in ["root.json", "snapshot.json", "timestamp.json", "targets.known"] {
         refused_by(&home, &format!("memory/{name}"), CLIENT, None);
         let (file, whole) =
             (home.path("memory").join(name), fs::read(home.path("memory").join(name)).unwrap());
@@ -248,7 +248,7 @@ fn damaged_files_beside_the_metadata_are_refused_by_name_and_left_as_they_are() 
         names(&home.run(&format!("{CLIENT} --json")), "deleted", name);
         put(&file, &whole);
     }
-    refused_by(&home, "memory/.tufctl-verify-state", CLIENT, Some(("format 1", "format 9")));
+    refused_by(&home, "memory/.tufctl-verify-state", CLIENT, Some(("format 2", "format 9")));
     home.run("sign repo --yes").done();
     home.run(CLIENT).done();
 }
