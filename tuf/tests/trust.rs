@@ -147,7 +147,12 @@ fn a_snapshot_must_be_the_one_that_the_timestamp_lists() {
         set.update_timestamp(file(&timestamp(1, entry), &[&keys.timestamp])).unwrap();
         set.update_snapshot(good.clone())
     };
-    with(json!({"version": 3, "length": good.len(), "hashes": {"sha256": digest, "md5": "x"}})).unwrap();
+    let beside = |algorithm: &str| {
+        with(json!({"version": 3, "length": good.len(), "hashes": {"sha256": digest, algorithm: "x"}}))
+    };
+    // Nobody can check the one; python-tuf and tuf-js check the other beside a good one.
+    beside("nobody-knows").unwrap();
+    assert!(matches!(at(beside("md5"), "snapshot", "5.5.2"), TrustFault::OtherDigest { .. }));
     assert!(matches!(at(with(json!({"version": 2})), "snapshot", "5.5.4"), TrustFault::OtherVersion { .. }));
     at(with(json!({"version": 4})), "snapshot", "5.5.4");
     let longer = json!({"version": 3, "length": good.len() + 1});
