@@ -21,7 +21,7 @@ cargo xtask COMMAND
                                 holds FILTER; what cannot be had is SKIPPED, or with --require-all a failure
   bench [--output F] [--only ROWS]
                                 measure what it must reach, as ratios in one run, beside what this machine can;
-                                ROWS are of load,sign,small,ssh-agent,token
+                                ROWS are of load,sign,small,crowd,ssh-agent,token
   arrows                        fail on a dependency between crates that the design does not draw
   install --prefix P [--destdir D]
                                 binaries, units, man pages, completions

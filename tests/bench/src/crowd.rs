@@ -39,7 +39,7 @@ pub(crate) fn measure(bed: &Bed, report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let client = runtime.block_on(Client::connect(&home.socket()));
     let (alone, _) = ask(&runtime, &client, Duration::from_secs(1));
-    let mut crowd = Crowd::start(home.socket());
+    let crowd = Crowd::start(home.socket());
     let (with, most) = ask(&runtime, &client, MEASURED);
     crowd.end();
     let p99 = with.at(0.99) / 1e3;
@@ -78,16 +78,16 @@ impl Crowd {
         Self(command.spawn().expect("the crowd"))
     }
 
-    fn end(&mut self) {
+    /// Sends it home, if it is still there.
+    fn end(mut self) {
         assert!(self.0.try_wait().expect("a child").is_none(), "the crowd has gone home early");
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        self.end();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -96,11 +96,12 @@ pub(crate) fn main(arguments: &[String]) {
     let socket = PathBuf::from(arguments.first().expect("the socket"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
+    let _within = runtime.enter();
     for _ in 0..CONNECTIONS {
         let address = format!("unix:{}", socket.display());
-        let endpoint = Endpoint::try_from(address).expect("an address");
+        let channel = Endpoint::try_from(address).expect("an address").connect_lazy();
         for _ in 0..UPLOADS {
-            let channel = endpoint.connect_lazy();
+            let channel = channel.clone();
             runtime.spawn(async move {
                 loop {
                     let _ = tokio::time::timeout(STALLED, upload(SigningClient::new(channel.clone()))).await;
