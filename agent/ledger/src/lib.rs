@@ -1,6 +1,7 @@
 //! The agent's memory: watermarks, repositories and the hash-chained journal, in one SQLite database.
 //!
-//! Duty: make an intent durable before its signature leaves, refuse what breaks the watermark, and notice when its
+//! Duty: make an intent durable before its signature leaves and a PIN's attempt before its card is asked, refuse what
+//! breaks the watermark, and notice when its
 //! own files were changed. Trust: the caller says truthfully what was parsed and verified; the disk is not trusted.
 //! Invariants: watermarks never go down, but by a journalled reset that a person confirmed; every change of state has its entry in the journal, in the same commit; a
 //! journal that does not match its head outside the database is refused and never repaired silently; everything that
@@ -22,6 +23,7 @@ mod marks;
 mod mirror;
 mod open;
 mod pasts;
+mod pins;
 mod put_off;
 mod records;
 mod repositories;
@@ -48,6 +50,7 @@ use tokio::sync::{oneshot, watch};
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
+pub use pins::{PinAttempt, PinLeave, PinOutcome, PinRecord};
 pub use types::{
     AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
     NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset, Restored,

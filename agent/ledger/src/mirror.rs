@@ -74,7 +74,8 @@ impl Touched {
                 self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
             }
             Table::Restored => self.whole = true,
-            Table::Intents | Table::Resets => {}
+            // The mirror holds nothing of these.
+            Table::Intents | Table::Resets | Table::Pins => {}
         }
         Ok(())
     }

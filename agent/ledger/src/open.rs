@@ -85,7 +85,7 @@ pub(crate) fn open(paths: &Paths, clock: &dyn Clock) -> Result<Opened, LedgerErr
     }
     let (mut position, head) = check_with_leftover(&db, paths, head)?;
     if upgrade {
-        position = end_upgrade(&db, clock, position, found)?;
+        position = end_upgrade(&db, &paths.db, clock, position, found)?;
     }
     let found = position;
     position = put_off::catch_up(&db, &paths.db, clock, position)?;
@@ -135,7 +135,7 @@ pub(crate) fn open_copy(
         return Err(LedgerError::corrupt(path, why));
     }
     if found < schema::VERSION {
-        position = end_upgrade(&db, clock, position, found)?;
+        position = end_upgrade(&db, path, clock, position, found)?;
     }
     let position = put_off::catch_up(&db, path, clock, position)?;
     Ok((db, position))
@@ -221,17 +221,24 @@ fn begin_upgrade(db: &Connection, found: u32) -> rusqlite::Result<()> {
     schema::STATEMENTS.iter().skip(there).try_for_each(|sql| db.execute(sql, ()).map(drop))
 }
 
-/// Journals the upgrade and commits it.
+/// Writes what was put off, journals the upgrade and commits it.
 fn end_upgrade(
     db: &Connection,
+    path: &Path,
     clock: &dyn Clock,
     position: Position,
     from: u32,
 ) -> Result<Position, LedgerError> {
-    let mut tx = Tx::looking(db, clock, position);
+    // Schemas before 3 put nothing off, and say nothing of it.
+    let applied = Applied { seq: position.applied, sum: position.sum };
+    db.execute(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+        (Applied::NAME, applied.to_string()),
+    )?;
     db.execute("UPDATE meta SET value = ?1 WHERE name = 'schema'", (schema::VERSION.to_string(),))?;
-    let applied = Applied { seq: position.seq, sum: position.sum };
-    db.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", (Applied::NAME, applied.to_string()))?;
+    let before = put_off::PutOff::read(db, path, position.applied)?;
+    let mut tx = Tx::looking(db, clock, position).with(&before, None);
+    tx.settle()?;
     tx.append("ledger.upgraded", json!({"schema_before": from, "schema": schema::VERSION}))?;
     tx.commit().map(|committed| committed.position)
 }

@@ -9,13 +9,13 @@ use crate::chain::hash_fields;
 use crate::mirror::Touched;
 
 /// The schema that this program writes; those before it are upgraded when they are opened.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// "tufa": tells our databases from others.
 pub(crate) const APPLICATION_ID: i64 = 0x7475_6661;
 
 /// Every statement that makes the schema. The database must hold exactly these objects.
-pub(crate) const STATEMENTS: [&str; 11] = [
+pub(crate) const STATEMENTS: [&str; 12] = [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, time TEXT NOT NULL, boot_ms INTEGER NOT NULL, kind TEXT NOT NULL, \
      body TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
@@ -43,10 +43,15 @@ pub(crate) const STATEMENTS: [&str; 11] = [
      PRIMARY KEY (repository, role, digest)) STRICT, WITHOUT ROWID",
     "CREATE TABLE restored (repository TEXT NOT NULL PRIMARY KEY REFERENCES repositories (id), \
      since INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    // Since schema 4:
+    "CREATE TABLE pins (card TEXT PRIMARY KEY, wrong INTEGER NOT NULL, source TEXT NOT NULL, token TEXT NOT NULL, \
+     changed INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 ];
 
 /// How many of [`STATEMENTS`] make schema 1.
 const FIRST_STATEMENTS: usize = 9;
+/// How many make schema 2 and 3.
+const SECOND_STATEMENTS: usize = 11;
 
 /// The entry of the journal up to which the tables say what it says; in `meta` since schema 3. It is bound to the sum over
 /// the tables, so that neither is changed without the other.
@@ -87,10 +92,11 @@ pub(crate) enum Table {
     Intents,
     Resets,
     Restored,
+    Pins,
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Repositories,
         Self::Roots,
         Self::Watermarks,
@@ -100,6 +106,7 @@ impl Table {
         Self::Intents,
         Self::Resets,
         Self::Restored,
+        Self::Pins,
     ];
 
     const fn select(self) -> &'static str {
@@ -113,6 +120,7 @@ impl Table {
             Self::Intents => "SELECT * FROM intents",
             Self::Resets => "SELECT * FROM resets",
             Self::Restored => "SELECT * FROM restored",
+            Self::Pins => "SELECT * FROM pins",
         }
     }
 
@@ -128,6 +136,7 @@ impl Table {
             Self::Intents => "SELECT * FROM intents WHERE seq = ?1",
             Self::Resets => "SELECT * FROM resets WHERE repository = ?1 AND role = ?2 AND digest = ?3",
             Self::Restored => "SELECT * FROM restored WHERE repository = ?1",
+            Self::Pins => "SELECT * FROM pins WHERE card = ?1",
         }
     }
 
@@ -197,7 +206,11 @@ impl Sum {
 
 /// How many of [`STATEMENTS`] a schema version has.
 pub(crate) const fn tables_of(version: u32) -> usize {
-    if version == 1 { FIRST_STATEMENTS } else { STATEMENTS.len() }
+    match version {
+        1 => FIRST_STATEMENTS,
+        2 | 3 => SECOND_STATEMENTS,
+        _ => STATEMENTS.len(),
+    }
 }
 
 /// Whether the database holds exactly the tables of this schema version and nothing else.

@@ -1,0 +1,168 @@
+//! Wrong PINs, counted by us, for each card (FAULTS C2, C3): a token that counts silently must not be locked by us.
+//!
+//! An attempt is counted before the card is asked, in a commit of its own, and taken back only when the card was
+//! certainly not asked. So whatever ends the agent in between, the count is never lower than what the card has lost.
+
+use rusqlite::OptionalExtension as _;
+use serde_json::{Value, json};
+
+use crate::schema::Table;
+use crate::tx::{Tx, Verdict};
+use crate::{Ledger, LedgerError};
+
+/// What is known of the PIN of one card.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PinRecord {
+    /// Attempts since the last one that the card accepted, those under way and those of unknown outcome among them.
+    pub wrong: u32,
+    /// What stood for the content of the source that an attempt without a person was made with; empty: none was.
+    pub source: String,
+    /// The token of the configuration under whose name the card last accepted a PIN; empty: none, or another card did
+    /// since.
+    pub token: String,
+}
+
+/// An attempt that is about to be made.
+#[derive(Debug, Clone)]
+pub struct PinAttempt {
+    /// Which card: its serial number, or what stands in its place.
+    pub card: String,
+    /// The token's name in the configuration.
+    pub token: String,
+    /// No attempt when so many were wrong; none: whatever was.
+    pub limit: Option<u32>,
+    /// What stands for the content of the source where no person gives the PIN; empty for a person's.
+    pub source: String,
+    /// Goes into the journal with it.
+    pub about: Value,
+}
+
+/// Whether it may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinLeave {
+    /// It is counted: ask the card now.
+    Counted,
+    /// So many were wrong; nothing was counted.
+    Stopped(u32),
+}
+
+/// What came of an attempt that was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinOutcome {
+    /// The card has accepted the PIN.
+    Accepted,
+    /// The card was certainly not asked.
+    NotMade,
+}
+
+impl Ledger {
+    /// Counts an attempt, durably, if it may be made. Must be answered before the card is asked.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: not counted, so the card must not be asked.
+    pub async fn count_pin_attempt(&self, attempt: PinAttempt) -> Result<PinLeave, LedgerError> {
+        self.ask(move |tx| begin(tx, &attempt)).await
+    }
+
+    /// Ends an attempt that was counted. Of one that was wrong, or whose outcome nobody knows, nothing is said: it stays
+    /// counted.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: it stays counted.
+    pub async fn settle_pin_attempt(
+        &self,
+        card: String,
+        token: String,
+        outcome: PinOutcome,
+    ) -> Result<(), LedgerError> {
+        self.ask(move |tx| settle(tx, &card, &token, outcome)).await
+    }
+
+    /// What is known of the PIN of a card; zeros when nothing is.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn pin_record(&self, card: String) -> Result<PinRecord, LedgerError> {
+        self.read_all(move |tx| read(tx, &card)).await
+    }
+
+    /// The card that last accepted a PIN under this name of a token.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn card_of_token(&self, token: String) -> Result<Option<String>, LedgerError> {
+        self.read_all(move |tx| {
+            let mut select = tx.db.prepare_cached("SELECT card FROM pins WHERE token = ?1 LIMIT 1")?;
+            Ok(select.query_row((token,), |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+}
+
+fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
+    let PinAttempt { card, token, limit, source, about } = attempt;
+    let known = read(tx, card)?;
+    if limit.is_some_and(|limit| known.wrong >= limit) {
+        return Ok(Ok(PinLeave::Stopped(known.wrong)));
+    }
+    let body = json!({
+        "token": token, "card": card, "wrong_before": known.wrong, "anyway": limit.is_none(),
+        "by_person": source.is_empty(), "about": about,
+    });
+    tx.append("token.attempt", body)?;
+    let record = PinRecord { wrong: known.wrong.saturating_add(1), source: source.clone(), ..known };
+    write(tx, card, &record)?;
+    Ok(Ok(PinLeave::Counted))
+}
+
+fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: PinOutcome) -> Verdict<()> {
+    let known = read(tx, card)?;
+    let (kind, record) = match outcome {
+        PinOutcome::Accepted => {
+            release(tx, card, token)?;
+            ("token.accepted", PinRecord { token: token.to_owned(), ..PinRecord::default() })
+        }
+        PinOutcome::NotMade => {
+            let wrong = known.wrong.saturating_sub(1);
+            // Nothing was tried with it, or nothing is counted any more.
+            let source = if wrong == 0 { String::new() } else { known.source.clone() };
+            ("token.not-asked", PinRecord { wrong, source, ..known })
+        }
+    };
+    tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;
+    write(tx, card, &record)?;
+    Ok(Ok(()))
+}
+
+/// A name means one card: the one that has accepted its PIN now.
+fn release(tx: &mut Tx<'_>, card: &str, token: &str) -> Result<(), LedgerError> {
+    let others: Vec<String> = {
+        let mut select = tx.db.prepare_cached("SELECT card FROM pins WHERE token = ?1 AND card <> ?2")?;
+        let rows = select.query_map((token, card), |row| row.get(0))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for other in others {
+        let record = PinRecord { token: String::new(), ..read(tx, &other)? };
+        write(tx, &other, &record)?;
+    }
+    Ok(())
+}
+
+fn read(tx: &Tx<'_>, card: &str) -> Result<PinRecord, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT wrong, source, token FROM pins WHERE card = ?1")?;
+    let found = select.query_row((card,), |row| {
+        Ok(PinRecord { wrong: row.get(0)?, source: row.get(1)?, token: row.get(2)? })
+    });
+    Ok(found.optional()?.unwrap_or_default())
+}
+
+fn write(tx: &mut Tx<'_>, card: &str, record: &PinRecord) -> Result<(), LedgerError> {
+    let now = tx.now().unix();
+    tx.change(
+        Table::Pins,
+        (card,),
+        "INSERT INTO pins (card, wrong, source, token, changed) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (card) DO UPDATE SET wrong = ?2, source = ?3, token = ?4, changed = ?5",
+        (card, record.wrong, record.source.as_str(), record.token.as_str(), now),
+    )
+}

@@ -1,0 +1,121 @@
+//! The count of wrong PINs: before the card is asked, across restarts, never silently lower.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::tempdir;
+use tufagent_ledger::{Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord};
+
+fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
+    PinAttempt {
+        card: card.to_owned(),
+        token: "hsm".to_owned(),
+        limit,
+        source: String::new(),
+        about: json!({"caller": {"uid": 1000}}),
+    }
+}
+
+async fn count(ledger: &Ledger, card: &str) -> PinLeave {
+    ledger.count_pin_attempt(attempt(card, Some(3))).await.unwrap()
+}
+
+async fn settle(ledger: &Ledger, card: &str, outcome: PinOutcome) {
+    ledger.settle_pin_attempt(card.to_owned(), "hsm".to_owned(), outcome).await.unwrap();
+}
+
+async fn wrong(ledger: &Ledger, card: &str) -> u32 {
+    ledger.pin_record(card.to_owned()).await.unwrap().wrong
+}
+
+#[tokio::test]
+async fn three_wrong_ones_stop_a_card_until_one_is_made_anyway_and_accepted() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(count(&ledger, "a").await, PinLeave::Counted);
+    }
+    assert_eq!(count(&ledger, "a").await, PinLeave::Stopped(3));
+    assert_eq!(count(&ledger, "b").await, PinLeave::Counted, "another card is not concerned");
+    assert_eq!(ledger.count_pin_attempt(attempt("a", None)).await.unwrap(), PinLeave::Counted);
+    assert_eq!(wrong(&ledger, "a").await, 4);
+    settle(&ledger, "a", PinOutcome::Accepted).await;
+    assert_eq!((wrong(&ledger, "a").await, wrong(&ledger, "b").await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_count_lives_through_a_restart_and_what_was_not_asked_is_taken_back() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    count(&ledger, "a").await;
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(wrong(&ledger, "a").await, 1, "nobody said what came of it");
+    count(&ledger, "a").await;
+    settle(&ledger, "a", PinOutcome::NotMade).await;
+    assert_eq!(wrong(&ledger, "a").await, 1);
+    for _ in 0..3 {
+        settle(&ledger, "a", PinOutcome::NotMade).await;
+    }
+    assert_eq!(wrong(&ledger, "a").await, 0);
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
+async fn a_name_means_the_card_that_accepted_its_pin_last() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let card = async || ledger.card_of_token("hsm".to_owned()).await.unwrap();
+    count(&ledger, "a").await;
+    assert_eq!(card().await, None, "an attempt proves nothing");
+    settle(&ledger, "a", PinOutcome::Accepted).await;
+    assert_eq!(card().await.as_deref(), Some("a"));
+    count(&ledger, "b").await;
+    settle(&ledger, "b", PinOutcome::Accepted).await;
+    assert_eq!(card().await.as_deref(), Some("b"));
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap(), PinRecord::default());
+}
+
+#[tokio::test]
+async fn what_a_source_was_tried_with_is_kept_as_long_as_it_counts() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let by_itself = PinAttempt { source: "content 1".to_owned(), ..attempt("a", Some(3)) };
+    ledger.count_pin_attempt(by_itself).await.unwrap();
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "content 1");
+    settle(&ledger, "a", PinOutcome::Accepted).await;
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "");
+}
+
+#[tokio::test]
+async fn a_count_that_somebody_lowers_is_found() {
+    for edit in ["UPDATE pins SET wrong = 0", "DELETE FROM pins", "UPDATE pins SET card = 'b'"] {
+        let folder = tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        count(&ledger, "a").await;
+        count(&ledger, "a").await;
+        drop(ledger);
+        let db = Connection::open(folder.path().join("ledger.db")).unwrap();
+        db.execute_batch(edit).unwrap();
+        db.close().unwrap();
+        let refused = Ledger::open(folder.path()).unwrap_err();
+        assert!(matches!(refused, LedgerError::Corrupt { .. }), "{edit}: {refused:?}");
+        assert!(refused.remedy().contains("put"), "{}", refused.remedy());
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_in_the_journal_before_they_are_made_and_hold_no_pin() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    count(&ledger, "a").await;
+    let entries = ledger.entries(0, 100).await.unwrap();
+    let last = entries.last().unwrap();
+    assert_eq!(last.kind, "token.attempt");
+    let body: serde_json::Value = serde_json::from_str(&last.body).unwrap();
+    assert_eq!(
+        (&body["token"], &body["card"], &body["wrong_before"]),
+        (&"hsm".into(), &"a".into(), &0.into())
+    );
+    assert_eq!((&body["anyway"], &body["by_person"]), (&false.into(), &true.into()));
+}
