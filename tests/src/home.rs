@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use lying_pkcs11::Desk;
 use serde_json::Value;
 use softhsm::TokenFolder;
 
@@ -111,6 +112,24 @@ impl Home {
             folder.module().display().to_string(),
             env.join(", ")
         )
+    }
+
+    /// The same behind the module that lies. What it is to do is said at [`Self::lying_desk`].
+    pub fn lying_table(&self, name: &str, label: &str, folder: &TokenFolder) -> String {
+        let lying = lying_pkcs11::module().expect("liblying_pkcs11.so lies beside the test program");
+        let real = folder.module();
+        let desk: Vec<_> =
+            self.lying_desk(name).env(real).iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
+        Self::softhsm_table(name, label, folder)
+            .replace(&real.display().to_string(), &lying.display().to_string())
+            .replace("env = {", &format!("env = {{ {},", desk.join(", ")))
+    }
+
+    /// The desk of the lying module of a token.
+    pub fn lying_desk(&self, name: &str) -> Desk {
+        let folder = self.dir().join(format!("lies-{name}"));
+        fs::create_dir_all(&folder).unwrap();
+        Desk::new(&folder)
     }
 
     /// Starts the agent and waits until it is ready.

@@ -63,7 +63,7 @@ const RULES: &[Rule] = &[
     // The differential tests use `tuf`.
     Rule {
         name: "tufagent-tests",
-        may_use: &["tufagent-tuf", "tufagent-softhsm"],
+        may_use: &["tufagent-tuf", "tufagent-softhsm", "tufagent-lying-pkcs11"],
         tests_may_use: &[],
         floor: Floor::Upper,
     },

@@ -1,11 +1,10 @@
 //! A private SoftHSM with a token, and what the tests do with it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
+use lying_pkcs11::Desk;
 use secmem::SecretBytes;
 use softhsm::{Skipped, SoftHsm, TokenFolder};
 use tuf::key::{PublicKey, SignatureBytes};
@@ -49,31 +48,23 @@ impl Lab {
     /// The token behind the lying module; what it does stands in the control file.
     pub fn lying_config(&self, name: &str) -> Pkcs11Config {
         let mut config = self.config(name);
-        let real = std::mem::replace(&mut config.module, lying_module());
-        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
-        config.env.extend(BTreeMap::from([
-            ("LYING_MODULE".to_owned(), path(real)),
-            ("LYING_CONTROL".to_owned(), path(self.control())),
-            ("LYING_TRACE".to_owned(), path(self.trace())),
-        ]));
+        let lying = lying_pkcs11::module().expect("liblying_pkcs11.so lies beside the test program");
+        let real = std::mem::replace(&mut config.module, lying);
+        config.env.extend(self.desk().env(&real));
         config
     }
 
+    /// What the lying module is told, and what it was asked.
+    pub fn desk(&self) -> Desk {
+        Desk::new(self.dir.path())
+    }
+
     pub fn say(&self, lie: &str) {
-        std::fs::write(self.control(), lie).unwrap();
+        self.desk().say(lie);
     }
 
     pub fn traced(&self, call: &str) -> usize {
-        let trace = std::fs::read_to_string(self.trace()).unwrap_or_default();
-        trace.lines().filter(|line| *line == call).count()
-    }
-
-    fn control(&self) -> PathBuf {
-        self.dir.path().join("control")
-    }
-
-    fn trace(&self) -> PathBuf {
-        self.dir.path().join("trace")
+        self.desk().trace().calls(call)
     }
 }
 
@@ -126,12 +117,4 @@ pub fn pid(token: &Pkcs11Token) -> rustix::process::Pid {
 
 pub fn kill(pid: rustix::process::Pid) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Cargo builds it beside this program, because the package is a dependency of the tests.
-fn lying_module() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    let folders = exe.ancestors().skip(1).take(2);
-    let found = folders.map(|folder: &Path| folder.join("liblying_pkcs11.so")).find(|path| path.is_file());
-    found.expect("liblying_pkcs11.so lies beside the test program")
 }

@@ -7,6 +7,7 @@
 
 extern crate tufagent_backend as backend;
 
+mod double;
 mod keys;
 mod lab;
 mod lies;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     match words.first().map(String::as_str) {
         Some("host-token") => return host(),
         Some("make-twins") => return twins::make(&words[1..]),
+        Some("probe-double") => return double::probe(&words[1..]),
         _ => {}
     }
     if has("--list") {
@@ -73,5 +75,5 @@ fn host() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [keys::CASES, twins::CASES, lies::CASES, life::CASES].concat()
+    [double::CASES, keys::CASES, twins::CASES, lies::CASES, life::CASES].concat()
 }

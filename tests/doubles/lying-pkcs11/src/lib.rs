@@ -1,20 +1,96 @@
-//! A PKCS#11 module that lies: a thin proxy in front of a real one, for tests.
+//! A PKCS#11 module that lies: a thin proxy in front of a real module, for tests.
 //!
-//! `LYING_MODULE` names the real module. `LYING_CONTROL` names a file whose first word says what
-//! the next signatures are; it is read again for each (see [`Lie`]). Everything else is passed on. When
-//! `LYING_TRACE` names a file, each C_Login and C_Sign that gives a signature is a line in it.
+//! Three variables in the environment of the process that loads it (`env = { … }` of a `[[token]]`, say):
+//!
+//! * `LYING_MODULE`: the real module's path. What no line below bends is passed on to it.
+//! * `LYING_CONTROL`: the control file. It is read again at each call, so a test may rewrite it while
+//!   the agent runs. Without it, or empty, the module tells the truth. `FILE.state` beside it keeps what
+//!   must outlive the process (tries that are left, lies that are told once).
+//! * `LYING_TRACE`: the trace, appended to. Two lines a call, see [`Trace`].
+//!
+//! A test writes and reads them with a [`Desk`]: `desk.env(real)`, `desk.say("C_Sign 1 CKR_DEVICE_ERROR")`,
+//! `desk.trace().logins()`. Where the module's file lies, [`module`] tells. A helper that is confined must be
+//! allowed the folder of both files.
+//!
+//! # The control file
+//!
+//! One lie a line; `#` begins a comment. A line that is not understood ends the process (status 99, and a word in the
+//! trace): a misspelt lie must not pass for the truth. A [`Desk`] does not write such a line.
+//!
+//! ## At a call: `CALL WHEN [once] [after] LIE`
+//!
+//! `CALL` is a function of PKCS#11, or `*` for all. C_Sign and C_SignFinal stand for the call that gives a
+//! signature; the one that asks for its length is `C_Sign?`, `C_SignFinal?`. `WHEN` counts the calls since the text
+//! of the control file was changed, in this process: `*` (or nothing) each, `3` the third, `3-` from the third
+//! on, `3-5`, `%4` each fourth. `once`: one time only, also if the process is started anew. `after`: the real
+//! module is asked first, so that its work is done and its answer lost.
+//!
+//! | LIE | |
+//! | --- | --- |
+//! | `CKR_DEVICE_ERROR`, `0x30` | this is the answer |
+//! | `stuck CKR_…` | so, and the session answers CKR_OPERATION_ACTIVE to all but login and close from then on |
+//! | `sleep MS` | late; then what else is said of the call |
+//! | `hang`, `spin` | never: asleep, or busy |
+//! | `segv`, `abort`, `exit N` | the process ends |
+//! | `wrong`, `short`, `long`, `zero`, `empty` | C_Sign, C_SignFinal: one bit flipped; a byte less; a byte more; zeros; no bytes |
+//! | `other-key`, `stale` | C_Sign: a right signature by another key of its type; the one of the call before |
+//! | `huge` | a length or count of 4 GiB: signatures, C_FindObjects, C_GetAttributeValue, C_GetSlotList, C_GetMechanismList |
+//! | `none`, `twice`, `endless` | C_FindObjects: no object; each one twice; the first for ever |
+//!
+//! ## About token, slots and sessions
+//!
+//! | line | |
+//! | --- | --- |
+//! | `token gone [CKR_…]` | pulled: no token in the slots; sessions (CKR_DEVICE_REMOVED) and login are lost, also when the line goes |
+//! | `token serial S`, `label`, `manufacturer`, `model` | it says that it is another one |
+//! | `token tries N` | a PIN that locks: N wrong ones, counted here, told by COUNT_LOW, FINAL_TRY and LOCKED, then CKR_PIN_LOCKED; a right one before that begins anew |
+//! | `token flags [none] [+f] [-f] …` | said in place of what is: `count-low`, `final-try`, `locked`, `to-be-changed`, `initialized`, `pin-initialized`, `login-required`, `write-protected`, `protected-path`, `error-state`. `none` clears the first four: a token that counts and does not tell |
+//! | `sessions limit N` | more get CKR_SESSION_COUNT |
+//! | `sessions told MAX` | ulMaxSessionCount, whatever is true |
+//! | `slots bad N [CKR_…]` | N slots before the others of which nothing can be read |
+//! | `slots blank N` | N slots before the others with a token that was never initialised |
+//! | `slots twice` | each slot has a twin with the same token |
+//! | `mechanism CKM_… absent` (`unlisted`, `refused`) | CKM_EDDSA or a number: neither listed nor taken; one of both |
+//!
+//! ## About objects: `attribute CKA_… VALUE [private|public] [label=L]`
+//!
+//! `VALUE`: `true`, `false`, `absent`, `hex:00ff`, `text:NAME`, `raw` (CKA_EC_POINT without its OCTET STRING), of
+//! all objects or of those that are meant. So keys get one and the same id, label or point.
+//!
+//! ## Keys that want a login for each signature
+//!
+//! `always-authenticate context [label=L]`: private keys (that one) say CKA_ALWAYS_AUTHENTICATE and sign after C_SignInit and
+//! C_Login(CKU_CONTEXT_SPECIFIC) only. `always-authenticate relogin`: no such login; one C_Login, one signature.
+//! `multipart yes`: C_SignUpdate and C_SignFinal work with every mechanism, also where the real module has but
+//! C_Sign; `multipart no`: with none.
+//!
+//! ## Short words
+//!
+//! `pass`, `wrong`, `truncated`, `other-key`, `crash` and `hang` alone stand for that of C_Sign and C_SignFinal, `crash-login`
+//! for `C_Login abort`.
 #![allow(unsafe_code, reason = "a module is C functions and pointers")]
 
-mod lies;
+mod calls;
+mod desk;
+mod keys;
+mod memory;
+mod names;
+mod objects;
 mod real;
+mod rule;
+mod script;
+mod sign;
+mod slots;
+mod trace;
+mod turn;
+mod world;
 
-use std::ffi::c_void;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::sync::{Mutex, OnceLock, PoisonError};
+pub use desk::{Desk, module};
+pub use trace::{Entry, Trace};
+
+use std::sync::OnceLock;
 
 use cryptoki_sys::*;
-pub use lies::Lie;
 
 /// The one entry that a module needs.
 ///
@@ -32,148 +108,16 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
     CKR_OK
 }
 
-/// The real table with our functions in place of some of its own. This is the list to extend.
+/// The real table with our functions in place of its own.
 fn table() -> Option<&'static Table> {
     static TABLE: OnceLock<Option<Table>> = OnceLock::new();
     TABLE
         .get_or_init(|| {
-            let mut list = real::function_list()?;
+            let mut list = calls::bent(*real::list()?);
             list.C_GetFunctionList = Some(C_GetFunctionList);
-            list.C_Login = Some(login);
-            list.C_SignInit = Some(sign_init);
-            list.C_Sign = Some(sign);
-            list.C_SignFinal = Some(sign_final);
             Some(Table(list))
         })
         .as_ref()
-}
-
-/// The last mechanism and key, for a signature by another key.
-static LAST_INIT: Mutex<Option<(CK_MECHANISM_TYPE, Vec<u8>, CK_OBJECT_HANDLE)>> = Mutex::new(None);
-
-unsafe extern "C" fn login(
-    session: CK_SESSION_HANDLE,
-    user: CK_USER_TYPE,
-    pin: *mut u8,
-    len: CK_ULONG,
-) -> CK_RV {
-    trace("C_Login");
-    if Lie::now() == Lie::CrashLogin {
-        Lie::Crash.before();
-    }
-    let Some(real) = real::function_list().and_then(|list| list.C_Login) else { return CKR_GENERAL_ERROR };
-    // SAFETY: the caller's own arguments.
-    unsafe { real(session, user, pin, len) }
-}
-
-unsafe extern "C" fn sign_init(
-    session: CK_SESSION_HANDLE,
-    mechanism: *mut CK_MECHANISM,
-    key: CK_OBJECT_HANDLE,
-) -> CK_RV {
-    let Some(real) = real::function_list().and_then(|list| list.C_SignInit) else { return CKR_GENERAL_ERROR };
-    if !mechanism.is_null() {
-        // SAFETY: a mechanism and its parameter, as the caller of C_SignInit must give them.
-        let kept = unsafe {
-            let CK_MECHANISM { mechanism, pParameter, ulParameterLen } = *mechanism;
-            (mechanism, bytes(pParameter.cast(), ulParameterLen).to_vec(), key)
-        };
-        *LAST_INIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-    }
-    // SAFETY: the caller's own arguments.
-    unsafe { real(session, mechanism, key) }
-}
-
-unsafe extern "C" fn sign(
-    session: CK_SESSION_HANDLE,
-    data: *mut u8,
-    data_len: CK_ULONG,
-    signature: *mut u8,
-    signature_len: *mut CK_ULONG,
-) -> CK_RV {
-    let Some(real) = real::function_list().and_then(|list| list.C_Sign) else { return CKR_GENERAL_ERROR };
-    if signature.is_null() || signature_len.is_null() {
-        // Only asked for the length; no lie yet.
-        // SAFETY: the caller's own arguments.
-        return unsafe { real(session, data, data_len, signature, signature_len) };
-    }
-    trace("C_Sign");
-    let lie = Lie::now();
-    if lie == Lie::OtherKey {
-        // SAFETY: the caller's buffers, with the lengths that it gives.
-        let message = unsafe { bytes(data, data_len).to_vec() };
-        return sign_with_another_key(session, &message, |other, len| {
-            // SAFETY: as above; `len` is at most what the caller has room for.
-            unsafe { lies::write(signature, signature_len, other.get(..len).unwrap_or(other)) }
-        });
-    }
-    lie.before();
-    // SAFETY: the caller's own arguments, and afterwards the buffer that was filled.
-    unsafe {
-        let rv = real(session, data, data_len, signature, signature_len);
-        lie.bend(rv, signature, signature_len)
-    }
-}
-
-unsafe extern "C" fn sign_final(
-    session: CK_SESSION_HANDLE,
-    signature: *mut u8,
-    signature_len: *mut CK_ULONG,
-) -> CK_RV {
-    let Some(real) = real::function_list().and_then(|list| list.C_SignFinal) else {
-        return CKR_GENERAL_ERROR;
-    };
-    let lie = if signature.is_null() { Lie::Pass } else { Lie::now() };
-    lie.before();
-    // SAFETY: the caller's own arguments, and afterwards the buffer that was filled.
-    unsafe {
-        let rv = real(session, signature, signature_len);
-        lie.bend(rv, signature, signature_len)
-    }
-}
-
-/// A right signature of the same message, by another private key of the same type.
-fn sign_with_another_key(
-    session: CK_SESSION_HANDLE,
-    message: &[u8],
-    give: impl FnOnce(&[u8], usize) -> CK_RV,
-) -> CK_RV {
-    let last = LAST_INIT.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some((mechanism, mut parameter, key)) = last else { return CKR_OPERATION_NOT_INITIALIZED };
-    // No module searches while it signs: the operation that the caller began is used up first.
-    let _ = real::finish(session, message);
-    for other in real::private_keys_like(session, key) {
-        let mut mechanism = CK_MECHANISM {
-            mechanism,
-            pParameter: if parameter.is_empty() {
-                std::ptr::null_mut()
-            } else {
-                parameter.as_mut_ptr().cast::<c_void>()
-            },
-            ulParameterLen: real::ulong(parameter.len()),
-        };
-        if let Some(signature) = real::sign(session, &mut mechanism, other, message) {
-            return give(&signature, signature.len());
-        }
-    }
-    CKR_FUNCTION_FAILED
-}
-
-/// # Safety
-/// `len` bytes can be read at `start`, or it is null.
-unsafe fn bytes<'a>(start: *const u8, len: CK_ULONG) -> &'a [u8] {
-    if start.is_null() {
-        return &[];
-    }
-    // SAFETY: what the caller promises.
-    unsafe { std::slice::from_raw_parts(start, usize::try_from(len).unwrap_or(0)) }
-}
-
-fn trace(what: &str) {
-    let Some(path) = std::env::var_os("LYING_TRACE") else { return };
-    if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path) {
-        let _ = writeln!(file, "{what}");
-    }
 }
 
 struct Table(CK_FUNCTION_LIST);

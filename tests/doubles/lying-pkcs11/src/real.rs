@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use cryptoki_sys::*;
 
-/// A copy of the real module's table; `None` when it cannot be loaded.
-pub(crate) fn function_list() -> Option<CK_FUNCTION_LIST> {
+/// The real module's table; `None` when it cannot be loaded.
+pub(crate) fn list() -> Option<&'static CK_FUNCTION_LIST> {
     static REAL: OnceLock<Option<Loaded>> = OnceLock::new();
-    REAL.get_or_init(load).as_ref().map(|loaded| loaded.list)
+    REAL.get_or_init(load).as_ref().map(|loaded| &loaded.list)
 }
 
 struct Loaded {
@@ -37,39 +37,54 @@ fn load() -> Option<Loaded> {
     Some(Loaded { list, _module: module })
 }
 
-/// One signature by `key`; `None` when the module does not give it.
+/// One signature by `key`.
 pub(crate) fn sign(
     session: CK_SESSION_HANDLE,
-    mechanism: &mut CK_MECHANISM,
+    mechanism: CK_MECHANISM_TYPE,
+    parameter: &[u8],
     key: CK_OBJECT_HANDLE,
     message: &[u8],
-) -> Option<Vec<u8>> {
-    let init = function_list()?.C_SignInit?;
+) -> Option<Result<Vec<u8>, CK_RV>> {
+    let mut mechanism = CK_MECHANISM {
+        mechanism,
+        pParameter: match parameter {
+            [] => std::ptr::null_mut(),
+            parameter => parameter.as_ptr().cast_mut().cast(),
+        },
+        ulParameterLen: ulong(parameter.len()),
+    };
     // SAFETY: the mechanism and its parameter are our own memory.
-    let ready = unsafe { init(session, mechanism, key) };
-    if ready == CKR_OK { finish(session, message) } else { None }
+    match unsafe { list()?.C_SignInit?(session, &mut mechanism, key) } {
+        CKR_OK => finish(session, message),
+        code => Some(Err(code)),
+    }
 }
 
 /// Ends the signing operation that was begun in the session.
-pub(crate) fn finish(session: CK_SESSION_HANDLE, message: &[u8]) -> Option<Vec<u8>> {
-    let sign = function_list()?.C_Sign?;
+pub(crate) fn finish(session: CK_SESSION_HANDLE, message: &[u8]) -> Option<Result<Vec<u8>, CK_RV>> {
     let mut signature = vec![0; 1024];
     let mut len = ulong(signature.len());
     // SAFETY: all pointers are to our own memory, with their lengths.
-    let rv = unsafe {
-        sign(session, message.as_ptr().cast_mut(), ulong(message.len()), signature.as_mut_ptr(), &mut len)
+    let code = unsafe {
+        list()?.C_Sign?(
+            session,
+            message.as_ptr().cast_mut(),
+            ulong(message.len()),
+            signature.as_mut_ptr(),
+            &mut len,
+        )
     };
     signature.truncate(usize::try_from(len).ok()?);
-    (rv == CKR_OK).then_some(signature)
+    Some(if code == CKR_OK { Ok(signature) } else { Err(code) })
 }
 
 /// The other private keys of the token with the type of `key`.
 pub(crate) fn private_keys_like(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) -> Vec<CK_OBJECT_HANDLE> {
     let mut kind: CK_KEY_TYPE = 0;
     let mut class = CKO_PRIVATE_KEY;
-    let mut template = [attribute(CKA_CLASS, &mut class), attribute(CKA_KEY_TYPE, &mut kind)];
+    let mut template = [number(CKA_CLASS, &mut class), number(CKA_KEY_TYPE, &mut kind)];
     let mut find = || -> Option<Vec<CK_OBJECT_HANDLE>> {
-        let list = function_list()?;
+        let list = list()?;
         let [_, kind_attribute] = &mut template;
         let mut found = vec![0; 64];
         let mut count = 0;
@@ -87,7 +102,22 @@ pub(crate) fn private_keys_like(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDL
     find().unwrap_or_default()
 }
 
-fn attribute(kind: CK_ATTRIBUTE_TYPE, value: &mut CK_ULONG) -> CK_ATTRIBUTE {
+/// An attribute's value; `None` when the module does not give it.
+pub(crate) fn attribute(
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    kind: CK_ATTRIBUTE_TYPE,
+) -> Option<Vec<u8>> {
+    let mut value = vec![0_u8; 4096];
+    let mut wanted =
+        CK_ATTRIBUTE { type_: kind, pValue: value.as_mut_ptr().cast(), ulValueLen: ulong(value.len()) };
+    // SAFETY: the buffer is our own, with its length.
+    let code = unsafe { list()?.C_GetAttributeValue?(session, object, &mut wanted, 1) };
+    value.truncate(usize::try_from(wanted.ulValueLen).ok()?);
+    (code == CKR_OK).then_some(value)
+}
+
+fn number(kind: CK_ATTRIBUTE_TYPE, value: &mut CK_ULONG) -> CK_ATTRIBUTE {
     let len = ulong(std::mem::size_of::<CK_ULONG>());
     CK_ATTRIBUTE { type_: kind, pValue: std::ptr::from_mut(value).cast(), ulValueLen: len }
 }
@@ -96,3 +126,42 @@ fn attribute(kind: CK_ATTRIBUTE_TYPE, value: &mut CK_ULONG) -> CK_ATTRIBUTE {
 pub(crate) fn ulong(len: usize) -> CK_ULONG {
     CK_ULONG::try_from(len).unwrap_or(0)
 }
+
+/// `len` bytes from `start` on; none where it is null.
+///
+/// # Safety
+/// They can be read.
+pub(crate) unsafe fn bytes<'a>(start: *const u8, len: CK_ULONG) -> &'a [u8] {
+    if start.is_null() {
+        return &[];
+    }
+    // SAFETY: what the caller promises.
+    unsafe { std::slice::from_raw_parts(start, usize::try_from(len).unwrap_or(0)) }
+}
+
+/// Answers as PKCS#11 says of an output of variable length: the length where `out` is null, the content
+/// where there is room.
+///
+/// # Safety
+/// `len` can be read and written; `out` is null or has room for `*len` items.
+pub(crate) unsafe fn give<T: Copy>(items: &[T], out: *mut T, len: *mut CK_ULONG) -> CK_RV {
+    if len.is_null() {
+        return CKR_ARGUMENTS_BAD;
+    }
+    // SAFETY: what the caller promises; the two do not overlap, `items` is our own.
+    unsafe {
+        let room = usize::try_from(*len).unwrap_or(0);
+        *len = ulong(items.len());
+        if out.is_null() {
+            return CKR_OK;
+        }
+        if room < items.len() {
+            return CKR_BUFFER_TOO_SMALL;
+        }
+        std::ptr::copy_nonoverlapping(items.as_ptr(), out, items.len());
+    }
+    CKR_OK
+}
+
+/// What is too long for any memory.
+pub(crate) const FOUR_GIB: CK_ULONG = 1 << 32;
