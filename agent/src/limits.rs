@@ -70,6 +70,10 @@ pub const OF_FILE: u64 = 512;
 pub const ROLE_NAME: usize = 1024;
 /// The most entries of a list in one message: files, digests, lengths.
 pub const LISTED: usize = 32_768;
+/// What one answer gives back of what was verified, bytes: who delegates to 16,384 hash bins fits.
+pub const RECALLED: u64 = 8 << 20;
+/// The same, files.
+pub const RECALLED_FILES: usize = 256;
 /// The most keys that one call may name.
 pub const KEYS_NAMED: usize = 256;
 /// The largest sealed key file, bytes (RSA-4096 has about 3500).

@@ -81,6 +81,11 @@ async fn lists_and_secrets_have_limits_of_their_own() {
     let files =
         MissingRequest { files: vec![FileDigest::default(); limits::LISTED + 1], ..Default::default() };
     is_over_a_limit(&repositories.missing(files).await.unwrap_err());
+    let without = vec!["targets".to_owned(); limits::LISTED + 1];
+    is_over_a_limit(&repositories.recall(RecallRequest { without, ..Default::default() }).await.unwrap_err());
+    let files =
+        RecallRequest { files: vec![FileDigest::default(); limits::LISTED + 1], ..Default::default() };
+    is_over_a_limit(&repositories.recall(files).await.unwrap_err());
     let expiry_days = (0..limits::FILES + 1).map(|n| (n.to_string(), 1)).collect();
     let lengths = RegisterRepositoryRequest { name: "app".into(), expiry_days, ..Default::default() };
     is_over_a_limit(&repositories.register(lengths).await.unwrap_err());

@@ -61,6 +61,7 @@ mod strangers_short;
 mod supersede;
 mod terminal;
 mod tokens;
+mod untouched;
 mod verify;
 mod watermarks;
 mod whole_copies;

@@ -15,6 +15,7 @@ mod missing;
 mod observe;
 mod past;
 mod reading;
+mod recall;
 mod register;
 mod reset;
 #[cfg(test)]

@@ -15,8 +15,9 @@ use tufagent_proto::v1::repositories_server::Repositories;
 use tufagent_proto::v1::{
     FileDigest, FindRepositoryReply, FindRepositoryRequest, ListRepositoriesReply, ListRepositoriesRequest,
     MissingReply, MissingRequest, NewestRootReply, NewestRootRequest, ObserveBegin, ObserveReply,
-    ObserveRequest, RegisterRepositoryReply, RegisterRepositoryRequest, Repository, ResetWatermarkReply,
-    ResetWatermarkRequest, SetExpiryReply, SetExpiryRequest,
+    ObserveRequest, RecallReply, RecallRequest, RecalledFile, RegisterRepositoryReply,
+    RegisterRepositoryRequest, Repository, ResetWatermarkReply, ResetWatermarkRequest, SetExpiryReply,
+    SetExpiryRequest,
 };
 
 use super::{answer, named, too_slow};
@@ -92,17 +93,34 @@ impl Repositories for RepositoriesService {
         answer(&self.0, "Repositories.Missing", request, |state, _, wanted| async move {
             check_list("files", wanted.files.len(), limits::LISTED)?;
             let record = state.repositories().by_name(&wanted.repository).await?;
-            let (mut files, mut known) = (Vec::new(), Vec::new());
-            for file in wanted.files {
-                let described = file_of(&file)?;
-                if state.repositories().misses(&record, &described).await? {
-                    files.push(file);
-                } else if wanted.published {
-                    known.push(described);
-                }
-            }
-            state.repositories().note_published(&record, &known).await?;
+            let files = missing(&state, &record, wanted.files, wanted.published).await?;
             Ok(MissingReply { files })
+        })
+        .await
+    }
+
+    async fn recall(&self, request: Request<RecallRequest>) -> Result<Response<RecallReply>, Status> {
+        answer(&self.0, "Repositories.Recall", request, |state, _, wanted| async move {
+            check_list("files", wanted.files.len(), limits::LISTED)?;
+            check_list("roles", wanted.without.len(), limits::LISTED)?;
+            let without = wanted.without.iter().map(|role| role_name(role)).collect::<Result<_, _>>()?;
+            let record = match state.repositories().by_name(&wanted.repository).await {
+                // It is asked by a name that somebody may have noted elsewhere.
+                Err(refusal) if refusal.reason == Reason::RepositoryUnknown => {
+                    return Ok(RecallReply::default());
+                }
+                found => found?,
+            };
+            let missing = missing(&state, &record, wanted.files, true).await?;
+            let found = match missing.as_slice() {
+                [] => state.repositories().recalled(&record, &without).await?,
+                _ => Vec::new(),
+            };
+            let recalled = found
+                .into_iter()
+                .map(|(role, file)| RecalledFile { role: role.to_string(), file: file.bytes().to_vec() });
+            let repository = Some(described(&state, &record).await?);
+            Ok(RecallReply { repository, missing, recalled: recalled.collect() })
         })
         .await
     }
@@ -163,6 +181,26 @@ impl Repositories for RepositoriesService {
     ) -> Result<Response<ResetWatermarkReply>, Status> {
         answer(&self.0, "Repositories.ResetWatermark", request, reset_watermark).await
     }
+}
+
+/// Those of `files` that were not verified yet. Of the others, if they are published, note is taken of that.
+async fn missing(
+    state: &AppState,
+    record: &Record,
+    files: Vec<FileDigest>,
+    published: bool,
+) -> Result<Vec<FileDigest>, Refusal> {
+    let (mut missing, mut known) = (Vec::new(), Vec::new());
+    for file in files {
+        let described = file_of(&file)?;
+        if state.repositories().misses(record, &described).await? {
+            missing.push(file);
+        } else if published {
+            known.push(described);
+        }
+    }
+    state.repositories().note_published(record, &known).await?;
+    Ok(missing)
 }
 
 /// What a mark names.

@@ -186,6 +186,11 @@ impl Agent {
         Ok(self.wait(self.repositories_client().missing(request))?.files)
     }
 
+    /// What the agent has verified of a repository, and which of the files that were read it has not.
+    pub(crate) fn recall(&self, request: v1::RecallRequest) -> Result<v1::RecallReply, Failure> {
+        self.wait(self.repositories_client().recall(request))
+    }
+
     /// Gives the agent complete metadata to verify and take note of, in the order root chain, targets roles
     /// (parents first), snapshot, timestamp.
     pub(crate) fn observe(

@@ -199,7 +199,7 @@ fn usual_length(kind: KeyType) -> Option<usize> {
     }
 }
 
-fn is_large(path: &Path) -> bool {
+pub(super) fn is_large(path: &Path) -> bool {
     let least = u64::try_from(LARGE).unwrap_or(u64::MAX);
     fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() >= least)
 }

@@ -80,6 +80,11 @@ pub(super) struct Judged {
 type Vouched<'a> = &'a dyn Fn(&RoleName, &Metadata) -> Result<bool, Failure>;
 
 impl Workspace {
+    /// Takes it that the published files of these roles are sound.
+    pub(super) fn believe(&self, roles: impl Iterator<Item = RoleName>) {
+        self.judged.borrow_mut().roles.extend(roles.map(|role| (role, None)));
+    }
+
     /// What is wrong with a role's published file, or with one that says which keys the role has. What the agent has
     /// verified is good whatever its signatures are worth now: a newer root may have replaced its keys.
     fn unsound(&self, role: &RoleName, vouched: Vouched<'_>) -> Result<Option<Unsound>, Failure> {

@@ -18,6 +18,7 @@ mod online;
 mod places;
 mod publish;
 mod read;
+mod recall;
 mod roots;
 mod sources;
 mod staged;
@@ -67,6 +68,8 @@ pub(crate) struct Workspace {
     near: RefCell<Option<Rc<[Node]>>>,
     near_parents: RefCell<Option<Rc<[RoleName]>>>,
     judged: RefCell<base::Judged>,
+    /// Roles whose published files are what the agent has verified last; of some it gave them back, see [`recall`].
+    recalled: RefCell<BTreeSet<RoleName>>,
     /// A root in `staged/` that others have called `N.root.json`.
     loose_root: Option<PathBuf>,
     /// Roots above this version lie in `metadata/` and are not complete.
@@ -177,6 +180,7 @@ impl Workspace {
             near: RefCell::default(),
             near_parents: RefCell::default(),
             judged: RefCell::default(),
+            recalled: RefCell::default(),
             loose_root: roots::loose_root(&dir.join(layout::STAGED))?,
             last_root: None,
             void: RefCell::default(),
@@ -229,6 +233,7 @@ impl Workspace {
         self.staged.borrow_mut().clear();
         self.forget_tree();
         self.judged.take();
+        self.recalled.take();
     }
 
     /// Forgets who delegates to whom.

@@ -23,7 +23,11 @@ impl Workspace {
     /// The published root of one version.
     pub(crate) fn published_root(&self, version: Version) -> Result<Option<Metadata>, Failure> {
         let role = RoleKind::Root.role();
-        self.read_metadata(&role, &layout::file_name(&role, version, true))
+        let newest = self.published.borrow().get(&role).cloned().flatten();
+        match newest.filter(|newest| newest.version() == version) {
+            Some(newest) => Ok(Some(newest)),
+            None => self.read_metadata(&role, &layout::file_name(&role, version, true)),
+        }
     }
 
     /// Versions of all published roots, rising.
@@ -70,13 +74,16 @@ impl Workspace {
     }
 
     /// What is published that the staged roles go on from, in the same order: roots, the published files of those roles and
-    /// of whoever delegates to them, snapshot and timestamp. The snapshot stands by itself as well.
+    /// of whoever delegates to them, snapshot and timestamp; but for those of which is known that the agent has verified them.
+    /// The snapshot stands by itself as well.
     pub(crate) fn published_for_staged(&self) -> Result<ForStaged, Failure> {
         let top = RoleKind::Targets.role();
         let mut wanted: BTreeSet<RoleName> = [top].into_iter().chain(self.staged_roles()?).collect();
         wanted.extend(self.published_delegating(false)?.iter().cloned());
         let mut files = Vec::new();
-        for version in self.root_versions()? {
+        // Whose newest root the agent has, of that it has the others too.
+        let roots = if self.is_recalled() { Vec::new() } else { self.root_versions()? };
+        for version in roots {
             files.extend(self.published_root(version)?.map(|root| (RoleKind::Root.role(), root)));
         }
         // Parents first: the others of these are bins, or below one.
@@ -88,6 +95,7 @@ impl Workspace {
         for kind in [RoleKind::Snapshot, RoleKind::Timestamp] {
             files.extend(self.published(&kind.role())?.map(|metadata| (kind.role(), metadata)));
         }
+        let files = self.not_recalled(files);
         Ok(ForStaged { snapshot: self.published(&RoleKind::Snapshot.role())?, files })
     }
 
@@ -157,6 +165,7 @@ impl Workspace {
         self.tree.borrow_mut().take();
         self.anew.borrow_mut().take();
         self.judged.take();
+        self.recalled.take();
     }
 
     /// Whether the watermark of a role ever started anew.
@@ -228,7 +237,7 @@ impl Workspace {
         Ok(if is_void { Found::Void } else { Found::File(file) })
     }
 
-    fn read_metadata(&self, role: &RoleName, name: &str) -> Result<Option<Metadata>, Failure> {
+    pub(super) fn read_metadata(&self, role: &RoleName, name: &str) -> Result<Option<Metadata>, Failure> {
         let path = self.metadata_folder().join(name);
         files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()
     }

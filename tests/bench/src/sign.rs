@@ -117,10 +117,18 @@ impl Repository {
     }
 }
 
-/// Of bins only one, beside it the top-level roles; versions and temporary names may differ.
+/// One bin, snapshot and timestamp, in whatever versions, and what is noted of what is staged.
 fn only_what_is_needed(files: &BTreeSet<String>) -> bool {
-    let bins = files.iter().filter_map(|name| name.split('.').find(|part| part.starts_with("bin-")));
-    bins.collect::<BTreeSet<_>>().len() == 1
+    let role = |name: &str| {
+        let stem = name.strip_suffix(".json").unwrap_or(name);
+        let version = stem.split_once('.').filter(|(version, _)| version.bytes().all(|b| b.is_ascii_digit()));
+        version.map_or(stem, |(_, role)| role).to_owned()
+    };
+    let mut roles: BTreeSet<String> = files.iter().map(|name| role(name)).collect();
+    let others = ["snapshot", "timestamp", "repository"].map(|name| roles.remove(name));
+    others.iter().take(2).all(|found| *found)
+        && roles.len() == 1
+        && roles.iter().all(|role| role.starts_with("bin-"))
 }
 
 fn strace() -> Result<PathBuf, String> {

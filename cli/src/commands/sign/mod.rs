@@ -37,6 +37,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         context.screen.note("finishing a publication that was cut off");
     }
     let mut workspace = Workspace::open_for_writing(&args.dir)?;
+    let recalled = workspace.recall(&|request| context.agent()?.recall(request));
     let merged = match &args.from {
         Some(other) => merge::merge(&mut workspace, other)?,
         None => Merged::default(),
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         return Ok(outcome::nothing_staged(interrupted));
     }
     workspace.read_large()?;
-    let mut session = Session::begin(args, context, workspace, merged)?;
+    let mut session = Session::begin(args, context, workspace, merged, recalled)?;
     session.go()
 }
 
@@ -82,11 +83,15 @@ impl<'a> Session<'a> {
         context: &'a Context,
         workspace: Workspace,
         merged: Merged,
+        recalled: Option<v1::Repository>,
     ) -> Result<Self, Failure> {
         workspace.check_names()?;
         let agent = context.agent()?;
         let selection = Selection::new(args, &workspace)?;
-        let record = record::find(agent, &workspace, args, context)?;
+        let record = match recalled {
+            Some(record) => record,
+            None => record::find(agent, &workspace, args, context)?,
+        };
         workspace.heed(&record);
         record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;

@@ -132,7 +132,8 @@ pub(in crate::commands) fn show_published(
 ) -> Result<(), Failure> {
     let near = workspace.published_for_staged()?;
     let snapshot: Vec<_> = near.snapshot.into_iter().map(|file| (RoleKind::Snapshot.role(), file)).collect();
-    let is_known = !snapshot.is_empty() && missing(agent, record, true, snapshot)?.is_empty();
+    let is_known = workspace.is_recalled()
+        || (!snapshot.is_empty() && missing(agent, record, true, snapshot)?.is_empty());
     let files = if is_known { near.files } else { workspace.published_all()? };
     for alarm in show(agent, workspace, record, true, files)? {
         context.screen.warn(alarm);
