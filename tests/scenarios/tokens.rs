@@ -139,10 +139,11 @@ fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
     for entry in fs::read_dir(&away).unwrap().map(Result::unwrap) {
         fs::rename(entry.path(), token.join(entry.file_name())).unwrap();
     }
-    // SoftHSM looks for new files only when it is initialised.
-    let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
-    wait_until(&agent, || hsm(&home)["state"] == "locked");
+    // SoftHSM looks for new files only when it is initialised: another helper is started to look, and takes over.
+    wait_until(&agent, || {
+        home.run("key list").done();
+        hsm(&home)["state"] == "locked"
+    });
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
     home.refused("key remove root --yes", 3, "KEY_IN_USE");

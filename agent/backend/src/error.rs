@@ -50,6 +50,9 @@ pub enum BackendError {
         /// Attempts that are left, where the token tells.
         tries_left: Option<u32>,
     },
+    /// The key takes the PIN anew for each signature, and none was given; no attempt was made.
+    #[error("the key takes the PIN for each signature")]
+    PinEachUse,
     /// A PIN or passphrase that the token does not take as its new one.
     #[error("this cannot be the {word}: {why}")]
     SecretRefused {
@@ -152,6 +155,9 @@ impl BackendError {
             Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
             Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
+            Self::PinEachUse => {
+                "give the token a `pin` in the configuration from which the agent can take it each time".to_owned()
+            }
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
@@ -181,6 +187,7 @@ impl BackendError {
             Self::Busy => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
+            Self::PinEachUse => "PIN_REQUIRED",
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
             Self::KeyNotFound => "KEY_NOT_FOUND",

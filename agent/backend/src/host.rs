@@ -6,14 +6,18 @@
 //! with an environment of the configuration's; undumpable, without core files and new privileges;
 //! ends when the agent does.
 
+mod always;
 mod codec;
 mod faults;
 mod keys;
+mod live;
 mod module;
 mod objects;
 pub(crate) mod protocol;
+mod reload;
 mod reserved;
 mod sign;
+mod single;
 mod token;
 
 pub(crate) use codec::{Curve, ecdsa_to_der};
@@ -162,11 +166,16 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.change_pin(text(old)?, text(new)?)?;
             plain(Reply::Done)
         }
-        Request::Sign { public, scheme } => {
-            let public = public_key(&public)?;
+        Request::Sign { public, scheme, pin_len } => {
+            let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
             let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
-            let signature =
-                host.with_token(|pkcs11, live| sign::sign(pkcs11, live, &public, scheme, tail))?;
+            let signature = match pin_len {
+                None => host.sign(&key, scheme, tail)?,
+                Some(len) => {
+                    let parts = tail.split_at_checked(len).ok_or_else(|| protocol_error("a PIN"))?;
+                    host.sign_with_pin(&key, scheme, parts.0.to_vec(), parts.1)?
+                }
+            };
             Ok((Reply::Signature, Zeroizing::new(signature)))
         }
         Request::Open(_) | Request::Load => Err(protocol_error("a request in its order")),

@@ -12,6 +12,7 @@ mod names;
 mod sealed_file;
 mod signature;
 mod software;
+mod traced;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -106,6 +107,35 @@ pub trait Backend: Send + Sync {
         what: Signable<'_>,
     ) -> Result<SignatureBytes, BackendError> {
         self.make_signature(key, scheme, what)?.verify(key, scheme, what)
+    }
+
+    /// As [`Backend::make_signature`], for a key that takes the PIN for each signature: it is presented once, for this
+    /// signature, and kept nowhere. Tokens without such keys have no use for it.
+    ///
+    /// # Errors
+    /// As [`Backend::make_signature`] and [`Backend::unlock`].
+    fn make_signature_with_pin(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+        _pin: &SecretBytes,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.make_signature(key, scheme, what)
+    }
+
+    /// As [`Backend::sign`], with a PIN for this one signature: what [`BackendError::PinEachUse`] asks for. Do not override.
+    ///
+    /// # Errors
+    /// Those of [`Backend::make_signature_with_pin`], and [`BackendError::BadSignature`].
+    fn sign_with_pin(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+        pin: &SecretBytes,
+    ) -> Result<SignatureBytes, BackendError> {
+        self.make_signature_with_pin(key, scheme, what, pin)?.verify(key, scheme, what)
     }
 
     /// Locks, and ends what the token runs (a helper process). No call is made afterwards.

@@ -8,6 +8,7 @@
 mod digest;
 mod helper;
 mod link;
+mod look;
 mod names;
 mod restart;
 mod seen;
@@ -17,6 +18,7 @@ mod uri;
 pub use digest::ModuleDigest;
 pub use uri::UriError;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -218,32 +220,51 @@ impl Pkcs11Token {
         Ok(stored)
     }
 
-    /// What the token takes for `what`: a digest for ECDSA, all of it otherwise.
-    fn raw_signature(
+    /// A signature in the form that metadata wants; with a PIN, for a key that takes one each time.
+    fn signature(
         &self,
         key: &PublicKey,
         scheme: Scheme,
         what: Signable<'_>,
-    ) -> Result<Vec<u8>, BackendError> {
-        let (sha256, sha384);
-        let data = match scheme {
-            Scheme::EcdsaP256 => {
-                sha256 = what.sha256();
-                sha256.as_bytes().as_slice()
-            }
-            Scheme::EcdsaP384 => {
-                sha384 = what.sha384();
-                sha384.as_slice()
-            }
-            _ => what.bytes(),
+        pin: Option<&SecretBytes>,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        if !scheme.fits(key.key_type()) {
+            let what = format!("sign as {scheme} with a {} key", key.key_type());
+            return Err(BackendError::Unsupported { what });
+        }
+        let data = taken(scheme, &what);
+        let pin = pin.map(SecretBytes::reveal_secret_bytes);
+        let request = Request::Sign {
+            public: hex::encode(key.spki_der()),
+            scheme: scheme.to_string(),
+            pin_len: pin.map(<[u8]>::len),
         };
-        let request = Request::Sign { public: hex::encode(key.spki_der()), scheme: scheme.to_string() };
         let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
         let limit =
             self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
-        let (_, tail) = self.call_unlocked("signing", &request, &[data], limit)?;
-        Ok(tail.to_vec())
+        let tail = [pin.unwrap_or_default(), &*data];
+        let (_, raw) = self.call_unlocked("signing", &request, &tail, limit)?;
+        released(scheme, &raw)
     }
+}
+
+/// What a token takes for `what`: a digest for ECDSA, all of it otherwise.
+fn taken<'a>(scheme: Scheme, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
+    match scheme {
+        Scheme::EcdsaP256 => Cow::Owned(what.sha256().as_bytes().to_vec()),
+        Scheme::EcdsaP384 => Cow::Owned(what.sha384().to_vec()),
+        _ => Cow::Borrowed(what.bytes()),
+    }
+}
+
+/// A token's signature in the form that metadata wants.
+fn released(scheme: Scheme, raw: &[u8]) -> Result<UnverifiedSignature, BackendError> {
+    let der = |curve| ecdsa_to_der(curve, raw).ok_or(BackendError::BadSignature);
+    Ok(UnverifiedSignature::new(match scheme {
+        Scheme::EcdsaP256 => der(Curve::P256)?,
+        Scheme::EcdsaP384 => der(Curve::P384)?,
+        _ => raw.to_vec(),
+    }))
 }
 
 impl Backend for Pkcs11Token {
@@ -271,13 +292,12 @@ impl Backend for Pkcs11Token {
     /// Locked, all public keys that the token shows. Absent or failed, those last seen, when there are any.
     fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
         let shared = &self.shared;
-        let listed =
-            shared.call(&mut shared.link(), "listing its keys", &Request::List, &[], shared.config.deadline);
-        match listed {
+        let mut link = shared.link();
+        match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
             Ok((Reply::Keys { keys }, _)) => {
                 let keys = names::stored_keys(keys);
-                shared.note(|seen| seen.keys.clone_from(&keys));
-                Ok(keys)
+                let missing = shared.note(|seen| seen.shown(keys.clone()));
+                Ok(if missing { shared.look_for_missing(&mut link).unwrap_or(keys) } else { keys })
             }
             Ok(_) => Err(nonsense()),
             Err(error @ (BackendError::Absent { .. } | BackendError::Failed { .. })) => {
@@ -322,7 +342,7 @@ impl Backend for Pkcs11Token {
     fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
         let request = Request::Remove { public: hex::encode(key.spki_der()) };
         self.call_unlocked("removing a key", &request, &[], self.shared.config.deadline)?;
-        self.shared.note(|seen| seen.keys.retain(|stored| stored.public != *key));
+        self.shared.note(|seen| seen.removed(key));
         Ok(())
     }
 
@@ -340,17 +360,17 @@ impl Backend for Pkcs11Token {
         scheme: Scheme,
         what: Signable<'_>,
     ) -> Result<UnverifiedSignature, BackendError> {
-        if !scheme.fits(key.key_type()) {
-            let what = format!("sign as {scheme} with a {} key", key.key_type());
-            return Err(BackendError::Unsupported { what });
-        }
-        let raw = self.raw_signature(key, scheme, what)?;
-        let der = |curve| ecdsa_to_der(curve, &raw).ok_or(BackendError::BadSignature);
-        Ok(UnverifiedSignature::new(match scheme {
-            Scheme::EcdsaP256 => der(Curve::P256)?,
-            Scheme::EcdsaP384 => der(Curve::P384)?,
-            _ => raw,
-        }))
+        self.signature(key, scheme, what, None)
+    }
+
+    fn make_signature_with_pin(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+        pin: &SecretBytes,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.signature(key, scheme, what, Some(pin))
     }
 
     fn shutdown(&self) {
@@ -370,7 +390,7 @@ fn watch(shared: &Shared) {
     loop {
         if let Some(mut link) = shared.try_link() {
             // What is wrong is noted, and told to whoever asks.
-            let _ = shared.ready(&mut link).and_then(|()| shared.poll(&mut link));
+            let _ = shared.ready(&mut link).and_then(|()| shared.look(&mut link));
         }
         if !shared.wait_for_work() {
             return;

@@ -38,8 +38,8 @@ impl HeldKey {
         let (name, token) = (&self.name, self.slot.name());
         Err(Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
             .remedy(format!(
-                "bring it back onto the token from its backup and restart the agent; if it is gone for good, \
-                 give its roles another key, then: tufctl key remove {name}"
+                "bring it back onto the token from its backup; if it is gone for good, give its roles another key, \
+                 then: tufctl key remove {name}"
             ))
             .detail("key", name.as_str())
             .detail("token", token))

@@ -1,5 +1,6 @@
-//! What each answer of a module means for session, handles and login (FAULTS D2).
+//! What each answer of a module means for session, handles and login (FAULTS D2, D3).
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 
 use super::protocol::{HostError, HostErrorKind};
@@ -24,58 +25,112 @@ impl From<Error> for Fault {
     }
 }
 
-/// What to do after an error; the session is dropped in every case.
+/// What is done after an answer that is not CKR_OK. The session in which it came is dropped in every case, and what was
+/// found in it is forgotten; "again" is once at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// A handle or the token went away: look for both again and try once more.
+    /// A handle has become stale, and nothing was done: session and key are looked up anew, and it is done again.
     Refind,
-    /// The login is gone.
+    /// The token went away under the call. As [`Action::Refind`] where the call changes nothing; one that may have been
+    /// carried out (a signature, a new key) is told of and never done again.
+    Gone,
+    /// The module has forgotten that it was initialised: it is initialised again, at most once in 30 s.
+    Reload,
+    /// The token has no session left: the one that holds the login is worked in.
+    Full,
+    /// The login is gone: the token is locked.
     LoginLost,
+    /// About a PIN: the token is looked at, and the module is not initialised again.
+    Pin,
     /// The token cannot do that.
     Unsupported,
-    /// Tell it.
+    /// It is told. Where the token does not answer to a look any more either, the module is initialised again, at most
+    /// once in 30 s.
     Report,
 }
 
-/// The table.
+/// The table. What is not in it is [`Action::Report`].
+pub(crate) const TABLE: &[(RvError, Action)] = &[
+    (RvError::ObjectHandleInvalid, Action::Refind),
+    (RvError::KeyHandleInvalid, Action::Refind),
+    (RvError::SessionHandleInvalid, Action::Refind),
+    (RvError::OperationActive, Action::Refind),
+    (RvError::OperationNotInitialized, Action::Refind),
+    (RvError::SessionClosed, Action::Gone),
+    (RvError::TokenNotPresent, Action::Gone),
+    (RvError::TokenNotRecognized, Action::Gone),
+    (RvError::DeviceRemoved, Action::Gone),
+    (RvError::SlotIdInvalid, Action::Gone),
+    (RvError::CryptokiNotInitialized, Action::Reload),
+    (RvError::SessionCount, Action::Full),
+    (RvError::UserNotLoggedIn, Action::LoginLost),
+    (RvError::PinIncorrect, Action::Pin),
+    (RvError::PinInvalid, Action::Pin),
+    (RvError::PinLenRange, Action::Pin),
+    (RvError::PinExpired, Action::Pin),
+    (RvError::PinLocked, Action::Pin),
+    (RvError::UserPinNotInitialized, Action::Pin),
+    (RvError::MechanismInvalid, Action::Unsupported),
+    (RvError::MechanismParamInvalid, Action::Unsupported),
+    (RvError::CurveNotSupported, Action::Unsupported),
+    (RvError::FunctionNotSupported, Action::Unsupported),
+    (RvError::KeySizeRange, Action::Unsupported),
+    (RvError::TemplateInconsistent, Action::Unsupported),
+    (RvError::TemplateIncomplete, Action::Unsupported),
+    (RvError::AttributeTypeInvalid, Action::Unsupported),
+    (RvError::AttributeValueInvalid, Action::Unsupported),
+    (RvError::TokenWriteProtected, Action::Unsupported),
+    (RvError::SessionReadOnly, Action::Unsupported),
+];
+
+/// What the table says to an error.
 pub(crate) fn action(error: &Error) -> Action {
-    let Error::Pkcs11(code, _) = error else {
-        return match error {
-            Error::NotSupported | Error::NullFunctionPointer => Action::Unsupported,
-            _ => Action::Report,
-        };
-    };
-    match code {
-        RvError::ObjectHandleInvalid
-        | RvError::KeyHandleInvalid
-        | RvError::SessionHandleInvalid
-        | RvError::SessionClosed
-        | RvError::OperationActive
-        | RvError::OperationNotInitialized
-        | RvError::TokenNotPresent
-        | RvError::TokenNotRecognized
-        | RvError::DeviceRemoved
-        | RvError::SlotIdInvalid
-        | RvError::CryptokiNotInitialized => Action::Refind,
-        RvError::UserNotLoggedIn => Action::LoginLost,
-        RvError::MechanismInvalid
-        | RvError::MechanismParamInvalid
-        | RvError::CurveNotSupported
-        | RvError::FunctionNotSupported
-        | RvError::KeySizeRange
-        | RvError::TemplateInconsistent
-        | RvError::TemplateIncomplete
-        | RvError::AttributeTypeInvalid
-        | RvError::AttributeValueInvalid
-        | RvError::TokenWriteProtected
-        | RvError::SessionReadOnly => Action::Unsupported,
+    match error {
+        Error::Pkcs11(code, _) => {
+            TABLE.iter().find(|(listed, _)| listed == code).map_or(Action::Report, |(_, action)| *action)
+        }
+        Error::NotSupported | Error::NullFunctionPointer => Action::Unsupported,
         _ => Action::Report,
     }
 }
 
+/// Whether what was asked may be done once more: surely nothing has been carried out.
+pub(crate) fn may_repeat(error: &Error) -> bool {
+    match (action(error), error) {
+        (Action::Refind, _) => true,
+        (Action::Gone, Error::Pkcs11(_, function)) => !has_effect(*function),
+        _ => false,
+    }
+}
+
+/// Whether nobody knows, after this error, if the token has done what was asked.
+pub(crate) fn outcome_unknown(error: &Error) -> bool {
+    match (action(error), error) {
+        (Action::Gone | Action::Report, Error::Pkcs11(_, function)) => has_effect(*function),
+        _ => false,
+    }
+}
+
+/// Functions that leave something behind: a signature that was made, a key.
+const fn has_effect(function: Function) -> bool {
+    matches!(
+        function,
+        Function::Sign
+            | Function::SignFinal
+            | Function::GenerateKeyPair
+            | Function::CreateObject
+            | Function::DestroyObject
+            | Function::SetPIN
+    )
+}
+
 /// An answer of the module, as the agent hears it.
 pub(crate) fn device(error: Error) -> HostError {
-    HostError::new(HostErrorKind::Device, format!("the module's {}", told(&error)))
+    let doubt = match outcome_unknown(&error) {
+        true => "; whether the token has done it is not known, and it is not done again by itself",
+        false => "",
+    };
+    HostError::new(HostErrorKind::Device, format!("the module's {}{doubt}", told(&error)))
 }
 
 /// An error by the names of the standard (`C_Sign gave CKR_DEVICE_ERROR`): its texts are long and help nobody.
@@ -94,7 +149,6 @@ pub(crate) fn told(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cryptoki::context::Function;
 
     #[test]
     fn an_error_is_told_by_the_names_of_the_standard() {
@@ -103,23 +157,34 @@ mod tests {
     }
 
     #[test]
-    fn each_code_leads_to_its_action() {
-        for (code, expected) in [
-            (RvError::ObjectHandleInvalid, Action::Refind),
-            (RvError::KeyHandleInvalid, Action::Refind),
-            (RvError::SessionHandleInvalid, Action::Refind),
-            (RvError::OperationActive, Action::Refind),
-            (RvError::DeviceRemoved, Action::Refind),
-            (RvError::UserNotLoggedIn, Action::LoginLost),
-            (RvError::MechanismInvalid, Action::Unsupported),
-            (RvError::CurveNotSupported, Action::Unsupported),
-            (RvError::GeneralError, Action::Report),
-            (RvError::DeviceError, Action::Report),
-            (RvError::HostMemory, Action::Report),
-        ] {
-            assert_eq!(action(&Error::Pkcs11(code, Function::Sign)), expected, "{code:?}");
+    fn each_code_stands_in_the_table_once_and_leads_to_its_action() {
+        for (at, (code, expected)) in TABLE.iter().enumerate() {
+            assert!(TABLE[..at].iter().all(|(other, _)| other != code), "{code:?} is there twice");
+            assert_eq!(action(&Error::Pkcs11(*code, Function::Sign)), *expected, "{code:?}");
+        }
+        for code in
+            [RvError::GeneralError, RvError::DeviceError, RvError::HostMemory, RvError::FunctionFailed]
+        {
+            assert_eq!(action(&Error::Pkcs11(code, Function::Sign)), Action::Report, "{code:?}");
         }
         assert_eq!(action(&Error::NullFunctionPointer), Action::Unsupported);
         assert_eq!(action(&Error::InvalidValue), Action::Report);
+    }
+
+    #[test]
+    fn what_may_have_been_carried_out_is_never_done_again() {
+        let codes = TABLE.iter().map(|(code, _)| *code).chain([RvError::GeneralError, RvError::DeviceError]);
+        for code in codes {
+            for function in [Function::Sign, Function::GenerateKeyPair, Function::CreateObject] {
+                let error = Error::Pkcs11(code, function);
+                assert!(!(may_repeat(&error) && outcome_unknown(&error)), "{}", told(&error));
+            }
+            assert!(!outcome_unknown(&Error::Pkcs11(code, Function::FindObjectsInit)));
+        }
+        let removed = |function| Error::Pkcs11(RvError::DeviceRemoved, function);
+        assert!(may_repeat(&removed(Function::SignInit)) && !may_repeat(&removed(Function::Sign)));
+        assert!(outcome_unknown(&removed(Function::Sign)));
+        assert!(device(removed(Function::Sign)).message.contains("not known"));
+        assert!(!may_repeat(&Error::Pkcs11(RvError::PinIncorrect, Function::Login)));
     }
 }

@@ -14,9 +14,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::codec::{Curve, wrap_point};
 use super::faults::Fault;
+use super::live::Live;
 use super::objects::{objects_of, read_object, read_objects};
 use super::protocol::{HostError, HostErrorKind, WireKey};
-use super::token::Live;
 
 /// Makes a key pair: private, sensitive, not extractable, for signing only; its public half stays
 /// on the token beside it.
@@ -30,17 +30,18 @@ pub(crate) fn generate(
     let session = live.work(pkcs11)?;
     name_is_free(session, name)?;
     let names = Names::new(name)?;
-    let (public, private) = match Shape::of(kind)? {
+    let shape = Shape::of(kind)?;
+    let (public, private) = no_copies(|copies| match shape {
         Shape::Rsa(bits) => session.generate_key_pair(
             &Mechanism::RsaPkcsKeyPairGen,
             &public_template(
                 &names,
                 &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
             ),
-            &private_template(&names),
+            &private_template(&names, copies),
         ),
-        Shape::Ec(curve) => generate_ec(session, &names, curve),
-    }?;
+        Shape::Ec(curve) => generate_ec(session, &names, curve, copies),
+    })?;
     let made = read_object(session, public)?.and_then(|object| object.wire());
     match made {
         Some(key) if key_type_of(&key) == Some(kind) => Ok(key),
@@ -76,11 +77,15 @@ pub(crate) fn import(
     };
     let mut public = public_template(&names, &public_part);
     public.extend([Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(kind)]);
-    let mut private = private_template(&names);
-    private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
-    private.extend(private_part);
-    let created = session.create_object(&private);
-    private.into_iter().for_each(wipe);
+    let created = no_copies(|copies| {
+        let mut private = private_template(&names, copies);
+        private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
+        private.extend(private_part.iter().cloned());
+        let created = session.create_object(&private);
+        private.into_iter().for_each(wipe);
+        created
+    });
+    private_part.into_iter().for_each(wipe);
     let private = created?;
     let stored =
         session.create_object(&public).and_then(|public| read_object(session, private).map(|o| (public, o)));
@@ -115,7 +120,7 @@ pub(crate) fn import(
 /// Destroys both objects of `key`: the private one first, so that what is left can never sign.
 pub(crate) fn remove(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey) -> Result<(), Fault> {
     live.need_login()?;
-    live.found.clear();
+    live.forget_found();
     let session = live.work(pkcs11)?;
     let (publics, privates) = objects_of(session, key)?;
     match privates.len() {
@@ -174,6 +179,7 @@ fn generate_ec(
     session: &Session,
     names: &Names,
     curve: Curve,
+    copies: Copies,
 ) -> Result<(ObjectHandle, ObjectHandle), Error> {
     let mechanism = match curve {
         Curve::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
@@ -183,7 +189,7 @@ fn generate_ec(
         session.generate_key_pair(
             &mechanism,
             &public_template(names, &[Attribute::EcParams(params.to_vec())]),
-            &private_template(names),
+            &private_template(names, copies),
         )
     };
     with(curve.oid()).or_else(|error| match error {
@@ -212,8 +218,30 @@ fn public_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
     template
 }
 
-fn private_template(names: &Names) -> Vec<Attribute> {
-    vec![
+/// Whether the template says that the key must not be copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    Forbidden,
+    Unsaid,
+}
+
+/// With a template that forbids copies of the key, and without where the module knows no such attribute: it then
+/// refuses the template before it makes anything.
+fn no_copies<T>(make: impl Fn(Copies) -> Result<T, Error>) -> Result<T, Error> {
+    make(Copies::Forbidden).or_else(|error| match error {
+        Error::Pkcs11(
+            RvError::AttributeTypeInvalid
+            | RvError::AttributeValueInvalid
+            | RvError::AttributeReadOnly
+            | RvError::TemplateInconsistent,
+            _,
+        ) => make(Copies::Unsaid),
+        error => Err(error),
+    })
+}
+
+fn private_template(names: &Names, copies: Copies) -> Vec<Attribute> {
+    let mut template = vec![
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
@@ -224,7 +252,11 @@ fn private_template(names: &Names) -> Vec<Attribute> {
         Attribute::Derive(false),
         Attribute::Label(names.label.clone()),
         Attribute::Id(names.id.clone()),
-    ]
+    ];
+    if copies == Copies::Forbidden {
+        template.push(Attribute::Copyable(false));
+    }
+    template
 }
 
 /// The private numbers of a key that was brought in do not stay in memory.

@@ -10,8 +10,8 @@ use tuf::key::PublicKey;
 
 use super::codec::{Curve, curve_from_params, public_key_from_point};
 use super::faults::Fault;
+use super::live::{Found, Live};
 use super::protocol::{HostError, HostErrorKind, WireKey};
-use super::token::Live;
 use crate::Origin;
 
 /// A key object, public or private, as far as its attributes can be read.
@@ -27,6 +27,8 @@ pub(crate) struct KeyObject {
     curve: Option<Curve>,
     local: Option<bool>,
     never_extractable: Option<bool>,
+    /// CKA_ALWAYS_AUTHENTICATE.
+    always: bool,
 }
 
 /// Lists the keys. Logged in, only those whose private object is there; otherwise all public objects
@@ -56,26 +58,29 @@ pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fau
     Ok(keys.into_values().collect())
 }
 
-/// The one private object of `key`. Its public object names the CKA_ID; type, and modulus or curve,
+/// The one private object of `key` (SPKI, DER). Its public object names the CKA_ID; type, and modulus or curve,
 /// must fit. More than one that fits is refused, never guessed.
-pub(crate) fn private_of(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey) -> Result<ObjectHandle, Fault> {
+pub(crate) fn private_of(pkcs11: &Pkcs11, live: &mut Live, key: &[u8]) -> Result<Found, Fault> {
     live.need_login()?;
-    let der = key.spki_der();
+    // First the session: with another one, nothing is known.
     live.work(pkcs11)?;
-    if let Some((_, handle)) = live.found.iter().find(|(found, _)| found == der) {
-        return Ok(*handle);
+    if let Some(found) = live.known(key) {
+        return Ok(found.clone());
     }
-    let (_, privates) = objects_of(live.work(pkcs11)?, key)?;
-    let handle = match privates.as_slice() {
+    let public = PublicKey::from_spki_der(key)
+        .map_err(|_| HostError::new(HostErrorKind::Protocol, "the request lacks a public key"))?;
+    let (_, privates) = objects_of(live.work(pkcs11)?, &public)?;
+    let one = match privates.as_slice() {
         [] => Err(HostError::new(HostErrorKind::KeyNotFound, "no private key on the token belongs to it")),
-        [one] => Ok(one.handle),
+        [one] => Ok(one),
         several => Err(HostError::new(
             HostErrorKind::Ambiguous,
             format!("{} private keys on the token could be meant, with the same id and type", several.len()),
         )),
     }?;
-    live.found.push((der.to_vec(), handle));
-    Ok(handle)
+    let found = Found { der: key.to_vec(), handle: one.handle, always: one.always };
+    live.remember(found.clone());
+    Ok(found)
 }
 
 /// All public objects of `key`, and the private objects that fit one of them.
@@ -106,6 +111,7 @@ pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Opt
         AttributeType::Label,
         AttributeType::Local,
         AttributeType::NeverExtractable,
+        AttributeType::AlwaysAuthenticate,
     ];
     let mut attributes = session.get_attributes(handle, &common)?;
     let key_type =
@@ -130,6 +136,7 @@ impl KeyObject {
             curve: None,
             local: None,
             never_extractable: None,
+            always: false,
         };
         let (mut modulus, mut exponent, mut point) = (Vec::new(), Vec::new(), Vec::new());
         for attribute in attributes {
@@ -138,6 +145,7 @@ impl KeyObject {
                 Attribute::Label(label) => object.label = String::from_utf8_lossy(&label).into_owned(),
                 Attribute::Local(local) => object.local = Some(local),
                 Attribute::NeverExtractable(never) => object.never_extractable = Some(never),
+                Attribute::AlwaysAuthenticate(always) => object.always = always,
                 Attribute::EcParams(params) => object.curve = curve_from_params(&params),
                 Attribute::EcPoint(bytes) => point = bytes,
                 Attribute::Modulus(bytes) => modulus = bytes,

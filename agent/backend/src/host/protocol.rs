@@ -43,8 +43,21 @@ pub(crate) enum Request {
     /// C_SetPIN; the tail is the old PIN, of that many bytes, then the new one. [`Reply::Done`]
     ChangePin { old_len: usize },
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
-    /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. [`Reply::Signature`]
-    Sign { public: String, scheme: String },
+    /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. Where `pin_len` is given, so many bytes of the
+    /// tail come first: the PIN, for a key that takes it for each signature. [`Reply::Signature`]
+    Sign { public: String, scheme: String, pin_len: Option<usize> },
+}
+
+impl Request {
+    /// Whether a PIN is presented to the token.
+    pub(crate) const fn presents_pin(&self) -> bool {
+        matches!(self, Self::Login { .. } | Self::ChangePin { .. } | Self::Sign { pin_len: Some(_), .. })
+    }
+
+    /// Whether a PIN or a private key is in its tail.
+    pub(crate) const fn carries_secret(&self) -> bool {
+        self.presents_pin() || matches!(self, Self::Import { .. })
+    }
 }
 
 /// What the helper answers.
@@ -138,6 +151,10 @@ pub(crate) enum HostErrorKind {
     Absent,
     /// The token wants a login first.
     NotLoggedIn,
+    /// Not tried: the key takes the PIN for each signature, and there was none.
+    PinEachUse,
+    /// Not tried: somebody traces the helper.
+    Traced,
     /// A wrong PIN.
     PinIncorrect,
     /// A wrong PIN, and one try is left.
@@ -362,7 +379,7 @@ mod tests {
             write_frame(
                 &a,
                 1,
-                &Request::Sign { public: String::new(), scheme: String::new() },
+                &Request::Sign { public: String::new(), scheme: String::new(), pin_len: None },
                 &[&copy],
                 None,
             )

@@ -1,5 +1,6 @@
 //! One signature on the token, in the token's own form.
 
+use std::borrow::Cow;
 use std::ffi::c_ulong;
 
 use cryptoki::context::Pkcs11;
@@ -7,49 +8,93 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
-use tuf::key::{PublicKey, RsaHash, Scheme};
+use tuf::key::{RsaHash, Scheme};
 
 use super::faults::Fault;
+use super::live::Live;
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
-use super::token::Live;
+use super::single::SingleSign;
 
-/// Signs with the private key of `key` by `scheme`: `data` is the digest for ECDSA and the whole message otherwise.
-/// ECDSA gives r || s.
+/// A mechanism, and what it is given.
+pub(super) struct Way<'a> {
+    pub(super) mechanism: Mechanism<'static>,
+    pub(super) data: Cow<'a, [u8]>,
+}
+
+/// How a signature may be made.
+pub(super) struct Ways<'a> {
+    better: Option<Way<'a>>,
+    last: Way<'a>,
+}
+
+/// Signs with the private key of `key` (SPKI, DER) by `scheme`: `data` is the digest for ECDSA and the whole message
+/// otherwise. ECDSA gives r || s.
 pub(crate) fn sign(
     pkcs11: &Pkcs11,
+    single: &SingleSign,
     live: &mut Live,
-    key: &PublicKey,
+    key: &[u8],
     scheme: Scheme,
     data: &[u8],
 ) -> Result<Vec<u8>, Fault> {
-    let handle = private_of(pkcs11, live, key)?;
+    let ways = ways(scheme, data)?;
+    let found = private_of(pkcs11, live, key)?;
+    if found.always {
+        let message = "the key takes the PIN anew for each signature";
+        return Err(HostError::new(HostErrorKind::PinEachUse, message).into());
+    }
     let session = live.work(pkcs11)?;
-    match scheme {
-        // Every module that was tried signs digests of wrong lengths without complaint.
-        Scheme::EcdsaP256 => ecdsa(session, handle, exactly(data, 32)?),
-        Scheme::EcdsaP384 => ecdsa(session, handle, exactly(data, 48)?),
-        Scheme::Ed25519 => {
-            let pure = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-            Ok(session.sign(&pure, handle, data)?)
-        }
-        Scheme::RsaPss(hash) => Ok(pss(session, handle, hash, data)?),
-        Scheme::RsaPkcs1(hash) => Ok(pkcs1(session, handle, hash, data)?),
-        Scheme::EcdsaP521 | Scheme::MlDsa44 | Scheme::MlDsa65 | Scheme::MlDsa87 => {
-            Err(HostError::new(HostErrorKind::Unsupported, format!("sign as {scheme}")).into())
+    let one = |way: &Way<'_>| -> Result<_, Error> {
+        session.sign_init(&way.mechanism, found.handle)?;
+        single.sign(session, &way.data)
+    };
+    Ok(ways.first_that_it_has(one)?)
+}
+
+impl Ways<'_> {
+    /// By the first mechanism that the token has: the answer to one that it lacks comes before anything is done.
+    pub(super) fn first_that_it_has<T, E: Lacks>(
+        &self,
+        mut with: impl FnMut(&Way<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self.better.as_ref().map(&mut with) {
+            None => with(&self.last),
+            Some(Err(error)) if error.lacks_mechanism() => with(&self.last),
+            Some(done) => done,
         }
     }
 }
 
-fn ecdsa(session: &Session, handle: ObjectHandle, digest: &[u8]) -> Result<Vec<u8>, Fault> {
-    Ok(session.sign(&Mechanism::Ecdsa, handle, digest)?)
+/// An error that may say that the token has no such mechanism.
+pub(super) trait Lacks {
+    fn lacks_mechanism(&self) -> bool;
 }
 
-/// rsassa-pss-sha…: MGF1 with the same digest, a salt as long as it. The token hashes where it can;
-/// the answer to a mechanism that it lacks comes before anything is signed.
-fn pss(session: &Session, handle: ObjectHandle, hash: RsaHash, message: &[u8]) -> Result<Vec<u8>, Error> {
+impl Lacks for Error {
+    fn lacks_mechanism(&self) -> bool {
+        matches!(self, Self::Pkcs11(RvError::MechanismInvalid, _))
+    }
+}
+
+/// How a token may make a signature by `scheme`, the better way first. Every module that was tried signs digests of wrong
+/// lengths without complaint, so the length is ours to see to (FAULTS D6).
+pub(super) fn ways(scheme: Scheme, data: &[u8]) -> Result<Ways<'_>, HostError> {
+    let only = |mechanism| Ways { better: None, last: Way { mechanism, data: data.into() } };
+    Ok(match scheme {
+        Scheme::EcdsaP256 => exactly(data, 32).map(|()| only(Mechanism::Ecdsa))?,
+        Scheme::EcdsaP384 => exactly(data, 48).map(|()| only(Mechanism::Ecdsa))?,
+        Scheme::Ed25519 => only(Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure))),
+        Scheme::RsaPss(hash) => pss(hash, data),
+        Scheme::RsaPkcs1(hash) => pkcs1(hash, data),
+        Scheme::EcdsaP521 | Scheme::MlDsa44 | Scheme::MlDsa65 | Scheme::MlDsa87 => {
+            return Err(HostError::new(HostErrorKind::Unsupported, format!("sign as {scheme}")));
+        }
+    })
+}
+
+/// rsassa-pss-sha…: MGF1 with the same digest, a salt as long as it. The token hashes where it can.
+fn pss(hash: RsaHash, message: &[u8]) -> Ways<'_> {
     let (hash_alg, mgf) = match hash {
         RsaHash::Sha224 => (MechanismType::SHA224, PkcsMgfType::MGF1_SHA224),
         RsaHash::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
@@ -64,36 +109,64 @@ fn pss(session: &Session, handle: ObjectHandle, hash: RsaHash, message: &[u8]) -
         RsaHash::Sha384 => Some(Mechanism::Sha384RsaPkcsPss(params)),
         RsaHash::Sha512 => Some(Mechanism::Sha512RsaPkcsPss(params)),
     };
-    let hashed = || session.sign(&Mechanism::RsaPkcsPss(params), handle, &hash.digest(message));
-    match whole.map(|mechanism| session.sign(&mechanism, handle, message)) {
-        None | Some(Err(Error::Pkcs11(RvError::MechanismInvalid, _))) => hashed(),
-        Some(outcome) => outcome,
-    }
+    let last = Way { mechanism: Mechanism::RsaPkcsPss(params), data: Cow::Owned(hash.digest(message)) };
+    Ways { better: whole.map(|mechanism| Way { mechanism, data: message.into() }), last }
 }
 
 /// rsa-pkcs1v15-sha…: where the token does not hash, it signs the DigestInfo (RFC 8017, 9.2).
-fn pkcs1(session: &Session, handle: ObjectHandle, hash: RsaHash, message: &[u8]) -> Result<Vec<u8>, Error> {
+fn pkcs1(hash: RsaHash, message: &[u8]) -> Ways<'_> {
     let whole = match hash {
         RsaHash::Sha224 => Mechanism::Sha224RsaPkcs,
         RsaHash::Sha256 => Mechanism::Sha256RsaPkcs,
         RsaHash::Sha384 => Mechanism::Sha384RsaPkcs,
         RsaHash::Sha512 => Mechanism::Sha512RsaPkcs,
     };
-    match session.sign(&whole, handle, message) {
-        Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => {
-            let info = [hash.digest_info(), &hash.digest(message)].concat();
-            session.sign(&Mechanism::RsaPkcs, handle, &info)
-        }
-        outcome => outcome,
-    }
+    let info = [hash.digest_info(), &hash.digest(message)].concat();
+    let better = Some(Way { mechanism: whole, data: message.into() });
+    Ways { better, last: Way { mechanism: Mechanism::RsaPkcs, data: Cow::Owned(info) } }
 }
 
-fn exactly(digest: &[u8], len: usize) -> Result<&[u8], HostError> {
+fn exactly(digest: &[u8], len: usize) -> Result<(), HostError> {
     match digest.len() == len {
-        true => Ok(digest),
+        true => Ok(()),
         false => Err(HostError::new(
             HostErrorKind::Protocol,
             format!("a digest of {} bytes where one of {len} belongs", digest.len()),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_of_another_length_goes_to_no_token() {
+        for (scheme, len) in [(Scheme::EcdsaP256, 32), (Scheme::EcdsaP384, 48)] {
+            for wrong in [0, 20, len - 1, len + 1, 64] {
+                let refused = ways(scheme, &vec![1; wrong]).err().map(|error| error.kind);
+                assert_eq!(refused, Some(HostErrorKind::Protocol), "{scheme} {wrong}");
+            }
+            assert!(ways(scheme, &vec![1; len]).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_mechanism_that_the_token_lacks_leads_to_the_next_way_and_any_other_error_ends_it() {
+        let ways = ways(Scheme::RsaPkcs1(RsaHash::Sha256), b"message").ok().unwrap();
+        let asked = |codes: [Option<RvError>; 2]| {
+            let mut asked = 0;
+            let outcome = ways.first_that_it_has(|_| {
+                asked += 1;
+                let error = |code| Error::Pkcs11(code, cryptoki::context::Function::SignInit);
+                codes[asked - 1].map_or(Ok(()), |code| Err(error(code)))
+            });
+            (asked, outcome.is_ok())
+        };
+        let lacks = Some(RvError::MechanismInvalid);
+        assert_eq!(asked([lacks, None]), (2, true));
+        assert_eq!(asked([None, None]), (1, true));
+        assert_eq!(asked([Some(RvError::GeneralError), None]), (1, false));
+        assert_eq!(asked([lacks, lacks]), (2, false));
     }
 }

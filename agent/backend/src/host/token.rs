@@ -2,58 +2,62 @@
 //!
 //! Duty: load the module, find the token, keep it logged in, and get over everything that tokens do
 //! when they are pulled and plugged in again. Invariants: one context per process; exactly one C_Login
-//! for a login; the session is dropped after any error; object handles live as long as their session.
+//! for a login; the session is dropped after any error; object handles live as long as their session and
+//! login; the module is initialised again at most once in 30 s, and never because of a PIN.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::object::ObjectHandle;
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::session::UserType;
+use cryptoki::slot::TokenInfo;
 use cryptoki::types::RawAuthPin;
+use tuf::key::Scheme;
 
-use super::faults::{Action, Fault, action, device, told};
+use super::faults::{Action, Fault, action, device, may_repeat, told};
+use super::live::{Live, not_logged_in, open};
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
-use super::reserved;
+use super::reload::Reloads;
+use super::single::SingleSign;
+use super::{reserved, sign};
+use crate::traced::tracer;
 
 /// The loaded module and, when it is there, the token.
 pub(crate) struct TokenHost {
-    pkcs11: Pkcs11,
+    pub(super) pkcs11: Pkcs11,
+    pub(super) single: SingleSign,
     reserved: Option<String>,
     wanted: Wanted,
-    initialised: Option<Instant>,
-    live: Option<Live>,
+    started: Started,
+    reloads: Reloads,
+    pub(super) live: Option<Live>,
+    pub(super) order: super::always::Order,
 }
 
-/// The token while it is there.
-pub(crate) struct Live {
-    pub(crate) slot: Slot,
-    pub(crate) logged_in: bool,
-    /// Private keys that were found in this session, by public key (SPKI, DER).
-    pub(crate) found: Vec<(Vec<u8>, ObjectHandle)>,
-    status: TokenStatus,
-    /// Holds the login while `work` comes and goes: with its last session a token logs out.
-    anchor: Session,
-    work: Option<Session>,
+/// What C_Initialize came to.
+enum Started {
+    No,
+    Yes,
+    Refused(HostError),
 }
 
 impl TokenHost {
-    /// Loads the module. A C_Initialize that fails is tried again by [`TokenHost::look`]: SoftHSM
-    /// refuses it while its folder is gone.
+    /// Loads the module; it is initialised by the first look.
     pub(crate) fn load(
         file: &ModuleFile,
         reserved: Option<String>,
         wanted: Wanted,
     ) -> Result<Self, HostError> {
-        let by_descriptor = Pkcs11::new(file.load_path());
-        let loaded = by_descriptor.or_else(|error| file.unchanged_path().map_or(Err(error), Pkcs11::new));
-        let pkcs11 = loaded.map_err(|e| {
+        let load = |path: &std::path::Path| Ok((Pkcs11::new(path)?, SingleSign::of(path)?));
+        let by_descriptor = load(&file.load_path());
+        let loaded = by_descriptor.or_else(|error: Error| file.unchanged_path().map_or(Err(error), load));
+        let (pkcs11, single) = loaded.map_err(|e| {
             let message = format!("the module {} cannot be loaded: {e}", file.path().display());
             HostError::new(HostErrorKind::Module, message)
         })?;
-        Ok(Self { pkcs11, reserved, wanted, initialised: None, live: None })
+        let (started, reloads, order) = (Started::No, Reloads::default(), super::always::Order::default());
+        Ok(Self { pkcs11, single, reserved, wanted, started, reloads, live: None, order })
     }
 
     /// The module's name for itself, such as "SoftHSM Implementation of PKCS11 2.6".
@@ -70,44 +74,58 @@ impl TokenHost {
         )
     }
 
-    /// Looks whether the token is there, re-initialising a module that does not see it.
+    /// Looks whether the token is there. A module that cannot tell is initialised again, when that may be. One that has no
+    /// such token is not: should it come back, a new helper sees it, whatever this one remembers.
     pub(crate) fn look(&mut self) -> Result<TokenStatus, HostError> {
+        let fault = match self.look_once() {
+            Ok(status) => return Ok(status),
+            Err(Fault::Host(error)) => return Err(error),
+            Err(Fault::Module(error)) => error,
+        };
+        if action(&fault) == Action::Full || !self.reload()? {
+            return Err(device(fault));
+        }
+        self.look_once().map_err(host_error)
+    }
+
+    /// The same, leaving the module as it is.
+    fn look_once(&mut self) -> Result<TokenStatus, Fault> {
         if let Some(status) = self.look_at_live() {
             return Ok(status);
         }
         self.live = None;
         self.initialise()?;
-        match self.search() {
-            Err(error) if error.kind == HostErrorKind::Absent && self.may_reinitialise() => {
-                self.reinitialise()?;
-                self.search()
-            }
-            found => found,
-        }?;
-        self.look_at_live().ok_or_else(|| self.absent())
+        self.search()?;
+        Ok(self.look_at_live().ok_or_else(|| self.absent())?)
     }
 
     /// Presents the PIN: one C_Login, never a second one.
     pub(crate) fn login(&mut self, pin: Vec<u8>, last_try: bool) -> Result<TokenStatus, HostError> {
         self.tries_allow(last_try)?;
+        self.login_now(&RawAuthPin::new(Box::new(pin)))?;
+        self.look()
+    }
+
+    /// The login itself, after the tries were read.
+    pub(super) fn login_now(&mut self, pin: &RawAuthPin) -> Result<(), HostError> {
+        not_traced()?;
         let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
         // An anchor that went stale would spend the one attempt on nothing.
         if live.anchor.get_session_info().is_err() {
             live.anchor = open(&self.pkcs11, live.slot).map_err(device)?;
-            live.work = None;
+            live.drop_work();
         }
-        live.found.clear();
+        live.forget_found();
         if live.logged_in {
             // To a login that stands a module answers "already logged in" without a look at the PIN.
             let _ = live.anchor.logout();
             live.logged_in = false;
-            live.work = None;
+            live.drop_work();
         }
-        let outcome = live.anchor.login_with_raw(UserType::User, &RawAuthPin::new(Box::new(pin)));
-        match outcome {
+        match live.anchor.login_with_raw(UserType::User, pin) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
                 live.logged_in = true;
-                self.look()
+                Ok(())
             }
             Err(error) => Err(self.login_failed(error)),
         }
@@ -125,12 +143,13 @@ impl TokenHost {
     /// C_SetPIN: one attempt with the old PIN.
     pub(crate) fn change_pin(&mut self, old: &str, new: &str) -> Result<(), HostError> {
         self.tries_allow(false)?;
+        not_traced()?;
         let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
-        let outcome = live.work(&self.pkcs11)?.set_pin(&old.into(), &new.into());
+        let outcome = live.work(&self.pkcs11).map_err(device)?.set_pin(&old.into(), &new.into());
         match outcome {
             Ok(()) => Ok(()),
             Err(Error::Pkcs11(RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                live.work = None;
+                self.drop_sessions();
                 Err(HostError::new(
                     HostErrorKind::PinRefused,
                     "the token does not take it (length or characters)",
@@ -140,8 +159,8 @@ impl TokenHost {
         }
     }
 
-    /// Runs `job` with the token, and once more after a stale handle or a token that went and came.
-    /// For jobs that change nothing when they fail; a signature that failed was never made.
+    /// Runs `job` with the token, and once more after a stale handle or a token that went and came, as the table of
+    /// [`super::faults`] says. Nothing that may have been carried out is done twice.
     pub(crate) fn with_token<T>(
         &mut self,
         mut job: impl FnMut(&Pkcs11, &mut Live) -> Result<T, Fault>,
@@ -162,22 +181,31 @@ impl TokenHost {
                 Err(Fault::Host(error)) => return Err(error),
                 Err(Fault::Module(error)) => error,
             };
-            live.work = None;
-            live.found.clear();
-            match action(&fault) {
-                Action::Refind if again => {
-                    // Gone, or only the handle? This says, and keeps the login if it can.
-                    self.look()?;
-                    again = false;
-                }
-                Action::LoginLost => {
-                    live.logged_in = false;
-                    return Err(not_logged_in());
-                }
+            let doing = action(&fault);
+            // What cannot be done leaves nothing begun: the only session may be kept, and the login with it.
+            if doing != Action::Unsupported || !live.works_in_anchor() {
+                self.drop_sessions();
+            }
+            match doing {
                 Action::Unsupported => {
                     return Err(HostError::new(HostErrorKind::Unsupported, fault.to_string()));
                 }
-                Action::Refind | Action::Report => {
+                Action::LoginLost => {
+                    if let Some(live) = self.live.as_mut() {
+                        live.logged_in = false;
+                    }
+                    return Err(not_logged_in());
+                }
+                Action::Reload => {
+                    self.live = None;
+                    return Err(if self.reload()? { not_logged_in() } else { device(fault) });
+                }
+                // Gone, or only the handle? This says, and keeps the login if it can.
+                _ if again && may_repeat(&fault) => {
+                    self.look()?;
+                    again = false;
+                }
+                _ => {
                     self.look()?;
                     return Err(device(fault));
                 }
@@ -185,8 +213,23 @@ impl TokenHost {
         }
     }
 
+    /// One signature; see [`super::sign`].
+    pub(crate) fn sign(&mut self, key: &[u8], scheme: Scheme, data: &[u8]) -> Result<Vec<u8>, HostError> {
+        let single = self.single.clone();
+        self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, scheme, data))
+    }
+
+    /// After an error: the session is of no use any more. The login goes with it where it is the only one.
+    pub(super) fn drop_sessions(&mut self) {
+        match self.live.as_mut() {
+            Some(live) if live.works_in_anchor() => self.live = None,
+            Some(live) => live.drop_work(),
+            None => {}
+        }
+    }
+
     /// What the token tells about its tries, read before each attempt (FAULTS C3).
-    fn tries_allow(&mut self, last_try: bool) -> Result<(), HostError> {
+    pub(super) fn tries_allow(&mut self, last_try: bool) -> Result<(), HostError> {
         let status = self.look()?;
         match (status.blocked, status.final_try && !last_try) {
             (true, _) => {
@@ -197,7 +240,8 @@ impl TokenHost {
         }
     }
 
-    fn login_failed(&mut self, error: Error) -> HostError {
+    /// After a PIN was presented; the module is not initialised again, whatever it says.
+    pub(super) fn login_failed(&mut self, error: Error) -> HostError {
         let kind = match &error {
             Error::Pkcs11(RvError::PinIncorrect, _) => HostErrorKind::PinIncorrect,
             Error::Pkcs11(RvError::PinLocked, _) => HostErrorKind::PinLocked,
@@ -208,16 +252,13 @@ impl TokenHost {
             ) => HostErrorKind::PinIncorrect,
             _ => HostErrorKind::PinUnclear,
         };
-        if let Some(live) = self.live.as_mut() {
-            live.work = None;
-        }
-        let after = self.look();
-        match (kind, after) {
+        self.drop_sessions();
+        match (kind, self.look_once()) {
             (HostErrorKind::PinIncorrect, Ok(TokenStatus { final_try: true, .. })) => {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")
             }
             (HostErrorKind::PinIncorrect, _) => HostError::new(kind, "the PIN is wrong"),
-            (HostErrorKind::PinUnclear, Err(absent)) => absent,
+            (HostErrorKind::PinUnclear, Err(Fault::Host(absent))) => absent,
             (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
         }
     }
@@ -235,8 +276,8 @@ impl TokenHost {
     }
 
     /// Finds the token among all slots; one that cannot be read never spoils the others.
-    fn search(&mut self) -> Result<(), HostError> {
-        let slots = self.pkcs11.get_slots_with_token().map_err(device)?;
+    fn search(&mut self) -> Result<(), Fault> {
+        let slots = self.pkcs11.get_slots_with_token()?;
         let mut found = slots
             .into_iter()
             .filter_map(|slot| Some((slot, self.pkcs11.get_token_info(slot).ok()?)))
@@ -245,76 +286,75 @@ impl TokenHost {
         if found.next().is_some() {
             let message =
                 format!("the module has two tokens {}; name the one by its serial", describe(&self.wanted));
-            return Err(HostError::new(HostErrorKind::Device, message));
+            return Err(HostError::new(HostErrorKind::Device, message).into());
         }
         drop(found);
-        let anchor = open(&self.pkcs11, slot).map_err(device)?;
-        let status = status(&info, false);
-        self.live = Some(Live { slot, logged_in: false, found: Vec::new(), status, anchor, work: None });
+        self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false))?);
         Ok(())
     }
 
     fn initialise(&mut self) -> Result<(), HostError> {
-        if self.initialised.is_some() {
-            return Ok(());
+        match &self.started {
+            Started::Yes => return Ok(()),
+            Started::Refused(error) if !self.reloads.take(Instant::now()) => return Err(error.clone()),
+            Started::Refused(_) | Started::No => {}
         }
         match reserved::initialise(&self.pkcs11, self.reserved.as_deref()) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
-                self.initialised = Some(Instant::now());
+                self.started = Started::Yes;
                 Ok(())
             }
-            Err(error) => Err(HostError::new(
-                HostErrorKind::Absent,
-                format!(
+            // SoftHSM answers so while its folder is gone: it may come back as a token may.
+            Err(error) => {
+                let message = format!(
                     "the module does not start ({}); is the folder where it keeps its tokens there?",
                     told(&error)
-                ),
-            )),
+                );
+                let refused = HostError::new(HostErrorKind::Absent, message);
+                self.started = Started::Refused(refused.clone());
+                Err(refused)
+            }
         }
     }
 
-    /// With no token there is no session that it could disturb, and modules such as SoftHSM see
-    /// a token that came back in no other way.
-    fn may_reinitialise(&self) -> bool {
-        self.initialised.is_none_or(|last| last.elapsed() >= REINITIALISE_AFTER)
-    }
-
-    fn reinitialise(&mut self) -> Result<(), HostError> {
+    /// C_Finalize and C_Initialize, at most once in 30 s; false when it may not be now. The login is gone afterwards.
+    fn reload(&mut self) -> Result<bool, HostError> {
+        if !self.reloads.take(Instant::now()) {
+            return Ok(false);
+        }
         self.live = None;
         // Whatever it answers, C_Initialize is what counts.
         let _ = self.pkcs11.clone().finalize();
-        self.initialised = None;
-        self.initialise()
+        self.started = Started::No;
+        self.initialise()?;
+        Ok(true)
     }
 
-    fn absent(&self) -> HostError {
+    pub(super) fn absent(&self) -> HostError {
         HostError::new(HostErrorKind::Absent, format!("the module has no token {}", describe(&self.wanted)))
     }
 }
 
-impl Live {
-    /// The session for work, opened when there is none.
-    pub(crate) fn work(&mut self, pkcs11: &Pkcs11) -> Result<&Session, HostError> {
-        if self.work.is_none() {
-            self.work = Some(open(pkcs11, self.slot).map_err(device)?);
-            self.found.clear();
-        }
-        self.work.as_ref().ok_or_else(not_logged_in)
-    }
-
-    /// # Errors
-    /// When the PIN was not presented.
-    pub(crate) fn need_login(&self) -> Result<(), HostError> {
-        if self.logged_in { Ok(()) } else { Err(not_logged_in()) }
+/// Whoever traces this process would read the PIN along.
+fn not_traced() -> Result<(), HostError> {
+    match tracer("self") {
+        Ok(None) => Ok(()),
+        Ok(Some(tracer)) => Err(HostError::new(
+            HostErrorKind::Traced,
+            format!("process {tracer} traces the token's helper, and would see the PIN"),
+        )),
+        Err(error) => Err(HostError::new(
+            HostErrorKind::Traced,
+            format!("whether the token's helper is traced cannot be seen: {error}"),
+        )),
     }
 }
 
-/// Read-write where the token allows it.
-fn open(pkcs11: &Pkcs11, slot: Slot) -> Result<Session, Error> {
-    pkcs11.open_rw_session(slot).or_else(|error| match error {
-        Error::Pkcs11(RvError::TokenWriteProtected, _) => pkcs11.open_ro_session(slot),
-        error => Err(error),
-    })
+fn host_error(fault: Fault) -> HostError {
+    match fault {
+        Fault::Host(error) => error,
+        Fault::Module(error) => device(error),
+    }
 }
 
 fn matches(wanted: &Wanted, info: &TokenInfo) -> bool {
@@ -346,11 +386,3 @@ fn describe(wanted: &Wanted) -> String {
         parts.iter().filter_map(|(what, value)| Some(format!("with {what} {:?}", value.as_ref()?))).collect();
     named.join(" and ")
 }
-
-fn not_logged_in() -> HostError {
-    HostError::new(HostErrorKind::NotLoggedIn, "the token wants its PIN first")
-}
-
-/// A person who plugs a token in again waits at most five seconds for it to show; the agent asks
-/// every two.
-const REINITIALISE_AFTER: Duration = Duration::from_millis(1500);

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::Pkcs11Config;
+use super::trouble::traced;
+use crate::BackendError;
 use crate::host::protocol::{self, Caps, HostError, Reply, Request, WireError};
+use crate::traced::tracer;
 
 /// A helper that runs. Dropping it kills it.
 pub(crate) struct Helper {
@@ -59,6 +62,18 @@ impl Helper {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Before a secret is sent to it: nobody traces it, and so could read along.
+    pub(crate) fn not_traced(&self) -> Result<(), BackendError> {
+        let seen = match tracer(&self.pid().to_string()) {
+            Ok(None) => return Ok(()),
+            Ok(Some(tracer)) => {
+                format!("process {tracer} traces the token's helper, and would see the secret")
+            }
+            Err(error) => format!("whether the token's helper is traced cannot be seen: {error}"),
+        };
+        Err(traced(seen))
     }
 
     /// How it ended, when it did.

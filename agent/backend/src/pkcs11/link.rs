@@ -34,12 +34,24 @@ pub(crate) type Listener = Box<dyn Fn(&TokenInfo) + Send + Sync>;
 /// The helper, held by whoever talks to it.
 #[derive(Default)]
 pub(crate) struct Link {
-    helper: Option<Helper>,
+    pub(super) helper: Option<Helper>,
     policy: RestartPolicy,
     /// A module that may not be loaded is not looked at again before then.
     refused: Option<(Trouble, Instant)>,
     /// The last [`Seen::locks`] that the helper was told of.
-    locks_done: u64,
+    pub(super) locks_done: u64,
+    /// When the helper was started.
+    pub(super) started: Option<Instant>,
+    /// What has been loaded; it is logged once.
+    loaded: Option<(Sha256Digest, String)>,
+    /// When new helpers were last started to look for missing keys, and when one took over.
+    pub(super) searched: Searched,
+}
+
+#[derive(Default)]
+pub(super) struct Searched {
+    pub(super) last: Option<Instant>,
+    pub(super) found: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -123,8 +135,12 @@ impl Shared {
         limit: Duration,
     ) -> Result<Answer, BackendError> {
         self.ready(link)?;
+        self.look_if_absent(link);
         self.finish_lock(link);
         let Some(helper) = link.helper.as_mut() else { return Err(BackendError::Locked) };
+        if request.carries_secret() {
+            helper.not_traced()?;
+        }
         match helper.call(request, tail, limit) {
             Ok(answer) => Ok(answer),
             Err(CallError::Host(error)) => {
@@ -133,8 +149,11 @@ impl Shared {
             }
             Err(CallError::Broken(how)) => {
                 let error = self.lost(link, what, &how);
-                let spent = matches!(request, Request::Login { .. } | Request::ChangePin { .. });
-                Err(if spent { BackendError::AttemptUnknown { why: error.to_string() } } else { error })
+                Err(if request.presents_pin() {
+                    BackendError::AttemptUnknown { why: error.to_string() }
+                } else {
+                    error
+                })
             }
         }
     }
@@ -157,7 +176,8 @@ impl Shared {
         if let Some(wait) = link.policy.wait(now) {
             let trouble = Trouble::Failed {
                 why: format!(
-                    "its helper died again and again; it is started again in {} s",
+                    "the helper of token {} died again and again; it is started again in {} s",
+                    self.config.name,
                     wait.as_secs() + 1
                 ),
                 remedy: "look into the agent's log for what the module said".to_owned(),
@@ -169,8 +189,9 @@ impl Shared {
     }
 
     /// Starts a helper, checks the module, loads it, and looks for the token.
-    fn start(&self, link: &mut Link) -> Result<(), BackendError> {
+    pub(super) fn start(&self, link: &mut Link) -> Result<(), BackendError> {
         let broken = |how: &str| format!("its helper {how}");
+        link.started = Some(Instant::now());
         let outcome = self.start_helper(link).and_then(|()| self.load(link));
         match outcome {
             Ok(()) => {
@@ -194,7 +215,7 @@ impl Shared {
         }
     }
 
-    fn start_helper(&self, link: &mut Link) -> Result<(), StartError> {
+    pub(super) fn start_helper(&self, link: &mut Link) -> Result<(), StartError> {
         let (name, exe) = (&self.config.name, &self.exe);
         let wake = Arc::clone(&self.wake);
         let waker = move || rouse(&wake, |wake| wake.now = true);
@@ -221,13 +242,20 @@ impl Shared {
         }
     }
 
-    fn load(&self, link: &mut Link) -> Result<(), StartError> {
+    pub(super) fn load(&self, link: &mut Link) -> Result<(), StartError> {
         let (path, digest) = self.open(link)?;
         self.config.digest.check(&path, digest).map_err(StartError::Refused)?;
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
         match helper.call(&Request::Load, &[], self.config.deadline)?.0 {
             Reply::Loaded { library } => {
-                tracing::info!(token = %self.config.name, %path, sha256 = %digest, %library, "module loaded");
+                // While a token is absent its module is loaded again and again.
+                let loaded = Some((digest, library));
+                if link.loaded != loaded
+                    && let Some((digest, library)) = &loaded
+                {
+                    tracing::info!(token = %self.config.name, %path, sha256 = %digest, %library, "module loaded");
+                }
+                link.loaded = loaded;
                 Ok(())
             }
             _ => Err(StartError::Died(NONSENSE.to_owned())),
@@ -368,8 +396,9 @@ impl Shared {
     /// Sleeps until the next look is due or something happened. False: the end.
     pub(crate) fn wait_for_work(&self) -> bool {
         let (lock, condvar) = &*self.wake;
+        let nap = self.next_look();
         let wake = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = condvar.wait_timeout_while(wake, POLL_EVERY, |wake| !wake.now && !wake.stop);
+        let waited = condvar.wait_timeout_while(wake, nap, |wake| !wake.now && !wake.stop);
         let mut wake = waited.unwrap_or_else(PoisonError::into_inner).0;
         wake.now = false;
         !wake.stop
@@ -377,7 +406,7 @@ impl Shared {
 }
 
 /// Why no helper was started.
-enum StartError {
+pub(super) enum StartError {
     /// Its module may not be loaded; no fault of the helper.
     Refused(BackendError),
     /// It did not come so far.
@@ -399,7 +428,5 @@ fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
 }
 
 const NONSENSE: &str = "gave an answer that does not belong to the question";
-/// Removal and return of a token must show within five seconds.
-const POLL_EVERY: Duration = Duration::from_secs(2);
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

@@ -1,5 +1,7 @@
 //! What was last seen of a token: the answer to everybody who must not wait.
 
+use tuf::key::PublicKey;
+
 use super::trouble::Trouble;
 use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
 use crate::{StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
@@ -13,6 +15,8 @@ pub(crate) struct Seen {
     pub(crate) pid: Option<u32>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) keys: Vec<StoredKey>,
+    /// Keys that it has shown and shows no more, though nobody removed them here.
+    pub(crate) missing: Vec<PublicKey>,
     /// Counts calls of `lock`.
     pub(crate) locks: u64,
     /// Counts helpers that ended while the token was unlocked: their logins ended with them.
@@ -61,6 +65,20 @@ impl Seen {
             }
             _ => {}
         }
+    }
+
+    /// The token shows these keys. Whether others are missing.
+    pub(crate) fn shown(&mut self, keys: Vec<StoredKey>) -> bool {
+        let before = std::mem::replace(&mut self.keys, keys);
+        self.missing.extend(before.into_iter().map(|key| key.public));
+        self.missing.retain(|key| !self.keys.iter().any(|shown| shown.public == *key));
+        !self.missing.is_empty()
+    }
+
+    /// A key was removed on purpose.
+    pub(crate) fn removed(&mut self, key: &PublicKey) {
+        self.keys.retain(|stored| stored.public != *key);
+        self.missing.retain(|missing| missing != key);
     }
 
     /// There is no helper that works.

@@ -69,6 +69,8 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         },
         HostErrorKind::Absent => BackendError::Absent { why: message },
         HostErrorKind::NotLoggedIn => BackendError::Locked,
+        HostErrorKind::PinEachUse => BackendError::PinEachUse,
+        HostErrorKind::Traced => traced(message),
         HostErrorKind::PinIncorrect => BackendError::SecretIncorrect { word: "PIN", tries_left: None },
         HostErrorKind::PinIncorrectFinalTry => {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
@@ -92,6 +94,12 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             failed(message, "report this: agent and helper do not understand each other")
         }
     }
+}
+
+/// No secret is sent to a helper in which somebody could read it.
+pub(crate) fn traced(why: String) -> BackendError {
+    let remedy = "end what traces it (a debugger, strace), then try again".to_owned();
+    BackendError::Failed { why, remedy }
 }
 
 /// `label` came from the token and may be no legal name.

@@ -7,11 +7,13 @@
 
 extern crate tufagent_backend as backend;
 
+mod always;
 mod double;
 mod keys;
 mod lab;
 mod lies;
 mod life;
+mod sessions;
 mod twins;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,5 +77,6 @@ fn host() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [double::CASES, keys::CASES, twins::CASES, lies::CASES, life::CASES].concat()
+    [double::CASES, keys::CASES, twins::CASES, lies::CASES, life::CASES, sessions::CASES, always::CASES]
+        .concat()
 }

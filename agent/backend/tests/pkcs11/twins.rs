@@ -57,7 +57,7 @@ fn same_key_twice() {
 }
 
 /// Key pairs with one label and one id, made in a process of its own because a module is for one process.
-fn run_make(lab: &Lab, kinds: &[&str]) {
+pub fn run_make(lab: &Lab, kinds: &[&str]) {
     let made = Command::new(std::env::current_exe().unwrap())
         .arg("make-twins")
         .arg(lab.folder.module())
@@ -82,11 +82,14 @@ pub fn make(words: &[String]) -> ExitCode {
             continue;
         }
         let (mechanism, more) = match kind.as_str() {
-            "rsa" => (Mechanism::RsaPkcsKeyPairGen, vec![Attribute::ModulusBits(2048.into())]),
+            "rsa" | "always-rsa" => (Mechanism::RsaPkcsKeyPairGen, vec![Attribute::ModulusBits(2048.into())]),
             _ => (Mechanism::EccKeyPairGen, vec![Attribute::EcParams(P256.to_vec())]),
         };
         let public = [&named[..], &more].concat();
-        let private = [&named[..], &[Attribute::Private(true), Attribute::Sign(true)]].concat();
+        let mut private = [&named[..], &[Attribute::Private(true), Attribute::Sign(true)]].concat();
+        if kind.starts_with("always") {
+            private.push(Attribute::AlwaysAuthenticate(true));
+        }
         session.generate_key_pair(&mechanism, &public, &private).unwrap();
     }
     ExitCode::SUCCESS

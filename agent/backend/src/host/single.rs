@@ -1,0 +1,67 @@
+//! C_Sign alone, between a C_SignInit and a login that came before it: cryptoki has no call that leaves room for the
+//! context-specific login of keys that take a PIN for each signature. Beside [`super::reserved`] the one place of this
+//! crate with `unsafe`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error, Rv};
+use cryptoki::session::Session;
+use cryptoki_sys::{CK_C_Sign, CK_ULONG, CKR_OK};
+
+/// A module's C_Sign, and what keeps it loaded.
+#[derive(Clone)]
+pub(crate) struct SingleSign {
+    sign: CK_C_Sign,
+    _module: Arc<cryptoki_sys::Pkcs11>,
+}
+
+impl SingleSign {
+    /// Takes it from a module that this process has loaded already, by the same path: it is not loaded twice.
+    #[allow(unsafe_code)]
+    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+        // SAFETY: the module is trusted to be one, as it was when cryptoki loaded it from this very path just now; it is
+        // that copy that the loader gives, and no initialiser runs again.
+        let module = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(Error::LibraryLoading)?;
+        let mut list = std::ptr::null_mut();
+        let entry = module.C_GetFunctionList.as_ref().map_err(|_| Error::NullFunctionPointer)?;
+        // SAFETY: as PKCS#11 says: a pointer to write to; the table that is given lives as long as the module, which
+        // lives as long as this value.
+        let sign = unsafe {
+            if entry(&raw mut list) != CKR_OK || list.is_null() {
+                return Err(Error::NullFunctionPointer);
+            }
+            (*list).C_Sign
+        };
+        Ok(Self { sign, _module: Arc::new(module) })
+    }
+
+    /// The signature of the operation that was begun in this session.
+    #[allow(unsafe_code)]
+    pub(crate) fn sign(&self, session: &Session, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let sign = self.sign.ok_or(Error::NullFunctionPointer)?;
+        let mut signature = vec![0; LONGEST];
+        let mut len = length(signature.len())?;
+        let data_len = length(data.len())?;
+        // SAFETY: both buffers are ours and as long as is said; the module only reads the first, as C_Sign must. The session
+        // is open, and used by this thread alone, since it is borrowed and not Sync.
+        let rv = unsafe {
+            sign(session.handle(), data.as_ptr().cast_mut(), data_len, signature.as_mut_ptr(), &raw mut len)
+        };
+        Rv::from(rv).into_result(Function::Sign)?;
+        let len = usize::try_from(len).map_err(|_| Error::InvalidValue)?;
+        if len > signature.len() {
+            return Err(Error::InvalidValue);
+        }
+        signature.truncate(len);
+        Ok(signature)
+    }
+}
+
+fn length(len: usize) -> Result<CK_ULONG, Error> {
+    CK_ULONG::try_from(len).map_err(|_| Error::InvalidValue)
+}
+
+/// No signature of a key that is used here is longer (RSA of 8192 bits: 1024 bytes).
+const LONGEST: usize = 2048;

@@ -1,0 +1,96 @@
+//! Looking for a token that is not there, and for keys that it does not show any more.
+//!
+//! Modules remember. SoftHSM sees a token or a key that came back only once it is initialised, and others go on with what
+//! they knew of the device that was pulled. The module of a helper that serves is left alone; a new helper is started to
+//! look, and takes over only when it sees what was missed. It is a fresh process, as after any other start.
+
+use std::time::{Duration, Instant};
+
+use super::helper::Helper;
+use super::link::{Link, Shared};
+use super::names;
+use crate::host::protocol::{Reply, Request};
+use crate::{BackendError, StoredKey, TokenState};
+
+impl Shared {
+    /// How the token is, asked of its helper; of one that is absent, of a new helper.
+    pub(crate) fn look(&self, link: &mut Link) -> Result<(), BackendError> {
+        match self.is_absent() {
+            true if since(link.started) >= SHORTLY => self.look_anew(link),
+            _ => self.poll(link),
+        }
+    }
+
+    /// Somebody asks something of a token that was absent a moment ago: it may have come back.
+    pub(super) fn look_if_absent(&self, link: &mut Link) {
+        if self.is_absent() && since(link.started) >= SHORTLY {
+            // What it sees is noted, and whoever asks is told.
+            let _ = self.look_anew(link);
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.seen().state == Some(TokenState::Absent)
+    }
+
+    /// Without a token there is no login that could be lost.
+    fn look_anew(&self, link: &mut Link) -> Result<(), BackendError> {
+        self.note(|seen| seen.pid = None);
+        link.helper = None;
+        self.start(link)
+    }
+
+    /// Keys are missing: looks for them with a new helper, which takes over where it sees one of them, and gives its list.
+    /// The login of the one before is lost with it.
+    pub(super) fn look_for_missing(&self, link: &mut Link) -> Option<Vec<StoredKey>> {
+        let searched = &mut link.searched;
+        if since(searched.last) < SEARCH_EVERY || since(searched.found) < TAKE_OVER_EVERY {
+            return None;
+        }
+        searched.last = Some(Instant::now());
+        let (mut other, keys) = self.new_helper()?;
+        let missing = self.seen().missing;
+        if !keys.iter().any(|key| missing.contains(&key.public)) {
+            return None;
+        }
+        link.searched.found = Some(Instant::now());
+        tracing::info!(token = %self.config.name, "a key came back; the token is opened anew");
+        self.note(|seen| seen.pid = None);
+        if let Some(old) = std::mem::replace(&mut link.helper, other.helper.take()) {
+            old.stop();
+        }
+        (link.started, link.locks_done) = (Some(Instant::now()), other.locks_done);
+        self.note(|seen| {
+            seen.pid = link.helper.as_ref().map(Helper::pid);
+            seen.shown(keys.clone());
+        });
+        let _ = self.poll(link);
+        Some(keys)
+    }
+
+    /// Another helper than the one that serves, and what it lists; none where it does not get so far.
+    fn new_helper(&self) -> Option<(Link, Vec<StoredKey>)> {
+        let mut other = Link::default();
+        self.start_helper(&mut other).and_then(|()| self.load(&mut other)).ok()?;
+        let answer = other.helper.as_mut()?.call(&Request::List, &[], self.config.deadline).ok()?;
+        let (Reply::Keys { keys }, _) = answer else { return None };
+        Some((other, names::stored_keys(keys)))
+    }
+
+    /// When the token is to be looked at again: its removal and its return must show within five seconds.
+    pub(super) fn next_look(&self) -> Duration {
+        if self.is_absent() { LOOK_ANEW_EVERY } else { POLL_EVERY }
+    }
+}
+
+fn since(then: Option<Instant>) -> Duration {
+    then.map_or(Duration::MAX, |then| then.elapsed())
+}
+
+const POLL_EVERY: Duration = Duration::from_secs(2);
+const LOOK_ANEW_EVERY: Duration = Duration::from_secs(3);
+/// What a helper that was started so short a time ago says of an absent token is still true.
+const SHORTLY: Duration = Duration::from_secs(1);
+const SEARCH_EVERY: Duration = Duration::from_secs(3);
+/// A helper that takes over is the module initialised again (FAULTS D2).
+const TAKE_OVER_EVERY: Duration = Duration::from_secs(30);
