@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tuf::key::SignatureBytes;
-use tuf::preimage::Signable;
 use tufagent_proto::v1::SignWaiting;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_waiting::For;
@@ -71,18 +70,9 @@ async fn wait_aloud(client: &Client, signer: &Signer) -> Refusal {
     cancelled("the caller has gone")
 }
 
-/// The backend verifies the signature against this very public key and scheme before it gives it out.
+/// The token signs, and the signature is verified against this very public key and scheme before it comes out.
 async fn make(recorded: &Recorded, signer: &Signer) -> Result<SignatureBytes, Refusal> {
     // The token may have locked itself while a person was reading.
     signer.key.slot.ensure_usable().await?;
-    let (public, scheme) = (signer.key.stored.public.clone(), signer.scheme);
-    let subject = recorded.subject().clone();
-    signer
-        .key
-        .slot
-        .sign(public.key_type(), subject.bytes().len(), move |backend| {
-            let preimage = subject.preimage();
-            backend.sign(&public, scheme, Signable::Metadata(&preimage))
-        })
-        .await
+    signer.key.slot.sign(&signer.key.stored.public, signer.scheme, recorded.subject()).await
 }

@@ -1,6 +1,7 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
 mod listing;
+mod signing;
 mod source;
 
 use std::path::PathBuf;
@@ -13,7 +14,6 @@ use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use tokio::sync::Semaphore;
-use tuf::key::KeyType;
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
@@ -23,7 +23,6 @@ use self::source::SourceTrouble;
 use crate::awake;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind, UnlockFor};
-use crate::limits;
 use crate::refusal::Refusal;
 
 /// How long a device may take to say its first word after the start.
@@ -174,27 +173,6 @@ impl Slot {
         let done = self.run_in(&self.queue, call).await;
         self.may_have_changed();
         done
-    }
-
-    /// As [`Self::run`], for a signature: a key of the file store that takes microseconds signs here, at once.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub async fn sign<T, F>(&self, key: KeyType, bytes: usize, call: F) -> Result<T, Refusal>
-    where
-        T: Send + 'static,
-        F: FnOnce(&dyn Backend) -> Result<T, BackendError> + Send + 'static,
-    {
-        let quick = matches!(key, KeyType::Ed25519 | KeyType::EcdsaP256);
-        if self.config.kind != TokenKind::File
-            || !quick
-            || u64::try_from(bytes).map_or(true, |bytes| bytes > limits::IN_PLACE)
-        {
-            return self.run_blinking(&self.queue, BLINK, call).await;
-        }
-        let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
-        self.lapse();
-        call(self.backend.as_ref()).map_err(|error| self.refusal(&error))
     }
 
     async fn run_in<T, F>(&self, queue: &Arc<Semaphore>, call: F) -> Result<T, Refusal>

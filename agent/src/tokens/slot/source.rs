@@ -51,7 +51,7 @@ impl Slot {
     }
 
     /// Remembers why the configured secret was of no use, for whoever finds the token locked.
-    fn note_source(&self, refusal: &Refusal) {
+    pub(super) fn note_source(&self, refusal: &Refusal) {
         let (place, again) = (self.config.pin.place(), format!("then: tufctl token unlock {}", self.name()));
         let trouble = if refusal.reason == Reason::PinIncorrect {
             let word = self.backend.info().kind.secret_word();
@@ -80,7 +80,7 @@ impl Slot {
         may.then_some(lease.locks)
     }
 
-    async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
+    pub(super) async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
         if let Some(secret) = lock(&self.from_descriptor).clone() {
             return Ok(secret);
         }
