@@ -28,40 +28,60 @@ pub fn fetch(third_party: &Path, packages: &[&str]) -> Result<PathBuf, Skipped> 
     if root.is_dir() {
         return Ok(root);
     }
-    let files = download(third_party, packages).map_err(&failed)?;
+    let files = Apt::fresh(third_party).and_then(|apt| apt.download(packages)).map_err(&failed)?;
     unpack(&files, &root).map_err(&failed)?;
     Ok(root)
 }
+
+/// As [`fetch`], with all that `packages` depend on and this system lacks, into `third_party/debs/NAME`. What the
+/// system has is not fetched a second time, so the folder may come out empty.
+pub fn fetch_with_dependencies(
+    third_party: &Path,
+    name: &str,
+    packages: &[&str],
+) -> Result<PathBuf, Skipped> {
+    let remedy = format!("apt-get install {}", packages.join(" "));
+    let failed = |why: String| Skipped::new(format!("{name} could not be fetched: {why}"), &remedy);
+    let root = third_party.join("debs").join(name);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let _lock = lock(third_party).map_err(|e| failed(format!("{}: {e}", third_party.display())))?;
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let apt = Apt::fresh(third_party).map_err(&failed)?;
+    let simulated = apt.run(&[&["-s", "--no-install-recommends", "install"], packages].concat());
+    let simulated = simulated.map_err(&failed)?;
+    if !simulated.status.success() {
+        return Err(failed(format!("apt-get: {}", simulated.last_line())));
+    }
+    let lacking = lacking(&simulated.stdout, packages);
+    let files = if lacking.is_empty() { Ok(Vec::new()) } else { apt.download(&lacking) };
+    unpack(&files.map_err(&failed)?, &root).map_err(&failed)?;
+    Ok(root)
+}
+
+/// The packages that a simulated installation would bring anew. One that is there in an older version (its line
+/// names that in brackets) stays as it is, unless it was asked for by name.
+fn lacking<'a>(simulated: &'a str, wanted: &[&str]) -> Vec<&'a str> {
+    let names = simulated.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("Inst ")?.split_ascii_whitespace();
+        let name = words.next()?;
+        let is_there = words.next().is_some_and(|word| word.starts_with('['));
+        (!is_there || wanted.contains(&name)).then_some(name)
+    });
+    names.filter(|name| !BOOTING.iter().any(|part| name.contains(part))).collect()
+}
+
+/// What runs a machine is of no use in a folder.
+const BOOTING: &[&str] = &["systemd", "udev", "dbus-user-session"];
 
 fn lock(third_party: &Path) -> std::io::Result<File> {
     fs::create_dir_all(third_party)?;
     let file = File::options().create(true).append(true).open(third_party.join("fetch.lock"))?;
     file.lock()?;
     Ok(file)
-}
-
-fn download(third_party: &Path, packages: &[&str]) -> Result<Vec<PathBuf>, String> {
-    let apt = Apt::new(third_party)?;
-    if apt.lists_are_old() {
-        // One unreachable source is no reason to stop: whether the packages are there, `download` tells.
-        apt.run(&["update"])?;
-    }
-    let downloads = third_party.join("apt").join("downloads");
-    let _ = fs::remove_dir_all(&downloads);
-    fs::create_dir_all(&downloads).map_err(|e| format!("{}: {e}", downloads.display()))?;
-    let done = apt.run_in(&downloads, &[&["download"], packages].concat())?;
-    if !done.status.success() {
-        return Err(format!("apt-get download: {}", done.last_line()));
-    }
-    let entries = fs::read_dir(&downloads).map_err(|e| e.to_string())?;
-    let files: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "deb"))
-        .collect();
-    if files.len() < packages.len() {
-        return Err(format!("apt-get download brought {} of {} packages", files.len(), packages.len()));
-    }
-    Ok(files)
 }
 
 /// Unpacks beside the goal and renames, so that a folder that is there is complete.
@@ -90,6 +110,36 @@ impl Apt {
             fs::create_dir_all(folder.join(part)).map_err(|e| format!("{}: {e}", folder.display()))?;
         }
         Ok(Self { folder })
+    }
+
+    /// With lists that are not old. One unreachable source is no reason to stop: whether the packages are there, the
+    /// download tells.
+    fn fresh(third_party: &Path) -> Result<Self, String> {
+        let apt = Self::new(third_party)?;
+        if apt.lists_are_old() {
+            apt.run(&["update"])?;
+        }
+        Ok(apt)
+    }
+
+    /// Brings packages, without what they depend on.
+    fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>, String> {
+        let downloads = self.folder.join("downloads");
+        let _ = fs::remove_dir_all(&downloads);
+        fs::create_dir_all(&downloads).map_err(|e| format!("{}: {e}", downloads.display()))?;
+        let done = self.run_in(&downloads, &[&["download"], packages].concat())?;
+        if !done.status.success() {
+            return Err(format!("apt-get download: {}", done.last_line()));
+        }
+        let entries = fs::read_dir(&downloads).map_err(|e| e.to_string())?;
+        let files: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|ext| ext == "deb"))
+            .collect();
+        if files.len() < packages.len() {
+            return Err(format!("apt-get download brought {} of {} packages", files.len(), packages.len()));
+        }
+        Ok(files)
     }
 
     fn lists_are_old(&self) -> bool {
@@ -159,5 +209,17 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
         assert!(skipped.what.starts_with("no-such-package-anywhere could not be fetched: "), "{skipped}");
         assert_eq!(skipped.remedy, "apt-get install no-such-package-anywhere");
+    }
+
+    #[test]
+    fn of_a_simulated_installation_what_is_new_or_wanted_is_fetched() {
+        let simulated = "NOTE: This is only a simulation!\n\
+            Inst libnss-systemd [252.38] (252.39 Debian:12 [amd64]) []\n\
+            Inst udev (252.39 Debian:12 [amd64])\n\
+            Inst libnss3 [2:3.87.1] (2:3.87.2 Debian:12 [amd64])\n\
+            Inst libtss2-mu0 (3.2.1-3 Debian:12 [amd64])\n\
+            Conf libtss2-mu0 (3.2.1-3 Debian:12 [amd64])\n";
+        assert_eq!(lacking(simulated, &["swtpm"]), ["libtss2-mu0"]);
+        assert_eq!(lacking(simulated, &["libnss3"]), ["libnss3", "libtss2-mu0"]);
     }
 }

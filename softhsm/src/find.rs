@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::fetched::folder_holding;
 use crate::process;
 use crate::token::TokenFolder;
 use crate::{Skipped, debs};
@@ -146,16 +147,4 @@ fn fetch_library(third_party: &Path, library: &str, packages: &[&str]) -> Result
         }
     }
     Err(last)
-}
-
-fn folder_holding(root: &Path, name: &str, depth: u8) -> Option<PathBuf> {
-    if root.join(name).exists() {
-        return Some(root.to_path_buf());
-    }
-    let below = depth.checked_sub(1)?;
-    let entries = std::fs::read_dir(root).ok()?;
-    entries
-        .filter_map(Result::ok)
-        .filter(|it| it.path().is_dir())
-        .find_map(|it| folder_holding(&it.path(), name, below))
 }

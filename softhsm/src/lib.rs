@@ -1,4 +1,5 @@
-//! SoftHSM for the demo, the tests and CI: found on the system or fetched without root, and tokens in private folders.
+//! PKCS#11 modules for the demo, the tests and CI: found on the system or fetched without root, and tokens in
+//! private folders. SoftHSM first; beside it tpm2-pkcs11 on a TPM in software, p11-kit's remote module and NSS.
 //!
 //! Nothing here is part of the agent. Everything fetched lies in one *third-party folder* (see
 //! [`third_party_dir`]), nothing is installed, and no file outside it is written. What cannot be had is
@@ -6,15 +7,25 @@
 #![forbid(unsafe_code)]
 
 pub mod debs;
+mod fetched;
 mod find;
+mod nss;
+mod p11_kit;
 mod process;
+mod ready;
+mod server;
 mod token;
+mod tpm2;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use find::SoftHsm;
+pub use nss::Nss;
+pub use p11_kit::P11Kit;
+pub use ready::Ready;
 pub use token::{Token, TokenFolder};
+pub use tpm2::Tpm2;
 
 /// Something that a test or the demo needs and this machine cannot give.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Runs a program with a deadline and keeps what it said.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,9 +24,23 @@ impl Finished {
 
 /// Runs to the end, or kills the program after `limit`. The error is one sentence.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Finished, String> {
+    run_with_input(command, &[], limit)
+}
+
+/// The same, with something to read on standard input: less than a pipe holds.
+pub(crate) fn run_with_input(
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let spawned = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|e| format!("{name} cannot be run: {e}"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A program that ends without a look at it says why itself.
+        let _ = pipe.write_all(input);
+    }
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
     let status = wait(&mut child, limit).map_err(|why| format!("{name} {why}"))?;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::find::SoftHsm;
-use crate::{Skipped, process};
+use crate::{Ready, Skipped, process};
 
 const REMEDY: &str = "look at the folder and at softhsm2-util's message";
 
@@ -78,10 +79,14 @@ impl TokenFolder {
         env
     }
 
+    /// One of its tokens, for the agent's configuration.
+    pub fn ready(&self, token: &Token) -> Ready {
+        Ready::new(self.module().to_path_buf(), self.env(), &token.label, &token.pin)
+    }
+
     /// Makes a token in the next free slot. `label` has at most 32 bytes, PINs have 4 to 255.
     pub fn init_token(&self, label: &str, so_pin: &str, pin: &str) -> Result<Token, Skipped> {
-        let options = ["--init-token", "--free", "--label", label, "--so-pin", so_pin, "--pin", pin];
-        self.util(&options)?;
+        initialise(&self.softhsm, self.module(), &self.env(), &NewToken { label, so_pin, pin })?;
         let serial = self.serial_of(label)?;
         Ok(Token { label: label.to_owned(), serial, pin: pin.to_owned(), so_pin: so_pin.to_owned() })
     }
@@ -93,14 +98,78 @@ impl TokenFolder {
     }
 
     fn util(&self, arguments: &[&str]) -> Result<String, Skipped> {
-        let mut command = self.softhsm.command();
-        command.env("SOFTHSM2_CONF", self.configuration());
-        command.arg("--module").arg(self.module()).args(arguments);
-        let failed = |why: &str| Skipped::new(format!("softhsm2-util: {why}"), REMEDY);
-        let done = process::run(&mut command, Duration::from_secs(60)).map_err(|why| failed(&why))?;
-        if done.status.success() { Ok(done.stdout) } else { Err(failed(done.last_line())) }
+        util(&self.softhsm, self.module(), &self.env(), arguments)
     }
 }
+
+/// What a token is to be.
+pub(crate) struct NewToken<'a> {
+    pub(crate) label: &'a str,
+    pub(crate) so_pin: &'a str,
+    pub(crate) pin: &'a str,
+}
+
+/// Runs `softhsm2-util` on any module.
+pub(crate) fn util(
+    softhsm: &SoftHsm,
+    module: &Path,
+    env: &BTreeMap<String, String>,
+    arguments: &[&str],
+) -> Result<String, Skipped> {
+    let mut command = softhsm.command();
+    command.envs(env).arg("--module").arg(module).args(arguments);
+    if let Some(path) = joined_library_path(softhsm, env) {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    let done = process::run(&mut command, LIMIT).map_err(|why| failed(&why))?;
+    if done.status.success() { Ok(done.stdout) } else { Err(failed(done.last_line())) }
+}
+
+/// Makes a token in a free slot of any module. The tool takes PINs as arguments, which everybody on the machine can
+/// read, or from a terminal: so it gets one, from `script`.
+pub(crate) fn initialise(
+    softhsm: &SoftHsm,
+    module: &Path,
+    env: &BTreeMap<String, String>,
+    new: &NewToken<'_>,
+) -> Result<(), Skipped> {
+    for (what, text, longest) in
+        [("label", new.label, 32), ("SO PIN", new.so_pin, 255), ("PIN", new.pin, 255)]
+    {
+        let shortest = if what == "label" { 1 } else { 4 };
+        if !(shortest..=longest).contains(&text.len()) || text.chars().any(char::is_control) {
+            let why = format!("the {what} must have {shortest} to {longest} bytes and no control character");
+            return Err(Skipped::new(why, format!("give another {what}")));
+        }
+    }
+    let mut command = Command::new("script");
+    let line =
+        "exec \"$SOFTHSM_UTIL\" --module \"$SOFTHSM_MODULE\" --init-token --free --label \"$SOFTHSM_LABEL\"";
+    command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+    // `script` itself needs none of the libraries, and takes the user's shell.
+    command.envs(env).env("SHELL", "/bin/sh").env("SOFTHSM_UTIL", softhsm.util());
+    command.env("SOFTHSM_MODULE", module).env("SOFTHSM_LABEL", new.label);
+    if let Some(path) = joined_library_path(softhsm, env) {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    let typed = [new.so_pin, new.so_pin, new.pin, new.pin].map(|line| line.to_owned() + "\n").concat();
+    let done = process::run_with_input(&mut command, typed.as_bytes(), LIMIT).map_err(|why| failed(&why))?;
+    // What was typed may be echoed before the tool turns that off: only its own lines are shown.
+    let said = done.stdout.lines().map(str::trim).rfind(|line| line.starts_with("ERROR"));
+    if done.status.success() { Ok(()) } else { Err(failed(said.unwrap_or("it said nothing"))) }
+}
+
+fn joined_library_path(softhsm: &SoftHsm, env: &BTreeMap<String, String>) -> Option<String> {
+    let both = [env.get("LD_LIBRARY_PATH").cloned(), softhsm.library_path()];
+    let both: Vec<String> = both.into_iter().flatten().collect();
+    (!both.is_empty()).then(|| both.join(":"))
+}
+
+fn failed(why: &str) -> Skipped {
+    Skipped::new(format!("softhsm2-util: {why}"), REMEDY)
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Finds the serial in what `--show-slots` prints: in each slot, `Serial number:` stands before `Label:`.
 fn serial_in(slots: &str, label: &str) -> Option<String> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use softhsm::{Skipped, SoftHsm, debs};
+use softhsm::{Nss, P11Kit, Skipped, SoftHsm, Tpm2, debs};
 
 use crate::build::{self, Profile};
 use crate::shell;
@@ -81,8 +81,11 @@ pub(crate) fn report_skipped(skipped: &[Skipped]) {
 /// Fetches and makes what tests and measurements need; what cannot be had.
 pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
-    let all: [(&str, Preparation); 5] = [
-        ("SoftHSM", soft_hsm),
+    let all: [(&str, Preparation); 8] = [
+        ("SoftHSM", |dir| SoftHsm::find_or_fetch_in(dir).map(drop)),
+        ("NSS softokn", |dir| Nss::find_or_fetch_in(dir).map(drop)),
+        ("p11-kit remote", |dir| P11Kit::find_or_fetch_in(dir).map(drop)),
+        ("tpm2-pkcs11 on swtpm", |dir| Tpm2::find_or_fetch_in(dir).map(drop)),
         ("python-tuf", python_tuf),
         ("tuf-js", tuf_js),
         ("strace", strace),
@@ -96,10 +99,6 @@ pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
         }
     }
     skipped
-}
-
-fn soft_hsm(third_party: &Path) -> Result<(), Skipped> {
-    SoftHsm::find_or_fetch_in(third_party).map(|_| ())
 }
 
 /// strace, for the tests of what is flushed before a signature leaves.

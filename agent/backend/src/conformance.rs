@@ -15,7 +15,7 @@ mod judge;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use secmem::SecretBytes;
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::metadata::{Limits, Metadata};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
@@ -34,10 +34,25 @@ pub struct Subject<'a> {
     pub generates: &'a [KeyType],
     /// The types that it takes; empty when it takes none.
     pub imports: &'a [KeyType],
+    /// What it cannot do; each is asked for and must be refused.
+    pub cannot: &'a [Ask],
     /// Whether its secret can be changed.
     pub changes_secret: bool,
+    /// How many wrong secrets it bears before it locks for good.
+    pub wrong_secrets: usize,
     /// How many signatures of each type are judged.
     pub signatures: usize,
+}
+
+/// Something that may be asked of a backend and that some cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Make a key of this type.
+    Generate(KeyType),
+    /// Take a key of this type.
+    Import(KeyType),
+    /// Sign by a scheme that is not the default one of any type.
+    Sign(Scheme),
 }
 
 impl Subject<'_> {
@@ -55,6 +70,7 @@ impl Subject<'_> {
         for kind in self.imports {
             self.an_imported_key_signs(*kind);
         }
+        self.what_it_cannot_do_is_refused();
         self.keys_are_chosen_by_public_key();
         self.an_unknown_key_is_not_found();
         self.names_are_taken_once();
@@ -102,10 +118,11 @@ impl Subject<'_> {
         let name = name(&format!("conf-made-{kind}"));
         let made = self.backend.generate(&name, kind).unwrap_or_else(|e| panic!("generate {kind}: {e}"));
         assert_eq!((&made.name, made.public.key_type()), (&name, kind));
+        assert_eq!(made.origin, Origin::Generated, "where a made {kind} key was made");
         let listed = self.backend.keys().unwrap();
         let found: Vec<_> = listed.iter().filter(|key| key.public == made.public).collect();
         assert_eq!(found.len(), 1, "a made {kind} key is listed once");
-        assert_eq!(found[0].name, name);
+        assert_eq!(*found[0], made, "as it is listed");
         self.signatures_are_right(&made.public);
     }
 
@@ -124,12 +141,41 @@ impl Subject<'_> {
         );
     }
 
+    /// Each with UNSUPPORTED, and without a trace.
+    fn what_it_cannot_do_is_refused(&self) {
+        let before = self.backend.keys().unwrap().len();
+        for ask in self.cannot {
+            let outcome = match ask {
+                Ask::Generate(kind) => self.backend.generate(&name(&format!("conf-never-{kind}")), *kind),
+                Ask::Import(kind) => {
+                    self.backend.import(&name(&format!("conf-never-{kind}")), new_key(*kind))
+                }
+                // With a key that it can make, where there is one: see `signatures_are_right`.
+                Ask::Sign(_) => continue,
+            };
+            assert!(matches!(outcome, Err(BackendError::Unsupported { .. })), "{ask:?}: {outcome:?}");
+            assert!(!outcome.unwrap_err().remedy().is_empty());
+        }
+        assert_eq!(self.backend.keys().unwrap().len(), before, "what was refused leaves nothing");
+        if let Some(key) = self.backend.keys().unwrap().first() {
+            self.sign_and_judge(&key.public, 9).unwrap();
+        }
+    }
+
     fn signatures_are_right(&self, key: &PublicKey) {
         let metadata = Metadata::parse(TIMESTAMP.as_bytes().to_vec(), &Limits::agent()).unwrap();
         let preimage = metadata.preimage();
         let signable = Signable::Metadata(&preimage);
-        let signature = self.backend.sign(key, key.key_type().default_scheme(), signable).unwrap();
-        judge::check(key, signable.bytes(), signature.as_bytes());
+        for scheme in Scheme::ALL.into_iter().filter(|scheme| scheme.fits(key.key_type())) {
+            let signed = self.backend.sign(key, scheme, signable);
+            match (self.cannot.contains(&Ask::Sign(scheme)), signed) {
+                (false, Ok(signature)) => judge::check(key, scheme, signable.bytes(), signature.as_bytes()),
+                (true, Err(BackendError::Unsupported { .. })) => {}
+                (cannot, other) => {
+                    panic!("{scheme}, which it {}: {other:?}", if cannot { "cannot" } else { "can" })
+                }
+            }
+        }
         // Many, for the one in 256 whose r or s begins with a zero.
         for n in 0..self.signatures {
             self.sign_and_judge(key, n).unwrap();
@@ -207,8 +253,7 @@ impl Subject<'_> {
             }
             self.backend.lock();
             stop.store(true, Ordering::SeqCst);
-            let after =
-                self.backend.sign(&key, key.key_type().default_scheme(), Signable::Statement(&statement(1)));
+            let after = self.backend.sign(&key, self.scheme_of(&key), Signable::Statement(&statement(1)));
             assert!(matches!(after, Err(BackendError::Locked)), "sign after lock: {after:?}");
         });
         assert_eq!(self.backend.info().state, TokenState::Locked);
@@ -234,11 +279,7 @@ impl Subject<'_> {
         let kept = self.first_key();
         let doomed = self.backend.generate(&name("conf-doomed"), *kind).unwrap().public;
         self.backend.remove(&doomed).unwrap();
-        let signed = self.backend.sign(
-            &doomed,
-            doomed.key_type().default_scheme(),
-            Signable::Statement(&statement(0)),
-        );
+        let signed = self.backend.sign(&doomed, self.scheme_of(&doomed), Signable::Statement(&statement(0)));
         assert!(matches!(signed, Err(BackendError::KeyNotFound)), "a removed key: {signed:?}");
         assert!(self.backend.keys().unwrap().iter().all(|key| key.public != doomed));
         self.sign_and_judge(&kept, 4).unwrap();
@@ -253,11 +294,14 @@ impl Subject<'_> {
             return;
         }
         let new = SecretBytes::copy_from(b"85236914");
-        let wrong = self.backend.change_secret(&self.wrong_secret, &new);
-        assert!(
-            matches!(wrong, Err(BackendError::SecretIncorrect { .. })),
-            "changing with a wrong one: {wrong:?}"
-        );
+        // One wrong secret was given before, and one more is needed below.
+        if self.wrong_secrets > 2 {
+            let wrong = self.backend.change_secret(&self.wrong_secret, &new);
+            assert!(
+                matches!(wrong, Err(BackendError::SecretIncorrect { .. })),
+                "changing with a wrong one: {wrong:?}"
+            );
+        }
         self.backend.change_secret(&self.secret, &new).unwrap();
         self.backend.lock();
         let old = self.backend.unlock(&self.secret);
@@ -279,11 +323,17 @@ impl Subject<'_> {
     }
 
     fn sign_and_judge(&self, key: &PublicKey, n: usize) -> Result<(), BackendError> {
-        let statement = statement(n);
-        let signature =
-            self.backend.sign(key, key.key_type().default_scheme(), Signable::Statement(&statement))?;
-        judge::check(key, statement.bytes(), signature.as_bytes());
+        let (statement, scheme) = (statement(n), self.scheme_of(key));
+        let signature = self.backend.sign(key, scheme, Signable::Statement(&statement))?;
+        judge::check(key, scheme, statement.bytes(), signature.as_bytes());
         Ok(())
+    }
+
+    /// The scheme that new keys get, or the first that the backend can do.
+    fn scheme_of(&self, key: &PublicKey) -> Scheme {
+        let schemes = std::iter::once(key.key_type().default_scheme()).chain(Scheme::ALL);
+        let mut can = schemes.filter(|it| it.fits(key.key_type()) && !self.cannot.contains(&Ask::Sign(*it)));
+        can.next().expect("a key that signs by no scheme is no key that it makes")
     }
 }
 

@@ -27,6 +27,8 @@ fn the_file_store_keeps_what_every_backend_keeps() {
         generates: &all,
         imports: &all,
         changes_secret: true,
+        cannot: &[],
+        wrong_secrets: usize::MAX,
         signatures: 200,
     }
     .run();

@@ -105,8 +105,7 @@ impl TokenHost {
         let Some(live) = self.live.as_mut() else { return Err(Stop::Module(gone())) };
         let session = live.work(pkcs11).map_err(Stop::Module)?;
         ways.first_that_it_has(|way| {
-            session.sign_init(&way.mechanism, key).map_err(Stop::Module)?;
-            single.sign(session, &way.data).map_err(Stop::Sign)
+            single.sign_whole(session, &way.mechanism, key, &way.data).map_err(Stop::Module)
         })
     }
 

@@ -32,13 +32,12 @@ pub(crate) fn generate(
     let names = Names::new(name)?;
     let shape = Shape::of(kind)?;
     let (public, private) = no_copies(|copies| match shape {
-        Shape::Rsa(bits) => session.generate_key_pair(
+        Shape::Rsa(bits) => generate_pair(
+            session,
             &Mechanism::RsaPkcsKeyPairGen,
-            &public_template(
-                &names,
-                &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
-            ),
-            &private_template(&names, copies),
+            &names,
+            &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
+            copies,
         ),
         Shape::Ec(curve) => generate_ec(session, &names, curve, copies),
     })?;
@@ -186,24 +185,47 @@ fn generate_ec(
         Curve::P256 | Curve::P384 => Mechanism::EccKeyPairGen,
     };
     let with = |params: &[u8]| {
-        session.generate_key_pair(
-            &mechanism,
-            &public_template(names, &[Attribute::EcParams(params.to_vec())]),
-            &private_template(names, copies),
-        )
+        generate_pair(session, &mechanism, names, &[Attribute::EcParams(params.to_vec())], copies)
     };
-    with(curve.oid()).or_else(|error| match error {
-        // The module exists that knows its curves by name only; the key is the same.
+    // The module exists that knows its curves by name only; the key is the same.
+    with(curve.oid()).or_else(|error| match template_is_refused(&error) {
+        true => with(curve.printable()).map_err(|_| error),
+        false => Err(error),
+    })
+}
+
+/// tpm2-pkcs11 takes no CKA_VERIFY beside the other uses that are said here. Nothing is verified on a token, so a key
+/// without it is as good.
+fn generate_pair(
+    session: &Session,
+    mechanism: &Mechanism<'_>,
+    names: &Names,
+    more: &[Attribute],
+    copies: Copies,
+) -> Result<(ObjectHandle, ObjectHandle), Error> {
+    let (mut public, private) = (public_template(names, more), private_template(names, copies));
+    session.generate_key_pair(mechanism, &public, &private).or_else(|error| {
+        if !template_is_refused(&error) {
+            return Err(error);
+        }
+        public.retain(|attribute| !matches!(attribute, Attribute::Verify(_)));
+        session.generate_key_pair(mechanism, &public, &private).map_err(|_| error)
+    })
+}
+
+/// Whether the error may come from what was asked for, in the codes that modules were seen to give.
+fn template_is_refused(error: &Error) -> bool {
+    matches!(
+        error,
         Error::Pkcs11(
             RvError::CurveNotSupported
-            | RvError::AttributeValueInvalid
-            | RvError::TemplateInconsistent
-            | RvError::GeneralError
-            | RvError::DomainParamsInvalid,
-            _,
-        ) => with(curve.printable()).map_err(|_| error),
-        error => Err(error),
-    })
+                | RvError::AttributeValueInvalid
+                | RvError::TemplateInconsistent
+                | RvError::GeneralError
+                | RvError::DomainParamsInvalid,
+            _
+        )
+    )
 }
 
 fn public_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
@@ -228,15 +250,11 @@ enum Copies {
 /// With a template that forbids copies of the key, and without where the module knows no such attribute: it then
 /// refuses the template before it makes anything.
 fn no_copies<T>(make: impl Fn(Copies) -> Result<T, Error>) -> Result<T, Error> {
-    make(Copies::Forbidden).or_else(|error| match error {
-        Error::Pkcs11(
-            RvError::AttributeTypeInvalid
-            | RvError::AttributeValueInvalid
-            | RvError::AttributeReadOnly
-            | RvError::TemplateInconsistent,
-            _,
-        ) => make(Copies::Unsaid),
-        error => Err(error),
+    make(Copies::Forbidden).or_else(|error| match &error {
+        Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeReadOnly, _) => make(Copies::Unsaid),
+        // NSS says CKR_GENERAL_ERROR.
+        error if template_is_refused(error) => make(Copies::Unsaid),
+        _ => Err(error),
     })
 }
 

@@ -45,10 +45,7 @@ pub(crate) fn sign(
         return Err(HostError::new(HostErrorKind::PinEachUse, message).into());
     }
     let session = live.work(pkcs11)?;
-    let one = |way: &Way<'_>| -> Result<_, Error> {
-        session.sign_init(&way.mechanism, found.handle)?;
-        single.sign(session, &way.data)
-    };
+    let one = |way: &Way<'_>| single.sign_whole(session, &way.mechanism, found.handle, &way.data);
     Ok(ways.first_that_it_has(one)?)
 }
 

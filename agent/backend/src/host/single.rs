@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, Rv};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki_sys::{CK_C_Sign, CK_ULONG, CKR_OK};
 
 /// A module's C_Sign, and what keeps it loaded.
 #[derive(Clone)]
 pub(crate) struct SingleSign {
+    /// Not there for a module that gives another table to each who asks, such as p11-kit's client: the calls of one
+    /// know nothing of the sessions of another.
     sign: CK_C_Sign,
     _module: Arc<cryptoki_sys::Pkcs11>,
 }
@@ -24,7 +28,7 @@ impl SingleSign {
         // SAFETY: the module is trusted to be one, as it was when cryptoki loaded it from this very path just now; it is
         // that copy that the loader gives, and no initialiser runs again.
         let module = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(Error::LibraryLoading)?;
-        let mut list = std::ptr::null_mut();
+        let (mut list, mut again) = (std::ptr::null_mut(), std::ptr::null_mut());
         let entry = module.C_GetFunctionList.as_ref().map_err(|_| Error::NullFunctionPointer)?;
         // SAFETY: as PKCS#11 says: a pointer to write to; the table that is given lives as long as the module, which
         // lives as long as this value.
@@ -32,15 +36,34 @@ impl SingleSign {
             if entry(&raw mut list) != CKR_OK || list.is_null() {
                 return Err(Error::NullFunctionPointer);
             }
-            (*list).C_Sign
+            let same = entry(&raw mut again) == CKR_OK && list == again;
+            same.then_some((*list).C_Sign).flatten()
         };
         Ok(Self { sign, _module: Arc::new(module) })
+    }
+
+    /// C_SignInit and C_Sign.
+    pub(crate) fn sign_whole(
+        &self,
+        session: &Session,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        data: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        if self.sign.is_none() {
+            return session.sign(mechanism, key, data);
+        }
+        session.sign_init(mechanism, key)?;
+        self.sign(session, data)
     }
 
     /// The signature of the operation that was begun in this session.
     #[allow(unsafe_code)]
     pub(crate) fn sign(&self, session: &Session, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let sign = self.sign.ok_or(Error::NullFunctionPointer)?;
+        let Some(sign) = self.sign else {
+            session.sign_update(data)?;
+            return session.sign_final();
+        };
         let mut signature = vec![0; LONGEST];
         let mut len = length(signature.len())?;
         let data_len = length(data.len())?;

@@ -1,6 +1,5 @@
 //! Making, importing, listing, using and removing keys.
 
-use backend::conformance::Subject;
 use backend::import::parse_private_key;
 use backend::{Backend, Origin, TokenState};
 use ed25519_dalek::pkcs8::EncodePrivateKey;
@@ -12,31 +11,13 @@ use crate::Case;
 use crate::lab::{Lab, PIN, secret, sign, start, unlock, unlocked};
 
 pub const CASES: &[Case] = &[
-    ("softhsm_passes_the_conformance_suite_with_all_types", conformance),
     ("every_type_is_made_listed_used_and_removed", every_type),
     ("keys_of_files_are_imported_and_sign", imported_keys),
-    ("two_thousand_p256_signatures_verify", many_signatures),
     ("twelve_megabytes_are_signed_whole_with_ed25519", long_message),
     ("a_locked_token_shows_public_keys_and_signs_nothing", locked_token),
     ("a_name_is_given_once", names_are_unique),
     ("the_pin_is_changed", change_pin),
 ];
-
-fn conformance() {
-    let lab = Lab::new();
-    let token = start(lab.config("hsm"));
-    let types = [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa3072];
-    Subject {
-        backend: &token,
-        secret: secret(PIN),
-        wrong_secret: secret("wrong-pin"),
-        generates: &types,
-        imports: &types,
-        changes_secret: true,
-        signatures: 20,
-    }
-    .run();
-}
 
 fn every_type() {
     let lab = Lab::new();
@@ -76,19 +57,6 @@ fn imported_keys() {
         sign(&token, &stored.public, "imported").unwrap();
         let again = token.import(&"other".parse().unwrap(), parse()).unwrap_err();
         assert_eq!(again.reason(), "DUPLICATE_KEY", "{again}");
-    }
-}
-
-fn many_signatures() {
-    let lab = Lab::new();
-    let token = unlocked(lab.config("hsm"));
-    let p256 = token.generate(&"p256".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
-    for n in 0..2000 {
-        sign(&token, &p256, &n.to_string()).unwrap();
-    }
-    let p384 = token.generate(&"p384".parse().unwrap(), KeyType::EcdsaP384).unwrap().public;
-    for n in 0..300 {
-        sign(&token, &p384, &n.to_string()).unwrap();
     }
 }
 

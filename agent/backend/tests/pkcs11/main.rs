@@ -13,6 +13,7 @@ mod keys;
 mod lab;
 mod lies;
 mod life;
+mod modules;
 mod sessions;
 mod twins;
 
@@ -77,6 +78,15 @@ fn host() -> ExitCode {
 }
 
 fn cases() -> Vec<Case> {
-    [double::CASES, keys::CASES, twins::CASES, lies::CASES, life::CASES, sessions::CASES, always::CASES]
-        .concat()
+    [
+        double::CASES,
+        keys::CASES,
+        twins::CASES,
+        lies::CASES,
+        life::CASES,
+        sessions::CASES,
+        always::CASES,
+        modules::CASES,
+    ]
+    .concat()
 }
