@@ -60,6 +60,7 @@ mod strangers_roots;
 mod strangers_short;
 mod supersede;
 mod terminal;
+mod token_doctor;
 mod tokens;
 mod untouched;
 mod verify;

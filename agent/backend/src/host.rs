@@ -8,6 +8,7 @@
 
 mod always;
 mod codec;
+pub(crate) mod doctor;
 mod faults;
 mod keys;
 mod live;
@@ -177,6 +178,10 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
                 }
             };
             Ok((Reply::Signature, Zeroizing::new(signature)))
+        }
+        Request::Probe { probe, place, alone } => {
+            let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);
+            plain(Reply::Facts { facts })
         }
         Request::Open(_) | Request::Load => Err(protocol_error("a request in its order")),
     }

@@ -16,6 +16,7 @@ mod traced;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod doctor;
 pub mod filestore;
 pub mod host;
 pub mod import;

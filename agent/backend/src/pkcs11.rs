@@ -6,16 +6,20 @@
 //! signature whose outcome is unknown is never asked for again; keys are chosen by public key.
 
 mod digest;
+mod doctor;
 mod helper;
 mod link;
 mod look;
 mod names;
+mod profile;
 mod restart;
 mod seen;
 mod trouble;
 mod uri;
 
 pub use digest::ModuleDigest;
+pub use doctor::Step;
+pub use profile::Profile;
 pub use uri::UriError;
 
 use std::borrow::Cow;
@@ -56,6 +60,8 @@ pub struct Pkcs11Config {
     pub reserved: Option<String>,
     /// Which file the module must be.
     pub digest: ModuleDigest,
+    /// The folder where profiles of modules are kept; none is read or kept without one.
+    pub profiles: Option<PathBuf>,
     /// For each call to the helper; key generation and long messages get more.
     pub deadline: Duration,
 }

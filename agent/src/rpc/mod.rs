@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod audit;
+mod doctor;
 mod gate;
 pub mod keys;
 pub mod repositories;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use policy::Reason;
 use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tufagent_proto::v1::tokens_server::Tokens;
 use tufagent_proto::v1::{
-    ChangeSecretReply, ChangeSecretRequest, ListTokensReply, ListTokensRequest, LockTokenReply,
-    LockTokenRequest, TrustTokenReply, TrustTokenRequest, UnlockTokenReply, UnlockTokenRequest,
+    ChangeSecretReply, ChangeSecretRequest, DoctorEvent, DoctorRequest, ListTokensReply, ListTokensRequest,
+    LockTokenReply, LockTokenRequest, TrustTokenReply, TrustTokenRequest, UnlockTokenReply,
+    UnlockTokenRequest,
 };
 
-use super::answer;
+use super::{answer, doctor};
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
@@ -21,6 +23,15 @@ pub struct TokensService(pub AppState);
 
 #[tonic::async_trait]
 impl Tokens for TokensService {
+    type DoctorStream = ReceiverStream<Result<DoctorEvent, Status>>;
+
+    async fn doctor(&self, request: Request<DoctorRequest>) -> Result<Response<Self::DoctorStream>, Status> {
+        answer(&self.0, "Tokens.Doctor", request, |state, connection, wanted| async move {
+            Ok(ReceiverStream::new(doctor::examine(state, connection, wanted).await?))
+        })
+        .await
+    }
+
     async fn list(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensReply>, Status> {
         answer(&self.0, "Tokens.List", request, |state, _, _| async move {
             Ok(ListTokensReply { tokens: state.tokens().all().iter().map(|slot| slot.describe()).collect() })

@@ -45,6 +45,7 @@ fn pkcs11(config: &TokenConfig, module: &Module, places: &Places) -> Result<Pkcs
         env: module.env.clone(),
         reserved: module.reserved.clone(),
         digest,
+        profiles: Some(places.state.join("profiles")),
         deadline: Pkcs11Config::DEADLINE,
     })
 }

@@ -1,5 +1,6 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
+mod doctor;
 mod listing;
 mod signing;
 mod source;
@@ -45,6 +46,8 @@ pub struct Slot {
     queue: Arc<Semaphore>,
     /// Unlocks of the file store wait here: a wrong passphrase's delay must not keep signatures waiting.
     unlocks: Arc<Semaphore>,
+    /// One measuring at a time.
+    examined: Arc<Semaphore>,
     /// Held while the agent unlocks it by itself: of many that want it unlocked, one tries the secret.
     by_itself: tokio::sync::Mutex<()>,
     /// One list of keys at a time: of a token that hangs, one thread does.
@@ -97,6 +100,7 @@ impl Slot {
             file,
             queue,
             unlocks,
+            examined: Arc::new(Semaphore::new(1)),
             by_itself: tokio::sync::Mutex::default(),
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),

@@ -21,6 +21,9 @@ pub(crate) enum TokenCommand {
     },
     /// Change a token's PIN or the file store's passphrase.
     ChangePin(ChangePinArgs),
+    /// Measure a PKCS#11 module: what it can do, where it is odd, and what the agent does about it.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Trust the PKCS#11 module that the token has now, after it changed.
     Trust {
         /// The token's name.
@@ -41,6 +44,17 @@ pub(crate) struct UnlockArgs {
     /// Go on although a wrong PIN now would block the token.
     #[arg(long)]
     pub(crate) last_try: bool,
+}
+
+/// `tufctl token doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The token's name.
+    pub(crate) name: String,
+    /// Read the PIN from this file, which must be yours alone (0600 or 0400). It is presented once, and again only after the
+    /// token took it. Without it the PIN of the configuration is used, and without one what needs a login is not measured.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin_file: Option<PathBuf>,
 }
 
 /// `tufctl token change-pin`
@@ -175,6 +189,15 @@ const GENERATE_EXAMPLES: &str = "\
 Examples:
   tufctl key generate root-a --token file --type ed25519
   tufctl key generate online --token build-hsm --type ecdsa-p256";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  tufctl token doctor build-hsm
+  tufctl token doctor build-hsm --pin-file ~/.config/tuf-agent/build.pin --json
+
+It measures with keys of its own, which are gone afterwards, in a process of its own, and never with a wrong PIN.
+What was found is kept under the digest of the module, and the agent signs by it. That digest covers the module's file,
+and not the libraries that it loads.";
 
 const UNLOCK_EXAMPLES: &str = "\
 Examples:

@@ -68,6 +68,26 @@ impl Agent {
         Ok(self.wait(self.tokens_client().trust(v1::TrustTokenRequest { name: name.into() }))?.sha256)
     }
 
+    /// Measures a token's module; `step` hears of each step.
+    pub(crate) fn doctor(
+        &self,
+        name: &str,
+        secret: Option<&Secret>,
+        step: &mut dyn FnMut(&v1::DoctorStep),
+    ) -> Result<v1::DoctorReport, Failure> {
+        let secret = secret.map(|secret| self.seal(&SealUse::Unlock(name), secret)).transpose()?;
+        let request = v1::DoctorRequest { name: name.into(), secret };
+        let mut stream = self.wait(self.tokens_client().doctor(request))?;
+        while let Some(event) = self.next(&mut stream)? {
+            match event.event {
+                Some(v1::doctor_event::Event::Step(now)) => step(&now),
+                Some(v1::doctor_event::Event::Report(report)) => return Ok(*report),
+                None => {}
+            }
+        }
+        Err(incomplete())
+    }
+
     /// Takes a backup, piece by piece.
     pub(crate) fn backup(
         &self,

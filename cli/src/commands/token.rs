@@ -1,5 +1,7 @@
 //! `tufctl token …`, and `lock` and `unlock` for all tokens at once.
 
+mod doctor;
+
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
 
@@ -24,6 +26,7 @@ pub(crate) fn run(command: &TokenCommand, context: &Context) -> Result<Report, F
             one(&agent.token(name)?, context)
         }
         TokenCommand::ChangePin(args) => change_pin(args, context),
+        TokenCommand::Doctor(args) => doctor::doctor(args, context),
         TokenCommand::Trust { name, yes } => {
             let agent = context.agent()?;
             agent.token(name)?;

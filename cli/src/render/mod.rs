@@ -38,7 +38,7 @@ mod text;
 mod time;
 
 pub(crate) use self::difference::{KeyNames, difference};
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{Progress, Steps};
 pub(crate) use self::style::Style;
 pub(crate) use self::table::Table;
 pub(crate) use self::text::{count, short_digest, short_keyid, size, visible};

@@ -214,7 +214,7 @@ fn generate_pair(
 }
 
 /// Whether the error may come from what was asked for, in the codes that modules were seen to give.
-fn template_is_refused(error: &Error) -> bool {
+pub(super) fn template_is_refused(error: &Error) -> bool {
     matches!(
         error,
         Error::Pkcs11(

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::doctor::Probe;
 use crate::Origin;
+use crate::doctor::{Facts, Place};
 
 /// What the agent asks. Answers are in the comments; [`Reply::Error`] is possible for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,14 @@ pub(crate) enum Request {
     /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. Where `pin_len` is given, so many bytes of the
     /// tail come first: the PIN, for a key that takes it for each signature. [`Reply::Signature`]
     Sign { public: String, scheme: String, pin_len: Option<usize> },
+    /// One probe of `token doctor`; the tail is a PIN that the token took, or empty. [`Reply::Facts`]
+    Probe {
+        probe: Probe,
+        /// Where keys can lie that are made to measure.
+        place: Option<Place>,
+        /// The module has so few sessions that none is kept beside.
+        alone: bool,
+    },
 }
 
 impl Request {
@@ -56,7 +66,7 @@ impl Request {
 
     /// Whether a PIN or a private key is in its tail.
     pub(crate) const fn carries_secret(&self) -> bool {
-        self.presents_pin() || matches!(self, Self::Import { .. })
+        self.presents_pin() || matches!(self, Self::Import { .. } | Self::Probe { .. })
     }
 }
 
@@ -76,6 +86,8 @@ pub(crate) enum Reply {
     Key { key: WireKey },
     /// The tail is the signature as the token gave it.
     Signature,
+    /// What a probe found.
+    Facts { facts: Box<Facts> },
     /// It was done.
     Done,
     /// It was not done.

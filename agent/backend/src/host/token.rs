@@ -10,7 +10,7 @@ use std::time::Instant;
 use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
-use cryptoki::slot::TokenInfo;
+use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use tuf::key::Scheme;
 
@@ -97,6 +97,17 @@ impl TokenHost {
         self.initialise()?;
         self.search()?;
         Ok(self.look_at_live().ok_or_else(|| self.absent())?)
+    }
+
+    /// Module and slot, for [`super::doctor`], which opens sessions of its own. Without `keep` none stays open here, and
+    /// with the last session a login ends.
+    pub(crate) fn bare(&mut self, keep: bool) -> Result<(Pkcs11, SingleSign, Slot), HostError> {
+        self.look()?;
+        let Some(slot) = self.live.as_ref().map(|live| live.slot) else { return Err(self.absent()) };
+        if !keep {
+            self.live = None;
+        }
+        Ok((self.pkcs11.clone(), self.single.clone(), slot))
     }
 
     /// Presents the PIN: one C_Login, never a second one.
@@ -336,7 +347,7 @@ impl TokenHost {
 }
 
 /// Whoever traces this process would read the PIN along.
-fn not_traced() -> Result<(), HostError> {
+pub(super) fn not_traced() -> Result<(), HostError> {
     match tracer("self") {
         Ok(None) => Ok(()),
         Ok(Some(tracer)) => Err(HostError::new(

@@ -41,6 +41,7 @@ impl Lab {
             env: self.folder.env(),
             reserved: None,
             digest: ModuleDigest::Any,
+            profiles: None,
             deadline: Duration::from_secs(20),
         }
     }

@@ -8,6 +8,7 @@
 extern crate tufagent_backend as backend;
 
 mod always;
+mod doctor;
 mod double;
 mod keys;
 mod lab;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let has = |flag: &str| words.iter().any(|word| word == flag);
     match words.first().map(String::as_str) {
         Some("host-token") => return host(),
+        Some("direct-facts") => return doctor::direct(&words[1..]),
         Some("make-twins") => return twins::make(&words[1..]),
         Some("probe-double") => return double::probe(&words[1..]),
         _ => {}
@@ -79,6 +81,7 @@ fn host() -> ExitCode {
 
 fn cases() -> Vec<Case> {
     [
+        doctor::CASES,
         double::CASES,
         keys::CASES,
         twins::CASES,

@@ -207,6 +207,7 @@ fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
         env: ready.env.clone(),
         reserved: ready.reserved.clone(),
         digest: ModuleDigest::Any,
+        profiles: None,
         deadline: Duration::from_secs(20),
     }
 }

@@ -1,0 +1,311 @@
+//! Where a probe works: sessions, logins with a PIN that was taken before, keys that are gone afterwards.
+
+use std::cell::Cell;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::RawAuthPin;
+use tuf::key::PublicKey;
+
+use super::Stop;
+use crate::doctor::{Facts, Finding, NotMeasured, Place};
+use crate::host::codec::Curve;
+use crate::host::faults::told;
+use crate::host::keys::template_is_refused;
+use crate::host::live::open;
+use crate::host::objects::read_object;
+use crate::host::single::SingleSign;
+use crate::host::token::not_traced;
+
+/// One probe's place to work.
+pub(super) struct Bench<'a> {
+    pub(super) pkcs11: &'a Pkcs11,
+    pub(super) single: &'a SingleSign,
+    pub(super) slot: Slot,
+    pub(super) place: Place,
+    pin: &'a [u8],
+    id: Cell<u8>,
+}
+
+/// A key pair that is destroyed when the probe lets go of it.
+pub(super) struct Pair<'s> {
+    session: &'s Session,
+    pub(super) public: ObjectHandle,
+    pub(super) private: ObjectHandle,
+}
+
+impl Drop for Pair<'_> {
+    fn drop(&mut self) {
+        // The private one first. What cannot be destroyed here is found by its label at the end.
+        let _ = self.session.destroy_object(self.private);
+        let _ = self.session.destroy_object(self.public);
+    }
+}
+
+impl Pair<'_> {
+    /// Its public half, read as the agent reads it.
+    pub(super) fn key(&self) -> Result<PublicKey, Stop> {
+        read_object(self.session, self.public)?
+            .and_then(|object| object.public)
+            .ok_or_else(|| Stop::Why("the public half of a new key cannot be read".to_owned()))
+    }
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(
+        pkcs11: &'a Pkcs11,
+        single: &'a SingleSign,
+        slot: Slot,
+        place: Place,
+        pin: &'a [u8],
+    ) -> Self {
+        Self { pkcs11, single, slot, place, pin, id: Cell::new(0) }
+    }
+
+    /// A session as it comes; read-write where the token allows it.
+    pub(super) fn open(&self) -> Result<Session, Error> {
+        open(self.pkcs11, self.slot)
+    }
+
+    /// A session that is logged in.
+    pub(super) fn session(&self) -> Result<Session, Stop> {
+        let session = self.open()?;
+        self.log_in(&session)?;
+        Ok(session)
+    }
+
+    /// Logs in where nobody is.
+    pub(super) fn log_in(&self, session: &Session) -> Result<(), Stop> {
+        if is_user(session)? {
+            return Ok(());
+        }
+        if self.pin.is_empty() {
+            return match self.pkcs11.get_token_info(self.slot)?.login_required() {
+                false => Ok(()),
+                true => Err(Stop::Why("it needs a login, and there is no PIN".to_owned())),
+            };
+        }
+        self.present(session, UserType::User)
+    }
+
+    /// One C_Login with a PIN that this token took before, while its flags tell of no wrong one since.
+    pub(super) fn present(&self, session: &Session, user: UserType) -> Result<(), Stop> {
+        match self.answer_to_login(session, user)? {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same, with the module's own answer.
+    pub(super) fn answer_to_login(
+        &self,
+        session: &Session,
+        user: UserType,
+    ) -> Result<Result<(), Error>, Stop> {
+        if self.pin.is_empty() {
+            return Err(Stop::Why("there is no PIN".to_owned()));
+        }
+        not_traced().map_err(|error| Stop::Why(error.message))?;
+        self.tries_are_full()?;
+        match session.login_with_raw(user, &RawAuthPin::new(Box::new(self.pin.to_vec()))) {
+            Err(
+                error @ Error::Pkcs11(
+                    RvError::PinIncorrect | RvError::PinLocked | RvError::PinInvalid | RvError::PinLenRange,
+                    _,
+                ),
+            ) => Err(Stop::Pin(format!("a PIN that the token had taken was refused: {}", told(&error)))),
+            answer => Ok(answer),
+        }
+    }
+
+    fn tries_are_full(&self) -> Result<(), Stop> {
+        let info = self.pkcs11.get_token_info(self.slot)?;
+        if info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked() {
+            return Err(Stop::Why(
+                "the token tells of a wrong PIN, so the PIN is not presented again".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes a pair with the attributes that the agent's own keys have, and with `public` and `private` beside.
+    pub(super) fn pair<'s>(
+        &self,
+        session: &'s Session,
+        mechanism: &Mechanism<'_>,
+        public: &[Attribute],
+        private: &[Attribute],
+    ) -> Result<Pair<'s>, Error> {
+        let private = [self.private_template().as_slice(), private].concat();
+        let mut public = [self.public_template().as_slice(), public].concat();
+        let made = session.generate_key_pair(mechanism, &public, &private).or_else(|error| {
+            if !template_is_refused(&error) {
+                return Err(error);
+            }
+            // As the agent's own keys are made where CKA_VERIFY is not taken.
+            public.retain(|attribute| !matches!(attribute, Attribute::Verify(_)));
+            session.generate_key_pair(mechanism, &public, &private).map_err(|_| error)
+        });
+        let (public, private) = made?;
+        Ok(Pair { session, public, private })
+    }
+
+    /// A pair of a curve, by its OID or else its name.
+    pub(super) fn curve_pair<'s>(
+        &self,
+        session: &'s Session,
+        curve: Curve,
+        private: &[Attribute],
+    ) -> Result<Pair<'s>, Error> {
+        let with = |params: &[u8]| {
+            let params = [Attribute::EcParams(params.to_vec())];
+            self.pair(session, &generates(curve), &params, private)
+        };
+        with(curve.oid()).or_else(|error| with(curve.printable()).map_err(|_| error))
+    }
+
+    pub(super) fn public_template(&self) -> Vec<Attribute> {
+        vec![
+            Attribute::Token(self.place == Place::Token),
+            Attribute::Private(false),
+            Attribute::Verify(true),
+            Attribute::Label(LABEL.to_vec()),
+            Attribute::Id(self.id()),
+        ]
+    }
+
+    pub(super) fn private_template(&self) -> Vec<Attribute> {
+        vec![
+            Attribute::Token(self.place == Place::Token),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Sign(true),
+            Attribute::Label(LABEL.to_vec()),
+            Attribute::Id(self.id()),
+        ]
+    }
+
+    /// An id of its own for the pairs of this probe. Long: where ids name the slots of a card, none of them is meant.
+    fn id(&self) -> Vec<u8> {
+        if self.id.get() == 0 {
+            let mut drawn = [0];
+            // Keys of one probe share it and do not need it; a missing random byte harms nothing.
+            let _ = getrandom::fill(&mut drawn);
+            self.id.set(drawn.first().copied().unwrap_or_default().max(1));
+        }
+        [b"tuf-agent-doctor-id".as_slice(), &[self.id.get()]].concat()
+    }
+
+    /// Signs in a session of its own, so that an operation that gets stuck harms no other; in `home`, where there is no
+    /// second session.
+    pub(super) fn sign(
+        &self,
+        home: &Session,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        data: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        match self.open() {
+            Ok(session) => self.single.sign_whole(&session, mechanism, key, data),
+            Err(Error::Pkcs11(RvError::SessionCount, _)) => {
+                self.single.sign_whole(home, mechanism, key, data)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what an earlier run left, or this one. Only token objects can be left: what lies in a session is gone.
+    pub(super) fn sweep(&self, earlier: bool) -> Result<Facts, Stop> {
+        let session = self.session()?;
+        let ours = [Attribute::Label(LABEL.to_vec())];
+        let found = session.find_objects(&ours)?;
+        for handle in &found {
+            // A pair may go together; what is really left is looked for again.
+            let _ = session.destroy_object(*handle);
+        }
+        let left = session.find_objects(&ours)?;
+        let gone = found.len().saturating_sub(left.len());
+        Ok(Facts {
+            removed: if earlier { u32::try_from(gone).unwrap_or(u32::MAX) } else { 0 },
+            left: left.iter().map(|_| String::from_utf8_lossy(LABEL).into_owned()).collect(),
+            ..Facts::default()
+        })
+    }
+
+    /// Tries whether keys can lie in a session, else on the token, where they must be removable.
+    pub(super) fn find_place(&self) -> Result<Facts, Stop> {
+        let session = self.session()?;
+        let mut answers = Vec::new();
+        for place in [Place::Session, Place::Token] {
+            let bench = Self { place, id: Cell::new(self.id.get()), ..*self };
+            match bench.any_pair(&session) {
+                Err(error) => answers.push(format!("{place:?}: {}", told(&error))),
+                Ok(pair) => {
+                    // A module may take no notice of CKA_TOKEN.
+                    let token = session.get_attributes(pair.private, &[AttributeType::Token])?;
+                    let on_token = place == Place::Token || token.contains(&Attribute::Token(true));
+                    drop(pair);
+                    let left = bench.sweep(false)?.left;
+                    let place = if on_token { Place::Token } else { Place::Session };
+                    let usable = left.is_empty().then_some(place);
+                    return Ok(Facts { place: usable, left, ..Facts::default() });
+                }
+            }
+        }
+        let why = format!("no key pair can be made ({})", answers.join("; "));
+        let missing = NotMeasured { probe: super::Probe::Place.name().to_owned(), why };
+        Ok(Facts { not_measured: vec![missing], ..Facts::default() })
+    }
+
+    /// A pair of whatever kind the module makes.
+    fn any_pair<'s>(&self, session: &'s Session) -> Result<Pair<'s>, Error> {
+        let rsa = [Attribute::ModulusBits(2048.into()), Attribute::PublicExponent(vec![1, 0, 1])];
+        self.curve_pair(session, Curve::P256, &[])
+            .or_else(|error| self.curve_pair(session, Curve::Ed25519, &[]).map_err(|_| error))
+            .or_else(|error| self.pair(session, &Mechanism::RsaPkcsKeyPairGen, &rsa, &[]).map_err(|_| error))
+    }
+}
+
+/// How pairs of a curve are made.
+pub(super) fn generates(curve: Curve) -> Mechanism<'static> {
+    match curve {
+        Curve::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
+        Curve::P256 | Curve::P384 => Mechanism::EccKeyPairGen,
+    }
+}
+
+/// Whether a session is the user's.
+pub(super) fn is_user(session: &Session) -> Result<bool, Error> {
+    Ok(matches!(session.get_session_info()?.session_state(), SessionState::RoUser | SessionState::RwUser))
+}
+
+/// What came of an attempt to sign, judged by `verifies`.
+pub(super) fn judged<E: Into<Stop>>(
+    signature: Result<Vec<u8>, E>,
+    verifies: impl FnOnce(&[u8]) -> bool,
+) -> Result<Finding, Stop> {
+    Ok(match signature.map_err(Into::into) {
+        Ok(signature) if verifies(&signature) => Finding::Yes,
+        Ok(_) => Finding::No("a signature that does not verify".to_owned()),
+        Err(Stop::Module(error)) => Finding::No(told(&error)),
+        Err(stop) => return Err(stop),
+    })
+}
+
+/// What came of an attempt.
+pub(super) fn tried<T>(outcome: &Result<T, Error>) -> Finding {
+    match outcome {
+        Ok(_) => Finding::Yes,
+        Err(error) => Finding::No(told(error)),
+    }
+}
+
+/// On all that doctor makes. No name of a key can be so: it has spaces.
+pub(super) const LABEL: &[u8] = b"tuf-agent doctor, may be removed";
+/// What is signed by keys that were made to be thrown away.
+pub(super) const MESSAGE: &[u8] = b"tuf-agent token doctor: measured with a key that is gone";

@@ -1,0 +1,73 @@
+//! What login and logout do to sessions, objects and handles (FAULTS D2).
+
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use sha2::{Digest, Sha256};
+
+use super::Stop;
+use super::bench::{Bench, MESSAGE, is_user};
+use super::curves::verifies;
+use crate::doctor::{Facts, Finding, LoginFacts, Place};
+use crate::host::codec::Curve;
+use crate::host::faults::told;
+
+pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
+    let session = bench.session()?;
+    let mut facts = LoginFacts::default();
+    let second = bench.open()?;
+    facts.shared = match is_user(&second)? {
+        true => Finding::Yes,
+        false => Finding::No("the second session is not logged in".to_owned()),
+    };
+    facts.second = Some(second_login(bench, &second)?);
+    drop(second);
+    // A key of the token's own is looked at, never used.
+    let there = session
+        .find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)])?
+        .first()
+        .map(|handle| (*handle, id_of(&session, *handle)));
+    let pair = bench.curve_pair(&session, Curve::P256, &[])?;
+    let key = pair.key()?;
+    session.logout()?;
+    let shown = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?.len();
+    facts.hides_private = match shown {
+        0 => Finding::Yes,
+        shown => Finding::No(format!("{shown} private keys are shown to anybody")),
+    };
+    bench.present(&session, UserType::User)?;
+    let digest = Sha256::digest(MESSAGE);
+    let signed = bench.sign(&session, &Mechanism::Ecdsa, pair.private, &digest);
+    let old = match signed {
+        Ok(raw) if verifies(&key, Curve::P256, &raw) => Finding::Yes,
+        Ok(_) => Finding::No("another key signs under the old handle".to_owned()),
+        Err(error) => Finding::No(told(&error)),
+    };
+    match bench.place {
+        Place::Session => facts.session_handle = old,
+        Place::Token => facts.token_handle = old,
+    }
+    if let (Some((handle, Some(id))), Place::Session) = (there, bench.place) {
+        facts.token_handle = match session.get_attributes(handle, &[AttributeType::Id]) {
+            Ok(found) if found.contains(&Attribute::Id(id)) => Finding::Yes,
+            Ok(_) => Finding::No("the old handle is another object".to_owned()),
+            Err(error) => Finding::No(told(&error)),
+        };
+    }
+    Ok(Facts { logins: Some(facts), ..Facts::default() })
+}
+
+/// What C_Login says to who is logged in. The PIN is the right one, so no try is at stake.
+fn second_login(bench: &Bench<'_>, session: &Session) -> Result<String, Stop> {
+    match bench.answer_to_login(session, UserType::User)? {
+        Ok(()) => Ok("CKR_OK".to_owned()),
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok("CKR_USER_ALREADY_LOGGED_IN".to_owned()),
+        Err(error) => Ok(told(&error)),
+    }
+}
+
+fn id_of(session: &Session, handle: ObjectHandle) -> Option<Vec<u8>> {
+    let attributes = session.get_attributes(handle, &[AttributeType::Id]).ok()?;
+    attributes.into_iter().find_map(|a| if let Attribute::Id(id) = a { Some(id) } else { None })
+}

@@ -1,0 +1,244 @@
+//! `token doctor`, on the agent's side: a helper of its own, one probe at a time.
+//!
+//! Duty: order of the probes, deadlines, a new helper where the module did not survive one. Trust: what the helper
+//! says is facts for people and hints for signing, nothing that a signature is believed by. Invariants: the helper
+//! that signs is not touched; a PIN is presented once, and again only after this token took it; the module is the
+//! trusted one.
+
+use secmem::SecretBytes;
+use tuf::digest::Sha256Digest;
+
+use super::Pkcs11Token;
+use super::helper::{CallError, Helper};
+use super::link::Shared;
+use super::trouble::backend_error;
+use crate::BackendError;
+use crate::doctor::{Diagnosis, Facts, NotMeasured, Trouble};
+use crate::host::doctor::Probe;
+use crate::host::protocol::{HostErrorKind, Reply, Request, Setup};
+
+/// How far a measurement has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Counts from one.
+    pub number: usize,
+    /// So many there are.
+    pub of: usize,
+    /// What is measured now, for people.
+    pub what: &'static str,
+}
+
+impl Pkcs11Token {
+    /// Measures the module, in a helper of its own. Without a PIN it finds out what nobody needs to log in for;
+    /// `no_pin` says why there is none. `progress` is told of each step; when it gives false the measuring ends,
+    /// with nothing left on the token.
+    ///
+    /// # Errors
+    /// [`BackendError::SecretIncorrect`] and what else an unlock gives, after one attempt; what keeps the module from
+    /// being loaded; [`BackendError::Absent`] without the token; [`BackendError::Busy`] when `progress` ended it.
+    pub fn examine(
+        &self,
+        pin: Result<&SecretBytes, String>,
+        mut progress: impl FnMut(Step) -> bool,
+    ) -> Result<Diagnosis, BackendError> {
+        let mut examination = Examination::begin(&self.shared, pin)?;
+        let mut wanted = true;
+        for (index, probe) in Probe::ALL.into_iter().enumerate() {
+            let step = Step { number: index.saturating_add(1), of: Probe::ALL.len(), what: probe.name() };
+            wanted = wanted && progress(step);
+            // Whoever went away leaves the cleaning to be done.
+            if wanted || probe == Probe::Leave {
+                examination.make(probe)?;
+            }
+        }
+        let diagnosis = examination.end();
+        if wanted { Ok(diagnosis) } else { Err(BackendError::Busy) }
+    }
+}
+
+struct Examination<'a> {
+    shared: &'a Shared,
+    helper: Option<Helper>,
+    module: String,
+    sha256: Sha256Digest,
+    pin: Result<&'a SecretBytes, String>,
+    logged_in: bool,
+    restarts: u32,
+    facts: Facts,
+}
+
+impl<'a> Examination<'a> {
+    fn begin(shared: &'a Shared, pin: Result<&'a SecretBytes, String>) -> Result<Self, BackendError> {
+        let (helper, module, sha256) = start(shared)?;
+        let facts = Facts::default();
+        Ok(Self { shared, helper: Some(helper), module, sha256, pin, logged_in: false, restarts: 0, facts })
+    }
+
+    /// One probe, unless something stands against it.
+    fn make(&mut self, probe: Probe) -> Result<(), BackendError> {
+        if let Some(why) = self.against(probe)? {
+            self.miss(probe, &why);
+            return Ok(());
+        }
+        let Some(helper) = self.helper.as_mut() else { return Ok(()) };
+        let alone = self.facts.sessions.as_ref().is_some_and(|s| s.refused.is_some() && s.opened < 2);
+        let request = Request::Probe { probe, place: self.facts.place, alone };
+        let pin = match (&self.pin, probe.is_public()) {
+            (Ok(pin), false) => pin.reveal_secret_bytes(),
+            _ => &[],
+        };
+        if !pin.is_empty() {
+            helper.not_traced()?;
+        }
+        let deadline = self.shared.config.deadline;
+        let limit = if probe.is_slow() { deadline.saturating_mul(SLOW) } else { deadline };
+        match helper.call(&request, &[pin], limit) {
+            Ok((Reply::Facts { facts }, _)) => self.facts.add(*facts),
+            Ok(_) => self.fell(probe, "gave an answer that does not belong to the question"),
+            Err(CallError::Host(error)) if error.kind == HostErrorKind::Absent && probe == Probe::Words => {
+                return Err(backend_error(error));
+            }
+            Err(CallError::Host(error)) => {
+                if error.kind == HostErrorKind::PinIncorrect {
+                    self.pin = Err(error.message.clone());
+                }
+                self.miss(probe, &error.message);
+            }
+            Err(CallError::Broken(how)) => self.fell(probe, &how),
+        }
+        Ok(())
+    }
+
+    /// Why a probe is not made. Logs in before the first that needs it.
+    fn against(&mut self, probe: Probe) -> Result<Option<String>, BackendError> {
+        if self.helper.is_none() {
+            return Ok(Some("the module did not come back after it died".to_owned()));
+        }
+        if probe.is_public() {
+            return Ok(None);
+        }
+        if let Err(why) = &self.pin {
+            let open = self.facts.token.as_ref().is_some_and(|token| !token.login_required);
+            self.facts.logged_in |= open;
+            return Ok(if open { None } else { Some(why.clone()) });
+        }
+        self.log_in()?;
+        if let Err(why) = &self.pin {
+            return Ok(Some(why.clone()));
+        }
+        if probe.makes_keys() && self.facts.place.is_none() {
+            return Ok(Some("it makes no keys, or none that can be removed again".to_owned()));
+        }
+        Ok(self.without_ground(probe).map(str::to_owned))
+    }
+
+    /// Probes about what another probe has shown not to be there.
+    fn without_ground(&self, probe: Probe) -> Option<&'static str> {
+        let makes = |name: &str| self.facts.curves.get(name).is_some_and(|c| !c.accepted.is_empty());
+        match probe {
+            Probe::EddsaParameters | Probe::EddsaParts | Probe::EddsaLong => {
+                (!makes("ed25519")).then_some("no Ed25519 key was made")
+            }
+            Probe::DigestLengths | Probe::Logins | Probe::Always => {
+                (!makes("ecdsa-p256")).then_some("no P-256 key was made")
+            }
+            Probe::AlwaysContextDigest | Probe::AlwaysContextHash | Probe::AlwaysFreshLogin => {
+                let demanded = self.facts.always.as_ref().is_some_and(|always| always.honoured.is_yes());
+                (!demanded).then_some("no key demands a login for each signature")
+            }
+            _ => None,
+        }
+    }
+
+    /// The one attempt with a PIN that nobody has proven yet.
+    fn log_in(&mut self) -> Result<(), BackendError> {
+        let (Ok(pin), false, Some(helper)) = (&self.pin, self.logged_in, self.helper.as_mut()) else {
+            return Ok(());
+        };
+        helper.not_traced()?;
+        self.logged_in = true;
+        let login = Request::Login { last_try: false };
+        match helper.call(&login, &[pin.reveal_secret_bytes()], self.shared.config.deadline) {
+            Ok((Reply::Status(status), _)) if status.logged_in => {
+                self.facts.logged_in = true;
+                Ok(())
+            }
+            Ok(_) => {
+                Err(BackendError::AttemptUnknown { why: "the helper's answer makes no sense".to_owned() })
+            }
+            // Not presented: what can be measured without it is.
+            Err(CallError::Host(error))
+                if matches!(error.kind, HostErrorKind::FinalTry | HostErrorKind::PinLocked) =>
+            {
+                self.pin = Err(error.message);
+                Ok(())
+            }
+            Err(CallError::Host(error)) => Err(backend_error(error)),
+            Err(CallError::Broken(how)) => Err(BackendError::AttemptUnknown {
+                why: format!("doctor's helper {how} while it was logging in"),
+            }),
+        }
+    }
+
+    fn miss(&mut self, probe: Probe, why: &str) {
+        let missed = NotMeasured { probe: probe.name().to_owned(), why: why.to_owned() };
+        self.facts.not_measured.push(missed);
+    }
+
+    /// The module did not survive a probe: that is a fact, and the next one has a new helper.
+    fn fell(&mut self, probe: Probe, how: &str) {
+        let trouble = Trouble { probe: probe.name().to_owned(), how: how.to_owned() };
+        tracing::warn!(token = %self.shared.config.name, probe = trouble.probe, "doctor's helper {how}");
+        self.facts.troubles.push(trouble);
+        self.helper = None;
+        self.restarts = self.restarts.saturating_add(1);
+        if self.restarts > MOST_RESTARTS {
+            return;
+        }
+        match start(self.shared) {
+            // Another file in its place is another module.
+            Ok((helper, _, sha256)) if sha256 == self.sha256 => self.helper = Some(helper),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(token = %self.shared.config.name, "doctor's helper: {error}"),
+        }
+    }
+
+    fn end(mut self) -> Diagnosis {
+        if let Some(helper) = self.helper.take() {
+            helper.stop();
+        }
+        Diagnosis { module: self.module, sha256: self.sha256, facts: self.facts }
+    }
+}
+
+/// A helper that has loaded the module, which is the trusted one.
+fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError> {
+    let config = &shared.config;
+    let failed = |how: &str| BackendError::Failed {
+        why: format!("doctor's helper of token {} {how}", config.name),
+        remedy: "look into the agent's log for what the module said".to_owned(),
+    };
+    let broken = |error: CallError| match error {
+        CallError::Host(error) => backend_error(error),
+        CallError::Broken(how) => failed(&how),
+    };
+    let mut helper = Helper::start(&shared.exe, config, || ())
+        .map_err(|e| failed(&format!("cannot be started ({}): {e}", shared.exe.display())))?;
+    let setup = Setup {
+        module: config.module.display().to_string(),
+        reserved: config.reserved.clone(),
+        wanted: shared.wanted.clone(),
+    };
+    let opened = helper.call(&Request::Open(setup), &[], config.deadline).map_err(broken)?.0;
+    let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };
+    let sha256: Sha256Digest = sha256.parse().map_err(|_| failed(NONSENSE))?;
+    config.digest.check(&path, sha256)?;
+    helper.call(&Request::Load, &[], config.deadline).map_err(broken)?;
+    Ok((helper, path, sha256))
+}
+
+const NONSENSE: &str = "gave an answer that does not belong to the question";
+/// What takes long on some devices gets so many deadlines: three minutes, as key generation has.
+const SLOW: u32 = 12;
+/// A module that dies more often is not worth the rest.
+const MOST_RESTARTS: u32 = 8;

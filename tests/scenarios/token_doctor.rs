@@ -1,0 +1,117 @@
+//! `tufctl token doctor` through the real binaries, on SoftHSM.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use softhsm::TokenFolder;
+use tufagent_tests::{Home, PIN};
+
+use crate::key_types::home_with_softhsm;
+
+/// What lies in SoftHSM's folder, byte for byte, but for what counts up with each look.
+fn content(folder: &TokenFolder) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for token in fs::read_dir(folder.tokens_dir()).unwrap() {
+        for file in fs::read_dir(token.unwrap().path()).unwrap().map(Result::unwrap) {
+            let name = file.file_name().into_string().unwrap();
+            if !["generation", "token.object"].contains(&name.as_str()) {
+                all.push((file.path(), fs::read(file.path()).unwrap()));
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn profile(home: &Home) -> PathBuf {
+    let folder = home.state().join("profiles");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+#[test]
+fn the_doctor_says_what_softhsm_is_good_for_and_leaves_the_token_as_it_was() {
+    let Some((home, _agent, folder)) = home_with_softhsm() else { return };
+    home.run("key generate own --token hsm --type ecdsa-p256").done();
+    let before = content(&folder);
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!(content(&folder), before);
+    assert_eq!(told["name"], "hsm");
+    let module = folder.module().canonicalize().unwrap();
+    assert_eq!(told["module"], module.display().to_string());
+    let sum = std::process::Command::new("sha256sum").arg(&module).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(told["sha256"], sum.split(' ').next().unwrap());
+    assert!(told["covers"].as_str().unwrap().contains("not covered"), "{told}");
+    assert!(told["library"].as_str().unwrap().contains("SoftHSM"), "{told}");
+    for name in ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-pss-3072", "unattended", "root_ceremony"] {
+        let expected = if name == "root_ceremony" { "limited" } else { "yes" };
+        assert_eq!(told["uses"][name]["verdict"], expected, "{told}");
+        assert!(!told["uses"][name]["why"].as_str().unwrap().is_empty(), "{told}");
+    }
+    assert_eq!(told["uses"].as_object().unwrap().len(), 6);
+    let quirks: Vec<&str> =
+        told["quirks"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert!(quirks.contains(&"digest-only") && quirks.contains(&"eddsa-one-shot"), "{quirks:?}");
+    let by_softhsm = told["facts"]["mechanisms"].as_array().unwrap();
+    assert!(!by_softhsm.iter().any(|it| it["name"] == "CKM_ECDSA_SHA256"), "{told}");
+    // For people: verdicts before quirks, no colour into a pipe.
+    let text = home.run("token doctor hsm --pin-file pin").done().stdout;
+    assert!(text.find("root_ceremony").unwrap() < text.find("digest-only").unwrap(), "{text}");
+    assert!(text.contains("means ") && text.contains("agent ") && !text.contains('\x1b'), "{text}");
+    // The token went on: it is unlocked, and signs.
+    home.run("key generate another --token hsm --type ed25519").done();
+    home.run("audit verify").done();
+    let journal = home.run("audit export").done().stdout;
+    assert!(journal.contains("token.doctor"), "{journal}");
+}
+
+#[test]
+fn the_doctor_takes_no_pin_but_the_one_it_is_given_and_that_one_once() {
+    let Some((home, agent, _folder)) = home_with_softhsm() else { return };
+    home.run("token lock hsm").done();
+    let told = home.run("token doctor hsm --json").done().json();
+    assert_eq!(told["saved"], false);
+    assert_eq!(told["uses"]["ecdsa-p256"]["verdict"], "limited");
+    let why = told["uses"]["ecdsa-p256"]["why"].as_str().unwrap();
+    assert!(why.contains("tufctl token doctor hsm --pin-file"), "{why}");
+    assert!(!home.state().join("profiles").exists());
+    home.secret("wrong", "wrong-pin-77");
+    home.refused("token doctor hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    fs::set_permissions(home.path("wrong"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    home.refused("token doctor hsm --pin-file wrong", 5, "SECRET_FILE");
+    home.refused("token doctor file", 5, "UNSUPPORTED");
+    home.refused("token doctor nobody", 5, "TOKEN_UNKNOWN");
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!(told["uses"]["ecdsa-p256"]["verdict"], "yes");
+    // It was locked, and stays so.
+    let state = home.run("token list --json").done().json();
+    assert!(
+        state["tokens"].as_array().unwrap().iter().any(|it| it["name"] == "hsm" && it["state"] == "locked")
+    );
+    home.assert_no_secret_in(&profile(&home));
+    home.assert_no_secret_in(&home.log());
+    drop(agent);
+}
+
+#[test]
+fn the_doctor_uses_the_pin_of_the_configuration_unless_somebody_locked_the_token() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    let pin = home.secret("hsm-pin", PIN);
+    let pin = format!("pin = {{ file = {:?} }}\n", pin.display().to_string());
+    home.config(&(Home::softhsm_table("hsm", "build", &folder) + &pin));
+    drop(agent);
+    let _agent = home.start();
+    let told: Value = home.run("token doctor hsm --json").done().json();
+    assert_eq!(
+        (&told["saved"], &told["uses"]["unattended"]["verdict"]),
+        (&true.into(), &"yes".into()),
+        "{told}"
+    );
+    home.run("token lock hsm").done();
+    let told = home.run("token doctor hsm --json").done().json();
+    assert_eq!(told["saved"], false);
+    assert!(told["not_measured"][0]["why"].as_str().unwrap().contains("locked"), "{told}");
+}
