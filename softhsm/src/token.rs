@@ -79,6 +79,11 @@ impl TokenFolder {
         env
     }
 
+    /// The `[[token]]` table of the token with a label.
+    pub fn table(&self, name: &str, label: &str) -> String {
+        Ready::new(self.module().to_path_buf(), self.env(), label, "").table(name)
+    }
+
     /// One of its tokens, for the agent's configuration.
     pub fn ready(&self, token: &Token) -> Ready {
         Ready::new(self.module().to_path_buf(), self.env(), &token.label, &token.pin)

@@ -40,6 +40,7 @@ mod key_types;
 mod large;
 mod lint;
 mod lost_state;
+mod modules;
 mod mutations;
 mod names;
 mod odd_files;

@@ -106,12 +106,7 @@ impl Home {
 
     /// A `[[token]]` table for a SoftHSM token with a given label, asking for its PIN.
     pub fn softhsm_table(name: &str, label: &str, folder: &TokenFolder) -> String {
-        let env: Vec<_> = folder.env().iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
-        format!(
-            "[[token]]\nname = {name:?}\nkind = \"pkcs11\"\nmodule = {:?}\nlabel = {label:?}\nenv = {{ {} }}\n",
-            folder.module().display().to_string(),
-            env.join(", ")
-        )
+        folder.table(name, label)
     }
 
     /// The same behind the module that lies. What it is to do is said at [`Self::lying_desk`].

@@ -56,13 +56,7 @@ impl Stage {
     fn configure(&self, softhsm: &SoftHsm) -> Result<(), String> {
         let folder = softhsm.folder(&self.dir.join("softhsm")).map_err(|e| e.to_string())?;
         folder.init_token("demo", "87654321", PIN).map_err(|e| e.to_string())?;
-        let env: Vec<_> = folder.env().iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
-        let config = format!(
-            "[[token]]\nname   = \"hsm\"\nkind   = \"pkcs11\"\nmodule = {:?}\nlabel  = \"demo\"\nenv    = {{ {} }}\n",
-            folder.module().display().to_string(),
-            env.join(", ")
-        );
-        self.write("config/tuf-agent/config.toml", &config)?;
+        self.write("config/tuf-agent/config.toml", &folder.table("hsm", "demo"))?;
         self.write("work/passphrase", PASSPHRASE)?;
         self.write("work/pin", PIN)?;
         self.write("work/notes.txt", "What is new in this release.\n")

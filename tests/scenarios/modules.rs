@@ -1,0 +1,189 @@
+//! Real modules behind the real agent: each comes up by its `[[token]]` table alone, and many at once.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softhsm::{Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
+use tufagent_tests::{Agent, Home, PIN, need};
+
+use crate::judges::{Judges, Reads};
+
+const SO_PIN: &str = "so-pin-4711";
+
+fn softhsm(home: &Home) -> Result<Ready, Skipped> {
+    let folder = SoftHsm::find_or_fetch()?.folder(&home.dir().join("softhsm"))?;
+    // Others lie beside it, and one slot is free: none of them is in the way.
+    folder.init_token("another", SO_PIN, PIN)?;
+    Ok(folder.ready(&folder.init_token("build", SO_PIN, PIN)?))
+}
+
+fn p11_kit(home: &Home) -> Result<Ready, Skipped> {
+    P11Kit::find_or_fetch_in(&third_party_dir()?)?.token(&home.dir().join("p11"), "far away", SO_PIN, PIN)
+}
+
+fn nss(home: &Home) -> Result<Ready, Skipped> {
+    Nss::find_or_fetch_in(&third_party_dir()?)?.token(&home.dir().join("nss"), "release keys", PIN)
+}
+
+fn tpm2(home: &Home) -> Result<Ready, Skipped> {
+    Tpm2::find_or_fetch_in(&third_party_dir()?)?.token(&home.dir().join("tpm2"), "chip", SO_PIN, PIN)
+}
+
+/// A token that lives as long as this, and its table.
+struct Token {
+    name: &'static str,
+    table: String,
+    _ready: Ready,
+}
+
+impl Token {
+    fn new(name: &'static str, ready: Ready) -> Self {
+        Self { name, table: ready.table(name), _ready: ready }
+    }
+
+    fn by(name: &'static str, attribute: &str, value: &str, ready: Ready) -> Self {
+        Self { name, table: ready.table_by(name, attribute, value), _ready: ready }
+    }
+}
+
+/// An agent with these tokens, all unlocked.
+fn agent_with(home: &Home, tokens: &[Token]) -> Agent {
+    home.config(&tokens.iter().map(|token| token.table.as_str()).collect::<String>());
+    let agent = home.start();
+    home.secret("pin", PIN);
+    for token in tokens {
+        home.run(&format!("token unlock {} --pin-file pin", token.name)).done();
+    }
+    agent
+}
+
+fn listed(home: &Home, name: &str) -> Value {
+    let list = home.run("token list --json").done().json();
+    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == name).unwrap().clone()
+}
+
+fn generate(home: &Home, key: &str, token: &str, kind: &str) {
+    home.run(&format!("key generate {key} --token {token} --type {kind}")).done();
+}
+
+/// A repository signed by keys of one token alone.
+#[track_caller]
+fn a_token_signs(home: &Home, token: &Token, kinds: [&str; 2], reads: Reads) {
+    generate(home, "root", token.name, kinds[0]);
+    generate(home, "online", token.name, kinds[1]);
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.write("app.txt", "hello\n");
+    home.run("target add repo app.txt").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    let judges = Judges::new(home, "remembering", reads);
+    judges.accept(&home.published("repo"), &["app.txt"]);
+    // The login, the keys and their names are there after a lock as before.
+    home.run(&format!("token lock {}", token.name)).done();
+    home.run("bump repo timestamp").done();
+    home.refused("sign repo --yes", 5, "TOKEN_LOCKED");
+    home.run(&format!("token unlock {} --pin-file pin", token.name)).done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    judges.accept(&home.published("repo"), &["app.txt"]);
+}
+
+#[test]
+fn a_tpm_signs_what_all_clients_accept() {
+    let home = Home::new();
+    let Some(ready) = need(tpm2(&home)) else { return };
+    // Every token of this module has the same serial; the one that is not initialised is none.
+    let tokens = [Token::by("chip", "serial", "0000000000000000", ready)];
+    let _agent = agent_with(&home, &tokens);
+    assert_eq!(listed(&home, "chip")["label"], "chip");
+    a_token_signs(&home, &tokens[0], ["ecdsa-p256"; 2], Reads::All);
+    let refused = home.refused("key generate no --token chip --type ed25519", 5, "UNSUPPORTED");
+    assert!(refused["remedy"].as_str().unwrap().contains("another key type"), "{refused}");
+}
+
+#[test]
+fn nss_signs_what_all_clients_accept() {
+    let home = Home::new();
+    let Some(ready) = need(nss(&home)) else { return };
+    let tokens =
+        [Token::by("nss", "uri", "pkcs11:token=release%20keys;manufacturer=Mozilla%20Foundation", ready)];
+    let _agent = agent_with(&home, &tokens);
+    a_token_signs(&home, &tokens[0], ["rsa-3072", "ecdsa-p256"], Reads::All);
+}
+
+#[test]
+fn a_token_behind_p11_kits_socket_signs_what_all_clients_accept() {
+    let home = Home::new();
+    let Some(ready) = need(p11_kit(&home)) else { return };
+    let tokens = [Token::by("far", "uri", "pkcs11:token=far%20away;model=SoftHSM%20v2", ready)];
+    let _agent = agent_with(&home, &tokens);
+    a_token_signs(&home, &tokens[0], ["ecdsa-p256", "rsa-3072"], Reads::All);
+}
+
+#[test]
+fn keys_of_four_modules_reach_one_threshold_and_a_module_that_goes_leaves_the_others() {
+    let home = Home::new();
+    let (Some(hsm), Some(far), Some(nss), Some(chip)) =
+        (need(softhsm(&home)), need(p11_kit(&home)), need(nss(&home)), need(tpm2(&home)))
+    else {
+        return;
+    };
+    let mut tokens = vec![
+        Token::by("hsm", "uri", "pkcs11:token=build;manufacturer=SoftHSM%20project", hsm),
+        Token::new("nss", nss),
+        Token::new("chip", chip),
+        Token::new("far", far),
+    ];
+    let agent = agent_with(&home, &tokens);
+    for (token, kind) in
+        [("hsm", "ed25519"), ("nss", "rsa-3072"), ("chip", "ecdsa-p256"), ("far", "ecdsa-p256")]
+    {
+        generate(&home, &format!("root-{token}"), token, kind);
+    }
+    generate(&home, "online", "hsm", "ecdsa-p256");
+    home.run(
+        "repo init repo --name app --root root-hsm,root-nss,root-chip,root-far --root-threshold 4 \
+         --targets online --snapshot online --timestamp online",
+    )
+    .done();
+    home.write("app.txt", "hello\n");
+    home.run("target add repo app.txt").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let judges = Judges::new(&home, "remembering", Reads::All);
+    judges.accept(&home.published("repo"), &["app.txt"]);
+    the_far_one_goes(&home, &agent, &mut tokens);
+    // What needs no key of it is signed on.
+    home.run("bump repo timestamp").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    judges.accept(&home.published("repo"), &["app.txt"]);
+}
+
+/// The server of one module ends, and with it what its client holds.
+fn the_far_one_goes(home: &Home, agent: &Agent, tokens: &mut Vec<Token>) {
+    drop(tokens.pop());
+    fs::remove_file(home.dir().join("p11/p11-kit.sock")).unwrap();
+    let helper = listed(home, "far")["helper_pid"].as_u64().unwrap();
+    assert!(
+        std::process::Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success()
+    );
+    let end = Instant::now() + Duration::from_secs(60);
+    while ["unlocked", "locked"].contains(&listed(home, "far")["state"].as_str().unwrap()) {
+        assert!(Instant::now() < end, "it stays:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let gone = listed(home, "far");
+    assert!(["absent", "failed"].contains(&gone["state"].as_str().unwrap()), "{gone}");
+    assert!(!gone["problem"].as_str().unwrap().is_empty(), "{gone}");
+    for token in tokens {
+        let there = listed(home, token.name);
+        assert_eq!(there["state"], "unlocked", "{there}");
+        assert!(there["problem"].is_null(), "{there}");
+    }
+    let keys = home.run("key list --json").done().json();
+    let names: Vec<&str> =
+        keys["keys"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+    for name in ["root-hsm", "root-nss", "root-chip", "online"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+}
