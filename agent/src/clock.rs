@@ -16,10 +16,20 @@ pub fn now() -> UtcTime {
 /// Time since boot, suspend included.
 #[must_use]
 pub fn boot() -> Duration {
-    let at = clock_gettime(ClockId::Boottime);
+    read(ClockId::Boottime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let at = clock_gettime(clock);
     let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(at.tv_nsec).unwrap_or(0);
     Duration::new(seconds, nanos)
+}
+
+/// How long the machine has slept since boot.
+#[must_use]
+pub fn slept() -> Duration {
+    boot().saturating_sub(read(ClockId::Monotonic))
 }
 
 /// Milliseconds on the boot clock.

@@ -77,6 +77,7 @@ async fn live(
         async move { state.tokens().watch().await }
     });
     state.journal("agent.start", None, json!({"version": crate::VERSION})).await?;
+    state.tokens().recall_counts();
     state.tokens().unlock_unattended();
     notify(&[NotifyState::Ready]);
     tracing::info!(socket = %door.path().display(), ms = began.elapsed().as_millis(), "ready");
@@ -88,13 +89,14 @@ async fn live(
 
 async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> {
     let program = std::env::current_exe().context("the agent's own program cannot be found")?;
-    let places = Places { state: paths.state.clone(), credentials: paths.credentials.clone(), program };
     let folder = paths.state.clone();
     let ledger = tokio::task::spawn_blocking(move || Ledger::open(&folder))
         .await?
         .map_err(|error| anyhow::anyhow!("{error}; {}", error.remedy()))?;
     let ledger = Arc::new(ledger);
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
+    let (state, credentials) = (paths.state.clone(), paths.credentials.clone());
+    let places = Places { ledger: Arc::clone(&ledger), state, credentials, program };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     Ok(AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group)))
 }

@@ -28,7 +28,8 @@ async fn a_secret_sealed_to_another_connection_or_token_is_refused() {
     let agent = Running::start("").await;
     let (first, second) = (agent.connect().await, agent.connect().await);
     let sealed = first.seal(PASSPHRASE, "unlock:file").await;
-    let request = UnlockTokenRequest { name: "file".into(), secret: Some(sealed), last_try: false };
+    let request =
+        UnlockTokenRequest { name: "file".into(), secret: Some(sealed), last_try: false, serial: None };
     second.seal(b"x", "x").await;
     assert_eq!(reason(&second.unlock_with(request.clone()).await.unwrap_err()), "USAGE");
     let sealed = first.seal(PASSPHRASE, "unlock:other").await;
@@ -58,7 +59,7 @@ async fn a_passphrase_from_a_file_unlocks_at_start_and_lock_holds_until_unlock()
     client.reaches("file", "unlocked").await;
     client.lock().await;
     assert_eq!(reason(&client.generate("a").await.unwrap_err()), "TOKEN_LOCKED");
-    let request = UnlockTokenRequest { name: "file".into(), secret: None, last_try: false };
+    let request = UnlockTokenRequest { name: "file".into(), secret: None, last_try: false, serial: None };
     assert_eq!(client.unlock_with(request.clone()).await.unwrap().locks_in_seconds, None);
     client.generate("a").await.unwrap();
     client.lock().await;

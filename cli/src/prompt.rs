@@ -93,6 +93,16 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     }
 }
 
+/// Asks for what no `--yes` answers: a person at a terminal, or nothing is done (exit 3).
+pub(crate) fn confirm_by_person(question: &str) -> Result<(), Failure> {
+    if Terminal::open().is_some() {
+        return confirm(question, false);
+    }
+    let asked = question.trim_end_matches('?');
+    Err(Failure::new(reason::CONFIRMATION_MISSING, format!("nobody is there to say yes to this: {asked}"))
+        .remedy("run it on a terminal; nothing but a person there can answer"))
+}
+
 /// Reads one line of a terminal in [`Hidden`] mode; `None` for Ctrl-C or Ctrl-D.
 fn read_line(tty: &mut impl Read) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     // Full size at once: a buffer that grows leaves copies behind.

@@ -53,6 +53,12 @@ pub enum BackendError {
     /// The key takes the PIN anew for each signature, and none was given; no attempt was made.
     #[error("the key takes the PIN for each signature")]
     PinEachUse,
+    /// No attempt was made, because another token is in the place of the one that the PIN is for.
+    #[error("another token is in the place of the one that is meant: {why}")]
+    Swapped {
+        /// Which is there.
+        why: String,
+    },
     /// A PIN or passphrase that the token does not take as its new one.
     #[error("this cannot be the {word}: {why}")]
     SecretRefused {
@@ -158,6 +164,9 @@ impl BackendError {
             Self::PinEachUse => {
                 "give the token a `pin` in the configuration from which the agent can take it each time".to_owned()
             }
+            Self::Swapped { .. } => "make sure which token is there: tufctl token list; then unlock it anew: \
+                 tufctl token unlock NAME"
+                .to_owned(),
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
@@ -188,6 +197,7 @@ impl BackendError {
             Self::SecretIncorrect { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
             Self::PinEachUse => "PIN_REQUIRED",
+            Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
             Self::KeyNotFound => "KEY_NOT_FOUND",

@@ -10,7 +10,6 @@
 //! private key as PKCS#8, sealed under the store key, with its public parts in a clear header that
 //! the seal binds. A new passphrase seals the store key anew and leaves the key files alone.
 
-mod attempts;
 mod copy;
 mod envelope;
 mod files;
@@ -31,7 +30,6 @@ use crate::{
 };
 pub use copy::{CopiedFile, Imported};
 
-use attempts::Attempts;
 use files::{KeyFile, StoreFile, StoreFiles, StoreKey};
 use folder::{Folder, corrupt};
 
@@ -39,8 +37,8 @@ use folder::{Folder, corrupt};
 pub struct FileStore {
     name: TokenName,
     folder: Folder,
-    /// Held through a check of the passphrase, with its delay; nothing else waits for it.
-    attempts: Mutex<Attempts>,
+    /// Held through a check of the passphrase, which takes memory; nothing else waits for it.
+    checking: Mutex<()>,
     /// Held through whatever writes files.
     writing: Mutex<()>,
     /// Held for moments only, so that `info` and `sign` never wait.
@@ -78,7 +76,7 @@ impl FileStore {
         let store = Self {
             name,
             folder: Folder::new(state_folder.join("keys")),
-            attempts: Mutex::new(Attempts::default()),
+            checking: Mutex::new(()),
             writing: Mutex::new(()),
             state: RwLock::new(State { condition: Condition::Locked, keys: Vec::new(), locks: 0 }),
         };
@@ -140,17 +138,10 @@ impl FileStore {
         ))
     }
 
-    /// One check of a passphrase, after the delay that earlier wrong ones earned.
+    /// One check of a passphrase. Who may try how often is for the caller to say.
     fn check(&self, file: &StoreFile, passphrase: &SecretBytes) -> Result<StoreKey, BackendError> {
-        let mut attempts = lock(&self.attempts);
-        attempts.wait();
-        let key = file.unwrap(&self.folder, passphrase);
-        match &key {
-            Ok(_) => attempts.succeeded(),
-            Err(BackendError::SecretIncorrect { .. }) => attempts.failed(),
-            Err(_) => {}
-        }
-        key
+        let _alone = lock(&self.checking);
+        file.unwrap(&self.folder, passphrase)
     }
 
     /// Seals a new key into the store.

@@ -12,6 +12,7 @@ pub(crate) mod doctor;
 mod faults;
 mod keys;
 mod live;
+mod login;
 mod module;
 mod objects;
 pub(crate) mod protocol;
@@ -135,7 +136,9 @@ fn load(stage: &mut Stage) -> Answer {
 fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
     match request {
         Request::Poll => plain(Reply::Status(host.look()?)),
-        Request::Login { last_try } => plain(Reply::Status(host.login(tail.to_vec(), last_try)?)),
+        Request::Login { last_try, serial } => {
+            plain(Reply::Status(host.login(tail.to_vec(), last_try, serial.as_deref())?))
+        }
         Request::Logout => {
             host.logout();
             plain(Reply::Done)
@@ -161,10 +164,10 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.with_token(|pkcs11, live| keys::remove(pkcs11, live, &public))?;
             plain(Reply::Done)
         }
-        Request::ChangePin { old_len } => {
+        Request::ChangePin { old_len, last_try, serial } => {
             let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;
             let text = |pin| std::str::from_utf8(pin).map_err(|_| protocol_error("a PIN in UTF-8"));
-            host.change_pin(text(old)?, text(new)?)?;
+            host.change_pin(text(old)?, text(new)?, last_try, serial.as_deref())?;
             plain(Reply::Done)
         }
         Request::Sign { public, scheme, pin_len } => {

@@ -11,6 +11,7 @@ mod helper;
 mod link;
 mod look;
 mod names;
+mod present;
 mod profile;
 mod restart;
 mod seen;
@@ -19,6 +20,7 @@ mod uri;
 
 pub use digest::ModuleDigest;
 pub use doctor::Step;
+pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use uri::UriError;
 
@@ -151,14 +153,6 @@ impl Pkcs11Token {
         }
     }
 
-    /// As [`Backend::unlock`], also when the token says that it is the final try (`--last-try`).
-    ///
-    /// # Errors
-    /// As [`Backend::unlock`].
-    pub fn unlock_last_try(&self, secret: &SecretBytes) -> Result<(), BackendError> {
-        self.login(secret, true)
-    }
-
     /// Trusts the module as it is now, in place of the recorded digest, and starts it. Gives the digest.
     ///
     /// # Errors
@@ -166,22 +160,6 @@ impl Pkcs11Token {
     /// module, and those of starting it.
     pub fn trust(&self) -> Result<Sha256Digest, BackendError> {
         self.shared.trust(&mut self.shared.link())
-    }
-
-    fn login(&self, secret: &SecretBytes, last_try: bool) -> Result<(), BackendError> {
-        let shared = &self.shared;
-        let mut link = shared.link();
-        let pin = secret.reveal_secret_bytes();
-        let request = Request::Login { last_try };
-        let (reply, _) = shared.call(&mut link, "unlocking", &request, &[pin], shared.config.deadline)?;
-        let Reply::Status(status) = reply else { return Err(nonsense()) };
-        shared.note_status(status, &link);
-        // A `lock` that came meanwhile wins.
-        shared.finish_lock(&mut link);
-        match shared.seen().state {
-            Some(TokenState::Unlocked) => Ok(()),
-            _ => Err(BackendError::Locked),
-        }
     }
 
     /// For calls that need the login: without one the token is not bothered.
@@ -279,7 +257,7 @@ impl Backend for Pkcs11Token {
     }
 
     fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {
-        self.login(secret, false)
+        self.present(secret, &Asking::default()).result
     }
 
     fn lock(&self) {
@@ -353,11 +331,7 @@ impl Backend for Pkcs11Token {
     }
 
     fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {
-        let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
-        let shared = &self.shared;
-        let request = Request::ChangePin { old_len: old.len() };
-        shared.call(&mut shared.link(), "changing the PIN", &request, &[old, new], shared.config.deadline)?;
-        Ok(())
+        self.present_change(old, new, &Asking::default()).result
     }
 
     fn make_signature(

@@ -38,21 +38,29 @@ pub struct PinAttempt {
 }
 
 /// Whether it may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinLeave {
     /// It is counted: ask the card now.
-    Counted,
+    Counted {
+        /// How many were wrong before.
+        wrong_before: u32,
+        /// [`PinRecord::source`] as it was before.
+        source_before: String,
+    },
     /// So many were wrong; nothing was counted.
     Stopped(u32),
 }
 
 /// What came of an attempt that was counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinOutcome {
     /// The card has accepted the PIN.
     Accepted,
     /// The card was certainly not asked.
-    NotMade,
+    NotMade {
+        /// As [`PinLeave::Counted`] gave it.
+        source_before: String,
+    },
 }
 
 impl Ledger {
@@ -75,7 +83,7 @@ impl Ledger {
         token: String,
         outcome: PinOutcome,
     ) -> Result<(), LedgerError> {
-        self.ask(move |tx| settle(tx, &card, &token, outcome)).await
+        self.ask(move |tx| settle(tx, &card, &token, &outcome)).await
     }
 
     /// What is known of the PIN of a card; zeros when nothing is.
@@ -110,23 +118,24 @@ fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
         "by_person": source.is_empty(), "about": about,
     });
     tx.append("token.attempt", body)?;
-    let record = PinRecord { wrong: known.wrong.saturating_add(1), source: source.clone(), ..known };
+    let leave = PinLeave::Counted { wrong_before: known.wrong, source_before: known.source.clone() };
+    // What a person tries says nothing about what the source was tried with.
+    let source = if source.is_empty() { known.source } else { source.clone() };
+    let record = PinRecord { wrong: known.wrong.saturating_add(1), source, token: known.token };
     write(tx, card, &record)?;
-    Ok(Ok(PinLeave::Counted))
+    Ok(Ok(leave))
 }
 
-fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: PinOutcome) -> Verdict<()> {
+fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Verdict<()> {
     let known = read(tx, card)?;
     let (kind, record) = match outcome {
         PinOutcome::Accepted => {
             release(tx, card, token)?;
             ("token.accepted", PinRecord { token: token.to_owned(), ..PinRecord::default() })
         }
-        PinOutcome::NotMade => {
-            let wrong = known.wrong.saturating_sub(1);
-            // Nothing was tried with it, or nothing is counted any more.
-            let source = if wrong == 0 { String::new() } else { known.source.clone() };
-            ("token.not-asked", PinRecord { wrong, source, ..known })
+        PinOutcome::NotMade { source_before } => {
+            let (wrong, source) = (known.wrong.saturating_sub(1), source_before.clone());
+            ("token.not-asked", PinRecord { wrong, source, token: known.token })
         }
     };
     tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;

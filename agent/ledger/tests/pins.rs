@@ -16,6 +16,14 @@ fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
     }
 }
 
+fn not_made() -> PinOutcome {
+    PinOutcome::NotMade { source_before: String::new() }
+}
+
+fn counted(wrong_before: u32) -> PinLeave {
+    PinLeave::Counted { wrong_before, source_before: String::new() }
+}
+
 async fn count(ledger: &Ledger, card: &str) -> PinLeave {
     ledger.count_pin_attempt(attempt(card, Some(3))).await.unwrap()
 }
@@ -32,12 +40,12 @@ async fn wrong(ledger: &Ledger, card: &str) -> u32 {
 async fn three_wrong_ones_stop_a_card_until_one_is_made_anyway_and_accepted() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    for _ in 0..3 {
-        assert_eq!(count(&ledger, "a").await, PinLeave::Counted);
+    for before in 0..3 {
+        assert_eq!(count(&ledger, "a").await, counted(before));
     }
     assert_eq!(count(&ledger, "a").await, PinLeave::Stopped(3));
-    assert_eq!(count(&ledger, "b").await, PinLeave::Counted, "another card is not concerned");
-    assert_eq!(ledger.count_pin_attempt(attempt("a", None)).await.unwrap(), PinLeave::Counted);
+    assert_eq!(count(&ledger, "b").await, counted(0), "another card is not concerned");
+    assert_eq!(ledger.count_pin_attempt(attempt("a", None)).await.unwrap(), counted(3));
     assert_eq!(wrong(&ledger, "a").await, 4);
     settle(&ledger, "a", PinOutcome::Accepted).await;
     assert_eq!((wrong(&ledger, "a").await, wrong(&ledger, "b").await), (0, 1));
@@ -52,10 +60,10 @@ async fn a_count_lives_through_a_restart_and_what_was_not_asked_is_taken_back() 
     let ledger = Ledger::open(folder.path()).unwrap();
     assert_eq!(wrong(&ledger, "a").await, 1, "nobody said what came of it");
     count(&ledger, "a").await;
-    settle(&ledger, "a", PinOutcome::NotMade).await;
+    settle(&ledger, "a", not_made()).await;
     assert_eq!(wrong(&ledger, "a").await, 1);
     for _ in 0..3 {
-        settle(&ledger, "a", PinOutcome::NotMade).await;
+        settle(&ledger, "a", not_made()).await;
     }
     assert_eq!(wrong(&ledger, "a").await, 0);
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
@@ -82,7 +90,17 @@ async fn what_a_source_was_tried_with_is_kept_as_long_as_it_counts() {
     let ledger = Ledger::open(folder.path()).unwrap();
     let by_itself = PinAttempt { source: "content 1".to_owned(), ..attempt("a", Some(3)) };
     ledger.count_pin_attempt(by_itself).await.unwrap();
-    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "content 1");
+    count(&ledger, "a").await;
+    assert_eq!(
+        ledger.pin_record("a".to_owned()).await.unwrap().source,
+        "content 1",
+        "a person's says nothing of it"
+    );
+    let next = PinAttempt { source: "content 2".to_owned(), ..attempt("a", Some(3)) };
+    let leave = ledger.count_pin_attempt(next).await.unwrap();
+    let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
+    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "content 1", "it was not tried");
     settle(&ledger, "a", PinOutcome::Accepted).await;
     assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "");
 }

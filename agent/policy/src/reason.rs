@@ -88,6 +88,8 @@ reasons! {
     TokenFailed = "TOKEN_FAILED",
     /// The token's module is not the one that was pinned.
     TokenUntrusted = "TOKEN_UNTRUSTED",
+    /// Another token is in the place of the one that is meant.
+    TokenSwapped = "TOKEN_SWAPPED",
     /// The token is busy.
     TokenBusy = "TOKEN_BUSY",
     /// The token cannot do that.
@@ -96,6 +98,8 @@ reasons! {
     PinIncorrect = "PIN_INCORRECT",
     /// Too many wrong PINs.
     PinBlocked = "PIN_BLOCKED",
+    /// Too many wrong ones: the next attempt has to wait.
+    PinDelayed = "PIN_DELAYED",
     /// A PIN or passphrase is needed and nobody is there to give it.
     PinRequired = "PIN_REQUIRED",
     /// A PIN, passphrase or key file that others can read.

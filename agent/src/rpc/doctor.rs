@@ -15,7 +15,7 @@ use tufagent_proto::v1::{
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::Slot;
+use crate::tokens::{Attempt, Slot};
 
 type Events = mpsc::Receiver<Result<DoctorEvent, Status>>;
 
@@ -45,7 +45,12 @@ pub(super) async fn examine(
             // There is room for all steps; an end that nobody holds means that nobody waits.
             !matches!(steps.try_send(Ok(event(told))), Err(mpsc::error::TrySendError::Closed(_)))
         };
-        let done = match slot.examine(secret, progress).await {
+        let attempt = Attempt {
+            user: connection.peer().uid,
+            caller: connection.peer().journal_json(),
+            ..Attempt::default()
+        };
+        let done = match slot.examine(secret, attempt, progress).await {
             Ok((diagnosis, saved)) => Ok(event(Event::Report(Box::new(report(&slot, &diagnosis, saved))))),
             Err(refusal) => Err(state.refused(connection.peer(), "Tokens.Doctor", refusal)),
         };

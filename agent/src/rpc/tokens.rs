@@ -17,6 +17,7 @@ use super::{answer, doctor};
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
+use crate::tokens::Attempt;
 
 /// The service.
 pub struct TokensService(pub AppState);
@@ -69,13 +70,19 @@ async fn unlock(
 ) -> Result<UnlockTokenReply, Refusal> {
     let slot = state.tokens().get(&request.name)?;
     let by_person = request.secret.is_some();
+    let attempt = Attempt {
+        last_try: request.last_try,
+        serial: request.serial.clone(),
+        user: connection.peer().uid,
+        caller: connection.peer().journal_json(),
+    };
     match &request.secret {
         // Sealed for the name that the client gave: an empty one means the only token.
         Some(sealed) => {
             let secret = connection.seal().open(sealed, &format!("unlock:{}", slot.name()))?;
-            slot.unlock(secret, request.last_try).await?;
+            slot.unlock(secret, attempt).await?;
         }
-        None => slot.unlock_from_source().await?,
+        None => slot.unlock_from_source(attempt).await?,
     }
     state.tokens().note_unlocked();
     let body = json!({"token": slot.name(), "by_person": by_person, "last_try": request.last_try});
@@ -118,7 +125,13 @@ async fn change_secret(
     let old = connection.seal().open(old, &format!("unlock:{}", slot.name()))?;
     let new = connection.seal().open(new, &format!("new-secret:{}", slot.name()))?;
     state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
-    slot.change_secret(old, new).await?;
+    let attempt = Attempt {
+        last_try: false,
+        serial: request.serial,
+        user: connection.peer().uid,
+        caller: connection.peer().journal_json(),
+    };
+    slot.change_secret(old, new, attempt).await?;
     Ok(ChangeSecretReply {})
 }
 

@@ -4,6 +4,7 @@
 //! Invariants: a `lock` holds until an `unlock`; a configured secret that was wrong is not tried again by
 //! itself; asking for the state of a token never waits.
 
+mod delays;
 mod keys;
 mod open;
 mod pin;
@@ -13,11 +14,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use ledger::Ledger;
 use policy::Reason;
 use tokio::sync::Notify;
 
 pub use keys::HeldKey;
-pub use slot::{Listing, Slot};
+pub use slot::{Attempt, Listing, Slot};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;
@@ -42,6 +44,8 @@ pub struct Tokens {
 /// Where tokens find their things.
 #[derive(Debug, Clone)]
 pub struct Places {
+    /// Counts attempts at cards.
+    pub ledger: Arc<Ledger>,
     /// The agent's state folder.
     pub state: PathBuf,
     /// The service manager's credentials.
@@ -141,6 +145,13 @@ impl Tokens {
         gone.into_iter().for_each(retire);
         // Whoever watches the tokens lets go of those that are gone.
         self.changed.notify_one();
+    }
+
+    /// Reads in the background what was counted of each card before.
+    pub fn recall_counts(&self) {
+        for slot in self.all() {
+            tokio::spawn(async move { slot.recall_count().await });
+        }
     }
 
     /// Unlocks in the background what is locked and needs no person.

@@ -21,7 +21,7 @@ pub(super) fn slot(config: &TokenConfig, places: &Places) -> Result<Arc<Slot>, R
             Opened::Pkcs11(Arc::new(token))
         }
     };
-    Ok(Arc::new(Slot::new(config.clone(), opened, places.credentials.clone())))
+    Ok(Arc::new(Slot::new(config.clone(), opened, places.clone())))
 }
 
 fn pkcs11(config: &TokenConfig, module: &Module, places: &Places) -> Result<Pkcs11Config, Refusal> {

@@ -1,11 +1,12 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
+mod card;
 mod doctor;
 mod listing;
 mod signing;
 mod source;
+mod unlock;
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,17 +14,21 @@ use backend::filestore::FileStore;
 use backend::pkcs11::Pkcs11Token;
 use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
-use secmem::SecretBytes;
 use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
+pub use self::unlock::Attempt;
 
+use self::card::Count;
 use self::listing::Known;
-use self::source::SourceTrouble;
+use self::source::{Contents, SourceTrouble};
+use super::Places;
+use super::delays::Delays;
+use super::pin::Fetched;
 use crate::awake;
 use crate::clock;
-use crate::config::{TokenConfig, TokenKind, UnlockFor};
+use crate::config::{TokenConfig, TokenKind};
 use crate::refusal::Refusal;
 
 /// How long a device may take to say its first word after the start.
@@ -31,6 +36,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A token in software signs within this time.
 const BLINK: Duration = Duration::from_micros(400);
+
+/// The two clocks are read one after the other; a machine that was suspended slept longer than that.
+const NAP: Duration = Duration::from_secs(1);
 
 /// The detail of a refusal after which nobody knows whether the token counted an attempt.
 const SPENT: &str = "attempt_unknown";
@@ -54,9 +62,15 @@ pub struct Slot {
     lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
     known_keys: Mutex<Known>,
-    credentials: Option<PathBuf>,
+    places: Places,
     /// What a pipe gave; it can be read only once.
-    from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
+    from_descriptor: Mutex<Option<Fetched>>,
+    /// What is known of contents of the source.
+    contents: Mutex<Contents>,
+    /// Our own count of wrong PINs, as it was last seen.
+    count: Mutex<Count>,
+    /// What wrong ones cost each user.
+    delays: Mutex<Delays>,
 }
 
 /// A backend that was just opened.
@@ -69,6 +83,8 @@ pub(super) enum Opened {
 struct Lease {
     /// Boot time at which the token locks itself.
     until: Option<Duration>,
+    /// How long the machine had slept when it was unlocked.
+    slept: Duration,
     /// Somebody said `lock`: it stays so until somebody says `unlock`.
     held: bool,
     /// How often somebody said `lock`: an unlock that was under way then does not end it.
@@ -78,17 +94,17 @@ struct Lease {
 }
 
 impl Slot {
-    pub(super) fn new(config: TokenConfig, opened: Opened, credentials: Option<PathBuf>) -> Self {
+    pub(super) fn new(config: TokenConfig, opened: Opened, places: Places) -> Self {
         let (backend, pkcs11, file): (Arc<dyn Backend>, _, _) = match opened {
             Opened::File(store) => (store.clone(), None, Some(store)),
             Opened::Pkcs11(token) => (token.clone(), Some(token), None),
         };
         // A device does one thing at a time; the file store works on as many cores as there are.
-        let places = match config.kind {
+        let at_once = match config.kind {
             TokenKind::File => 4,
             TokenKind::Pkcs11(_) => 1,
         };
-        let queue = Arc::new(Semaphore::new(places));
+        let queue = Arc::new(Semaphore::new(at_once));
         let unlocks = match config.kind {
             TokenKind::File => Arc::new(Semaphore::new(1)),
             TokenKind::Pkcs11(_) => Arc::clone(&queue),
@@ -105,8 +121,11 @@ impl Slot {
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
             known_keys: Mutex::default(),
-            credentials,
+            places,
             from_descriptor: Mutex::default(),
+            contents: Mutex::default(),
+            count: Mutex::default(),
+            delays: Mutex::default(),
         }
     }
 
@@ -141,7 +160,8 @@ impl Slot {
         self.lapse();
         let info = self.backend.info();
         let source = lock(&self.lease).source.clone().filter(|_| info.state == TokenState::Locked);
-        let problem = info.problem.or(source.map(|trouble| trouble.why));
+        let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
+        let problem = info.problem.or(source.map(|trouble| trouble.why)).or(counted);
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
             (TokenState::Unlocked, Some(until)) => {
                 Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))
@@ -210,71 +230,31 @@ impl Slot {
         done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
     }
 
-    /// One attempt with a secret that a person gave; with `last_try` also when the token says it is the last.
-    ///
-    /// # Errors
-    /// `PIN_INCORRECT` and what else the backend gives.
-    pub async fn unlock(&self, secret: SecretBytes, last_try: bool) -> Result<(), Refusal> {
-        let token = self.pkcs11.clone();
-        let locks = lock(&self.lease).locks;
-        let call = move |backend: &dyn Backend| match token {
-            Some(token) if last_try => token.unlock_last_try(&secret),
-            _ => backend.unlock(&secret),
-        };
-        self.run_in(&self.unlocks, call).await?;
-        let until = match self.config.unlock_for {
-            UnlockFor::Time(time) if !self.config.pin.is_unattended() => {
-                Some(clock::boot().saturating_add(time))
-            }
-            UnlockFor::Time(_) | UnlockFor::Forever => None,
-        };
-        self.begin_lease(locks, until)
-    }
-
-    /// One attempt with the old secret; a new one when it is right.
-    ///
-    /// # Errors
-    /// As [`Slot::unlock`].
-    pub async fn change_secret(&self, old: SecretBytes, new: SecretBytes) -> Result<(), Refusal> {
-        self.run_in(&self.unlocks, move |backend| backend.change_secret(&old, &new)).await
-    }
-
-    /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.
-    fn begin_lease(&self, locks: u64, until: Option<Duration>) -> Result<(), Refusal> {
-        {
-            let mut lease = lock(&self.lease);
-            if lease.locks != locks {
-                lease.source = None;
-                self.backend.lock();
-                return Err(self.refusal(&BackendError::Locked));
-            }
-            *lease = Lease { until, held: false, locks, source: None };
-        }
-        if secmem::unlocked_secrets() > 0 {
-            tracing::warn!(
-                "secrets are not locked in memory and may reach swap: raise the limit (ulimit -l)"
-            );
-        }
-        Ok(())
-    }
-
     /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
     ///
     /// # Errors
     /// The refusal that says why the token cannot be used now.
-    pub async fn ensure_usable(&self) -> Result<(), Refusal> {
+    pub async fn ensure_usable(self: &Arc<Self>) -> Result<(), Refusal> {
         self.first_look().await;
         if self.is_usable()? {
             return Ok(());
         }
-        // Whoever was first has unlocked it, or has found that the secret is wrong.
-        let _alone = self.by_itself.lock().await;
-        if self.is_usable()? {
-            return Ok(());
+        if self.may_unlock_itself().is_none() {
+            return Err(self.unusable());
         }
-        // Read together: a `lock` from here on wins over this attempt.
-        let Some(locks) = self.may_unlock_itself() else { return Err(self.unusable()) };
-        self.present_source(locks).await
+        let slot = Arc::clone(self);
+        // Whoever asked may go away meanwhile: what came of it is still noted.
+        let work = async move {
+            // Whoever was first has unlocked it, or has found that the secret is wrong.
+            let _alone = slot.by_itself.lock().await;
+            if slot.is_usable()? {
+                return Ok(());
+            }
+            // Read together: a `lock` from here on wins over this attempt.
+            let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
+            slot.present_source(locks, None).await
+        };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
     /// False: it is locked.
@@ -299,10 +279,12 @@ impl Slot {
             || (self.config.kind == TokenKind::File && config.kind == TokenKind::File)
     }
 
-    /// Takes over that somebody said `lock` from the token that it replaces.
+    /// Takes over from the token that it replaces that somebody said `lock`, and who has to wait.
     pub(super) fn stay_locked_as(&self, old: &Self) {
         let held = lock(&old.lease).held;
         lock(&self.lease).held = held;
+        let delays = lock(&old.delays).clone();
+        *lock(&self.delays) = delays;
     }
 
     /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
@@ -359,14 +341,21 @@ impl Slot {
         self.backend.lock();
     }
 
-    /// Locks itself when its time is over. Cheap; called before every use and by the registry's timer.
+    /// Locks itself when its time is over, or when the machine has slept. Cheap; called before every use and by the
+    /// registry's timer.
     pub(super) fn lapse(&self) {
         let mut lease = lock(&self.lease);
-        if lease.until.is_some_and(|until| clock::boot() >= until) {
-            lease.until = None;
-            self.backend.lock();
-            tracing::info!(token = self.name(), "locked: its time was over");
-        }
+        let Some(until) = lease.until else { return };
+        let why = if clock::boot() >= until {
+            "its time was over"
+        } else if clock::slept() > lease.slept.saturating_add(NAP) {
+            "the machine was suspended"
+        } else {
+            return;
+        };
+        lease.until = None;
+        self.backend.lock();
+        tracing::info!(token = self.name(), "locked: {why}");
     }
 
     /// How long until it locks itself.

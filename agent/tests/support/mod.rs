@@ -134,7 +134,8 @@ impl Client {
 
     pub async fn unlock(&self, token: &str, secret: &[u8]) -> Result<Token, Status> {
         let secret = Some(self.seal(secret, &format!("unlock:{token}")).await);
-        self.unlock_with(UnlockTokenRequest { name: token.into(), secret, last_try: false }).await
+        self.unlock_with(UnlockTokenRequest { name: token.into(), secret, last_try: false, serial: None })
+            .await
     }
 
     pub async fn unlock_with(&self, request: UnlockTokenRequest) -> Result<Token, Status> {

@@ -41,9 +41,13 @@ pub(crate) struct UnlockArgs {
     /// Read the PIN or passphrase from this file, which must be yours alone (0600 or 0400).
     #[arg(long, value_name = "FILE")]
     pub(crate) pin_file: Option<PathBuf>,
-    /// Go on although a wrong PIN now would block the token.
+    /// Try it also when it may be the last try, or after three wrong ones where the token does not tell how many it has
+    /// left. Asks at the terminal, and goes into the journal.
     #[arg(long)]
     pub(crate) last_try: bool,
+    /// The card that the PIN is for: with another serial number there no attempt is made. A prompt says this by itself.
+    #[arg(long, value_name = "SERIAL")]
+    pub(crate) serial: Option<String>,
 }
 
 /// `tufctl token doctor`

@@ -36,15 +36,18 @@ impl Agent {
         })
     }
 
-    /// One attempt to unlock; without a secret the agent uses the source of its configuration.
+    /// One attempt to unlock; without a secret the agent uses the source of its configuration. With a serial number no
+    /// other card is asked.
     pub(crate) fn unlock(
         &self,
         name: &str,
         secret: Option<&Secret>,
         last_try: bool,
+        serial: Option<&str>,
     ) -> Result<v1::Token, Failure> {
         let secret = secret.map(|secret| self.seal(&SealUse::Unlock(name), secret)).transpose()?;
-        let request = v1::UnlockTokenRequest { name: name.into(), secret, last_try };
+        let serial = serial.map(str::to_owned);
+        let request = v1::UnlockTokenRequest { name: name.into(), secret, last_try, serial };
         self.wait(self.tokens_client().unlock(request))?.token.ok_or_else(incomplete)
     }
 
@@ -53,12 +56,19 @@ impl Agent {
         Ok(self.wait(self.tokens_client().lock(v1::LockTokenRequest { name: name.into() }))?.tokens)
     }
 
-    /// Changes a token's secret.
-    pub(crate) fn change_secret(&self, name: &str, old: &Secret, new: &Secret) -> Result<(), Failure> {
+    /// Changes a token's secret; with a serial number of no other card.
+    pub(crate) fn change_secret(
+        &self,
+        name: &str,
+        old: &Secret,
+        new: &Secret,
+        serial: Option<&str>,
+    ) -> Result<(), Failure> {
         let request = v1::ChangeSecretRequest {
             name: name.into(),
             old_secret: Some(self.seal(&SealUse::Unlock(name), old)?),
             new_secret: Some(self.seal(&SealUse::NewSecret(name), new)?),
+            serial: serial.map(str::to_owned),
         };
         self.wait(self.tokens_client().change_secret(request)).map(drop)
     }

@@ -9,7 +9,7 @@ use crate::args::{ChangePinArgs, TokenCommand, UnlockArgs};
 use crate::client::Agent;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::prompt::{Terminal, confirm};
+use crate::prompt::{Terminal, confirm, confirm_by_person};
 use crate::render::{Report, Style, Table, span, visible};
 use crate::secret::Secret;
 
@@ -64,10 +64,10 @@ pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
 /// `PIN_REQUIRED` (exit 5) when it must be asked and no terminal is there; what the agent says otherwise.
 pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
     if !matches!(token.pin_source.as_str(), "prompt" | "") {
-        return agent.unlock(&token.name, None, false);
+        return agent.unlock(&token.name, None, false, None);
     }
     let secret = ask(token, token.fresh)?;
-    agent.unlock(&token.name, Some(&secret), false)
+    agent.unlock(&token.name, Some(&secret), false, token.serial.as_deref())
 }
 
 /// A token as `token list` and `status` show it under `--json`.
@@ -154,16 +154,30 @@ fn one(token: &v1::Token, context: &Context) -> Result<Report, Failure> {
 
 fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
+    if args.last_try {
+        let token = agent.token(&args.name)?;
+        confirm_by_person(&format!(
+            "Try a {} of {} even if it is the last try that is left?",
+            word(&token),
+            described(&token)
+        ))?;
+    }
+    let serial = args.serial.as_deref();
     let unlocked = match &args.pin_file {
         // No look at the token first: with a PIN at hand this is exactly one attempt, now.
-        Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), args.last_try)?,
+        Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), args.last_try, serial)?,
         None => {
             let token = agent.token(&args.name)?;
             if matches!(token.pin_source.as_str(), "prompt" | "") {
+                if let Some(problem) = &token.problem {
+                    context.screen.warn(format!("{}: {problem}", token.name));
+                }
                 let secret = ask(&token, token.fresh)?;
-                agent.unlock(&args.name, Some(&secret), args.last_try)?
+                // The PIN is for the card that the prompt has named.
+                let serial = serial.or(token.serial.as_deref());
+                agent.unlock(&args.name, Some(&secret), args.last_try, serial)?
             } else {
-                agent.unlock(&args.name, None, args.last_try)?
+                agent.unlock(&args.name, None, args.last_try, serial)?
             }
         }
     };
@@ -176,6 +190,8 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
     let with_files = |failure: Failure| {
         failure.remedy(format!("tufctl token change-pin {} --pin-file OLD --new-pin-file NEW", args.name))
     };
+    // A prompt names the card that it is for; a file does not.
+    let serial = token.serial.as_deref().filter(|_| args.pin_file.is_none());
     let old = match &args.pin_file {
         Some(path) => Secret::from_pin_file(path)?,
         None => ask(&token, false).map_err(with_files)?,
@@ -184,7 +200,7 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
         Some(path) => Secret::from_pin_file(path)?,
         None => ask(&token, true).map_err(with_files)?,
     };
-    agent.change_secret(&args.name, &old, &new)?;
+    agent.change_secret(&args.name, &old, &new, serial)?;
     let text = format!("{} has a new {}\n", args.name, word(&token));
     Ok(Report::new(json(&agent.token(&args.name)?), text))
 }
@@ -204,7 +220,7 @@ fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
     if new { terminal.new_secret(&label) } else { terminal.secret(&label) }
 }
 
-/// `alice (YubiKey 12345678)`, `build (PKCS#11, serial 9e…)`, `file (file store)`.
+/// `alice (YubiKey 12345678)`, `build-hsm (PKCS#11 9e…, label build)`, `file (file store)`.
 pub(crate) fn described(token: &v1::Token) -> String {
     let kind = match token.kind.as_str() {
         "file" => "file store".to_owned(),
@@ -213,8 +229,10 @@ pub(crate) fn described(token: &v1::Token) -> String {
         other => visible(other).into_owned(),
     };
     let serial = token.serial.as_deref().map(|serial| format!(" {}", visible(serial))).unwrap_or_default();
+    let label = token.label.as_deref().filter(|label| *label != token.name);
+    let label = label.map(|label| format!(", label {}", visible(label))).unwrap_or_default();
     let tries = token.pin_tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
-    format!("{} ({kind}{serial}{tries})", visible(&token.name))
+    format!("{} ({kind}{serial}{label}{tries})", visible(&token.name))
 }
 
 fn word(token: &v1::Token) -> &str {
@@ -248,6 +266,8 @@ mod tests {
     #[test]
     fn a_prompt_names_the_device_and_the_tries() {
         assert_eq!(described(&token()), "alice (YubiKey 12345678, 3 tries left)");
+        let labelled = Token { label: Some("build".into()), ..token() };
+        assert_eq!(described(&labelled), "alice (YubiKey 12345678, label build, 3 tries left)");
     }
 
     #[test]

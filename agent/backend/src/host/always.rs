@@ -56,7 +56,7 @@ impl TokenHost {
     ) -> Result<Vec<u8>, HostError> {
         let pin = RawAuthPin::new(Box::new(pin));
         let ways = ways(scheme, data)?;
-        self.tries_allow(false)?;
+        self.may_ask(false, None)?;
         let found = self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?;
         if !found.always {
             // It needs none: none is presented.
@@ -70,7 +70,7 @@ impl TokenHost {
             }
             self.drop_sessions();
         }
-        self.login_now(&pin)?;
+        self.login_now(&pin, None)?;
         let found = self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?;
         match self.once_more_for(&ways, found.handle) {
             Ok(signature) => Ok(signature),

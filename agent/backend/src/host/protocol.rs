@@ -31,6 +31,8 @@ pub(crate) enum Request {
     Login {
         /// Also when the token says that this is the final try.
         last_try: bool,
+        /// The token that the PIN is for: another one is not asked.
+        serial: Option<String>,
     },
     /// C_Logout. [`Reply::Done`]
     Logout,
@@ -43,7 +45,7 @@ pub(crate) enum Request {
     /// Destroy the objects of a public key (SPKI, DER, hexadecimal). [`Reply::Done`]
     Remove { public: String },
     /// C_SetPIN; the tail is the old PIN, of that many bytes, then the new one. [`Reply::Done`]
-    ChangePin { old_len: usize },
+    ChangePin { old_len: usize, last_try: bool, serial: Option<String> },
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
     /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. Where `pin_len` is given, so many bytes of the
     /// tail come first: the PIN, for a key that takes it for each signature. [`Reply::Signature`]
@@ -119,12 +121,17 @@ pub(crate) struct Wanted {
 pub(crate) struct TokenStatus {
     pub(crate) label: String,
     pub(crate) serial: String,
+    /// Some tries are gone; some modules say so for ever after the first wrong PIN.
+    pub(crate) count_low: bool,
     /// One try is left before the PIN is blocked.
     pub(crate) final_try: bool,
     /// The PIN is blocked.
     pub(crate) blocked: bool,
     /// The helper is logged in.
     pub(crate) logged_in: bool,
+    /// In the answer to a login: the token has looked at the PIN and accepted it.
+    #[serde(default)]
+    pub(crate) proven: bool,
 }
 
 /// A key as the helper found it.
@@ -177,6 +184,8 @@ pub(crate) enum HostErrorKind {
     FinalTry,
     /// The PIN is blocked.
     PinLocked,
+    /// Not tried: another token is in the place of the one that is meant.
+    Swapped,
     /// The new PIN is not one that the token takes.
     PinRefused,
     /// No private key belongs to that public key.
@@ -368,10 +377,11 @@ mod tests {
     #[test]
     fn a_frame_arrives_as_it_was_sent() {
         let (a, b) = pair();
-        write_frame(&a, 7, &Request::ChangePin { old_len: 3 }, &[b"old", b"newer"], None).unwrap();
+        let change = Request::ChangePin { old_len: 3, last_try: false, serial: None };
+        write_frame(&a, 7, &change, &[b"old", b"newer"], None).unwrap();
         let frame = read_frame(&b, Caps::REQUEST, None).unwrap();
         assert_eq!(frame.id, 7);
-        assert_eq!(parse_head::<Request>(&frame.head).unwrap(), Request::ChangePin { old_len: 3 });
+        assert_eq!(parse_head::<Request>(&frame.head).unwrap(), change);
         assert_eq!(&**frame.tail, b"oldnewer");
     }
 

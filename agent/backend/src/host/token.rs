@@ -1,27 +1,24 @@
 //! One module and one of its tokens, inside the helper.
 //!
 //! Duty: load the module, find the token, keep it logged in, and get over everything that tokens do
-//! when they are pulled and plugged in again. Invariants: one context per process; exactly one C_Login
-//! for a login; the session is dropped after any error; object handles live as long as their session and
-//! login; the module is initialised again at most once in 30 s, and never because of a PIN.
+//! when they are pulled and plugged in again. Invariants: one context per process; the session is
+//! dropped after any error; object handles live as long as their session and login; the module is initialised again at
+//! most once in 30 s, and never because of a PIN.
 
 use std::time::Instant;
 
-use cryptoki::context::{Function, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::UserType;
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki::types::RawAuthPin;
 use tuf::key::Scheme;
 
 use super::faults::{Action, Fault, action, device, may_repeat, told};
-use super::live::{Live, not_logged_in, open};
+use super::live::{Live, not_logged_in};
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
 use super::reload::Reloads;
 use super::single::SingleSign;
 use super::{reserved, sign};
-use crate::traced::tracer;
 
 /// The loaded module and, when it is there, the token.
 pub(crate) struct TokenHost {
@@ -110,38 +107,6 @@ impl TokenHost {
         Ok((self.pkcs11.clone(), self.single.clone(), slot))
     }
 
-    /// Presents the PIN: one C_Login, never a second one.
-    pub(crate) fn login(&mut self, pin: Vec<u8>, last_try: bool) -> Result<TokenStatus, HostError> {
-        self.tries_allow(last_try)?;
-        self.login_now(&RawAuthPin::new(Box::new(pin)))?;
-        self.look()
-    }
-
-    /// The login itself, after the tries were read.
-    pub(super) fn login_now(&mut self, pin: &RawAuthPin) -> Result<(), HostError> {
-        not_traced()?;
-        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
-        // An anchor that went stale would spend the one attempt on nothing.
-        if live.anchor.get_session_info().is_err() {
-            live.anchor = open(&self.pkcs11, live.slot).map_err(device)?;
-            live.drop_work();
-        }
-        live.forget_found();
-        if live.logged_in {
-            // To a login that stands a module answers "already logged in" without a look at the PIN.
-            let _ = live.anchor.logout();
-            live.logged_in = false;
-            live.drop_work();
-        }
-        match live.anchor.login_with_raw(UserType::User, pin) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                live.logged_in = true;
-                Ok(())
-            }
-            Err(error) => Err(self.login_failed(error)),
-        }
-    }
-
     /// Forgets the login.
     pub(crate) fn logout(&mut self) {
         if let Some(live) = self.live.as_mut() {
@@ -149,25 +114,6 @@ impl TokenHost {
             let _ = live.anchor.logout();
         }
         self.live = None;
-    }
-
-    /// C_SetPIN: one attempt with the old PIN.
-    pub(crate) fn change_pin(&mut self, old: &str, new: &str) -> Result<(), HostError> {
-        self.tries_allow(false)?;
-        not_traced()?;
-        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
-        let outcome = live.work(&self.pkcs11).map_err(device)?.set_pin(&old.into(), &new.into());
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Error::Pkcs11(RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                self.drop_sessions();
-                Err(HostError::new(
-                    HostErrorKind::PinRefused,
-                    "the token does not take it (length or characters)",
-                ))
-            }
-            Err(error) => Err(self.login_failed(error)),
-        }
     }
 
     /// Runs `job` with the token, and once more after a stale handle or a token that went and came, as the table of
@@ -239,43 +185,8 @@ impl TokenHost {
         }
     }
 
-    /// What the token tells about its tries, read before each attempt (FAULTS C3).
-    pub(super) fn tries_allow(&mut self, last_try: bool) -> Result<(), HostError> {
-        let status = self.look()?;
-        match (status.blocked, status.final_try && !last_try) {
-            (true, _) => {
-                Err(HostError::new(HostErrorKind::PinLocked, "the token says that its PIN is locked"))
-            }
-            (_, true) => Err(HostError::new(HostErrorKind::FinalTry, "the token says that one try is left")),
-            _ => Ok(()),
-        }
-    }
-
-    /// After a PIN was presented; the module is not initialised again, whatever it says.
-    pub(super) fn login_failed(&mut self, error: Error) -> HostError {
-        let kind = match &error {
-            Error::Pkcs11(RvError::PinIncorrect, _) => HostErrorKind::PinIncorrect,
-            Error::Pkcs11(RvError::PinLocked, _) => HostErrorKind::PinLocked,
-            // A PIN of the wrong form is a wrong PIN (ykcs11 answers so to an empty one).
-            Error::Pkcs11(
-                RvError::PinLenRange | RvError::PinInvalid | RvError::ArgumentsBad,
-                Function::Login,
-            ) => HostErrorKind::PinIncorrect,
-            _ => HostErrorKind::PinUnclear,
-        };
-        self.drop_sessions();
-        match (kind, self.look_once()) {
-            (HostErrorKind::PinIncorrect, Ok(TokenStatus { final_try: true, .. })) => {
-                HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")
-            }
-            (HostErrorKind::PinIncorrect, _) => HostError::new(kind, "the PIN is wrong"),
-            (HostErrorKind::PinUnclear, Err(Fault::Host(absent))) => absent,
-            (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
-        }
-    }
-
     /// The token that is in use, asked cheaply; `None` when it does not answer as itself.
-    fn look_at_live(&mut self) -> Option<TokenStatus> {
+    pub(super) fn look_at_live(&mut self) -> Option<TokenStatus> {
         let live = self.live.as_mut()?;
         let info = self.pkcs11.get_token_info(live.slot).ok()?;
         if info.serial_number() != live.status.serial || !matches(&self.wanted, &info) {
@@ -346,21 +257,6 @@ impl TokenHost {
     }
 }
 
-/// Whoever traces this process would read the PIN along.
-pub(super) fn not_traced() -> Result<(), HostError> {
-    match tracer("self") {
-        Ok(None) => Ok(()),
-        Ok(Some(tracer)) => Err(HostError::new(
-            HostErrorKind::Traced,
-            format!("process {tracer} traces the token's helper, and would see the PIN"),
-        )),
-        Err(error) => Err(HostError::new(
-            HostErrorKind::Traced,
-            format!("whether the token's helper is traced cannot be seen: {error}"),
-        )),
-    }
-}
-
 fn host_error(fault: Fault) -> HostError {
     match fault {
         Fault::Host(error) => error,
@@ -381,8 +277,10 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         label: info.label().to_owned(),
         serial: info.serial_number().to_owned(),
         final_try: info.user_pin_final_try(),
+        count_low: info.user_pin_count_low(),
         blocked: info.user_pin_locked(),
         logged_in,
+        proven: false,
     }
 }
 

@@ -8,10 +8,10 @@
 use secmem::SecretBytes;
 use tuf::digest::Sha256Digest;
 
-use super::Pkcs11Token;
 use super::helper::{CallError, Helper};
 use super::link::Shared;
 use super::trouble::backend_error;
+use super::{Asking, Pkcs11Token};
 use crate::BackendError;
 use crate::doctor::{Diagnosis, Facts, NotMeasured, Trouble};
 use crate::host::doctor::Probe;
@@ -38,10 +38,11 @@ impl Pkcs11Token {
     /// being loaded; [`BackendError::Absent`] without the token; [`BackendError::Busy`] when `progress` ended it.
     pub fn examine(
         &self,
-        pin: Result<&SecretBytes, String>,
+        pin: Result<(&SecretBytes, &Asking), String>,
         mut progress: impl FnMut(Step) -> bool,
     ) -> Result<Diagnosis, BackendError> {
-        let mut examination = Examination::begin(&self.shared, pin)?;
+        let asking = pin.as_ref().map(|(_, asking)| (*asking).clone()).unwrap_or_default();
+        let mut examination = Examination::begin(&self.shared, pin.map(|(pin, _)| pin), asking)?;
         let mut wanted = true;
         for (index, probe) in Probe::ALL.into_iter().enumerate() {
             let step = Step { number: index.saturating_add(1), of: Probe::ALL.len(), what: probe.name() };
@@ -62,16 +63,22 @@ struct Examination<'a> {
     module: String,
     sha256: Sha256Digest,
     pin: Result<&'a SecretBytes, String>,
+    asking: Asking,
     logged_in: bool,
     restarts: u32,
     facts: Facts,
 }
 
 impl<'a> Examination<'a> {
-    fn begin(shared: &'a Shared, pin: Result<&'a SecretBytes, String>) -> Result<Self, BackendError> {
+    fn begin(
+        shared: &'a Shared,
+        pin: Result<&'a SecretBytes, String>,
+        asking: Asking,
+    ) -> Result<Self, BackendError> {
         let (helper, module, sha256) = start(shared)?;
         let facts = Facts::default();
-        Ok(Self { shared, helper: Some(helper), module, sha256, pin, logged_in: false, restarts: 0, facts })
+        let helper = Some(helper);
+        Ok(Self { shared, helper, module, sha256, pin, asking, logged_in: false, restarts: 0, facts })
     }
 
     /// One probe, unless something stands against it.
@@ -157,7 +164,8 @@ impl<'a> Examination<'a> {
         };
         helper.not_traced()?;
         self.logged_in = true;
-        let login = Request::Login { last_try: false };
+        let Asking { last_try, serial } = self.asking.clone();
+        let login = Request::Login { last_try, serial };
         match helper.call(&login, &[pin.reveal_secret_bytes()], self.shared.config.deadline) {
             Ok((Reply::Status(status), _)) if status.logged_in => {
                 self.facts.logged_in = true;

@@ -78,6 +78,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
+        HostErrorKind::Swapped => BackendError::Swapped { why: message },
         HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },
         HostErrorKind::KeyNotFound => BackendError::KeyNotFound,
         HostErrorKind::Ambiguous => failed(

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use backend::doctor::{Diagnosis, Finding, Place, Told, Verdict};
-use backend::pkcs11::{Pkcs11Token, Profile};
+use backend::pkcs11::{Asking, Pkcs11Token, Profile};
 use backend::{Backend, TokenState};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -29,7 +29,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn examine(token: &Pkcs11Token) -> Diagnosis {
-    token.examine(Ok(&secret(PIN)), |_| true).unwrap()
+    token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).unwrap()
 }
 
 /// Every fact that has a direct counterpart is compared with it, none with what a page says of SoftHSM.
@@ -106,7 +106,7 @@ fn without_a_pin() {
 fn wrong_pin() {
     let lab = Lab::new();
     let token = start(lab.lying_config("hsm"));
-    let error = token.examine(Ok(&secret("wrong-pin")), |_| true).unwrap_err();
+    let error = token.examine(Ok((&secret("wrong-pin"), &Asking::default())), |_| true).unwrap_err();
     assert_eq!((error.reason(), lab.traced("C_Login")), ("PIN_INCORRECT", 1));
     // SoftHSM tells of it until the next right one; then nothing more is presented than the entry itself.
     let diagnosis = token.examine(Err("no PIN was given".to_owned()), |_| true).unwrap();
@@ -155,7 +155,7 @@ fn nobody_waits() {
     let token = unlocked(lab.config("hsm"));
     let clean = direct_facts(&lab, &[])["objects"].clone();
     let mut steps = 0;
-    let ended = token.examine(Ok(&secret(PIN)), |step| {
+    let ended = token.examine(Ok((&secret(PIN), &Asking::default())), |step| {
         steps = step.number;
         step.number < 6
     });

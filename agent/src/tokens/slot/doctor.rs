@@ -1,13 +1,16 @@
 //! Measuring a token's module, and what the agent keeps of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use backend::BackendError;
 use backend::doctor::Diagnosis;
-use backend::pkcs11::Step;
+use backend::pkcs11::{Asking, Pkcs11Token, Spent, Step};
 use policy::Reason;
 use secmem::SecretBytes;
 
+use super::card::Presenting;
+use super::source::Source;
+use super::unlock::Attempt;
 use super::{Slot, lock};
 use crate::refusal::Refusal;
 
@@ -33,40 +36,65 @@ impl Slot {
     /// `PIN_INCORRECT` and what else one attempt gives; `STATE_IO` when it cannot be saved; `CANCELLED` when `progress`
     /// gave false.
     pub(crate) async fn examine(
-        &self,
+        self: &Arc<Self>,
         secret: Option<SecretBytes>,
+        attempt: Attempt,
         progress: impl FnMut(Step) -> bool + Send + 'static,
     ) -> Result<(Diagnosis, bool), Refusal> {
         self.can_be_examined()?;
         let Some(token) = self.pkcs11.clone() else { return Err(Refusal::internal("no module")) };
-        let by_person = secret.is_some();
-        let pin = match secret {
-            Some(secret) => Ok(Arc::new(secret)),
-            None => self.pin_to_examine().await,
+        let (pin, content) = match secret {
+            Some(secret) => (Ok(Arc::new(secret)), None),
+            None => match self.pin_to_examine().await {
+                Ok(source) => (Ok(source.pin), Some(source.content)),
+                Err(why) => (Err(why), None),
+            },
         };
-        let alone = Arc::clone(&self.examined).acquire_owned().await.map_err(Refusal::internal)?;
+        let _alone = Arc::clone(&self.examined).acquire_owned().await.map_err(Refusal::internal)?;
+        // Taken by who measures: with the PIN, or without it where it was not to be presented.
+        let progress = Arc::new(Mutex::new(Some(progress)));
+        let why = match pin {
+            Ok(pin) => {
+                let user = attempt.user;
+                self.not_too_early(user)?;
+                let steps = Arc::clone(&progress);
+                let ask = move |token: &Pkcs11Token, asking: &Asking| {
+                    let progress = lock(&steps).take();
+                    let done = measure(token, Ok((&pin, asking)), progress);
+                    let spent = match &done {
+                        Ok((diagnosis, _)) if diagnosis.facts.logged_in => Spent::Accepted,
+                        Ok(_) => Spent::Nothing,
+                        Err(error) => Spent::by(error),
+                    };
+                    (spent, done)
+                };
+                let done = self.ask_card(&token, &Presenting::Person(attempt), ask).await;
+                self.note_delay(user, done.as_ref().err());
+                match done {
+                    // Not presented: what can be measured without it is.
+                    Err(refusal) if refusal.reason == Reason::PinBlocked && lock(&progress).is_some() => {
+                        refusal.message
+                    }
+                    done => {
+                        if let Some(content) = content {
+                            self.note_presented(content, done.as_ref().err());
+                        }
+                        return done.map_err(unwanted);
+                    }
+                }
+            }
+            Err(why) => why,
+        };
         let work = move || {
-            let _alone = alone;
-            let pin = pin.as_deref().map_err(Clone::clone);
-            let diagnosis = token.examine(pin, progress)?;
-            let saved = token.save_profile(&diagnosis)?;
-            Ok((diagnosis, saved))
+            let progress = lock(&progress).take();
+            measure(&token, Err(why), progress)
         };
         let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-        done.map_err(|error| match error {
-            BackendError::Busy => Refusal::new(Reason::Cancelled, "nobody waits for what is measured"),
-            error => {
-                let refusal = self.refusal(&error);
-                if !by_person {
-                    self.note_source(&refusal);
-                }
-                refusal
-            }
-        })
+        done.map_err(|error| unwanted(self.refusal(&error)))
     }
 
     /// The PIN of the configuration, or why there is none: doctor ends nobody's `lock` and tries no PIN twice.
-    async fn pin_to_examine(&self) -> Result<Arc<SecretBytes>, String> {
+    async fn pin_to_examine(&self) -> Result<Source, String> {
         let name = self.name();
         if !self.config.pin.is_unattended() {
             return Err(format!("no PIN was given: tufctl token doctor {name} --pin-file FILE"));
@@ -78,6 +106,26 @@ impl Slot {
             };
             return Err(why);
         }
-        self.fetch().await.map_err(|refusal| refusal.message)
+        self.by_itself_from_source().await.map_err(|refusal| refusal.message)
     }
+}
+
+/// Measures, and saves what was found.
+fn measure(
+    token: &Pkcs11Token,
+    pin: Result<(&SecretBytes, &Asking), String>,
+    progress: Option<impl FnMut(Step) -> bool>,
+) -> Result<(Diagnosis, bool), BackendError> {
+    let mut progress = progress.ok_or(BackendError::Busy)?;
+    let diagnosis = token.examine(pin, &mut progress)?;
+    let saved = token.save_profile(&diagnosis)?;
+    Ok((diagnosis, saved))
+}
+
+/// Nobody waits any more: that is what "busy" means here.
+fn unwanted(refusal: Refusal) -> Refusal {
+    if refusal.reason == Reason::TokenBusy {
+        return Refusal::new(Reason::Cancelled, "nobody waits for what is measured");
+    }
+    refusal
 }

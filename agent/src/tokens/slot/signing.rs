@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backend::pkcs11::{Asking, Pkcs11Token, Spent};
 use backend::{Backend, BackendError};
 use policy::Reason;
 use secmem::SecretBytes;
@@ -51,7 +52,7 @@ impl Slot {
     /// What the backend gives, with the token's name; `PIN_REQUIRED` for a key that takes the PIN for each signature on a
     /// token whose PIN a person types.
     pub async fn sign(
-        &self,
+        self: &Arc<Self>,
         key: &PublicKey,
         scheme: Scheme,
         subject: &Metadata,
@@ -73,16 +74,34 @@ impl Slot {
 
     /// The key takes the PIN for this signature (FAULTS C7): it is taken from its source anew, presented once, and kept
     /// nowhere. One that was wrong before is not tried again by itself.
-    async fn sign_with_pin(&self, order: Order, wanted: Refusal) -> Result<SignatureBytes, Refusal> {
-        if self.may_unlock_itself().is_none() {
-            return Err(wanted);
-        }
-        let _alone = self.by_itself.lock().await;
-        let pin: Arc<SecretBytes> = self.fetch().await.map_err(|refusal| self.name_it(refusal))?;
-        let signed = self.run_in(&self.queue, move |backend| order.carry_out(backend, Some(&pin))).await;
-        if let Err(refusal) = &signed {
-            self.note_source(refusal);
-        }
-        signed
+    async fn sign_with_pin(
+        self: &Arc<Self>,
+        order: Order,
+        wanted: Refusal,
+    ) -> Result<SignatureBytes, Refusal> {
+        let slot = Arc::clone(self);
+        // Whoever asked may go away meanwhile: what came of it is still noted.
+        let work = async move {
+            let Some(token) = slot.pkcs11.clone().filter(|_| slot.may_unlock_itself().is_some()) else {
+                return Err(wanted);
+            };
+            let _alone = slot.by_itself.lock().await;
+            let source = slot.by_itself_from_source().await?;
+            let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
+            slot.lapse();
+            let pin = Arc::clone(&source.pin);
+            let ask = move |token: &Pkcs11Token, _: &Asking| {
+                let signed = order.carry_out(token, Some(&pin));
+                let spent = match &signed {
+                    Ok(_) | Err(BackendError::BadSignature) => Spent::Accepted,
+                    Err(error) => Spent::by(error),
+                };
+                (spent, signed)
+            };
+            let signed = slot.ask_card(&token, &source.how, ask).await;
+            slot.note_presented(source.content, signed.as_ref().err());
+            signed
+        };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 }

@@ -1,95 +1,208 @@
 //! Unlocking with a secret that needs no person: from a file, a descriptor or a credential.
+//!
+//! Invariants: a content that was tried and not accepted is not tried again by itself, neither in this run nor, where its
+//! source can be told from a changed one, in the next; a person who says `unlock` has it tried once more.
 
 use std::sync::Arc;
 
 use policy::Reason;
 use secmem::SecretBytes;
+use sha2::{Digest as _, Sha256};
 
+use super::card::{Presenting, Proof, Sourced};
+use super::unlock::{Act, Attempt};
 use super::{SPENT, Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::Refusal;
-use crate::tokens::pin;
+use crate::tokens::pin::{self, Fetched};
 
 /// Why the configured secret was of no use.
 #[derive(Debug, Clone)]
 pub(super) struct SourceTrouble {
-    /// It was presented and was wrong, or may have been: it is not tried again by itself.
-    pub(super) spent: bool,
     /// For people.
     pub(super) why: String,
     /// What to do.
     pub(super) remedy: String,
 }
 
+/// What the source holds now, and how it may be presented.
+pub(super) struct Source {
+    pub(super) pin: Arc<SecretBytes>,
+    pub(super) content: SecretBytes,
+    pub(super) how: Presenting,
+}
+
+/// What is known of contents of the source, in this run.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// The one that was not accepted.
+    refused: Option<SecretBytes>,
+    /// The one that was, and by which card.
+    proven: Option<(SecretBytes, Option<Proof>)>,
+}
+
+impl Contents {
+    fn is_refused(&self, content: &SecretBytes) -> bool {
+        self.refused.as_ref().is_some_and(|refused| same(refused, content))
+    }
+
+    fn proof(&self, content: &SecretBytes) -> Option<Proof> {
+        let (proven, proof) = self.proven.as_ref()?;
+        proof.clone().filter(|_| same(proven, content))
+    }
+
+    fn refuse(&mut self, content: SecretBytes) {
+        if self.proven.as_ref().is_some_and(|(proven, _)| same(proven, &content)) {
+            self.proven = None;
+        }
+        self.refused = Some(content);
+    }
+
+    fn prove(&mut self, content: SecretBytes, proof: Option<Proof>) {
+        self.refused = None;
+        self.proven = Some((content, proof));
+    }
+}
+
 impl Slot {
-    /// One attempt with the secret from the configured source; ends a `lock` that a person said.
+    /// One attempt with the secret from the configured source, because a person says so; ends a `lock` that a person said.
     ///
     /// # Errors
     /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
-    pub async fn unlock_from_source(&self) -> Result<(), Refusal> {
-        let _alone = self.by_itself.lock().await;
-        let locks = lock(&self.lease).locks;
-        self.present_source(locks).await
+    pub async fn unlock_from_source(self: &Arc<Self>, attempt: Attempt) -> Result<(), Refusal> {
+        let slot = Arc::clone(self);
+        let work = async move {
+            let _alone = slot.by_itself.lock().await;
+            let locks = lock(&slot.lease).locks;
+            slot.present_source(locks, Some(attempt)).await
+        };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
-    /// One attempt with the configured secret, begun when `lock` had been said `locks` times.
-    pub(super) async fn present_source(&self, locks: u64) -> Result<(), Refusal> {
-        let secret = match self.fetch().await {
-            Ok(secret) => secret,
-            Err(refusal) => {
-                self.note_source(&refusal);
-                return Err(self.name_it(refusal));
+    /// One attempt with the configured secret, begun when `lock` had been said `locks` times; by itself where no person
+    /// makes it.
+    pub(super) async fn present_source(
+        self: &Arc<Self>,
+        locks: u64,
+        person: Option<Attempt>,
+    ) -> Result<(), Refusal> {
+        let source = match person {
+            None => self.by_itself_from_source().await?,
+            Some(attempt) => {
+                let fetched = self.fetch_or_note().await?;
+                let content = digest(&fetched.secret);
+                Source { pin: fetched.secret, content, how: Presenting::Person(attempt) }
             }
         };
-        match self.run_in(&self.unlocks, move |backend| backend.unlock(&secret)).await {
-            Ok(()) => self.begin_lease(locks, None),
-            Err(refusal) => {
-                self.note_source(&refusal);
-                Err(refusal)
+        let done = self.present(Act::Unlock(source.pin), source.how).await;
+        self.note_presented(source.content, done.as_ref().err());
+        done?;
+        self.begin_lease(locks, None)
+    }
+
+    /// What the source holds, unless that was tried and not accepted.
+    pub(super) async fn by_itself_from_source(&self) -> Result<Source, Refusal> {
+        let fetched = self.fetch_or_note().await?;
+        let content = digest(&fetched.secret);
+        let contents = lock(&self.contents);
+        if contents.is_refused(&content) {
+            return Err(self.unusable());
+        }
+        let proof = contents.proof(&content);
+        let how = Presenting::Source(Sourced { mark: fetched.mark, proof });
+        Ok(Source { pin: fetched.secret, content, how })
+    }
+
+    /// What became of a content that was presented.
+    pub(super) fn note_presented(&self, content: SecretBytes, refused: Option<&Refusal>) {
+        match refused {
+            None => {
+                let proof = lock(&self.count).accepted.clone();
+                lock(&self.contents).prove(content, proof);
             }
+            Some(refusal) if self.note_source(refusal) => lock(&self.contents).refuse(content),
+            Some(_) => {}
         }
     }
 
-    /// Remembers why the configured secret was of no use, for whoever finds the token locked.
-    pub(super) fn note_source(&self, refusal: &Refusal) {
+    /// Remembers why the configured secret was of no use, for whoever finds the token locked. True when it is not to be
+    /// tried again: it was presented and was wrong, or may have been.
+    fn note_source(&self, refusal: &Refusal) -> bool {
         let (place, again) = (self.config.pin.place(), format!("then: tufctl token unlock {}", self.name()));
-        let trouble = if refusal.reason == Reason::PinIncorrect {
+        let (spent, why, remedy) = if refusal.reason == Reason::PinIncorrect {
             let word = self.backend.info().kind.secret_word();
             let why = format!("the {word} in {place} is wrong, and is not tried again by itself");
-            SourceTrouble { spent: true, why, remedy: format!("correct it, {again}") }
+            (true, why, format!("correct it, {again}"))
         } else if refusal.details.contains_key(SPENT) {
             // Nobody knows what the attempt came to: it may have cost a try.
             let why = format!("{}; it is not tried again by itself", refusal.message);
-            SourceTrouble { spent: true, why, remedy: format!("make sure of it, {again}") }
-        } else if refusal.reason == Reason::SecretFile {
-            SourceTrouble { spent: false, why: refusal.message.clone(), remedy: refusal.remedy.clone() }
+            (true, why, format!("make sure of it, {again}"))
+        } else if matches!(
+            refusal.reason,
+            Reason::SecretFile | Reason::TokenSwapped | Reason::PinBlocked | Reason::PinRequired
+        ) {
+            (false, refusal.message.clone(), refusal.remedy.clone())
         } else {
-            return;
+            return false;
         };
-        let mut lease = lock(&self.lease);
-        // What was spent stays so until an unlock.
-        let spent = trouble.spent || lease.source.as_ref().is_some_and(|before| before.spent);
-        lease.source = Some(SourceTrouble { spent, ..trouble });
+        lock(&self.lease).source = Some(SourceTrouble { why, remedy });
+        spent
     }
 
-    /// When its secret needs no person, nobody said `lock`, and the secret was not wrong: how often `lock` was said.
+    /// When its secret needs no person and nobody said `lock`: how often `lock` was said.
     pub(super) fn may_unlock_itself(&self) -> Option<u64> {
         let lease = lock(&self.lease);
-        let spent = lease.source.as_ref().is_some_and(|trouble| trouble.spent);
-        let may = self.config.pin.is_unattended() && !lease.held && !spent;
+        let may = self.config.pin.is_unattended() && !lease.held;
         may.then_some(lease.locks)
     }
 
-    pub(super) async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
-        if let Some(secret) = lock(&self.from_descriptor).clone() {
-            return Ok(secret);
+    async fn fetch_or_note(&self) -> Result<Fetched, Refusal> {
+        self.fetch().await.map_err(|refusal| {
+            self.note_source(&refusal);
+            self.name_it(refusal)
+        })
+    }
+
+    async fn fetch(&self) -> Result<Fetched, Refusal> {
+        if let Some(fetched) = lock(&self.from_descriptor).clone() {
+            return Ok(fetched);
         }
-        let (source, credentials) = (self.config.pin.clone(), self.credentials.clone());
+        let (source, credentials) = (self.config.pin.clone(), self.places.credentials.clone());
         let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
-        let secret = Arc::new(fetched.map_err(Refusal::internal)??);
+        let fetched = fetched.map_err(Refusal::internal)??;
         if matches!(self.config.pin, PinSource::Fd(_)) {
-            *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
+            *lock(&self.from_descriptor) = Some(fetched.clone());
         }
-        Ok(secret)
+        Ok(fetched)
+    }
+}
+
+/// What a content is compared by: the secret itself is not kept for that.
+fn digest(secret: &SecretBytes) -> SecretBytes {
+    SecretBytes::copy_from(&Sha256::digest(secret.reveal_secret_bytes()))
+}
+
+fn same(a: &SecretBytes, b: &SecretBytes) -> bool {
+    a.reveal_secret_bytes() == b.reveal_secret_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(text: &str) -> SecretBytes {
+        digest(&SecretBytes::copy_from(text.as_bytes()))
+    }
+
+    #[test]
+    fn the_first_refusal_wipes_what_was_proven_and_another_content_is_none_of_both() {
+        let proof = Proof { card: "serial 1".to_owned(), count_low: false };
+        let mut contents = Contents::default();
+        contents.prove(content("a"), Some(proof.clone()));
+        assert_eq!(contents.proof(&content("a")), Some(proof));
+        assert_eq!(contents.proof(&content("b")), None);
+        contents.refuse(content("a"));
+        assert_eq!(contents.proof(&content("a")), None);
+        assert!(contents.is_refused(&content("a")) && !contents.is_refused(&content("b")));
     }
 }

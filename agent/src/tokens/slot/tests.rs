@@ -20,7 +20,13 @@ fn write_pin(folder: &Path, text: &str) {
 }
 
 fn tokens(folder: &Path) -> Tokens {
-    let places = Places { state: folder.to_owned(), credentials: None, program: "/nonexistent".into() };
+    let ledger = ledger::Ledger::open(&folder.join("ledger")).unwrap();
+    let places = Places {
+        ledger: Arc::new(ledger),
+        state: folder.to_owned(),
+        credentials: None,
+        program: "/nonexistent".into(),
+    };
     Tokens::open(&config(folder, ""), places).unwrap()
 }
 
@@ -32,7 +38,7 @@ fn locked(outcome: &Result<(), Refusal>) -> bool {
 async fn of_many_that_want_it_unlocked_one_tries_the_secret() {
     let folder = tempfile::tempdir().unwrap();
     write_pin(folder.path(), "right");
-    tokens(folder.path()).get("file").unwrap().unlock_from_source().await.unwrap();
+    tokens(folder.path()).get("file").unwrap().unlock_from_source(Attempt::default()).await.unwrap();
     write_pin(folder.path(), "wrong");
     let slot = tokens(folder.path()).get("file").unwrap();
     let (a, b, c) = tokio::join!(slot.ensure_usable(), slot.ensure_usable(), slot.ensure_usable());
@@ -53,7 +59,7 @@ async fn a_lock_wins_over_an_unlock_that_is_under_way() {
     assert!(locked(&unlocked), "{unlocked:?}");
     assert_eq!(slot.state(), TokenState::Locked);
     assert!(locked(&slot.ensure_usable().await), "it holds until somebody says unlock");
-    slot.unlock_from_source().await.unwrap();
+    slot.unlock_from_source(Attempt::default()).await.unwrap();
     slot.ensure_usable().await.unwrap();
 }
 
@@ -70,7 +76,7 @@ async fn a_lock_holds_through_a_reload_that_changes_the_token() {
     let replaced = tokens.get("file").unwrap();
     assert!(!Arc::ptr_eq(&slot, &replaced));
     assert!(locked(&replaced.ensure_usable().await));
-    replaced.unlock_from_source().await.unwrap();
+    replaced.unlock_from_source(Attempt::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,9 +17,9 @@ use crate::host::codec::Curve;
 use crate::host::faults::told;
 use crate::host::keys::template_is_refused;
 use crate::host::live::open;
+use crate::host::login::not_traced;
 use crate::host::objects::read_object;
 use crate::host::single::SingleSign;
-use crate::host::token::not_traced;
 
 /// One probe's place to work.
 pub(super) struct Bench<'a> {

@@ -1,0 +1,129 @@
+//! A PIN on its way to the token, and what came of it (FAULTS C1, C2, C5).
+//!
+//! Whoever counts attempts has to know whether the token was asked, also when nothing else is known.
+
+use secmem::SecretBytes;
+
+use super::{Pkcs11Token, nonsense};
+use crate::host::protocol::{Reply, Request};
+use crate::{BackendError, TokenState};
+
+/// The token that is there now, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// Its serial number; empty when it has none.
+    pub serial: String,
+    /// Its label.
+    pub label: String,
+    /// Tries are gone; some modules say so for ever after the first wrong PIN.
+    pub count_low: bool,
+    /// One try is left.
+    pub final_try: bool,
+    /// No try is left.
+    pub blocked: bool,
+}
+
+/// How a PIN is presented.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// Also when the token says that it is the final try (`--last-try`).
+    pub last_try: bool,
+    /// The serial number of the token that the PIN is for: another one is not asked. None: whichever is there.
+    pub serial: Option<String>,
+}
+
+/// Whether the token was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// It certainly was not.
+    Nothing,
+    /// It was, or may have been, and has not accepted the PIN.
+    Perhaps,
+    /// It has accepted the PIN.
+    Accepted,
+}
+
+/// What came of presenting a PIN.
+#[derive(Debug)]
+pub struct Presented {
+    /// What it may have cost.
+    pub spent: Spent,
+    /// Whether the token did what was wanted.
+    pub result: Result<(), BackendError>,
+}
+
+impl Pkcs11Token {
+    /// Looks which token is there, now.
+    ///
+    /// # Errors
+    /// When none is, or it does not answer.
+    pub fn card(&self) -> Result<Card, BackendError> {
+        let shared = &self.shared;
+        let mut link = shared.link();
+        shared.ready(&mut link)?;
+        shared.poll(&mut link)?;
+        let seen = shared.seen();
+        match (seen.state, seen.trouble) {
+            (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
+            _ => Ok(Card {
+                serial: seen.status.serial,
+                label: seen.status.label,
+                count_low: seen.status.count_low,
+                final_try: seen.status.final_try,
+                blocked: seen.status.blocked,
+            }),
+        }
+    }
+
+    /// One C_Login with this PIN, or none.
+    pub fn present(&self, pin: &SecretBytes, asking: &Asking) -> Presented {
+        let shared = &self.shared;
+        let request = Request::Login { last_try: asking.last_try, serial: asking.serial.clone() };
+        let pin = pin.reveal_secret_bytes();
+        let mut link = shared.link();
+        let status = match shared.call(&mut link, "unlocking", &request, &[pin], shared.config.deadline) {
+            Ok((Reply::Status(status), _)) => status,
+            Ok(_) => return Presented { spent: Spent::Perhaps, result: Err(nonsense()) },
+            Err(error) => return Presented::failed(error),
+        };
+        // "Already logged in" was said without a look at the PIN.
+        let spent = if status.proven { Spent::Accepted } else { Spent::Nothing };
+        shared.note_status(status, &link);
+        // A `lock` that came meanwhile wins.
+        shared.finish_lock(&mut link);
+        let unlocked = shared.seen().state == Some(TokenState::Unlocked);
+        Presented { spent, result: if unlocked { Ok(()) } else { Err(BackendError::Locked) } }
+    }
+
+    /// One C_SetPIN, or none.
+    pub fn present_change(&self, old: &SecretBytes, new: &SecretBytes, asking: &Asking) -> Presented {
+        let shared = &self.shared;
+        let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
+        let Asking { last_try, serial } = asking.clone();
+        let request = Request::ChangePin { old_len: old.len(), last_try, serial };
+        let mut link = shared.link();
+        match shared.call(&mut link, "changing the PIN", &request, &[old, new], shared.config.deadline) {
+            Ok(_) => Presented { spent: Spent::Accepted, result: Ok(()) },
+            Err(error) => Presented::failed(error),
+        }
+    }
+}
+
+impl Presented {
+    fn failed(error: BackendError) -> Self {
+        Self { spent: Spent::by(&error), result: Err(error) }
+    }
+}
+
+impl Spent {
+    /// What an attempt that ended so may have cost.
+    #[must_use]
+    pub const fn by(error: &BackendError) -> Self {
+        match error {
+            BackendError::SecretIncorrect { .. }
+            | BackendError::AttemptUnknown { .. }
+            | BackendError::Blocked => Self::Perhaps,
+            _ => Self::Nothing,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Attempts at a card that counts them: one at a time, at the card that is meant, counted by us first (FAULTS C1 to C5).
+//!
+//! Trust: what the card tells of its tries, and our own count where it tells nothing. The order never changes: look which
+//! card is there and what it tells, count the attempt durably, ask the card once, take the count back only when it
+//! accepted the PIN or was certainly not asked.
+
+use std::sync::Arc;
+
+use backend::BackendError;
+use backend::pkcs11::{Asking, Card, Pkcs11Token, Spent};
+use ledger::{PinAttempt, PinLeave, PinOutcome};
+use policy::Reason;
+use serde_json::{Value, json};
+
+use super::unlock::Attempt;
+use super::{Slot, lock};
+use crate::config::{Select, TokenKind};
+use crate::refusal::Refusal;
+
+/// Where the token tells nothing, no more is tried after so many wrong ones (DESIGN section 4, rule 5).
+const MOST_WRONG: u32 = 3;
+
+/// Who presents a PIN.
+pub(super) enum Presenting {
+    /// A person gave it, or wants the one of the source to be tried.
+    Person(Attempt),
+    /// The agent by itself, with what its source holds.
+    Source(Sourced),
+}
+
+/// What is known of the content of a source.
+#[derive(Debug, Clone)]
+pub(super) struct Sourced {
+    /// Stands for the content across restarts, and tells nothing of it.
+    pub(super) mark: String,
+    /// This card accepted this very content, and showed no more tries gone than [`Proof::count_low`] says.
+    pub(super) proof: Option<Proof>,
+}
+
+/// A card that accepted a PIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) card: String,
+    /// It said then already that tries are gone: some say so for ever after the first wrong one.
+    pub(super) count_low: bool,
+}
+
+/// What was last seen of our own count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Count {
+    pub(super) wrong: u32,
+    /// Which card accepted a PIN last.
+    pub(super) accepted: Option<Proof>,
+}
+
+impl Slot {
+    /// One attempt, or none: `ask` presents the PIN once, to the card of this serial number, and says what it may have cost.
+    pub(super) async fn ask_card<T: Send + 'static>(
+        &self,
+        token: &Arc<Pkcs11Token>,
+        how: &Presenting,
+        ask: impl FnOnce(&Pkcs11Token, &Asking) -> (Spent, Result<T, BackendError>) + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let looking = Arc::clone(token);
+        let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
+        let id = identity(&card);
+        let last_try = matches!(how, Presenting::Person(attempt) if attempt.last_try);
+        self.may_ask(&card, &id, how, last_try).await?;
+        let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
+        let asking = Asking { last_try, serial: Some(card.serial.clone()) };
+        let asked = Arc::clone(token);
+        let (spent, result) = blocking(move || ask(&asked, &asking)).await?;
+        let proof = Proof { card: id.clone(), count_low: card.count_low };
+        self.settle(id, spent, wrong, source_before, proof).await;
+        result.map_err(|error| match spent {
+            Spent::Perhaps => self.refusal(&error).detail("wrong", wrong),
+            Spent::Nothing | Spent::Accepted => self.refusal(&error),
+        })
+    }
+
+    /// The card that is meant, with tries that it may be asked for.
+    async fn may_ask(&self, card: &Card, id: &str, how: &Presenting, last_try: bool) -> Result<(), Refusal> {
+        self.is_meant(card, id, how).await?;
+        if card.blocked {
+            return Err(self.refusal(&BackendError::Blocked));
+        }
+        if card.final_try && !last_try {
+            return Err(self.refusal(&BackendError::LastTry { tries_left: Some(1) }));
+        }
+        match how {
+            Presenting::Person(_) => Ok(()),
+            Presenting::Source(sourced) => self.may_try_by_itself(card, id, sourced).await,
+        }
+    }
+
+    /// Counts the attempt, durably: how many were not accepted with it, and which content of the source was before it.
+    async fn count(
+        &self,
+        card: &Card,
+        id: &str,
+        how: &Presenting,
+        last_try: bool,
+    ) -> Result<(u32, String), Refusal> {
+        let (source, caller) = match how {
+            Presenting::Person(attempt) => (String::new(), attempt.caller.clone()),
+            Presenting::Source(sourced) => (sourced.mark.clone(), Value::Null),
+        };
+        let attempt = PinAttempt {
+            card: id.to_owned(),
+            token: self.name().to_owned(),
+            limit: (!last_try).then_some(MOST_WRONG),
+            source,
+            about: json!({"serial": card.serial, "label": card.label, "caller": caller}),
+        };
+        match self.places.ledger.count_pin_attempt(attempt).await? {
+            PinLeave::Counted { wrong_before, source_before } => {
+                Ok((wrong_before.saturating_add(1), source_before))
+            }
+            PinLeave::Stopped(wrong) => {
+                lock(&self.count).wrong = wrong;
+                Err(self.stopped(wrong))
+            }
+        }
+    }
+
+    /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
+    async fn settle(&self, id: String, spent: Spent, wrong: u32, source_before: String, proof: Proof) {
+        let (outcome, now) = match spent {
+            Spent::Perhaps => {
+                *lock(&self.count) = Count { wrong, accepted: None };
+                return;
+            }
+            Spent::Accepted => (PinOutcome::Accepted, Count { wrong: 0, accepted: Some(proof) }),
+            Spent::Nothing => {
+                let accepted = lock(&self.count).accepted.clone();
+                (PinOutcome::NotMade { source_before }, Count { wrong: wrong.saturating_sub(1), accepted })
+            }
+        };
+        let token = self.name().to_owned();
+        match self.places.ledger.settle_pin_attempt(id, token, outcome).await {
+            Ok(()) => *lock(&self.count) = now,
+            // Too high a count costs a question; too low a one could cost the card.
+            Err(error) => tracing::warn!(token = self.name(), "an attempt stays counted: {error}"),
+        }
+    }
+
+    /// No other card than the one that the PIN is for (FAULTS C5).
+    async fn is_meant(&self, card: &Card, id: &str, how: &Presenting) -> Result<(), Refusal> {
+        let shown = match how {
+            Presenting::Person(attempt) => attempt.serial.as_deref(),
+            Presenting::Source(_) => None,
+        };
+        match shown {
+            Some(shown) if shown == card.serial => return Ok(()),
+            Some(shown) => {
+                let why = format!("the PIN is for serial {shown:?}, and serial {:?} is there", card.serial);
+                return Err(self.refusal(&BackendError::Swapped { why }));
+            }
+            None if self.names_serial() => return Ok(()),
+            None => {}
+        }
+        match self.places.ledger.card_of_token(self.name().to_owned()).await? {
+            Some(bound) if bound != id => {
+                let (name, serial) = (self.name(), &card.serial);
+                let why = format!(
+                    "its PIN was last accepted by the card with {bound}, and the one with {id} is there"
+                );
+                Err(self
+                    .refusal(&BackendError::Swapped { why })
+                    .remedy(format!(
+                        "if that is the one that you mean, unlock it at a terminal (tufctl token unlock {name}), or say so: \
+                         tufctl token unlock {name} --serial {serial}"
+                    ))
+                    .detail("serial", serial.as_str()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration names the very card.
+    fn names_serial(&self) -> bool {
+        match &self.config.kind {
+            TokenKind::File => true,
+            TokenKind::Pkcs11(module) => match &module.select {
+                Select::Serial(_) => true,
+                Select::Label(_) => false,
+                Select::Uri(uri) => uri.contains("serial="),
+            },
+        }
+    }
+
+    /// A content that was tried and not accepted is not tried again; one that this card accepted, only while it tells of no
+    /// try that is gone since (FAULTS C1).
+    async fn may_try_by_itself(&self, card: &Card, id: &str, sourced: &Sourced) -> Result<(), Refusal> {
+        let record = self.places.ledger.pin_record(id.to_owned()).await?;
+        let place = self.config.pin.place();
+        if record.wrong > 0 && record.source == sourced.mark {
+            return Err(self.not_by_itself(&format!(
+                "the PIN in {place} was tried before, and the card has not accepted it"
+            )));
+        }
+        let Some(proof) = sourced.proof.as_ref().filter(|proof| proof.card == id) else { return Ok(()) };
+        if record.wrong > 0 || (card.count_low && !proof.count_low) {
+            return Err(self.not_by_itself("tries of the PIN are gone since it was last accepted"));
+        }
+        Ok(())
+    }
+
+    fn not_by_itself(&self, why: &str) -> Refusal {
+        let name = self.name();
+        Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}"))
+            .remedy(format!("make sure of it, then: tufctl token unlock {name}"))
+            .detail("token", name)
+            .detail(super::SPENT, true)
+    }
+
+    fn stopped(&self, wrong: u32) -> Refusal {
+        let name = self.name();
+        let message = format!("token {name}: {}, so it was not tried", stopped_because(wrong));
+        Refusal::new(Reason::PinBlocked, message)
+            .remedy(format!(
+                "make sure of the PIN and of the tries that the card has left, then at a terminal: \
+                 tufctl token unlock {name} --last-try"
+            ))
+            .detail("token", name)
+            .detail("wrong", wrong)
+    }
+
+    /// What a person should know of our own count before giving a PIN.
+    pub(super) fn count_problem(&self) -> Option<String> {
+        let wrong = lock(&self.count).wrong;
+        (wrong >= MOST_WRONG)
+            .then(|| format!("{}: no further one is tried without --last-try", stopped_because(wrong)))
+    }
+
+    /// Reads our own count of the card that is there, to tell of it before anybody asks.
+    pub(in crate::tokens) async fn recall_count(&self) {
+        self.first_look().await;
+        let info = self.backend.info();
+        if self.pkcs11.is_none() || !matches!(info.state, backend::TokenState::Locked) {
+            return;
+        }
+        let id = identity_of(&info.serial.unwrap_or_default(), &info.label.unwrap_or_default());
+        if let Ok(record) = self.places.ledger.pin_record(id).await {
+            lock(&self.count).wrong = record.wrong;
+        }
+    }
+}
+
+fn stopped_because(wrong: u32) -> String {
+    format!("{wrong} PINs in a row were not accepted, and the card does not tell how many tries are left")
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+}
+
+fn identity(card: &Card) -> String {
+    identity_of(&card.serial, &card.label)
+}
+
+/// Its serial number, or its label where the module gives none (or zeros, as tpm2-pkcs11 and NSS do for every token).
+fn identity_of(serial: &str, label: &str) -> String {
+    if serial.chars().all(|c| matches!(c, '0' | ' ')) {
+        return format!("label {label}");
+    }
+    format!("serial {serial}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_known_by_its_serial_or_by_its_label_where_it_has_none() {
+        assert_eq!(identity_of("8f31c2", "build"), "serial 8f31c2");
+        assert_eq!(identity_of("0000000000000000", "build"), "label build");
+        assert_eq!(identity_of("", "build"), "label build");
+        assert_ne!(identity_of("", "serial 1"), identity_of("1", ""));
+    }
+}

@@ -1,0 +1,150 @@
+//! A secret that a person gave, on its way to the token; and for how long the token then stays unlocked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::BackendError;
+use backend::pkcs11::{Asking, Pkcs11Token};
+use policy::Reason;
+use secmem::SecretBytes;
+use serde_json::Value;
+
+use super::card::Presenting;
+use super::{Lease, Slot, lock};
+use crate::clock;
+use crate::config::UnlockFor;
+use crate::refusal::Refusal;
+
+/// How an attempt is made, and for whom.
+#[derive(Debug, Clone, Default)]
+pub struct Attempt {
+    /// Also when it may be the last one; a person at a terminal has said so.
+    pub last_try: bool,
+    /// The serial number that the person was shown: no other card gets the PIN.
+    pub serial: Option<String>,
+    /// Who asked; wrong ones delay this user's next.
+    pub user: u32,
+    /// What the journal keeps of the caller.
+    pub caller: Value,
+}
+
+/// What is done with the secret.
+pub(super) enum Act {
+    Unlock(Arc<SecretBytes>),
+    Change { old: SecretBytes, new: SecretBytes },
+}
+
+impl Slot {
+    /// One attempt with a secret that a person gave.
+    ///
+    /// # Errors
+    /// `PIN_INCORRECT`, `PIN_BLOCKED`, `PIN_DELAYED`, `TOKEN_SWAPPED` and what else the backend gives.
+    pub async fn unlock(self: &Arc<Self>, secret: SecretBytes, attempt: Attempt) -> Result<(), Refusal> {
+        let slot = Arc::clone(self);
+        // Whoever asked may go away meanwhile: what came of it is still noted.
+        let work = async move {
+            let locks = lock(&slot.lease).locks;
+            slot.present(Act::Unlock(Arc::new(secret)), Presenting::Person(attempt)).await?;
+            let until = match slot.config.unlock_for {
+                UnlockFor::Time(time) if !slot.config.pin.is_unattended() => {
+                    Some(clock::boot().saturating_add(time))
+                }
+                UnlockFor::Time(_) | UnlockFor::Forever => None,
+            };
+            slot.begin_lease(locks, until)
+        };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
+    }
+
+    /// One attempt with the old secret; a new one when it is right.
+    ///
+    /// # Errors
+    /// As [`Slot::unlock`].
+    pub async fn change_secret(
+        self: &Arc<Self>,
+        old: SecretBytes,
+        new: SecretBytes,
+        attempt: Attempt,
+    ) -> Result<(), Refusal> {
+        let slot = Arc::clone(self);
+        let work = async move { slot.present(Act::Change { old, new }, Presenting::Person(attempt)).await };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
+    }
+
+    /// One attempt, in its turn; counted and bound to a card where the token is one.
+    pub(super) async fn present(self: &Arc<Self>, act: Act, how: Presenting) -> Result<(), Refusal> {
+        let _place = self.unlocks.acquire().await.map_err(Refusal::internal)?;
+        self.lapse();
+        // Looked at in turn: of many attempts that come together each knows of those before it.
+        if let Presenting::Person(attempt) = &how {
+            self.not_too_early(attempt.user)?;
+        }
+        let done = match &self.pkcs11 {
+            Some(token) => {
+                let ask = move |token: &Pkcs11Token, asking: &Asking| {
+                    let presented = match act {
+                        Act::Unlock(pin) => token.present(&pin, asking),
+                        Act::Change { old, new } => token.present_change(&old, &new, asking),
+                    };
+                    (presented.spent, presented.result)
+                };
+                self.ask_card(token, &how, ask).await
+            }
+            None => {
+                let backend = Arc::clone(&self.backend);
+                let work = move || match act {
+                    Act::Unlock(secret) => backend.unlock(&secret),
+                    Act::Change { old, new } => backend.change_secret(&old, &new),
+                };
+                let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+                done.map_err(|error| self.refusal(&error))
+            }
+        };
+        if let Presenting::Person(attempt) = &how {
+            self.note_delay(attempt.user, done.as_ref().err());
+        }
+        done
+    }
+
+    /// What an attempt means for the next one of this user.
+    pub(super) fn note_delay(&self, user: u32, refused: Option<&Refusal>) {
+        let mut delays = lock(&self.delays);
+        match refused {
+            None => delays.right(user),
+            Some(refusal) if refusal.reason == Reason::PinIncorrect => delays.wrong(user, clock::boot()),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn not_too_early(&self, user: u32) -> Result<(), Refusal> {
+        let Some(left) = lock(&self.delays).left(user, clock::boot()) else { return Ok(()) };
+        let seconds = left.as_secs().saturating_add(1);
+        let (name, word) = (self.name(), self.backend.info().kind.secret_word());
+        let message = format!(
+            "token {name}: several {word}s were wrong, so the next one is looked at in {seconds} s; this one was not tried"
+        );
+        Err(Refusal::new(Reason::PinDelayed, message)
+            .remedy(format!("make sure of the {word}, then try again in {seconds} s"))
+            .detail("token", name)
+            .detail("retry_in_seconds", seconds))
+    }
+
+    /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.
+    pub(super) fn begin_lease(&self, locks: u64, until: Option<Duration>) -> Result<(), Refusal> {
+        {
+            let mut lease = lock(&self.lease);
+            if lease.locks != locks {
+                lease.source = None;
+                self.backend.lock();
+                return Err(self.refusal(&BackendError::Locked));
+            }
+            *lease = Lease { until, slept: clock::slept(), held: false, locks, source: None };
+        }
+        if secmem::unlocked_secrets() > 0 {
+            tracing::warn!(
+                "secrets are not locked in memory and may reach swap: raise the limit (ulimit -l)"
+            );
+        }
+        Ok(())
+    }
+}
