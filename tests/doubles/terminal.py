@@ -3,7 +3,7 @@
 usage: terminal.py STEPS PROGRAM ARGUMENT...
 
 STEPS is a JSON list of [EXPECTED, ANSWER]: when EXPECTED has appeared after the last answer, ANSWER is
-typed. Prints all that was on the screen and exits as the program does; exits 99 when the program asks
+typed. Of [EXPECTED, ANSWER, COMMAND] the shell runs COMMAND before that. Prints all that was on the screen and exits as the program does; exits 99 when the program asks
 nothing of the kind for 20 seconds.
 """
 
@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import select
+import subprocess
 import sys
 import time
 
@@ -28,7 +29,10 @@ def talk(steps, program):
             seen = len(screen)
             # What is typed before a question for a secret is ready is thrown away, as it should be.
             time.sleep(0.2)
-            os.write(terminal, steps.pop(0)[1].encode())
+            _, answer, *commands = steps.pop(0)
+            for command in commands:
+                subprocess.run(command, shell=True, check=True)
+            os.write(terminal, answer.encode())
             end = time.monotonic() + LIMIT
         ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
         if not ready:

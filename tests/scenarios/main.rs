@@ -44,6 +44,7 @@ mod modules;
 mod mutations;
 mod names;
 mod odd_files;
+mod pins;
 mod publishing;
 mod recovered;
 mod recovery;

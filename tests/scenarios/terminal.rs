@@ -7,9 +7,14 @@ use tufagent_tests::{Home, PASSPHRASE, binary, need, oracle};
 
 /// Runs `tufctl` on a pseudo-terminal and answers its questions; the exit code and all that was on the screen.
 pub(crate) fn talk(home: &Home, arguments: &str, steps: &[(&str, &str)]) -> Option<(i32, String)> {
+    talk_in_steps(home, arguments, &serde_json::to_string(steps).unwrap())
+}
+
+/// The same, with steps as doubles/terminal.py takes them.
+pub(crate) fn talk_in_steps(home: &Home, arguments: &str, steps: &str) -> Option<(i32, String)> {
     let mut command = Command::new(need(oracle::python())?);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("doubles/terminal.py"));
-    command.arg(serde_json::to_string(steps).unwrap()).arg(binary("tufctl")).args(arguments.split(' '));
+    command.arg(steps).arg(binary("tufctl")).args(arguments.split(' '));
     home.environment(&mut command);
     let output = command.env("TERM", "xterm-256color").output().unwrap();
     let screen = String::from_utf8_lossy(&output.stdout).into_owned();

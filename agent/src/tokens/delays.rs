@@ -47,7 +47,7 @@ impl Delays {
 }
 
 fn delay(count: u32) -> Duration {
-    match count.checked_sub(FREE) {
+    match count.checked_sub(FREE + 1) {
         None => Duration::ZERO,
         Some(doublings) => FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST),
     }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_delay_grows_and_is_bounded() {
         let delays: Vec<_> = (1..16).map(|count| delay(count).as_secs()).collect();
-        assert_eq!(delays, [0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]);
+        assert_eq!(delays, [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
         assert_eq!(delay(u32::MAX), LONGEST);
     }
 
@@ -78,7 +78,7 @@ mod tests {
             }
             assert_eq!(delays.left(1001, now), None);
         }
-        assert_eq!(tried, 8, "at 0, 0.6, 1.2, then 1, 2, 4, 8, 16 s apart");
+        assert_eq!(tried, 9, "at 0, 0.6, 1.2 and 1.8 s, then 1, 2, 4, 8, 16 s later and more");
     }
 
     #[test]

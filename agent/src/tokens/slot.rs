@@ -93,6 +93,17 @@ struct Lease {
     source: Option<SourceTrouble>,
 }
 
+impl Lease {
+    /// Why it has ended, if it has.
+    fn is_over(&self, boot: impl Fn() -> Duration, slept: impl Fn() -> Duration) -> Option<&'static str> {
+        let until = self.until?;
+        if boot() >= until {
+            return Some("its time was over");
+        }
+        (slept() > self.slept.saturating_add(NAP)).then_some("the machine was suspended")
+    }
+}
+
 impl Slot {
     pub(super) fn new(config: TokenConfig, opened: Opened, places: Places) -> Self {
         let (backend, pkcs11, file): (Arc<dyn Backend>, _, _) = match opened {
@@ -345,14 +356,7 @@ impl Slot {
     /// registry's timer.
     pub(super) fn lapse(&self) {
         let mut lease = lock(&self.lease);
-        let Some(until) = lease.until else { return };
-        let why = if clock::boot() >= until {
-            "its time was over"
-        } else if clock::slept() > lease.slept.saturating_add(NAP) {
-            "the machine was suspended"
-        } else {
-            return;
-        };
+        let Some(why) = lease.is_over(clock::boot, clock::slept) else { return };
         lease.until = None;
         self.backend.lock();
         tracing::info!(token = self.name(), "locked: {why}");

@@ -100,3 +100,39 @@ async fn a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends() {
     let place = slot.queue.acquire_many(u32::try_from(free).unwrap()).await;
     assert!(place.is_ok());
 }
+
+#[test]
+fn an_unlock_ends_with_its_time_and_with_a_suspension_that_was_longer_than_a_blink() {
+    let seconds = Duration::from_secs;
+    let lease = Lease { until: Some(seconds(100)), slept: seconds(10), ..Lease::default() };
+    let over = |boot, slept| lease.is_over(|| seconds(boot), || seconds(slept));
+    assert_eq!(over(99, 10), None);
+    assert_eq!(over(99, 11), None, "the clocks are not read at one moment");
+    assert_eq!(over(99, 15), Some("the machine was suspended"));
+    assert_eq!(over(100, 10), Some("its time was over"));
+    let endless = Lease { until: None, ..lease };
+    assert_eq!(endless.is_over(|| seconds(1 << 40), || seconds(1 << 30)), None);
+}
+
+#[tokio::test]
+async fn wrong_passphrases_of_one_user_delay_that_user_alone_and_are_not_even_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pin(folder.path(), "right");
+    let slot = tokens(folder.path()).get("file").unwrap();
+    slot.unlock_from_source(Attempt::default()).await.unwrap();
+    let unlock = async |user: u32, text: &str| {
+        let secret = secmem::SecretBytes::copy_from(text.as_bytes());
+        slot.unlock(secret, Attempt { user, ..Attempt::default() }).await
+    };
+    let mut reasons = Vec::new();
+    for _ in 0..7 {
+        reasons.push(unlock(7, "wrong").await.unwrap_err().reason);
+    }
+    // Delays of one and two seconds are waited for, the next one is told.
+    assert_eq!(reasons[..6], [Reason::PinIncorrect; 6]);
+    assert_eq!(reasons.last(), Some(&Reason::PinDelayed), "{reasons:?}");
+    let refusal = unlock(7, "right").await.unwrap_err();
+    assert_eq!(refusal.reason, Reason::PinDelayed, "the right one has to wait as well");
+    assert!(refusal.details["retry_in_seconds"].as_u64().unwrap() >= 1, "{refusal:?}");
+    unlock(8, "right").await.unwrap();
+}

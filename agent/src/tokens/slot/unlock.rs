@@ -15,6 +15,9 @@ use crate::clock;
 use crate::config::UnlockFor;
 use crate::refusal::Refusal;
 
+/// A delay of at most this is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How an attempt is made, and for whom.
 #[derive(Debug, Clone, Default)]
 pub struct Attempt {
@@ -73,6 +76,9 @@ impl Slot {
 
     /// One attempt, in its turn; counted and bound to a card where the token is one.
     pub(super) async fn present(self: &Arc<Self>, act: Act, how: Presenting) -> Result<(), Refusal> {
+        if let Presenting::Person(attempt) = &how {
+            self.wait_a_little(attempt.user).await;
+        }
         let _place = self.unlocks.acquire().await.map_err(Refusal::internal)?;
         self.lapse();
         // Looked at in turn: of many attempts that come together each knows of those before it.
@@ -113,6 +119,14 @@ impl Slot {
             None => delays.right(user),
             Some(refusal) if refusal.reason == Reason::PinIncorrect => delays.wrong(user, clock::boot()),
             Some(_) => {}
+        }
+    }
+
+    /// A short delay is waited for, at nobody's cost but the caller's; a longer one is told.
+    async fn wait_a_little(&self, user: u32) {
+        let left = lock(&self.delays).left(user, clock::boot());
+        if let Some(left) = left.filter(|left| *left <= PATIENCE) {
+            tokio::time::sleep(left.saturating_add(Duration::from_millis(5))).await;
         }
     }
 

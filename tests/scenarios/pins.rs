@@ -1,0 +1,330 @@
+//! PINs at tokens that count them: one entry, one attempt; counted before the token is asked; to the card that is meant
+//! (FAULTS C1 to C6, C9).
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use softhsm::SoftHsm;
+use tufagent_tests::{Agent, Home, PIN, need};
+
+use crate::terminal::{talk, talk_in_steps};
+
+/// A home with a SoftHSM token behind the lying module; `more` ends its entry in the configuration. No agent yet.
+fn lying_home(more: &str) -> Option<Home> {
+    let softhsm = need(SoftHsm::find_or_fetch())?;
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&(home.lying_table("hsm", "build", &folder) + more));
+    home.secret("pin", PIN);
+    home.secret("wrong", "wrong-pin-77ac");
+    Some(home)
+}
+
+/// The same with its PIN in the file `token-pin`, which holds `text`.
+fn home_with_pin_file(text: &str) -> Option<Home> {
+    let home = lying_home("")?;
+    let file = home.secret("token-pin", text);
+    let config = home.dir().join("config/tuf-agent/config.toml");
+    let table = fs::read_to_string(config).unwrap();
+    home.config(&format!("{table}pin = {{ file = {:?} }}\n", file.display().to_string()));
+    Some(home)
+}
+
+fn hsm(home: &Home) -> Value {
+    let list = home.run("token list --json").done().json();
+    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+}
+
+fn logins(home: &Home) -> usize {
+    home.lying_desk("hsm").trace().logins()
+}
+
+/// Waits for something that must come; the limit is only there to end a failed run.
+#[track_caller]
+fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Long enough for the agent to have looked at its tokens again.
+fn a_while() {
+    thread::sleep(Duration::from_secs(5));
+}
+
+fn journalled(home: &Home, kind: &str) -> Vec<Value> {
+    let journal = home.run("audit list --json").done().json();
+    let entries = journal["entries"].as_array().unwrap().clone();
+    entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
+}
+
+#[test]
+fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try() {
+    let Some(home) = lying_home("") else { return };
+    home.lying_desk("hsm").say("token flags none");
+    let agent = home.start();
+    for count in 1..=3 {
+        let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+        assert_eq!(refused["details"]["wrong"], count, "{refused}");
+    }
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm --last-try"), "{refused}");
+    assert_eq!(logins(&home), 3);
+    // Neither a restart nor a new helper makes it forget.
+    agent.stop();
+    let agent = home.start();
+    home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    assert!(hsm(&home)["problem"].as_str().unwrap().contains("3 PINs"), "{}", hsm(&home));
+    home.refused("token unlock hsm --pin-file pin --last-try", 3, "CONFIRMATION_MISSING");
+    assert_eq!(logins(&home), 3);
+    let command = "token unlock hsm --pin-file pin --last-try";
+    let Some((code, screen)) = talk(&home, command, &[("[y/N] ", "n\n")]) else { return };
+    assert_eq!((code, logins(&home)), (3, 3), "{screen}");
+    let (code, screen) = talk(&home, command, &[("[y/N] ", "y\n")]).unwrap();
+    assert_eq!((code, logins(&home)), (0, 4), "{screen}");
+    assert!(screen.contains("hsm") && screen.contains(hsm(&home)["serial"].as_str().unwrap()), "{screen}");
+    let attempts = journalled(&home, "token.attempt");
+    let last = &attempts.last().unwrap()["body"];
+    assert_eq!((&last["anyway"], &last["wrong_before"]), (&json!(true), &json!(3)), "{last}");
+    assert!(last["about"]["by"]["caller"]["uid"].is_u64(), "{last}");
+    // The right one has ended the count.
+    home.run("token lock hsm").done();
+    home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    home.run("token unlock hsm --pin-file pin").done();
+}
+
+#[test]
+fn of_a_token_that_tells_the_last_try_is_left_alone_and_a_blocked_one_is_told() {
+    let Some(home) = lying_home("") else { return };
+    home.lying_desk("hsm").say("token tries 2");
+    let _agent = home.start();
+    home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    assert!(refused["message"].as_str().unwrap().contains("1 try left"), "{refused}");
+    assert_eq!(logins(&home), 1);
+    let command = "token unlock hsm --pin-file wrong --last-try";
+    let Some((code, screen)) = talk(&home, command, &[("[y/N] ", "y\n")]) else { return };
+    assert_eq!((code, logins(&home)), (5, 2), "{screen}");
+    assert_eq!(hsm(&home)["state"], "blocked");
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    assert!(!refused["remedy"].as_str().unwrap().is_empty(), "{refused}");
+    assert_eq!(logins(&home), 2);
+}
+
+#[test]
+fn tries_that_are_low_are_no_reason_to_stop() {
+    let Some(home) = lying_home("") else { return };
+    home.lying_desk("hsm").say("token flags +count-low");
+    let _agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(logins(&home), 1);
+}
+
+#[test]
+fn whatever_a_login_answers_it_is_one_attempt() {
+    let Some(home) = lying_home("") else { return };
+    let _agent = home.start();
+    let desk = home.lying_desk("hsm");
+    let mut made = 0;
+    for code in [
+        "CKR_DEVICE_ERROR",
+        "CKR_GENERAL_ERROR",
+        "CKR_FUNCTION_FAILED",
+        "CKR_TOKEN_NOT_PRESENT",
+        "CKR_DEVICE_REMOVED",
+        "CKR_SESSION_HANDLE_INVALID",
+        "CKR_CRYPTOKI_NOT_INITIALIZED",
+        "CKR_USER_NOT_LOGGED_IN",
+        "CKR_PIN_EXPIRED",
+        "CKR_OPERATION_ACTIVE",
+    ] {
+        for when in ["", "after "] {
+            desk.say(&format!("C_Login {when}{code}"));
+            let refused = home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+            made += 1;
+            assert_eq!(logins(&home), made, "{when}{code}: {refused}");
+            desk.say("pass");
+            home.run("token unlock hsm --pin-file pin").done();
+            made += 1;
+            assert_eq!(logins(&home), made, "{when}{code}, and then the right one");
+            home.run("token lock hsm").done();
+        }
+    }
+    desk.say("C_Login abort");
+    home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    desk.say("pass");
+    a_while();
+    assert_eq!(logins(&home), made + 1);
+}
+
+#[test]
+fn a_pin_from_a_file_of_which_nobody_knows_what_became_is_not_tried_again() {
+    for lie in ["C_Login after CKR_DEVICE_ERROR", "C_Login abort", "C_Login CKR_TOKEN_NOT_PRESENT"] {
+        let Some(home) = home_with_pin_file(PIN) else { return };
+        let desk = home.lying_desk("hsm");
+        desk.say(lie);
+        let agent = home.start();
+        wait_until(&agent, || hsm(&home)["problem"].is_string());
+        desk.say("pass");
+        for _ in 0..3 {
+            home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+        }
+        a_while();
+        assert_eq!(logins(&home), 1, "{lie}");
+        agent.stop();
+        let agent = home.start();
+        a_while();
+        assert_eq!(logins(&home), 1, "{lie}: a restart is no reason");
+        home.run("token unlock hsm").done();
+        assert_eq!(logins(&home), 2);
+        agent.stop();
+    }
+}
+
+#[test]
+fn a_wrong_pin_file_is_tried_once_whatever_happens_and_once_more_when_it_changes() {
+    let Some(home) = home_with_pin_file("wrong-pin-11d0") else { return };
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    for _ in 0..3 {
+        home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    }
+    // Written anew with what was wrong: nothing new.
+    home.secret("token-pin", "wrong-pin-11d0");
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 1);
+    agent.kill();
+    home.secret("token-pin", PIN);
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    assert_eq!(logins(&home), 2);
+    agent.stop();
+}
+
+#[test]
+fn a_proven_pin_is_presented_again_once_for_each_loss_and_not_when_tries_are_gone() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token flags none");
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    assert_eq!(logins(&home), 1);
+    let lose_helper = || {
+        let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
+        assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
+        wait_until(&agent, || hsm(&home)["helper_pid"].as_u64().is_some_and(|pid| pid != helper));
+    };
+    lose_helper();
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    assert_eq!(logins(&home), 2);
+    desk.say("token flags none +count-low");
+    lose_helper();
+    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    a_while();
+    assert_eq!((logins(&home), &hsm(&home)["state"]), (2, &json!("locked")), "{}", hsm(&home));
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 2);
+    home.run("token unlock hsm").done();
+    assert_eq!(logins(&home), 3);
+}
+
+#[test]
+fn an_agent_that_is_killed_between_count_and_login_counts_no_less_than_the_card() {
+    let Some(home) = lying_home("") else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token flags none\nC_Login sleep 20000");
+    let agent = home.start();
+    let asking = thread::spawn({
+        let home = home.clone();
+        move || home.run("token unlock hsm --pin-file wrong --json")
+    });
+    wait_until(&agent, || logins(&home) == 1);
+    agent.kill();
+    assert_ne!(asking.join().unwrap().code, 0);
+    desk.say("token flags none");
+    let _agent = home.start();
+    for count in 2..=3 {
+        let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+        assert_eq!(refused["details"]["wrong"], count, "{refused}");
+    }
+    home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    assert_eq!(logins(&home), 3);
+    assert_eq!(home.run("audit verify --json").done().json()["problem"], Value::Null);
+}
+
+#[test]
+fn cards_that_are_swapped_while_the_prompt_stands_get_no_attempt() {
+    let Some(home) = lying_home("") else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token serial AAAA1111");
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["serial"] == "AAAA1111");
+    let control = home.dir().join("swap");
+    fs::write(&control, "token serial BBBB2222").unwrap();
+    let folder = desk_folder(&home);
+    let swap = format!("cp {} {}/new && mv {1}/new {1}/control", control.display(), folder);
+    let steps = json!([[": ", format!("{PIN}\n"), swap]]).to_string();
+    let Some((code, screen)) = talk_in_steps(&home, "token unlock hsm", &steps) else { return };
+    assert!(screen.contains("hsm (PKCS#11 AAAA1111, label build)"), "{screen}");
+    assert!(screen.contains("BBBB2222"), "{screen}");
+    assert_eq!((code, logins(&home)), (5, 0), "{screen}");
+    home.refused("token unlock hsm --pin-file pin --serial AAAA1111", 5, "TOKEN_SWAPPED");
+    assert_eq!(logins(&home), 0);
+    home.run("token unlock hsm --pin-file pin --serial BBBB2222").done();
+}
+
+/// Where the desk of the token `hsm` has its control file.
+fn desk_folder(home: &Home) -> String {
+    let env = home.lying_desk("hsm").env(std::path::Path::new("/real.so"));
+    let (_, control) = env.into_iter().find(|(name, _)| name == "LYING_CONTROL").unwrap();
+    control.strip_suffix("/control").unwrap().to_owned()
+}
+
+#[test]
+fn a_pin_from_a_file_goes_to_the_card_that_accepted_it_and_to_no_other_of_its_label() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token serial AAAA1111");
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    desk.say("token serial BBBB2222");
+    wait_until(&agent, || hsm(&home)["state"] == "locked" && hsm(&home)["problem"].is_string());
+    assert!(hsm(&home)["problem"].as_str().unwrap().contains("AAAA1111"), "{}", hsm(&home));
+    home.refused("token unlock hsm", 5, "TOKEN_SWAPPED");
+    agent.stop();
+    let agent = home.start();
+    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    assert_eq!(logins(&home), 1);
+    let refused = home.refused("token unlock hsm", 5, "TOKEN_SWAPPED");
+    assert!(refused["remedy"].as_str().unwrap().contains("--serial BBBB2222"), "{refused}");
+    home.run("token unlock hsm --serial BBBB2222").done();
+    assert_eq!(logins(&home), 2);
+}
+
+#[test]
+fn a_hundred_wrong_passphrases_are_slowed_and_other_tokens_wait_for_nothing() {
+    let Some(home) = lying_home("") else { return };
+    let _agent = home.start();
+    home.unlock_file_store();
+    let mut tried = 0;
+    for _ in 0..100 {
+        let error = home.run("token unlock file --pin-file wrong --json").exits(5).json()["error"].clone();
+        match error["reason"].as_str().unwrap() {
+            "PIN_INCORRECT" => tried += 1,
+            "PIN_DELAYED" => {
+                let seconds = error["details"]["retry_in_seconds"].as_u64().unwrap();
+                assert!(error["remedy"].as_str().unwrap().contains(&format!("{seconds} s")), "{error}");
+            }
+            other => panic!("{other}: {error}"),
+        }
+    }
+    assert!((4..=10).contains(&tried), "{tried} of 100 were tried");
+    home.run("token unlock hsm --pin-file pin").done();
+}
