@@ -93,7 +93,7 @@ fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try
     let attempts = journalled(&home, "token.attempt");
     let last = &attempts.last().unwrap()["body"];
     assert_eq!((&last["anyway"], &last["wrong_before"]), (&json!(true), &json!(3)), "{last}");
-    assert!(last["about"]["by"]["caller"]["uid"].is_u64(), "{last}");
+    assert!(last["about"]["caller"]["uid"].is_u64(), "{last}");
     // The right one has ended the count.
     home.run("token lock hsm").done();
     home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
