@@ -32,6 +32,7 @@ mod forged;
 mod half_signed;
 mod handed_in;
 mod health;
+mod helpers;
 mod hostile;
 mod hostile_text;
 mod in_place;

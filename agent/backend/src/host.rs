@@ -1,7 +1,7 @@
 //! The helper process that hosts one token of one PKCS#11 module: `tuf-agent host-token NAME`.
 //!
 //! Duty: run the module's code where it can hurt nobody else, and answer the agent, one request at a
-//! time, over the socket that it was given as its standard input. Trust: the agent started it; the
+//! time, over the sockets that it was given as its standard input and output. Trust: the agent started it; the
 //! module is trusted with PIN and keys of its own token and nothing more. Invariants: started by exec
 //! with an environment of the configuration's; undumpable, without core files and new privileges;
 //! ends when the agent does.
@@ -11,6 +11,7 @@ mod codec;
 pub(crate) mod doctor;
 mod faults;
 mod keys;
+pub(crate) mod lane;
 mod live;
 mod login;
 mod module;
@@ -24,6 +25,7 @@ mod token;
 
 pub(crate) use codec::{Curve, ecdsa_to_der};
 
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -57,9 +59,12 @@ pub enum HostFailure {
 /// When it was not started by the agent, or cannot protect itself.
 pub fn run() -> Result<(), HostFailure> {
     secmem::harden_process()?;
-    let stream = take_stdin().map_err(|e| HostFailure::NotStartedByAgent(e.into()))?;
-    stream.peer_addr().map_err(HostFailure::NotStartedByAgent)?;
-    let watched = stream.try_clone().map_err(HostFailure::NotStartedByAgent)?;
+    let not_ours = |error: std::io::Error| HostFailure::NotStartedByAgent(error);
+    let stream = UnixStream::from(take(rustix::stdio::stdin()).map_err(not_ours)?);
+    let lane = take(rustix::stdio::stdout()).map_err(not_ours)?;
+    rustix::net::getpeername(&lane).map_err(|error| not_ours(error.into()))?;
+    stream.peer_addr().map_err(not_ours)?;
+    let watched = stream.try_clone().map_err(not_ours)?;
     std::thread::spawn(move || {
         // So that the agent's end is seen also while the module hangs.
         wait_for_end(&watched);
@@ -67,13 +72,29 @@ pub fn run() -> Result<(), HostFailure> {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
     let mut stage = Stage::Empty;
+    let mut buf = vec![0; lane::ASK_MAX];
     // Read where it is answered: another thread would have to be woken for each request.
-    while let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) {
-        match answer(&mut stage, &frame) {
-            Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
-            Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
+    while let Some(next) = next(&stream, &lane) {
+        match next {
+            Next::Request => {
+                let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) else { break };
+                match answer(&mut stage, &frame) {
+                    Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
+                    Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
+                }
+                .map_err(|e| HostFailure::Connection(e.to_string()))?;
+            }
+            Next::Signature => match lane::receive(&lane, &mut buf) {
+                Ok([]) => break,
+                Ok(message) => {
+                    let told = sign_small(&mut stage, message);
+                    lane::send(&lane, &told.encode(), true)
+                        .map_err(|e| HostFailure::Connection(e.to_string()))?;
+                }
+                Err(rustix::io::Errno::AGAIN) => {}
+                Err(error) => return Err(HostFailure::Connection(error.to_string())),
+            },
         }
-        .map_err(|e| HostFailure::Connection(e.to_string()))?;
     }
     if let Stage::Loaded { mut host, .. } = stage {
         host.logout();
@@ -90,6 +111,43 @@ fn wait_for_end(stream: &UnixStream) {
             Ok(_) | Err(_) => return,
         }
     }
+}
+
+/// On which connection something waits.
+enum Next {
+    Request,
+    Signature,
+}
+
+/// Waits for it; none at the end. Requests go first: a `lock` must not wait behind signatures.
+fn next(stream: &UnixStream, lane: &OwnedFd) -> Option<Next> {
+    loop {
+        let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(lane, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => {}
+            Err(_) => return None,
+            Ok(_) => {
+                let [stream, lane] = &fds;
+                return match (stream.revents().is_empty(), lane.revents().is_empty()) {
+                    (false, _) => Some(Next::Request),
+                    (true, false) => Some(Next::Signature),
+                    (true, true) => None,
+                };
+            }
+        }
+    }
+}
+
+/// A signature that was asked for on the lane.
+fn sign_small(stage: &mut Stage, message: &[u8]) -> lane::Told {
+    let Some(ask) = lane::Ask::decode(message) else {
+        return lane::Told { id: 0, outcome: Err(protocol_error("its parts")) };
+    };
+    let outcome = match (&mut *stage, ask.scheme.parse()) {
+        (Stage::Loaded { host, .. }, Ok(scheme)) => host.sign(ask.key, scheme, ask.data),
+        _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
+    };
+    lane::Told { id: ask.id, outcome }
 }
 
 /// How far the helper has come.
@@ -203,13 +261,16 @@ fn protocol_error(wanted: &str) -> HostError {
     HostError::new(HostErrorKind::Protocol, format!("the request lacks {wanted}"))
 }
 
-/// Takes the socket from descriptor 0 and leaves /dev/null there: the module must find no way to
+/// Takes a socket from a standard descriptor and leaves /dev/null there: the module must find no way to
 /// the agent, and what it starts inherits nothing.
-fn take_stdin() -> rustix::io::Result<UnixStream> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+fn take(standard: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(standard, 3)?;
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(UnixStream::from(socket))
+    match standard.as_raw_fd() {
+        0 => rustix::stdio::dup2_stdin(&null)?,
+        _ => rustix::stdio::dup2_stdout(&null)?,
+    }
+    Ok(socket)
 }
 
 /// What a call under way gets when the agent is gone.

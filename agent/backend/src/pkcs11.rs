@@ -8,6 +8,7 @@
 mod digest;
 mod doctor;
 mod helper;
+mod lane;
 mod link;
 mod look;
 mod names;
@@ -20,6 +21,7 @@ mod uri;
 
 pub use digest::ModuleDigest;
 pub use doctor::Step;
+pub use lane::{Begun, Lane, Place, UnderWay};
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use uri::UriError;
@@ -186,13 +188,12 @@ impl Pkcs11Token {
 
     /// Gives [`seen::Seen::logins_lost`] as it is now.
     fn need_unlocked(&self) -> Result<u64, BackendError> {
-        let seen = self.shared.seen();
-        match (seen.state, seen.trouble) {
+        self.shared.with_seen(|seen| match (seen.state, &seen.trouble) {
             (Some(TokenState::Unlocked), _) => Ok(seen.logins_lost),
             (Some(TokenState::Blocked), _) => Err(BackendError::Blocked),
-            (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
+            (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.clone().into()),
             _ => Err(BackendError::Locked),
-        }
+        })
     }
 
     /// The key that was asked for, under the name that was asked for.

@@ -90,6 +90,7 @@ impl Tokens {
         for (slot, answer) in asked {
             let listing = match answer {
                 Asked::AtHand(listing) => listing,
+                Asked::Under(asked) if to_sign => slot.last_shown_unless(asked).await,
                 Asked::Under(asked) => asked.await.unwrap_or_default(),
             };
             let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);

@@ -7,6 +7,7 @@ mod signing;
 mod source;
 mod unlock;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub struct Slot {
     file: Option<Arc<FileStore>>,
     /// Calls that use the token wait here, first come, first served.
     queue: Arc<Semaphore>,
+    /// Small signatures of a token with a helper wait here.
+    lane: Arc<Semaphore>,
+    /// It was seen to sign fast.
+    swift: AtomicBool,
     /// Unlocks of the file store wait here: a wrong passphrase's delay must not keep signatures waiting.
     unlocks: Arc<Semaphore>,
     /// One measuring at a time.
@@ -126,6 +131,8 @@ impl Slot {
             pkcs11,
             file,
             queue,
+            lane: Arc::new(Semaphore::new(signing::ON_LANE)),
+            swift: AtomicBool::new(false),
             unlocks,
             examined: Arc::new(Semaphore::new(1)),
             by_itself: tokio::sync::Mutex::default(),

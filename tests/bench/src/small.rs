@@ -16,7 +16,7 @@ use crate::samples::Samples;
 /// Versions that may be signed above the newest verified one; then the agent is shown the last.
 const IN_TURN: usize = 16;
 /// Requests in flight.
-const IN_FLIGHT: usize = 64;
+pub(crate) const IN_FLIGHT: usize = 64;
 /// Connections that they come on.
 const CONNECTIONS: usize = 8;
 /// Milliseconds that are added to each flush in the slow half of the row.
@@ -105,7 +105,7 @@ fn one_at_a_time(bed: &Bed, report: &mut Report) {
 }
 
 /// 64 roles (bins of one repository, one key), each signed version after version, all at once.
-struct Fleet {
+pub(crate) struct Fleet {
     _home: Home,
     _agent: Agent,
     runtime: Runtime,
@@ -115,18 +115,18 @@ struct Fleet {
 
 /// What one round of a fleet gave.
 #[derive(Clone, Copy, Default)]
-struct Pace {
+pub(crate) struct Pace {
     signatures: f64,
     seconds: f64,
     commits: f64,
 }
 
 impl Pace {
-    fn rate(self) -> f64 {
+    pub(crate) fn rate(self) -> f64 {
         self.signatures / self.seconds
     }
 
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.signatures += other.signatures;
         self.seconds += other.seconds;
         self.commits += other.commits;
@@ -135,7 +135,11 @@ impl Pace {
 
 impl Fleet {
     fn new(bed: &Bed, flush: Flush) -> Self {
-        let (home, agent) = bed.published(flush, IN_FLIGHT as u32);
+        Self::of(bed.published(flush, IN_FLIGHT as u32))
+    }
+
+    /// The bins of the home's repository, all signed by `online`.
+    pub(crate) fn of((home, agent): (Home, Agent)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let connect = || runtime.block_on(Client::connect(&home.socket()));
@@ -144,7 +148,7 @@ impl Fleet {
         Self { _home: home, _agent: agent, runtime, clients, subjects }
     }
 
-    fn round(&mut self) -> Pace {
+    pub(crate) fn round(&mut self) -> Pace {
         let before = self.runtime.block_on(self.clients[0].commits());
         let subjects = std::mem::take(&mut self.subjects);
         let began = Instant::now();

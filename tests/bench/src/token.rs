@@ -12,22 +12,38 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use serde_json::json;
 use softhsm::{Skipped, SoftHsm, TokenFolder};
-use tufagent_tests::{Home, PIN};
+use tufagent_tests::{Agent, Home, PIN};
 
 use crate::bed::{Bed, Flush};
 use crate::client::Confirm;
 use crate::report::Report;
 use crate::samples::Samples;
-use crate::small::Lane;
+use crate::small::{Fleet, IN_FLIGHT, Lane, Pace};
 
+const IN_FLIGHT_WHAT: &str = "64 in flight, SoftHSM P-256, durable";
+const IN_FLIGHT_GOAL: &str = ">= 60 % of the module's own rate";
+const HUNG_WHAT: &str = "SoftHSM P-256, durable, while the helper of another token hangs";
+const HUNG_GOAL: &str = "p99 changes by less than 10 %";
 const WHAT: &str = "SoftHSM P-256 through agent and helper, no flush";
 const GOAL: &str = "token time + 150 µs";
+
+/// Rounds with and without a token that hangs.
+const HUNG_ROUNDS: usize = 6;
 
 /// Takes turns with the module.
 pub(crate) fn measure(bed: &Bed, report: &mut Report) {
     match tokens() {
         Ok((home, folder)) => with_tokens(bed, report, home, &folder),
-        Err(skipped) => report.skipped(WHAT, GOAL, &skipped.to_string()),
+        Err(skipped) => {
+            let rows = [(WHAT, GOAL), (IN_FLIGHT_WHAT, IN_FLIGHT_GOAL), (HUNG_WHAT, HUNG_GOAL)];
+            return rows.iter().for_each(|(what, goal)| report.skipped(what, goal, &skipped.to_string()));
+        }
+    }
+    if let Ok((home, folder)) = tokens() {
+        in_flight(bed, report, home, &folder);
+    }
+    if let Ok((home, folder)) = tokens() {
+        beside_a_hung_one(bed, report, home, &folder);
     }
 }
 
@@ -41,18 +57,7 @@ fn tokens() -> Result<(Home, TokenFolder), Skipped> {
 }
 
 fn with_tokens(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
-    let pin = home.secret("pin", PIN);
-    let table = Home::softhsm_table("hsm", "agents", folder);
-    home.config(&format!("{table}pin = {{ file = {:?} }}\n", pin.display().to_string()));
-    let agent = bed.start(&home, Flush::Off);
-    home.unlock_file_store();
-    home.run("key generate root --token file --type ed25519").done();
-    home.run("key generate online --token hsm --type ecdsa-p256").done();
-    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
-        .done();
-    home.write("app.txt", "hello\n");
-    home.run("target add repo app.txt").done();
-    home.run("sign repo --yes").done();
+    let agent = published(bed, &home, folder, Flush::Off, "");
     let mut lane = Lane::new((home, agent), "online");
     let mut raw = Raw::start(folder);
     let (mut through, mut alone) = (Samples::default(), Samples::default());
@@ -75,6 +80,118 @@ fn with_tokens(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder)
         p50 <= token + 150.0,
         json!({"p50_us": p50, "token_us": token, "over_us": p50 - token}),
     );
+}
+
+/// An agent with the token `hsm`, which unlocks itself and signs the repository `app` with its key `online`; `more` stands
+/// before it in the configuration.
+fn published(bed: &Bed, home: &Home, folder: &TokenFolder, flush: Flush, more: &str) -> Agent {
+    let pin = home.secret("pin", PIN).display().to_string();
+    let table = Home::softhsm_table("hsm", "agents", folder);
+    home.config(&format!("{more}{table}pin = {{ file = {pin:?} }}\n"));
+    let agent = bed.start(home, flush);
+    home.unlock_file_store();
+    home.run("key generate root --token file --type ed25519").done();
+    home.run("key generate online --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.write("app.txt", "hello\n");
+    home.run("target add repo app.txt").done();
+    home.run("sign repo --yes").done();
+    agent
+}
+
+fn in_flight(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
+    let agent = published(bed, &home, folder, Flush::Shipped, "");
+    home.run(&format!(
+        "delegation add repo bin --succinct-bins {IN_FLIGHT} --key online --threshold 1 --yes"
+    ))
+    .done();
+    home.run("sign repo --yes").done();
+    let mut fleet = Fleet::of((home, agent));
+    let mut raw = Raw::start(folder);
+    let (mut pace, mut alone) = (Pace::default(), Samples::default());
+    for round in 0..8 {
+        let (one, mut warm) = (fleet.round(), Samples::default());
+        (0..8).for_each(|_| raw.round(if round == 0 { &mut warm } else { &mut alone }));
+        if round > 0 {
+            pace.add(one);
+        }
+    }
+    let own = 1e6 / alone.median();
+    let part = pace.rate() / own;
+    report.goal(
+        IN_FLIGHT_WHAT,
+        IN_FLIGHT_GOAL,
+        format!("{:.0}/s, {:.0} % of {own:.0}/s", pace.rate(), part * 100.0),
+        part >= 0.6,
+        json!({"rate": pace.rate(), "module_rate": own, "part": part}),
+    );
+}
+
+/// Rounds in which the other token's helper is stopped, in the middle of being asked, in turns with rounds in which it
+/// is well.
+fn beside_a_hung_one(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
+    let pin = home.secret("pin", PIN).display().to_string();
+    let other = Home::softhsm_table("other", "raw", folder) + &format!("pin = {{ file = {pin:?} }}\n");
+    let agent = published(bed, &home, folder, Flush::Shipped, &other);
+    home.run("key generate stuck --token other --type ecdsa-p256").done();
+    let mut lane = Lane::new((home.clone(), agent), "online");
+    let (mut well, mut hung) = (Samples::default(), Samples::default());
+    for round in 0..HUNG_ROUNDS {
+        let mut warm = Samples::default();
+        for _ in 0..10 {
+            lane.round(if round == 0 { &mut warm } else { &mut well }, Confirm::AtOnce);
+        }
+        let stopped = Stopped::helper_of(&home, "other");
+        let mut asking = Command::new(bed.tufctl());
+        home.environment(&mut asking);
+        asking.args(["key", "list", "--quiet"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut asking = asking.spawn().expect("tufctl");
+        for _ in 0..10 {
+            lane.round(if round == 0 { &mut warm } else { &mut hung }, Confirm::AtOnce);
+        }
+        drop(stopped);
+        let _ = asking.wait();
+    }
+    let (before, after) = (well.at(0.99), hung.at(0.99));
+    let change = after / before - 1.0;
+    report.goal(
+        HUNG_WHAT,
+        HUNG_GOAL,
+        format!(
+            "p99 {after:.0} µs, otherwise {before:.0} µs: {:+.0} %; p50 {:.0} µs, otherwise {:.0} µs; {} signatures each",
+            change * 100.0,
+            hung.median(),
+            well.median(),
+            hung.number()
+        ),
+        change < 0.1,
+        json!({"p99_us": after, "p99_well_us": before, "change": change, "p50_us": hung.median(), "p50_well_us": well.median()}),
+    );
+}
+
+/// A helper that does not answer, until this is dropped.
+struct Stopped(String);
+
+impl Stopped {
+    fn helper_of(home: &Home, token: &str) -> Self {
+        let list = home.run("token list --json").done().json();
+        let tokens = list["tokens"].as_array().expect("tokens");
+        let pid = &tokens.iter().find(|it| it["name"] == token).expect("the token")["helper_pid"];
+        let stopped = Self(pid.to_string());
+        stopped.signal("-STOP");
+        stopped
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0]).status().expect("kill").success());
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
 }
 
 /// A process of ours that has loaded the module, whose configuration is named by the environment.

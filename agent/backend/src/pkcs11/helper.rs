@@ -7,11 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::Pkcs11Config;
+use super::lane::Lane;
 use super::trouble::traced;
 use crate::BackendError;
 use crate::host::protocol::{self, Caps, HostError, Reply, Request, WireError};
@@ -21,6 +23,7 @@ use crate::traced::tracer;
 pub(crate) struct Helper {
     child: Child,
     stream: UnixStream,
+    lane: Arc<Lane>,
     last_id: u64,
 }
 
@@ -45,9 +48,13 @@ impl Helper {
         command.arg0("tuf-agent").arg("host-token").arg(config.name.as_str());
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_locale(name))).envs(&config.env);
         command.current_dir("/").process_group(0);
-        // The socket is standard input, so that no other child of the agent can inherit it; the helper
-        // moves it away at once.
-        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+        // The sockets are standard input and output, so that no other child of the agent can inherit them; the helper
+        // moves them away at once.
+        let (lane, their_lane) = crate::host::lane::pair()?;
+        command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(their_lane))
+            .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         if let Some(stderr) = child.stderr.take() {
             let name = config.name.to_string();
@@ -56,7 +63,12 @@ impl Helper {
                 on_end();
             })?;
         }
-        Ok(Self { child, stream, last_id: 0 })
+        Ok(Self { child, stream, lane: Arc::new(Lane::new(lane)), last_id: 0 })
+    }
+
+    /// Where it takes small signatures.
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
     }
 
     /// Its process id.
@@ -113,17 +125,20 @@ impl Helper {
         }
     }
 
+    /// It has closed its end of a connection.
+    pub(crate) fn how_it_ended(&mut self) -> String {
+        // Its end is seen on the socket a moment before it can be waited for.
+        let end = Instant::now() + GRACE;
+        while self.ended().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.ended().map_or_else(|| "hung up".to_owned(), |status| format!("died ({status})"))
+    }
+
     fn broken(&mut self, error: WireError, limit: Duration) -> CallError {
         CallError::Broken(match error {
             WireError::Deadline => format!("did not answer within {} s and was killed", limit.as_secs_f32()),
-            WireError::Closed => {
-                // Its end is seen on the socket a moment before it can be waited for.
-                let end = Instant::now() + GRACE;
-                while self.ended().is_none() && Instant::now() < end {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                self.ended().map_or_else(|| "hung up".to_owned(), |status| format!("died ({status})"))
-            }
+            WireError::Closed => self.how_it_ended(),
             other => format!("failed: {other}"),
         })
     }

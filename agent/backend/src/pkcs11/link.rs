@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Pkcs11Config;
 use super::helper::{CallError, Helper};
+use super::lane::Lane;
 use super::restart::RestartPolicy;
 use super::seen::Seen;
 use super::trouble::{Trouble, backend_error};
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) on_change: OnceLock<Listener>,
     link: Mutex<Link>,
     seen: Mutex<Seen>,
+    /// Of the helper that serves.
+    lane: Mutex<Option<Arc<Lane>>>,
     looked: Condvar,
     wake: Arc<(Mutex<Wake>, Condvar)>,
 }
@@ -71,6 +74,7 @@ impl Shared {
             on_change: OnceLock::new(),
             link: Mutex::default(),
             seen: Mutex::default(),
+            lane: Mutex::default(),
             looked: Condvar::new(),
             wake: Arc::default(),
         }
@@ -93,6 +97,11 @@ impl Shared {
     /// A copy of what was last seen.
     pub(crate) fn seen(&self) -> Seen {
         self.seen_now().clone()
+    }
+
+    /// What was last seen, looked at in its place.
+    pub(crate) fn with_seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen_now())
     }
 
     fn seen_now(&self) -> MutexGuard<'_, Seen> {
@@ -121,7 +130,7 @@ impl Shared {
     }
 
     pub(crate) fn info(&self) -> TokenInfo {
-        self.seen().info(&self.config.name, &self.wanted)
+        self.with_seen(|seen| seen.info(&self.config.name, &self.wanted))
     }
 
     /// One request to the helper, which is started when it does not run. `what` is for people: "while
@@ -196,7 +205,7 @@ impl Shared {
         match outcome {
             Ok(()) => {
                 link.refused = None;
-                self.note(|seen| seen.pid = link.helper.as_ref().map(Helper::pid));
+                self.serve_by(link);
                 // What it sees is noted; that the token is not there is no reason to end the helper.
                 let _ = self.poll(link);
                 Ok(())
@@ -213,6 +222,18 @@ impl Shared {
                 Err(trouble.into())
             }
         }
+    }
+
+    /// From here on this helper is the one that everybody means.
+    pub(super) fn serve_by(&self, link: &Link) {
+        let lane = link.helper.as_ref().map(|helper| Arc::clone(helper.lane()));
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+        self.note(|seen| seen.pid = link.helper.as_ref().map(Helper::pid));
+    }
+
+    /// Where the helper takes small signatures.
+    pub(crate) fn lane(&self) -> Option<Arc<Lane>> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn start_helper(&self, link: &mut Link) -> Result<(), StartError> {
@@ -300,7 +321,7 @@ impl Shared {
     }
 
     /// The helper is of no use: ends it, starts the next one when that may be, and says so.
-    fn lost(&self, link: &mut Link, what: &str, how: &str) -> BackendError {
+    pub(super) fn lost(&self, link: &mut Link, what: &str, how: &str) -> BackendError {
         let trouble = self.bury(link, &format!("{how} while it was {what}"));
         let next = match link.policy.wait(Instant::now()) {
             None => match self.start(link) {
@@ -325,7 +346,9 @@ impl Shared {
 
     /// Notes the end of the helper.
     fn bury(&self, link: &mut Link, how: &str) -> Trouble {
-        link.helper = None;
+        let dead = link.helper.take();
+        self.serve_by(link);
+        drop(dead);
         link.policy.died(Instant::now());
         let trouble = Trouble::Failed {
             why: format!("the helper of token {} {how}", self.config.name),
@@ -358,7 +381,7 @@ impl Shared {
         });
     }
 
-    fn note_error(&self, kind: HostErrorKind, message: &str) {
+    pub(super) fn note_error(&self, kind: HostErrorKind, message: &str) {
         self.note(|seen| seen.refused(kind, message));
     }
 

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::helper::Helper;
 use super::link::{Link, Shared};
 use super::names;
 use crate::host::protocol::{Reply, Request};
@@ -30,13 +29,14 @@ impl Shared {
     }
 
     fn is_absent(&self) -> bool {
-        self.seen().state == Some(TokenState::Absent)
+        self.with_seen(|seen| seen.state == Some(TokenState::Absent))
     }
 
     /// Without a token there is no login that could be lost.
     fn look_anew(&self, link: &mut Link) -> Result<(), BackendError> {
-        self.note(|seen| seen.pid = None);
-        link.helper = None;
+        let old = link.helper.take();
+        self.serve_by(link);
+        drop(old);
         self.start(link)
     }
 
@@ -55,15 +55,13 @@ impl Shared {
         }
         link.searched.found = Some(Instant::now());
         tracing::info!(token = %self.config.name, "a key came back; the token is opened anew");
-        self.note(|seen| seen.pid = None);
-        if let Some(old) = std::mem::replace(&mut link.helper, other.helper.take()) {
+        let old = std::mem::replace(&mut link.helper, other.helper.take());
+        (link.started, link.locks_done) = (Some(Instant::now()), other.locks_done);
+        self.serve_by(link);
+        if let Some(old) = old {
             old.stop();
         }
-        (link.started, link.locks_done) = (Some(Instant::now()), other.locks_done);
-        self.note(|seen| {
-            seen.pid = link.helper.as_ref().map(Helper::pid);
-            seen.shown(keys.clone());
-        });
+        self.note(|seen| seen.shown(keys.clone()));
         let _ = self.poll(link);
         Some(keys)
     }

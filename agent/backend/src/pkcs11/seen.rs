@@ -92,8 +92,8 @@ impl Seen {
         self.pid = None;
     }
 
-    pub(crate) fn info(self, name: &TokenName, wanted: &Wanted) -> TokenInfo {
-        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+    pub(crate) fn info(&self, name: &TokenName, wanted: &Wanted) -> TokenInfo {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let tries = match (self.status.blocked, self.status.final_try) {
             (true, _) => Some(0),
             (_, true) => Some(1),
@@ -103,12 +103,12 @@ impl Seen {
             name: name.clone(),
             kind: TokenKind::Pkcs11,
             state: self.state.unwrap_or(TokenState::Absent),
-            serial: text(self.status.serial).or_else(|| wanted.serial.clone()),
-            label: text(self.status.label).or_else(|| wanted.label.clone()),
+            serial: text(&self.status.serial).or_else(|| wanted.serial.clone()),
+            label: text(&self.status.label).or_else(|| wanted.label.clone()),
             pin_tries_left: tries,
             helper_pid: self.pid,
             confined: Some(false),
-            problem: self.trouble.map(|trouble| trouble.to_string()).or(self.lost_login),
+            problem: self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone()),
             fresh: false,
         }
     }

@@ -12,6 +12,7 @@ mod doctor;
 mod double;
 mod keys;
 mod lab;
+mod lane;
 mod lies;
 mod life;
 mod modules;
@@ -89,6 +90,7 @@ fn cases() -> Vec<Case> {
         life::CASES,
         sessions::CASES,
         always::CASES,
+        lane::CASES,
         modules::CASES,
     ]
     .concat()

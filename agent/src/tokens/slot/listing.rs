@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backend::{StoredKey, TokenState};
+use tokio::task::JoinHandle;
 use tuf::key::PublicKey;
 
 use super::{Slot, lock};
@@ -12,6 +13,9 @@ use crate::refusal::Refusal;
 
 /// How long a list of keys may take before the last known one is given.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// So long a signature waits for the list of a token whose last one is known.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// For so long a list of keys is new enough to choose a key from that is then asked for a signature.
 const RECENT: Duration = Duration::from_secs(1);
@@ -70,7 +74,10 @@ impl Slot {
         if self.config.kind != TokenKind::File {
             let known = lock(&self.known_keys);
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
-            return (to_sign && recent && state == TokenState::Unlocked).then(|| known.listing());
+            // Whoever asks for it at this moment waits for it.
+            let asked = known.shown.is_some() && self.lists.available_permits() == 0;
+            let enough = to_sign && (recent || asked) && state == TokenState::Unlocked;
+            return enough.then(|| known.listing());
         }
         if matches!(state, TokenState::Failed | TokenState::Absent) {
             return None;
@@ -108,6 +115,28 @@ impl Slot {
             Err(_) => false,
         };
         Listing { answered, ..lock(&self.known_keys).listing() }
+    }
+
+    /// The list that is under way; the last one of an unlocked token that does not give it at once: one that is slow or
+    /// hangs must not hold up signatures of others. It has the last word when it signs.
+    pub(in crate::tokens) async fn last_shown_unless(&self, asked: JoinHandle<Listing>) -> Listing {
+        let last = || {
+            let known = lock(&self.known_keys);
+            let unlocked = self.backend.info().state == TokenState::Unlocked;
+            (unlocked && known.shown.is_some()).then(|| known.listing())
+        };
+        if last().is_none() {
+            return asked.await.unwrap_or_default();
+        }
+        let mut asked = asked;
+        match tokio::time::timeout(PATIENCE, &mut asked).await {
+            Ok(listing) => listing.unwrap_or_default(),
+            // It goes on, and is noted when it comes.
+            Err(_) => match last() {
+                Some(listing) => listing,
+                None => asked.await.unwrap_or_default(),
+            },
+        }
     }
 
     /// Something was asked of the token that may have changed its keys.

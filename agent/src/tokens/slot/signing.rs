@@ -1,16 +1,24 @@
 //! Signatures, each in its turn; with the PIN where the key takes one for each.
 
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use backend::pkcs11::{Asking, Pkcs11Token, Spent};
+use backend::pkcs11::{Asking, Begun, Lane, Pkcs11Token, Spent};
 use backend::{Backend, BackendError};
 use policy::Reason;
 use secmem::SecretBytes;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
 use tuf::key::{KeyType, PublicKey, Scheme, SignatureBytes};
 use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
 
 use super::{BLINK, Slot};
+use crate::awake;
 use crate::config::TokenKind;
 use crate::limits;
 use crate::refusal::Refusal;
@@ -63,13 +71,45 @@ impl Slot {
             self.lapse();
             return order.carry_out(self.backend.as_ref(), None).map_err(|error| self.refusal(&error));
         }
-        let without = order.clone();
-        let signed =
-            self.run_blinking(&self.queue, BLINK, move |backend| without.carry_out(backend, None)).await;
+        let at_once = if order.is_quick() { self.sign_on_lane(&order).await } else { None };
+        let signed = match at_once {
+            Some(signed) => signed,
+            None => {
+                let order = order.clone();
+                self.run_blinking(&self.queue, BLINK, move |backend| order.carry_out(backend, None)).await
+            }
+        };
         match signed {
             Err(refusal) if refusal.reason == Reason::PinRequired => self.sign_with_pin(order, refusal).await,
             signed => signed,
         }
+    }
+
+    /// By the helper's lane, without a thread that waits. None: it does not go this way.
+    async fn sign_on_lane(&self, order: &Order) -> Option<Result<SignatureBytes, Refusal>> {
+        let token = self.pkcs11.as_ref()?;
+        // A token that is slow, or not known yet, has one signature at a time: the next caller may have gone by then.
+        let share = if self.swift.load(Ordering::Relaxed) { 1 } else { u32::try_from(ON_LANE).ok()? };
+        let place = Arc::clone(&self.lane).acquire_many_owned(share).await.ok()?;
+        self.lapse();
+        let preimage = order.subject.preimage();
+        let what = Signable::Metadata(&preimage);
+        let began = Instant::now();
+        let under_way = match token.begin_signature(&order.key, order.scheme, what, Box::new(place)) {
+            Begun::UnderWay(under_way) => under_way,
+            Begun::Refused(error) => return Some(Err(self.refusal(&error))),
+            Begun::NotThisWay => return None,
+        };
+        attend(token, under_way.lane());
+        let blink = if under_way.is_alone() { BLINK } else { Duration::ZERO };
+        let mut under_way = std::pin::pin!(under_way);
+        let made = match awake::within(blink, under_way.as_mut()).await {
+            Some(made) => made,
+            None => under_way.await,
+        };
+        self.swift.store(began.elapsed() < SWIFT, Ordering::Relaxed);
+        let verified = made.and_then(|made| made.verify(&order.key, order.scheme, what));
+        Some(verified.map_err(|error| self.refusal(&error)))
     }
 
     /// The key takes the PIN for this signature (FAULTS C7): it is taken from its source anew, presented once, and kept
@@ -105,3 +145,44 @@ impl Slot {
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 }
+
+/// Sees to it that the answers of a lane are read, and that its end is noticed.
+fn attend(token: &Arc<Pkcs11Token>, lane: &Arc<Lane>) {
+    if !lane.attend() {
+        return;
+    }
+    let (token, lane) = (Arc::clone(token), Arc::clone(lane));
+    tokio::spawn(async move {
+        if let Err(error) = read_on(&lane).await {
+            tracing::error!(%error, "the answers of a token's helper cannot be waited for");
+        }
+        let ended = tokio::task::spawn_blocking(move || token.lane_ended(&lane)).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the end of a token's helper was not noted");
+        }
+    });
+}
+
+/// Until the helper's end.
+async fn read_on(lane: &Lane) -> io::Result<()> {
+    let socket = StdDatagram::from(lane.as_fd().try_clone_to_owned()?);
+    socket.set_nonblocking(true)?;
+    // To the runtime, messages that come in their order are datagrams.
+    let socket = UnixDatagram::from_std(socket)?;
+    loop {
+        socket.readable().await?;
+        let read = || match lane.receive() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => Ok(()),
+        };
+        if socket.try_io(Interest::READABLE, read).is_ok() {
+            return Ok(());
+        }
+    }
+}
+
+/// Signatures that a swift token has before it at a time.
+pub(super) const ON_LANE: usize = 8;
+
+/// A token that signs within this time, with others before it, is swift.
+const SWIFT: Duration = Duration::from_millis(20);

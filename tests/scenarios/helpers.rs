@@ -1,0 +1,138 @@
+//! What a helper and its module do to the agent, seen from outside: PINs for each signature, tracers, lost answers.
+
+use std::time::{Duration, Instant};
+
+use lying_pkcs11::Desk;
+use serde_json::Value;
+use softhsm::SoftHsm;
+use tufagent_tests::{Agent, Home, PIN, need};
+
+use crate::strace::Strace;
+
+/// An agent with a lying token `hsm`, unlocked by a PIN file, whose key signs all roles but the root.
+fn published() -> Option<(Home, Agent, Desk)> {
+    let softhsm = need(SoftHsm::find_or_fetch())?;
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    let pin = home.secret("hsm-pin", PIN).display().to_string();
+    home.config(&format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    let agent = home.start();
+    home.unlock_file_store();
+    home.run("key generate root --token file --type ed25519").done();
+    home.run("key generate online --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let desk = home.lying_desk("hsm");
+    desk.forget();
+    Some((home, agent, desk))
+}
+
+fn hsm(home: &Home) -> Value {
+    let list = home.run("token list --json").done().json();
+    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+}
+
+/// Waits for something that must come; the limit is only there to end a failed run.
+#[track_caller]
+fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Entries of the journal of one kind.
+fn journalled(home: &Home, kind: &str) -> Vec<String> {
+    let journal = home.run("audit export").done().stdout;
+    let word = format!("\"{kind}\"");
+    journal.lines().filter(|line| line.contains(&word)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_key_that_takes_the_pin_each_time_signs_with_one_for_each_signature() {
+    let Some((home, _agent, desk)) = published() else { return };
+    desk.say("always-authenticate context");
+    // What was found before has not yet said so; a new login looks again.
+    home.run("token lock hsm").done();
+    home.run("token unlock hsm").done();
+    desk.forget();
+    home.run("bump repo timestamp").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    home.run("bump repo snapshot").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let trace = desk.trace();
+    assert_eq!((trace.context_logins(), trace.signatures(), trace.logins()), (3, 3, 0));
+    // A wrong PIN in the file is presented once.
+    home.secret("hsm-pin", "wrong-pin-4f2a");
+    home.run("bump repo timestamp").done();
+    home.refused("sign repo --yes", 5, "PIN_INCORRECT");
+    home.refused("sign repo --yes", 5, "TOKEN_LOCKED");
+    let trace = desk.trace();
+    assert_eq!((trace.context_logins(), trace.signatures(), trace.logins()), (4, 3, 0));
+    home.secret("hsm-pin", PIN);
+    home.run("token unlock hsm").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn a_helper_that_is_traced_gets_no_pin() {
+    let Some((home, agent, desk)) = published() else { return };
+    let Some(strace) = need(Strace::find()) else { return };
+    home.run("token lock hsm").done();
+    let helper = u32::try_from(hsm(&home)["helper_pid"].as_u64().unwrap()).unwrap();
+    let attached = strace.attach(&home, helper, &["-e", "trace=none"]);
+    desk.forget();
+    let refused = home.refused("token unlock hsm", 5, "TOKEN_FAILED");
+    assert!(refused["message"].as_str().unwrap().contains("traces"), "{refused}");
+    assert_eq!(desk.trace().logins(), 0);
+    drop(attached);
+    wait_until(&agent, || home.run("token unlock hsm").code == 0);
+    home.run("bump repo timestamp").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn signatures_whose_answers_are_lost_stand_in_the_record_and_are_not_made_twice() {
+    let Some((home, agent, desk)) = published() else { return };
+    let (intents, outcomes) =
+        (journalled(&home, "sign.intent").len(), journalled(&home, "sign.outcome").len());
+    for (n, lie) in ["CKR_DEVICE_REMOVED", "abort", "CKR_GENERAL_ERROR"].into_iter().enumerate() {
+        home.run("bump repo timestamp").done();
+        desk.say(&format!("C_Sign 1 after {lie}"));
+        let failed = home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+        assert!(failed["message"].as_str().unwrap().contains("hsm"), "{failed}");
+        desk.say("pass");
+        let made = desk.trace().signatures();
+        assert_eq!(made, n + 1, "{lie}: the token has signed, once");
+        assert_eq!(journalled(&home, "sign.intent").len(), intents + made, "{lie}");
+        wait_until(&agent, || journalled(&home, "sign.outcome").len() == outcomes + made);
+        wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    }
+    // By a person's command it is signed then, and that is one more in the record.
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    assert_eq!(desk.trace().signatures(), journalled(&home, "sign.intent").len() - intents);
+    home.run("audit verify").done();
+}
+
+#[test]
+fn a_helper_that_dies_again_and_again_is_told_by_the_tokens_name_and_comes_back() {
+    let Some((home, agent, desk)) = published() else { return };
+    desk.say("C_Sign * abort");
+    let mut told = String::new();
+    for _ in 0..3 {
+        home.run("bump repo timestamp").done();
+        told = home.run("sign repo --yes --json").stdout;
+        wait_until(&agent, || hsm(&home)["state"] != "unlocked" || told.contains("again in"));
+        if told.contains("again in") {
+            break;
+        }
+        wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    }
+    assert!(told.contains("token hsm") && told.contains("again in"), "{told}");
+    desk.say("pass");
+    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
