@@ -7,6 +7,7 @@
 //! ends when the agent does.
 
 mod always;
+mod ckr;
 mod codec;
 pub(crate) mod doctor;
 mod faults;

@@ -332,7 +332,7 @@ fn rsa_parts(pkcs1: &[u8]) -> Result<Parts, HostError> {
 
 fn name_is_free(session: &Session, name: &str) -> Result<(), Fault> {
     for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
-        if read_objects(session, class)?.iter().any(|object| object.label == name) {
+        if read_objects(session, class)?.objects.iter().any(|object| object.label == name) {
             return Err(HostError::new(HostErrorKind::NameTaken, name).into());
         }
     }

@@ -8,7 +8,7 @@
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Limit, Slot, TokenInfo};
 
 use super::protocol::{HostError, HostErrorKind, TokenStatus};
@@ -101,6 +101,12 @@ impl Live {
     pub(crate) fn remember(&mut self, found: Found) {
         self.found.retain(|known| known.der != found.der);
         self.found.push(found);
+    }
+
+    /// Whether the module says that the user is logged in.
+    pub(crate) fn has_login(&self) -> bool {
+        let state = self.anchor.get_session_info().map(|info| info.session_state());
+        matches!(state, Ok(SessionState::RoUser | SessionState::RwUser))
     }
 
     /// # Errors

@@ -57,8 +57,9 @@ impl TokenHost {
         let Some(live) = self.live.as_mut() else { return Err(absent) };
         let proven = match live.anchor.login_with_raw(UserType::User, pin) {
             Ok(()) => true,
-            // A login belongs to the whole process: it stands.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => false,
+            // A login belongs to the whole process: it stands. Not where the session knows nothing of it: keys that cannot
+            // be seen would count as lost.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if live.has_login() => false,
             Err(error) => return Err(self.login_failed(error)),
         };
         live.logged_in = true;
@@ -126,7 +127,7 @@ impl TokenHost {
             _ => HostErrorKind::PinUnclear,
         };
         self.drop_sessions();
-        let final_try = self.look_at_live().is_some_and(|status| status.final_try);
+        let final_try = self.look_at_live().is_ok_and(|status| status.final_try);
         match (kind, final_try) {
             (HostErrorKind::PinIncorrect, true) => {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")

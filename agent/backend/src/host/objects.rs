@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::error::Error;
+use cryptoki::error::{Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use tuf::key::PublicKey;
 
 use super::codec::{Curve, curve_from_params, public_key_from_point};
-use super::faults::Fault;
+use super::faults::{Action, Fault, action};
 use super::live::{Found, Live};
 use super::protocol::{HostError, HostErrorKind, WireKey};
 use crate::Origin;
@@ -36,9 +36,9 @@ pub(crate) struct KeyObject {
 pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fault> {
     let logged_in = live.logged_in;
     let session = live.work(pkcs11)?;
-    let publics = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+    let publics = read_objects(session, ObjectClass::PUBLIC_KEY)?.objects;
     let privates = match logged_in {
-        true => Some(read_objects(session, ObjectClass::PRIVATE_KEY)?),
+        true => Some(read_objects(session, ObjectClass::PRIVATE_KEY)?.objects),
         false => None,
     };
     let mut keys = BTreeMap::new();
@@ -89,18 +89,51 @@ pub(crate) fn objects_of(
     key: &PublicKey,
 ) -> Result<(Vec<KeyObject>, Vec<KeyObject>), Error> {
     let is_key = |object: &KeyObject| object.public.as_ref() == Some(key);
-    let mut publics = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+    let Objects { objects: mut publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
     publics.retain(is_key);
-    let mut privates = read_objects(session, ObjectClass::PRIVATE_KEY)?;
+    let Objects { objects: mut privates, unread: unread_private } =
+        read_objects(session, ObjectClass::PRIVATE_KEY)?;
     privates.retain(|private| is_key(private) || publics.iter().any(|public| private.may_belong_to(public)));
-    Ok((publics, privates))
+    match unread.or(unread_private) {
+        // It may be the very one that could not be read.
+        Some(error) if privates.is_empty() => Err(error),
+        _ => Ok((publics, privates)),
+    }
 }
 
-/// Reads all objects of a class that are keys of a type we know. One that cannot be read is left
-/// out: it must not hide the others.
-pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Vec<KeyObject>, Error> {
-    let handles = session.find_objects(&[Attribute::Class(class), Attribute::Token(true)])?;
-    Ok(handles.into_iter().filter_map(|handle| read_object(session, handle).ok().flatten()).collect())
+/// The objects of a class.
+pub(crate) struct Objects {
+    pub(crate) objects: Vec<KeyObject>,
+    /// Why one of them could not be read.
+    pub(crate) unread: Option<Error>,
+}
+
+/// Reads all objects of a class that are keys of a type we know. One that cannot be read is left out: it must not hide
+/// the others. Where the reason is not the object, but the session, the device or the login, nothing that was read counts.
+pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Objects, Error> {
+    let (mut objects, mut unread) = (Vec::new(), None);
+    for handle in session.find_objects(&[Attribute::Class(class), Attribute::Token(true)])? {
+        match read_object(session, handle) {
+            Ok(object) => objects.extend(object),
+            Err(error) if is_of_one_object(&error) => unread = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Objects { objects, unread })
+}
+
+/// Whether an error of C_GetAttributeValue says nothing of other objects.
+fn is_of_one_object(error: &Error) -> bool {
+    let Error::Pkcs11(code, _) = error else { return true };
+    action(error) == Action::Unsupported
+        || matches!(
+            code,
+            RvError::GeneralError
+                | RvError::FunctionFailed
+                | RvError::ArgumentsBad
+                | RvError::AttributeSensitive
+                | RvError::BufferTooSmall
+        )
 }
 
 /// `None` for a key of another type.

@@ -87,13 +87,13 @@ impl TokenHost {
 
     /// The same, leaving the module as it is.
     fn look_once(&mut self) -> Result<TokenStatus, Fault> {
-        if let Some(status) = self.look_at_live() {
+        if let Ok(status) = self.look_at_live() {
             return Ok(status);
         }
         self.live = None;
         self.initialise()?;
         self.search()?;
-        Ok(self.look_at_live().ok_or_else(|| self.absent())?)
+        self.look_at_live()
     }
 
     /// Module and slot, for [`super::doctor`], which opens sessions of its own. Without `keep` none stays open here, and
@@ -145,7 +145,7 @@ impl TokenHost {
             }
             match doing {
                 Action::Unsupported => {
-                    return Err(HostError::new(HostErrorKind::Unsupported, fault.to_string()));
+                    return Err(HostError::new(HostErrorKind::Unsupported, told(&fault)));
                 }
                 Action::LoginLost => {
                     if let Some(live) = self.live.as_mut() {
@@ -185,32 +185,45 @@ impl TokenHost {
         }
     }
 
-    /// The token that is in use, asked cheaply; `None` when it does not answer as itself.
-    pub(super) fn look_at_live(&mut self) -> Option<TokenStatus> {
-        let live = self.live.as_mut()?;
-        let info = self.pkcs11.get_token_info(live.slot).ok()?;
+    /// The token that is in use, asked cheaply; an error when it does not answer as itself.
+    pub(super) fn look_at_live(&mut self) -> Result<TokenStatus, Fault> {
+        let absent = self.absent();
+        let Some(live) = self.live.as_mut() else { return Err(absent.into()) };
+        let info = self.pkcs11.get_token_info(live.slot)?;
         if info.serial_number() != live.status.serial || !matches(&self.wanted, &info) {
-            return None;
+            return Err(absent.into());
         }
-        live.anchor.get_session_info().ok()?;
+        live.anchor.get_session_info()?;
         live.status = status(&info, live.logged_in);
-        Some(live.status.clone())
+        Ok(live.status.clone())
     }
 
     /// Finds the token among all slots; one that cannot be read never spoils the others.
     fn search(&mut self) -> Result<(), Fault> {
-        let slots = self.pkcs11.get_slots_with_token()?;
-        let mut found = slots
-            .into_iter()
-            .filter_map(|slot| Some((slot, self.pkcs11.get_token_info(slot).ok()?)))
-            .filter(|(_, info)| info.token_initialized() && matches(&self.wanted, info));
-        let (slot, info) = found.next().ok_or_else(|| self.absent())?;
-        if found.next().is_some() {
+        let (mut found, mut unread) = (Vec::new(), None);
+        for slot in self.pkcs11.get_slots_with_token()? {
+            match self.pkcs11.get_token_info(slot) {
+                Ok(info) if info.token_initialized() && matches(&self.wanted, &info) => {
+                    found.push((slot, info))
+                }
+                Ok(_) => {}
+                Err(error) => unread = Some(error),
+            }
+        }
+        let (slot, info) = match (found.pop(), unread) {
+            (Some(one), _) => one,
+            (None, None) => return Err(self.absent().into()),
+            (None, Some(error)) => {
+                let mut absent = self.absent();
+                absent.message.push_str(&format!(", as far as its slots can be read ({})", told(&error)));
+                return Err(absent.into());
+            }
+        };
+        if !found.is_empty() {
             let message =
                 format!("the module has two tokens {}; name the one by its serial", describe(&self.wanted));
             return Err(HostError::new(HostErrorKind::Device, message).into());
         }
-        drop(found);
         self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false))?);
         Ok(())
     }

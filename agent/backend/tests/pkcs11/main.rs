@@ -15,6 +15,7 @@ mod lab;
 mod lane;
 mod lies;
 mod life;
+mod matrix;
 mod modules;
 mod sessions;
 mod twins;
@@ -88,6 +89,7 @@ fn cases() -> Vec<Case> {
         twins::CASES,
         lies::CASES,
         life::CASES,
+        matrix::CASES,
         sessions::CASES,
         always::CASES,
         lane::CASES,
