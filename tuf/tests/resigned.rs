@@ -41,6 +41,40 @@ fn authority(keys: &[&TestKey], threshold: u32) -> (BTreeMap<KeyId, Key>, RoleKe
     (table, role)
 }
 
+#[track_caller]
+fn same(at: &Metadata, written: &Metadata) {
+    assert_eq!((at.bytes(), at.signatures()), (written.bytes(), written.signatures()));
+    assert_eq!((at.digest(), at.signed_bytes()), (written.digest(), written.signed_bytes()));
+    assert_eq!(at.canonical_signed(), written.canonical_signed());
+    assert_eq!(at.file_digest(), tuf::digest::Sha256Digest::of(written.bytes()));
+    let (ours, theirs) = (at.as_targets().unwrap(), written.as_targets().unwrap());
+    assert_eq!(ours.targets().collect::<Vec<_>>(), theirs.targets().collect::<Vec<_>>());
+    assert_eq!(ours.find("b/c"), theirs.find("b/c"));
+    assert!(ours.find("b/c").is_some() && ours.find("b").is_none());
+}
+
+#[test]
+fn signatures_of_another_length_or_that_no_file_may_have_are_not_written_in_place() {
+    let [one, two] = [1, 2].map(TestKey::new);
+    let plain = parse(file(&targets(1, &["a", "b/c", "d"]), &[]));
+    let by = |key: &TestKey, sig: &str| SignatureEntry { keyid: key.id().parse().unwrap(), sig: sig.into() };
+    let made = || plain.resigned(&[by(&one, "00"), by(&two, "11")]).unwrap();
+    let more = [vec![], vec![by(&one, "0000")], vec![by(&two, ""), by(&one, "0123")], vec![by(&two, "00")]];
+    for entries in more {
+        let written = parse(plain.with_signatures(&entries));
+        same(&made().resigned_in_place(&entries).unwrap(), &written);
+    }
+    made().resigned_in_place(&[by(&one, "00"), by(&one, "11")]).unwrap_err();
+    let (keys, role) = authority(&[&one, &two], 1);
+    assert!(!check_signatures(&made(), &keys, &role).met());
+    let good = [entry(&one, &plain), by(&two, "")];
+    let places = good.clone().map(|good| SignatureEntry { sig: "0".repeat(good.sig.len()), ..good });
+    let signed = plain.resigned(&places).unwrap();
+    assert!(!check_signatures(&signed, &keys, &role).met());
+    let signed = signed.resigned_in_place(&good).unwrap();
+    assert!(check_signatures(&signed, &keys, &role).met());
+}
+
 #[test]
 fn metadata_with_other_signatures_is_what_its_file_reads_as() {
     let [one, two] = [1, 2].map(TestKey::new);
@@ -58,16 +92,16 @@ fn metadata_with_other_signatures_is_what_its_file_reads_as() {
             let read = at.resigned_as(written.bytes()).unwrap();
             assert_eq!((read.bytes(), read.signatures()), (written.bytes(), entries));
             assert_eq!((read.digest(), read.as_targets().unwrap().len()), (written.digest(), 3));
+            let place = |entry: &SignatureEntry| SignatureEntry { sig: "0".repeat(128), ..entry.clone() };
+            let places = at.resigned(&entries.iter().map(place).collect::<Vec<_>>()).unwrap();
+            let held = places.clone();
+            let slowly = places.resigned_in_place(entries).unwrap();
+            let (start, quickly) = (held.bytes().as_ptr(), held.resigned_in_place(entries).unwrap());
+            assert_eq!(quickly.bytes().as_ptr(), start, "it is written in its place");
+            same(&slowly, &written);
+            same(&quickly, &written);
             at = at.resigned(entries).unwrap();
-            assert_eq!(at.bytes(), written.bytes());
-            assert_eq!(at.signatures(), entries);
-            assert_eq!((at.digest(), at.signed_bytes()), (written.digest(), written.signed_bytes()));
-            assert_eq!(at.canonical_signed(), written.canonical_signed());
-            assert_eq!(at.file_digest(), tuf::digest::Sha256Digest::of(written.bytes()));
-            let (ours, theirs) = (at.as_targets().unwrap(), written.as_targets().unwrap());
-            assert_eq!(ours.targets().collect::<Vec<_>>(), theirs.targets().collect::<Vec<_>>());
-            assert_eq!(ours.find("b/c"), theirs.find("b/c"));
-            assert!(ours.find("b/c").is_some() && ours.find("b").is_none());
+            same(&at, &written);
         }
     }
 }

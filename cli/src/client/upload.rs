@@ -17,8 +17,8 @@ pub(crate) struct WireFile {
     pub(crate) bytes: Text,
     /// To be signed or noted, or only saying which keys a role has.
     pub(crate) authority: bool,
-    /// A file that the agent has at hand, and the digest of its bytes.
-    base: Option<(Text, Sha256Digest)>,
+    /// The digest of the bytes of a file that the agent has at hand, and this one as pieces of it.
+    base: Option<(Sha256Digest, Vec<Piece>)>,
 }
 
 impl WireFile {
@@ -34,8 +34,8 @@ impl WireFile {
 
     /// The same file, of which only that is sent which is not in `base`.
     #[must_use]
-    pub(crate) fn against(mut self, base: Text, sha256: Sha256Digest) -> Self {
-        self.base = Some((base, sha256));
+    pub(crate) fn against(mut self, base: &Text, sha256: Sha256Digest) -> Self {
+        self.base = Some((sha256, pieces(base, &self.bytes)));
         self
     }
 
@@ -47,14 +47,15 @@ impl WireFile {
     /// Header, chunks and copies; chunks are made one by one while they are sent.
     pub(super) fn parts(self) -> impl Iterator<Item = Part> {
         let purpose = if self.authority { Purpose::Authority } else { Purpose::Subject };
-        let (length, base) = (self.bytes.len(), self.base.as_ref());
+        let length = self.bytes.len();
+        let (digest, all) = self.base.unzip();
         let header = v1::FileHeader {
             role: self.role,
             size: wide(length),
             purpose: purpose.into(),
-            base_sha256: base.map(|(_, digest)| digest.to_string()).unwrap_or_default(),
+            base_sha256: digest.map(|digest| digest.to_string()).unwrap_or_default(),
         };
-        let all = base.map_or_else(|| vec![Piece::New(0..length)], |(base, _)| pieces(base, &self.bytes));
+        let all = all.unwrap_or_else(|| vec![Piece::New(0..length)]);
         let bytes = self.bytes;
         let part = move |piece: Piece| {
             let bytes = bytes.clone();
@@ -128,7 +129,7 @@ mod tests {
         let base = Text::from(old);
         let digest = Sha256Digest::of(&base);
         let (mut made, mut sent) = (Vec::new(), 0);
-        for part in WireFile::subject("targets", new.clone()).against(base.clone(), digest).parts() {
+        for part in WireFile::subject("targets", new.clone()).against(&base, digest).parts() {
             match part {
                 Part::Header(header) => {
                     assert_eq!(

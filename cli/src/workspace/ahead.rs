@@ -10,12 +10,13 @@ use std::thread::{JoinHandle, available_parallelism};
 
 use tuf::key::{KeyId, KeyType};
 use tuf::metadata::{Metadata, SignatureEntry};
+use tuf::preimage::Preimage;
 use tuf::role::{RoleKind, RoleName};
 
 use super::read::{MOST_BYTES, parse};
 use super::staged::together;
 use super::{Workspace, files, layout};
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 
 /// A file that is to be read.
 struct Job {
@@ -25,13 +26,10 @@ struct Job {
 }
 
 impl Job {
-    /// Read, and hashed as it will be asked for. What fails is found out again where it is needed.
+    /// What fails is found out again where it is needed.
     fn read(&self) -> Option<Metadata> {
         let bytes = files::read(&self.path, MOST_BYTES).ok()??;
-        let metadata = parse(&self.role, &self.path, bytes).ok()?;
-        // Of what is published the agent is asked by its bytes; of what is staged, by what will be signed.
-        let _ = if self.published { metadata.file_digest() } else { metadata.digest() };
-        Some(metadata)
+        parse(&self.role, &self.path, bytes).ok()
     }
 }
 
@@ -68,6 +66,11 @@ impl Workspace {
             work();
         });
         for (job, metadata) in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if job.published {
+                // The agent is asked by its bytes; whoever wants the digest before it is there waits for it.
+                let published = metadata.clone();
+                std::thread::spawn(move || published.file_digest());
+            }
             let known = if job.published { &self.published } else { &self.staged };
             known.borrow_mut().insert(job.role.clone(), Some(metadata));
         }
@@ -102,22 +105,75 @@ impl Workspace {
         Ok(())
     }
 
-    /// Writes a staged role with its signatures, on what was written ahead; durable after
-    /// [`Workspace::settle_staged`].
-    pub(super) fn write_signed(&mut self, role: &RoleName, metadata: &Metadata) -> Result<(), Failure> {
-        let path = self.staged_path(role);
-        match self.ahead.remove(role) {
-            Some(ahead) => ahead.finish(metadata.bytes(), &path).map_err(|e| Failure::io("write", &path, &e)),
-            None => files::write_unsettled(&path, metadata.bytes()),
-        }
+    /// The staged file with these signatures, out of what was made ahead of them; `None` where nothing was, or of another
+    /// file.
+    pub(super) fn signed_ahead(
+        &mut self,
+        role: &RoleName,
+        staged: &Metadata,
+        entries: &[SignatureEntry],
+    ) -> Option<Metadata> {
+        let ahead = self.ahead.get_mut(role).filter(|ahead| ahead.staged.is(staged))?;
+        ahead.signed(entries)
     }
+
+    /// Writes a staged role with its signatures, on what was written ahead, and calls `beside` meanwhile if it is large;
+    /// durable after [`Workspace::settle_staged`].
+    pub(super) fn write_signed(
+        &mut self,
+        role: &RoleName,
+        metadata: &Metadata,
+        beside: impl FnOnce(&Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (path, mut ahead) = (self.staged_path(role), self.ahead.remove(role));
+        // Whoever verifies the signatures looks at what was signed.
+        let _preimage = ahead.as_mut().and_then(|ahead| ahead.made()?.preimage.take());
+        let before = self.staged.borrow_mut().insert(role.clone(), Some(metadata.clone()));
+        let write = || {
+            let written = match ahead {
+                Some(ahead) => {
+                    ahead.finish(metadata.bytes(), &path).map_err(|e| Failure::io("write", &path, &e))
+                }
+                None => files::write_unsettled(&path, metadata.bytes()),
+            };
+            // Giving so much memory back takes a while, too.
+            drop(before);
+            written
+        };
+        let (written, end) = if metadata.bytes().len() < LARGE {
+            (write(), beside(self))
+        } else {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(write);
+                let end = beside(self);
+                (writing.join().unwrap_or_else(|_| Err(panicked())), end)
+            })
+        };
+        if written.is_err() {
+            // What lies there is read again.
+            self.staged.borrow_mut().remove(role);
+        }
+        written.and(end)
+    }
+}
+
+fn panicked() -> Failure {
+    Failure::new(reason::INTERNAL, "a thread has panicked")
 }
 
 /// A file that is written and flushed while its signatures are made. Dropped, it goes.
 pub(super) struct Ahead {
     path: PathBuf,
     staged: Metadata,
-    writing: Option<JoinHandle<io::Result<Written>>>,
+    making: Option<JoinHandle<Made>>,
+    made: Option<Made>,
+}
+
+/// What is written, the same as metadata, and what is signed in it.
+struct Made {
+    written: io::Result<Written>,
+    metadata: Option<Metadata>,
+    preimage: Option<Preimage>,
 }
 
 /// What was written: the text before the signatures, what stands in their place, and the text after them.
@@ -131,9 +187,9 @@ struct Written {
 impl Ahead {
     fn begin(path: PathBuf, staged: Metadata, places: Vec<SignatureEntry>) -> Self {
         let (to, from) = (path.clone(), staged.clone());
-        let write = move || {
+        let write = move |from: &Metadata, places: &[SignatureEntry]| {
             let nothing = || io::Error::other("it is no file with signatures");
-            let (before, places, after) = from.around_signatures(&places).ok_or_else(nothing)?;
+            let (before, places, after) = from.around_signatures(places).ok_or_else(nothing)?;
             match fs::remove_file(&to) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
@@ -145,13 +201,32 @@ impl Ahead {
             file.sync_data()?;
             Ok(Written { file, before: before.len(), places: places.len(), after: after.len() })
         };
-        Self { path, staged, writing: Some(std::thread::spawn(write)) }
+        let make = move || {
+            let written = write(&from, &places);
+            let preimage = Some(from.preimage());
+            Made { written, metadata: from.resigned(&places).ok(), preimage }
+        };
+        Self { path, staged, making: Some(std::thread::spawn(make)), made: None }
+    }
+
+    fn made(&mut self) -> Option<&mut Made> {
+        if let Some(making) = self.making.take() {
+            self.made = making.join().ok();
+        }
+        self.made.as_mut()
+    }
+
+    /// The file with these signatures: mostly they are as long as what stands in their places.
+    fn signed(&mut self, entries: &[SignatureEntry]) -> Option<Metadata> {
+        let made = self.made()?.metadata.take()?;
+        made.resigned_in_place(entries).ok()
     }
 
     /// Makes the file these bytes, flushes it and moves it to its place: mostly only the signatures are other ones.
     fn finish(mut self, bytes: &[u8], to: &Path) -> io::Result<()> {
-        let writing = self.writing.take().ok_or_else(|| io::Error::other("nothing was begun"))?;
-        let written = writing.join().map_err(|_| io::Error::other("a thread has panicked"))??;
+        self.made();
+        let made = self.made.take().ok_or_else(|| io::Error::other("a thread has panicked"))?;
+        let written = made.written?;
         match written.new_places(self.staged.bytes(), bytes) {
             Some(places) => {
                 let at = u64::try_from(written.before).map_err(io::Error::other)?;
@@ -179,9 +254,7 @@ impl Written {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        if let Some(writing) = self.writing.take() {
-            let _ = writing.join();
-        }
+        self.made();
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -176,18 +176,33 @@ impl Workspace {
         &mut self,
         signed: &[(RoleName, Vec<SignatureEntry>)],
     ) -> Result<(), Failure> {
+        if let [(role, new)] = signed {
+            return self.add_signatures_beside(role, new, |_, _| Ok(()));
+        }
         let together = signed.iter().map(|(role, new)| Ok((role.clone(), self.with_more(role, new)?)));
         let together = together.collect::<Result<Vec<_>, Failure>>()?;
         self.flushed.extend(signed.iter().map(|(role, _)| role.clone()));
-        if let [(role, together)] = together.as_slice() {
-            files::make_folder(&self.staged_folder())?;
-            self.write_signed(role, together)?;
-            self.held.remove(role);
-            self.staged.borrow_mut().insert(role.clone(), Some(together.clone()));
-            return Ok(());
-        }
         // Who delegates to whom is as it was: only the signatures are others.
         self.write_many(together)
+    }
+
+    /// The same for one role; `beside` gets it with its signatures, while they are written if it is a large one.
+    pub(crate) fn add_signatures_beside(
+        &mut self,
+        role: &RoleName,
+        new: &[SignatureEntry],
+        beside: impl FnOnce(&Self, &Metadata) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let ahead = match self.staged(role)? {
+            Some(staged) => self.signed_ahead(role, &staged, &together(staged.signatures(), new)),
+            None => None,
+        };
+        let together = ahead.map_or_else(|| self.with_more(role, new), Ok)?;
+        self.flushed.insert(role.clone());
+        files::make_folder(&self.staged_folder())?;
+        self.write_signed(role, &together, |workspace| beside(workspace, &together))?;
+        self.held.remove(role);
+        Ok(())
     }
 
     /// A staged file with signatures in place of older ones of the same keyid.

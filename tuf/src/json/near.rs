@@ -8,7 +8,7 @@ use super::{
     Document, Error, MAX_DEPTH, Text,
     node::{CANONICAL, OBJECT, SORTED, wide},
     parse::{self, Names, Parsed, Parser},
-    splice::{moved, signed},
+    splice::{signed, step},
 };
 use crate::pieces::{Piece, pieces};
 use std::ops::Range;
@@ -128,14 +128,9 @@ impl Parser<'_> {
             return Ok(false);
         }
         let (start, width) = (head.start_usize(), end.end_usize() - head.start_usize());
-        let bytes = signed(self.at) - signed(start);
-        let indexes = signed(begin) - signed(first);
-        self.nodes.extend(old.iter().map(|node| {
-            let mut node = *node;
-            (node.start, node.end) = (moved(node.start, bytes), moved(node.end, bytes));
-            node.next = moved(node.next, indexes);
-            node
-        }));
+        let bytes = step(signed(self.at) - signed(start));
+        let indexes = step(signed(begin) - signed(first));
+        self.nodes.extend(old.iter().map(|node| node.moved(bytes, indexes)));
         guide.taken.push(Taken {
             from: parse::narrow(place.object),
             nodes: parse::narrow(begin)..parse::narrow(self.nodes.len()),

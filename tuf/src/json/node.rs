@@ -44,6 +44,16 @@ impl Node {
         self.meta & KIND
     }
 
+    /// The same at another place. Places have 28 bits, so nothing wraps; that nobody asks moves several at once.
+    pub(super) fn moved(self, bytes: i32, nodes: i32) -> Self {
+        Self {
+            start: self.start.wrapping_add_signed(bytes),
+            end: self.end.wrapping_add_signed(bytes),
+            next: self.next.wrapping_add_signed(nodes),
+            meta: self.meta,
+        }
+    }
+
     /// Takes the promise away that the text is canonical.
     pub(super) fn unflag_canonical(&mut self) {
         self.meta &= !CANONICAL;

@@ -38,9 +38,36 @@ impl Document {
         }));
         let place = Shift { at: 0, bytes: signed(span.start), nodes: i64::from(first), from: 0 };
         nodes.extend(new.nodes.iter().map(|node| place.of(*node)));
-        nodes.extend(self.nodes.iter().skip(super::node::wide(next)).map(|node| shift.of(*node)));
+        // Behind it everything moves alike.
+        let (by, to) = (step(shift.bytes), step(shift.nodes));
+        let behind = self.nodes.get(super::node::wide(next)..).unwrap_or_default();
+        nodes.extend(behind.iter().map(|node| node.moved(by, to)));
         let (large, depth) = (self.large || new.large, self.depth + new.depth);
         Ok((Self { bytes, nodes, large, depth }, shift.nodes))
+    }
+
+    /// Puts `text` in the place of the value `at`, as long as it is and with as many values in it, so that nothing else
+    /// moves. False where it is not so, or where others share the text: then nothing has changed.
+    pub(crate) fn replace_alike(&mut self, at: u32, text: &[u8]) -> bool {
+        let Ok(new) = parse::parse(text.into(), text.len(), parse::Strings::Strict) else { return false };
+        let (first, Node { start, end, next, .. }) = (super::node::wide(at), self.value_at(at).node());
+        let (span, values) =
+            (super::node::wide(start)..super::node::wide(end), first..super::node::wide(next));
+        if text.len() != span.len() || new.nodes.len() != values.len() {
+            return false;
+        }
+        let (Some(bytes), Some(nodes)) = (self.bytes.only_owned(), self.nodes.get_mut(values)) else {
+            return false;
+        };
+        let Some(bytes) = bytes.get_mut(span) else { return false };
+        bytes.copy_from_slice(text);
+        let place = Shift { at: 0, bytes: i64::from(start), nodes: i64::from(at), from: 0 };
+        nodes.iter_mut().zip(&new.nodes).for_each(|(node, new)| *node = place.of(*new));
+        // Whether what lies around it is canonical is not known any more.
+        let around = self.nodes.iter_mut().take(first).filter(|node| node.end >= end);
+        around.for_each(Node::unflag_canonical);
+        (self.large, self.depth) = (self.large || new.large, self.depth + new.depth);
+        true
     }
 }
 
@@ -65,6 +92,11 @@ impl Shift {
 /// A place that is moved; both lie within a document, whose length has 28 bits.
 pub(crate) fn moved(at: u32, by: i64) -> u32 {
     u32::try_from(i64::from(at) + by).unwrap_or(u32::MAX)
+}
+
+/// By how much a place moves: both lie within a document.
+pub(super) fn step(by: i64) -> i32 {
+    i32::try_from(by).unwrap_or_default()
 }
 
 /// A length or index as a number that may be taken away from another.

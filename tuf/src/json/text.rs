@@ -15,6 +15,13 @@ impl Deref for Text {
     }
 }
 
+impl Text {
+    /// The bytes to be changed; `None` while others share them.
+    pub(super) fn only_owned(&mut self) -> Option<&mut [u8]> {
+        Arc::get_mut(&mut self.0).map(Vec::as_mut_slice)
+    }
+}
+
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Arc::new(bytes))

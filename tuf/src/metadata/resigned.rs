@@ -20,6 +20,35 @@ impl Metadata {
         self.with_signature_text(targets, old, &text, bytes.into())
     }
 
+    /// As [`Metadata::resigned`], of a file that nobody else holds, with signatures as long as those that it has (places for
+    /// them, made by [`Metadata::resigned`] as well): then only they are written, whatever size the file has.
+    ///
+    /// # Errors
+    /// As [`Metadata::resigned`].
+    pub fn resigned_in_place(self, entries: &[SignatureEntry]) -> Result<Self, MetadataError> {
+        let old = self.document().root().get("signatures").filter(|_| !self.is_signed_part());
+        let Some((at, text)) = old.map(|old| (old.index(), signatures::text(&self, entries, old))) else {
+            return self.resigned(entries);
+        };
+        let mut inner = match Arc::try_unwrap(self.inner) {
+            Ok(inner) => inner,
+            Err(inner) => return Self { inner }.resigned(entries),
+        };
+        let on = match inner.role {
+            Role::Targets(targets) => targets.without_document(),
+            role => return Self { inner: Arc::new(Inner { role, ..inner }) }.resigned(entries),
+        };
+        let replaced = Arc::get_mut(&mut inner.document).is_some_and(|it| it.replace_alike(at, &text));
+        inner.role = Role::Targets(on(&inner.document));
+        if !replaced {
+            return Self { inner: Arc::new(inner) }.resigned(entries);
+        }
+        let written = inner.document.root().get("signatures").map(signatures::read).transpose();
+        inner.signatures = written.map_err(|error| error.within("signatures"))?.unwrap_or_default();
+        inner.file_digest = OnceLock::new();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// Reads a file that is this one but for its signatures; `None` when it is another, or wrong, or one that is read as
     /// fast by [`Metadata::parse`]. Nothing is taken for granted: all else is compared, byte by byte.
     pub fn resigned_as(&self, bytes: &Text) -> Option<Self> {

@@ -69,6 +69,18 @@ impl Targets {
         Self { document: Arc::clone(document), files, count, index: OnceLock::new(), delegations }
     }
 
+    /// What is kept of the role beside its document.
+    pub(super) fn without_document(self) -> impl FnOnce(&Arc<Document>) -> Self {
+        let Self { files, count, delegations, .. } = self;
+        move |document| Self {
+            document: Arc::clone(document),
+            files,
+            count,
+            index: OnceLock::new(),
+            delegations,
+        }
+    }
+
     /// The file at `path`. The first call walks over all of them, later ones take a binary search.
     pub fn find(&self, path: &str) -> Option<TargetFile<'_>> {
         TargetFile::read(self.find_value(path)?).ok()

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
     }
     let mut workspace = Workspace::open_for_writing(&args.dir)?;
     let recalled = workspace.recall(&|request| context.agent()?.recall(request));
+    workspace.read_large()?;
     let merged = match &args.from {
         Some(other) => merge::merge(&mut workspace, other)?,
         None => Merged::default(),
@@ -52,7 +53,6 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
-    workspace.read_large()?;
     let mut session = Session::begin(args, context, workspace, merged, recalled)?;
     session.go()
 }

@@ -253,7 +253,7 @@ pub(super) fn wire(
     let whole = WireFile::subject(role.as_str(), file.bytes().clone());
     let base = workspace.published(role)?.filter(|base| is_kept(record, role, base));
     Ok(match base {
-        Some(base) => whole.against(base.bytes().clone(), base.file_digest()),
+        Some(base) => whole.against(base.bytes(), base.file_digest()),
         None => whole,
     })
 }

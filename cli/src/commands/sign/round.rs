@@ -98,11 +98,13 @@ impl<'a> Session<'a> {
                 continue;
             }
             let next = if pending.len() < MOST_OPEN {
+                // What is new in it is looked for before it is written, which keeps a processor busy.
+                let (begin, files) = self.request(role, &keys)?;
                 if self.args.yes.yes {
                     let keyids: Vec<KeyId> = keys.iter().map(|key| key.keyid.clone()).collect();
                     self.workspace.write_ahead(role, &keyids)?;
                 }
-                let call = self.open(role, &keys)?;
+                let call = SignCall::open(self.agent, begin, files)?;
                 let (difference, inspected) = (read_difference(call.inspected())?, call.inspected());
                 let (version, warnings) = (inspected.version, inspected.warnings.clone());
                 let person = false;
@@ -260,14 +262,14 @@ impl<'a> Session<'a> {
             let mut entries = Vec::new();
             let end = self.collect(&role, &mut call, &mut entries);
             if !entries.is_empty() {
-                self.workspace.add_signatures(&[(role.role.clone(), entries)])?;
+                let (agent, record, shown) = (self.agent, &self.record, alone && end.is_ok());
+                self.workspace.add_signatures_beside(&role.role, &entries, |workspace, signed| {
+                    if !shown {
+                        return Ok(());
+                    }
+                    record::show_signed(agent, workspace, record, &role.role, signed)
+                })?;
                 self.noted.insert(role.role.clone());
-                if alone
-                    && end.is_ok()
-                    && let Some(signed) = self.workspace.staged(&role.role)?
-                {
-                    record::show_signed(self.agent, &self.workspace, &self.record, &role.role, &signed)?;
-                }
             }
             end?;
         }
