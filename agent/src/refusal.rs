@@ -90,7 +90,7 @@ fn bounded(details: &Map<String, Value>) -> String {
 
 /// Text that may hold what a caller chose: one line, nothing that a terminal obeys or that turns the direction of
 /// reading, and no longer than a person reads.
-fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| !c.is_control() && !INVISIBLE.iter().any(|range| range.contains(&c));
     if text.chars().all(harmless) && text.chars().nth(limits::REFUSAL_TEXT).is_none() {
         return Cow::Borrowed(text);

@@ -45,6 +45,7 @@ mod modules;
 mod mutations;
 mod names;
 mod odd_files;
+mod pinentry;
 mod pins;
 mod publishing;
 mod recovered;

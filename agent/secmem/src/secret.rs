@@ -124,6 +124,13 @@ impl SecretBytes {
         self
     }
 
+    /// Its first `len` bytes; the rest is wiped with it.
+    #[must_use]
+    pub fn shortened_to(mut self, len: usize) -> Self {
+        self.len = self.len.min(len);
+        self
+    }
+
     /// The secret itself. The one way to it: look for this name to find every use.
     #[must_use]
     pub fn reveal_secret_bytes(&self) -> &[u8] {

@@ -1,6 +1,6 @@
 //! From the file's text to a `Config`: every rule, each with a sentence of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backend::TokenName;
@@ -18,11 +18,15 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
         return Err(invalid("the tables grant and approval are reserved and mean nothing yet: remove them"));
     }
     let mut config = Config { tokens: Vec::new(), allow_group: allow_group(&raw.allow_groups)? };
+    let pinentry = raw.pinentry.unwrap_or_else(|| PathBuf::from(PINENTRY));
+    if !pinentry.is_absolute() {
+        return Err(invalid("pinentry must be an absolute path, such as \"/usr/bin/pinentry\""));
+    }
     let mut file_is_named = false;
     for token in raw.token {
         file_is_named |= check_file_store(&token, file_is_named)?;
         let enabled = token.enabled.unwrap_or(true);
-        let checked = check_token(token)?;
+        let checked = check_token(token, &pinentry)?;
         if config.tokens.iter().any(|t| t.name == checked.name) {
             return Err(invalid(format!("two tokens are named {}: give each its own name", checked.name)));
         }
@@ -52,15 +56,20 @@ fn add_default_file_store(config: &mut Config) -> Result<(), ConfigError> {
         ));
     }
     let (kind, pin, unlock_for) = (TokenKind::File, PinSource::Prompt, UnlockFor::default());
-    config.tokens.insert(0, TokenConfig { name, kind, pin, unlock_for });
+    config.tokens.insert(0, TokenConfig { name, kind, pin, unlock_for, confirm: None });
     Ok(())
 }
 
-fn check_token(raw: RawToken) -> Result<TokenConfig, ConfigError> {
+fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigError> {
     let name: TokenName =
         raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
     let of = |why: String| invalid(format!("token {name}: {why}"));
-    let pin = pin_source(raw.pin.as_ref()).map_err(of)?;
+    let pin = pin_source(raw.pin.as_ref(), pinentry).map_err(of)?;
+    let confirm = match raw.confirm.as_deref() {
+        None => None,
+        Some("pinentry") => Some(pinentry.to_owned()),
+        Some(_) => return Err(of("confirm can be \"pinentry\" alone".to_owned())),
+    };
     let unlock_for = raw.unlock_for.as_deref().map_or(Ok(UnlockFor::default()), unlock_for).map_err(of)?;
     let kind = match raw.kind.as_str() {
         "file" => file_kind(&raw).map_err(of)?,
@@ -73,7 +82,7 @@ fn check_token(raw: RawToken) -> Result<TokenConfig, ConfigError> {
         }
         _ => return Err(of("kind is none of \"file\", \"pkcs11\"".to_owned())),
     };
-    Ok(TokenConfig { name, kind, pin, unlock_for })
+    Ok(TokenConfig { name, kind, pin, unlock_for, confirm })
 }
 
 fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
@@ -138,14 +147,14 @@ fn digest(text: String) -> Result<String, String> {
 }
 
 /// The value is never repeated: somebody may have written the PIN itself here.
-fn pin_source(value: Option<&toml::Value>) -> Result<PinSource, String> {
-    const SOURCES: &str = "pin must be \"prompt\", { file = \"/path\" }, { fd = 3 } or { credential = \"name\" }; the PIN itself never stands in the configuration";
+fn pin_source(value: Option<&toml::Value>, pinentry: &Path) -> Result<PinSource, String> {
+    const SOURCES: &str = "pin must be \"prompt\", \"pinentry\", { file = \"/path\" }, { fd = 3 }, { credential = \"name\" } or { keyring = \"name\" }; the PIN itself never stands in the configuration";
     let table = match value {
         None => return Ok(PinSource::Prompt),
         Some(toml::Value::String(word)) => {
             return match word.as_str() {
                 "prompt" => Ok(PinSource::Prompt),
-                "pinentry" => Err("pin = \"pinentry\" is not in this version: use \"prompt\"".to_owned()),
+                "pinentry" => Ok(PinSource::Pinentry(pinentry.to_owned())),
                 _ => Err(SOURCES.to_owned()),
             };
         }
@@ -160,9 +169,7 @@ fn pin_source(value: Option<&toml::Value>) -> Result<PinSource, String> {
             _ => Err("pin = { fd } must be a descriptor from 3 up".to_owned()),
         },
         (Some((name, toml::Value::String(text))), None) if name == "credential" => credential(text),
-        (Some((name, _)), None) if name == "keyring" => {
-            Err("pin = { keyring } is not in this version: use { credential } or { file }".to_owned())
-        }
+        (Some((name, toml::Value::String(text))), None) if name == "keyring" => keyring(text),
         _ => Err(SOURCES.to_owned()),
     }
 }
@@ -182,6 +189,16 @@ fn credential(name: &str) -> Result<PinSource, String> {
     }
     Ok(PinSource::Credential(name.to_owned()))
 }
+
+fn keyring(name: &str) -> Result<PinSource, String> {
+    let fits = !name.is_empty() && name.len() <= 1024 && !name.contains(char::is_control);
+    fits.then(|| PinSource::Keyring(name.to_owned())).ok_or_else(|| {
+        "pin = { keyring } must be the description of a key, without control characters".to_owned()
+    })
+}
+
+/// Debian's; a link to the one that fits the desktop.
+const PINENTRY: &str = "/usr/bin/pinentry";
 
 fn unlock_for(text: &str) -> Result<UnlockFor, String> {
     const FORM: &str = "unlock_for must be a number with s, m, h or d, such as \"8h\", or \"forever\"";
@@ -288,15 +305,33 @@ mod tests {
         assert!(
             refused("[[token]]\nname = 'a'\nkind = 'yubikey'\nserial = 1").contains("not in this version")
         );
-        assert!(
-            refused("[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'").contains("not in this version")
-        );
-        assert!(
-            refused("[[token]]\nname = 'a'\nkind = 'file'\npin = { keyring = 'x' }")
-                .contains("not in this version")
-        );
         assert!(refused("[grant]\nx = 1").contains("reserved"));
         assert!(refused("[[approval]]").contains("reserved"));
+    }
+
+    #[test]
+    fn a_person_is_asked_by_the_pinentry_that_is_named() {
+        let text = "pinentry = '/opt/ask'\n[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'\nconfirm = 'pinentry'";
+        let token = &parse(text).unwrap().tokens[0];
+        assert_eq!(token.pin, PinSource::Pinentry("/opt/ask".into()));
+        assert_eq!(token.confirm.as_deref(), Some(Path::new("/opt/ask")));
+        assert!(!token.pin.is_unattended());
+        let default = parse("[[token]]\nname = 'a'\nkind = 'file'\npin = 'pinentry'").unwrap();
+        assert_eq!(default.tokens[0].pin, PinSource::Pinentry(PINENTRY.into()));
+        assert_eq!(default.tokens[0].confirm, None);
+        assert!(refused("pinentry = 'ask'").contains("absolute"));
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\nconfirm = 'yes'").contains("confirm"));
+    }
+
+    #[test]
+    fn a_pin_can_lie_in_a_keyring() {
+        let config = |name: &str| {
+            parse(&format!("[[token]]\nname = 'a'\nkind = 'file'\npin = {{ keyring = {name:?} }}"))
+        };
+        let token = &config("tuf-agent:hsm").unwrap().tokens[0];
+        assert_eq!(token.pin, PinSource::Keyring("tuf-agent:hsm".into()));
+        assert!(token.pin.is_unattended());
+        assert!(config("").is_err());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct TokenConfig {
     pub pin: PinSource,
     /// How long an unlock by a person lasts.
     pub unlock_for: UnlockFor,
+    /// The program by which the agent has a person say yes to each signature; none: it does not.
+    pub confirm: Option<PathBuf>,
 }
 
 /// What a token is.
@@ -82,13 +84,17 @@ pub enum PinSource {
     Fd(u32),
     /// A name inside `$CREDENTIALS_DIRECTORY`.
     Credential(String),
+    /// A person whom the agent asks through this program, when a request needs it.
+    Pinentry(PathBuf),
+    /// A key of the kernel's keyrings, by its description.
+    Keyring(String),
 }
 
 impl PinSource {
     /// True when the agent fetches it without a person.
     #[must_use]
     pub fn is_unattended(&self) -> bool {
-        !matches!(self, Self::Prompt)
+        !matches!(self, Self::Prompt | Self::Pinentry(_))
     }
 
     /// Where that is, for people.
@@ -99,6 +105,8 @@ impl PinSource {
             Self::File(path) => path.display().to_string(),
             Self::Fd(fd) => format!("descriptor {fd}"),
             Self::Credential(name) => format!("the credential {name}"),
+            Self::Pinentry(_) => "pinentry".to_owned(),
+            Self::Keyring(name) => format!("the key {name} of the kernel's keyrings"),
         }
     }
 
@@ -110,6 +118,8 @@ impl PinSource {
             Self::File(_) => "file",
             Self::Fd(_) => "fd",
             Self::Credential(_) => "credential",
+            Self::Pinentry(_) => "pinentry",
+            Self::Keyring(_) => "keyring",
         }
     }
 }

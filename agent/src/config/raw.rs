@@ -12,6 +12,7 @@ pub(super) struct Raw {
     pub(super) token: Vec<RawToken>,
     #[serde(default)]
     pub(super) allow_groups: Vec<toml::Value>,
+    pub(super) pinentry: Option<PathBuf>,
     // Reserved: known by name, so that the refusal can say why.
     pub(super) grant: Option<toml::Value>,
     pub(super) approval: Option<toml::Value>,
@@ -25,6 +26,7 @@ pub(super) struct RawToken {
     pub(super) enabled: Option<bool>,
     // A value of any kind: a message about it must not repeat what may be a PIN.
     pub(super) pin: Option<toml::Value>,
+    pub(super) confirm: Option<String>,
     pub(super) unlock_for: Option<String>,
     pub(super) module: Option<PathBuf>,
     pub(super) label: Option<String>,

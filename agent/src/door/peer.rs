@@ -3,6 +3,8 @@
 //! Trust: the kernel's word alone (SO_PEERCRED at the time of connect, a pid handle, `/proc`).
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +37,22 @@ impl Peer {
         // Zero: a process of another pid namespace, which has no number here.
         let pid = cred.pid().filter(|pid| *pid > 0);
         Ok(Self { uid: cred.uid(), gid: cred.gid(), pid, exe: pid.and_then(exe_name) })
+    }
+
+    /// The terminal that the process sits at, by the kernel's word; none when it has none.
+    #[must_use]
+    pub fn terminal(&self) -> Option<PathBuf> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
+        // Behind the name, which may hold anything: state, parent, group, session, terminal (proc(5)).
+        let number: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(4)?.parse().ok()?;
+        let (major, minor) = ((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00));
+        let path = match major {
+            136..=143 => PathBuf::from(format!("/dev/pts/{}", minor + (major - 136) * 256)),
+            4 => PathBuf::from(format!("/dev/tty{minor}")),
+            _ => return None,
+        };
+        let device = std::fs::metadata(&path).ok()?;
+        (device.rdev() == number && device.uid() == self.uid).then_some(path)
     }
 
     /// What the journal keeps.

@@ -18,7 +18,7 @@ use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::repositories::RoleOfKey;
 use crate::state::AppState;
-use crate::tokens::{HeldKey, Slot};
+use crate::tokens::{HeldKey, Purpose, Slot};
 
 /// The service.
 pub struct KeysService(pub AppState);
@@ -61,7 +61,7 @@ async fn generate(
     let slot = state.tokens().get(&request.token)?;
     let _names = state.tokens().hold_names().await;
     check_free(&state, &name).await?;
-    slot.ensure_usable().await?;
+    slot.ensure_usable_for(&purpose(&connection, format!("to make the key {name} ({kind})"))).await?;
     let body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate(&name, kind)).await?;
@@ -77,11 +77,11 @@ async fn import(
 ) -> Result<ImportKeyReply, Refusal> {
     let name = key_name(&request.name)?;
     let slot = state.tokens().get(&request.token)?;
-    let purpose = format!("import:{name}");
+    let use_of_seal = format!("import:{name}");
     let sealed = request.file.as_ref().ok_or_else(|| Refusal::new(Reason::Usage, "no key file was given"))?;
-    let file = connection.seal().open(sealed, &purpose)?;
+    let file = connection.seal().open(sealed, &use_of_seal)?;
     let passphrase =
-        request.passphrase.as_ref().map(|sealed| connection.seal().open(sealed, &purpose)).transpose()?;
+        request.passphrase.as_ref().map(|sealed| connection.seal().open(sealed, &use_of_seal)).transpose()?;
     // An encrypted file costs a key derivation: not on a thread that serves others.
     let parsed =
         tokio::task::spawn_blocking(move || backend::import::parse_private_key(&file, passphrase.as_ref()));
@@ -91,7 +91,7 @@ async fn import(
     })?;
     let _names = state.tokens().hold_names().await;
     check_free(&state, &name).await?;
-    slot.ensure_usable().await?;
+    slot.ensure_usable_for(&purpose(&connection, format!("to import the key {name}"))).await?;
     let body = json!({"name": name.as_str(), "token": slot.name()});
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import(&name, imported)).await?;
@@ -112,7 +112,8 @@ async fn remove(
         if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
     let serves = if request.force { serves.unwrap_or_default() } else { unused(&key, serves?)? };
     if !key.lost {
-        key.slot.ensure_usable().await?;
+        let why = format!("to remove the key {}", key.name);
+        key.slot.ensure_usable_for(&purpose(&connection, why)).await?;
     }
     let mut body = made(&key);
     if let Some(members) = body.as_object_mut().filter(|_| request.force) {
@@ -126,6 +127,12 @@ async fn remove(
     }
     key.slot.forget(&key.stored.public);
     Ok(RemoveKeyReply {})
+}
+
+/// What a person is told who is asked for a PIN.
+fn purpose(connection: &Connection, text: String) -> Purpose {
+    let peer = connection.peer();
+    Purpose { text, terminal: peer.terminal(), user: peer.uid, caller: peer.journal_json() }
 }
 
 /// A role that would lose the key is a role that may never reach its threshold again.

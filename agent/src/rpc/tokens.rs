@@ -82,7 +82,7 @@ async fn unlock(
             let secret = connection.seal().open(sealed, &format!("unlock:{}", slot.name()))?;
             slot.unlock(secret, attempt).await?;
         }
-        None => slot.unlock_from_source(attempt).await?,
+        None => slot.unlock_from_source(attempt, connection.peer().terminal()).await?,
     }
     state.tokens().note_unlocked();
     let body = json!({"token": slot.name(), "by_person": by_person, "last_try": request.last_try});

@@ -7,6 +7,7 @@ use policy::Reason;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
 
+use super::asked;
 use super::client::Client;
 use super::inspected::Inspected;
 use crate::awake;
@@ -69,6 +70,7 @@ pub(super) async fn confirm(
             .detail("sha256", digest));
     }
     check_person(&inspected, confirm.person)?;
+    asked::ask(client, &mut inspected).await?;
     Ok((Authorized { inspected, _private: () }, under_way))
 }
 

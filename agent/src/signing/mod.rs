@@ -6,6 +6,7 @@
 //! `Inspected`, `Authorized`, `Recorded`, `Signed`. No signature exists before its intent is durable, and none
 //! leaves unverified or to a caller that is gone.
 
+mod asked;
 mod authorized;
 mod client;
 mod inspected;

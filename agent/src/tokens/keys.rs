@@ -26,12 +26,12 @@ pub struct HeldKey {
 }
 
 impl HeldKey {
-    /// Before its use: the token is ready, and the key is on it.
+    /// Before its use: the token is ready, or will be once a person was asked, and the key is on it.
     ///
     /// # Errors
-    /// As [`Slot::ensure_usable`]; `KEY_NOT_FOUND` for a key that is lost.
+    /// As [`Slot::may_become_usable`]; `KEY_NOT_FOUND` for a key that is lost.
     pub async fn ensure_usable(&self) -> Result<(), Refusal> {
-        self.slot.ensure_usable().await?;
+        self.slot.may_become_usable().await?;
         if !self.lost {
             return Ok(());
         }

@@ -5,9 +5,11 @@
 //! itself; asking for the state of a token never waits.
 
 mod delays;
+mod keyring;
 mod keys;
 mod open;
 mod pin;
+mod pinentry;
 mod slot;
 
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use policy::Reason;
 use tokio::sync::Notify;
 
 pub use keys::HeldKey;
-pub use slot::{Attempt, Listing, Slot};
+pub use slot::{Attempt, Listing, Purpose, Slot};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;

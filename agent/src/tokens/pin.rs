@@ -13,6 +13,7 @@ use policy::Reason;
 use secmem::SecretBytes;
 use tuf::digest::Sha256Digest;
 
+use super::keyring;
 use crate::config::PinSource;
 use crate::refusal::Refusal;
 
@@ -39,6 +40,11 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Fe
             return Err(Refusal::new(Reason::PinRequired, "this token's secret is typed by a person")
                 .remedy("unlock it: tufctl token unlock NAME"));
         }
+        PinSource::Pinentry(_) => {
+            return Err(Refusal::new(Reason::PinRequired, "this token's secret is asked for by pinentry")
+                .remedy("unlock it: tufctl token unlock NAME"));
+        }
+        PinSource::Keyring(name) => return keyring::fetch(name, MAX_PIN),
         PinSource::File(path) => path.clone(),
         PinSource::Fd(fd) => return read_descriptor(*fd),
         PinSource::Credential(name) => match credentials {

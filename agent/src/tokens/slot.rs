@@ -3,6 +3,7 @@
 mod card;
 mod doctor;
 mod listing;
+mod person;
 mod signing;
 mod source;
 mod unlock;
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
+pub use self::person::Purpose;
 pub use self::unlock::Attempt;
 
 use self::card::Count;
@@ -63,6 +65,8 @@ pub struct Slot {
     examined: Arc<Semaphore>,
     /// Held while the agent unlocks it by itself: of many that want it unlocked, one tries the secret.
     by_itself: tokio::sync::Mutex<()>,
+    /// Held while a person is asked by pinentry: one dialogue at a time.
+    asking: tokio::sync::Mutex<()>,
     /// One list of keys at a time: of a token that hangs, one thread does.
     lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
@@ -136,6 +140,7 @@ impl Slot {
             unlocks,
             examined: Arc::new(Semaphore::new(1)),
             by_itself: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
             known_keys: Mutex::default(),

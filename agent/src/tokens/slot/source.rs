@@ -3,6 +3,7 @@
 //! Invariants: a content that was tried and not accepted is not tried again by itself, neither in this run nor, where its
 //! source can be told from a changed one, in the next; a person who says `unlock` has it tried once more.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use policy::Reason;
@@ -10,6 +11,7 @@ use secmem::SecretBytes;
 use sha2::{Digest as _, Sha256};
 
 use super::card::{Presenting, Proof, Sourced};
+use super::person::Purpose;
 use super::unlock::{Act, Attempt};
 use super::{SPENT, Slot, lock};
 use crate::config::PinSource;
@@ -66,10 +68,22 @@ impl Contents {
 
 impl Slot {
     /// One attempt with the secret from the configured source, because a person says so; ends a `lock` that a person said.
+    /// Pinentry asks at `terminal`, if there is no screen.
     ///
     /// # Errors
     /// `PIN_REQUIRED` when a person has to type it; otherwise as [`Slot::unlock`].
-    pub async fn unlock_from_source(self: &Arc<Self>, attempt: Attempt) -> Result<(), Refusal> {
+    pub async fn unlock_from_source(
+        self: &Arc<Self>,
+        attempt: Attempt,
+        terminal: Option<PathBuf>,
+    ) -> Result<(), Refusal> {
+        if let PinSource::Pinentry(program) = &self.config.pin {
+            let _alone = self.asking.lock().await;
+            let Attempt { last_try, serial, user, caller } = attempt;
+            let text = "to unlock it, because you have asked for that".to_owned();
+            let purpose = Purpose { text, terminal, user, caller };
+            return self.unlock_by_pinentry(program, &purpose, last_try, serial).await;
+        }
         let slot = Arc::clone(self);
         let work = async move {
             let _alone = slot.by_itself.lock().await;

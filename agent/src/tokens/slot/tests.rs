@@ -38,7 +38,7 @@ fn locked(outcome: &Result<(), Refusal>) -> bool {
 async fn of_many_that_want_it_unlocked_one_tries_the_secret() {
     let folder = tempfile::tempdir().unwrap();
     write_pin(folder.path(), "right");
-    tokens(folder.path()).get("file").unwrap().unlock_from_source(Attempt::default()).await.unwrap();
+    tokens(folder.path()).get("file").unwrap().unlock_from_source(Attempt::default(), None).await.unwrap();
     write_pin(folder.path(), "wrong");
     let slot = tokens(folder.path()).get("file").unwrap();
     let (a, b, c) = tokio::join!(slot.ensure_usable(), slot.ensure_usable(), slot.ensure_usable());
@@ -59,7 +59,7 @@ async fn a_lock_wins_over_an_unlock_that_is_under_way() {
     assert!(locked(&unlocked), "{unlocked:?}");
     assert_eq!(slot.state(), TokenState::Locked);
     assert!(locked(&slot.ensure_usable().await), "it holds until somebody says unlock");
-    slot.unlock_from_source(Attempt::default()).await.unwrap();
+    slot.unlock_from_source(Attempt::default(), None).await.unwrap();
     slot.ensure_usable().await.unwrap();
 }
 
@@ -76,7 +76,7 @@ async fn a_lock_holds_through_a_reload_that_changes_the_token() {
     let replaced = tokens.get("file").unwrap();
     assert!(!Arc::ptr_eq(&slot, &replaced));
     assert!(locked(&replaced.ensure_usable().await));
-    replaced.unlock_from_source(Attempt::default()).await.unwrap();
+    replaced.unlock_from_source(Attempt::default(), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn wrong_passphrases_of_one_user_delay_that_user_alone_and_are_not_even_tr
     let folder = tempfile::tempdir().unwrap();
     write_pin(folder.path(), "right");
     let slot = tokens(folder.path()).get("file").unwrap();
-    slot.unlock_from_source(Attempt::default()).await.unwrap();
+    slot.unlock_from_source(Attempt::default(), None).await.unwrap();
     let unlock = async |user: u32, text: &str| {
         let secret = secmem::SecretBytes::copy_from(text.as_bytes());
         slot.unlock(secret, Attempt { user, ..Attempt::default() }).await

@@ -1,0 +1,119 @@
+//! What the agent itself asks a person, through pinentry: the PIN that a request needs, and yes to a signature.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use backend::TokenState;
+use policy::Reason;
+use serde_json::Value;
+
+use super::unlock::Attempt;
+use super::{Slot, lock};
+use crate::config::PinSource;
+use crate::refusal::{Refusal, plain};
+use crate::tokens::pinentry::{self, Dialogue, NoAnswer, Unwanted};
+
+/// What a PIN or a yes is wanted for, and by whom.
+#[derive(Debug, Clone, Default)]
+pub struct Purpose {
+    /// Lines for the person: what is done, with which key, and the digest.
+    pub text: String,
+    /// The caller's terminal.
+    pub terminal: Option<std::path::PathBuf>,
+    /// The caller's user.
+    pub user: u32,
+    /// What the journal keeps of the caller.
+    pub caller: Value,
+}
+
+impl Slot {
+    /// Whether it can be used, or will be once a person was asked by pinentry.
+    ///
+    /// # Errors
+    /// As [`Slot::ensure_usable`].
+    pub async fn may_become_usable(self: &Arc<Self>) -> Result<(), Refusal> {
+        self.first_look().await;
+        if self.asks_a_person().is_some() { Ok(()) } else { self.ensure_usable().await }
+    }
+
+    /// As [`Slot::ensure_usable`]; a person is asked by pinentry where the token is configured so.
+    ///
+    /// # Errors
+    /// As [`Slot::ensure_usable`]; `PIN_REQUIRED` without an answer, `CANCELLED` where the person said no.
+    pub async fn ensure_usable_for(self: &Arc<Self>, purpose: &Purpose) -> Result<(), Refusal> {
+        self.first_look().await;
+        if self.asks_a_person().is_none() {
+            return self.ensure_usable().await;
+        }
+        // Of many that want it, one asks; the others find it unlocked, or ask again.
+        let _alone = self.asking.lock().await;
+        let Some(program) = self.asks_a_person() else { return self.ensure_usable().await };
+        self.unlock_by_pinentry(&program, purpose, false, None).await
+    }
+
+    /// The program that asks for its PIN, while it is locked and nobody said `lock`.
+    fn asks_a_person(&self) -> Option<std::path::PathBuf> {
+        let PinSource::Pinentry(program) = &self.config.pin else { return None };
+        let waits = self.state() == TokenState::Locked && !lock(&self.lease).held;
+        waits.then(|| program.clone())
+    }
+
+    /// One entry, one attempt, at the card that the person was shown (FAULTS C1, C5).
+    pub(super) async fn unlock_by_pinentry(
+        self: &Arc<Self>,
+        program: &Path,
+        purpose: &Purpose,
+        last_try: bool,
+        meant: Option<String>,
+    ) -> Result<(), Refusal> {
+        self.not_too_early(purpose.user)?;
+        let info = self.backend.info();
+        let (name, word) = (self.name(), info.kind.secret_word());
+        let shown = meant.or(info.serial);
+        let mut text = format!("The {word} of token {name} is needed");
+        let known = [("serial", shown.as_deref()), ("label", info.label.as_deref())];
+        for (what, is) in known.into_iter().filter_map(|(what, is)| Some((what, is?))) {
+            text.push_str(&format!("\n{what} {}", plain(is)));
+        }
+        if let Some(left) = info.pin_tries_left {
+            text.push_str(&format!("\ntries left: {left}"));
+        }
+        text.push_str(&format!("\n{}", purpose.text));
+        let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
+        let unwanted = Unwanted::default();
+        let (flag, path) = (unwanted.flag(), program.to_owned());
+        let asked = tokio::task::spawn_blocking(move || pinentry::ask(&path, word, &dialogue, &flag)).await;
+        let what = format!("the {word} of token {name}");
+        let secret = asked.map_err(Refusal::internal)?.map_err(|no| {
+            let reason = if no == NoAnswer::Cancelled { Reason::Cancelled } else { Reason::PinRequired };
+            no.refusal(&what, program, reason).detail("token", name)
+        })?;
+        let Some(secret) = secret else {
+            return Err(Refusal::new(Reason::PinRequired, format!("{what}: nothing was typed"))
+                .remedy("ask again")
+                .detail("token", name));
+        };
+        let (user, caller) = (purpose.user, purpose.caller.clone());
+        self.unlock(secret, Attempt { last_try, serial: shown, user, caller }).await
+    }
+
+    /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).
+    ///
+    /// # Errors
+    /// `CONFIRMATION_MISSING` without a yes.
+    pub async fn confirm_by_person(&self, purpose: &Purpose) -> Result<(), Refusal> {
+        let Some(program) = self.config.confirm.clone() else { return Ok(()) };
+        let (name, info) = (self.name(), self.backend.info());
+        let serial = info.serial.map(|serial| format!(" (serial {serial})")).unwrap_or_default();
+        let text = format!("Sign with token {name}{serial}?\n{}", purpose.text);
+        let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
+        let _alone = self.asking.lock().await;
+        let unwanted = Unwanted::default();
+        let (flag, path) = (unwanted.flag(), program.clone());
+        let said = tokio::task::spawn_blocking(move || pinentry::confirm(&path, &dialogue, &flag)).await;
+        said.map_err(Refusal::internal)?.map_err(|no| {
+            let what = format!("a yes to the signature by token {name}");
+            no.refusal(&what, &program, Reason::ConfirmationMissing).detail("token", name)
+        })
+    }
+}

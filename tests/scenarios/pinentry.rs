@@ -1,0 +1,157 @@
+//! The agent asks a person itself, through pinentry: what is shown, and that only an answer is one (FAULTS C1, C5).
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softhsm::SoftHsm;
+use tufagent_tests::{Agent, Home, PIN, binary, need};
+
+/// A home with a SoftHSM token behind the lying module, the fake pinentry, and an agent that has a screen; `more` ends the
+/// token's entry in the configuration.
+struct Bed {
+    home: Home,
+    folder: PathBuf,
+}
+
+impl Bed {
+    fn new(more: &str) -> Option<Self> {
+        let softhsm = need(SoftHsm::find_or_fetch())?;
+        let home = Home::new();
+        let tokens = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+        tokens.init_token("build", "so-pin-4711", PIN).unwrap();
+        let folder = home.dir().join("pinentry");
+        fs::create_dir(&folder).unwrap();
+        let double = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("doubles/pinentry.sh");
+        fs::copy(double, folder.join("pinentry")).unwrap();
+        fs::set_permissions(folder.join("pinentry"), fs::Permissions::from_mode(0o755)).unwrap();
+        let table = home.lying_table("hsm", "build", &tokens);
+        let program = folder.join("pinentry").display().to_string();
+        home.config(&format!("pinentry = {program:?}\n{table}{more}"));
+        Some(Self { home, folder })
+    }
+
+    fn start(&self) -> Agent {
+        let command = Command::new(binary("tuf-agent"));
+        Agent::start_in_environment(&self.home, command, &[("DISPLAY", ":none")])
+    }
+
+    fn answer(&self, mode: &str) {
+        fs::write(self.folder.join("mode"), mode).unwrap();
+        let _ = fs::remove_file(self.folder.join("log"));
+    }
+
+    /// What the last dialogues were told.
+    fn told(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn logins(&self) -> usize {
+        self.home.lying_desk("hsm").trace().logins()
+    }
+
+    fn hsm(&self) -> Value {
+        let list = self.home.run("token list --json").done().json();
+        list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+    }
+
+    /// Ends the token's login, as a crash of its module does.
+    fn lose_helper(&self) {
+        let helper = self.hsm()["helper_pid"].as_u64().unwrap();
+        assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.hsm()["state"] != "locked" || self.hsm()["helper_pid"].as_u64() == Some(helper) {
+            assert!(Instant::now() < end, "{}", self.hsm());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn repository(&self) {
+        self.home.run("key generate root --token hsm --type ecdsa-p256").done();
+        self.home
+            .run("repo init repo --name app --root root --targets root --snapshot root --timestamp root")
+            .done();
+    }
+}
+
+#[test]
+fn the_pin_that_a_signature_needs_is_asked_for_with_card_key_role_and_digest() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let _agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    bed.repository();
+    assert!(bed.told().contains("to make the key root"), "{}", bed.told());
+    assert_eq!(bed.logins(), 1);
+    bed.lose_helper();
+    bed.answer(&format!("pin {PIN}"));
+    let signed = bed.home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    let serial = bed.hsm()["serial"].as_str().unwrap().to_owned();
+    let told = bed.told();
+    for shown in ["token hsm", &serial, "label build", "of app", "key root", "sha256 "] {
+        assert!(told.contains(shown), "{shown} is not in\n{told}");
+    }
+    assert_eq!((bed.logins(), told.matches("GETPIN").count()), (2, 1), "asked once for all roles\n{told}");
+    // A lock holds until somebody unlocks, and then the agent asks, too.
+    bed.home.run("token lock hsm").done();
+    bed.home.run("bump repo timestamp").done();
+    bed.answer(&format!("pin {PIN}"));
+    bed.home.run("sign repo --yes").exits(5);
+    assert_eq!((bed.told(), bed.logins()), (String::new(), 2));
+    bed.home.run("token unlock hsm").done();
+    bed.home.run("sign repo --yes").done();
+    assert_eq!(bed.logins(), 3);
+}
+
+#[test]
+fn whatever_is_no_answer_is_told_apart_and_costs_no_try() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let agent = bed.start();
+    let request = "key generate k --token hsm --type ecdsa-p256";
+    for (mode, code, reason, word) in [
+        ("cancel", 1, "CANCELLED", "said no"),
+        ("timeout", 5, "PIN_REQUIRED", "nobody answered"),
+        ("empty", 5, "PIN_REQUIRED", "nothing was typed"),
+        ("die", 5, "PIN_REQUIRED", "ended"),
+    ] {
+        bed.answer(mode);
+        let refused = bed.home.refused(request, code, reason);
+        assert!(refused["message"].as_str().unwrap().contains(word), "{mode}: {refused}");
+        assert_eq!(bed.logins(), 0, "{mode}");
+    }
+    bed.answer("pin wrong-pin-5c33");
+    bed.home.refused(request, 5, "PIN_INCORRECT");
+    assert_eq!((bed.logins(), bed.told().matches("GETPIN").count()), (1, 1), "one entry, one attempt");
+    bed.answer(&format!("pin {}", PIN.replace('-', "%2D")));
+    bed.home.run(request).done();
+    drop(agent);
+    // Without a screen and a terminal nobody can be asked.
+    let _agent = bed.home.start();
+    bed.answer(&format!("pin {PIN}"));
+    let refused = bed.home.refused("key generate k2 --token hsm --type ecdsa-p256", 5, "PIN_REQUIRED");
+    assert!(refused["message"].as_str().unwrap().contains("no terminal"), "{refused}");
+    assert_eq!((bed.told(), bed.logins()), (String::new(), 2));
+}
+
+#[test]
+fn a_token_that_wants_a_yes_signs_only_with_one_and_a_no_leaves_no_mark() {
+    let Some(bed) = Bed::new("confirm = \"pinentry\"\n") else { return };
+    let _agent = bed.start();
+    bed.home.secret("pin", PIN);
+    bed.home.run("token unlock hsm --pin-file pin").done();
+    bed.repository();
+    for mode in ["no", "cancel", "timeout", "die"] {
+        bed.answer(mode);
+        let refused = bed.home.refused("sign repo --yes", 3, "CONFIRMATION_MISSING");
+        assert_eq!(refused["details"]["token"], "hsm", "{mode}: {refused}");
+    }
+    bed.answer("yes");
+    let signed = bed.home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    let told = bed.told();
+    assert!(told.contains("Sign with token hsm") && told.contains("timestamp version 1 of app"), "{told}");
+}
