@@ -39,6 +39,7 @@ mod in_place;
 mod judges;
 mod key_types;
 mod large;
+mod liars;
 mod lint;
 mod lost_state;
 mod modules;

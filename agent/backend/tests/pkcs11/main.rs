@@ -15,6 +15,7 @@ mod lab;
 mod lane;
 mod lies;
 mod life;
+mod mad;
 mod matrix;
 mod modules;
 mod sessions;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| words.iter().any(|word| word == flag);
     match words.first().map(String::as_str) {
-        Some("host-token") => return host(),
+        Some("host-token") => return words.get(1).and_then(|name| mad::helper(name)).unwrap_or_else(host),
         Some("direct-facts") => return doctor::direct(&words[1..]),
         Some("make-twins") => return twins::make(&words[1..]),
         Some("probe-double") => return double::probe(&words[1..]),
@@ -89,6 +90,7 @@ fn cases() -> Vec<Case> {
         twins::CASES,
         lies::CASES,
         life::CASES,
+        mad::CASES,
         matrix::CASES,
         sessions::CASES,
         always::CASES,

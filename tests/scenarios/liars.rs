@@ -1,0 +1,123 @@
+//! A module that lies, before the real agent: what a signature that went wrong leaves in repository and journal, and
+//! who else notices (FAULTS B6, D2, D3, D7). Every code at every call: the backend's own matrix.
+
+use serde_json::Value;
+use softhsm::SoftHsm;
+use tufagent_tests::{Agent, Home, PIN, need};
+
+/// A published repository whose online key is on `hsm`, a token behind the lying module, and whose root is on the honest
+/// `other` of the same module. Both are unlocked.
+fn published() -> Option<(Home, Agent)> {
+    let softhsm = need(SoftHsm::find_or_fetch())?;
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    for label in ["build", "other"] {
+        folder.init_token(label, "so-pin-4711", PIN).unwrap();
+    }
+    home.config(
+        &(home.lying_table("hsm", "build", &folder) + &Home::softhsm_table("other", "other", &folder)),
+    );
+    let agent = home.start();
+    home.secret("pin", PIN);
+    for (token, key) in [("hsm", "online"), ("hsm", "second"), ("other", "root")] {
+        home.run(&format!("token unlock {token} --pin-file pin")).done();
+        home.run(&format!("key generate {key} --token {token} --type ecdsa-p256")).done();
+    }
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    Some((home, agent))
+}
+
+fn journal(home: &Home, kind: &str) -> Vec<Value> {
+    let list = home.run("audit list --json").done().json();
+    list["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == kind).cloned().collect()
+}
+
+/// Makes a key on the other token, and takes it away again.
+fn other_token_serves(home: &Home) {
+    home.run("key generate spare --token other --type ecdsa-p256").done();
+    home.run("key remove spare --yes").done();
+}
+
+#[test]
+fn a_signature_that_is_no_good_is_journalled_as_failed_and_changes_nothing() {
+    let Some((home, _agent)) = published() else { return };
+    let desk = home.lying_desk("hsm");
+    home.run("bump repo timestamp").done();
+    let timestamp = || std::fs::read(home.path("repo/metadata/timestamp.json")).unwrap();
+    let before = timestamp();
+    for lie in ["wrong", "short", "long", "zero", "empty", "other-key"] {
+        desk.say(&format!("C_Sign {lie}"));
+        home.refused("sign repo --yes", 5, "BAD_SIGNATURE");
+        assert_eq!(timestamp(), before, "{lie}");
+        let outcomes = journal(&home, "sign.outcome");
+        let last = outcomes.last().unwrap()["body"].to_string();
+        assert!(last.contains("BAD_SIGNATURE"), "{lie}: {last}");
+    }
+    desk.say("");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    assert_ne!(timestamp(), before);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    home.run("audit verify").done();
+}
+
+#[test]
+fn no_signature_of_the_token_is_without_an_intent_and_none_is_made_twice_for_one() {
+    let Some((home, _agent)) = published() else { return };
+    let desk = home.lying_desk("hsm");
+    for (lie, reason) in [
+        ("C_Sign once after abort", "TOKEN_FAILED"),
+        ("C_Sign once after CKR_DEVICE_ERROR", "TOKEN_FAILED"),
+        ("C_Sign once after CKR_DEVICE_REMOVED", "TOKEN_FAILED"),
+    ] {
+        home.run("bump repo timestamp").done();
+        let intents = journal(&home, "sign.intent").len();
+        desk.forget();
+        desk.say(lie);
+        home.refused("sign repo --yes", 5, reason);
+        assert_eq!(desk.trace().signatures(), 1, "{lie}: the token has signed once");
+        assert_eq!(desk.trace().logins(), 0, "{lie}: nobody entered a PIN");
+        assert_eq!(journal(&home, "sign.intent").len(), intents + 1, "{lie}");
+        let outcomes = journal(&home, "sign.outcome");
+        assert!(outcomes.last().unwrap()["body"].to_string().contains(reason), "{lie}: {outcomes:?}");
+        other_token_serves(&home);
+        desk.say("");
+        home.run("token unlock hsm --pin-file pin").done();
+        assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true, "{lie}");
+        assert!(desk.trace().signatures() <= journal(&home, "sign.intent").len(), "{lie}");
+    }
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn codes_of_a_module_are_met_by_the_agent_as_the_table_says() {
+    let Some((home, _agent)) = published() else { return };
+    let desk = home.lying_desk("hsm");
+    for (lie, reason) in [
+        ("C_SignInit once CKR_KEY_HANDLE_INVALID", None),
+        ("C_SignInit once CKR_DEVICE_REMOVED", None),
+        ("C_Sign once stuck CKR_OPERATION_ACTIVE", None),
+        ("C_SignInit once CKR_USER_NOT_LOGGED_IN", Some("TOKEN_LOCKED")),
+        ("C_SignInit CKR_MECHANISM_INVALID", Some("UNSUPPORTED")),
+        ("C_SignInit CKR_HOST_MEMORY", Some("TOKEN_FAILED")),
+        ("C_SignInit once CKR_CRYPTOKI_NOT_INITIALIZED", Some("TOKEN_LOCKED")),
+        ("C_Sign once segv", Some("TOKEN_FAILED")),
+    ] {
+        home.run("bump repo timestamp").done();
+        desk.forget();
+        desk.say(lie);
+        match reason {
+            None => _ = home.run("sign repo --yes").done(),
+            Some(reason) => _ = home.refused("sign repo --yes", 5, reason),
+        }
+        assert_eq!(desk.trace().logins(), 0, "{lie}: nobody entered a PIN");
+        other_token_serves(&home);
+        desk.say("");
+        if reason.is_some() {
+            home.run("token unlock hsm --pin-file pin").done();
+            home.run("sign repo --yes").done();
+        }
+    }
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
