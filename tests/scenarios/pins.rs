@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use softhsm::SoftHsm;
-use tufagent_tests::{Agent, Home, PIN, need};
+use tufagent_tests::clock::Shift;
+use tufagent_tests::{Agent, Home, PIN, binary, need};
 
 use crate::terminal::{talk, talk_in_steps};
 
@@ -327,4 +328,33 @@ fn a_hundred_wrong_passphrases_are_slowed_and_other_tokens_wait_for_nothing() {
     }
     assert!((4..=10).contains(&tried), "{tried} of 100 were tried");
     home.run("token unlock hsm --pin-file pin").done();
+}
+
+#[test]
+fn an_unlock_lasts_its_time_whatever_the_wall_clock_does() {
+    let Some(shift) = need(Shift::new("+0")) else { return };
+    let home = Home::new();
+    home.config("[[token]]\nname = 'file'\nkind = 'file'\nunlock_for = '8s'\n");
+    let time = home.write("time", "+0\n");
+    let variables = shift.following(&time);
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let agent = Agent::start_in_environment(&home, Command::new(binary("tuf-agent")), &variables);
+    let year = |kind: &str| -> i32 {
+        let last = journalled(&home, kind).pop().expect("it is journalled");
+        last["time"].as_str().unwrap()[..4].parse().unwrap()
+    };
+    home.unlock_file_store();
+    let (begun, now) = (Instant::now(), year("token.unlock"));
+    for (jump, years, key) in [("+10y\n", 10, "a"), ("-10y\n", -10, "b")] {
+        fs::write(&time, jump).unwrap();
+        home.key(key, "ed25519");
+        assert!((year("key.made") - now - years).abs() <= 1, "the agent does not live at {jump}");
+    }
+    let state = || home.run("token list --json").done().json()["tokens"][0]["state"].clone();
+    if begun.elapsed() < Duration::from_secs(6) {
+        assert_eq!(state(), "unlocked");
+    }
+    wait_until(&agent, || state() == "locked");
+    assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
 }

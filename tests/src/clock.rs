@@ -25,6 +25,18 @@ impl Shift {
             .env("FAKETIME", &self.offset)
             .env("DONT_FAKE_MONOTONIC", "1");
     }
+
+    /// Variables for a process that lives at the time that a file names, such as `+10y`, and follows what is written there
+    /// while it runs.
+    pub fn following(&self, file: &Path) -> [(&'static str, String); 4] {
+        let text = |path: &Path| path.display().to_string();
+        [
+            ("LD_PRELOAD", text(&self.library)),
+            ("FAKETIME_TIMESTAMP_FILE", text(file)),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
 }
 
 fn library() -> Result<PathBuf, Skipped> {
