@@ -1,5 +1,6 @@
 //! PKCS#11 modules for the demo, the tests and CI: found on the system or fetched without root, and tokens in
-//! private folders. SoftHSM first; beside it tpm2-pkcs11 on a TPM in software, p11-kit's remote module and NSS.
+//! private folders. SoftHSM first; beside it tpm2-pkcs11 on a TPM in software, p11-kit's remote module, NSS
+//! and, where it was built, kryoptic.
 //!
 //! Nothing here is part of the agent. Everything fetched lies in one *third-party folder* (see
 //! [`third_party_dir`]), nothing is installed, and no file outside it is written. What cannot be had is
@@ -9,6 +10,7 @@
 pub mod debs;
 mod fetched;
 mod find;
+mod kryoptic;
 mod nss;
 mod p11_kit;
 mod process;
@@ -21,9 +23,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use find::SoftHsm;
+pub use kryoptic::Kryoptic;
 pub use nss::Nss;
 pub use p11_kit::P11Kit;
-pub use ready::Ready;
+pub use ready::{Ready, quoted};
 pub use token::{Token, TokenFolder};
 pub use tpm2::Tpm2;
 

@@ -58,7 +58,7 @@ impl Ready {
 }
 
 /// A basic string of TOML.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

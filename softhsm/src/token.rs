@@ -97,9 +97,13 @@ impl TokenFolder {
     }
 
     fn serial_of(&self, label: &str) -> Result<String, Skipped> {
-        let slots = self.util(&["--show-slots"])?;
-        serial_in(&slots, label)
+        self.serial(label)?
             .ok_or_else(|| Skipped::new(format!("softhsm2-util does not list the new token {label}"), REMEDY))
+    }
+
+    /// The serial of the token with a label, if there is one.
+    pub fn serial(&self, label: &str) -> Result<Option<String>, Skipped> {
+        Ok(serial_in(&self.util(&["--show-slots"])?, label))
     }
 
     fn util(&self, arguments: &[&str]) -> Result<String, Skipped> {

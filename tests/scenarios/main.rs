@@ -13,6 +13,7 @@ mod attach;
 mod backups;
 mod bad_requests;
 mod bad_state;
+mod build_machine;
 mod canonical;
 mod colleagues;
 mod conformance;

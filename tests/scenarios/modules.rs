@@ -4,10 +4,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softhsm::{Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
+use softhsm::{Kryoptic, Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tufagent_tests::{Agent, Home, PIN, need};
 
 use crate::judges::{Judges, Reads};
+use crate::terminal::talk;
 
 const SO_PIN: &str = "so-pin-4711";
 
@@ -185,5 +186,74 @@ fn the_far_one_goes(home: &Home, agent: &Agent, tokens: &mut Vec<Token>) {
         keys["keys"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
     for name in ["root-hsm", "root-nss", "root-chip", "online"] {
         assert!(names.contains(&name), "{names:?}");
+    }
+}
+
+/// A token that really locks, behind the module that traces what reaches it.
+#[track_caller]
+fn stops_at_three(home: &Home, ready: &Ready) -> Agent {
+    home.config(&home.lie_before("real", &ready.module, &ready.table("real")));
+    home.secret("pin", PIN);
+    home.secret("wrong", "wrong-pin-77ac");
+    let logins = || home.lying_desk("real").trace().logins();
+    let agent = home.start();
+    home.run("token unlock real --pin-file pin").done();
+    home.run("token lock real").done();
+    for wrong in 1..=3 {
+        let refused = home.refused("token unlock real --pin-file wrong", 5, "PIN_INCORRECT");
+        assert_eq!(
+            (refused["details"]["wrong"].as_u64(), logins()),
+            (Some(u64::try_from(wrong).unwrap()), 1 + wrong),
+            "{refused}"
+        );
+    }
+    for _ in 0..2 {
+        home.refused("token unlock real --pin-file pin", 5, "PIN_BLOCKED");
+    }
+    // A new agent has not forgotten.
+    assert!(agent.stop().success());
+    let agent = home.start();
+    home.refused("token unlock real --pin-file pin", 5, "PIN_BLOCKED");
+    assert_eq!(logins(), 4);
+    agent
+}
+
+#[test]
+fn a_tpm_gets_one_attempt_an_entry_and_none_after_three_wrong_ones() {
+    let home = Home::new();
+    let Some(ready) = need(tpm2(&home)) else { return };
+    let _agent = stops_at_three(&home, &ready);
+}
+
+#[test]
+fn kryoptic_gets_one_attempt_an_entry_and_none_after_three_wrong_ones() {
+    let home = Home::new();
+    let Some(ready) = need_kryoptic(&home) else { return };
+    let _agent = stops_at_three(&home, &ready);
+    // It would have borne six more: the right PIN is taken once a person says so.
+    let command = "token unlock real --pin-file pin --last-try";
+    let Some((code, screen)) = talk(&home, command, &[("[y/N] ", "y\n")]) else { return };
+    assert_eq!((code, home.lying_desk("real").trace().logins()), (0, 5), "{screen}");
+}
+
+#[test]
+fn kryoptic_signs_what_all_clients_accept() {
+    let home = Home::new();
+    let Some(ready) = need_kryoptic(&home) else { return };
+    let tokens = [Token::new("kry", ready)];
+    let _agent = agent_with(&home, &tokens);
+    a_token_signs(&home, &tokens[0], ["ed25519", "ecdsa-p256"], Reads::All);
+}
+
+/// Built when asked for alone.
+fn need_kryoptic(home: &Home) -> Option<Ready> {
+    let made = third_party_dir().and_then(|dir| Kryoptic::find_in(&dir));
+    let made = made.and_then(|it| it.token(&home.dir().join("kryoptic"), "kry", SO_PIN, PIN));
+    match made {
+        Err(skipped) if std::env::var_os("TUFAGENT_KRYOPTIC").is_none() => {
+            println!("SKIPPED: {skipped}");
+            None
+        }
+        made => Some(made.unwrap()),
     }
 }

@@ -111,11 +111,15 @@ impl Home {
 
     /// The same behind the module that lies. What it is to do is said at [`Self::lying_desk`].
     pub fn lying_table(&self, name: &str, label: &str, folder: &TokenFolder) -> String {
+        self.lie_before(name, folder.module(), &Self::softhsm_table(name, label, folder))
+    }
+
+    /// The table of a token with the module that lies before its own, `real`.
+    pub fn lie_before(&self, name: &str, real: &Path, table: &str) -> String {
         let lying = lying_pkcs11::module().expect("liblying_pkcs11.so lies beside the test program");
-        let real = folder.module();
         let desk: Vec<_> =
             self.lying_desk(name).env(real).iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
-        Self::softhsm_table(name, label, folder)
+        table
             .replace(&real.display().to_string(), &lying.display().to_string())
             .replace("env = {", &format!("env = {{ {},", desk.join(", ")))
     }

@@ -12,10 +12,11 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds `tuf-agent` and `tufctl`, for tests the conformance client too; returns the folder that holds them.
+/// Builds `tuf-agent`, `tufctl` and `tuf-agent-softhsm`, for tests the conformance client too; returns the folder that holds them.
 pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
     let mut command = Command::new(shell::cargo());
-    command.args(["build", "--package", "tuf-agent", "--package", "tufctl"]).current_dir(shell::workspace());
+    command.arg("build").current_dir(shell::workspace());
+    command.args(["tuf-agent", "tufctl", "tufagent-softhsm"].map(|name| format!("--package={name}")));
     let target = shell::target_dir()?;
     command.arg("--target-dir").arg(&target);
     match profile {

@@ -69,7 +69,7 @@ pub(crate) fn install(options: Options) -> Result<(), String> {
     let binaries = build::binaries(Profile::Release)?;
     build::refuse_unsafe(&binaries)?;
     let root = options.root();
-    for name in ["tuf-agent", "tufctl"] {
+    for name in ["tuf-agent", "tufctl", "tuf-agent-softhsm"] {
         let bytes = fs::read(binaries.join(name)).map_err(|e| format!("{name}: {e}"))?;
         put(&root.join("bin").join(name), &bytes, 0o755)?;
     }

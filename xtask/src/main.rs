@@ -17,8 +17,10 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   demo                          from nothing to a signed, published repository, in a temporary folder
-  test [--require-all] [FILTER] fetch what the tests need, without root, and run every test whose name
-                                holds FILTER; what cannot be had is SKIPPED, or with --require-all a failure
+  test [--require-all] [--kryoptic] [FILTER]
+                                fetch what the tests need, without root, and run every test whose name
+                                holds FILTER; what cannot be had is SKIPPED, or with --require-all a failure;
+                                --kryoptic builds one more PKCS#11 module to test with, which takes minutes
   bench [--output F] [--only ROWS]
                                 measure what it must reach, as ratios in one run, beside what this machine can;
                                 ROWS are of load,sign,small,crowd,ssh-agent,token

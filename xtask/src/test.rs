@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use softhsm::{Nss, P11Kit, Skipped, SoftHsm, Tpm2, debs};
+use softhsm::{Kryoptic, Nss, P11Kit, Skipped, SoftHsm, Tpm2, debs};
 
 use crate::build::{self, Profile};
 use crate::shell;
@@ -13,6 +13,7 @@ use crate::shell;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     require_all: bool,
+    kryoptic: bool,
     filter: Option<String>,
 }
 
@@ -22,6 +23,7 @@ impl Options {
         for word in words {
             match *word {
                 "--require-all" => options.require_all = true,
+                "--kryoptic" => options.kryoptic = true,
                 flag if flag.starts_with('-') => return Err(format!("test: unknown option {flag}")),
                 _ if options.filter.is_some() => return Err("test: one FILTER at most".to_owned()),
                 filter => options.filter = Some(filter.to_owned()),
@@ -35,7 +37,11 @@ impl Options {
 pub(crate) fn test(options: Options) -> Result<(), String> {
     let third_party = softhsm::third_party_dir().map_err(|e| e.to_string())?;
     fs::create_dir_all(&third_party).map_err(|e| format!("{}: {e}", third_party.display()))?;
-    let skipped = prepare(&third_party);
+    let mut skipped = prepare(&third_party);
+    if options.kryoptic {
+        println!("building kryoptic, which takes minutes the first time");
+        ready_or_skipped("kryoptic", Kryoptic::build_in(&third_party).map(drop), &mut skipped);
+    }
     report_skipped(&skipped);
     if options.require_all && !skipped.is_empty() {
         return Err(format!(
@@ -49,6 +55,9 @@ pub(crate) fn test(options: Options) -> Result<(), String> {
         command.env("TUFAGENT_BIN_DIR", &binaries).env("TUFAGENT_THIRD_PARTY", &third_party);
         if options.require_all {
             command.env("TUFAGENT_REQUIRE_ALL", "1");
+        }
+        if options.kryoptic {
+            command.env("TUFAGENT_KRYOPTIC", "1");
         }
     };
     run(&options, environment)
@@ -93,12 +102,16 @@ pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     ];
     let mut skipped = Vec::new();
     for (name, prepare) in all {
-        match prepare(third_party) {
-            Ok(()) => println!("ready: {name}"),
-            Err(missing) => skipped.push(missing),
-        }
+        ready_or_skipped(name, prepare(third_party), &mut skipped);
     }
     skipped
+}
+
+fn ready_or_skipped(name: &str, outcome: Result<(), Skipped>, skipped: &mut Vec<Skipped>) {
+    match outcome {
+        Ok(()) => println!("ready: {name}"),
+        Err(missing) => skipped.push(missing),
+    }
 }
 
 /// strace, for the tests of what is flushed before a signature leaves.
@@ -215,7 +228,8 @@ mod tests {
     #[test]
     fn options_are_a_flag_and_at_most_one_filter() {
         let options = Options::parse(&["--require-all", "root"]).unwrap();
-        assert_eq!(options, Options { require_all: true, filter: Some("root".to_owned()) });
+        assert_eq!(options, Options { require_all: true, kryoptic: false, filter: Some("root".to_owned()) });
+        assert!(Options::parse(&["--kryoptic"]).unwrap().kryoptic);
         assert!(Options::parse(&["--all"]).is_err());
         assert!(Options::parse(&["a", "b"]).is_err());
     }

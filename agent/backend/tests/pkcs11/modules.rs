@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use backend::Backend;
 use backend::conformance::{Ask, Subject};
-use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
-use softhsm::{Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
+use backend::pkcs11::{Asking, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::{Backend, BackendError, TokenState};
+use softhsm::{Kryoptic, Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
@@ -20,6 +20,9 @@ pub const CASES: &[Case] = &[
     ("nss_keeps_what_every_backend_keeps", || conformance(&NSS)),
     ("p11_kit_remote_keeps_what_every_backend_keeps", || conformance(&P11_KIT)),
     ("tpm2_keeps_what_every_backend_keeps", || conformance(&TPM2)),
+    ("kryoptic_keeps_what_every_backend_keeps", || conformance(&KRYOPTIC)),
+    ("a_tpm_locks_after_wrong_pins_and_says_so", || locks(&TPM2, 3, false)),
+    ("kryoptic_locks_after_wrong_pins_and_says_so", || locks(&KRYOPTIC, 9, true)),
     ("ten_thousand_ed25519_signatures_of_softhsm_verify", || signatures(&SOFTHSM, KeyType::Ed25519)),
     ("ten_thousand_p256_signatures_of_softhsm_verify", || signatures(&SOFTHSM, KeyType::EcdsaP256)),
     ("ten_thousand_p384_signatures_of_softhsm_verify", || signatures(&SOFTHSM, KeyType::EcdsaP384)),
@@ -27,6 +30,7 @@ pub const CASES: &[Case] = &[
     ("thousands_of_signatures_of_nss_verify", || all_signatures(&NSS)),
     ("thousands_of_signatures_of_p11_kit_remote_verify", || all_signatures(&P11_KIT)),
     ("thousands_of_signatures_of_tpm2_verify", || all_signatures(&TPM2)),
+    ("thousands_of_signatures_of_kryoptic_verify", || all_signatures(&KRYOPTIC)),
 ];
 
 /// A module, and what was measured of it.
@@ -106,6 +110,22 @@ const TPM2: Module = Module {
     signatures: |_| 1_000,
 };
 
+/// The one beside SoftHSM with Ed25519, and one that locks for good. Built when asked for alone.
+const KRYOPTIC: Module = Module {
+    name: "kryoptic",
+    make: |dir| Kryoptic::find_in(&third_party_dir()?)?.token(dir, "lab", SO_PIN, PIN),
+    generates: ALL,
+    imports: ALL,
+    cannot: &[],
+    changes_pin: true,
+    wrong_pins: 9,
+    signatures: |kind| match kind {
+        KeyType::EcdsaP256 | KeyType::Ed25519 => 10_000,
+        KeyType::EcdsaP384 => 1_000,
+        _ => 500,
+    },
+};
+
 const SO_PIN: &str = "so-12345678";
 
 fn conformance(module: &Module) {
@@ -124,6 +144,42 @@ fn conformance(module: &Module) {
         signatures: 20,
     }
     .run();
+}
+
+/// A token that bears so many wrong PINs then refuses the right one too, and that is told apart from a wrong one. Where it
+/// tells that one try is left, no attempt is made unless that is said to be meant.
+fn locks(module: &Module, bears: usize, tells_the_last: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(ready) = made(module, dir.path()) else { return };
+    let token = start(config_of(&ready, module.name));
+    token.unlock(&secret(PIN)).unwrap();
+    for nth in 1..=bears {
+        let left = (tells_the_last && nth == bears).then_some(1);
+        let wrong = token.unlock(&secret("wrong-pin")).unwrap_err();
+        assert!(
+            matches!(wrong, BackendError::SecretIncorrect { tries_left, .. } if tries_left == left),
+            "{nth}: {wrong:?}"
+        );
+        assert_eq!(token.info().state, TokenState::Locked);
+    }
+    if tells_the_last {
+        let kept = token.unlock(&secret(PIN)).unwrap_err();
+        assert!(matches!(kept, BackendError::LastTry { tries_left: Some(1) }), "{kept:?}");
+        insist(&token, "wrong-pin").unwrap_err();
+    }
+    for _ in 0..2 {
+        let blocked = token.unlock(&secret(PIN)).unwrap_err();
+        assert!(matches!(blocked, BackendError::Blocked), "{blocked:?}");
+        assert_eq!(token.info().state, TokenState::Blocked);
+    }
+    let blocked = insist(&token, PIN).unwrap_err();
+    assert!(matches!(blocked, BackendError::Blocked), "{blocked:?}");
+}
+
+/// As a person does who says `--last-try`.
+fn insist(token: &Pkcs11Token, pin: &str) -> Result<(), BackendError> {
+    let asking = Asking { last_try: true, serial: None };
+    token.present(&secret(pin), &asking).result
 }
 
 fn all_signatures(module: &Module) {
@@ -178,20 +234,22 @@ fn sign_many(token: &Pkcs11Token, key: &PublicKey, scheme: Scheme, count: usize,
 }
 
 fn made(module: &Module, dir: &Path) -> Option<Ready> {
-    need((module.make)(dir))
+    let variable = if module.name == KRYOPTIC.name { "TUFAGENT_KRYOPTIC" } else { "TUFAGENT_REQUIRE_ALL" };
+    need((module.make)(dir), variable)
 }
 
 fn python() -> Option<PathBuf> {
     let python = third_party_dir().map(|dir| dir.join("venv/bin/python"));
     let missing = || Skipped::new("python is not there", "cargo xtask test (it wants python3-venv)");
-    need(python.and_then(|python| if python.exists() { Ok(python) } else { Err(missing()) }))
+    let there = python.and_then(|python| if python.exists() { Ok(python) } else { Err(missing()) });
+    need(there, "TUFAGENT_REQUIRE_ALL")
 }
 
-/// What was asked for, or nothing after a loud line; with `TUFAGENT_REQUIRE_ALL` set, missing is failing.
-fn need<T>(thing: Result<T, Skipped>) -> Option<T> {
+/// What was asked for, or nothing after a loud line; where the variable is set, missing is failing.
+fn need<T>(thing: Result<T, Skipped>, required_by: &str) -> Option<T> {
     thing
         .inspect_err(|skipped| {
-            assert!(std::env::var_os("TUFAGENT_REQUIRE_ALL").is_none(), "required, and missing: {skipped}");
+            assert!(std::env::var_os(required_by).is_none(), "required, and missing: {skipped}");
             println!("SKIPPED: {skipped}");
         })
         .ok()
