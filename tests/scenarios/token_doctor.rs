@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softhsm::TokenFolder;
-use tufagent_tests::{Home, PIN};
+use tufagent_tests::{Home, PIN, binary};
 
 use crate::key_types::home_with_softhsm;
 
@@ -41,7 +43,7 @@ fn the_doctor_says_what_softhsm_is_good_for_and_leaves_the_token_as_it_was() {
     assert_eq!(told["name"], "hsm");
     let module = folder.module().canonicalize().unwrap();
     assert_eq!(told["module"], module.display().to_string());
-    let sum = std::process::Command::new("sha256sum").arg(&module).output().unwrap();
+    let sum = Command::new("sha256sum").arg(&module).output().unwrap();
     let sum = String::from_utf8(sum.stdout).unwrap();
     assert_eq!(told["sha256"], sum.split(' ').next().unwrap());
     assert!(told["covers"].as_str().unwrap().contains("not covered"), "{told}");
@@ -114,4 +116,72 @@ fn the_doctor_uses_the_pin_of_the_configuration_unless_somebody_locked_the_token
     let told = home.run("token doctor hsm --json").done().json();
     assert_eq!(told["saved"], false);
     assert!(told["not_measured"][0]["why"].as_str().unwrap().contains("locked"), "{told}");
+}
+
+#[test]
+fn what_a_doctor_that_was_killed_left_on_the_token_the_next_one_removes() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    home.run("key generate own --token hsm --type ecdsa-p256").done();
+    let before = content(&folder);
+    drop(agent);
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let desk = home.lying_desk("hsm");
+    let mut agent = home.start();
+    // Keys cannot lie in a session, and the first signature never comes.
+    desk.say("C_GenerateKeyPair 1-10 CKR_TEMPLATE_INCONSISTENT\nC_Sign * hang");
+    let mut doctor = Command::new(binary("tufctl"));
+    home.environment(&mut doctor);
+    doctor.args(["token", "doctor", "hsm", "--pin-file", "pin"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut doctor = doctor.spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while desk.trace().calls("C_Sign") == 0 {
+        assert!(Instant::now() < end, "no signature was asked for:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    agent.signal("KILL");
+    doctor.wait().unwrap();
+    while !agent.has_ended() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_ne!(content(&folder), before, "something was left, or this proves nothing");
+    desk.say("pass");
+    let _agent = home.start();
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!(told["facts"]["removed"], 2, "{told}");
+    assert!(told["quirks"].as_array().unwrap().iter().any(|it| it["id"] == "leftovers-removed"), "{told}");
+    assert_eq!(content(&folder), before);
+}
+
+#[test]
+fn a_damaged_profile_is_refused_with_its_repair_and_token_list_says_what_was_measured() {
+    let Some((home, agent, _folder)) = home_with_softhsm() else { return };
+    let measured = || {
+        let list = home.run("token list --json").done().json();
+        list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+    };
+    assert_eq!(measured()["measured"], "never");
+    home.run("token doctor hsm --pin-file pin").done();
+    assert_eq!((&measured()["measured"], &measured()["state"]), (&"yes".into(), &"unlocked".into()));
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    drop(agent);
+    let file = profile(&home);
+    let good = fs::read(&file).unwrap();
+    // The profile of a file that lay there before.
+    let other = file.with_file_name(format!("{}.profile", "ab".repeat(32)));
+    fs::rename(&file, &other).unwrap();
+    fs::write(&file, &good[..good.len() / 2]).unwrap();
+    let agent = home.start();
+    let end = Instant::now() + Duration::from_secs(60);
+    while measured()["state"] != "failed" {
+        assert!(Instant::now() < end, "{}\n{}", measured(), agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let problem = measured()["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("tufctl token doctor hsm") && problem.contains("profile"), "{problem}");
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl token doctor hsm"), "{refused}");
+    home.run("token doctor hsm --pin-file pin").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(measured()["measured"], "yes");
+    home.run("key generate k2 --token hsm --type ecdsa-p256").done();
 }

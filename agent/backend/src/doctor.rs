@@ -4,6 +4,7 @@
 //! ([`Quirk`]). Pure: the measuring is the helper's, asked by [`crate::pkcs11::Pkcs11Token::examine`].
 
 mod facts;
+mod hints;
 mod quirks;
 mod uses;
 
@@ -11,6 +12,7 @@ pub use facts::{
     AlwaysFacts, CurveFacts, EddsaFacts, Facts, Finding, Library, LoginFacts, MechanismFacts, NotMeasured,
     OriginFacts, Place, RsaFacts, SessionFacts, TokenFacts, Told, Trouble,
 };
+pub(crate) use hints::{Hints, How};
 pub use quirks::{Quirk, quirks};
 pub use uses::{Use, Uses, Verdict, uses};
 

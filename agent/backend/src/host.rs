@@ -208,9 +208,10 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.look()?;
             plain(Reply::Keys { keys })
         }
-        Request::Generate { name, kind } => {
+        Request::Generate { name, kind, curve_name } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;
-            let key = host.with_token(|pkcs11, live| keys::generate(pkcs11, live, &name, kind))?;
+            let curve = curve_name.as_deref();
+            let key = host.with_token(|pkcs11, live| keys::generate(pkcs11, live, &name, kind, curve))?;
             plain(Reply::Key { key })
         }
         Request::Import { name, public } => {
@@ -229,14 +230,17 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.change_pin(text(old)?, text(new)?, last_try, serial.as_deref())?;
             plain(Reply::Done)
         }
-        Request::Sign { public, scheme, pin_len } => {
+        Request::Sign { public, scheme, pin_len, how, login_before } => {
             let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
             let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
             let signature = match pin_len {
-                None => host.sign(&key, scheme, tail)?,
+                None => host.sign(&key, scheme, how, tail)?,
                 Some(len) => {
                     let parts = tail.split_at_checked(len).ok_or_else(|| protocol_error("a PIN"))?;
-                    host.sign_with_pin(&key, scheme, parts.0.to_vec(), parts.1)?
+                    if login_before {
+                        host.order = always::Order::Before;
+                    }
+                    host.sign_with_pin(&key, (scheme, how), parts.0.to_vec(), parts.1)?
                 }
             };
             Ok((Reply::Signature, Zeroizing::new(signature)))

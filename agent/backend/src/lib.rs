@@ -221,6 +221,8 @@ pub struct TokenInfo {
     pub helper_pid: Option<u32>,
     /// Whether the helper is confined; `None` where there is no helper.
     pub confined: Option<bool>,
+    /// Whether `token doctor` has measured its module: `yes`, `never`, or `outdated` when the module has changed since.
+    pub measured: Option<&'static str>,
     /// Why it is failed or absent or degraded, and what to do; for people.
     pub problem: Option<String>,
     /// Never used before: the next unlock sets the passphrase.

@@ -37,6 +37,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
+use crate::doctor::How;
 use crate::host::protocol::{Reply, Request, Wanted};
 use crate::host::{Curve, ecdsa_to_der};
 use crate::{
@@ -217,12 +218,16 @@ impl Pkcs11Token {
             let what = format!("sign as {scheme} with a {} key", key.key_type());
             return Err(BackendError::Unsupported { what });
         }
-        let data = taken(scheme, &what);
+        let hints = self.shared.seen().hints();
+        let how = hints.how(scheme).map_err(|what| BackendError::Unsupported { what })?;
+        let data = taken(scheme, how, &what);
         let pin = pin.map(SecretBytes::reveal_secret_bytes);
         let request = Request::Sign {
             public: hex::encode(key.spki_der()),
             scheme: scheme.to_string(),
             pin_len: pin.map(<[u8]>::len),
+            how,
+            login_before: hints.login_before(),
         };
         let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
         let limit =
@@ -233,9 +238,10 @@ impl Pkcs11Token {
     }
 }
 
-/// What a token takes for `what`: a digest for ECDSA, all of it otherwise.
-fn taken<'a>(scheme: Scheme, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
+/// What a token takes for `what`: a digest for ECDSA, unless it hashes itself, all of it otherwise.
+fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
     match scheme {
+        _ if how == How::Whole => Cow::Borrowed(what.bytes()),
         Scheme::EcdsaP256 => Cow::Owned(what.sha256().as_bytes().to_vec()),
         Scheme::EcdsaP384 => Cow::Owned(what.sha384().to_vec()),
         _ => Cow::Borrowed(what.bytes()),
@@ -294,7 +300,8 @@ impl Backend for Pkcs11Token {
     }
 
     fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
-        let request = Request::Generate { name: name.to_string(), kind: kind.to_string() };
+        let curve_name = self.shared.seen().hints().curve_name(kind);
+        let request = Request::Generate { name: name.to_string(), kind: kind.to_string(), curve_name };
         let limit = self.shared.config.deadline.max(GENERATE_DEADLINE);
         let (reply, _) = self.call_unlocked("making a key", &request, &[], limit)?;
         self.made(name, reply)

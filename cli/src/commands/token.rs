@@ -86,6 +86,7 @@ pub(crate) fn json(token: &v1::Token) -> Value {
     put("pin_tries_left", json!(token.pin_tries_left));
     put("helper_pid", json!(token.helper_pid));
     put("confined", json!(token.confined));
+    put("measured", json!(token.measured));
     put("problem", json!(token.problem));
     put("fresh", json!(token.fresh));
     put("locks_in_seconds", json!(token.locks_in_seconds));
@@ -128,6 +129,12 @@ fn note(token: &v1::Token) -> String {
     }
     if let Some(left) = token.pin_tries_left {
         parts.push(format!("{left} tries left"));
+    }
+    if token.measured.as_deref() == Some("outdated") {
+        parts.push(format!(
+            "its module changed since it was measured: tufctl token doctor {}",
+            visible(&token.name)
+        ));
     }
     parts.join(" · ")
 }

@@ -106,7 +106,7 @@ fn words(facts: &Facts, found: &mut Found) {
             "session-limit-untold",
             "it tells no limit of sessions",
             "how many there are is known by trying alone",
-            "opens few, and learns the limit",
+            "opens two at most, and works with one where there is no second",
         );
     }
 }
@@ -126,7 +126,7 @@ fn sessions(facts: &Facts, found: &mut Found) {
         "session-limit",
         seen,
         "more requests at a time than that wait for each other",
-        "never has more open than it was given",
+        "opens two at most, and works with one where there is no second",
     );
 }
 

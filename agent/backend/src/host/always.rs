@@ -16,6 +16,7 @@ use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
 use super::sign::{Lacks, Ways, ways};
 use super::token::TokenHost;
+use crate::doctor::How;
 
 /// What the module was seen to want.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,17 +51,17 @@ impl TokenHost {
     pub(crate) fn sign_with_pin(
         &mut self,
         key: &[u8],
-        scheme: Scheme,
+        (scheme, how): (Scheme, How),
         pin: Vec<u8>,
         data: &[u8],
     ) -> Result<Vec<u8>, HostError> {
         let pin = RawAuthPin::new(Box::new(pin));
-        let ways = ways(scheme, data)?;
+        let ways = ways(scheme, how, data)?;
         self.may_ask(false, None)?;
         let found = self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?;
         if !found.always {
             // It needs none: none is presented.
-            return self.sign(key, scheme, data);
+            return self.sign(key, scheme, how, data);
         }
         if self.order == Order::InContext {
             match self.in_context(&ways, found.handle, &pin) {

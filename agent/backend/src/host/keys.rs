@@ -25,6 +25,7 @@ pub(crate) fn generate(
     live: &mut Live,
     name: &str,
     kind: KeyType,
+    curve_name: Option<&str>,
 ) -> Result<WireKey, Fault> {
     live.need_login()?;
     let session = live.work(pkcs11)?;
@@ -39,7 +40,7 @@ pub(crate) fn generate(
             &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
             copies,
         ),
-        Shape::Ec(curve) => generate_ec(session, &names, curve, copies),
+        Shape::Ec(curve) => generate_ec(session, &names, curve, curve_name, copies),
     })?;
     let made = read_object(session, public)?.and_then(|object| object.wire());
     match made {
@@ -178,6 +179,7 @@ fn generate_ec(
     session: &Session,
     names: &Names,
     curve: Curve,
+    curve_name: Option<&str>,
     copies: Copies,
 ) -> Result<(ObjectHandle, ObjectHandle), Error> {
     let mechanism = match curve {
@@ -187,11 +189,20 @@ fn generate_ec(
     let with = |params: &[u8]| {
         generate_pair(session, &mechanism, names, &[Attribute::EcParams(params.to_vec())], copies)
     };
+    if let Some(params) = curve_name.and_then(printable) {
+        return with(&params);
+    }
     // The module exists that knows its curves by name only; the key is the same.
     with(curve.oid()).or_else(|error| match template_is_refused(&error) {
         true => with(curve.printable()).map_err(|_| error),
         false => Err(error),
     })
+}
+
+/// A curve's name as PrintableString.
+fn printable(name: &str) -> Option<Vec<u8>> {
+    let len = u8::try_from(name.len()).ok().filter(|len| *len < 0x80)?;
+    Some([&[0x13, len], name.as_bytes()].concat())
 }
 
 /// tpm2-pkcs11 takes no CKA_VERIFY beside the other uses that are said here. Nothing is verified on a token, so a key

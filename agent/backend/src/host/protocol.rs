@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::doctor::Probe;
 use crate::Origin;
-use crate::doctor::{Facts, Place};
+use crate::doctor::{Facts, How, Place};
 
 /// What the agent asks. Answers are in the comments; [`Reply::Error`] is possible for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,12 @@ pub(crate) enum Request {
     /// Public keys. [`Reply::Keys`]
     List,
     /// Make a key pair. [`Reply::Key`]
-    Generate { name: String, kind: String },
+    Generate {
+        name: String,
+        kind: String,
+        /// The curve's name, for a module that was measured to take no OID.
+        curve_name: Option<String>,
+    },
     /// Store the private key in the tail: seed, scalar or PKCS#1 DER. [`Reply::Key`]
     Import { name: String, public: String },
     /// Destroy the objects of a public key (SPKI, DER, hexadecimal). [`Reply::Done`]
@@ -49,7 +54,15 @@ pub(crate) enum Request {
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
     /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. Where `pin_len` is given, so many bytes of the
     /// tail come first: the PIN, for a key that takes it for each signature. [`Reply::Signature`]
-    Sign { public: String, scheme: String, pin_len: Option<usize> },
+    Sign {
+        public: String,
+        scheme: String,
+        pin_len: Option<usize>,
+        /// What the module was measured to want; the tail is then that.
+        how: How,
+        /// The PIN of one signature goes into a login before it, because the module was measured to know no other.
+        login_before: bool,
+    },
     /// One probe of `token doctor`; the tail is a PIN that the token took, or empty. [`Reply::Facts`]
     Probe {
         probe: Probe,
@@ -401,7 +414,13 @@ mod tests {
             write_frame(
                 &a,
                 1,
-                &Request::Sign { public: String::new(), scheme: String::new(), pin_len: None },
+                &Request::Sign {
+                    public: String::new(),
+                    scheme: String::new(),
+                    pin_len: None,
+                    how: How::InOrder,
+                    login_before: false,
+                },
                 &[&copy],
                 None,
             )

@@ -15,6 +15,7 @@ use super::live::Live;
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
 use super::single::SingleSign;
+use crate::doctor::How;
 
 /// A mechanism, and what it is given.
 pub(super) struct Way<'a> {
@@ -28,17 +29,17 @@ pub(super) struct Ways<'a> {
     last: Way<'a>,
 }
 
-/// Signs with the private key of `key` (SPKI, DER) by `scheme`: `data` is the digest for ECDSA and the whole message
-/// otherwise. ECDSA gives r || s.
+/// Signs with the private key of `key` (SPKI, DER) by `scheme`: `data` is the digest for ECDSA, unless the module hashes
+/// it, and the whole message otherwise. ECDSA gives r || s.
 pub(crate) fn sign(
     pkcs11: &Pkcs11,
     single: &SingleSign,
     live: &mut Live,
     key: &[u8],
-    scheme: Scheme,
+    (scheme, how): (Scheme, How),
     data: &[u8],
 ) -> Result<Vec<u8>, Fault> {
-    let ways = ways(scheme, data)?;
+    let ways = ways(scheme, how, data)?;
     let found = private_of(pkcs11, live, key)?;
     if found.always {
         let message = "the key takes the PIN anew for each signature";
@@ -50,6 +51,11 @@ pub(crate) fn sign(
 }
 
 impl Ways<'_> {
+    /// Of a module that was measured to hash nothing the other way is not asked for first.
+    fn measured(self, how: How) -> Self {
+        if how == How::Digest { Self { better: None, ..self } } else { self }
+    }
+
     /// By the first mechanism that the token has: the answer to one that it lacks comes before anything is done.
     pub(super) fn first_that_it_has<T, E: Lacks>(
         &self,
@@ -76,14 +82,16 @@ impl Lacks for Error {
 
 /// How a token may make a signature by `scheme`, the better way first. Every module that was tried signs digests of wrong
 /// lengths without complaint, so the length is ours to see to (FAULTS D6).
-pub(super) fn ways(scheme: Scheme, data: &[u8]) -> Result<Ways<'_>, HostError> {
+pub(super) fn ways(scheme: Scheme, how: How, data: &[u8]) -> Result<Ways<'_>, HostError> {
     let only = |mechanism| Ways { better: None, last: Way { mechanism, data: data.into() } };
     Ok(match scheme {
+        Scheme::EcdsaP256 if how == How::Whole => only(Mechanism::EcdsaSha256),
+        Scheme::EcdsaP384 if how == How::Whole => only(Mechanism::EcdsaSha384),
         Scheme::EcdsaP256 => exactly(data, 32).map(|()| only(Mechanism::Ecdsa))?,
         Scheme::EcdsaP384 => exactly(data, 48).map(|()| only(Mechanism::Ecdsa))?,
         Scheme::Ed25519 => only(Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure))),
-        Scheme::RsaPss(hash) => pss(hash, data),
-        Scheme::RsaPkcs1(hash) => pkcs1(hash, data),
+        Scheme::RsaPss(hash) => pss(hash, data).measured(how),
+        Scheme::RsaPkcs1(hash) => pkcs1(hash, data).measured(how),
         Scheme::EcdsaP521 | Scheme::MlDsa44 | Scheme::MlDsa65 | Scheme::MlDsa87 => {
             return Err(HostError::new(HostErrorKind::Unsupported, format!("sign as {scheme}")));
         }
@@ -141,16 +149,18 @@ mod tests {
     fn a_digest_of_another_length_goes_to_no_token() {
         for (scheme, len) in [(Scheme::EcdsaP256, 32), (Scheme::EcdsaP384, 48)] {
             for wrong in [0, 20, len - 1, len + 1, 64] {
-                let refused = ways(scheme, &vec![1; wrong]).err().map(|error| error.kind);
+                let refused = ways(scheme, How::InOrder, &vec![1; wrong]).err().map(|error| error.kind);
                 assert_eq!(refused, Some(HostErrorKind::Protocol), "{scheme} {wrong}");
             }
-            assert!(ways(scheme, &vec![1; len]).is_ok());
+            assert!(ways(scheme, How::InOrder, &vec![1; len]).is_ok());
+            // The module hashes: whatever length.
+            assert!(ways(scheme, How::Whole, &[1; 4000]).is_ok());
         }
     }
 
     #[test]
     fn a_mechanism_that_the_token_lacks_leads_to_the_next_way_and_any_other_error_ends_it() {
-        let ways = ways(Scheme::RsaPkcs1(RsaHash::Sha256), b"message").ok().unwrap();
+        let ways = ways(Scheme::RsaPkcs1(RsaHash::Sha256), How::InOrder, b"message").ok().unwrap();
         let asked = |codes: [Option<RvError>; 2]| {
             let mut asked = 0;
             let outcome = ways.first_that_it_has(|_| {

@@ -19,6 +19,7 @@ use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
 use super::reload::Reloads;
 use super::single::SingleSign;
 use super::{reserved, sign};
+use crate::doctor::How;
 
 /// The loaded module and, when it is there, the token.
 pub(crate) struct TokenHost {
@@ -171,9 +172,15 @@ impl TokenHost {
     }
 
     /// One signature; see [`super::sign`].
-    pub(crate) fn sign(&mut self, key: &[u8], scheme: Scheme, data: &[u8]) -> Result<Vec<u8>, HostError> {
+    pub(crate) fn sign(
+        &mut self,
+        key: &[u8],
+        scheme: Scheme,
+        how: How,
+        data: &[u8],
+    ) -> Result<Vec<u8>, HostError> {
         let single = self.single.clone();
-        self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, scheme, data))
+        self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))
     }
 
     /// After an error: the session is of no use any more. The login goes with it where it is the only one.

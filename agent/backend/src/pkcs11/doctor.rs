@@ -52,6 +52,7 @@ impl Pkcs11Token {
                 examination.make(probe)?;
             }
         }
+        examination.leave_nothing()?;
         let diagnosis = examination.end();
         if wanted { Ok(diagnosis) } else { Err(BackendError::Busy) }
     }
@@ -100,7 +101,17 @@ impl<'a> Examination<'a> {
         let deadline = self.shared.config.deadline;
         let limit = if probe.is_slow() { deadline.saturating_mul(SLOW) } else { deadline };
         match helper.call(&request, &[pin], limit) {
-            Ok((Reply::Facts { facts }, _)) => self.facts.add(*facts),
+            Ok((Reply::Facts { facts }, _)) => {
+                if probe == Probe::Leave {
+                    // It looks anew.
+                    self.facts.left.clear();
+                }
+                let shaken = is_shaken(&facts);
+                self.facts.add(*facts);
+                if shaken {
+                    self.refresh();
+                }
+            }
             Ok(_) => self.fell(probe, "gave an answer that does not belong to the question"),
             Err(CallError::Host(error)) if error.kind == HostErrorKind::Absent && probe == Probe::Words => {
                 return Err(backend_error(error));
@@ -200,9 +211,14 @@ impl<'a> Examination<'a> {
         self.facts.troubles.push(trouble);
         self.helper = None;
         self.restarts = self.restarts.saturating_add(1);
-        if self.restarts > MOST_RESTARTS {
-            return;
+        if self.restarts <= MOST_RESTARTS {
+            self.refresh();
         }
+    }
+
+    /// Another helper for the next probe.
+    fn refresh(&mut self) {
+        self.helper = None;
         match start(self.shared) {
             // Another file in its place is another module.
             Ok((helper, _, sha256)) if sha256 == self.sha256 => self.helper = Some(helper),
@@ -211,12 +227,32 @@ impl<'a> Examination<'a> {
         }
     }
 
+    /// A module may keep an object that an operation was begun with (tpm2-pkcs11 does after a refused signature): a helper
+    /// that began none removes it.
+    fn leave_nothing(&mut self) -> Result<(), BackendError> {
+        if self.facts.left.is_empty() {
+            return Ok(());
+        }
+        self.helper = None;
+        self.helper = Some(start(self.shared)?.0);
+        self.make(Probe::Leave)
+    }
+
     fn end(mut self) -> Diagnosis {
         if let Some(helper) = self.helper.take() {
             helper.stop();
         }
         Diagnosis { module: self.module, sha256: self.sha256, facts: self.facts }
     }
+}
+
+/// A signature failed in a way after which nobody knows what the module is worth: what is measured next shall not suffer
+/// from it (tpm2-pkcs11 makes no key any more in that process).
+fn is_shaken(facts: &Facts) -> bool {
+    let text = serde_json::to_string(facts).unwrap_or_default();
+    ["GENERAL_ERROR", "DEVICE_ERROR", "FUNCTION_FAILED", "DEVICE_MEMORY", "HOST_MEMORY"]
+        .iter()
+        .any(|code| text.contains(&format!("C_Sign gave CKR_{code}")))
 }
 
 /// A helper that has loaded the module, which is the trusted one.

@@ -8,13 +8,16 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tuf::digest::Sha256Digest;
 
 use super::Pkcs11Token;
+use super::link::Shared;
+use super::seen::Measured;
 use crate::BackendError;
-use crate::doctor::{Diagnosis, Facts};
+use crate::doctor::{Diagnosis, Facts, Hints};
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +91,47 @@ impl Profile {
     }
 }
 
+impl Shared {
+    /// What was measured of the module with this digest, which lies at `path`.
+    ///
+    /// # Errors
+    /// [`BackendError::Failed`] for what was kept and cannot be read: it is not passed over.
+    pub(super) fn measured(&self, path: &str, sha256: Sha256Digest) -> Result<Measured, BackendError> {
+        let Some(folder) = &self.config.profiles else { return Ok(Measured::Never) };
+        // Told with its way out, wherever the token is found not to work.
+        let told = |error: BackendError| {
+            let remedy = error.remedy().replace("NAME", self.config.name.as_str());
+            BackendError::Failed { why: format!("{error}; {remedy}"), remedy }
+        };
+        if let Some(profile) = Profile::read(folder, sha256).map_err(told)? {
+            return Ok(Measured::Now(Arc::new(Hints::of(profile.facts))));
+        }
+        Ok(if lay_there(folder, path) { Measured::Before } else { Measured::Never })
+    }
+
+    /// A module whose profile was damaged is looked at again at once, and one that works signs by the new profile.
+    fn measured_anew(&self, path: &str, sha256: Sha256Digest) -> Result<(), BackendError> {
+        let measured = self.measured(path, sha256)?;
+        let mut link = self.link();
+        link.forget_refusal();
+        self.note(|seen| seen.measured = measured);
+        // What is wrong with it besides is noted there, and told to whoever asks.
+        let _ = self.ready(&mut link);
+        Ok(())
+    }
+}
+
+/// Whether a module was measured that lay at `path`, whatever its digest was.
+fn lay_there(folder: &Path, path: &str) -> bool {
+    let digests = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        name.strip_suffix(SUFFIX)?.parse::<Sha256Digest>().ok()
+    });
+    digests
+        .into_iter()
+        .any(|sha256| Profile::read(folder, sha256).ok().flatten().is_some_and(|it| it.module == path))
+}
+
 impl Pkcs11Token {
     /// Keeps what was measured as the module's profile, in place of an older or damaged one. False: there was no login, so
     /// nothing is known that the agent could sign by, and nothing is kept.
@@ -110,22 +154,25 @@ impl Pkcs11Token {
             facts: diagnosis.facts.clone(),
         };
         profile.write(folder, diagnosis.sha256)?;
+        self.shared.measured_anew(&diagnosis.module, diagnosis.sha256)?;
         Ok(true)
     }
 }
 
 fn path(folder: &Path, sha256: Sha256Digest) -> PathBuf {
-    folder.join(format!("{sha256}.profile"))
+    folder.join(format!("{sha256}{SUFFIX}"))
 }
 
 fn damaged(path: &Path, why: &str) -> BackendError {
     BackendError::Corrupt {
         path: path.to_owned(),
         why: why.to_owned(),
-        remedy: "measure the module again: tufctl token doctor NAME".to_owned(),
+        remedy: "measure the module again: tufctl token doctor NAME --pin-file FILE (or remove the file)"
+            .to_owned(),
     }
 }
 
+const SUFFIX: &str = ".profile";
 const MAGIC: &str = "tuf-agent-module-profile";
 const VERSION: u64 = 1;
 

@@ -1,8 +1,11 @@
 //! What was last seen of a token: the answer to everybody who must not wait.
 
+use std::sync::Arc;
+
 use tuf::key::PublicKey;
 
 use super::trouble::Trouble;
+use crate::doctor::Hints;
 use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
 use crate::{StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
 
@@ -23,9 +26,33 @@ pub(crate) struct Seen {
     pub(crate) logins_lost: u64,
     /// What the last of them did, until somebody unlocks or locks.
     pub(crate) lost_login: Option<String>,
+    /// What was measured of the module that is loaded.
+    pub(crate) measured: Measured,
+}
+
+/// What is known of a module by `token doctor`.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Measured {
+    /// No module was loaded yet.
+    #[default]
+    Unknown,
+    /// Nothing.
+    Never,
+    /// The file that lay there before, and not this one.
+    Before,
+    /// This one.
+    Now(Arc<Hints>),
 }
 
 impl Seen {
+    /// What was measured; without that, what is safe everywhere.
+    pub(crate) fn hints(&self) -> Arc<Hints> {
+        match &self.measured {
+            Measured::Now(hints) => Arc::clone(hints),
+            Measured::Unknown | Measured::Never | Measured::Before => Arc::default(),
+        }
+    }
+
     /// The token answered. `overtaken`: somebody locked it meanwhile.
     pub(crate) fn answered(&mut self, status: TokenStatus, overtaken: bool) {
         self.state = Some(match (status.blocked, status.logged_in && !overtaken) {
@@ -108,6 +135,12 @@ impl Seen {
             pin_tries_left: tries,
             helper_pid: self.pid,
             confined: Some(false),
+            measured: match &self.measured {
+                Measured::Unknown => None,
+                Measured::Never => Some("never"),
+                Measured::Before => Some("outdated"),
+                Measured::Now(_) => Some("yes"),
+            },
             problem: self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone()),
             fresh: false,
         }

@@ -17,6 +17,7 @@ mod lies;
 mod life;
 mod mad;
 mod matrix;
+mod measured;
 mod modules;
 mod sessions;
 mod twins;
@@ -85,6 +86,7 @@ fn host() -> ExitCode {
 fn cases() -> Vec<Case> {
     [
         doctor::CASES,
+        measured::CASES,
         double::CASES,
         keys::CASES,
         twins::CASES,

@@ -23,7 +23,7 @@ pub(super) fn demands(bench: &Bench<'_>) -> Result<Facts, Stop> {
         if !told_so.contains(&Attribute::AlwaysAuthenticate(true)) {
             always.made = Finding::No("the key does not say so afterwards".to_owned());
         }
-        let session = bench.open()?;
+        let session = bench.second(&home)?;
         let digest = Sha256::digest(MESSAGE);
         // Some let the first one pass that follows a login.
         let first = session.sign(&Mechanism::Ecdsa, pair.private, &digest);
@@ -55,7 +55,7 @@ pub(super) fn context(bench: &Bench<'_>, whole: bool) -> Result<Facts, Stop> {
     let (mechanism, data) =
         if whole { (Mechanism::EcdsaSha256, MESSAGE) } else { (Mechanism::Ecdsa, digest.as_slice()) };
     let signed = || -> Result<Vec<u8>, Stop> {
-        let session = bench.open()?;
+        let session = bench.second(&home)?;
         session.sign_init(&mechanism, pair.private)?;
         bench.present(&session, UserType::ContextSpecific)?;
         Ok(bench.single.sign(&session, data)?)

@@ -1,6 +1,7 @@
 //! Where a probe works: sessions, logins with a PIN that was taken before, keys that are gone afterwards.
 
 use std::cell::Cell;
+use std::ops::Deref;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -178,6 +179,8 @@ impl<'a> Bench<'a> {
         ]
     }
 
+    /// What the agent asks for, too: a key that may do more is another one to some modules (an RSA key of tpm2-pkcs11 that
+    /// may decrypt signs, one that may not does not).
     pub(super) fn private_template(&self) -> Vec<Attribute> {
         vec![
             Attribute::Token(self.place == Place::Token),
@@ -185,6 +188,9 @@ impl<'a> Bench<'a> {
             Attribute::Sensitive(true),
             Attribute::Extractable(false),
             Attribute::Sign(true),
+            Attribute::Decrypt(false),
+            Attribute::Unwrap(false),
+            Attribute::Derive(false),
             Attribute::Label(LABEL.to_vec()),
             Attribute::Id(self.id()),
         ]
@@ -210,31 +216,21 @@ impl<'a> Bench<'a> {
         key: ObjectHandle,
         data: &[u8],
     ) -> Result<Vec<u8>, Error> {
+        self.single.sign_whole(&*self.second(home)?, mechanism, key, data)
+    }
+
+    /// A session beside `home`; `home` itself where the token has no second one.
+    pub(super) fn second<'s>(&self, home: &'s Session) -> Result<Second<'s>, Error> {
         match self.open() {
-            Ok(session) => self.single.sign_whole(&session, mechanism, key, data),
-            Err(Error::Pkcs11(RvError::SessionCount, _)) => {
-                self.single.sign_whole(home, mechanism, key, data)
-            }
+            Ok(session) => Ok(Second::Own(session)),
+            Err(Error::Pkcs11(RvError::SessionCount, _)) => Ok(Second::Home(home)),
             Err(error) => Err(error),
         }
     }
 
     /// Removes what an earlier run left, or this one. Only token objects can be left: what lies in a session is gone.
     pub(super) fn sweep(&self, earlier: bool) -> Result<Facts, Stop> {
-        let session = self.session()?;
-        let ours = [Attribute::Label(LABEL.to_vec())];
-        let found = session.find_objects(&ours)?;
-        for handle in &found {
-            // A pair may go together; what is really left is looked for again.
-            let _ = session.destroy_object(*handle);
-        }
-        let left = session.find_objects(&ours)?;
-        let gone = found.len().saturating_sub(left.len());
-        Ok(Facts {
-            removed: if earlier { u32::try_from(gone).unwrap_or(u32::MAX) } else { 0 },
-            left: left.iter().map(|_| String::from_utf8_lossy(LABEL).into_owned()).collect(),
-            ..Facts::default()
-        })
+        Ok(sweep(&self.session()?, earlier)?)
     }
 
     /// Tries whether keys can lie in a session, else on the token, where they must be removable.
@@ -250,7 +246,7 @@ impl<'a> Bench<'a> {
                     let token = session.get_attributes(pair.private, &[AttributeType::Token])?;
                     let on_token = place == Place::Token || token.contains(&Attribute::Token(true));
                     drop(pair);
-                    let left = bench.sweep(false)?.left;
+                    let left = sweep(&session, false)?.left;
                     let place = if on_token { Place::Token } else { Place::Session };
                     let usable = left.is_empty().then_some(place);
                     return Ok(Facts { place: usable, left, ..Facts::default() });
@@ -269,6 +265,39 @@ impl<'a> Bench<'a> {
             .or_else(|error| self.curve_pair(session, Curve::Ed25519, &[]).map_err(|_| error))
             .or_else(|error| self.pair(session, &Mechanism::RsaPkcsKeyPairGen, &rsa, &[]).map_err(|_| error))
     }
+}
+
+/// A session beside another one, where there is one.
+pub(super) enum Second<'s> {
+    Own(Session),
+    Home(&'s Session),
+}
+
+impl Deref for Second<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        match self {
+            Self::Own(session) => session,
+            Self::Home(session) => session,
+        }
+    }
+}
+
+fn sweep(session: &Session, earlier: bool) -> Result<Facts, Error> {
+    let ours = [Attribute::Label(LABEL.to_vec())];
+    let found = session.find_objects(&ours)?;
+    for handle in &found {
+        // A pair may go together; what is really left is looked for again.
+        let _ = session.destroy_object(*handle);
+    }
+    let left = session.find_objects(&ours)?;
+    let gone = found.len().saturating_sub(left.len());
+    Ok(Facts {
+        removed: if earlier { u32::try_from(gone).unwrap_or(u32::MAX) } else { 0 },
+        left: left.iter().map(|_| String::from_utf8_lossy(LABEL).into_owned()).collect(),
+        ..Facts::default()
+    })
 }
 
 /// How pairs of a curve are made.

@@ -137,7 +137,7 @@ pub(super) fn eddsa_parts(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let pair = bench.curve_pair(&home, Curve::Ed25519, &[])?;
     let key = pair.key()?;
     let parts = || {
-        let session = bench.open()?;
+        let session = bench.second(&home)?;
         let (start, end) = MESSAGE.split_at(MESSAGE.len() / 2);
         session.sign_init(&pure(), pair.private)?;
         session.sign_update(start)?;

@@ -7,7 +7,7 @@ use cryptoki::session::{Session, UserType};
 use sha2::{Digest, Sha256};
 
 use super::Stop;
-use super::bench::{Bench, MESSAGE, is_user};
+use super::bench::{Bench, MESSAGE, Second, is_user};
 use super::curves::verifies;
 use crate::doctor::{Facts, Finding, LoginFacts, Place};
 use crate::host::codec::Curve;
@@ -16,11 +16,13 @@ use crate::host::faults::told;
 pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
     let mut facts = LoginFacts::default();
-    let second = bench.open()?;
-    facts.shared = match is_user(&second)? {
-        true => Finding::Yes,
-        false => Finding::No("the second session is not logged in".to_owned()),
-    };
+    let second = bench.second(&session)?;
+    if let Second::Own(second) = &second {
+        facts.shared = match is_user(second)? {
+            true => Finding::Yes,
+            false => Finding::No("the second session is not logged in".to_owned()),
+        };
+    }
     facts.second = Some(second_login(bench, &second)?);
     drop(second);
     // A key of the token's own is looked at, never used.
