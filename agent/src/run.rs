@@ -98,7 +98,9 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
     let (state, credentials) = (paths.state.clone(), paths.credentials.clone());
     let places = Places { ledger: Arc::clone(&ledger), state, credentials, program };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
-    Ok(AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group)))
+    let state = AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group));
+    state.demand(&config.origins);
+    Ok(state)
 }
 
 /// Serves until a signal or a fault; SIGHUP reloads.
@@ -177,6 +179,7 @@ async fn switch(state: &AppState, paths: &Paths, door: &Door) -> anyhow::Result<
     let tokens = state.tokens().prepare(&new.tokens).await.map_err(readable)?;
     door.change_group(new.allow_group)?;
     state.tokens().switch(tokens);
+    state.demand(&new.origins);
     state.admission().set_group(new.allow_group);
     Ok(())
 }

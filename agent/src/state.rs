@@ -1,12 +1,13 @@
 //! What all services share.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ledger::Ledger;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tonic::Status;
 
+use crate::config::OriginRule;
 use crate::door::{Admission, Connection, Peer};
 use crate::refusal::Refusal;
 use crate::repositories::Repositories;
@@ -21,6 +22,8 @@ struct Parts {
     repositories: Repositories,
     tokens: Tokens,
     admission: Admission,
+    /// What roles demand of their keys, as the configuration says now.
+    origins: std::sync::RwLock<Arc<[OriginRule]>>,
     /// Read by every signature under way, written by the end of the agent.
     signing: Arc<RwLock<()>>,
 }
@@ -34,8 +37,8 @@ impl AppState {
         tokens: Tokens,
         admission: Admission,
     ) -> Self {
-        let signing = Arc::default();
-        Self(Arc::new(Parts { ledger, repositories, tokens, admission, signing }))
+        let (signing, origins) = (Arc::default(), std::sync::RwLock::default());
+        Self(Arc::new(Parts { ledger, repositories, tokens, admission, origins, signing }))
     }
 
     /// Watermarks and journal.
@@ -54,6 +57,17 @@ impl AppState {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// What roles demand of their keys.
+    #[must_use]
+    pub fn origins(&self) -> Arc<[OriginRule]> {
+        Arc::clone(&self.0.origins.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what a configuration demands.
+    pub fn demand(&self, origins: &[OriginRule]) {
+        *self.0.origins.write().unwrap_or_else(PoisonError::into_inner) = origins.into();
     }
 
     /// Who may connect.

@@ -27,7 +27,7 @@ fn vector(name: &str) -> PathBuf {
 }
 
 /// A private copy of a vector in the working folder. A piece of its private part becomes a canary.
-fn own(home: &Home, name: &str) -> PathBuf {
+pub(crate) fn own(home: &Home, name: &str) -> PathBuf {
     let content = fs::read_to_string(vector(name)).unwrap();
     home.secret("canary", private_piece(&content));
     let file = home.write(name, content);

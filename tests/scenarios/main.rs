@@ -47,6 +47,7 @@ mod modules;
 mod mutations;
 mod names;
 mod odd_files;
+mod origin;
 mod pinentry;
 mod pins;
 mod publishing;

@@ -5,6 +5,7 @@
 
 mod facts;
 mod hints;
+mod own;
 mod quirks;
 mod uses;
 

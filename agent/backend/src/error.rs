@@ -81,6 +81,12 @@ pub enum BackendError {
     /// No private key on the token belongs to the public key.
     #[error("the token has no such key")]
     KeyNotFound,
+    /// The token does not say that the key was made there and never left.
+    #[error("the key may also be elsewhere: {why}")]
+    Foreign {
+        /// What it does not say.
+        why: String,
+    },
     /// The name belongs to another key of the token.
     #[error("the token has a key named {name} already")]
     NameTaken {
@@ -169,6 +175,7 @@ impl BackendError {
                 .to_owned(),
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
+            Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
             Self::NameTaken { .. } => {
                 "choose another name, or remove the old key: tufctl key remove NAME".to_owned()
@@ -200,6 +207,7 @@ impl BackendError {
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
+            Self::Foreign { .. } => "ORIGIN",
             Self::KeyNotFound => "KEY_NOT_FOUND",
             Self::NameTaken { .. } => "NAME_TAKEN",
             Self::DuplicateKey { .. } => "DUPLICATE_KEY",

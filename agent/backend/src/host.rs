@@ -39,6 +39,8 @@ use module::ModuleFile;
 use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
 use token::TokenHost;
 
+use crate::doctor::How;
+
 /// Why the helper did not run. It is started by the agent and talks to it alone.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -145,7 +147,7 @@ fn sign_small(stage: &mut Stage, message: &[u8]) -> lane::Told {
         return lane::Told { id: 0, outcome: Err(protocol_error("its parts")) };
     };
     let outcome = match (&mut *stage, ask.scheme.parse()) {
-        (Stage::Loaded { host, .. }, Ok(scheme)) => host.sign(ask.key, scheme, ask.data),
+        (Stage::Loaded { host, .. }, Ok(scheme)) => host.sign(ask.key, scheme, How::InOrder, ask.data),
         _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
     };
     lane::Told { id: ask.id, outcome }
@@ -244,6 +246,11 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
                 }
             };
             Ok((Reply::Signature, Zeroizing::new(signature)))
+        }
+        Request::Origin { public } => {
+            let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
+            let facts = host.with_token(|pkcs11, live| doctor::origin_of(pkcs11, live, &key))?;
+            plain(Reply::Origin { facts })
         }
         Request::Probe { probe, place, alone } => {
             let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);

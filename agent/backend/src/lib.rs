@@ -139,6 +139,16 @@ pub trait Backend: Send + Sync {
         self.make_signature_with_pin(key, scheme, what, pin)?.verify(key, scheme, what)
     }
 
+    /// Whether the token says that the private key of `key` was made there, never could leave it and has no copy; asked
+    /// of the token now. A place that cannot tell, such as a file, never says so.
+    ///
+    /// # Errors
+    /// [`BackendError::Foreign`] when it does not; [`BackendError::Locked`] and others when it cannot be asked.
+    fn made_here(&self, key: &PublicKey) -> Result<(), BackendError> {
+        let _ = key;
+        Err(BackendError::Foreign { why: "it lies in no device, but in a file".to_owned() })
+    }
+
     /// Locks, and ends what the token runs (a helper process). No call is made afterwards.
     fn shutdown(&self);
 }
@@ -221,7 +231,8 @@ pub struct TokenInfo {
     pub helper_pid: Option<u32>,
     /// Whether the helper is confined; `None` where there is no helper.
     pub confined: Option<bool>,
-    /// Whether `token doctor` has measured its module: `yes`, `never`, or `outdated` when the module has changed since.
+    /// Whether `token doctor` has measured its module: `yes`, `never`, `outdated` when the module has changed
+    /// since, `damaged` when what was kept cannot be read and so nothing is signed.
     pub measured: Option<&'static str>,
     /// Why it is failed or absent or degraded, and what to do; for people.
     pub problem: Option<String>,

@@ -218,7 +218,7 @@ impl Pkcs11Token {
             let what = format!("sign as {scheme} with a {} key", key.key_type());
             return Err(BackendError::Unsupported { what });
         }
-        let hints = self.shared.seen().hints();
+        let hints = self.shared.seen().hints()?;
         let how = hints.how(scheme).map_err(|what| BackendError::Unsupported { what })?;
         let data = taken(scheme, how, &what);
         let pin = pin.map(SecretBytes::reveal_secret_bytes);
@@ -300,7 +300,7 @@ impl Backend for Pkcs11Token {
     }
 
     fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
-        let curve_name = self.shared.seen().hints().curve_name(kind);
+        let curve_name = self.shared.seen().hints()?.curve_name(kind);
         let request = Request::Generate { name: name.to_string(), kind: kind.to_string(), curve_name };
         let limit = self.shared.config.deadline.max(GENERATE_DEADLINE);
         let (reply, _) = self.call_unlocked("making a key", &request, &[], limit)?;
@@ -359,6 +359,14 @@ impl Backend for Pkcs11Token {
         pin: &SecretBytes,
     ) -> Result<UnverifiedSignature, BackendError> {
         self.signature(key, scheme, what, Some(pin))
+    }
+
+    fn made_here(&self, key: &PublicKey) -> Result<(), BackendError> {
+        let request = Request::Origin { public: hex::encode(key.spki_der()) };
+        let limit = self.shared.config.deadline;
+        let (reply, _) = self.call_unlocked("looking at a key", &request, &[], limit)?;
+        let Reply::Origin { facts } = reply else { return Err(nonsense()) };
+        facts.fault().map_or(Ok(()), |why| Err(BackendError::Foreign { why: why.to_owned() }))
     }
 
     fn shutdown(&self) {

@@ -72,6 +72,8 @@ reasons! {
     KeyNotFound = "KEY_NOT_FOUND",
     /// The key is not a key of that role.
     KeyNotOfRole = "KEY_NOT_OF_ROLE",
+    /// The role demands keys that the token says were made there and never left; this one is not.
+    Origin = "ORIGIN",
     /// The key still serves a role.
     KeyInUse = "KEY_IN_USE",
     /// The public key is there already.

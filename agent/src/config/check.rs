@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use backend::TokenName;
 
-use super::raw::{Raw, RawToken};
-use super::{Config, ConfigError, Module, PinSource, Select, TokenConfig, TokenKind, UnlockFor};
+use super::raw::{Raw, RawRole, RawToken};
+use super::{Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor};
 
 /// Checks the whole text.
 ///
@@ -17,11 +17,12 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
     if raw.grant.is_some() || raw.approval.is_some() {
         return Err(invalid("the tables grant and approval are reserved and mean nothing yet: remove them"));
     }
-    let mut config = Config { tokens: Vec::new(), allow_group: allow_group(&raw.allow_groups)? };
     let pinentry = raw.pinentry.unwrap_or_else(|| PathBuf::from(PINENTRY));
     if !pinentry.is_absolute() {
         return Err(invalid("pinentry must be an absolute path, such as \"/usr/bin/pinentry\""));
     }
+    let origins = raw.role.into_iter().map(origin).collect::<Result<_, _>>()?;
+    let mut config = Config { tokens: Vec::new(), origins, allow_group: allow_group(&raw.allow_groups)? };
     let mut file_is_named = false;
     for token in raw.token {
         file_is_named |= check_file_store(&token, file_is_named)?;
@@ -38,6 +39,18 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
         add_default_file_store(&mut config)?;
     }
     Ok(config)
+}
+
+/// A `[[role]]`: what it demands of its keys.
+fn origin(raw: RawRole) -> Result<OriginRule, ConfigError> {
+    let of = |why: &str| invalid(format!("role {:?}: {why}", raw.name));
+    let role = raw.name.parse().map_err(|_| of("this is no name of a role"))?;
+    if raw.origin != "token" {
+        return Err(of("origin is not \"token\", the one thing that can be demanded"));
+    }
+    let named = raw.repository.as_deref().map(str::parse::<ledger::RepositoryName>).transpose();
+    named.map_err(|_| of("repository is no name of a repository"))?;
+    Ok(OriginRule { repository: raw.repository, role })
 }
 
 /// A `[[token]]` of kind `file` renames the one store or takes it away; there is no second one.
@@ -281,6 +294,19 @@ mod tests {
         assert_eq!(config.tokens[0].name.to_string(), "file");
         assert_eq!(config.tokens[0].unlock_for, UnlockFor::Time(Duration::from_secs(3600)));
         assert_eq!(config.allow_group, None);
+    }
+
+    #[test]
+    fn a_role_can_demand_keys_of_a_tokens_own_and_nothing_else() {
+        let config = parse("[[role]]\nname = 'root'\norigin = 'token'\n[[role]]\nname = 'targets'\nrepository = 'app'\norigin = 'token'").unwrap();
+        assert_eq!(config.origins[0], OriginRule { repository: None, role: "root".parse().unwrap() });
+        assert_eq!(config.origins[1].repository.as_deref(), Some("app"));
+        assert!(refused("[[role]]\nname = 'root'\norigin = 'yubikey'").contains("origin"));
+        assert!(refused("[[role]]\nname = 'root'").contains("origin"));
+        assert!(refused("[[role]]\nname = 'root'\norigin = 'token'\nrepository = ''").contains("repository"));
+        assert!(
+            refused("[[role]]\nname = 'root'\norigin = 'token'\nreposotory = 'app'").contains("reposotory")
+        );
     }
 
     #[test]

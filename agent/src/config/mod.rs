@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backend::TokenName;
+use tuf::role::RoleName;
 
 pub use check::parse;
 
@@ -19,6 +20,8 @@ pub use check::parse;
 pub struct Config {
     /// The tokens, the file store among them, in the order of the file.
     pub tokens: Vec<TokenConfig>,
+    /// What roles demand of the keys that sign for them.
+    pub origins: Vec<OriginRule>,
     /// The group whose members may also connect; none by default.
     pub allow_group: Option<u32>,
 }
@@ -36,6 +39,15 @@ pub struct TokenConfig {
     pub unlock_for: UnlockFor,
     /// The program by which the agent has a person say yes to each signature; none: it does not.
     pub confirm: Option<PathBuf>,
+}
+
+/// Keys of this role must be their token's own: made there, never extractable, with no copy, by the token's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRule {
+    /// The repository's name; all repositories when it is left out.
+    pub repository: Option<String>,
+    /// The role.
+    pub role: RoleName,
 }
 
 /// What a token is.

@@ -13,9 +13,19 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) allow_groups: Vec<toml::Value>,
     pub(super) pinentry: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) role: Vec<RawRole>,
     // Reserved: known by name, so that the refusal can say why.
     pub(super) grant: Option<toml::Value>,
     pub(super) approval: Option<toml::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRole {
+    pub(super) name: String,
+    pub(super) repository: Option<String>,
+    pub(super) origin: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ use tuf::preimage::Preimage;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
+use super::origin;
 use super::received::Received;
 use super::signers::{Chosen, Signer, choose, skipped_event};
 use crate::clock;
@@ -68,6 +69,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     if let Decision::Refuse(refusal) = decision {
         return Err(refusal.into());
     }
+    origin::check(agent, &record, &role, &subject, &signers).await?;
     let said = |concerns: &mut dyn Iterator<Item = &Concern>| {
         concerns.map(|concern| concern.message.clone()).collect::<Vec<_>>()
     };

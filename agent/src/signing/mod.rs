@@ -10,6 +10,7 @@ mod asked;
 mod authorized;
 mod client;
 mod inspected;
+mod origin;
 mod received;
 mod recorded;
 mod signed;

@@ -13,14 +13,18 @@ mod origin;
 mod rsa;
 mod words;
 
+use cryptoki::context::Pkcs11;
 use cryptoki::error::Error;
 use serde::{Deserialize, Serialize};
 
 use super::codec::Curve;
+use super::faults::Fault;
 use super::faults::told;
+use super::live::Live;
+use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
 use super::token::TokenHost;
-use crate::doctor::{Facts, NotMeasured, Place};
+use crate::doctor::{Facts, NotMeasured, OriginFacts, Place};
 use bench::Bench;
 
 /// One thing to find out.
@@ -158,6 +162,12 @@ impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Module(error)
     }
+}
+
+/// What the token says of the private half of `key` (SPKI, DER), asked now.
+pub(crate) fn origin_of(pkcs11: &Pkcs11, live: &mut Live, key: &[u8]) -> Result<OriginFacts, Fault> {
+    let found = private_of(pkcs11, live, key)?;
+    Ok(origin::read(live.work(pkcs11)?, found.handle)?)
 }
 
 /// Makes one probe. `pin` is one that this token took, or empty. `alone`: the module has so few sessions that the helper

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::doctor::Probe;
 use crate::Origin;
-use crate::doctor::{Facts, How, Place};
+use crate::doctor::{Facts, How, OriginFacts, Place};
 
 /// What the agent asks. Answers are in the comments; [`Reply::Error`] is possible for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub(crate) enum Request {
         /// The PIN of one signature goes into a login before it, because the module was measured to know no other.
         login_before: bool,
     },
+    /// What the token says of where a private key comes from and can go. [`Reply::Origin`]
+    Origin { public: String },
     /// One probe of `token doctor`; the tail is a PIN that the token took, or empty. [`Reply::Facts`]
     Probe {
         probe: Probe,
@@ -101,6 +103,8 @@ pub(crate) enum Reply {
     Key { key: WireKey },
     /// The tail is the signature as the token gave it.
     Signature,
+    /// What the token says of a private key.
+    Origin { facts: OriginFacts },
     /// What a probe found.
     Facts { facts: Box<Facts> },
     /// It was done.

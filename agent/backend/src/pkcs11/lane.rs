@@ -21,6 +21,7 @@ use super::helper::Helper;
 use super::link::Shared;
 use super::trouble::{Trouble, backend_error};
 use super::{Pkcs11Token, released, taken};
+use crate::doctor::How;
 use crate::host::lane::{self, Ask, TOLD_MAX, Told};
 use crate::host::protocol::HostError;
 use crate::{BackendError, UnverifiedSignature};
@@ -257,9 +258,14 @@ impl Pkcs11Token {
         if let Err(error) = self.need_unlocked() {
             return Begun::Refused(error);
         }
+        // What the module was measured to want otherwise, or not to do, is for the call that says so.
+        let hints = self.shared.with_seen(|seen| seen.hints());
+        if !hints.is_ok_and(|hints| hints.how(scheme) == Ok(How::InOrder)) {
+            return Begun::NotThisWay;
+        }
         let locks = self.shared.with_seen(|seen| seen.locks);
         let Some(lane) = self.shared.lane() else { return Begun::NotThisWay };
-        match lane.ask(key, scheme, &taken(scheme, &what), place) {
+        match lane.ask(key, scheme, &taken(scheme, How::InOrder, &what), place) {
             Some(id) => {
                 Begun::UnderWay(UnderWay { shared: Arc::clone(&self.shared), lane, id, scheme, locks })
             }

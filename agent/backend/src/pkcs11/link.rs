@@ -65,13 +65,6 @@ struct Wake {
 
 pub(crate) type Answer = (Reply, Zeroizing<Vec<u8>>);
 
-impl Link {
-    /// What kept the module from being loaded may be mended: it is tried again at once.
-    pub(super) fn forget_refusal(&mut self) {
-        self.refused = None;
-    }
-}
-
 impl Shared {
     pub(crate) fn new(config: Pkcs11Config, wanted: Wanted, exe: PathBuf) -> Self {
         Self {
@@ -273,7 +266,7 @@ impl Shared {
     pub(super) fn load(&self, link: &mut Link) -> Result<(), StartError> {
         let (path, digest) = self.open(link)?;
         self.config.digest.check(&path, digest).map_err(StartError::Refused)?;
-        let measured = self.measured(&path, digest).map_err(StartError::Refused)?;
+        let measured = self.measured(&path, digest);
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
         match helper.call(&Request::Load, &[], self.config.deadline)?.0 {

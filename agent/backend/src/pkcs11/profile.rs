@@ -16,6 +16,7 @@ use tuf::digest::Sha256Digest;
 use super::Pkcs11Token;
 use super::link::Shared;
 use super::seen::Measured;
+use super::trouble::Trouble;
 use crate::BackendError;
 use crate::doctor::{Diagnosis, Facts, Hints};
 
@@ -92,32 +93,20 @@ impl Profile {
 }
 
 impl Shared {
-    /// What was measured of the module with this digest, which lies at `path`.
-    ///
-    /// # Errors
-    /// [`BackendError::Failed`] for what was kept and cannot be read: it is not passed over.
-    pub(super) fn measured(&self, path: &str, sha256: Sha256Digest) -> Result<Measured, BackendError> {
-        let Some(folder) = &self.config.profiles else { return Ok(Measured::Never) };
-        // Told with its way out, wherever the token is found not to work.
-        let told = |error: BackendError| {
-            let remedy = error.remedy().replace("NAME", self.config.name.as_str());
-            BackendError::Failed { why: format!("{error}; {remedy}"), remedy }
-        };
-        if let Some(profile) = Profile::read(folder, sha256).map_err(told)? {
-            return Ok(Measured::Now(Arc::new(Hints::of(profile.facts))));
+    /// What was measured of the module with this digest, which lies at `path`. What was kept and cannot be read is not
+    /// passed over: nothing is signed until it is mended.
+    pub(super) fn measured(&self, path: &str, sha256: Sha256Digest) -> Measured {
+        let Some(folder) = &self.config.profiles else { return Measured::Never };
+        match Profile::read(folder, sha256) {
+            Ok(Some(profile)) => Measured::Now(Arc::new(Hints::of(profile.facts))),
+            Ok(None) if lay_there(folder, path) => Measured::Before,
+            Ok(None) => Measured::Never,
+            // Told with its way out, wherever it is told.
+            Err(error) => {
+                let remedy = error.remedy().replace("NAME", self.config.name.as_str());
+                Measured::Damaged(Trouble::Failed { why: format!("{error}; {remedy}"), remedy })
+            }
         }
-        Ok(if lay_there(folder, path) { Measured::Before } else { Measured::Never })
-    }
-
-    /// A module whose profile was damaged is looked at again at once, and one that works signs by the new profile.
-    fn measured_anew(&self, path: &str, sha256: Sha256Digest) -> Result<(), BackendError> {
-        let measured = self.measured(path, sha256)?;
-        let mut link = self.link();
-        link.forget_refusal();
-        self.note(|seen| seen.measured = measured);
-        // What is wrong with it besides is noted there, and told to whoever asks.
-        let _ = self.ready(&mut link);
-        Ok(())
     }
 }
 
@@ -154,7 +143,9 @@ impl Pkcs11Token {
             facts: diagnosis.facts.clone(),
         };
         profile.write(folder, diagnosis.sha256)?;
-        self.shared.measured_anew(&diagnosis.module, diagnosis.sha256)?;
+        // By the helper that runs, too, if it has this module: whatever it has is asked for again at its next start.
+        let measured = self.shared.measured(&diagnosis.module, diagnosis.sha256);
+        self.shared.note(|seen| seen.measured = measured);
         Ok(true)
     }
 }

@@ -7,7 +7,7 @@ use tuf::key::PublicKey;
 use super::trouble::Trouble;
 use crate::doctor::Hints;
 use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
-use crate::{StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
+use crate::{BackendError, StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
 
 /// What was last seen of the token.
 #[derive(Clone, Default)]
@@ -42,14 +42,20 @@ pub(crate) enum Measured {
     Before,
     /// This one.
     Now(Arc<Hints>),
+    /// What was kept of it cannot be read: why, and what to do.
+    Damaged(Trouble),
 }
 
 impl Seen {
     /// What was measured; without that, what is safe everywhere.
-    pub(crate) fn hints(&self) -> Arc<Hints> {
+    ///
+    /// # Errors
+    /// [`BackendError::Failed`] when something was measured and cannot be read: it is not passed over.
+    pub(crate) fn hints(&self) -> Result<Arc<Hints>, BackendError> {
         match &self.measured {
-            Measured::Now(hints) => Arc::clone(hints),
-            Measured::Unknown | Measured::Never | Measured::Before => Arc::default(),
+            Measured::Now(hints) => Ok(Arc::clone(hints)),
+            Measured::Unknown | Measured::Never | Measured::Before => Ok(Arc::default()),
+            Measured::Damaged(trouble) => Err(trouble.clone().into()),
         }
     }
 
@@ -126,6 +132,11 @@ impl Seen {
             (_, true) => Some(1),
             _ => None,
         };
+        let problem = self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone());
+        let damaged = match &self.measured {
+            Measured::Damaged(trouble) => Some(trouble.to_string()),
+            _ => None,
+        };
         TokenInfo {
             name: name.clone(),
             kind: TokenKind::Pkcs11,
@@ -140,8 +151,9 @@ impl Seen {
                 Measured::Never => Some("never"),
                 Measured::Before => Some("outdated"),
                 Measured::Now(_) => Some("yes"),
+                Measured::Damaged(_) => Some("damaged"),
             },
-            problem: self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone()),
+            problem: problem.or(damaged),
             fresh: false,
         }
     }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use backend::doctor::{Diagnosis, Place, Verdict};
-use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{Asking, ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
 use softhsm::{Nss, P11Kit, Ready, Skipped, Tpm2, third_party_dir};
 use tuf::key::KeyType;
 
 use crate::Case;
-use crate::lab::{Lab, PIN, secret, sign, start, unlock, unlocked, wait_for};
+use crate::lab::{Lab, PIN, secret, sign, start, unlocked};
 
 pub const CASES: &[Case] = &[
     ("doctor_finds_of_nss_what_it_can_be_used_for", || real("nss", nss)),
@@ -22,11 +22,11 @@ pub const CASES: &[Case] = &[
     ("doctor_believes_no_attribute_that_the_module_contradicts", attributes),
     ("doctor_works_with_as_few_sessions_as_there_are", few_sessions),
     ("doctor_measures_with_keys_of_the_token_where_a_session_takes_none_and_removes_them", on_the_token),
-    ("a_damaged_profile_keeps_the_token_from_working_until_it_is_measured_again", damaged),
+    ("by_a_damaged_profile_nothing_is_signed_until_the_module_is_measured_again", damaged),
 ];
 
 fn examine(token: &Pkcs11Token) -> Diagnosis {
-    token.examine(Ok(&secret(PIN)), |_| true).unwrap()
+    token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).unwrap()
 }
 
 fn has(diagnosis: &Diagnosis, id: &str) -> bool {
@@ -229,19 +229,19 @@ fn damaged() {
     let good = fs::read(&file).unwrap();
     for bad in [&good[..0], &good[..good.len() / 2], &vec![0; good.len()][..]] {
         fs::write(&file, bad).unwrap();
-        let token = start(config.clone());
+        let token = unlocked(config.clone());
         let info = token.info();
-        assert_eq!(info.state, TokenState::Failed);
+        assert_eq!((info.state, info.measured), (TokenState::Unlocked, Some("damaged")));
         assert!(
             info.problem.as_deref().is_some_and(|why| why.contains("tufctl token doctor hsm")),
             "{info:?}"
         );
-        let error = unlock(&token).unwrap_err();
+        let error = sign(&token, &key, "by what?").unwrap_err();
         assert!(matches!(error, BackendError::Failed { .. }), "{error}");
+        assert!(error.remedy().contains("tufctl token doctor hsm"), "{}", error.remedy());
+        assert!(token.generate(&"k2".parse().unwrap(), KeyType::EcdsaP256).is_err());
         assert_eq!(fs::read(&file).unwrap(), bad, "it is not written over unasked");
         assert!(token.save_profile(&examine(&token)).unwrap());
-        wait_for(&token, TokenState::Locked);
-        unlock(&token).unwrap();
         sign(&token, &key, "measured again").unwrap();
         token.shutdown();
     }

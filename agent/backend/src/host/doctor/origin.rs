@@ -87,7 +87,7 @@ fn any_pair<'s>(bench: &Bench<'_>, session: &'s Session, private: &[Attribute]) 
         })
 }
 
-fn read(session: &Session, private: ObjectHandle) -> Result<OriginFacts, Error> {
+pub(super) fn read(session: &Session, private: ObjectHandle) -> Result<OriginFacts, Error> {
     let mut facts = OriginFacts::default();
     // One by one: a module that does not know one of them may say nothing of all.
     for wanted in [

@@ -1,0 +1,125 @@
+//! Roles that demand keys of a token's own (FAULTS D9).
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use softhsm::TokenFolder;
+use tufagent_tests::{Agent, Home};
+
+use crate::file_store;
+use crate::key_types::home_with_softhsm;
+
+const DEMAND: &str = "[[role]]\nname = \"root\"\nrepository = \"app\"\norigin = \"token\"\n";
+
+fn reload(home: &Home, agent: &Agent, config: &str) {
+    let before = agent.log().matches("configuration reloaded").count();
+    home.config(config);
+    agent.signal("HUP");
+    let end = Instant::now() + Duration::from_secs(60);
+    while agent.log().matches("configuration reloaded").count() == before {
+        assert!(Instant::now() < end, "no reload:\n{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A key that was made elsewhere.
+fn import(home: &Home, name: &str) {
+    file_store::own(home, "ecdsa-p256.pem");
+    home.run(&format!("key import {name} ecdsa-p256.pem --token hsm")).done();
+}
+
+fn init(home: &Home, dir: &str, root: &str) {
+    home.run(&format!(
+        "repo init {dir} --name {dir} --root {root} --targets online --snapshot online --timestamp online"
+    ))
+    .done();
+}
+
+fn start() -> Option<(Home, Agent, TokenFolder)> {
+    let (home, agent, folder) = home_with_softhsm()?;
+    home.unlock_file_store();
+    home.key("online", "ed25519");
+    home.key("filed", "ecdsa-p256");
+    home.run("key generate made --token hsm --type ecdsa-p256").done();
+    import(&home, "imported");
+    Some((home, agent, folder))
+}
+
+#[test]
+fn a_role_that_demands_it_is_signed_by_keys_that_the_token_made_and_by_no_other() {
+    let Some((home, agent, folder)) = start() else { return };
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    reload(&home, &agent, &(table.clone() + DEMAND));
+    init(&home, "app", "made");
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    // The key is given to root by a root, and signs it: both are refused, each by name.
+    for (key, why) in [("imported", "CKA_LOCAL"), ("filed", "in a file")] {
+        home.run(&format!("root add-key app root --key {key}")).done();
+        let refused = home.refused("sign app --yes", 3, "ORIGIN");
+        let message = refused["message"].as_str().unwrap();
+        assert!(
+            message.contains(key) && message.contains(why) && message.contains("root of app"),
+            "{refused}"
+        );
+        assert_eq!((&refused["details"]["key"], &refused["details"]["role"]), (&key.into(), &"root".into()));
+        let refused = home.refused("sign app --key made --yes", 3, "ORIGIN");
+        assert!(refused["message"].as_str().unwrap().contains(key), "{refused}");
+        home.run(&format!("root remove-key app root --key {key}")).done();
+    }
+    // The demand is of root of app alone.
+    home.run("bump app targets").done();
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    let journal = home.run("audit export").done().stdout;
+    assert!(journal.contains("ORIGIN"), "the refusals are on record");
+}
+
+#[test]
+fn without_the_demand_an_imported_key_signs_and_with_it_no_more() {
+    let Some((home, agent, folder)) = start() else { return };
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    init(&home, "app", "imported");
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    reload(&home, &agent, &(table.clone() + "[[role]]\nname = \"root\"\norigin = \"token\"\n"));
+    home.run("bump app root").done();
+    home.refused("sign app --yes", 3, "ORIGIN");
+    // A configuration that demands what nobody knows is refused, and the demand stays.
+    home.config(&(table.clone() + "[[role]]\nname = \"root\"\norigin = \"yubikey\"\n"));
+    agent.signal("HUP");
+    let end = Instant::now() + Duration::from_secs(60);
+    while !agent.log().contains("the old one stays") {
+        assert!(Instant::now() < end, "{}", agent.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    home.refused("sign app --yes", 3, "ORIGIN");
+    reload(&home, &agent, &table);
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn a_token_that_says_a_key_could_be_extracted_or_copied_signs_for_no_such_role() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    home.config(&(home.lying_table("hsm", "build", &folder) + DEMAND));
+    let desk = home.lying_desk("hsm");
+    let _agent = home.start();
+    home.run("token trust hsm --yes").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    for name in ["made", "online"] {
+        home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
+    }
+    init(&home, "app", "made");
+    for (lie, why) in [
+        ("attribute CKA_EXTRACTABLE true private", "CKA_EXTRACTABLE"),
+        ("attribute CKA_NEVER_EXTRACTABLE false private", "CKA_NEVER_EXTRACTABLE"),
+        ("attribute CKA_LOCAL absent private", "CKA_LOCAL"),
+        ("attribute CKA_SENSITIVE false private", "CKA_SENSITIVE"),
+        ("attribute CKA_COPYABLE true private", "CKA_COPYABLE"),
+    ] {
+        desk.say(lie);
+        let refused = home.refused("sign app --yes", 3, "ORIGIN");
+        assert!(refused["message"].as_str().unwrap().contains(why), "{lie}: {refused}");
+    }
+    assert!(!fs::exists(home.path("app/metadata/1.root.json")).unwrap());
+    desk.say("pass");
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+}
