@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn each_attribute_is_needed_and_what_is_not_said_is_not_believed() {
         assert_eq!(own().fault(), None);
-        let spoil: [(&str, fn(&mut OriginFacts, Option<bool>)); 6] = [
+        type Spoil = fn(&mut OriginFacts, Option<bool>);
+        let spoil: [(&str, Spoil); 6] = [
             ("CKA_LOCAL", |facts, told| facts.local = told),
             ("CKA_NEVER_EXTRACTABLE", |facts, told| facts.never_extractable = told),
             ("CKA_ALWAYS_SENSITIVE", |facts, told| facts.always_sensitive = told),
