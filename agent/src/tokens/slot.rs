@@ -8,6 +8,8 @@ mod signing;
 mod source;
 mod unlock;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +47,9 @@ const NAP: Duration = Duration::from_secs(1);
 
 /// The detail of a refusal after which nobody knows whether the token counted an attempt.
 const SPENT: &str = "attempt_unknown";
+
+/// What takes a while. Its type is not known to whoever waits: the compiler takes minutes over futures within futures otherwise.
+pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
 
 /// A configured token.
 pub struct Slot {
@@ -258,27 +263,29 @@ impl Slot {
     ///
     /// # Errors
     /// The refusal that says why the token cannot be used now.
-    pub async fn ensure_usable(self: &Arc<Self>) -> Result<(), Refusal> {
-        self.first_look().await;
-        if self.is_usable()? {
-            return Ok(());
-        }
-        if self.may_unlock_itself().is_none() {
-            return Err(self.unusable());
-        }
-        let slot = Arc::clone(self);
-        // Whoever asked may go away meanwhile: what came of it is still noted.
-        let work = async move {
-            // Whoever was first has unlocked it, or has found that the secret is wrong.
-            let _alone = slot.by_itself.lock().await;
-            if slot.is_usable()? {
+    pub fn ensure_usable(self: &Arc<Self>) -> Later<'_, ()> {
+        Box::pin(async move {
+            self.first_look().await;
+            if self.is_usable()? {
                 return Ok(());
             }
-            // Read together: a `lock` from here on wins over this attempt.
-            let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
-            slot.present_source(locks, None).await
-        };
-        tokio::spawn(work).await.map_err(Refusal::internal)?
+            if self.may_unlock_itself().is_none() {
+                return Err(self.unusable());
+            }
+            let slot = Arc::clone(self);
+            // Whoever asked may go away meanwhile: what came of it is still noted.
+            let work = async move {
+                // Whoever was first has unlocked it, or has found that the secret is wrong.
+                let _alone = slot.by_itself.lock().await;
+                if slot.is_usable()? {
+                    return Ok(());
+                }
+                // Read together: a `lock` from here on wins over this attempt.
+                let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
+                slot.present_source(locks, None).await
+            };
+            tokio::spawn(work).await.map_err(Refusal::internal)?
+        })
     }
 
     /// False: it is locked.

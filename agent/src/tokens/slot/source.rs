@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::card::{Presenting, Proof, Sourced};
 use super::person::Purpose;
 use super::unlock::{Act, Attempt};
-use super::{SPENT, Slot, lock};
+use super::{Later, SPENT, Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::Refusal;
 use crate::tokens::pin::{self, Fetched};
@@ -95,23 +95,21 @@ impl Slot {
 
     /// One attempt with the configured secret, begun when `lock` had been said `locks` times; by itself where no person
     /// makes it.
-    pub(super) async fn present_source(
-        self: &Arc<Self>,
-        locks: u64,
-        person: Option<Attempt>,
-    ) -> Result<(), Refusal> {
-        let source = match person {
-            None => self.by_itself_from_source().await?,
-            Some(attempt) => {
-                let fetched = self.fetch_or_note().await?;
-                let content = digest(&fetched.secret);
-                Source { pin: fetched.secret, content, how: Presenting::Person(attempt) }
-            }
-        };
-        let done = self.present(Act::Unlock(source.pin), source.how).await;
-        self.note_presented(source.content, done.as_ref().err());
-        done?;
-        self.begin_lease(locks, None)
+    pub(super) fn present_source(self: &Arc<Self>, locks: u64, person: Option<Attempt>) -> Later<'_, ()> {
+        Box::pin(async move {
+            let source = match person {
+                None => self.by_itself_from_source().await?,
+                Some(attempt) => {
+                    let fetched = self.fetch_or_note().await?;
+                    let content = digest(&fetched.secret);
+                    Source { pin: fetched.secret, content, how: Presenting::Person(attempt) }
+                }
+            };
+            let done = self.present(Act::Unlock(source.pin), source.how).await;
+            self.note_presented(source.content, done.as_ref().err());
+            done?;
+            self.begin_lease(locks, None)
+        })
     }
 
     /// What the source holds, unless that was tried and not accepted.

@@ -10,7 +10,7 @@ use secmem::SecretBytes;
 use serde_json::Value;
 
 use super::card::Presenting;
-use super::{Lease, Slot, lock};
+use super::{Later, Lease, Slot, lock};
 use crate::clock;
 use crate::config::UnlockFor;
 use crate::refusal::Refusal;
@@ -75,41 +75,43 @@ impl Slot {
     }
 
     /// One attempt, in its turn; counted and bound to a card where the token is one.
-    pub(super) async fn present(self: &Arc<Self>, act: Act, how: Presenting) -> Result<(), Refusal> {
-        if let Presenting::Person(attempt) = &how {
-            self.wait_a_little(attempt.user).await;
-        }
-        let _place = self.unlocks.acquire().await.map_err(Refusal::internal)?;
-        self.lapse();
-        // Looked at in turn: of many attempts that come together each knows of those before it.
-        if let Presenting::Person(attempt) = &how {
-            self.not_too_early(attempt.user)?;
-        }
-        let done = match &self.pkcs11 {
-            Some(token) => {
-                let ask = move |token: &Pkcs11Token, asking: &Asking| {
-                    let presented = match act {
-                        Act::Unlock(pin) => token.present(&pin, asking),
-                        Act::Change { old, new } => token.present_change(&old, &new, asking),
+    pub(super) fn present(self: &Arc<Self>, act: Act, how: Presenting) -> Later<'_, ()> {
+        Box::pin(async move {
+            if let Presenting::Person(attempt) = &how {
+                self.wait_a_little(attempt.user).await;
+            }
+            let _place = self.unlocks.acquire().await.map_err(Refusal::internal)?;
+            self.lapse();
+            // Looked at in turn: of many attempts that come together each knows of those before it.
+            if let Presenting::Person(attempt) = &how {
+                self.not_too_early(attempt.user)?;
+            }
+            let done = match &self.pkcs11 {
+                Some(token) => {
+                    let ask = move |token: &Pkcs11Token, asking: &Asking| {
+                        let presented = match act {
+                            Act::Unlock(pin) => token.present(&pin, asking),
+                            Act::Change { old, new } => token.present_change(&old, &new, asking),
+                        };
+                        (presented.spent, presented.result)
                     };
-                    (presented.spent, presented.result)
-                };
-                self.ask_card(token, &how, ask).await
+                    self.ask_card(token, &how, ask).await
+                }
+                None => {
+                    let backend = Arc::clone(&self.backend);
+                    let work = move || match act {
+                        Act::Unlock(secret) => backend.unlock(&secret),
+                        Act::Change { old, new } => backend.change_secret(&old, &new),
+                    };
+                    let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+                    done.map_err(|error| self.refusal(&error))
+                }
+            };
+            if let Presenting::Person(attempt) = &how {
+                self.note_delay(attempt.user, done.as_ref().err());
             }
-            None => {
-                let backend = Arc::clone(&self.backend);
-                let work = move || match act {
-                    Act::Unlock(secret) => backend.unlock(&secret),
-                    Act::Change { old, new } => backend.change_secret(&old, &new),
-                };
-                let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-                done.map_err(|error| self.refusal(&error))
-            }
-        };
-        if let Presenting::Person(attempt) = &how {
-            self.note_delay(attempt.user, done.as_ref().err());
-        }
-        done
+            done
+        })
     }
 
     /// What an attempt means for the next one of this user.
