@@ -122,10 +122,10 @@ fn a_helper_that_dies_again_and_again_is_told_by_the_tokens_name_and_comes_back(
     let Some((home, agent, desk)) = published() else { return };
     desk.say("C_Sign * abort");
     let mut told = String::new();
-    for _ in 0..3 {
+    // The first death costs nothing: the token may be back before anybody looks.
+    for _ in 0..6 {
         home.run("bump repo timestamp").done();
         told = home.run("sign repo --yes --json").stdout;
-        wait_until(&agent, || hsm(&home)["state"] != "unlocked" || told.contains("again in"));
         if told.contains("again in") {
             break;
         }
