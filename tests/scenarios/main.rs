@@ -25,6 +25,7 @@ mod damaged;
 mod delegations;
 mod door;
 mod durability;
+mod each_signature;
 mod editing;
 mod end_to_end;
 mod file_store;

@@ -108,6 +108,37 @@ fn the_pin_that_a_signature_needs_is_asked_for_with_card_key_role_and_digest() {
 }
 
 #[test]
+fn a_key_that_takes_the_pin_each_time_has_pinentry_ask_before_each_signature() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let desk = bed.home.lying_desk("hsm");
+    desk.say("always-authenticate made");
+    let _agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    bed.repository();
+    desk.forget();
+    let asked = || (desk.trace().context_logins(), desk.trace().signatures(), desk.trace().logins());
+    let signed = bed.home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    let (told, serial) = (bed.told(), bed.hsm()["serial"].as_str().unwrap().to_owned());
+    for shown in ["for one signature", "timestamp version 1 of app", "key root", "sha256 ", &serial] {
+        assert!(told.contains(shown), "{shown} is not in\n{told}");
+    }
+    assert_eq!(asked(), (4, 4, 0));
+    // Locked, it takes one to log in and one to sign.
+    bed.lose_helper();
+    bed.home.run("bump repo timestamp").done();
+    bed.answer(&format!("pin {PIN}"));
+    bed.home.run("sign repo --yes").done();
+    assert_eq!((asked(), bed.told().matches("GETPIN").count()), ((5, 5, 1), 2), "{}", bed.told());
+    bed.home.run("bump repo timestamp").done();
+    bed.answer("cancel");
+    bed.home.refused("sign repo --yes", 1, "CANCELLED");
+    bed.answer("pin wrong-pin-5c33");
+    bed.home.refused("sign repo --yes", 5, "PIN_INCORRECT");
+    assert_eq!((asked(), bed.hsm()["state"].clone()), ((6, 5, 1), "locked".into()));
+}
+
+#[test]
 fn whatever_is_no_answer_is_told_apart_and_costs_no_try() {
     let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
     let agent = bed.start();

@@ -168,7 +168,9 @@ impl BackendError {
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
             Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
             Self::PinEachUse => {
-                "give the token a `pin` in the configuration from which the agent can take it each time".to_owned()
+                "sign at a terminal, where it is asked for, or give the token a `pin` in the configuration from which the \
+                 agent can take it each time"
+                    .to_owned()
             }
             Self::Swapped { .. } => "make sure which token is there: tufctl token list; then unlock it anew: \
                  tufctl token unlock NAME"

@@ -252,6 +252,11 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             let facts = host.with_token(|pkcs11, live| doctor::origin_of(pkcs11, live, &key))?;
             plain(Reply::Origin { facts })
         }
+        Request::EachUse { public } => {
+            let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
+            let found = host.with_token(|pkcs11, live| objects::private_of(pkcs11, live, &key))?;
+            plain(Reply::EachUse { pin: found.always })
+        }
         Request::Probe { probe, place, alone } => {
             let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);
             plain(Reply::Facts { facts })

@@ -1,28 +1,27 @@
-//! Between confirmation and intent: what the agent itself asks a person, by pinentry (DESIGN section 3).
+//! Between confirmation and intent: what a person is asked, by pinentry or through the client (DESIGN section 3).
 //!
 //! A PIN that was not given, or a no, must not leave an intent behind: it would count as signed.
 
-use tufagent_proto::v1::SignWaiting;
+use policy::Reason;
 use tufagent_proto::v1::sign_event::Event;
+use tufagent_proto::v1::sign_request::Part;
 use tufagent_proto::v1::sign_waiting::For;
+use tufagent_proto::v1::{SignAsk, SignWaiting};
 
 use super::client::{Client, cancelled};
 use super::inspected::Inspected;
 use super::signers::{Signer, skipped_event};
 use crate::config::PinSource;
+use crate::limits;
 use crate::refusal::{Refusal, plain};
-use crate::tokens::Purpose;
+use crate::tokens::{Attempt, Purpose, Typed};
 
 /// Asks for each key; those for which the answer is no are left out, and the last of them ends the call.
-pub(super) async fn ask(client: &Client, inspected: &mut Inspected) -> Result<(), Refusal> {
+pub(super) async fn ask(client: &mut Client, inspected: &mut Inspected) -> Result<(), Refusal> {
     let mut kept = Vec::with_capacity(inspected.signers.len());
     let mut first = None;
-    for signer in std::mem::take(&mut inspected.signers) {
-        if !is_asked_for(&signer) {
-            kept.push(signer);
-            continue;
-        }
-        match one(client, inspected, &signer).await {
+    for mut signer in std::mem::take(&mut inspected.signers) {
+        match one(client, inspected, &mut signer).await {
             Ok(()) => kept.push(signer),
             Err(refusal) => {
                 client.tell(Event::Skipped(skipped_event(&signer, &refusal))).await?;
@@ -37,12 +36,46 @@ pub(super) async fn ask(client: &Client, inspected: &mut Inspected) -> Result<()
     }
 }
 
-fn is_asked_for(signer: &Signer) -> bool {
+/// Whether anybody is asked for one of these keys.
+pub(super) fn is_asked(signers: &[Signer]) -> bool {
+    signers.iter().any(|signer| signer.pin_each_time || is_asked_by_pinentry(signer))
+}
+
+/// Finds out which keys take the PIN for each signature from a person, as far as their tokens tell now.
+pub(super) async fn look(signers: &mut [Signer]) -> bool {
+    for signer in signers.iter_mut() {
+        let asks = signer.key.slot.asks_for_each_signature(&signer.key.stored.public).await;
+        // A token that does not answer says so when it is to sign.
+        signer.pin_each_time = asks.unwrap_or(false);
+    }
+    signers.iter().any(|signer| signer.pin_each_time)
+}
+
+fn is_asked_by_pinentry(signer: &Signer) -> bool {
     let config = signer.key.slot.config();
     config.confirm.is_some() || matches!(config.pin, PinSource::Pinentry(_))
 }
 
-async fn one(client: &Client, inspected: &Inspected, signer: &Signer) -> Result<(), Refusal> {
+async fn one(client: &mut Client, inspected: &Inspected, signer: &mut Signer) -> Result<(), Refusal> {
+    if is_asked_by_pinentry(signer) {
+        let asking = by_pinentry(client, inspected, signer);
+        signer.typed = tokio::select! {
+            asked = asking => asked?,
+            () = client.gone() => return Err(cancelled("the caller has gone")),
+        };
+    }
+    if signer.pin_each_time && signer.typed.is_none() {
+        signer.typed = Some(by_client(client, inspected, signer).await?);
+    }
+    Ok(())
+}
+
+/// A yes, the PIN that unlocks the token, and the PIN for this signature, as far as each is wanted.
+async fn by_pinentry(
+    client: &Client,
+    inspected: &Inspected,
+    signer: &Signer,
+) -> Result<Option<Typed>, Refusal> {
     let (slot, peer) = (&signer.key.slot, client.connection().peer());
     let text = format!(
         "{} version {} of {}\nkey {}\nsha256 {}",
@@ -57,18 +90,49 @@ async fn one(client: &Client, inspected: &Inspected, signer: &Signer) -> Result<
         let (key, token) = (signer.key.name.clone(), slot.name().to_owned());
         client.tell(Event::Waiting(SignWaiting { what: what.into(), key, token }))
     };
-    let asking = async {
-        if slot.config().confirm.is_some() {
-            waiting(For::Confirmation).await?;
-            slot.confirm_by_person(&purpose).await?;
-        }
-        if slot.state() == backend::TokenState::Locked {
-            waiting(For::Pin).await?;
-        }
-        slot.ensure_usable_for(&purpose).await
-    };
-    tokio::select! {
-        asked = asking => asked,
-        () = client.gone() => Err(cancelled("the caller has gone")),
+    if slot.config().confirm.is_some() {
+        waiting(For::Confirmation).await?;
+        slot.confirm_by_person(&purpose).await?;
     }
+    if slot.state() == backend::TokenState::Locked {
+        waiting(For::Pin).await?;
+    }
+    slot.ensure_usable_for(&purpose).await?;
+    // Of a token that was locked nobody knew before.
+    if !slot.asks_for_each_signature(&signer.key.stored.public).await? {
+        return Ok(None);
+    }
+    if matches!(slot.config().pin, PinSource::Pinentry(_)) {
+        waiting(For::Pin).await?;
+    }
+    slot.ask_for_signature(&purpose).await
+}
+
+/// The client has a person type it.
+async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) -> Result<Typed, Refusal> {
+    let (slot, name) = (&signer.key.slot, signer.key.name.as_str());
+    let missing = |why: &str| {
+        Refusal::new(Reason::PinRequired, format!("token {}: {name} takes the PIN for each signature, and {why}", slot.name()))
+            .remedy(
+                "sign at a terminal: tufctl sign DIR asks for it there; for signatures without a person give the token a `pin` \
+                 in the configuration from which the agent can take it",
+            )
+            .detail("token", slot.name())
+    };
+    if !inspected.client_asks {
+        return Err(missing("nobody is there to type it"));
+    }
+    let peer = client.connection().peer();
+    let (user, caller) = (peer.uid, peer.journal_json());
+    slot.not_too_early(user)?;
+    let token = slot.describe();
+    let serial = token.serial.clone();
+    client.tell(Event::Ask(SignAsk { key: name.to_owned(), token: Some(token) })).await?;
+    let Part::Pin(pin) = client.next(limits::CONFIRM).await? else {
+        return Err(missing("something else was sent than the PIN that was asked for"));
+    };
+    let sealed = pin.secret.ok_or_else(|| missing("nothing was typed"))?;
+    let purpose = format!("sign:{}:{}", slot.name(), inspected.digest());
+    let secret = client.connection().seal().open(&sealed, &purpose)?;
+    Ok(Typed { secret, attempt: Attempt { last_try: false, serial, user, caller } })
 }

@@ -70,7 +70,14 @@ pub(super) async fn confirm(
             .detail("sha256", digest));
     }
     check_person(&inspected, confirm.person)?;
-    asked::ask(client, &mut inspected).await?;
+    let mut under_way = under_way;
+    if asked::is_asked(&inspected.signers) {
+        // Nobody waits for a person, as above.
+        drop(under_way);
+        inspected.preimage = None;
+        asked::ask(client, &mut inspected).await?;
+        under_way = agent.ledger().under_way();
+    }
     Ok((Authorized { inspected, _private: () }, under_way))
 }
 

@@ -10,6 +10,7 @@ use tuf::preimage::Preimage;
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
+use super::asked;
 use super::origin;
 use super::received::Received;
 use super::signers::{Chosen, Signer, choose, skipped_event};
@@ -39,6 +40,10 @@ pub(super) struct Inspected {
     /// What no `--yes` answers, one sentence each.
     pub(super) person: Vec<String>,
     warnings: Vec<String>,
+    /// The client can ask a person for a PIN.
+    pub(super) client_asks: bool,
+    /// A key takes the PIN for each signature, and it will be asked for.
+    asks: bool,
 }
 
 /// Parses and judges.
@@ -53,7 +58,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
-    let Chosen { signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
+    let Chosen { mut signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
     let supersedes = match supersedes {
         Some(digest) => repositories.superseded(&record, &subject, digest).await?,
@@ -70,6 +75,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         return Err(refusal.into());
     }
     origin::check(agent, &record, &role, &subject, &signers).await?;
+    let asks = asked::look(&mut signers).await;
     let said = |concerns: &mut dyn Iterator<Item = &Concern>| {
         concerns.map(|concern| concern.message.clone()).collect::<Vec<_>>()
     };
@@ -101,6 +107,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         concerns,
         person,
         warnings,
+        client_asks: begin.asks,
+        asks,
     })
 }
 
@@ -126,6 +134,7 @@ impl Inspected {
             keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
             warnings: self.warnings.clone(),
             person: self.person.clone(),
+            asks: self.asks,
         }
     }
 }

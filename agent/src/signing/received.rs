@@ -46,8 +46,8 @@ pub(super) async fn receive(agent: &AppState, client: &mut Client) -> Result<Rec
             }
             Part::Chunk(bytes) => intake.chunk(&bytes)?,
             Part::Copy(copy) => intake.copy(copy)?,
-            Part::Begin(_) | Part::Confirm(_) => {
-                return Err(usage("begin and confirm cannot stand between the files"));
+            Part::Begin(_) | Part::Confirm(_) | Part::Pin(_) => {
+                return Err(usage("begin, confirm and pin cannot stand between the files"));
             }
         }
     }

@@ -11,6 +11,7 @@ use super::client::{Client, cancelled};
 use super::recorded::Recorded;
 use super::signers::Signer;
 use crate::refusal::Refusal;
+use crate::tokens::Typed;
 
 /// A token that answers within this time is not worth a word.
 const NOTICE: Duration = Duration::from_millis(300);
@@ -37,10 +38,11 @@ impl Signed {
 pub(super) async fn sign(
     client: &Client,
     recorded: &Recorded,
-    signer: Signer,
+    mut signer: Signer,
 ) -> Result<Signed, (Signer, Refusal)> {
+    let typed = signer.typed.take();
     let made = {
-        let mut making = std::pin::pin!(make(recorded, &signer));
+        let mut making = std::pin::pin!(make(recorded, &signer, typed));
         tokio::select! {
             made = &mut making => made,
             gone = wait_aloud(client, &signer) => Err(gone),
@@ -71,8 +73,12 @@ async fn wait_aloud(client: &Client, signer: &Signer) -> Refusal {
 }
 
 /// The token signs, and the signature is verified against this very public key and scheme before it comes out.
-async fn make(recorded: &Recorded, signer: &Signer) -> Result<SignatureBytes, Refusal> {
+async fn make(recorded: &Recorded, signer: &Signer, typed: Option<Typed>) -> Result<SignatureBytes, Refusal> {
+    let (slot, public) = (&signer.key.slot, &signer.key.stored.public);
     // The token may have locked itself while a person was reading.
-    signer.key.slot.ensure_usable().await?;
-    signer.key.slot.sign(&signer.key.stored.public, signer.scheme, recorded.subject()).await
+    slot.ensure_usable().await?;
+    match typed {
+        None => slot.sign(public, signer.scheme, recorded.subject()).await,
+        Some(typed) => slot.sign_typed(public, signer.scheme, recorded.subject(), typed).await,
+    }
 }

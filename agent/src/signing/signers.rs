@@ -7,15 +7,18 @@ use tufagent_proto::v1::SignSkipped;
 
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::HeldKey;
+use crate::tokens::{HeldKey, Typed};
 
 /// A key of ours, with the keyids that the metadata gives it (more than one while keyids are being put right) for one
 /// scheme: an RSA key that stands there under two schemes is two signers.
-#[derive(Clone)]
 pub(super) struct Signer {
     pub(super) key: HeldKey,
     pub(super) scheme: Scheme,
     pub(super) keyids: Vec<KeyId>,
+    /// It takes the PIN for each signature, and a person types it.
+    pub(super) pin_each_time: bool,
+    /// That PIN, for the one signature.
+    pub(super) typed: Option<Typed>,
 }
 
 /// The choice.
@@ -47,7 +50,9 @@ pub(super) async fn choose(
             .filter(|name| before.insert(*name))
             .map(|name| Ok(with_keyids(agent.tokens().find(&held, name)?, authority)))
             .collect::<Result<Vec<_>, Refusal>>()?
-            .concat()
+            .into_iter()
+            .flatten()
+            .collect()
     };
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     for signer in candidates {
@@ -101,7 +106,11 @@ fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
     if schemes.is_empty() {
         schemes.insert(key.stored.public.key_type().default_scheme(), Vec::new());
     }
-    schemes.into_iter().map(|(scheme, keyids)| Signer { key: key.clone(), scheme, keyids }).collect()
+    let signer = |(scheme, keyids)| {
+        let key = key.clone();
+        Signer { key, scheme, keyids, pin_each_time: false, typed: None }
+    };
+    schemes.into_iter().map(signer).collect()
 }
 
 /// The event for a key that does not sign.

@@ -21,7 +21,7 @@ use policy::Reason;
 use tokio::sync::Notify;
 
 pub use keys::HeldKey;
-pub use slot::{Attempt, Listing, Purpose, Slot};
+pub use slot::{Attempt, Listing, Purpose, Slot, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
-pub use self::person::Purpose;
+pub use self::person::{Purpose, Typed};
 pub use self::unlock::Attempt;
 
 use self::card::Count;

@@ -129,7 +129,7 @@ impl Agent {
         TokensClient::new(self.channel.clone())
     }
 
-    fn seal(&self, purpose: &SealUse<'_>, secret: &Secret) -> Result<v1::Sealed, Failure> {
+    pub(super) fn seal(&self, purpose: &SealUse<'_>, secret: &Secret) -> Result<v1::Sealed, Failure> {
         let mut known = self.seal_key.borrow_mut();
         if known.is_none() {
             let mut client = AgentClient::new(self.channel.clone());

@@ -16,6 +16,8 @@ pub(crate) enum SealUse<'a> {
     Unlock(&'a str),
     /// The new secret of a token.
     NewSecret(&'a str),
+    /// The PIN of a token for one signature over what has this digest.
+    Sign(&'a str, &'a str),
     /// A private key file or its passphrase, for a new key of this name.
     Import(&'a str),
     /// The passphrase of a backup that is made.
@@ -29,6 +31,7 @@ impl SealUse<'_> {
         match self {
             Self::Unlock(token) => format!("unlock:{token}"),
             Self::NewSecret(token) => format!("new-secret:{token}"),
+            Self::Sign(token, sha256) => format!("sign:{token}:{sha256}"),
             Self::Import(key) => format!("import:{key}"),
             Self::Backup => "backup".to_owned(),
             Self::Restore => "restore".to_owned(),

@@ -10,9 +10,11 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 use tufagent_proto::v1::{self, sign_event::Event, sign_request, signing_client::SigningClient};
 
+use super::seal::SealUse;
 use super::upload::{Part, needs_whole};
 use super::{Agent, MOST_MESSAGE, Patience, WireFile, silent};
 use crate::error::{Failure, reason};
+use crate::secret::Secret;
 
 /// A call that the agent has inspected and that waits for [`SignCall::confirm`]; dropping it cancels.
 pub(crate) struct SignCall<'a> {
@@ -31,6 +33,8 @@ pub(crate) enum SignStep {
     Signature(v1::SignSignature),
     /// A key of ours that did not sign, and why.
     Skipped(v1::SignSkipped),
+    /// A key takes its PIN for this signature: [`SignCall::give_pin`].
+    Ask(v1::SignAsk),
 }
 
 impl<'a> SignCall<'a> {
@@ -70,6 +74,15 @@ impl<'a> SignCall<'a> {
         let request = confirmation(&self.inspected, person);
         // A closed channel means that the agent has ended the call; its status comes with the next step.
         let _ = self.agent.runtime.block_on(self.requests.send(request));
+        Ok(())
+    }
+
+    /// The PIN that [`SignStep::Ask`] asks for, sealed for this very signature.
+    pub(crate) fn give_pin(&mut self, token: &str, pin: &Secret) -> Result<(), Failure> {
+        let sealed = self.agent.seal(&SealUse::Sign(token, &self.inspected.sha256), pin)?;
+        let part = Some(sign_request::Part::Pin(v1::SignPin { secret: Some(sealed) }));
+        // As with the confirmation.
+        let _ = self.agent.runtime.block_on(self.requests.send(v1::SignRequest { part }));
         Ok(())
     }
 
@@ -192,6 +205,7 @@ fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
         Some(Event::Waiting(waiting)) => Ok(SignStep::Waiting(waiting)),
         Some(Event::Signature(signature)) => Ok(SignStep::Signature(signature)),
         Some(Event::Skipped(skipped)) => Ok(SignStep::Skipped(skipped)),
+        Some(Event::Ask(ask)) => Ok(SignStep::Ask(ask)),
         Some(Event::Inspected(_)) | None => Err(out_of_turn()),
     }
 }

@@ -213,7 +213,10 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
 }
 
 /// Asks for a token's secret, saying which device it is for; twice when it is new.
-fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
+///
+/// # Errors
+/// `PIN_REQUIRED` where nobody is there to type it, or nothing was typed.
+pub(crate) fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
     let name = &token.name;
     let Some(terminal) = Terminal::open() else {
         return Err(Failure::new(

@@ -65,6 +65,8 @@ pub(crate) enum Request {
     },
     /// What the token says of where a private key comes from and can go. [`Reply::Origin`]
     Origin { public: String },
+    /// Whether a private key takes the PIN for each signature. [`Reply::EachUse`]
+    EachUse { public: String },
     /// One probe of `token doctor`; the tail is a PIN that the token took, or empty. [`Reply::Facts`]
     Probe {
         probe: Probe,
@@ -105,6 +107,8 @@ pub(crate) enum Reply {
     Signature,
     /// What the token says of a private key.
     Origin { facts: OriginFacts },
+    /// Whether the private key takes the PIN for each signature.
+    EachUse { pin: bool },
     /// What a probe found.
     Facts { facts: Box<Facts> },
     /// It was done.

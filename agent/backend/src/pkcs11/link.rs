@@ -15,7 +15,7 @@ use super::restart::RestartPolicy;
 use super::seen::Seen;
 use super::trouble::{Trouble, backend_error};
 use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
-use crate::{BackendError, TokenInfo};
+use crate::{BackendError, TokenInfo, TokenState};
 
 /// What the threads of a token share.
 pub(crate) struct Shared {
@@ -114,6 +114,9 @@ impl Shared {
         let before = seen.state;
         let result = change(&mut seen);
         let changed = seen.state != before;
+        if seen.state != Some(TokenState::Unlocked) {
+            seen.each_use.clear();
+        }
         drop(seen);
         self.looked.notify_all();
         if let (true, Some(listener)) = (changed, self.on_change.get()) {

@@ -3,6 +3,7 @@
 //! Whoever counts attempts has to know whether the token was asked, also when nothing else is known.
 
 use secmem::SecretBytes;
+use tuf::key::PublicKey;
 
 use super::{Pkcs11Token, nonsense};
 use crate::host::protocol::{Reply, Request};
@@ -73,6 +74,24 @@ impl Pkcs11Token {
                 blocked: seen.status.blocked,
             }),
         }
+    }
+
+    /// What [`Self::takes_pin_each_time`] gave since the token was unlocked.
+    pub fn pin_each_time_known(&self, key: &PublicKey) -> Option<bool> {
+        self.shared.with_seen(|seen| seen.each_use.get(key).copied())
+    }
+
+    /// Whether `key` takes the PIN for each signature (FAULTS C7), so that somebody can be asked for it in time.
+    ///
+    /// # Errors
+    /// As [`Backend::sign`](crate::Backend::sign).
+    pub fn takes_pin_each_time(&self, key: &PublicKey) -> Result<bool, BackendError> {
+        let shared = &self.shared;
+        let request = Request::EachUse { public: hex::encode(key.spki_der()) };
+        let (reply, _) = self.call_unlocked("looking at a key", &request, &[], shared.config.deadline)?;
+        let Reply::EachUse { pin } = reply else { return Err(nonsense()) };
+        shared.note(|seen| seen.each_use.insert(key.clone(), pin));
+        Ok(pin)
     }
 
     /// One C_Login with this PIN, or none.

@@ -1,5 +1,6 @@
 //! What was last seen of a token: the answer to everybody who must not wait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tuf::key::PublicKey;
@@ -28,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) lost_login: Option<String>,
     /// What was measured of the module that is loaded.
     pub(crate) measured: Measured,
+    /// Whether keys take the PIN for each signature, as far as that was asked since the token was unlocked.
+    pub(crate) each_use: BTreeMap<PublicKey, bool>,
 }
 
 /// What is known of a module by `token doctor`.

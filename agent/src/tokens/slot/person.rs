@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use backend::TokenState;
 use policy::Reason;
+use secmem::SecretBytes;
 use serde_json::Value;
+use tuf::key::PublicKey;
 
 use super::unlock::Attempt;
 use super::{Slot, lock};
@@ -24,6 +26,15 @@ pub struct Purpose {
     pub user: u32,
     /// What the journal keeps of the caller.
     pub caller: Value,
+}
+
+/// A PIN that a person typed for one signature: one attempt, at the card that the person was shown.
+#[derive(Debug)]
+pub struct Typed {
+    /// The PIN.
+    pub secret: SecretBytes,
+    /// How it is presented, and for whom.
+    pub attempt: Attempt,
 }
 
 impl Slot {
@@ -66,6 +77,43 @@ impl Slot {
         last_try: bool,
         meant: Option<String>,
     ) -> Result<(), Refusal> {
+        let Typed { secret, attempt } = self.ask_pinentry(program, purpose, meant).await?;
+        self.unlock(secret, Attempt { last_try, ..attempt }).await
+    }
+
+    /// Whether this key takes the PIN for each signature and a person gives it; asked of the token, which is unlocked.
+    ///
+    /// # Errors
+    /// What the token gives.
+    pub async fn asks_for_each_signature(&self, key: &PublicKey) -> Result<bool, Refusal> {
+        let Some(token) = self.pkcs11.clone().filter(|_| !self.config.pin.is_unattended()) else {
+            return Ok(false);
+        };
+        let key = key.clone();
+        match token.pin_each_time_known(&key) {
+            Some(known) => Ok(known),
+            None => self.run_in(&self.queue, move |_| token.takes_pin_each_time(&key)).await,
+        }
+    }
+
+    /// The PIN for one signature, where pinentry asks for it. None: the client does.
+    ///
+    /// # Errors
+    /// As [`Slot::ensure_usable_for`].
+    pub async fn ask_for_signature(&self, purpose: &Purpose) -> Result<Option<Typed>, Refusal> {
+        let PinSource::Pinentry(program) = &self.config.pin else { return Ok(None) };
+        let _alone = self.asking.lock().await;
+        let text = format!("for one signature, as this key wants it for each\n{}", purpose.text);
+        self.ask_pinentry(program, &Purpose { text, ..purpose.clone() }, None).await.map(Some)
+    }
+
+    /// One entry.
+    async fn ask_pinentry(
+        &self,
+        program: &Path,
+        purpose: &Purpose,
+        meant: Option<String>,
+    ) -> Result<Typed, Refusal> {
         self.not_too_early(purpose.user)?;
         let info = self.backend.info();
         let (name, word) = (self.name(), info.kind.secret_word());
@@ -94,7 +142,7 @@ impl Slot {
                 .detail("token", name));
         };
         let (user, caller) = (purpose.user, purpose.caller.clone());
-        self.unlock(secret, Attempt { last_try, serial: shown, user, caller }).await
+        Ok(Typed { secret, attempt: Attempt { last_try: false, serial: shown, user, caller } })
     }
 
     /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).

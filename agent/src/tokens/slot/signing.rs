@@ -17,7 +17,8 @@ use tuf::key::{KeyType, PublicKey, Scheme, SignatureBytes};
 use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
 
-use super::{BLINK, Slot};
+use super::card::Presenting;
+use super::{BLINK, Slot, Typed};
 use crate::awake;
 use crate::config::TokenKind;
 use crate::limits;
@@ -58,7 +59,7 @@ impl Slot {
     ///
     /// # Errors
     /// What the backend gives, with the token's name; `PIN_REQUIRED` for a key that takes the PIN for each signature on a
-    /// token whose PIN a person types.
+    /// token whose PIN a person types ([`Slot::sign_typed`]).
     pub async fn sign(
         self: &Arc<Self>,
         key: &PublicKey,
@@ -83,6 +84,37 @@ impl Slot {
             Err(refusal) if refusal.reason == Reason::PinRequired => self.sign_with_pin(order, refusal).await,
             signed => signed,
         }
+    }
+
+    /// The same with a PIN that a person typed for this signature: it is presented once, and wiped (FAULTS C1, C7).
+    ///
+    /// # Errors
+    /// As [`Slot::unlock`] and [`Slot::sign`].
+    pub async fn sign_typed(
+        self: &Arc<Self>,
+        key: &PublicKey,
+        scheme: Scheme,
+        subject: &Metadata,
+        typed: Typed,
+    ) -> Result<SignatureBytes, Refusal> {
+        let order = Order { key: key.clone(), scheme, subject: subject.clone() };
+        let slot = Arc::clone(self);
+        let work = async move {
+            let Some(token) = slot.pkcs11.clone() else {
+                return Err(Refusal::internal("a PIN for a signature of a token without a module"));
+            };
+            let Typed { secret, attempt } = typed;
+            let user = attempt.user;
+            slot.not_too_early(user)?;
+            let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
+            slot.lapse();
+            let signed =
+                slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
+            slot.note_delay(user, signed.as_ref().err());
+            signed
+        };
+        // Whoever asked may go away meanwhile: what came of it is still noted.
+        tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
     /// By the helper's lane, without a thread that waits. None: it does not go this way.
@@ -129,20 +161,30 @@ impl Slot {
             let source = slot.by_itself_from_source().await?;
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
-            let pin = Arc::clone(&source.pin);
-            let ask = move |token: &Pkcs11Token, _: &Asking| {
-                let signed = order.carry_out(token, Some(&pin));
-                let spent = match &signed {
-                    Ok(_) | Err(BackendError::BadSignature) => Spent::Accepted,
-                    Err(error) => Spent::by(error),
-                };
-                (spent, signed)
-            };
-            let signed = slot.ask_card(&token, &source.how, ask).await;
+            let signed = slot.present_to_sign(&token, order, source.pin, &source.how).await;
             slot.note_presented(source.content, signed.as_ref().err());
             signed
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
+    }
+
+    /// One signature with this PIN, in its turn: counted first, at the card that is meant.
+    async fn present_to_sign(
+        &self,
+        token: &Arc<Pkcs11Token>,
+        order: Order,
+        pin: Arc<SecretBytes>,
+        how: &Presenting,
+    ) -> Result<SignatureBytes, Refusal> {
+        let ask = move |token: &Pkcs11Token, _: &Asking| {
+            let signed = order.carry_out(token, Some(&pin));
+            let spent = match &signed {
+                Ok(_) | Err(BackendError::BadSignature) => Spent::Accepted,
+                Err(error) => Spent::by(error),
+            };
+            (spent, signed)
+        };
+        self.ask_card(token, how, ask).await
     }
 }
 

@@ -132,7 +132,9 @@ impl Slot {
         }
     }
 
-    pub(super) fn not_too_early(&self, user: u32) -> Result<(), Refusal> {
+    /// # Errors
+    /// `PIN_DELAYED` for a user whose wrong ones were several.
+    pub fn not_too_early(&self, user: u32) -> Result<(), Refusal> {
         let Some(left) = lock(&self.delays).left(user, clock::boot()) else { return Ok(()) };
         let seconds = left.as_secs().saturating_add(1);
         let (name, word) = (self.name(), self.backend.info().kind.secret_word());

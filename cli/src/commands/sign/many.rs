@@ -93,7 +93,8 @@ impl<'a> Session<'a> {
 
     /// Whether the agent reads it as it was shown and nobody need be asked; then it is confirmed.
     fn confirm_shown(&self, role: &Pending<'a>, call: ReadCall) -> Result<bool, Failure> {
-        let same = read_difference(&call.inspected)? == role.difference && call.inspected.person.is_empty();
+        let asks = call.inspected.asks || !call.inspected.person.is_empty();
+        let same = !asks && read_difference(&call.inspected)? == role.difference;
         if same {
             for warning in &call.inspected.warnings {
                 self.context.screen.warn(warning);

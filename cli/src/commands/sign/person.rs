@@ -7,6 +7,8 @@ use tufagent_proto::v1;
 
 use super::Session;
 use super::round::Pending;
+use crate::client::SignCall;
+use crate::commands::token::ask;
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
 use crate::render::visible;
@@ -31,6 +33,23 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for the PIN that a key takes for this one signature, saying which it is.
+    pub(super) fn give_pin(&self, call: &mut SignCall<'_>, asked: &v1::SignAsk) -> Result<(), Failure> {
+        let inspected = call.inspected();
+        let what = format!(
+            "{} takes its PIN for each signature: {} v{} of {}, sha256 {}",
+            visible(&asked.key),
+            visible(&inspected.role),
+            inspected.version,
+            visible(&inspected.repository),
+            visible(&inspected.sha256),
+        );
+        self.context.screen.show(what);
+        let token = asked.token.clone().unwrap_or_default();
+        let pin = ask(&token, false)?;
+        call.give_pin(&token.name, &pin)
     }
 
     /// Asks one by one; gives whether there was anything to ask.

@@ -283,6 +283,9 @@ impl<'a> Session<'a> {
         entries: &mut Vec<SignatureEntry>,
     ) -> Result<(), Failure> {
         while let Some(step) = call.step()? {
+            if let SignStep::Ask(asked) = &step {
+                self.give_pin(call, asked)?;
+            }
             let signed = self.take_step(role, step, entries)?;
             self.signed.extend(signed);
         }
@@ -298,6 +301,8 @@ impl<'a> Session<'a> {
     ) -> Result<Option<outcome::Signed>, Failure> {
         match step {
             SignStep::Waiting(waiting) => self.announce(&waiting),
+            // It was given.
+            SignStep::Ask(_) => {}
             SignStep::Skipped(skipped) => self.context.screen.warn(format!(
                 "{} did not sign {}: {}",
                 skipped.key,
@@ -370,6 +375,7 @@ impl<'a> Session<'a> {
             signed_only: false,
             shared_key: self.args.shared_key,
             supersede: self.superseded(role).map(|digest| digest.to_string()).unwrap_or_default(),
+            asks: Terminal::open().is_some(),
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))

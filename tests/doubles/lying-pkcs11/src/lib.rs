@@ -61,6 +61,7 @@
 //!
 //! `always-authenticate context [label=L]`: private keys (that one) say CKA_ALWAYS_AUTHENTICATE and sign after C_SignInit and
 //! C_Login(CKU_CONTEXT_SPECIFIC) only. `always-authenticate relogin`: no such login; one C_Login, one signature.
+//! `always-authenticate made`: keys that are made get CKA_ALWAYS_AUTHENTICATE; the real module sees to it.
 //! `multipart yes`: C_SignUpdate and C_SignFinal work with every mechanism, also where the real module has but
 //! C_Sign; `multipart no`: with none.
 //!

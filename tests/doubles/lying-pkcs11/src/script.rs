@@ -25,6 +25,7 @@ pub(crate) struct Script {
     pub(crate) mechanisms: Vec<Mechanism>,
     pub(crate) attributes: Vec<AttributeLie>,
     pub(crate) always_authenticate: Option<(EachTime, Meant)>,
+    pub(crate) made_always: bool,
     pub(crate) multipart: Option<bool>,
 }
 
@@ -104,6 +105,10 @@ impl Script {
                     of: Meant::parse(of)?,
                 };
                 self.attributes.push(lie);
+                Some(())
+            }
+            ["always-authenticate", "made"] => {
+                self.made_always = true;
                 Some(())
             }
             ["always-authenticate", how, of @ ..] => {

@@ -255,7 +255,21 @@ pub(crate) unsafe fn generate(
             return Some(CKR_MECHANISM_INVALID);
         }
         let make = real::list()?.C_GenerateKeyPair?;
-        Some(make(session, mechanism, public, public_count, private, private_count, public_key, private_key))
+        let mut yes = CK_TRUE;
+        let mut wanted = match private.is_null() {
+            true => Vec::new(),
+            false => std::slice::from_raw_parts(private, usize::try_from(private_count).ok()?).to_vec(),
+        };
+        if turn.script.made_always {
+            wanted.push(CK_ATTRIBUTE {
+                type_: CKA_ALWAYS_AUTHENTICATE,
+                pValue: (&raw mut yes).cast(),
+                ulValueLen: 1,
+            });
+        }
+        let count = CK_ULONG::try_from(wanted.len()).ok()?;
+        let wanted = wanted.as_mut_ptr();
+        Some(make(session, mechanism, public, public_count, wanted, count, public_key, private_key))
     }
 }
 

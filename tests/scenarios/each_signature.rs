@@ -1,0 +1,170 @@
+//! Keys that take the PIN for each signature, on tokens whose PIN a person types (FAULTS C1, C5, C7).
+
+use std::fs;
+use std::path::Path;
+
+use lying_pkcs11::Desk;
+use serde_json::{Value, json};
+use softhsm::{Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
+use tufagent_tests::{Agent, Home, PIN, need};
+
+use crate::terminal::{talk, talk_in_steps};
+
+/// The end of the prompt that `tufctl` shows for the token.
+const PROMPT: &str = "label build): ";
+
+fn softhsm(dir: &Path) -> Result<Ready, Skipped> {
+    let folder = SoftHsm::find_or_fetch()?.folder(dir)?;
+    Ok(folder.ready(&folder.init_token("build", "so-pin-4711", PIN)?))
+}
+
+fn tpm2(dir: &Path) -> Result<Ready, Skipped> {
+    Tpm2::find_or_fetch_in(&third_party_dir()?)?.token(dir, "build", "so-pin-4711", PIN)
+}
+
+/// A token behind the lying module whose key `online` signs timestamp and snapshot; the module itself wants the PIN for each
+/// of its signatures.
+struct Bed {
+    home: Home,
+    _agent: Agent,
+    desk: Desk,
+    _ready: Ready,
+}
+
+impl Bed {
+    fn new(make: fn(&Path) -> Result<Ready, Skipped>) -> Option<Self> {
+        let home = Home::new();
+        let ready = need(make(&home.dir().join("token")))?;
+        home.config(&home.lie_before("hsm", &ready.module, &ready.table("hsm")));
+        let desk = home.lying_desk("hsm");
+        desk.say("always-authenticate made");
+        let agent = home.start();
+        home.secret("pin", PIN);
+        home.secret("wrong", "wrong-pin-77ac");
+        home.unlock_file_store();
+        home.keys(&["root", "targets"]);
+        home.run("token unlock hsm --pin-file pin").done();
+        home.run("key generate online --token hsm --type ecdsa-p256").done();
+        home.run(
+            "repo init repo --name app --root root --targets targets --snapshot online --timestamp online",
+        )
+        .done();
+        desk.forget();
+        Some(Self { home, _agent: agent, desk, _ready: ready })
+    }
+
+    /// Signs at a terminal where the PIN is typed as often as `pins` says.
+    fn sign(&self, pins: &[&str]) -> Option<(i32, String)> {
+        let lines: Vec<_> = pins.iter().map(|pin| format!("{pin}\n")).collect();
+        let steps: Vec<_> = lines.iter().map(|line| (PROMPT, line.as_str())).collect();
+        talk(&self.home, "sign repo --yes", &steps)
+    }
+
+    fn journalled(&self, kind: &str) -> Vec<Value> {
+        let journal = self.home.run("audit list --json").done().json();
+        let entries = journal["entries"].as_array().unwrap().clone();
+        entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
+    }
+
+    /// Logins for one signature, signatures, other logins.
+    fn asked(&self) -> (usize, usize, usize) {
+        let trace = self.desk.trace();
+        (trace.context_logins(), trace.signatures(), trace.logins())
+    }
+
+    fn hsm(&self) -> Value {
+        let list = self.home.run("token list --json").done().json();
+        list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
+    }
+}
+
+#[track_caller]
+fn one_pin_one_signature(make: fn(&Path) -> Result<Ready, Skipped>) {
+    let Some(bed) = Bed::new(make) else { return };
+    let Some((code, screen)) = bed.sign(&[PIN, PIN]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    assert_eq!(bed.asked(), (2, 2, 0), "{screen}");
+    let serial = bed.hsm()["serial"].as_str().unwrap().to_owned();
+    for shown in ["online takes its PIN", "snapshot v1 of app", "timestamp v1 of app", "sha256 ", &serial] {
+        assert!(screen.contains(shown), "{shown} is not in\n{screen}");
+    }
+    let trace = bed.desk.trace();
+    let calls: Vec<_> = trace.sequence().collect();
+    for at in (0..calls.len()).filter(|at| calls[*at] == "C_SignInit") {
+        assert_eq!(calls[at..at + 3], ["C_SignInit", "C_Login", "C_Sign"], "{calls:?}");
+    }
+    // Nothing was kept of it.
+    bed.home.run("bump repo timestamp").done();
+    let (code, screen) = bed.sign(&[PIN]).unwrap();
+    assert_eq!((code, bed.asked()), (0, (3, 3, 0)), "{screen}");
+    // A wrong one is one attempt, counted, and ends the login.
+    bed.home.run("bump repo timestamp").done();
+    let attempts = bed.journalled("token.attempt").len();
+    let (code, screen) = bed.sign(&["wrong-pin-77ac"]).unwrap();
+    assert_eq!((code, bed.asked()), (5, (4, 3, 0)), "{screen}");
+    assert_eq!(bed.journalled("token.attempt").len(), attempts + 1);
+    assert_eq!(bed.hsm()["state"], "locked");
+    let refused = bed.home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    assert_eq!(refused["details"]["wrong"], 2, "{refused}");
+    bed.home.run("token unlock hsm --pin-file pin").done();
+    let (code, screen) = bed.sign(&[PIN]).unwrap();
+    assert_eq!(code, 0, "{screen}");
+}
+
+#[test]
+fn a_key_of_softhsm_takes_a_typed_pin_for_each_signature() {
+    one_pin_one_signature(softhsm);
+}
+
+#[test]
+fn a_key_of_a_tpm_takes_a_typed_pin_for_each_signature() {
+    one_pin_one_signature(tpm2);
+}
+
+#[test]
+fn where_nobody_types_it_nothing_is_signed_tried_or_recorded() {
+    let Some(bed) = Bed::new(softhsm) else { return };
+    let Some((code, screen)) = bed.sign(&[PIN, PIN]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    bed.desk.forget();
+    bed.home.run("bump repo timestamp").done();
+    let recorded = || (bed.journalled("sign.intent").len(), bed.journalled("token.attempt").len());
+    let before = recorded();
+    let refused = bed.home.refused("sign repo --yes", 5, "PIN_REQUIRED");
+    assert!(refused["remedy"].as_str().unwrap().contains("terminal"), "{refused}");
+    assert_eq!((&refused["details"]["key"], &refused["details"]["token"]), (&json!("online"), &json!("hsm")));
+    // Ctrl-C, and nothing but Enter.
+    for typed in ["\u{3}", "\n"] {
+        let (code, screen) = talk(&bed.home, "sign repo --yes", &[(PROMPT, typed)]).unwrap();
+        assert_ne!(code, 0, "{screen}");
+    }
+    assert_eq!((recorded(), bed.asked()), (before, (0, 0, 0)));
+    assert_eq!(bed.hsm()["state"], "unlocked");
+    let (code, screen) = bed.sign(&[PIN]).unwrap();
+    assert_eq!((code, bed.asked()), (0, (1, 1, 0)), "{screen}");
+}
+
+#[test]
+fn a_card_that_is_swapped_while_the_prompt_stands_gets_no_pin() {
+    let Some(bed) = Bed::new(softhsm) else { return };
+    let control = bed.home.dir().join("swap");
+    fs::write(&control, "token serial BBBB2222").unwrap();
+    let env = bed.desk.env(Path::new("/real.so"));
+    let (_, at) = env.into_iter().find(|(name, _)| name == "LYING_CONTROL").unwrap();
+    let swap = format!("cp {} {at}.new && mv {at}.new {at}", control.display());
+    let steps = json!([[PROMPT, format!("{PIN}\n"), swap]]).to_string();
+    let Some((code, screen)) = talk_in_steps(&bed.home, "sign repo --yes", &steps) else { return };
+    assert_eq!((code, bed.asked().0), (5, 0), "{screen}");
+    assert!(screen.contains("BBBB2222"), "{screen}");
+}
+
+#[test]
+fn bins_by_the_dozen_are_asked_for_one_after_the_other() {
+    let Some(bed) = Bed::new(softhsm) else { return };
+    let Some((code, screen)) = bed.sign(&[PIN, PIN]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    bed.home.run("delegation add repo bin --key online --threshold 1 --succinct-bins 64").done();
+    bed.desk.forget();
+    let (code, screen) = bed.sign(&[PIN; 66]).unwrap();
+    assert_eq!((code, bed.asked()), (0, (66, 66, 0)), "{screen}");
+}
