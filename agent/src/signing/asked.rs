@@ -56,6 +56,18 @@ fn is_asked_by_pinentry(signer: &Signer) -> bool {
     config.confirm.is_some() || matches!(config.pin, PinSource::Pinentry(_))
 }
 
+/// The name of a role, cut where it is so long that the digest would not fit beside it (FAULTS E5).
+fn shown(role: &str) -> String {
+    let plain = plain(role);
+    match plain.char_indices().nth(MOST_OF_NAME) {
+        Some((end, _)) => format!("{}\u{2026}", plain.get(..end).unwrap_or_default()),
+        None => plain.into_owned(),
+    }
+}
+
+/// Characters of a role's name in a dialogue.
+const MOST_OF_NAME: usize = 120;
+
 async fn one(client: &mut Client, inspected: &Inspected, signer: &mut Signer) -> Result<(), Refusal> {
     if is_asked_by_pinentry(signer) {
         let asking = by_pinentry(client, inspected, signer);
@@ -79,7 +91,7 @@ async fn by_pinentry(
     let (slot, peer) = (&signer.key.slot, client.connection().peer());
     let text = format!(
         "{} version {} of {}\nkey {}\nsha256 {}",
-        plain(inspected.role.as_str()),
+        shown(inspected.role.as_str()),
         inspected.subject.version(),
         plain(inspected.record.name.as_str()),
         signer.key.name,
@@ -135,4 +147,17 @@ async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) 
     let purpose = format!("sign:{}:{}", slot.name(), inspected.digest());
     let secret = client.connection().seal().open(&sealed, &purpose)?;
     Ok(Typed { secret, attempt: Attempt { last_try: false, serial, user, caller } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_of_a_role_is_cut_and_leaves_room_for_the_digest() {
+        assert_eq!(shown("targets"), "targets");
+        let hostile = "\u{202e}".repeat(83);
+        assert_eq!(shown(&hostile).chars().count(), MOST_OF_NAME + 1);
+        assert!(shown(&hostile).starts_with("\\u{202e}"));
+    }
 }

@@ -160,13 +160,15 @@ impl<'a> Talk<'a> {
     }
 
     fn say(&mut self, command: &str, text: &str) -> Result<(), NoAnswer> {
-        self.send(&format!("{command} {}", escaped(text)))?;
+        let text = escaped(text).ok_or_else(too_long)?;
+        self.send(&format!("{command} {text}"))?;
         self.until_ok()
     }
 
     /// Old programs know not every option; what they do not know they do without.
     fn option(&mut self, name: &str, value: &str) -> Result<(), NoAnswer> {
-        self.optional(&format!("OPTION {name}={}", escaped(value)))
+        let value = escaped(value).ok_or_else(too_long)?;
+        self.optional(&format!("OPTION {name}={value}"))
     }
 
     fn optional(&mut self, line: &str) -> Result<(), NoAnswer> {
@@ -272,8 +274,13 @@ impl Answer {
     }
 }
 
-/// For a line of Assuan: one line, with `%` for what is none, and no longer than fits.
-fn escaped(text: &str) -> String {
+/// Nobody says yes to what was not shown whole.
+fn too_long() -> NoAnswer {
+    NoAnswer::Broken("what has to be shown is longer than it can show".to_owned())
+}
+
+/// For a line of Assuan: one line, with `%` for what is none. None where it does not fit.
+fn escaped(text: &str) -> Option<String> {
     let mut out = String::new();
     for c in text.chars() {
         let piece = match c {
@@ -282,11 +289,11 @@ fn escaped(text: &str) -> String {
             c => c.to_string(),
         };
         if out.len().saturating_add(piece.len()) > MOST_SHOWN {
-            break;
+            return None;
         }
         out.push_str(&piece);
     }
-    out
+    Some(out)
 }
 
 fn unescaped(data: &[u8]) -> SecretBytes {
@@ -340,8 +347,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_one_line_that_fits_and_what_was_typed_comes_back() {
-        assert_eq!(escaped("100 %\nsure\u{7}"), "100 %25%0Asure\\u{7}");
-        assert!(escaped(&"\n".repeat(5000)).len() <= MOST_SHOWN);
+        assert_eq!(escaped("100 %\nsure\u{7}").as_deref(), Some("100 %25%0Asure\\u{7}"));
+        assert_eq!(escaped(&"\n".repeat(MOST_SHOWN / 3)).map(|shown| shown.len()), Some(MOST_SHOWN));
+        assert_eq!(escaped(&"x".repeat(MOST_SHOWN + 1)), None, "a digest at its end must not be cut off");
         assert_eq!(unescaped(b"12%2534 %C3%B6%0").reveal_secret_bytes(), "12%34 \u{f6}%0".as_bytes());
     }
 
