@@ -3,28 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use softhsm::{SoftHsm, TokenFolder};
-use tufagent_tests::{Agent, Home, PIN, binary, is_root, need};
+use tufagent_tests::{Home, PIN, binary, is_root, need};
 
 use crate::key_types::home_with_softhsm;
-
-fn hsm(home: &Home) -> Value {
-    let list = home.run("token list --json").done().json();
-    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
-}
-
-/// Waits for something that must come; the limit is only there to end a failed run.
-#[track_caller]
-fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A home with a SoftHSM token whose entry in the configuration ends with `pin`; no agent yet.
 fn home_with_pin(pin: &str) -> Option<(Home, TokenFolder)> {
@@ -43,8 +26,8 @@ fn a_pin_file_with_a_wrong_pin_is_told_with_the_file_and_the_way_out() {
     let table = fs::read_to_string(home.dir().join("config/tuf-agent/config.toml")).unwrap();
     home.config(&format!("{table}pin = {{ file = {:?} }}\n", pin.display().to_string()));
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["problem"].is_string());
-    let told = hsm(&home);
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    let told = home.token("hsm");
     assert_eq!(told["state"], "locked", "{told}");
     let problem = told["problem"].as_str().unwrap();
     assert!(problem.contains("hsm-pin") && problem.contains("wrong"), "{problem}");
@@ -55,26 +38,39 @@ fn a_pin_file_with_a_wrong_pin_is_told_with_the_file_and_the_way_out() {
     home.secret("hsm-pin", PIN);
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o644)).unwrap();
     home.refused("token unlock hsm", 5, "SECRET_FILE");
-    assert!(hsm(&home)["problem"].as_str().unwrap().contains("0644"), "{}", hsm(&home));
+    assert!(home.token("hsm")["problem"].as_str().unwrap().contains("0644"), "{}", home.token("hsm"));
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     home.run("token unlock hsm").done();
-    assert!(hsm(&home)["problem"].is_null(), "{}", hsm(&home));
+    assert!(home.token("hsm")["problem"].is_null(), "{}", home.token("hsm"));
+}
+
+#[test]
+fn whoever_asks_right_after_the_start_waits_for_the_first_word_of_a_slow_token() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    home.lying_desk("hsm").say("C_Initialize sleep 1500");
+    // As a build machine does, whose next command would end at an absent token.
+    let _agent = home.start();
+    assert_eq!(home.token("hsm")["state"], "locked");
 }
 
 #[test]
 fn a_reload_whose_module_cannot_be_loaded_keeps_the_working_token() {
     let Some((home, agent, folder)) = home_with_softhsm() else { return };
     home.run("key generate k --token hsm --type ecdsa-p256").done();
-    let helper = hsm(&home)["helper_pid"].clone();
+    let helper = home.token("hsm")["helper_pid"].clone();
     let table = Home::softhsm_table("hsm", "build", &folder);
     let module = folder.module().display().to_string();
     let no_module = home.write("no-module.so", "this is no library\n").display().to_string();
     for (count, bad) in [(1, "/nonexistent.so"), (2, no_module.as_str())] {
         home.config(&table.replace(&module, bad));
         agent.signal("HUP");
-        wait_until(&agent, || agent.log().matches("the old one stays").count() == count);
+        agent.wait_until(|| agent.log().matches("the old one stays").count() == count);
         assert!(agent.log().contains(bad), "{}", agent.log());
-        let kept = hsm(&home);
+        let kept = home.token("hsm");
         assert_eq!((&kept["state"], &kept["helper_pid"]), (&"unlocked".into(), &helper), "{kept}");
     }
     assert!(!agent.log().contains("configuration reloaded"), "{}", agent.log());
@@ -89,8 +85,8 @@ fn a_helper_inherits_nothing_of_what_the_agent_was_started_with() {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" \"$@\" 3<fd-pin 9<other"]).arg(binary("tuf-agent"));
     let agent = home.start_through(command);
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
-    let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    let helper = home.token("hsm")["helper_pid"].as_u64().unwrap();
     if !is_root() {
         println!("SKIPPED: only root may look at the descriptors of a helper");
         return;
@@ -140,9 +136,9 @@ fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
         fs::rename(entry.path(), token.join(entry.file_name())).unwrap();
     }
     // SoftHSM looks for new files only when it is initialised: another helper is started to look, and takes over.
-    wait_until(&agent, || {
+    agent.wait_until(|| {
         home.run("key list").done();
-        hsm(&home)["state"] == "locked"
+        home.token("hsm")["state"] == "locked"
     });
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::Home;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
+const COMES_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 /// A `tuf-agent` of a [`Home`]. Dropping it ends it, and searches its log for secrets.
@@ -67,6 +68,16 @@ impl Agent {
     /// What it wrote so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.log()).unwrap_or_default()
+    }
+
+    /// Waits for something that must come; the limit is only there to end a failed run.
+    #[track_caller]
+    pub fn wait_until(&self, mut done: impl FnMut() -> bool) {
+        let end = Instant::now() + COMES_WITHIN;
+        while !done() {
+            assert!(Instant::now() < end, "it did not come:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends a signal by name, such as `HUP`.

@@ -159,6 +159,21 @@ impl Home {
         }
     }
 
+    /// What `token list` tells of a token.
+    #[track_caller]
+    pub fn token(&self, name: &str) -> Value {
+        let list = self.run("token list --json").done().json();
+        list["tokens"].as_array().unwrap().iter().find(|token| token["name"] == name).unwrap().clone()
+    }
+
+    /// What the journal holds of one kind.
+    #[track_caller]
+    pub fn journalled(&self, kind: &str) -> Vec<Value> {
+        let journal = self.run("audit list --json").done().json();
+        let entries = journal["entries"].as_array().unwrap().clone();
+        entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
+    }
+
     /// A repository `repo`: root with a key `root`, all else with a key `online`; nothing signed yet.
     pub fn small_repository(&self) {
         self.keys(&["root", "online"]);

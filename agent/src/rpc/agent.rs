@@ -49,7 +49,7 @@ impl Agent for AgentService {
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         answer(&self.0, "Agent.Status", request, |state, _, _| async move {
-            let tokens = state.tokens().all().iter().map(|slot| slot.describe()).collect();
+            let tokens = state.tokens().describe().await;
             let trouble = state.ledger().probe().await.err();
             // A ledger whose files are damaged may not be able to say more.
             let told = trouble.is_some();

@@ -35,7 +35,7 @@ impl Tokens for TokensService {
 
     async fn list(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensReply>, Status> {
         answer(&self.0, "Tokens.List", request, |state, _, _| async move {
-            Ok(ListTokensReply { tokens: state.tokens().all().iter().map(|slot| slot.describe()).collect() })
+            Ok(ListTokensReply { tokens: state.tokens().describe().await })
         })
         .await
     }

@@ -2,7 +2,8 @@
 //!
 //! Duty: one queue a token, the lifetime of an unlock, secrets from files and credentials.
 //! Invariants: a `lock` holds until an `unlock`; a configured secret that was wrong is not tried again by
-//! itself; asking for the state of a token never waits.
+//! itself; asking for the state of a token waits for its first word after the start, a few seconds at most,
+//! and never again.
 
 mod delays;
 mod keyring;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use ledger::Ledger;
 use policy::Reason;
 use tokio::sync::Notify;
+use tufagent_proto::v1::Token;
 
 pub use keys::HeldKey;
 pub use slot::{Attempt, Listing, Purpose, Slot, Typed};
@@ -104,6 +106,16 @@ impl Tokens {
             _ => Err(Refusal::new(Reason::Usage, "there is more than one token, so it must be named")
                 .remedy(format!("add --token with one of: {}", names()))),
         }
+    }
+
+    /// All that is known of every token. Whoever asks right after the start, as a build machine does, is not told that a
+    /// token is absent which nobody has looked at yet.
+    pub async fn describe(&self) -> Vec<Token> {
+        let all = self.all();
+        for slot in &all {
+            slot.first_look_after_start().await;
+        }
+        all.iter().map(|slot| slot.describe()).collect()
     }
 
     /// Opens what a new configuration adds. Tokens that it leaves as they are keep their state; nothing changes yet.

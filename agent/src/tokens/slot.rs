@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backend::filestore::FileStore;
 use backend::pkcs11::Pkcs11Token;
@@ -55,6 +55,7 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> +
 pub struct Slot {
     config: TokenConfig,
     backend: Arc<dyn Backend>,
+    opened: Instant,
     /// The same, for what only such a token can do.
     pkcs11: Option<Arc<Pkcs11Token>>,
     file: Option<Arc<FileStore>>,
@@ -137,6 +138,7 @@ impl Slot {
         Self {
             config,
             backend,
+            opened: Instant::now(),
             pkcs11,
             file,
             queue,
@@ -318,13 +320,22 @@ impl Slot {
         *lock(&self.delays) = delays;
     }
 
-    /// Right after the start nothing is known of a device yet: waits a little for the first word on it.
+    /// Right after the start nothing is known of a device yet: whoever needs it waits a little for the first word on it.
     pub(super) async fn first_look(&self) {
+        self.look_within(FIRST_LOOK).await;
+    }
+
+    /// The same for who only asks how it is: a device that hangs costs them this time after the start, and not each time.
+    pub(super) async fn first_look_after_start(&self) {
+        self.look_within(FIRST_LOOK.saturating_sub(self.opened.elapsed())).await;
+    }
+
+    async fn look_within(&self, limit: Duration) {
         if let Some(token) = self.pkcs11.clone() {
-            if token.first_look(Duration::ZERO) {
+            if token.first_look(Duration::ZERO) || limit.is_zero() {
                 return;
             }
-            let looked = tokio::task::spawn_blocking(move || token.first_look(FIRST_LOOK)).await;
+            let looked = tokio::task::spawn_blocking(move || token.first_look(limit)).await;
             if !matches!(looked, Ok(true)) {
                 tracing::debug!(token = self.name(), "nothing is known of the token yet");
             }
