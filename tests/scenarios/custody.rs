@@ -8,13 +8,6 @@ use tufagent_tests::{Agent, Home};
 
 use crate::terminal::talk;
 
-/// What the journal holds of one kind.
-fn journalled(home: &Home, kind: &str) -> Vec<Value> {
-    let journal = home.run("audit list --json").done().json();
-    let entries = journal["entries"].as_array().unwrap().clone();
-    entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
-}
-
 #[test]
 fn a_key_that_serves_a_role_is_not_removed_without_force() {
     let (home, _agent) = Home::unlocked();
@@ -46,7 +39,7 @@ fn a_key_that_was_replaced_and_published_so_is_removed_and_force_is_journalled()
     home.run("key remove docs --yes").done();
     home.refused("key remove next --yes", 3, "KEY_IN_USE");
     home.run("key remove next --yes --force").done();
-    let removed = journalled(&home, "key.remove");
+    let removed = home.journalled("key.remove");
     assert_eq!(removed.len(), 2, "{removed:?}");
     assert!(removed[0]["body"].get("force").is_none(), "{removed:?}");
     assert_eq!(removed[1]["body"]["serves"][0], "docs of app", "{removed:?}");
@@ -150,7 +143,7 @@ fn a_half_signed_root_that_was_lost_is_superseded_by_a_person() {
     let Some((code, screen)) = talk(&home, &command, &[("[y/N] ", "y\n")]) else { return };
     assert_eq!(code, 0, "{screen}");
     assert_eq!(home.published("repo").version("root"), 2);
-    let confirmed = journalled(&home, "sign.confirmed");
+    let confirmed = home.journalled("sign.confirmed");
     let by_person = confirmed.iter().filter_map(|entry| entry["body"]["by_person"].as_array()).flatten();
     assert!(by_person.clone().any(|said| said.as_str().unwrap().contains(digest)), "{confirmed:?}");
 }
@@ -172,13 +165,13 @@ fn a_longer_life_is_confirmed_by_itself_and_journalled_with_both_lengths() {
     let error = home.refused("bump repo targets snapshot --expires 400d", 3, "CONFIRMATION_MISSING");
     let message = error["message"].as_str().unwrap();
     assert!(message.contains("valid for 400 days") && message.contains("in place of 7"), "{error}");
-    assert!(!home.path("repo/staged").exists() && journalled(&home, "repository.expiry").is_empty());
+    assert!(!home.path("repo/staged").exists() && home.journalled("repository.expiry").is_empty());
     // A shorter one is nobody's worry.
     home.run("bump repo targets --expires 30d").done();
     home.run("bump repo targets --expires 30d").done();
     home.refused("bump repo targets --expires 31d", 3, "CONFIRMATION_MISSING");
     home.run("bump repo targets --expires 400d --yes").done();
-    let changes = journalled(&home, "repository.expiry");
+    let changes = home.journalled("repository.expiry");
     let lengths = |entry: &Value| (entry["body"]["days_before"].clone(), entry["body"]["days"].clone());
     let all: Vec<_> = changes.iter().map(lengths).collect();
     assert_eq!(all, [(90.into(), 30.into()), (30.into(), 400.into())], "{changes:?}");
@@ -192,7 +185,7 @@ fn a_longer_life_is_confirmed_by_itself_and_journalled_with_both_lengths() {
     );
     let (code, screen) = talk(&home, command, &[("[y/N] ", "y\n")]).unwrap();
     assert_eq!(code, 0, "{screen}");
-    assert_eq!(journalled(&home, "repository.expiry").len(), 3);
+    assert_eq!(home.journalled("repository.expiry").len(), 3);
     // A role that is new gets its first length by being made.
     home.run("delegation add repo docs --key online --paths docs/* --expires 300d").done();
     home.run("sign repo --yes").done();

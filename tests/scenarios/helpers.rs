@@ -1,9 +1,6 @@
 //! What a helper and its module do to the agent, seen from outside: PINs for each signature, tracers, lost answers.
 
-use std::time::{Duration, Instant};
-
 use lying_pkcs11::Desk;
-use serde_json::Value;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -27,28 +24,6 @@ fn published() -> Option<(Home, Agent, Desk)> {
     let desk = home.lying_desk("hsm");
     desk.forget();
     Some((home, agent, desk))
-}
-
-fn hsm(home: &Home) -> Value {
-    let list = home.run("token list --json").done().json();
-    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
-}
-
-/// Waits for something that must come; the limit is only there to end a failed run.
-#[track_caller]
-fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Entries of the journal of one kind.
-fn journalled(home: &Home, kind: &str) -> Vec<String> {
-    let journal = home.run("audit export").done().stdout;
-    let word = format!("\"{kind}\"");
-    journal.lines().filter(|line| line.contains(&word)).map(str::to_owned).collect()
 }
 
 #[test]
@@ -82,14 +57,14 @@ fn a_helper_that_is_traced_gets_no_pin() {
     let Some((home, agent, desk)) = published() else { return };
     let Some(strace) = need(Strace::find()) else { return };
     home.run("token lock hsm").done();
-    let helper = u32::try_from(hsm(&home)["helper_pid"].as_u64().unwrap()).unwrap();
+    let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
     let attached = strace.attach(&home, helper, &["-e", "trace=none"]);
     desk.forget();
     let refused = home.refused("token unlock hsm", 5, "TOKEN_FAILED");
     assert!(refused["message"].as_str().unwrap().contains("traces"), "{refused}");
     assert_eq!(desk.trace().logins(), 0);
     drop(attached);
-    wait_until(&agent, || home.run("token unlock hsm").code == 0);
+    agent.wait_until(|| home.run("token unlock hsm").code == 0);
     home.run("bump repo timestamp").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
 }
@@ -97,8 +72,7 @@ fn a_helper_that_is_traced_gets_no_pin() {
 #[test]
 fn signatures_whose_answers_are_lost_stand_in_the_record_and_are_not_made_twice() {
     let Some((home, agent, desk)) = published() else { return };
-    let (intents, outcomes) =
-        (journalled(&home, "sign.intent").len(), journalled(&home, "sign.outcome").len());
+    let (intents, outcomes) = (home.journalled("sign.intent").len(), home.journalled("sign.outcome").len());
     for (n, lie) in ["CKR_DEVICE_REMOVED", "abort", "CKR_GENERAL_ERROR"].into_iter().enumerate() {
         home.run("bump repo timestamp").done();
         desk.say(&format!("C_Sign 1 after {lie}"));
@@ -107,13 +81,13 @@ fn signatures_whose_answers_are_lost_stand_in_the_record_and_are_not_made_twice(
         desk.say("pass");
         let made = desk.trace().signatures();
         assert_eq!(made, n + 1, "{lie}: the token has signed, once");
-        assert_eq!(journalled(&home, "sign.intent").len(), intents + made, "{lie}");
-        wait_until(&agent, || journalled(&home, "sign.outcome").len() == outcomes + made);
-        wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+        assert_eq!(home.journalled("sign.intent").len(), intents + made, "{lie}");
+        agent.wait_until(|| home.journalled("sign.outcome").len() == outcomes + made);
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     }
     // By a person's command it is signed then, and that is one more in the record.
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
-    assert_eq!(desk.trace().signatures(), journalled(&home, "sign.intent").len() - intents);
+    assert_eq!(desk.trace().signatures(), home.journalled("sign.intent").len() - intents);
     home.run("audit verify").done();
 }
 
@@ -129,10 +103,10 @@ fn a_helper_that_dies_again_and_again_is_told_by_the_tokens_name_and_comes_back(
         if told.contains("again in") {
             break;
         }
-        wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     }
     assert!(told.contains("token hsm") && told.contains("again in"), "{told}");
     desk.say("pass");
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
 }

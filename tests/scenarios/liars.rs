@@ -1,7 +1,6 @@
 //! A module that lies, before the real agent: what a signature that went wrong leaves in repository and journal, and
 //! who else notices (FAULTS B6, D2, D3, D7). Every code at every call: the backend's own matrix.
 
-use serde_json::Value;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -29,11 +28,6 @@ fn published() -> Option<(Home, Agent)> {
     Some((home, agent))
 }
 
-fn journal(home: &Home, kind: &str) -> Vec<Value> {
-    let list = home.run("audit list --json").done().json();
-    list["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == kind).cloned().collect()
-}
-
 /// Makes a key on the other token, and takes it away again.
 fn other_token_serves(home: &Home) {
     home.run("key generate spare --token other --type ecdsa-p256").done();
@@ -51,7 +45,7 @@ fn a_signature_that_is_no_good_is_journalled_as_failed_and_changes_nothing() {
         desk.say(&format!("C_Sign {lie}"));
         home.refused("sign repo --yes", 5, "BAD_SIGNATURE");
         assert_eq!(timestamp(), before, "{lie}");
-        let outcomes = journal(&home, "sign.outcome");
+        let outcomes = home.journalled("sign.outcome");
         let last = outcomes.last().unwrap()["body"].to_string();
         assert!(last.contains("BAD_SIGNATURE"), "{lie}: {last}");
     }
@@ -72,20 +66,20 @@ fn no_signature_of_the_token_is_without_an_intent_and_none_is_made_twice_for_one
         ("C_Sign once after CKR_DEVICE_REMOVED", "TOKEN_FAILED"),
     ] {
         home.run("bump repo timestamp").done();
-        let intents = journal(&home, "sign.intent").len();
+        let intents = home.journalled("sign.intent").len();
         desk.forget();
         desk.say(lie);
         home.refused("sign repo --yes", 5, reason);
         assert_eq!(desk.trace().signatures(), 1, "{lie}: the token has signed once");
         assert_eq!(desk.trace().logins(), 0, "{lie}: nobody entered a PIN");
-        assert_eq!(journal(&home, "sign.intent").len(), intents + 1, "{lie}");
-        let outcomes = journal(&home, "sign.outcome");
+        assert_eq!(home.journalled("sign.intent").len(), intents + 1, "{lie}");
+        let outcomes = home.journalled("sign.outcome");
         assert!(outcomes.last().unwrap()["body"].to_string().contains(reason), "{lie}: {outcomes:?}");
         other_token_serves(&home);
         desk.say("");
         home.run("token unlock hsm --pin-file pin").done();
         assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true, "{lie}");
-        assert!(desk.trace().signatures() <= journal(&home, "sign.intent").len(), "{lie}");
+        assert!(desk.trace().signatures() <= home.journalled("sign.intent").len(), "{lie}");
     }
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }

@@ -35,34 +35,13 @@ fn home_with_pin_file(text: &str) -> Option<Home> {
     Some(home)
 }
 
-fn hsm(home: &Home) -> Value {
-    let list = home.run("token list --json").done().json();
-    list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
-}
-
 fn logins(home: &Home) -> usize {
     home.lying_desk("hsm").trace().logins()
-}
-
-/// Waits for something that must come; the limit is only there to end a failed run.
-#[track_caller]
-fn wait_until(agent: &Agent, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "it did not come:\n{}", agent.log());
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Long enough for the agent to have looked at its tokens again.
 fn a_while() {
     thread::sleep(Duration::from_secs(5));
-}
-
-fn journalled(home: &Home, kind: &str) -> Vec<Value> {
-    let journal = home.run("audit list --json").done().json();
-    let entries = journal["entries"].as_array().unwrap().clone();
-    entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
 }
 
 #[test]
@@ -81,8 +60,8 @@ fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try
     agent.stop();
     let agent = home.start();
     home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
-    wait_until(&agent, || hsm(&home)["problem"].is_string());
-    assert!(hsm(&home)["problem"].as_str().unwrap().contains("3 PINs"), "{}", hsm(&home));
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    assert!(home.token("hsm")["problem"].as_str().unwrap().contains("3 PINs"), "{}", home.token("hsm"));
     home.refused("token unlock hsm --pin-file pin --last-try", 3, "CONFIRMATION_MISSING");
     assert_eq!(logins(&home), 3);
     let command = "token unlock hsm --pin-file pin --last-try";
@@ -90,8 +69,11 @@ fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try
     assert_eq!((code, logins(&home)), (3, 3), "{screen}");
     let (code, screen) = talk(&home, command, &[("[y/N] ", "y\n")]).unwrap();
     assert_eq!((code, logins(&home)), (0, 4), "{screen}");
-    assert!(screen.contains("hsm") && screen.contains(hsm(&home)["serial"].as_str().unwrap()), "{screen}");
-    let attempts = journalled(&home, "token.attempt");
+    assert!(
+        screen.contains("hsm") && screen.contains(home.token("hsm")["serial"].as_str().unwrap()),
+        "{screen}"
+    );
+    let attempts = home.journalled("token.attempt");
     let last = &attempts.last().unwrap()["body"];
     assert_eq!((&last["anyway"], &last["wrong_before"]), (&json!(true), &json!(3)), "{last}");
     assert!(last["about"]["caller"]["uid"].is_u64(), "{last}");
@@ -113,7 +95,7 @@ fn of_a_token_that_tells_the_last_try_is_left_alone_and_a_blocked_one_is_told() 
     let command = "token unlock hsm --pin-file wrong --last-try";
     let Some((code, screen)) = talk(&home, command, &[("[y/N] ", "y\n")]) else { return };
     assert_eq!((code, logins(&home)), (5, 2), "{screen}");
-    assert_eq!(hsm(&home)["state"], "blocked");
+    assert_eq!(home.token("hsm")["state"], "blocked");
     let refused = home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
     assert!(!refused["remedy"].as_str().unwrap().is_empty(), "{refused}");
     assert_eq!(logins(&home), 2);
@@ -172,7 +154,7 @@ fn a_pin_from_a_file_of_which_nobody_knows_what_became_is_not_tried_again() {
         let desk = home.lying_desk("hsm");
         desk.say(lie);
         let agent = home.start();
-        wait_until(&agent, || hsm(&home)["problem"].is_string());
+        agent.wait_until(|| home.token("hsm")["problem"].is_string());
         desk.say("pass");
         for _ in 0..3 {
             home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
@@ -193,7 +175,7 @@ fn a_pin_from_a_file_of_which_nobody_knows_what_became_is_not_tried_again() {
 fn a_wrong_pin_file_is_tried_once_whatever_happens_and_once_more_when_it_changes() {
     let Some(home) = home_with_pin_file("wrong-pin-11d0") else { return };
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
     for _ in 0..3 {
         home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
     }
@@ -204,7 +186,7 @@ fn a_wrong_pin_file_is_tried_once_whatever_happens_and_once_more_when_it_changes
     agent.kill();
     home.secret("token-pin", PIN);
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(logins(&home), 2);
     agent.stop();
 }
@@ -215,21 +197,21 @@ fn a_proven_pin_is_presented_again_once_for_each_loss_and_not_when_tries_are_gon
     let desk = home.lying_desk("hsm");
     desk.say("token flags none");
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(logins(&home), 1);
     let lose_helper = || {
-        let helper = hsm(&home)["helper_pid"].as_u64().unwrap();
+        let helper = home.token("hsm")["helper_pid"].as_u64().unwrap();
         assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
-        wait_until(&agent, || hsm(&home)["helper_pid"].as_u64().is_some_and(|pid| pid != helper));
+        agent.wait_until(|| home.token("hsm")["helper_pid"].as_u64().is_some_and(|pid| pid != helper));
     };
     lose_helper();
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(logins(&home), 2);
     desk.say("token flags none +count-low");
     lose_helper();
-    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
     a_while();
-    assert_eq!((logins(&home), &hsm(&home)["state"]), (2, &json!("locked")), "{}", hsm(&home));
+    assert_eq!((logins(&home), &home.token("hsm")["state"]), (2, &json!("locked")), "{}", home.token("hsm"));
     home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
     assert_eq!(logins(&home), 2);
     home.run("token unlock hsm").done();
@@ -246,7 +228,7 @@ fn an_agent_that_is_killed_between_count_and_login_counts_no_less_than_the_card(
         let home = home.clone();
         move || home.run("token unlock hsm --pin-file wrong --json")
     });
-    wait_until(&agent, || logins(&home) == 1);
+    agent.wait_until(|| logins(&home) == 1);
     agent.kill();
     assert_ne!(asking.join().unwrap().code, 0);
     desk.say("token flags none");
@@ -266,7 +248,7 @@ fn cards_that_are_swapped_while_the_prompt_stands_get_no_attempt() {
     let desk = home.lying_desk("hsm");
     desk.say("token serial AAAA1111");
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["serial"] == "AAAA1111");
+    agent.wait_until(|| home.token("hsm")["serial"] == "AAAA1111");
     let control = home.dir().join("swap");
     fs::write(&control, "token serial BBBB2222").unwrap();
     let folder = desk_folder(&home);
@@ -294,14 +276,14 @@ fn a_pin_from_a_file_goes_to_the_card_that_accepted_it_and_to_no_other_of_its_la
     let desk = home.lying_desk("hsm");
     desk.say("token serial AAAA1111");
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["state"] == "unlocked");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     desk.say("token serial BBBB2222");
-    wait_until(&agent, || hsm(&home)["state"] == "locked" && hsm(&home)["problem"].is_string());
-    assert!(hsm(&home)["problem"].as_str().unwrap().contains("AAAA1111"), "{}", hsm(&home));
+    agent.wait_until(|| home.token("hsm")["state"] == "locked" && home.token("hsm")["problem"].is_string());
+    assert!(home.token("hsm")["problem"].as_str().unwrap().contains("AAAA1111"), "{}", home.token("hsm"));
     home.refused("token unlock hsm", 5, "TOKEN_SWAPPED");
     agent.stop();
     let agent = home.start();
-    wait_until(&agent, || hsm(&home)["problem"].is_string());
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
     assert_eq!(logins(&home), 1);
     let refused = home.refused("token unlock hsm", 5, "TOKEN_SWAPPED");
     assert!(refused["remedy"].as_str().unwrap().contains("--serial BBBB2222"), "{refused}");
@@ -341,7 +323,7 @@ fn an_unlock_lasts_its_time_whatever_the_wall_clock_does() {
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let agent = Agent::start_in_environment(&home, Command::new(binary("tuf-agent")), &variables);
     let year = |kind: &str| -> i32 {
-        let last = journalled(&home, kind).pop().expect("it is journalled");
+        let last = home.journalled(kind).pop().expect("it is journalled");
         last["time"].as_str().unwrap()[..4].parse().unwrap()
     };
     home.unlock_file_store();
@@ -355,6 +337,6 @@ fn an_unlock_lasts_its_time_whatever_the_wall_clock_does() {
     if begun.elapsed() < Duration::from_secs(6) {
         assert_eq!(state(), "unlocked");
     }
-    wait_until(&agent, || state() == "locked");
+    agent.wait_until(|| state() == "locked");
     assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
 }
