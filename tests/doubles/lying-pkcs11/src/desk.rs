@@ -62,6 +62,12 @@ impl Desk {
         let _ = std::fs::remove_file(self.folder.join("control.state"));
     }
 
+    /// Its folder, which a confined module must be allowed to write.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn control(&self) -> PathBuf {
         self.folder.join("control")
     }

@@ -65,12 +65,25 @@
 //! `multipart yes`: C_SignUpdate and C_SignFinal work with every mechanism, also where the real module has but
 //! C_Sign; `multipart no`: with none.
 //!
+//! ## What it tries beside its calls: `try WHAT …`
+//!
+//! Once when it is loaded, and once when the text of the control file was changed, at the next call; how that ended is in
+//! the trace ([`Trace::tried`]).
+//!
+//! | WHAT | |
+//! | --- | --- |
+//! | `read PATH`, `write PATH` | opens a file; `write` makes it where it is not there, and adds a line |
+//! | `run PATH` | runs a program |
+//! | `connect IP:PORT`, `abstract NAME` | connects by TCP, or to an abstract unix socket |
+//! | `signal PID` | sends the signal 0 |
+//!
 //! ## Short words
 //!
 //! `pass`, `wrong`, `truncated`, `other-key`, `crash` and `hang` alone stand for that of C_Sign and C_SignFinal, `crash-login`
 //! for `C_Login abort`.
 #![allow(unsafe_code, reason = "a module is C functions and pointers")]
 
+mod attempt;
 mod calls;
 mod desk;
 mod keys;
@@ -120,6 +133,11 @@ fn table() -> Option<&'static Table> {
         })
         .as_ref()
 }
+
+/// A module's code runs as soon as it is loaded, before any of its functions is called.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = turn::look_at_control;
 
 struct Table(CK_FUNCTION_LIST);
 

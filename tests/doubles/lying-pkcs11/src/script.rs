@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use crate::attempt::Attempt;
 use crate::names;
 use crate::rule::{Bend, Lie, Rule};
 
@@ -27,6 +28,7 @@ pub(crate) struct Script {
     pub(crate) always_authenticate: Option<(EachTime, Meant)>,
     pub(crate) made_always: bool,
     pub(crate) multipart: Option<bool>,
+    pub(crate) attempts: Vec<Attempt>,
 }
 
 /// A mechanism that the module is without.
@@ -118,6 +120,10 @@ impl Script {
                     _ => return None,
                 };
                 self.always_authenticate = Some((how, Meant::parse(of)?));
+                Some(())
+            }
+            ["try", rest @ ..] => {
+                self.attempts.push(Attempt::parse(rest)?);
                 Some(())
             }
             ["multipart", how] => {
@@ -298,12 +304,13 @@ mod tests {
             token flags none +locked -initialized\nsessions limit 1\nsessions told 0\nslots bad 2 CKR_GENERAL_ERROR\n\
             slots blank 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
             attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\n\
-            always-authenticate context label=k\nmultipart yes\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
+            always-authenticate context label=k\nmultipart yes\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
         let script = Script::parse(text).unwrap();
         assert_eq!(script.gone, Some(CKR_TOKEN_NOT_PRESENT));
         assert_eq!(script.label.as_deref(), Some("a b"));
         assert!(script.refuses_mechanism(CKM_EDDSA) && !script.refuses_mechanism(CKM_ECDSA));
         assert_eq!(script.attributes[0].value, Value::Bytes(vec![0x0a, 0x1b]));
+        assert_eq!(script.attempts.len(), 2);
         assert_eq!(script.rules[2].lie, Lie::Stuck(CKR_DEVICE_ERROR));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn note_code(sign: char, call: &str, code: CK_RV) {
 /// A line of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// `>` the call came in; `=` the real module was asked, and this was its answer; `<` what was told.
+    /// `>` the call came in; `=` the real module was asked, and this was its answer; `<` what was told; `?` what was tried.
     pub sign: char,
     /// Of the helper.
     pub process: u32,
@@ -85,6 +85,12 @@ impl Trace {
     pub fn told(&self, call: &str, code: &str) -> usize {
         let told = |entry: &&Entry| entry.sign == '<' && entry.call == call && entry.more == code;
         self.entries.iter().filter(told).count()
+    }
+
+    /// How an attempt ended, each time: `ok`, or a kind of [`std::io::Error`] such as `PermissionDenied`.
+    pub fn tried<'a>(&'a self, what: &'a str, about: &'a str) -> impl Iterator<Item = &'a str> {
+        let tries = self.entries.iter().filter(move |entry| entry.sign == '?' && entry.call == what);
+        tries.filter_map(move |entry| entry.more.split_once(' ').filter(|it| it.1 == about)).map(|it| it.0)
     }
 
     /// The calls in their order.

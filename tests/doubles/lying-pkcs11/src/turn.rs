@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use cryptoki_sys::*;
 
+use crate::attempt::Attempt;
 use crate::memory;
 use crate::rule::{Bend, Lie, Rule};
 use crate::script::Script;
 use crate::trace;
 use crate::world;
+
+/// When the module is loaded: what is to be tried is tried.
+pub(crate) extern "C" fn look_at_control() {
+    READER.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().read();
+}
 
 /// What a call is about.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +142,10 @@ impl Reader {
             return;
         }
         match Script::parse(&text) {
-            Ok(script) => *self = Self { text, script: Arc::new(script), counts: HashMap::new() },
+            Ok(script) => {
+                script.attempts.iter().for_each(Attempt::make);
+                *self = Self { text, script: Arc::new(script), counts: HashMap::new() };
+            }
             Err(error) => {
                 trace::note('!', "control", &error);
                 std::process::exit(99);
