@@ -76,7 +76,7 @@ impl Kryoptic {
         let of_the_tool = self.softhsm.folder(dir)?.configuration();
         tool_env.insert("SOFTHSM2_CONF".to_owned(), of_the_tool.to_string_lossy().into_owned());
         initialise(&self.softhsm, &self.module, &tool_env, &NewToken { label, so_pin, pin })?;
-        Ok(Ready::new(self.module.clone(), env, label, pin))
+        Ok(Ready::new(self.module.clone(), env, label, pin).writing(dir.to_path_buf()))
     }
 }
 

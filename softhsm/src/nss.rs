@@ -39,7 +39,7 @@ impl Nss {
         fs::remove_file(&pin_file).map_err(failed)?;
         made?;
         let env = self.library_path.iter().map(|path| ("LD_LIBRARY_PATH".to_owned(), path.clone())).collect();
-        let mut ready = Ready::new(self.module.clone(), env, label, pin);
+        let mut ready = Ready::new(self.module.clone(), env, label, pin).writing(database.clone());
         ready.reserved = Some(format!(
             "configdir='sql:{}' certPrefix='' keyPrefix='' secmod='secmod.db' dbTokenDescription='{label}'",
             database.display()

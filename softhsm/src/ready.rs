@@ -16,6 +16,8 @@ pub struct Ready {
     pub env: BTreeMap<String, String>,
     /// What C_Initialize gets as its reserved argument.
     pub reserved: Option<String>,
+    /// What the module writes.
+    pub paths: Vec<PathBuf>,
     /// The token's label.
     pub label: String,
     /// The user PIN.
@@ -26,7 +28,13 @@ pub struct Ready {
 impl Ready {
     pub(crate) fn new(module: PathBuf, env: BTreeMap<String, String>, label: &str, pin: &str) -> Self {
         let (label, pin) = (label.to_owned(), pin.to_owned());
-        Self { module, env, reserved: None, label, pin, servers: Vec::new() }
+        Self { module, env, reserved: None, paths: Vec::new(), label, pin, servers: Vec::new() }
+    }
+
+    /// A folder that the module writes.
+    pub(crate) fn writing(mut self, folder: PathBuf) -> Self {
+        self.paths.push(folder);
+        self
     }
 
     /// What has to run for as long as the token is used; the last one given ends first.
@@ -53,7 +61,8 @@ impl Ready {
         if let Some(reserved) = &self.reserved {
             table += &format!("reserved = {}\n", quoted(reserved));
         }
-        table
+        let paths: Vec<_> = self.paths.iter().map(|path| quoted(&path.to_string_lossy())).collect();
+        table + &format!("paths = [{}]\nnetwork = false\n", paths.join(", "))
     }
 }
 
@@ -78,12 +87,12 @@ mod tests {
     #[test]
     fn a_table_names_all_that_the_module_needs() {
         let env = BTreeMap::from([("A".to_owned(), "one \"two\"".to_owned())]);
-        let mut ready = Ready::new("/m.so".into(), env, "lab\n\\", "1234");
+        let mut ready = Ready::new("/m.so".into(), env, "lab\n\\", "1234").writing("/x".into());
         ready.reserved = Some("configdir='sql:/x'".to_owned());
         assert_eq!(
             ready.table("hsm"),
             "[[token]]\nname = \"hsm\"\nkind = \"pkcs11\"\nmodule = \"/m.so\"\nlabel = \"lab\\u000A\\\\\"\n\
-             env = { A = \"one \\\"two\\\"\" }\nreserved = \"configdir='sql:/x'\"\n"
+             env = { A = \"one \\\"two\\\"\" }\nreserved = \"configdir='sql:/x'\"\npaths = [\"/x\"]\nnetwork = false\n"
         );
         assert!(ready.table_by("hsm", "uri", "pkcs11:serial=1").contains("\nuri = \"pkcs11:serial=1\"\n"));
     }

@@ -150,7 +150,10 @@ impl Written {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(format!("{}: {e}", config.display())),
         };
-        if before.contains(table) {
+        // Without the lines that confine it, as they were left out before, it is the same token.
+        let limits = |line: &&str| line.starts_with("paths = ") || line.starts_with("network = ");
+        let open: String = table.split_inclusive('\n').filter(|line| !limits(line)).collect();
+        if before.contains(table) || before.contains(&open) {
             return Ok(Self::Already);
         }
         let line = format!("name = {}", softhsm::quoted(name));

@@ -81,12 +81,16 @@ impl TokenFolder {
 
     /// The `[[token]]` table of the token with a label.
     pub fn table(&self, name: &str, label: &str) -> String {
-        Ready::new(self.module().to_path_buf(), self.env(), label, "").table(name)
+        self.named(label, "").table(name)
     }
 
     /// One of its tokens, for the agent's configuration.
     pub fn ready(&self, token: &Token) -> Ready {
-        Ready::new(self.module().to_path_buf(), self.env(), &token.label, &token.pin)
+        self.named(&token.label, &token.pin)
+    }
+
+    fn named(&self, label: &str, pin: &str) -> Ready {
+        Ready::new(self.module().to_path_buf(), self.env(), label, pin).writing(self.tokens_dir())
     }
 
     /// Makes a token in the next free slot. `label` has at most 32 bytes, PINs have 4 to 255.

@@ -71,7 +71,7 @@ impl Tpm2 {
         let slots = || util(&self.softhsm, &self.module, &tool_env, &["--show-slots"]);
         manager.until(|| slots().is_ok_and(|slots| slots.contains("Serial number:")))?;
         initialise(&self.softhsm, &self.module, &tool_env, &NewToken { label, so_pin, pin })?;
-        let ready = Ready::new(self.module.clone(), env, label, pin);
+        let ready = Ready::new(self.module.clone(), env, label, pin).writing(dir.join("store"));
         Ok(ready.served_by(bus_server).served_by(tpm_server).served_by(manager))
     }
 

@@ -10,6 +10,7 @@ use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, binary, is_root, need, run_to_end};
 
 use crate::colleagues::hand_over;
+use crate::confinement::{landlock, without_limits};
 use crate::judges::{Judges, Reads};
 
 /// What each step of the workflow runs, by the step's name.
@@ -121,6 +122,8 @@ fn a_token_whose_pin_is_a_systemd_credential_signs_without_a_person() {
         Agent::start_in_environment(&home, command, &[("CREDENTIALS_DIRECTORY", &directory)])
     };
     let agent = start();
+    let token = home.token("release");
+    assert_eq!(token["confined"], landlock().is_ok(), "{token}");
     for name in ["root", "online"] {
         home.run(&format!("key generate {name} --token release --type ed25519")).done();
     }
@@ -148,6 +151,14 @@ fn a_token_is_made_once_and_a_configuration_that_names_another_is_left_alone() {
     run(&home, line);
     assert_eq!(fs::read_to_string(&config).unwrap(), first);
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+    // It is confined to the folder of its tokens; one that an earlier version wrote is the same token.
+    let tokens = home.path("token/tokens").display().to_string();
+    assert!(first.contains(&format!("\npaths = [{tokens:?}]\nnetwork = false\n")), "{first}");
+    let earlier = without_limits(&first);
+    fs::write(&config, &earlier).unwrap();
+    run(&home, line);
+    assert_eq!(fs::read_to_string(&config).unwrap(), earlier);
+    fs::write(&config, &first).unwrap();
     // Another folder under the same name would hide the first token.
     run(
         &home,

@@ -16,6 +16,7 @@ mod bad_state;
 mod build_machine;
 mod canonical;
 mod colleagues;
+mod confinement;
 mod conformance;
 mod contract;
 mod crash;

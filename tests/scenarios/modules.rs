@@ -7,6 +7,7 @@ use serde_json::Value;
 use softhsm::{Kryoptic, Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tufagent_tests::{Agent, Home, PIN, need};
 
+use crate::confinement::landlock;
 use crate::judges::{Judges, Reads};
 use crate::terminal::talk;
 
@@ -55,6 +56,8 @@ fn agent_with(home: &Home, tokens: &[Token]) -> Agent {
     home.secret("pin", PIN);
     for token in tokens {
         home.run(&format!("token unlock {} --pin-file pin", token.name)).done();
+        let shown = listed(home, token.name);
+        assert_eq!(shown["confined"], landlock().is_ok(), "{shown}");
     }
     agent
 }

@@ -117,11 +117,13 @@ impl Home {
     /// The table of a token with the module that lies before its own, `real`.
     pub fn lie_before(&self, name: &str, real: &Path, table: &str) -> String {
         let lying = lying_pkcs11::module().expect("liblying_pkcs11.so lies beside the test program");
-        let desk: Vec<_> =
-            self.lying_desk(name).env(real).iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
+        let desk = self.lying_desk(name);
+        let folder = format!("{:?}", desk.folder());
+        let desk: Vec<_> = desk.env(real).iter().map(|(key, value)| format!("{key} = {value:?}")).collect();
         table
             .replace(&real.display().to_string(), &lying.display().to_string())
             .replace("env = {", &format!("env = {{ {},", desk.join(", ")))
+            .replace("paths = [", &format!("paths = [{folder}, "))
     }
 
     /// The desk of the lying module of a token.

@@ -189,6 +189,7 @@ impl Backend for FileStore {
             pin_tries_left: None,
             helper_pid: None,
             confined: None,
+            unconfined: None,
             measured: None,
             problem,
             fresh: matches!(state.condition, Condition::Fresh),

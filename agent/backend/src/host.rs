@@ -4,11 +4,12 @@
 //! time, over the sockets that it was given as its standard input and output. Trust: the agent started it; the
 //! module is trusted with PIN and keys of its own token and nothing more. Invariants: started by exec
 //! with an environment of the configuration's; undumpable, without core files and new privileges;
-//! ends when the agent does.
+//! confined before the module is loaded; ends when the agent does.
 
 mod always;
 mod ckr;
 mod codec;
+pub(crate) mod confine;
 pub(crate) mod doctor;
 mod faults;
 mod keys;
@@ -25,6 +26,7 @@ mod single;
 mod token;
 
 pub(crate) use codec::{Curve, ecdsa_to_der};
+pub use confine::Limits;
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -67,13 +69,7 @@ pub fn run() -> Result<(), HostFailure> {
     let lane = take(rustix::stdio::stdout()).map_err(not_ours)?;
     rustix::net::getpeername(&lane).map_err(|error| not_ours(error.into()))?;
     stream.peer_addr().map_err(not_ours)?;
-    let watched = stream.try_clone().map_err(not_ours)?;
-    std::thread::spawn(move || {
-        // So that the agent's end is seen also while the module hangs.
-        wait_for_end(&watched);
-        std::thread::sleep(LAST_CALL);
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    });
+    let mut watched = Some(stream.try_clone().map_err(not_ours)?);
     let mut stage = Stage::Empty;
     let mut buf = vec![0; lane::ASK_MAX];
     // Read where it is answered: another thread would have to be woken for each request.
@@ -86,6 +82,9 @@ pub fn run() -> Result<(), HostFailure> {
                     Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
                 }
                 .map_err(|e| HostFailure::Connection(e.to_string()))?;
+                if let Some(agent) = watched.take_if(|_| matches!(stage, Stage::Confined(..))) {
+                    watch(agent);
+                }
             }
             Next::Signature => match lane::receive(&lane, &mut buf) {
                 Ok([]) => break,
@@ -103,6 +102,16 @@ pub fn run() -> Result<(), HostFailure> {
         host.logout();
     }
     Ok(())
+}
+
+/// Ends this process soon after the agent, also while the module hangs. A thread takes over what confines the one that
+/// starts it, so this one is started after that, and before the module.
+fn watch(agent: UnixStream) {
+    std::thread::spawn(move || {
+        wait_for_end(&agent);
+        std::thread::sleep(LAST_CALL);
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    });
 }
 
 /// Returns when the other side has closed the connection.
@@ -157,6 +166,7 @@ fn sign_small(stage: &mut Stage, message: &[u8]) -> lane::Told {
 enum Stage {
     Empty,
     Opened(Setup, ModuleFile),
+    Confined(Setup, ModuleFile),
     // The file stays open for as long as its code runs.
     Loaded { host: TokenHost, _file: ModuleFile },
 }
@@ -178,15 +188,25 @@ fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
             *stage = Stage::Opened(setup, file);
             plain(reply)
         }
-        (Request::Load, Stage::Opened(..)) => load(stage),
+        (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),
+        (Request::Load, Stage::Confined(..)) => load(stage),
         (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),
         _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
     }
 }
 
-fn load(stage: &mut Stage) -> Answer {
+fn confine(stage: &mut Stage, limits: &Limits) -> Answer {
     let Stage::Opened(setup, file) = std::mem::replace(stage, Stage::Empty) else {
         return Err(HostError::new(HostErrorKind::Protocol, "nothing was opened"));
+    };
+    let confinement = confine::confine(limits, &file, setup.reserved.as_deref())?;
+    *stage = Stage::Confined(setup, file);
+    plain(Reply::Confined(confinement))
+}
+
+fn load(stage: &mut Stage) -> Answer {
+    let Stage::Confined(setup, file) = std::mem::replace(stage, Stage::Empty) else {
+        return Err(HostError::new(HostErrorKind::Protocol, "nothing was confined"));
     };
     let mut host = TokenHost::load(&file, setup.reserved, setup.wanted)?;
     let library = host.library();
@@ -261,7 +281,9 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);
             plain(Reply::Facts { facts })
         }
-        Request::Open(_) | Request::Load => Err(protocol_error("a request in its order")),
+        Request::Open(_) | Request::Confine(_) | Request::Load => {
+            Err(protocol_error("a request in its order"))
+        }
     }
 }
 

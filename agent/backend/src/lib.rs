@@ -231,6 +231,8 @@ pub struct TokenInfo {
     pub helper_pid: Option<u32>,
     /// Whether the helper is confined; `None` where there is no helper.
     pub confined: Option<bool>,
+    /// What of it is not kept, and why; for people.
+    pub unconfined: Option<String>,
     /// Whether `token doctor` has measured its module: `yes`, `never`, `outdated` when the module has changed
     /// since, `damaged` when what was kept cannot be read and so nothing is signed.
     pub measured: Option<&'static str>,

@@ -19,6 +19,7 @@ mod seen;
 mod trouble;
 mod uri;
 
+pub use crate::host::Limits;
 pub use digest::ModuleDigest;
 pub use doctor::Step;
 pub use lane::{Begun, Lane, Place, UnderWay};
@@ -63,6 +64,8 @@ pub struct Pkcs11Config {
     pub env: BTreeMap<String, String>,
     /// C_Initialize's reserved string (NSS).
     pub reserved: Option<String>,
+    /// What the module may touch.
+    pub limits: Limits,
     /// Which file the module must be.
     pub digest: ModuleDigest,
     /// The folder where profiles of modules are kept; none is read or kept without one.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backend::TokenName;
+use backend::pkcs11::Limits;
 
 use super::raw::{Raw, RawRole, RawToken};
 use super::{Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor};
@@ -130,17 +131,23 @@ fn module(raw: RawToken) -> Result<Module, String> {
         _ => return Err("give exactly one of label, serial and uri".to_owned()),
     };
     let sha256 = raw.sha256.map(digest).transpose()?;
-    // A confinement that is asked for and not there must not be passed over in silence.
-    if raw.paths.is_some() || raw.network.is_some() {
-        return Err(
-            "paths and network, which confine the module, are not in this version: remove them".to_owned()
-        );
-    }
+    let limits = Limits { paths: raw.paths.map(writable).transpose()?, network: raw.network };
     let env = raw.env.unwrap_or_default();
     if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return Err("env holds a name that is empty or has = in it".to_owned());
     }
-    Ok(Module { path, select, env, reserved: raw.reserved, sha256 })
+    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256 })
+}
+
+/// What the module may write, and the rest not.
+fn writable(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
+    match paths.iter().find(|path| !path.is_absolute() || path.parent().is_none()) {
+        None => Ok(paths),
+        Some(path) if path.is_absolute() => {
+            Err("paths holds \"/\", which confines nothing: name folders".to_owned())
+        }
+        Some(path) => Err(format!("paths holds {}, which is not absolute", path.display())),
+    }
 }
 
 fn serial(value: &toml::Value) -> Result<String, String> {
@@ -319,10 +326,12 @@ mod tests {
 
     #[test]
     fn a_pkcs11_token_takes_all_its_words() {
-        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npin = { fd = 3 }\nunlock_for = '8h'";
+        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/a', '/b/c']\nnetwork = false\npin = { fd = 3 }\nunlock_for = '8h'";
         let config = parse(text).unwrap();
         let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
         assert_eq!(module.select, Select::Serial("123".into()));
+        let paths = Some(vec!["/a".into(), "/b/c".into()]);
+        assert_eq!(module.limits, Limits { paths, network: Some(false) });
         assert_eq!(config.tokens[1].pin, PinSource::Fd(3));
     }
 
@@ -333,6 +342,19 @@ mod tests {
         );
         assert!(refused("[grant]\nx = 1").contains("reserved"));
         assert!(refused("[[approval]]").contains("reserved"));
+    }
+
+    #[test]
+    fn what_a_module_may_write_is_absolute_and_not_everything() {
+        let with = |line: &str| {
+            format!("[[token]]\nname = 'a'\nkind = 'pkcs11'\nmodule = '/m.so'\nlabel = 'x'\n{line}")
+        };
+        let TokenKind::Pkcs11(module) = &parse(&with("")).unwrap().tokens[1].kind else { panic!() };
+        assert_eq!(module.limits, Limits::default());
+        assert!(parse(&with("paths = []")).is_ok());
+        assert!(refused(&with("paths = ['tokens']")).contains("not absolute"));
+        assert!(refused(&with("paths = ['/a', '/']")).contains("confines nothing"));
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'file'\npaths = ['/a']").contains("paths"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backend::TokenName;
+use backend::pkcs11::Limits;
 use tuf::role::RoleName;
 
 pub use check::parse;
@@ -70,6 +71,8 @@ pub struct Module {
     pub env: BTreeMap<String, String>,
     /// The initialise string of NSS.
     pub reserved: Option<String>,
+    /// What it may touch.
+    pub limits: Limits,
     /// The module's digest, or `any`.
     pub sha256: Option<String>,
 }

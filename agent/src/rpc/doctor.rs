@@ -66,7 +66,10 @@ const fn event(event: Event) -> DoctorEvent {
 fn report(slot: &Slot, diagnosis: &Diagnosis, saved: bool) -> DoctorReport {
     let facts = &diagnosis.facts;
     let told = facts.token.as_ref();
+    let helper = slot.describe();
     DoctorReport {
+        confined: helper.confined.unwrap_or(false),
+        unconfined: helper.unconfined,
         name: slot.name().to_owned(),
         module: diagnosis.module.clone(),
         sha256: diagnosis.sha256.to_string(),

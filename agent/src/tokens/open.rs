@@ -44,6 +44,7 @@ fn pkcs11(config: &TokenConfig, module: &Module, places: &Places) -> Result<Pkcs
         uri,
         env: module.env.clone(),
         reserved: module.reserved.clone(),
+        limits: module.limits.clone(),
         digest,
         profiles: Some(places.state.join("profiles")),
         deadline: Pkcs11Config::DEADLINE,

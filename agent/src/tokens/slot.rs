@@ -207,6 +207,7 @@ impl Slot {
             pin_tries_left: info.pin_tries_left,
             helper_pid: info.helper_pid,
             confined: info.confined,
+            unconfined: info.unconfined,
             measured: info.measured.map(str::to_owned),
             problem,
             fresh: info.fresh,

@@ -86,6 +86,7 @@ pub(crate) fn json(token: &v1::Token) -> Value {
     put("pin_tries_left", json!(token.pin_tries_left));
     put("helper_pid", json!(token.helper_pid));
     put("confined", json!(token.confined));
+    put("unconfined", json!(token.unconfined));
     put("measured", json!(token.measured));
     put("problem", json!(token.problem));
     put("fresh", json!(token.fresh));
@@ -135,6 +136,10 @@ fn note(token: &v1::Token) -> String {
             "its module changed since it was measured: tufctl token doctor {}",
             visible(&token.name)
         ));
+    }
+    if let Some(gap) = &token.unconfined {
+        let word = if token.confined == Some(true) { "confined, but" } else { "not confined:" };
+        parts.push(format!("{word} {}", visible(gap)));
     }
     parts.join(" · ")
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::confine::{Confinement, Limits};
 use super::doctor::Probe;
 use crate::Origin;
 use crate::doctor::{Facts, How, OriginFacts, Place};
@@ -23,6 +24,8 @@ use crate::doctor::{Facts, How, OriginFacts, Place};
 pub(crate) enum Request {
     /// Check, open and hash the module's file, load nothing yet. [`Reply::Opened`]
     Open(Setup),
+    /// From here on touch nothing but this. [`Reply::Confined`]
+    Confine(Limits),
     /// Load the file that was opened and initialise the module. [`Reply::Loaded`]
     Load,
     /// Look whether the token is there. [`Reply::Status`]
@@ -95,6 +98,8 @@ impl Request {
 pub(crate) enum Reply {
     /// The module's file: where it really lies and its SHA-256 in hexadecimal.
     Opened { path: String, sha256: String },
+    /// What it keeps to.
+    Confined(Confinement),
     /// The module's own name for itself.
     Loaded { library: String },
     /// What the token says about itself.
@@ -187,6 +192,8 @@ pub(crate) enum HostErrorKind {
     Module,
     /// Others could replace the module.
     Insecure,
+    /// The module cannot be confined as its entry says.
+    Confinement,
     /// The token is not there.
     Absent,
     /// The token wants a login first.

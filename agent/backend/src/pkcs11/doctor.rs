@@ -8,7 +8,7 @@
 use secmem::SecretBytes;
 use tuf::digest::Sha256Digest;
 
-use super::helper::{CallError, Helper};
+use super::helper::{CallError, Helper, NONSENSE};
 use super::link::Shared;
 use super::trouble::backend_error;
 use super::{Asking, Pkcs11Token};
@@ -277,11 +277,11 @@ fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError
     let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };
     let sha256: Sha256Digest = sha256.parse().map_err(|_| failed(NONSENSE))?;
     config.digest.check(&path, sha256)?;
-    helper.call(&Request::Load, &[], config.deadline).map_err(broken)?;
+    let (_, confinement) = helper.load(config).map_err(broken)?;
+    shared.note(|seen| seen.confinement = confinement);
     Ok((helper, path, sha256))
 }
 
-const NONSENSE: &str = "gave an answer that does not belong to the question";
 /// What takes long on some devices gets so many deadlines: three minutes, as key generation has.
 const SLOW: u32 = 12;
 /// A module that dies more often is not worth the rest.

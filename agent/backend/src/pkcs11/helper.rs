@@ -16,6 +16,7 @@ use super::Pkcs11Config;
 use super::lane::Lane;
 use super::trouble::traced;
 use crate::BackendError;
+use crate::host::confine::Confinement;
 use crate::host::protocol::{self, Caps, HostError, Reply, Request, WireError};
 use crate::traced::tracer;
 
@@ -116,6 +117,20 @@ impl Helper {
         }
     }
 
+    /// Has it confine itself and then load the module that it opened: the module's name for itself, and what it is kept
+    /// from. That is told before the module runs, which cannot say so itself.
+    pub(crate) fn load(&mut self, config: &Pkcs11Config) -> Result<(String, Confinement), CallError> {
+        let nonsense = || CallError::Broken(NONSENSE.to_owned());
+        let confine = Request::Confine(config.limits.clone());
+        let Reply::Confined(confinement) = self.call(&confine, &[], config.deadline)?.0 else {
+            return Err(nonsense());
+        };
+        match self.call(&Request::Load, &[], config.deadline)?.0 {
+            Reply::Loaded { library } => Ok((library, confinement)),
+            _ => Err(nonsense()),
+        }
+    }
+
     /// Lets it finish what it does, for a moment, and log out.
     pub(crate) fn stop(mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
@@ -172,5 +187,6 @@ fn log_lines(token: &str, stderr: ChildStderr) {
     }
 }
 
+pub(super) const NONSENSE: &str = "gave an answer that does not belong to the question";
 const GRACE: Duration = Duration::from_secs(1);
 const LINE_MAX: u64 = 1024;

@@ -9,11 +9,12 @@ use tuf::digest::Sha256Digest;
 use zeroize::Zeroizing;
 
 use super::Pkcs11Config;
-use super::helper::{CallError, Helper};
+use super::helper::{CallError, Helper, NONSENSE};
 use super::lane::Lane;
 use super::restart::RestartPolicy;
 use super::seen::Seen;
 use super::trouble::{Trouble, backend_error};
+use crate::host::confine::Confinement;
 use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
 use crate::{BackendError, TokenInfo, TokenState};
 
@@ -46,7 +47,7 @@ pub(crate) struct Link {
     /// When the helper was started.
     pub(super) started: Option<Instant>,
     /// What has been loaded; it is logged once.
-    loaded: Option<(Sha256Digest, String)>,
+    loaded: Option<(Sha256Digest, String, Confinement)>,
     /// When new helpers were last started to look for missing keys, and when one took over.
     pub(super) searched: Searched,
 }
@@ -216,7 +217,8 @@ impl Shared {
             Err(StartError::Refused(error)) => {
                 link.helper = None;
                 let trouble = Trouble::of(&error);
-                link.refused = Instant::now().checked_add(REFUSED_FOR).map(|until| (trouble.clone(), until));
+                let pause = if trouble.state() == TokenState::Absent { ABSENT_FOR } else { REFUSED_FOR };
+                link.refused = Instant::now().checked_add(pause).map(|until| (trouble.clone(), until));
                 self.note(|seen| seen.failed(&trouble));
                 Err(error)
             }
@@ -272,20 +274,18 @@ impl Shared {
         let measured = self.measured(&path, digest);
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
-        match helper.call(&Request::Load, &[], self.config.deadline)?.0 {
-            Reply::Loaded { library } => {
-                // While a token is absent its module is loaded again and again.
-                let loaded = Some((digest, library));
-                if link.loaded != loaded
-                    && let Some((digest, library)) = &loaded
-                {
-                    tracing::info!(token = %self.config.name, %path, sha256 = %digest, %library, "module loaded");
-                }
-                link.loaded = loaded;
-                Ok(())
-            }
-            _ => Err(StartError::Died(NONSENSE.to_owned())),
+        let (library, confinement) = helper.load(&self.config)?;
+        // While a token is absent its module is loaded again and again.
+        let loaded = Some((digest, library, confinement.clone()));
+        if link.loaded != loaded
+            && let Some((digest, library, Confinement { confined, gap })) = &loaded
+        {
+            let (token, gap) = (&self.config.name, gap.as_deref().unwrap_or_default());
+            tracing::info!(%token, %path, sha256 = %digest, %library, confined, gap, "module loaded");
         }
+        link.loaded = loaded;
+        self.note(|seen| seen.confinement = confinement);
+        Ok(())
     }
 
     /// Trusts the module's file as it is now, and starts with it.
@@ -455,6 +455,7 @@ fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
     wake.1.notify_all();
 }
 
-const NONSENSE: &str = "gave an answer that does not belong to the question";
 const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// What is not there may come at any moment.
+const ABSENT_FOR: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

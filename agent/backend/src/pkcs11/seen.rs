@@ -7,6 +7,7 @@ use tuf::key::PublicKey;
 
 use super::trouble::Trouble;
 use crate::doctor::Hints;
+use crate::host::confine::Confinement;
 use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
 use crate::{BackendError, StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
 
@@ -27,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) logins_lost: u64,
     /// What the last of them did, until somebody unlocks or locks.
     pub(crate) lost_login: Option<String>,
+    /// What its helper keeps the module to.
+    pub(crate) confinement: Confinement,
     /// What was measured of the module that is loaded.
     pub(crate) measured: Measured,
     /// Whether keys take the PIN for each signature, as far as that was asked since the token was unlocked.
@@ -148,7 +151,8 @@ impl Seen {
             label: text(&self.status.label).or_else(|| wanted.label.clone()),
             pin_tries_left: tries,
             helper_pid: self.pid,
-            confined: Some(false),
+            confined: Some(self.confinement.confined),
+            unconfined: self.confinement.gap.clone(),
             measured: match &self.measured {
                 Measured::Unknown => None,
                 Measured::Never => Some("never"),

@@ -67,6 +67,10 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
                 "take the write permission away from others (chmod go-w), or install the module elsewhere"
                     .to_owned(),
         },
+        HostErrorKind::Confinement => failed(
+            message,
+            "correct `paths` in the token's entry of the configuration; the module is not loaded before",
+        ),
         HostErrorKind::Absent => BackendError::Absent { why: message },
         HostErrorKind::NotLoggedIn => BackendError::Locked,
         HostErrorKind::PinEachUse => BackendError::PinEachUse,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
 use secmem::SecretBytes;
@@ -40,6 +40,7 @@ impl Lab {
             uri: None,
             env: self.folder.env(),
             reserved: None,
+            limits: Limits::default(),
             digest: ModuleDigest::Any,
             profiles: None,
             deadline: Duration::from_secs(20),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backend::doctor::{Diagnosis, Place, Verdict};
-use backend::pkcs11::{Asking, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{Asking, Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
 use softhsm::{Nss, P11Kit, Ready, Skipped, Tpm2, third_party_dir};
@@ -63,6 +63,7 @@ fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
         uri: None,
         env: ready.env.clone(),
         reserved: ready.reserved.clone(),
+        limits: Limits { paths: Some(ready.paths.clone()), network: Some(false) },
         digest: ModuleDigest::Any,
         profiles: None,
         deadline: Duration::from_secs(20),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use backend::conformance::{Ask, Subject};
-use backend::pkcs11::{Asking, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{Asking, Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use softhsm::{Kryoptic, Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tuf::key::{KeyType, PublicKey, Scheme};
@@ -264,6 +264,7 @@ fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
         uri: None,
         env: ready.env.clone(),
         reserved: ready.reserved.clone(),
+        limits: Limits { paths: Some(ready.paths.clone()), network: Some(false) },
         digest: ModuleDigest::Any,
         profiles: None,
         deadline: Duration::from_secs(20),

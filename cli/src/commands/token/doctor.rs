@@ -46,6 +46,8 @@ fn document(report: &v1::DoctorReport) -> Value {
         "sha256": report.sha256,
         "covers": COVERS,
         "library": report.library,
+        "confined": report.confined,
+        "unconfined": report.unconfined,
         "serial": report.serial,
         "label": report.label,
         "uses": uses,
@@ -69,11 +71,23 @@ fn text(report: &v1::DoctorReport, style: Style) -> String {
     line("module", &visible(&report.module));
     line("sha256", &visible(&report.sha256));
     line("", &style.dim(COVERS));
+    line("kept to", &kept_to(report));
     out.push('\n');
     out.push_str(&verdicts(report, style));
     out.push_str(&quirks(report, style));
     out.push_str(&missing(report, style));
     out
+}
+
+/// What the module can touch beside its token.
+fn kept_to(report: &v1::DoctorReport) -> String {
+    let gap = report.unconfined.as_deref().map(visible);
+    match (report.confined, gap) {
+        (true, None) => "what its entry names (confined)".to_owned(),
+        (true, Some(gap)) => format!("what its entry names (confined), but {gap}"),
+        (false, None) => "nothing: not confined".to_owned(),
+        (false, Some(gap)) => format!("nothing: not confined, {gap}"),
+    }
 }
 
 fn verdicts(report: &v1::DoctorReport, style: Style) -> String {
@@ -148,6 +162,7 @@ mod tests {
                 v1::DoctorMissing { probe: "P-384".into(), why: "no PIN".into() },
             ],
             facts_json: "{}".into(),
+            unconfined: Some("its entry has no `paths`".into()),
             ..Default::default()
         }
     }
@@ -159,6 +174,7 @@ mod tests {
         assert!(at("ed25519") < at("digest-only · CKR_MECHANISM_INVALID"), "{text}");
         assert!(at("means it hashes nothing") < at("agent hashes"), "{text}");
         assert!(at("1 QUIRK") < at("P-256, P-384\n    no PIN"), "{text}");
+        assert!(text.contains("not confined, its entry has no `paths`"), "{text}");
         assert!(text.contains("not covered") && !text.contains('\u{202e}'), "{text}");
     }
 
@@ -170,5 +186,6 @@ mod tests {
             assert!(document.get(name).is_some(), "{name}");
         }
         assert_eq!(document["quirks"][0]["id"], "digest-only");
+        assert_eq!(document["confined"], false);
     }
 }
