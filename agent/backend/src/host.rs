@@ -37,6 +37,7 @@ use rustix::event::{PollFd, PollFlags};
 use tuf::key::{KeyType, PublicKey};
 use zeroize::Zeroizing;
 
+use confine::Confinement;
 use module::ModuleFile;
 use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
 use token::TokenHost;
@@ -166,7 +167,7 @@ fn sign_small(stage: &mut Stage, message: &[u8]) -> lane::Told {
 enum Stage {
     Empty,
     Opened(Setup, ModuleFile),
-    Confined(Setup, ModuleFile),
+    Confined(Setup, ModuleFile, Confinement),
     // The file stays open for as long as its code runs.
     Loaded { host: TokenHost, _file: ModuleFile },
 }
@@ -200,15 +201,16 @@ fn confine(stage: &mut Stage, limits: &Limits) -> Answer {
         return Err(HostError::new(HostErrorKind::Protocol, "nothing was opened"));
     };
     let confinement = confine::confine(limits, &file, setup.reserved.as_deref())?;
-    *stage = Stage::Confined(setup, file);
+    *stage = Stage::Confined(setup, file, confinement.clone());
     plain(Reply::Confined(confinement))
 }
 
 fn load(stage: &mut Stage) -> Answer {
-    let Stage::Confined(setup, file) = std::mem::replace(stage, Stage::Empty) else {
+    let Stage::Confined(setup, file, confinement) = std::mem::replace(stage, Stage::Empty) else {
         return Err(HostError::new(HostErrorKind::Protocol, "nothing was confined"));
     };
-    let mut host = TokenHost::load(&file, setup.reserved, setup.wanted)?;
+    let loaded = TokenHost::load(&file, setup.reserved, setup.wanted);
+    let mut host = loaded.map_err(|error| confinement.hint(error))?;
     let library = host.library();
     *stage = Stage::Loaded { host, _file: file };
     plain(Reply::Loaded { library })

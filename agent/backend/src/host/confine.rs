@@ -155,6 +155,17 @@ impl Confinement {
     fn none(why: &str) -> Self {
         Self { confined: false, gap: Some(why.to_owned()) }
     }
+
+    /// The loader says of a library out of reach that it is not there, which a person can see to be wrong.
+    pub(super) fn hint(&self, mut error: HostError) -> HostError {
+        if self.confined && error.kind == HostErrorKind::Module {
+            error.message.push_str(
+                "; it is confined, so folders of libraries outside of the system's and its own must be named by \
+                 LD_LIBRARY_PATH in `env` of its entry",
+            );
+        }
+        error
+    }
 }
 
 /// What kernels are asked for; the rights that a kernel does not know are left out.
@@ -200,6 +211,13 @@ mod tests {
     fn without_paths_it_is_not_called_confined_though_tcp_is_closed() {
         let told = on(ABI::V6, &reach(false, false));
         assert_eq!((told.confined, told.gap.as_deref()), (false, Some(NO_PATHS)));
+    }
+
+    #[test]
+    fn a_confined_module_that_does_not_load_is_told_where_libraries_may_lie() {
+        let failed = || HostError::new(HostErrorKind::Module, "libx.so.1: cannot open");
+        assert!(Confinement { confined: true, gap: None }.hint(failed()).message.contains("LD_LIBRARY_PATH"));
+        assert_eq!(Confinement::none("it is not").hint(failed()), failed());
     }
 
     #[test]
