@@ -12,6 +12,8 @@ use serde_json::Value;
 use softhsm::{Skipped, SoftHsm, TokenFolder};
 use tufagent_tests::{Agent, Home, PIN, need};
 
+use crate::strace::Strace;
+
 /// What this kernel can keep a module from: files and TCP at least.
 pub(crate) fn landlock() -> Result<ABI, Skipped> {
     // Of a thread that ends.
@@ -233,4 +235,19 @@ fn a_confined_helper_whose_module_hangs_ends_with_its_agent() {
         assert!(Instant::now() < end, "the helper outlives its agent");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn where_the_kernel_has_no_landlock_the_module_works_and_token_list_says_so() {
+    let (Some(world), Some(strace)) = (World::new(), need(Strace::find())) else { return };
+    world.home.config(&world.table);
+    let none = ["-e", "trace=landlock_create_ruleset", "-e", "inject=landlock_create_ruleset:error=ENOSYS"];
+    let (agent, _trace) = strace.start(&world.home, &none);
+    agent.wait_until(|| world.hsm()["state"] == "locked");
+    let shown = world.hsm();
+    assert_eq!(
+        (&shown["confined"], &shown["unconfined"]),
+        (&false.into(), &"this kernel has no landlock".into())
+    );
+    assert!(agent.log().contains("no landlock"), "{}", agent.log());
 }
