@@ -171,19 +171,25 @@ fn what_a_killed_backup_left_goes_with_the_next_one_and_nothing_else_does() {
     }
 }
 
+/// Another machine whose agent was killed so many milliseconds after a restore was begun.
+fn killed_while_restoring(old: &Home, pause: u64) -> Home {
+    let home = elsewhere(old);
+    let agent = home.start();
+    let mut restore = std::process::Command::new(binary("tufctl"));
+    home.environment(&mut restore);
+    let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(pause));
+    agent.kill();
+    restore.wait().unwrap();
+    home
+}
+
 #[test]
 fn a_store_is_not_begun_anew_while_a_restore_has_not_come_to_its_end() {
     let (old, _old_agent) = backed_up();
     let mut stopped = 0;
     for pause in [0, 60, 100, 140, 160, 180, 200, 220, 240, 260, 300] {
-        let home = elsewhere(&old);
-        let agent = home.start();
-        let mut restore = std::process::Command::new(binary("tufctl"));
-        home.environment(&mut restore);
-        let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
-        agent.kill();
-        restore.wait().unwrap();
+        let home = killed_while_restoring(&old, pause);
         let store = home.state().join("keys/store");
         let marked = home.state().join("keys.restoring").exists() && !store.exists();
         let _agent = home.start();
@@ -226,14 +232,7 @@ fn a_restore_that_is_refused_leaves_no_trace() {
 fn a_restore_that_is_killed_leaves_the_old_state_or_the_new_one() {
     let (old, _old_agent) = backed_up();
     for pause in [0, 5, 20, 60, 120, 200, 300, 450] {
-        let home = elsewhere(&old);
-        let agent = home.start();
-        let mut restore = std::process::Command::new(binary("tufctl"));
-        home.environment(&mut restore);
-        let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(pause));
-        agent.kill();
-        restore.wait().unwrap();
+        let home = killed_while_restoring(&old, pause);
         let _agent = home.start();
         home.run("audit verify").done();
         home.run(GIVE).done();

@@ -1,7 +1,7 @@
 //! Two people with an agent each, who share nothing but a folder that they copy.
 
 use serde_json::Value;
-use tufagent_tests::Home;
+use tufagent_tests::{Agent, Home};
 
 use crate::judges::{Judges, Reads};
 
@@ -11,14 +11,10 @@ pub(crate) fn hand_over(from: &Home, to: &Home, name: &str) {
     to.write(&format!("{name}.json"), exported);
 }
 
-fn roles(list: &Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|it| it["role"].as_str().unwrap()).collect()
-}
-
-#[test]
-fn two_agents_with_separate_state_sign_one_root_together() {
-    let (ann, _ann_agent) = Home::unlocked();
-    let (bob, _bob_agent) = Home::unlocked();
+/// Ann has begun a repository `repo` whose root she and Bob sign together.
+pub(crate) fn two_colleagues() -> ((Home, Agent), (Home, Agent)) {
+    let (ann, ann_agent) = Home::unlocked();
+    let (bob, bob_agent) = Home::unlocked();
     ann.keys(&["ann", "online"]);
     bob.keys(&["bob"]);
     hand_over(&bob, &ann, "bob");
@@ -27,6 +23,16 @@ fn two_agents_with_separate_state_sign_one_root_together() {
          --timestamp online",
     )
     .done();
+    ((ann, ann_agent), (bob, bob_agent))
+}
+
+fn roles(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|it| it["role"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn two_agents_with_separate_state_sign_one_root_together() {
+    let ((ann, _ann_agent), (bob, _bob_agent)) = two_colleagues();
     ann.write("app.txt", "hello\n");
     ann.run("target add repo app.txt").done();
 
@@ -83,16 +89,7 @@ fn a_colleagues_signature_over_another_content_is_not_merged() {
 
 #[test]
 fn editing_what_a_colleague_has_signed_wants_a_confirmation_that_names_them() {
-    let (ann, _ann_agent) = Home::unlocked();
-    let (bob, _bob_agent) = Home::unlocked();
-    ann.keys(&["ann", "online"]);
-    bob.keys(&["bob"]);
-    hand_over(&bob, &ann, "bob");
-    ann.run(
-        "repo init repo --name app --root ann,bob.json --root-threshold 2 --targets online --snapshot online \
-         --timestamp online",
-    )
-    .done();
+    let ((ann, _ann_agent), (bob, _bob_agent)) = two_colleagues();
     ann.published("repo").copy_to(&bob.path("repo"));
     bob.run("sign repo --yes");
     bob.published("repo").copy_to(&ann.path("theirs"));

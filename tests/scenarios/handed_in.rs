@@ -4,7 +4,7 @@ use std::fs;
 
 use tufagent_tests::Home;
 
-use crate::colleagues::hand_over;
+use crate::colleagues::two_colleagues;
 
 /// Adds a target to `staged/targets.json` by hand, with the digest and length of `hello\n`.
 fn stage_by_hand(home: &Home, name: &str) {
@@ -34,16 +34,7 @@ fn a_staged_name_that_leaves_the_repository_or_cannot_be_seen_is_not_signed() {
 
 #[test]
 fn merging_from_a_colleague_without_a_confirmation_changes_nothing() {
-    let (ann, _ann_agent) = Home::unlocked();
-    let (bob, _bob_agent) = Home::unlocked();
-    ann.keys(&["ann", "online"]);
-    bob.keys(&["bob"]);
-    hand_over(&bob, &ann, "bob");
-    ann.run(
-        "repo init repo --name app --root ann,bob.json --root-threshold 2 --targets online --snapshot online \
-         --timestamp online",
-    )
-    .done();
+    let ((ann, _ann_agent), (bob, _bob_agent)) = two_colleagues();
     ann.run("sign repo --yes").exits(4);
     ann.published("repo").copy_to(&bob.path("repo"));
     bob.run("sign repo --yes");

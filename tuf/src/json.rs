@@ -4,6 +4,8 @@
 //! of copies. Integers only (of any size), no duplicate members, at most [`MAX_DEPTH`] levels; every refusal names byte, line and
 //! column.
 
+#[cfg(test)]
+mod alike;
 mod error;
 mod near;
 mod node;

@@ -8,6 +8,7 @@
 mod digest;
 mod doctor;
 mod helper;
+mod keep;
 mod lane;
 mod link;
 mod look;

@@ -203,25 +203,9 @@ pub(super) struct Sums {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Document, Kind, Value};
+    use super::super::Document;
+    use super::super::alike::same_to_the_node;
     use proptest::prelude::*;
-
-    fn same(one: Value<'_>, two: Value<'_>) {
-        assert_eq!((one.kind(), one.raw_str(), one.len()), (two.kind(), two.raw_str(), two.len()));
-        assert_eq!((one.index(), one.span(), one.is_sorted()), (two.index(), two.span(), two.is_sorted()));
-        // What is said to be canonical is so.
-        assert!(!one.is_canonical() || two.is_canonical());
-        match one.kind() {
-            Kind::Object => {
-                for ((name, one), (other, two)) in one.members().zip(two.members()) {
-                    same(name, other);
-                    same(one, two);
-                }
-            }
-            Kind::Array => one.items().zip(two.items()).for_each(|(one, two)| same(one, two)),
-            _ => {}
-        }
-    }
 
     /// Reads `new` with the help of `old`, and says how many nodes were taken over.
     fn near(old: &str, new: &str) -> u32 {
@@ -230,7 +214,7 @@ mod tests {
             (Document::parse(new.as_bytes(), 1 << 20), Document::parse_near(&old, new.as_bytes(), 1 << 20));
         match (read, near) {
             (Ok(read), Ok((near, taken))) => {
-                same(near.root(), read.root());
+                same_to_the_node(near.root(), read.root());
                 assert_eq!((near.nodes.len(), near.depth >= read.depth), (read.nodes.len(), true));
                 taken.iter().map(|taken| taken.nodes.end - taken.nodes.start).sum()
             }

@@ -110,24 +110,8 @@ fn narrow(offset: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Document, Kind, Text, Value};
-
-    fn same(one: Value<'_>, two: Value<'_>) {
-        assert_eq!((one.kind(), one.raw_str(), one.len()), (two.kind(), two.raw_str(), two.len()));
-        assert_eq!((one.span(), one.is_sorted()), (two.span(), two.is_sorted()));
-        // What is said to be canonical is so.
-        assert!(!one.is_canonical() || two.is_canonical());
-        match one.kind() {
-            Kind::Object => {
-                for ((name, one), (other, two)) in one.members().zip(two.members()) {
-                    same(name, other);
-                    same(one, two);
-                }
-            }
-            Kind::Array => one.items().zip(two.items()).for_each(|(one, two)| same(one, two)),
-            _ => {}
-        }
-    }
+    use super::super::alike::same;
+    use super::super::{Document, Text};
 
     #[test]
     fn a_spliced_document_is_the_one_that_parsing_gives() {

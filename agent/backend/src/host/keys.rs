@@ -42,11 +42,18 @@ pub(crate) fn generate(
         ),
         Shape::Ec(curve) => generate_ec(session, &names, curve, curve_name, copies),
     })?;
-    let made = read_object(session, public)?.and_then(|object| object.wire());
+    // Half a key is worse than none: it would hold the name and sign nothing.
+    let made = match read_object(session, public) {
+        Ok(object) => object.and_then(|object| object.wire()),
+        Err(error) => {
+            // As far as the session still goes; what is told is the first error.
+            let _ = destroy(session, &[public, private]);
+            return Err(error.into());
+        }
+    };
     match made {
         Some(key) if key_type_of(&key) == Some(kind) => Ok(key),
         _ => {
-            // Half a key is worse than none: it would hold the name and sign nothing.
             destroy(session, &[public, private])?;
             let message = "the token made a key whose public half cannot be read; it was destroyed again";
             Err(HostError::new(HostErrorKind::Unsupported, message).into())
@@ -240,15 +247,37 @@ pub(super) fn template_is_refused(error: &Error) -> bool {
 }
 
 fn public_template(names: &Names, more: &[Attribute]) -> Vec<Attribute> {
-    let mut template = vec![
-        Attribute::Token(true),
-        Attribute::Private(false),
-        Attribute::Verify(true),
-        Attribute::Label(names.label.clone()),
-        Attribute::Id(names.id.clone()),
-    ];
+    let mut template = public_key(true, &names.label, &names.id);
     template.extend_from_slice(more);
     template
+}
+
+/// What the public half of a signing key is; `on_token`: it stays there when the session ends.
+pub(super) fn public_key(on_token: bool, label: &[u8], id: &[u8]) -> Vec<Attribute> {
+    vec![
+        Attribute::Token(on_token),
+        Attribute::Private(false),
+        Attribute::Verify(true),
+        Attribute::Label(label.to_vec()),
+        Attribute::Id(id.to_vec()),
+    ]
+}
+
+/// What a private key is that signs, does nothing else, and never leaves. A key that may do more is another one to some
+/// modules: an RSA key of tpm2-pkcs11 that may decrypt signs, one that may not does not.
+pub(super) fn private_key(on_token: bool, label: &[u8], id: &[u8]) -> Vec<Attribute> {
+    vec![
+        Attribute::Token(on_token),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+        Attribute::Label(label.to_vec()),
+        Attribute::Id(id.to_vec()),
+    ]
 }
 
 /// Whether the template says that the key must not be copied.
@@ -270,18 +299,7 @@ fn no_copies<T>(make: impl Fn(Copies) -> Result<T, Error>) -> Result<T, Error> {
 }
 
 fn private_template(names: &Names, copies: Copies) -> Vec<Attribute> {
-    let mut template = vec![
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Derive(false),
-        Attribute::Label(names.label.clone()),
-        Attribute::Id(names.id.clone()),
-    ];
+    let mut template = private_key(true, &names.label, &names.id);
     if copies == Copies::Forbidden {
         template.push(Attribute::Copyable(false));
     }

@@ -1,12 +1,12 @@
 //! Which module a token trusts: the digest in the configuration, or the one recorded at first use.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tuf::digest::Sha256Digest;
 
+use super::keep::keep;
 use crate::BackendError;
 
 /// What the module's file must hash to.
@@ -72,22 +72,8 @@ fn read_record(file: &Path) -> Result<Option<Sha256Digest>, BackendError> {
     })
 }
 
-/// By write, fsync, rename, fsync of the folder.
 fn write_record(file: &Path, digest: Sha256Digest) -> Result<(), BackendError> {
-    let failed = |e| BackendError::io(file, "written", e);
-    let folder = file.parent().unwrap_or_else(|| Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let new = file.with_extension("sha256.new");
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    writeln!(out, "{digest}").and_then(|()| out.sync_all()).map_err(failed)?;
-    fs::rename(&new, file).map_err(failed)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    keep(file, format!("{digest}\n").as_bytes())
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! What was measured of a module, kept under the digest of its file: the agent signs by it.
 //!
 //! One file a module, `SHA256.profile`: a first line with the format's version and the SHA-256 of the rest, then JSON.
-//! Invariants: written to the side, flushed, renamed; what is damaged is refused and never passed over; a profile of
+//! Invariants: what is damaged is refused and never passed over; a profile of
 //! another digest is another module's.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tuf::digest::Sha256Digest;
 
 use super::Pkcs11Token;
+use super::keep::keep;
 use super::link::Shared;
 use super::seen::Measured;
 use super::trouble::Trouble;
@@ -67,28 +67,12 @@ impl Profile {
         Ok(Some(profile))
     }
 
-    /// By write, fsync, rename, fsync of the folder.
     fn write(&self, folder: &Path, sha256: Sha256Digest) -> Result<(), BackendError> {
         let path = path(folder, sha256);
-        let failed = |e| BackendError::io(&path, "written", e);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let mut body = serde_json::to_string(self).map_err(|e| failed(e.into()))?;
-        body.push('\n');
-        let new = path.with_extension("profile.new");
-        let mut out = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(failed)?;
-        let head = format!("{MAGIC} {VERSION} {}\n", Sha256Digest::of(body.as_bytes()));
-        out.write_all(head.as_bytes())
-            .and_then(|()| out.write_all(body.as_bytes()))
-            .and_then(|()| out.sync_all())
-            .map_err(failed)?;
-        fs::rename(&new, &path).map_err(failed)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        let body = serde_json::to_string(self)
+            .map_err(|e| BackendError::io(&path, "written", std::io::Error::from(e)))?
+            + "\n";
+        keep(&path, format!("{MAGIC} {VERSION} {}\n{body}", Sha256Digest::of(body.as_bytes())).as_bytes())
     }
 }
 

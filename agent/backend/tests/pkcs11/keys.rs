@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("twelve_megabytes_are_signed_whole_with_ed25519", long_message),
     ("a_locked_token_shows_public_keys_and_signs_nothing", locked_token),
     ("a_name_is_given_once", names_are_unique),
+    ("a_key_that_cannot_be_read_after_it_was_made_does_not_keep_its_name", half_a_key),
     ("the_pin_is_changed", change_pin),
 ];
 
@@ -92,6 +93,32 @@ fn names_are_unique() {
     let error = token.generate(&"k".parse().unwrap(), KeyType::Ed25519).unwrap_err();
     assert_eq!(error.reason(), "NAME_TAKEN");
     assert_eq!(token.keys().unwrap().len(), 1);
+}
+
+fn half_a_key() {
+    let lab = Lab::new();
+    let token = unlocked(lab.lying_config("hsm"));
+    let make = || token.generate(&"second".parse().unwrap(), KeyType::EcdsaP256);
+    token.generate(&"first".parse().unwrap(), KeyType::EcdsaP256).unwrap();
+    lab.desk().forget();
+    token.remove(&make().unwrap().public).unwrap();
+    let trace = lab.desk().trace();
+    let calls: Vec<_> = trace.sequence().collect();
+    let pair = calls.iter().position(|call| *call == "C_GenerateKeyPair").unwrap();
+    let reads = |calls: &[&str]| calls.iter().filter(|call| **call == "C_GetAttributeValue").count();
+    let before = reads(&calls[..pair]);
+    let mut failed = 0;
+    for read in before + 1..=before + 3 {
+        lab.say(&format!("C_GetAttributeValue {read} CKR_FUNCTION_FAILED"));
+        let told = make();
+        lab.say("");
+        failed += usize::from(told.is_err());
+        // The name is free, or it is that of a key which can be used.
+        let key = told.or_else(|_| make()).unwrap_or_else(|error| panic!("read {read}: {error}")).public;
+        sign(&token, &key, "second").unwrap();
+        token.remove(&key).unwrap();
+    }
+    assert!(failed > 0, "nothing was read of the new key");
 }
 
 fn change_pin() {

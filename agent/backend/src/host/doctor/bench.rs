@@ -16,7 +16,7 @@ use super::Stop;
 use crate::doctor::{Facts, Finding, NotMeasured, Place};
 use crate::host::codec::Curve;
 use crate::host::faults::told;
-use crate::host::keys::template_is_refused;
+use crate::host::keys::{private_key, public_key, template_is_refused};
 use crate::host::live::open;
 use crate::host::login::not_traced;
 use crate::host::objects::read_object;
@@ -170,30 +170,12 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) fn public_template(&self) -> Vec<Attribute> {
-        vec![
-            Attribute::Token(self.place == Place::Token),
-            Attribute::Private(false),
-            Attribute::Verify(true),
-            Attribute::Label(LABEL.to_vec()),
-            Attribute::Id(self.id()),
-        ]
+        public_key(self.place == Place::Token, LABEL, &self.id())
     }
 
-    /// What the agent asks for, too: a key that may do more is another one to some modules (an RSA key of tpm2-pkcs11 that
-    /// may decrypt signs, one that may not does not).
+    /// What the agent asks for: what is measured is what it will have.
     pub(super) fn private_template(&self) -> Vec<Attribute> {
-        vec![
-            Attribute::Token(self.place == Place::Token),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Sign(true),
-            Attribute::Decrypt(false),
-            Attribute::Unwrap(false),
-            Attribute::Derive(false),
-            Attribute::Label(LABEL.to_vec()),
-            Attribute::Id(self.id()),
-        ]
+        private_key(self.place == Place::Token, LABEL, &self.id())
     }
 
     /// An id of its own for the pairs of this probe. Long: where ids name the slots of a card, none of them is meant.
