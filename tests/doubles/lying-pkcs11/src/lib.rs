@@ -19,7 +19,7 @@
 //!
 //! ## At a call: `CALL WHEN [once] [after] LIE`
 //!
-//! `CALL` is a function of PKCS#11, or `*` for all. C_Sign and C_SignFinal stand for the call that gives a
+//! `CALL` is a function of PKCS#11, or `*` for all but C_GetFunctionList. C_Sign and C_SignFinal stand for the call that gives a
 //! signature; the one that asks for its length is `C_Sign?`, `C_SignFinal?`. `WHEN` counts the calls since the text
 //! of the control file was changed, in this process: `*` (or nothing) each, `3` the third, `3-` from the third
 //! on, `3-5`, `%4` each fourth. `once`: one time only, also if the process is started anew. `after`: the real
@@ -63,7 +63,8 @@
 //! C_Login(CKU_CONTEXT_SPECIFIC) only. `always-authenticate relogin`: no such login; one C_Login, one signature.
 //! `always-authenticate made`: keys that are made get CKA_ALWAYS_AUTHENTICATE; the real module sees to it.
 //! `multipart yes`: C_SignUpdate and C_SignFinal work with every mechanism, also where the real module has but
-//! C_Sign; `multipart no`: with none.
+//! C_Sign; `multipart no`: with none. `tables each`: who asks for the functions gets a table of its own, as p11-kit's
+//! client gives it, so that no program calls C_Sign by another one than its library's.
 //!
 //! ## What it tries beside its calls: `try WHAT …`
 //!
@@ -113,13 +114,17 @@ use cryptoki_sys::*;
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
 pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
-    let Some(table) = table() else { return CKR_GENERAL_ERROR };
-    if list.is_null() {
-        return CKR_ARGUMENTS_BAD;
-    }
-    // SAFETY: the caller gives a pointer to write to; the table lives as long as the process.
-    unsafe { *list = std::ptr::from_ref(&table.0).cast_mut() };
-    CKR_OK
+    turn::through("C_GetFunctionList", turn::Target::Module, "", |turn| {
+        let Some(table) = table() else { return Some(CKR_GENERAL_ERROR) };
+        if list.is_null() {
+            return Some(CKR_ARGUMENTS_BAD);
+        }
+        // Each lives as long as the process.
+        let given = if turn.script.tables_each { Box::leak(Box::new(Table(table.0))) } else { table };
+        // SAFETY: the caller gives a pointer to write to.
+        unsafe { *list = std::ptr::from_ref(&given.0).cast_mut() };
+        Some(CKR_OK)
+    })
 }
 
 /// The real table with our functions in place of its own.

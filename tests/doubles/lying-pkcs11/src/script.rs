@@ -28,6 +28,7 @@ pub(crate) struct Script {
     pub(crate) always_authenticate: Option<(EachTime, Meant)>,
     pub(crate) made_always: bool,
     pub(crate) multipart: Option<bool>,
+    pub(crate) tables_each: bool,
     pub(crate) attempts: Vec<Attempt>,
 }
 
@@ -124,6 +125,10 @@ impl Script {
             }
             ["try", rest @ ..] => {
                 self.attempts.push(Attempt::parse(rest)?);
+                Some(())
+            }
+            ["tables", "each"] => {
+                self.tables_each = true;
                 Some(())
             }
             ["multipart", how] => {
@@ -304,7 +309,7 @@ mod tests {
             token flags none +locked -initialized\nsessions limit 1\nsessions told 0\nslots bad 2 CKR_GENERAL_ERROR\n\
             slots blank 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
             attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\n\
-            always-authenticate context label=k\nmultipart yes\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
+            always-authenticate context label=k\nmultipart yes\ntables each\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
         let script = Script::parse(text).unwrap();
         assert_eq!(script.gone, Some(CKR_TOKEN_NOT_PRESENT));
         assert_eq!(script.label.as_deref(), Some("a b"));

@@ -8,7 +8,7 @@ use cryptoki_sys::*;
 
 use crate::attempt::Attempt;
 use crate::memory;
-use crate::rule::{Bend, Lie, Rule};
+use crate::rule::{Bend, Lie, Rule, is_of_all};
 use crate::script::Script;
 use crate::trace;
 use crate::world;
@@ -62,7 +62,7 @@ impl Turn {
         let mut reader = READER.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.get_or_insert_default();
         reader.read();
-        let counts = if call.ends_with('?') { &[call][..] } else { &[call, "*"] };
+        let counts = if is_of_all(call) { &[call, "*"][..] } else { &[call] };
         for name in counts {
             *reader.counts.entry((*name).to_owned()).or_default() += 1;
         }
