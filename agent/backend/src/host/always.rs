@@ -2,19 +2,21 @@
 //!
 //! C_SignInit, the login for that very operation and C_Sign follow each other with nothing between, since this process
 //! does one thing at a time. Modules that know no such login (OpenSC's) are logged out and in again before the signature.
-//! The PIN is that of one signature: it is presented once, and not kept.
+//! The PIN is that of one signature: it is presented once, and not kept. Up to it an answer of the module is met as with
+//! every signature; once it was presented nothing is done again that would need it anew.
 
-use cryptoki::context::Function;
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::object::ObjectHandle;
 use cryptoki::session::UserType;
 use cryptoki::types::RawAuthPin;
 use tuf::key::Scheme;
 
-use super::faults::{Action, action, device};
+use super::faults::Fault;
+use super::live::Live;
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
-use super::sign::{Lacks, Ways, ways};
+use super::sign::{Lacks, Ways, sign_now, ways};
+use super::single::SingleSign;
 use super::token::TokenHost;
 use crate::doctor::How;
 
@@ -31,7 +33,7 @@ pub(crate) enum Order {
 /// How far a signature has come.
 enum Stop {
     /// Before the PIN.
-    Module(Error),
+    Init(Error),
     /// The module knows no login in context; it has not looked at the PIN.
     NoContext,
     /// It was presented, and is not right or nobody knows.
@@ -42,7 +44,7 @@ enum Stop {
 
 impl Lacks for Stop {
     fn lacks_mechanism(&self) -> bool {
-        matches!(self, Self::Module(error) if error.lacks_mechanism())
+        matches!(self, Self::Init(error) if error.lacks_mechanism())
     }
 }
 
@@ -58,55 +60,31 @@ impl TokenHost {
         let pin = RawAuthPin::new(Box::new(pin));
         let ways = ways(scheme, how, data)?;
         self.may_ask(false, None)?;
-        let found = self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?;
-        if !found.always {
+        if !self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?.always {
             // It needs none: none is presented.
             return self.sign(key, scheme, how, data);
         }
+        let single = self.single.clone();
         if self.order == Order::InContext {
-            match self.in_context(&ways, found.handle, &pin) {
+            let asked = self.with_token(|pkcs11, live| {
+                match in_context(pkcs11, &single, live, (key, &ways), &pin)? {
+                    Err(Stop::Init(error)) => Err(error.into()),
+                    asked => Ok(asked),
+                }
+            });
+            match asked? {
                 Ok(signature) => return Ok(signature),
                 Err(Stop::NoContext) => self.order = Order::Before,
                 Err(stop) => return Err(self.stopped(stop)),
             }
+            // The operation that was begun goes with its session, and where that was the only one the token is looked for.
             self.drop_sessions();
+            self.may_ask(false, None)?;
         }
         self.login_now(&pin, None)?;
-        let found = self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?;
-        match self.once_more_for(&ways, found.handle) {
-            Ok(signature) => Ok(signature),
-            Err(stop) => Err(self.stopped(stop)),
-        }
-    }
-
-    /// The critical section.
-    fn in_context(&mut self, ways: &Ways<'_>, key: ObjectHandle, pin: &RawAuthPin) -> Result<Vec<u8>, Stop> {
-        let (pkcs11, single) = (&self.pkcs11, &self.single);
-        let Some(live) = self.live.as_mut() else { return Err(Stop::Module(gone())) };
-        let session = live.work(pkcs11).map_err(Stop::Module)?;
-        ways.first_that_it_has(|way| {
-            session.sign_init(&way.mechanism, key).map_err(Stop::Module)?;
-            match session.login_with_raw(UserType::ContextSpecific, pin) {
-                Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-                Err(Error::Pkcs11(
-                    RvError::OperationNotInitialized
-                    | RvError::UserTypeInvalid
-                    | RvError::FunctionNotSupported,
-                    _,
-                )) => return Err(Stop::NoContext),
-                Err(error) => return Err(Stop::Pin(error)),
-            }
-            single.sign(session, &way.data).map_err(Stop::Sign)
-        })
-    }
-
-    /// The signature that follows a login right before it.
-    fn once_more_for(&mut self, ways: &Ways<'_>, key: ObjectHandle) -> Result<Vec<u8>, Stop> {
-        let (pkcs11, single) = (&self.pkcs11, &self.single);
-        let Some(live) = self.live.as_mut() else { return Err(Stop::Module(gone())) };
-        let session = live.work(pkcs11).map_err(Stop::Module)?;
-        ways.first_that_it_has(|way| {
-            single.sign_whole(session, &way.mechanism, key, &way.data).map_err(Stop::Module)
+        self.with_token(|pkcs11, live| {
+            let found = private_of(pkcs11, live, key)?;
+            Ok(sign_now(pkcs11, &single, live, &found, &ways)?)
         })
     }
 
@@ -118,18 +96,35 @@ impl TokenHost {
                 self.logout();
                 refused
             }
-            Stop::Module(error) | Stop::Sign(error) => {
+            Stop::Init(error) | Stop::Sign(error) => {
                 self.drop_sessions();
-                match action(&error) {
-                    Action::Unsupported => HostError::new(HostErrorKind::Unsupported, error.to_string()),
-                    _ => self.look().err().unwrap_or_else(|| device(error)),
-                }
+                self.failed(error)
             }
             Stop::NoContext => HostError::new(HostErrorKind::Unsupported, "a login for one signature"),
         }
     }
 }
 
-fn gone() -> Error {
-    Error::Pkcs11(RvError::TokenNotPresent, Function::SignInit)
+/// The critical section. A fault comes from before it.
+fn in_context(
+    pkcs11: &Pkcs11,
+    single: &SingleSign,
+    live: &mut Live,
+    (key, ways): (&[u8], &Ways<'_>),
+    pin: &RawAuthPin,
+) -> Result<Result<Vec<u8>, Stop>, Fault> {
+    let key = private_of(pkcs11, live, key)?.handle;
+    let session = live.work(pkcs11)?;
+    Ok(ways.first_that_it_has(|way| {
+        session.sign_init(&way.mechanism, key).map_err(Stop::Init)?;
+        match session.login_with_raw(UserType::ContextSpecific, pin) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Err(Error::Pkcs11(
+                RvError::OperationNotInitialized | RvError::UserTypeInvalid | RvError::FunctionNotSupported,
+                _,
+            )) => return Err(Stop::NoContext),
+            Err(error) => return Err(Stop::Pin(error)),
+        }
+        single.sign(session, &way.data).map_err(Stop::Sign)
+    }))
 }

@@ -52,8 +52,8 @@ mod tests {
     /// Of all calls, and of one.
     const ACTIONS: [&str; 8] =
         ["refind", "gone", "reload", "full", "login-lost", "pin", "unsupported", "report"];
-    const MORE_ACTIONS: [&str; 8] =
-        ["unknown", "less", "absent", "ignored", "look", "skipped", "wrong-pin", "pin-locked"];
+    const MORE_ACTIONS: [&str; 9] =
+        ["unknown", "less", "absent", "ignored", "look", "skipped", "wrong-pin", "pin-locked", "relogin"];
 
     #[test]
     fn names_are_those_of_the_standard() {

@@ -11,7 +11,7 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use tuf::key::{RsaHash, Scheme};
 
 use super::faults::Fault;
-use super::live::Live;
+use super::live::{Found, Live};
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
 use super::single::SingleSign;
@@ -45,9 +45,19 @@ pub(crate) fn sign(
         let message = "the key takes the PIN anew for each signature";
         return Err(HostError::new(HostErrorKind::PinEachUse, message).into());
     }
+    Ok(sign_now(pkcs11, single, live, &found, &ways)?)
+}
+
+/// The signature itself, by a key that was found and may sign now.
+pub(super) fn sign_now(
+    pkcs11: &Pkcs11,
+    single: &SingleSign,
+    live: &mut Live,
+    key: &Found,
+    ways: &Ways<'_>,
+) -> Result<Vec<u8>, Error> {
     let session = live.work(pkcs11)?;
-    let one = |way: &Way<'_>| single.sign_whole(session, &way.mechanism, found.handle, &way.data);
-    Ok(ways.first_that_it_has(one)?)
+    ways.first_that_it_has(|way| single.sign_whole(session, &way.mechanism, key.handle, &way.data))
 }
 
 impl Ways<'_> {

@@ -51,7 +51,8 @@ impl TokenHost {
         let by_descriptor = load(&file.load_path());
         let loaded = by_descriptor.or_else(|error: Error| file.unchanged_path().map_or(Err(error), load));
         let (pkcs11, single) = loaded.map_err(|e| {
-            let message = format!("the module {} cannot be loaded: {e}", file.path().display());
+            let why = if let Error::Pkcs11(..) = e { told(&e) } else { e.to_string() };
+            let message = format!("the module {} cannot be loaded: {why}", file.path().display());
             HostError::new(HostErrorKind::Module, message)
         })?;
         let (started, reloads, order) = (Started::No, Reloads::default(), super::always::Order::default());
@@ -139,35 +140,40 @@ impl TokenHost {
                 Err(Fault::Host(error)) => return Err(error),
                 Err(Fault::Module(error)) => error,
             };
-            let doing = action(&fault);
-            // What cannot be done leaves nothing begun: the only session may be kept, and the login with it.
-            if doing != Action::Unsupported || !live.works_in_anchor() {
-                self.drop_sessions();
+            // Gone, or only the handle? This says, and keeps the login if it can.
+            if !again || !may_repeat(&fault) {
+                return Err(self.failed(fault));
             }
-            match doing {
-                Action::Unsupported => {
-                    return Err(HostError::new(HostErrorKind::Unsupported, told(&fault)));
+            self.drop_sessions();
+            self.look()?;
+            again = false;
+        }
+    }
+
+    /// What the table says to an answer after which nothing is done again.
+    pub(super) fn failed(&mut self, fault: Error) -> HostError {
+        let doing = action(&fault);
+        // What cannot be done leaves nothing begun: the only session may be kept, and the login with it.
+        if doing != Action::Unsupported || !self.live.as_ref().is_some_and(Live::works_in_anchor) {
+            self.drop_sessions();
+        }
+        match doing {
+            Action::Unsupported => HostError::new(HostErrorKind::Unsupported, told(&fault)),
+            Action::LoginLost => {
+                if let Some(live) = self.live.as_mut() {
+                    live.logged_in = false;
                 }
-                Action::LoginLost => {
-                    if let Some(live) = self.live.as_mut() {
-                        live.logged_in = false;
-                    }
-                    return Err(not_logged_in());
-                }
-                Action::Reload => {
-                    self.live = None;
-                    return Err(if self.reload()? { not_logged_in() } else { device(fault) });
-                }
-                // Gone, or only the handle? This says, and keeps the login if it can.
-                _ if again && may_repeat(&fault) => {
-                    self.look()?;
-                    again = false;
-                }
-                _ => {
-                    self.look()?;
-                    return Err(device(fault));
+                not_logged_in()
+            }
+            Action::Reload => {
+                self.live = None;
+                match self.reload() {
+                    Ok(true) => not_logged_in(),
+                    Ok(false) => device(fault),
+                    Err(error) => error,
                 }
             }
+            _ => self.look().err().unwrap_or_else(|| device(fault)),
         }
     }
 

@@ -12,11 +12,12 @@ pub const CASES: &[Case] = &[
     ("a_key_of_softhsm_that_takes_the_pin_each_time_signs_with_it_and_not_without", softhsm),
     ("the_login_for_a_signature_stands_between_its_beginning_and_its_end", in_context),
     ("a_module_without_such_a_login_is_logged_out_and_in_again", relogin),
+    ("a_module_without_such_a_login_and_with_one_session_signs_too", relogin_in_one_session),
     ("a_wrong_pin_for_one_signature_is_one_attempt_and_ends_the_login", wrong_pin),
     ("an_operation_that_was_left_open_does_not_hold_up_the_next", left_open),
 ];
 
-fn sign_with(token: &Pkcs11Token, key: &PublicKey, pin: &str) -> Result<(), BackendError> {
+pub fn sign_with(token: &Pkcs11Token, key: &PublicKey, pin: &str) -> Result<(), BackendError> {
     let statement = Statement::new(StatementKind::Drill, "with a PIN");
     let scheme = key.key_type().default_scheme();
     let signature = token.sign_with_pin(key, scheme, Signable::Statement(&statement), &secret(pin))?;
@@ -84,6 +85,18 @@ fn relogin() {
         sign_with(&token, &key, PIN).unwrap();
         let trace = lab.desk().trace();
         // The first time it is found out that there is no login in context: the PIN was not looked at.
+        assert_eq!((trace.context_logins(), trace.logins(), trace.signatures()), (1, n, n));
+    }
+}
+
+/// The session in which the signature was begun is the only one, and goes: the login comes in another.
+fn relogin_in_one_session() {
+    let (lab, token, key) =
+        liar("always-authenticate relogin\nattribute CKA_ALWAYS_AUTHENTICATE true private\nsessions limit 1");
+    lab.desk().forget();
+    for n in 1..=2 {
+        sign_with(&token, &key, PIN).unwrap();
+        let trace = lab.desk().trace();
         assert_eq!((trace.context_logins(), trace.logins(), trace.signatures()), (1, n, n));
     }
 }

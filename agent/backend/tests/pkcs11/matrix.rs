@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use backend::import::parse_private_key;
-use backend::pkcs11::Pkcs11Token;
+use backend::pkcs11::{Asking, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use pkcs8::LineEnding;
@@ -16,9 +16,20 @@ use secmem::SecretBytes;
 use tuf::key::{KeyType, PublicKey};
 
 use crate::Case;
+use crate::always::sign_with;
 use crate::lab::{Lab, PIN, secret, sign, start, unlock};
 
-pub const CASES: &[Case] = &[("every_code_at_every_call_is_met_as_the_table_says", matrix)];
+pub const CASES: &[Case] = &[
+    ("every_code_at_the_calls_that_find_a_token_is_met_as_the_table_says", || matrix(FINDING, "")),
+    ("every_code_at_the_calls_of_a_login_is_met_as_the_table_says", || matrix(LOGINS, "")),
+    ("every_code_at_the_calls_of_a_signature_is_met_as_the_table_says", || matrix(SIGNATURES, "")),
+    ("every_code_at_the_calls_about_keys_is_met_as_the_table_says", || matrix(KEYS, "")),
+    ("every_code_at_the_calls_of_a_pin_for_each_signature_is_met_as_the_table_says", || matrix(EACH_USE, "")),
+    ("every_code_at_the_calls_of_a_signature_in_parts_is_met_as_the_table_says", || {
+        matrix(PARTS, "tables each\nmultipart yes\n");
+    }),
+    ("every_code_at_the_calls_of_doctor_alone_is_met_as_the_table_says", || matrix(DOCTOR, "")),
+];
 
 /// The codes that are tried beside those of the table.
 const MORE_CODES: &[&str] = &[
@@ -36,6 +47,7 @@ const MORE_CODES: &[&str] = &[
     "CKR_SESSION_READ_ONLY_EXISTS",
     "CKR_USER_ALREADY_LOGGED_IN",
     "CKR_USER_ANOTHER_ALREADY_LOGGED_IN",
+    "CKR_USER_TYPE_INVALID",
     "CKR_BUFFER_TOO_SMALL",
     "CKR_CRYPTOKI_ALREADY_INITIALIZED",
     "CKR_DOMAIN_PARAMS_INVALID",
@@ -43,28 +55,51 @@ const MORE_CODES: &[&str] = &[
     "0x80000123",
 ];
 
-/// The calls of the helper's, and what somebody does that leads to them.
-const CALLS: &[(&str, Deed)] = &[
+/// The calls of the helper's, and what somebody does that leads to them: all that it ever makes.
+type Calls = &'static [(&'static str, Deed)];
+
+const FINDING: Calls = &[
+    ("C_GetFunctionList", Deed::Open),
     ("C_Initialize", Deed::Open),
     ("C_GetInfo", Deed::Open),
     ("C_GetSlotList", Deed::Open),
     ("C_GetTokenInfo", Deed::Open),
     ("C_OpenSession", Deed::Open),
     ("C_GetSessionInfo", Deed::Open),
-    ("C_Login", Deed::Unlock),
-    ("C_Logout", Deed::Lock),
+];
+const LOGINS: Calls = &[("C_Login", Deed::Unlock), ("C_Logout", Deed::Lock), ("C_SetPIN", Deed::ChangePin)];
+const SIGNATURES: Calls = &[
     ("C_FindObjectsInit", Deed::FindAndSign),
     ("C_FindObjects", Deed::FindAndSign),
     ("C_FindObjectsFinal", Deed::FindAndSign),
     ("C_GetAttributeValue", Deed::FindAndSign),
-    ("C_GenerateKeyPair", Deed::Generate),
-    ("C_CreateObject", Deed::Import),
-    ("C_DestroyObject", Deed::Remove),
     ("C_SignInit", Deed::Sign),
     ("C_Sign", Deed::Sign),
     ("C_CloseSession", Deed::SignInNewSession),
     ("C_Finalize", Deed::SignAfterReload),
-    ("C_SetPIN", Deed::ChangePin),
+];
+const KEYS: Calls = &[
+    ("C_GenerateKeyPair", Deed::Generate),
+    ("C_CreateObject", Deed::Import),
+    ("C_DestroyObject", Deed::Remove),
+];
+const EACH_USE: Calls = &[
+    ("C_SignInit", Deed::SignEachUse),
+    ("C_Login:each-use", Deed::SignEachUse),
+    ("C_Sign:each-use", Deed::SignEachUse),
+];
+/// Of a module whose C_Sign is found by its library alone.
+const PARTS: Calls = &[
+    ("C_Sign?", Deed::Sign),
+    ("C_SignUpdate", Deed::SignEachUse),
+    ("C_SignFinal?", Deed::SignEachUse),
+    ("C_SignFinal", Deed::SignEachUse),
+];
+const DOCTOR: Calls = &[
+    ("C_GetSlotInfo", Deed::Measure),
+    ("C_GetMechanismList", Deed::Measure),
+    ("C_GetMechanismInfo", Deed::Measure),
+    ("C_CopyObject", Deed::MeasureKeys),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,19 +119,36 @@ enum Deed {
     Import,
     Remove,
     ChangePin,
+    /// By a key that takes the PIN for each signature.
+    SignEachUse,
+    /// Doctor, without a PIN.
+    Measure,
+    /// Doctor, with one.
+    MeasureKeys,
 }
 
 impl Deed {
-    /// How often somebody enters the PIN.
+    /// How often the PIN may be presented as the user's: as often as somebody enters it.
     const fn entries(self) -> usize {
-        if matches!(self, Self::Open | Self::Unlock) { 1 } else { 0 }
+        match self {
+            // With the login before it, where there is none for the signature.
+            Self::Open | Self::Unlock | Self::SignEachUse => 1,
+            // A PIN that was taken is presented anew by what is about logins (tests of doctor count it).
+            Self::MeasureKeys => usize::MAX,
+            _ => 0,
+        }
     }
 
     /// What else the module says.
-    const fn beside(self) -> &'static str {
+    fn beside(self, lie: &str) -> &'static str {
         match self {
             Self::SignInNewSession => "C_SignInit 1 CKR_OBJECT_HANDLE_INVALID\n",
             Self::SignAfterReload => "C_SignInit 1 CKR_CRYPTOKI_NOT_INITIALIZED\n",
+            Self::SignEachUse if says_no_context(lie) => {
+                "always-authenticate relogin\nattribute CKA_ALWAYS_AUTHENTICATE true private\n"
+            }
+            Self::SignEachUse => "always-authenticate context\n",
+            Self::Measure | Self::MeasureKeys => QUICK,
             _ => "",
         }
     }
@@ -133,26 +185,35 @@ impl Table {
         let row = |call: &str, code: &str| self.0.get(&(call.to_owned(), code.to_owned()));
         row(call, code)
             .or_else(|| row(call, "*"))
+            .or_else(|| row(function(call), code))
+            .or_else(|| row(function(call), "*"))
             .or_else(|| row("*", code))
             .unwrap_or(&self.0[&("*".into(), "*".into())])
     }
 }
 
-fn matrix() {
+/// PKCS#11's name of it.
+fn function(call: &str) -> &str {
+    call.trim_end_matches("?").trim_end_matches(":each-use")
+}
+
+/// `base`: what the module says all the time.
+fn matrix(calls: Calls, base: &'static str) {
     let table = Table::read();
     let cells: Vec<_> =
-        CALLS.iter().flat_map(|call| table.codes().into_iter().map(move |code| (*call, code))).collect();
+        calls.iter().flat_map(|call| table.codes().into_iter().map(move |code| (*call, code))).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let wrong = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                let mut bed = Bed::new();
+                let mut bed = Bed::new(base);
                 while let Some(((call, deed), code)) =
                     cells.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
                     for (when, expected) in ["1 once", "*"].iter().zip(table.answers(call, code)) {
-                        if let Err(why) = bed.cell(call, *deed, &format!("{call} {when} {code}"), expected) {
+                        let lie = format!("{} {when} {code}", call.trim_end_matches(":each-use"));
+                        if let Err(why) = bed.cell(*deed, &lie, expected) {
                             wrong.lock().unwrap().push(format!("{call}\t{code}\t{when}\t{why}"));
                         }
                     }
@@ -164,9 +225,16 @@ fn matrix() {
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), 2 * cells.len(), wrong.join("\n"));
 }
 
+/// Whether the module is said to know no login for one signature.
+fn says_no_context(lie: &str) -> bool {
+    let codes = ["CKR_OPERATION_NOT_INITIALIZED", "CKR_USER_TYPE_INVALID", "CKR_FUNCTION_NOT_SUPPORTED"];
+    lie.starts_with("C_Login") && codes.iter().any(|code| lie.ends_with(code))
+}
+
 /// A token behind the lying module, unlocked, with a key.
 struct Bed {
     lab: Lab,
+    base: &'static str,
     token: Pkcs11Token,
     key: PublicKey,
     file: SecretBytes,
@@ -174,19 +242,19 @@ struct Bed {
 }
 
 impl Bed {
-    fn new() -> Self {
+    fn new(base: &'static str) -> Self {
         let lab = Lab::new();
-        lab.say("");
+        lab.say(base);
         let token = start(lab.lying_config("liar"));
         unlock(&token).unwrap();
         let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
         let file = p256::SecretKey::from_slice(&[9; 32]).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap();
-        Self { lab, token, key, file: SecretBytes::copy_from(file.as_bytes()), names: 0 }
+        Self { lab, base, token, key, file: SecretBytes::copy_from(file.as_bytes()), names: 0 }
     }
 
-    fn cell(&mut self, call: &str, deed: Deed, lie: &str, expected: &str) -> Result<(), String> {
+    fn cell(&mut self, deed: Deed, lie: &str, expected: &str) -> Result<(), String> {
         let desk = self.lab.desk();
-        desk.say("");
+        desk.say(self.base);
         desk.reset();
         match lie.contains("CRYPTOKI") || deed == Deed::SignAfterReload {
             // What it may do once in 30 s it may do now.
@@ -197,18 +265,17 @@ impl Bed {
             self.keep_one_key();
         }
         let spare = if deed == Deed::Remove { Some(self.make_key()) } else { None };
-        if matches!(deed, Deed::Unlock | Deed::FindAndSign) {
-            self.token.lock();
-            let _ = self.token.keys();
+        if matches!(deed, Deed::Unlock | Deed::FindAndSign | Deed::SignEachUse) {
+            self.forget_keys();
         }
-        if deed == Deed::FindAndSign {
+        if matches!(deed, Deed::FindAndSign | Deed::SignEachUse) {
             unlock(&self.token).unwrap();
         }
         desk.forget();
-        desk.say(&format!("{}{lie}", deed.beside()));
+        desk.say(&format!("{}{}{lie}", self.base, deed.beside(lie)));
         let outcome = self.act(deed, spare.as_ref());
         let trace = desk.trace();
-        desk.say("");
+        desk.say(self.base);
         let told = match &outcome {
             Ok(()) => "ok",
             Err(error) => error.reason(),
@@ -217,17 +284,31 @@ impl Bed {
         if told != expected {
             return Err(format!("{told} and not {expected}: {full}"));
         }
-        if trace.logins() > deed.entries() {
-            return Err(format!("{} logins", trace.logins()));
+        let logins = [trace.logins(), trace.context_logins()];
+        if logins.iter().any(|count| *count > deed.entries()) {
+            return Err(format!("{logins:?} logins"));
         }
-        if call == "C_Sign" && told != "ok" && trace.calls("C_Sign") > 1 && full.contains("not known") {
+        let signatures = trace.calls("C_Sign") + trace.calls("C_SignFinal");
+        if told != "ok" && signatures > 1 && full.contains("not known") {
             return Err("a signature of unknown outcome was asked for again".to_owned());
         }
-        if lie == "C_Initialize * CKR_CRYPTOKI_ALREADY_INITIALIZED" {
-            // It has used up what it may do in 30 s; a new helper may.
+        let used_up = lie == "C_Initialize * CKR_CRYPTOKI_ALREADY_INITIALIZED";
+        let not_loaded = lie.starts_with("C_GetFunctionList *");
+        if used_up || not_loaded || says_no_context(lie) {
+            // The helper has done what it may do in 30 s, is started again after 10 s, or knows that its module has no login
+            // for a signature, which was a lie. A new one may, is, and does not.
             self.renew();
         }
+        if deed == Deed::SignEachUse {
+            self.forget_keys();
+        }
         self.recovers()
+    }
+
+    /// The login goes, and with it what was seen of the keys.
+    fn forget_keys(&self) {
+        self.token.lock();
+        let _ = self.token.keys();
     }
 
     /// Everything works again, once the token was unlocked if it must be.
@@ -269,6 +350,9 @@ impl Bed {
             Deed::Import => token.import(&name, parse_private_key(&self.file, None).unwrap()).map(drop),
             Deed::Remove => token.remove(spare.unwrap()),
             Deed::ChangePin => token.change_secret(&secret(PIN), &secret(PIN)),
+            Deed::SignEachUse => sign_with(token, &self.key, PIN),
+            Deed::Measure => token.examine(Err("nobody logs in".to_owned()), |_| true).map(drop),
+            Deed::MeasureKeys => token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).map(drop),
         }
     }
 
@@ -307,6 +391,9 @@ impl Bed {
     }
 }
 
+/// Doctor has less to do.
+const QUICK: &str = "sessions limit 4\nmechanism CKM_RSA_PKCS_KEY_PAIR_GEN absent\n\
+    mechanism CKM_EC_EDWARDS_KEY_PAIR_GEN absent\n";
 /// Most of the time is spent waiting for helpers.
 const THREADS: usize = 8;
 const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
