@@ -1,6 +1,9 @@
 //! What a helper and its module do to the agent, seen from outside: PINs for each signature, tracers, lost answers.
 
+use std::time::{Duration, Instant};
+
 use lying_pkcs11::Desk;
+use serde_json::Value;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -108,5 +111,33 @@ fn a_helper_that_dies_again_and_again_is_told_by_the_tokens_name_and_comes_back(
     assert!(told.contains("token hsm") && told.contains("again in"), "{told}");
     desk.say("pass");
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn a_token_that_hangs_keeps_who_uses_others_waiting_once_and_not_again() {
+    let Some((home, agent, desk)) = published() else { return };
+    home.unlock_file_store();
+    home.key("own", "ed25519");
+    let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
+    // Whatever helper comes after the one that stands still hangs too.
+    desk.say("C_GetSlotList hang");
+    tufagent_tests::signal(helper, "STOP");
+    let listed = || home.run("key list --json").done().json();
+    let available = |list: &Value, name: &str| {
+        list["keys"].as_array().unwrap().iter().find(|key| key["name"] == name).unwrap()["available"].clone()
+    };
+    agent.wait_until(|| available(&listed(), "online") == false);
+    assert_eq!(available(&listed(), "own"), true);
+    let begun = Instant::now();
+    for n in 0..20 {
+        home.key(&format!("more-{n}"), "ed25519");
+    }
+    // Each would have waited for five seconds.
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+    desk.say("pass");
+    tufagent_tests::signal(helper, "CONT");
+    agent.wait_until(|| available(&listed(), "online") == true);
+    home.run("bump repo timestamp").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
 }

@@ -28,7 +28,7 @@ mod outcome;
 pub mod published;
 pub mod web;
 
-pub use agent::Agent;
+pub use agent::{Agent, signal};
 pub use binaries::binary;
 pub use home::{Home, PASSPHRASE, PIN};
 pub use outcome::{Outcome, run as run_to_end};

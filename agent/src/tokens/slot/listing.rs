@@ -11,10 +11,10 @@ use super::{Slot, lock};
 use crate::config::TokenKind;
 use crate::refusal::Refusal;
 
-/// How long a list of keys may take before the last known one is given.
+/// How long a list of keys may take before the last known one is given, and the token counts as silent.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// So long a signature waits for the list of a token whose last one is known.
+/// So long a signature waits for the list of a token whose last one is known, and everybody for that of a silent one.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// For so long a list of keys is new enough to choose a key from that is then asked for a signature.
@@ -27,6 +27,8 @@ pub(super) struct Known {
     lost: Vec<StoredKey>,
     /// When the token showed them; none when something may have changed since.
     shown: Option<Instant>,
+    /// It kept somebody waiting in vain, and has not answered since.
+    silent: bool,
 }
 
 /// The keys of a token.
@@ -48,6 +50,7 @@ impl Known {
         self.lost.retain(|key| !is_shown(key));
         self.keys = shown;
         self.shown = Some(Instant::now());
+        self.silent = false;
         if unlocked {
             self.lost.append(&mut hidden);
         } else {
@@ -88,33 +91,56 @@ impl Slot {
         Some(known.listing())
     }
 
-    /// Its keys; the last known ones when the token does not answer.
-    pub async fn keys(&self) -> Listing {
-        let (backend, lists) = (Arc::clone(&self.backend), Arc::clone(&self.lists));
-        // Not in the queue: a list must not wait behind a touch.
-        let call = async move {
-            let place = lists.acquire_owned().await.map_err(Refusal::internal)?;
-            let work = move || {
-                let _place = place;
-                let unlocked = || backend.info().state == TokenState::Unlocked;
-                let before = unlocked();
-                backend.keys().map(|keys| (keys, before && unlocked()))
-            };
-            let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-            listed.map_err(|error| self.refusal(&error))
+    /// Its keys; the last known ones when the token does not answer in time. One that hangs keeps people waiting once, and
+    /// not again before it has answered: their commands may be about other tokens.
+    pub async fn keys(self: &Arc<Self>) -> Listing {
+        let last = |answered| Listing { answered, ..lock(&self.known_keys).listing() };
+        let silent = lock(&self.known_keys).silent;
+        if silent && self.lists.available_permits() == 0 {
+            return last(false);
+        }
+        let slot = Arc::clone(self);
+        // What comes is noted, whoever still waits for it.
+        let asked = tokio::spawn(async move { slot.ask_for_keys().await });
+        let answered = tokio::time::timeout(if silent { PATIENCE } else { DEADLINE }, asked).await;
+        last(matches!(answered, Ok(Ok(true))))
+    }
+
+    /// Whether it gave its keys; not in time, it counts as silent until it gives them.
+    async fn ask_for_keys(&self) -> bool {
+        let mut call = std::pin::pin!(self.list());
+        let listed = match tokio::time::timeout(DEADLINE, call.as_mut()).await {
+            Ok(listed) => listed,
+            Err(_) => {
+                lock(&self.known_keys).silent = true;
+                call.await
+            }
         };
-        let answered = match tokio::time::timeout(DEADLINE, call).await {
-            Ok(Ok((keys, unlocked))) => {
+        match listed {
+            Ok((keys, unlocked)) => {
                 lock(&self.known_keys).see(keys, unlocked);
                 true
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::debug!(token = self.name(), %error, "keys could not be listed");
                 false
             }
-            Err(_) => false,
+        }
+    }
+
+    /// The keys that the token shows, and whether it was unlocked meanwhile.
+    async fn list(&self) -> Result<(Vec<StoredKey>, bool), Refusal> {
+        // Not in the queue: a list must not wait behind a touch.
+        let place = Arc::clone(&self.lists).acquire_owned().await.map_err(Refusal::internal)?;
+        let backend = Arc::clone(&self.backend);
+        let work = move || {
+            let _place = place;
+            let unlocked = || backend.info().state == TokenState::Unlocked;
+            let before = unlocked();
+            backend.keys().map(|keys| (keys, before && unlocked()))
         };
-        Listing { answered, ..lock(&self.known_keys).listing() }
+        let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        listed.map_err(|error| self.refusal(&error))
     }
 
     /// The list that is under way; the last one of an unlocked token that does not give it at once: one that is slow or
@@ -173,6 +199,13 @@ mod tests {
         assert_eq!((&known.keys, &known.lost), (&vec![key(2)], &vec![key(1)]));
         known.see(vec![key(1), key(2)], false);
         assert_eq!((known.keys.len(), known.lost.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_silent_token_is_heard_again_when_it_shows_its_keys() {
+        let mut known = Known { silent: true, ..Known::default() };
+        known.see(vec![key(1)], true);
+        assert!(!known.silent);
     }
 
     #[test]
