@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cryptoki::context::Function;
+use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error, Rv};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::ObjectHandle;
@@ -15,16 +15,14 @@ use cryptoki_sys::{CK_C_Sign, CK_ULONG, CKR_OK};
 /// A module's C_Sign, and what keeps it loaded.
 #[derive(Clone)]
 pub(crate) struct SingleSign {
-    /// Not there for a module that gives another table to each who asks, such as p11-kit's client: the calls of one
-    /// know nothing of the sessions of another.
     sign: CK_C_Sign,
     _module: Arc<cryptoki_sys::Pkcs11>,
 }
 
 impl SingleSign {
-    /// Takes it from a module that this process has loaded already, by the same path: it is not loaded twice.
+    /// Takes it from a module that `pkcs11` has loaded already, by the same path: it is not loaded twice.
     #[allow(unsafe_code)]
-    pub(crate) fn of(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn of(pkcs11: &Pkcs11, path: &Path) -> Result<Self, Error> {
         // SAFETY: the module is trusted to be one, as it was when cryptoki loaded it from this very path just now; it is
         // that copy that the loader gives, and no initialiser runs again.
         let module = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(Error::LibraryLoading)?;
@@ -37,7 +35,9 @@ impl SingleSign {
                 return Err(Error::NullFunctionPointer);
             }
             let same = entry(&raw mut again) == CKR_OK && list == again;
-            same.then_some((*list).C_Sign).flatten()
+            // p11-kit's client gives another table to each who asks, and the calls of one know nothing of the sessions
+            // of another.
+            if same { (*list).C_Sign } else { in_table_of(pkcs11) }
         };
         Ok(Self { sign, _module: Arc::new(module) })
     }
@@ -82,9 +82,42 @@ impl SingleSign {
     }
 }
 
+/// C_Sign of the very table that cryptoki calls. It keeps its copy to itself, and shows it in its text for debugging alone.
+#[allow(unsafe_code)]
+fn in_table_of(pkcs11: &Pkcs11) -> CK_C_Sign {
+    let address = address_in(&format!("{pkcs11:?}"))?;
+    let function = std::ptr::with_exposed_provenance::<()>(address);
+    // SAFETY: cryptoki wrote there the address of its member of this name and type, which is not null; it is that of a
+    // function of the module, which stays loaded as long as the value that holds what is made here.
+    let sign: CK_C_Sign = unsafe { std::mem::transmute(function) };
+    sign
+}
+
+/// The address of C_Sign in a table that was written for debugging.
+fn address_in(table: &str) -> Option<usize> {
+    let (_, from) = table.split_once(" C_Sign: Some(0x")?;
+    let (digits, _) = from.split_once(')')?;
+    usize::from_str_radix(digits, 16).ok().filter(|address| *address != 0)
+}
+
 fn length(len: usize) -> Result<CK_ULONG, Error> {
     CK_ULONG::try_from(len).map_err(|_| Error::InvalidValue)
 }
 
 /// No signature of a key that is used here is longer (RSA of 8192 bits: 1024 bytes).
 const LONGEST: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_table_that_is_written_for_debugging_it_is_c_sign_that_is_read() {
+        let table =
+            |sign| format!("List {{ C_SignInit: Some(0x10), C_Sign: {sign}, C_SignUpdate: Some(0x20) }}");
+        assert_eq!(address_in(&table("Some(0x00007f12)")), Some(0x7f12));
+        for none in ["None", "Some(0x0)", "Some(it)"] {
+            assert_eq!(address_in(&table(none)), None, "{none}");
+        }
+    }
+}

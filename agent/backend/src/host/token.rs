@@ -47,7 +47,11 @@ impl TokenHost {
         reserved: Option<String>,
         wanted: Wanted,
     ) -> Result<Self, HostError> {
-        let load = |path: &std::path::Path| Ok((Pkcs11::new(path)?, SingleSign::of(path)?));
+        let load = |path: &std::path::Path| {
+            let pkcs11 = Pkcs11::new(path)?;
+            let single = SingleSign::of(&pkcs11, path)?;
+            Ok((pkcs11, single))
+        };
         let by_descriptor = load(&file.load_path());
         let loaded = by_descriptor.or_else(|error: Error| file.unchanged_path().map_or(Err(error), load));
         let (pkcs11, single) = loaded.map_err(|e| {

@@ -161,8 +161,14 @@ impl<'a> Examination<'a> {
                 (!makes("ecdsa-p256")).then_some("no P-256 key was made")
             }
             Probe::AlwaysContextDigest | Probe::AlwaysContextHash | Probe::AlwaysFreshLogin => {
-                let demanded = self.facts.always.as_ref().is_some_and(|always| always.honoured.is_yes());
-                (!demanded).then_some("no key demands a login for each signature")
+                let always = self.facts.always.as_ref();
+                match always.map(|always| (always.made.is_yes(), always.honoured.is_yes())) {
+                    Some((true, true)) => None,
+                    Some((true, false)) => {
+                        Some("a key that demands a login for each signature signs without one")
+                    }
+                    _ => Some("no key was made that demands a login for each signature"),
+                }
             }
             _ => None,
         }

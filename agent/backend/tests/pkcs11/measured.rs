@@ -17,6 +17,7 @@ use crate::lab::{Lab, PIN, secret, sign, start, unlocked};
 pub const CASES: &[Case] = &[
     ("doctor_finds_of_nss_what_it_can_be_used_for", || real("nss", nss)),
     ("doctor_finds_of_p11_kit_remote_what_it_can_be_used_for", || real("p11-kit", p11_kit)),
+    ("keys_behind_p11_kit_remote_that_take_the_pin_each_time_sign_with_it_as_doctor_says", p11_kit_each_time),
     ("doctor_finds_of_tpm2_what_it_can_be_used_for", || real("tpm2", tpm2)),
     ("a_module_that_signs_no_digests_signs_by_its_profile_and_not_without", by_profile),
     ("doctor_believes_no_attribute_that_the_module_contradicts", attributes),
@@ -107,9 +108,49 @@ fn real(name: &str, make: fn(&Path) -> Result<Ready, Skipped>) {
         made.local == Some(true) || made.never_extractable == Some(true)
     );
     assert!(!made.readable.is_yes());
+    // What it says of keys that demand a login for each signature is one thing.
+    let says_none =
+        facts.not_measured.iter().any(|missed| missed.why.starts_with("no key was made that demands"));
+    assert_eq!(has(&diagnosis, "no-always-authenticate"), says_none, "{name}: {:?}", facts.not_measured);
+    let says_ignored = facts.not_measured.iter().any(|missed| missed.why.ends_with("signs without one"));
+    assert_eq!(
+        has(&diagnosis, "always-authenticate-ignored"),
+        says_ignored,
+        "{name}: {:?}",
+        facts.not_measured
+    );
     let quirks: Vec<&str> = diagnosis.quirks().iter().map(|quirk| quirk.id).collect();
     println!("{name}: place {:?}, sessions {:?}, quirks {quirks:?}", facts.place, facts.sessions);
     println!("{name}: {:?}", facts.not_measured);
+}
+
+/// p11-kit's client gives another table of functions to each who asks: the login and C_Sign must be of the same.
+fn p11_kit_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(ready) = made(p11_kit, dir.path()) else { return };
+    crate::twins::run_make_in(&ready.module, &ready.env, &["always-ec", "always-rsa"]);
+    let mut config = config_of(&ready, "hsm");
+    config.profiles = Some(dir.path().join("profiles"));
+    let token = unlocked(config);
+    let keys = token.keys().unwrap();
+    assert_eq!(keys.len(), 2);
+    let all_sign = || {
+        for key in &keys {
+            assert_eq!(sign(&token, &key.public, "no PIN").unwrap_err().reason(), "PIN_REQUIRED");
+            for _ in 0..2 {
+                crate::always::sign_with(&token, &key.public, PIN).unwrap();
+            }
+        }
+    };
+    all_sign();
+    let diagnosis = examine(&token);
+    let always = diagnosis.facts.always.as_ref().unwrap();
+    assert!(always.honoured.is_yes() && always.context_digest.is_yes(), "{always:?}");
+    assert!(!has(&diagnosis, "no-context-login"), "{:?}", diagnosis.quirks());
+    assert!(token.save_profile(&diagnosis).unwrap());
+    all_sign();
+    let wrong = crate::always::sign_with(&token, &keys[0].public, "wrong-pin").unwrap_err();
+    assert_eq!(wrong.reason(), "PIN_INCORRECT", "{wrong}");
 }
 
 /// NSS hashes and signs; behind the lying module it signs no digests, which is what the agent gives first.

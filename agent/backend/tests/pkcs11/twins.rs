@@ -1,5 +1,7 @@
 //! Keys are chosen by public key (FAULTS D4): objects that share label and id.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use backend::Backend;
@@ -58,11 +60,16 @@ fn same_key_twice() {
 
 /// Key pairs with one label and one id, made in a process of its own because a module is for one process.
 pub fn run_make(lab: &Lab, kinds: &[&str]) {
+    run_make_in(lab.folder.module(), &lab.folder.env(), kinds);
+}
+
+/// The same, on the first token of any module.
+pub fn run_make_in(module: &Path, env: &BTreeMap<String, String>, kinds: &[&str]) {
     let made = Command::new(std::env::current_exe().unwrap())
         .arg("make-twins")
-        .arg(lab.folder.module())
+        .arg(module)
         .args(kinds)
-        .envs(lab.folder.env())
+        .envs(env)
         .status()
         .unwrap();
     assert!(made.success());
