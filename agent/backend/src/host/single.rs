@@ -60,10 +60,7 @@ impl SingleSign {
     /// The signature of the operation that was begun in this session.
     #[allow(unsafe_code)]
     pub(crate) fn sign(&self, session: &Session, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let Some(sign) = self.sign else {
-            session.sign_update(data)?;
-            return session.sign_final();
-        };
+        let Some(sign) = self.sign else { return Err(Error::NullFunctionPointer) };
         let mut signature = vec![0; LONGEST];
         let mut len = length(signature.len())?;
         let data_len = length(data.len())?;

@@ -25,8 +25,8 @@ pub const CASES: &[Case] = &[
     ("every_code_at_the_calls_of_a_signature_is_met_as_the_table_says", || matrix(SIGNATURES, "")),
     ("every_code_at_the_calls_about_keys_is_met_as_the_table_says", || matrix(KEYS, "")),
     ("every_code_at_the_calls_of_a_pin_for_each_signature_is_met_as_the_table_says", || matrix(EACH_USE, "")),
-    ("every_code_at_the_calls_of_a_signature_in_parts_is_met_as_the_table_says", || {
-        matrix(PARTS, "tables each\nmultipart yes\n");
+    ("every_code_at_c_sign_of_one_table_of_several_is_met_as_the_table_says", || {
+        matrix(ONE_OF_SEVERAL, "tables each\n");
     }),
     ("every_code_at_the_calls_of_doctor_alone_is_met_as_the_table_says", || matrix(DOCTOR, "")),
 ];
@@ -88,13 +88,8 @@ const EACH_USE: Calls = &[
     ("C_Login:each-use", Deed::SignEachUse),
     ("C_Sign:each-use", Deed::SignEachUse),
 ];
-/// Of a module whose C_Sign is found by its library alone.
-const PARTS: Calls = &[
-    ("C_Sign?", Deed::Sign),
-    ("C_SignUpdate", Deed::SignEachUse),
-    ("C_SignFinal?", Deed::SignEachUse),
-    ("C_SignFinal", Deed::SignEachUse),
-];
+/// Of a module that gives another table to each who asks.
+const ONE_OF_SEVERAL: Calls = &[("C_Sign", Deed::Sign), ("C_Sign:each-use", Deed::SignEachUse)];
 const DOCTOR: Calls = &[
     ("C_GetSlotInfo", Deed::Measure),
     ("C_GetMechanismList", Deed::Measure),
