@@ -45,7 +45,7 @@ impl P11Kit {
             command.env("LD_LIBRARY_PATH", paths.join(":"));
         }
         let mut server = Server::spawn(command, "p11-kit server", dir.join("p11-kit.log"))?;
-        server.until(|| socket.exists())?;
+        server.until_it_listens_at(&socket)?;
         let address = format!("unix:path={}", socket.display());
         let mut env = BTreeMap::from([("P11_KIT_SERVER_ADDRESS".to_owned(), address)]);
         env.extend(self.library_path.iter().map(|path| ("LD_LIBRARY_PATH".to_owned(), path.clone())));

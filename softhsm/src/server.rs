@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::Skipped;
 
 const REMEDY: &str = "look into its log, or leave this module out";
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running server.
 #[derive(Debug)]
@@ -52,6 +52,15 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until it listens at a socket, which lies there a moment before.
+    pub(crate) fn until_it_listens_at(&mut self, socket: &Path) -> Result<(), Skipped> {
+        // proc(5): with the flag of a socket that accepts; asked so, and not by a connection, which would be its first client.
+        let end = format!(" {}", socket.display());
+        let listens =
+            |line: &str| line.ends_with(&end) && line.split_ascii_whitespace().nth(3) == Some("00010000");
+        self.until(|| std::fs::read_to_string("/proc/net/unix").is_ok_and(|table| table.lines().any(listens)))
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
@@ -74,6 +83,22 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_that_nobody_listens_at_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("softhsm-listens-{}", std::process::id()));
+        let log = path.with_extension("log");
+        let mut server = sleeper(&log);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| server.until_it_listens_at(&path));
+            thread::sleep(Duration::from_millis(50));
+            assert!(!waiting.is_finished());
+            let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(log).unwrap();
+    }
 
     fn sleeper(log: &Path) -> Server {
         let mut command = Server::command(Path::new("sleep"));

@@ -80,7 +80,7 @@ impl Tpm2 {
         command.arg("--config-file").arg(dir.join("bus.conf")).args(["--nofork", "--nopidfile"]);
         self.libraries(&mut command);
         let mut server = Server::spawn(command, "dbus-daemon", dir.join("bus.log"))?;
-        server.until(|| socket.exists())?;
+        server.until_it_listens_at(socket)?;
         Ok(server)
     }
 
