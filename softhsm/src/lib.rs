@@ -1,12 +1,13 @@
 //! PKCS#11 modules for the demo, the tests and CI: found on the system or fetched without root, and tokens in
 //! private folders. SoftHSM first; beside it tpm2-pkcs11 on a TPM in software, p11-kit's remote module, NSS
-//! and, where it was built, kryoptic.
+//! and, where it was built, kryoptic. And gnome-keyring, for PINs that lie in a desktop's Secret Service.
 //!
 //! Nothing here is part of the agent. Everything fetched lies in one *third-party folder* (see
 //! [`third_party_dir`]), nothing is installed, and no file outside it is written. What cannot be had is
 //! a [`Skipped`], which says what is missing and the one line that brings it.
 #![forbid(unsafe_code)]
 
+mod bus;
 pub mod debs;
 mod fetched;
 mod find;
@@ -15,6 +16,7 @@ mod nss;
 mod p11_kit;
 mod process;
 mod ready;
+mod secret_service;
 mod server;
 mod token;
 mod tpm2;
@@ -27,6 +29,7 @@ pub use kryoptic::Kryoptic;
 pub use nss::Nss;
 pub use p11_kit::P11Kit;
 pub use ready::{Ready, quoted};
+pub use secret_service::SecretService;
 pub use token::{Token, TokenFolder};
 pub use tpm2::Tpm2;
 

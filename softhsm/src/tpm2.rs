@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::bus::Bus;
 use crate::fetched::Fetched;
 use crate::server::Server;
 use crate::token::{NewToken, initialise, util};
@@ -48,14 +49,11 @@ impl Tpm2 {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join(folder));
             made.map_err(failed)?;
         }
-        let bus = dir.join("bus");
-        fs::write(dir.join("bus.conf"), bus_configuration(&bus)).map_err(failed)?;
-        let bus_server = self.start_bus(dir, &bus)?;
+        let bus = Bus::start(&self.bus, self.library_path.as_deref(), dir)?;
         let (tpm_server, address) = self.start_tpm(dir)?;
-        let bus_address = format!("unix:path={}", bus.display());
         let mut env = BTreeMap::from(
             [
-                ("DBUS_SESSION_BUS_ADDRESS", bus_address),
+                ("DBUS_SESSION_BUS_ADDRESS", bus.address().to_owned()),
                 ("TPM2_PKCS11_TCTI", "tabrmd:bus_type=session".to_owned()),
                 ("TPM2_PKCS11_STORE", dir.join("store").to_string_lossy().into_owned()),
             ]
@@ -72,16 +70,7 @@ impl Tpm2 {
         manager.until(|| slots().is_ok_and(|slots| slots.contains("Serial number:")))?;
         initialise(&self.softhsm, &self.module, &tool_env, &NewToken { label, so_pin, pin })?;
         let ready = Ready::new(self.module.clone(), env, label, pin).writing(dir.join("store"));
-        Ok(ready.served_by(bus_server).served_by(tpm_server).served_by(manager))
-    }
-
-    fn start_bus(&self, dir: &Path, socket: &Path) -> Result<Server, Skipped> {
-        let mut command = Server::command(&self.bus);
-        command.arg("--config-file").arg(dir.join("bus.conf")).args(["--nofork", "--nopidfile"]);
-        self.libraries(&mut command);
-        let mut server = Server::spawn(command, "dbus-daemon", dir.join("bus.log"))?;
-        server.until_it_listens_at(socket)?;
-        Ok(server)
+        Ok(ready.served_by(bus.into_server()).served_by(tpm_server).served_by(manager))
     }
 
     /// It listens on an address of the loopback network that no other process takes.
@@ -119,18 +108,6 @@ impl Tpm2 {
             command.env("LD_LIBRARY_PATH", path);
         }
     }
-}
-
-/// Whoever reaches the socket, which lies in a private folder, may do everything.
-fn bus_configuration(socket: &Path) -> String {
-    format!(
-        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\" \
-         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
-         <busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\n\
-         <policy context=\"default\"><allow send_destination=\"*\"/><allow receive_sender=\"*\"/>\
-         <allow own=\"*\"/></policy></busconfig>\n",
-        socket.display()
-    )
 }
 
 /// Whether somebody listens there, without a connection: swtpm serves only one.

@@ -50,6 +50,7 @@ mod mutations;
 mod names;
 mod odd_files;
 mod origin;
+mod pin_sources;
 mod pinentry;
 mod pins;
 mod publishing;

@@ -7,7 +7,9 @@ use backend::TokenName;
 use backend::pkcs11::Limits;
 
 use super::raw::{Raw, RawRole, RawToken};
-use super::{Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor};
+use super::{
+    Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor, source,
+};
 
 /// Checks the whole text.
 ///
@@ -78,7 +80,7 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
     let name: TokenName =
         raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
     let of = |why: String| invalid(format!("token {name}: {why}"));
-    let pin = pin_source(raw.pin.as_ref(), pinentry).map_err(of)?;
+    let pin = source::read(raw.pin.as_ref(), pinentry).map_err(of)?;
     let confirm = match raw.confirm.as_deref() {
         None => None,
         Some("pinentry") => Some(pinentry.to_owned()),
@@ -164,57 +166,6 @@ fn digest(text: String) -> Result<String, String> {
         return Ok(text);
     }
     Err("sha256 must be 64 lowercase hex digits, or \"any\"".to_owned())
-}
-
-/// The value is never repeated: somebody may have written the PIN itself here.
-fn pin_source(value: Option<&toml::Value>, pinentry: &Path) -> Result<PinSource, String> {
-    const SOURCES: &str = "pin must be \"prompt\", \"pinentry\", { file = \"/path\" }, { fd = 3 }, { credential = \"name\" } or { keyring = \"name\" }; the PIN itself never stands in the configuration";
-    let table = match value {
-        None => return Ok(PinSource::Prompt),
-        Some(toml::Value::String(word)) => {
-            return match word.as_str() {
-                "prompt" => Ok(PinSource::Prompt),
-                "pinentry" => Ok(PinSource::Pinentry(pinentry.to_owned())),
-                _ => Err(SOURCES.to_owned()),
-            };
-        }
-        Some(toml::Value::Table(table)) => table,
-        Some(_) => return Err(SOURCES.to_owned()),
-    };
-    let mut entries = table.iter();
-    match (entries.next(), entries.next()) {
-        (Some((name, toml::Value::String(path))), None) if name == "file" => absolute_pin_file(path),
-        (Some((name, toml::Value::Integer(fd))), None) if name == "fd" => match u32::try_from(*fd) {
-            Ok(fd) if (3..65_536).contains(&fd) => Ok(PinSource::Fd(fd)),
-            _ => Err("pin = { fd } must be a descriptor from 3 up".to_owned()),
-        },
-        (Some((name, toml::Value::String(text))), None) if name == "credential" => credential(text),
-        (Some((name, toml::Value::String(text))), None) if name == "keyring" => keyring(text),
-        _ => Err(SOURCES.to_owned()),
-    }
-}
-
-fn absolute_pin_file(path: &str) -> Result<PinSource, String> {
-    let path = PathBuf::from(path);
-    if path.is_absolute() {
-        Ok(PinSource::File(path))
-    } else {
-        Err("pin = { file } must be an absolute path".to_owned())
-    }
-}
-
-fn credential(name: &str) -> Result<PinSource, String> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err("pin = { credential } must be a plain name inside $CREDENTIALS_DIRECTORY".to_owned());
-    }
-    Ok(PinSource::Credential(name.to_owned()))
-}
-
-fn keyring(name: &str) -> Result<PinSource, String> {
-    let fits = !name.is_empty() && name.len() <= 1024 && !name.contains(char::is_control);
-    fits.then(|| PinSource::Keyring(name.to_owned())).ok_or_else(|| {
-        "pin = { keyring } must be the description of a key, without control characters".to_owned()
-    })
 }
 
 /// Debian's; a link to the one that fits the desktop.
@@ -380,6 +331,32 @@ mod tests {
         assert_eq!(token.pin, PinSource::Keyring("tuf-agent:hsm".into()));
         assert!(token.pin.is_unattended());
         assert!(config("").is_err());
+    }
+
+    #[test]
+    fn an_item_of_the_secret_service_is_named_by_its_attributes() {
+        let config = |pin: &str| {
+            parse(&format!("[[token]]\nname = 'a'\nkind = 'file'\npin = {{ secret_service = {pin} }}"))
+        };
+        let named = "{ service = 'tuf-agent', token = 'hsm' }";
+        if cfg!(not(feature = "secret-service")) {
+            assert!(
+                refused(&format!(
+                    "[[token]]\nname = 'a'\nkind = 'file'\npin = {{ secret_service = {named} }}"
+                ))
+                .contains("built without")
+            );
+            return;
+        }
+        let token = &config(named).unwrap().tokens[0];
+        assert!(token.pin.is_unattended());
+        assert_eq!(
+            token.pin.place(),
+            "the item of the Secret Service with service = \"tuf-agent\", token = \"hsm\""
+        );
+        for bad in ["{}", "{ a = '' }", "{ a = 1 }", "'x'", "{ a = \"\\u0007\" }"] {
+            assert!(config(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

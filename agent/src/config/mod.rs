@@ -5,6 +5,7 @@
 
 mod check;
 mod raw;
+mod source;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,8 @@ pub enum PinSource {
     Pinentry(PathBuf),
     /// A key of the kernel's keyrings, by its description.
     Keyring(String),
+    /// An item of the desktop's Secret Service, by its attributes.
+    SecretService(BTreeMap<String, String>),
 }
 
 impl PinSource {
@@ -122,6 +125,11 @@ impl PinSource {
             Self::Credential(name) => format!("the credential {name}"),
             Self::Pinentry(_) => "pinentry".to_owned(),
             Self::Keyring(name) => format!("the key {name} of the kernel's keyrings"),
+            Self::SecretService(attributes) => {
+                let named: Vec<_> =
+                    attributes.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+                format!("the item of the Secret Service with {}", named.join(", "))
+            }
         }
     }
 
@@ -135,6 +143,7 @@ impl PinSource {
             Self::Credential(_) => "credential",
             Self::Pinentry(_) => "pinentry",
             Self::Keyring(_) => "keyring",
+            Self::SecretService(_) => "secret-service",
         }
     }
 }

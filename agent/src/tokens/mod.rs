@@ -11,6 +11,8 @@ mod keys;
 mod open;
 mod pin;
 mod pinentry;
+#[cfg(feature = "secret-service")]
+mod secret_service;
 mod slot;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 //! Trust: a secret that others could have read or written is not believed. It goes from the file straight
 //! into locked memory; no message repeats any of it.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -14,6 +15,8 @@ use secmem::SecretBytes;
 use tuf::digest::Sha256Digest;
 
 use super::keyring;
+#[cfg(feature = "secret-service")]
+use super::secret_service;
 use crate::config::PinSource;
 use crate::refusal::Refusal;
 
@@ -45,6 +48,7 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Fe
                 .remedy("unlock it: tufctl token unlock NAME"));
         }
         PinSource::Keyring(name) => return keyring::fetch(name, MAX_PIN),
+        PinSource::SecretService(attributes) => return from_secret_service(attributes, &source.place()),
         PinSource::File(path) => path.clone(),
         PinSource::Fd(fd) => return read_descriptor(*fd),
         PinSource::Credential(name) => match credentials {
@@ -62,6 +66,17 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Fe
     let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
     check_mode(&path, &meta, credentials)?;
     Ok(Fetched { secret: Arc::new(read(&path, &mut file)?), mark: mark(&meta) })
+}
+
+#[cfg(feature = "secret-service")]
+fn from_secret_service(attributes: &BTreeMap<String, String>, place: &str) -> Result<Fetched, Refusal> {
+    secret_service::fetch(attributes, place, MAX_PIN)
+}
+
+#[cfg(not(feature = "secret-service"))]
+fn from_secret_service(_: &BTreeMap<String, String>, place: &str) -> Result<Fetched, Refusal> {
+    let message = format!("{place} cannot be asked for: this tuf-agent was built without that");
+    Err(Refusal::new(Reason::SecretFile, message).remedy("build it with its feature secret-service"))
 }
 
 fn mark(file: &Metadata) -> String {
