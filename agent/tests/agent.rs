@@ -29,13 +29,24 @@ async fn a_secret_sealed_to_another_connection_or_token_is_refused() {
     let (first, second) = (agent.connect().await, agent.connect().await);
     let sealed = first.seal(PASSPHRASE, "unlock:file").await;
     let request =
-        UnlockTokenRequest { name: "file".into(), secret: Some(sealed), last_try: false, serial: None };
+        UnlockTokenRequest { name: "file".into(), secret: Some(sealed), ..UnlockTokenRequest::default() };
     second.seal(b"x", "x").await;
     assert_eq!(reason(&second.unlock_with(request.clone()).await.unwrap_err()), "USAGE");
     let sealed = first.seal(PASSPHRASE, "unlock:other").await;
     let for_other = UnlockTokenRequest { secret: Some(sealed), ..request.clone() };
     assert_eq!(reason(&first.unlock_with(for_other).await.unwrap_err()), "USAGE");
     assert_eq!(first.unlock_with(request).await.unwrap().state, "unlocked");
+}
+
+#[tokio::test]
+async fn a_last_try_without_what_a_person_was_shown_is_nobodys_word() {
+    let agent = Running::start("").await;
+    let client = agent.connect().await;
+    let secret = Some(client.seal(PASSPHRASE, "unlock:file").await);
+    let request =
+        UnlockTokenRequest { name: "file".into(), secret, last_try: true, ..UnlockTokenRequest::default() };
+    assert_eq!(reason(&client.unlock_with(request).await.unwrap_err()), "CONFIRMATION_MISSING");
+    assert_eq!(client.state("file").await, "locked");
 }
 
 #[tokio::test]
@@ -59,7 +70,7 @@ async fn a_passphrase_from_a_file_unlocks_at_start_and_lock_holds_until_unlock()
     client.reaches("file", "unlocked").await;
     client.lock().await;
     assert_eq!(reason(&client.generate("a").await.unwrap_err()), "TOKEN_LOCKED");
-    let request = UnlockTokenRequest { name: "file".into(), secret: None, last_try: false, serial: None };
+    let request = UnlockTokenRequest { name: "file".into(), secret: None, ..UnlockTokenRequest::default() };
     assert_eq!(client.unlock_with(request.clone()).await.unwrap().locks_in_seconds, None);
     client.generate("a").await.unwrap();
     client.lock().await;

@@ -77,10 +77,29 @@ fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try
     let last = &attempts.last().unwrap()["body"];
     assert_eq!((&last["anyway"], &last["wrong_before"]), (&json!(true), &json!(3)), "{last}");
     assert!(last["about"]["caller"]["uid"].is_u64(), "{last}");
+    let shown = &last["about"]["shown"];
+    assert_eq!((&shown["serial"], &shown["wrong"]), (&home.token("hsm")["serial"], &json!(3)), "{last}");
     // The right one has ended the count.
     home.run("token lock hsm").done();
     home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
     home.run("token unlock hsm --pin-file pin").done();
+}
+
+#[test]
+fn a_last_try_is_of_the_card_and_the_tries_that_the_person_was_shown() {
+    let Some(home) = lying_home("") else { return };
+    home.lying_desk("hsm").say("token flags none");
+    let _agent = home.start();
+    home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    // While the question stands somebody else spends a try.
+    let meanwhile = format!("{} token unlock hsm --pin-file wrong; true", binary("tufctl").display());
+    let steps = json!([["[y/N] ", "y\n", meanwhile]]).to_string();
+    let command = "token unlock hsm --pin-file pin --last-try";
+    let Some((code, screen)) = talk_in_steps(&home, command, &steps) else { return };
+    assert_eq!((code, logins(&home)), (3, 2), "{screen}");
+    assert!(screen.contains("not as it was shown"), "{screen}");
+    let (code, screen) = talk(&home, command, &[("did not accept the last 2. [y/N] ", "y\n")]).unwrap();
+    assert_eq!((code, logins(&home)), (0, 3), "{screen}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{answer, doctor};
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::Attempt;
+use crate::tokens::{Attempt, Shown, Slot};
 
 /// The service.
 pub struct TokensService(pub AppState);
@@ -71,7 +71,7 @@ async fn unlock(
     let slot = state.tokens().get(&request.name)?;
     let by_person = request.secret.is_some();
     let attempt = Attempt {
-        last_try: request.last_try,
+        last_try: last_try(&slot, &request)?,
         serial: request.serial.clone(),
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),
@@ -88,6 +88,25 @@ async fn unlock(
     let body = json!({"token": slot.name(), "by_person": by_person, "last_try": request.last_try});
     state.journal("token.unlock", Some(connection.peer()), body).await?;
     Ok(UnlockTokenReply { token: Some(slot.describe()) })
+}
+
+/// A flag alone is no person's word: it names the card and its tries as they were shown, and the card is compared with that.
+fn last_try(slot: &Slot, request: &UnlockTokenRequest) -> Result<Option<Shown>, Refusal> {
+    let name = slot.name();
+    match (request.last_try, &request.shown) {
+        (false, _) => Ok(None),
+        (true, Some(shown)) => Ok(Some(Shown {
+            serial: shown.serial.clone(),
+            tries_left: shown.pin_tries_left,
+            wrong: shown.pins_wrong,
+        })),
+        (true, None) => Err(Refusal::new(
+            Reason::ConfirmationMissing,
+            format!("token {name}: nobody was shown the card and its tries, so no last try is made"),
+        )
+        .remedy(format!("say so at a terminal: tufctl token unlock {name} --last-try"))
+        .detail("token", name)),
+    }
 }
 
 async fn lock(
@@ -126,7 +145,7 @@ async fn change_secret(
     let new = connection.seal().open(new, &format!("new-secret:{}", slot.name()))?;
     state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
     let attempt = Attempt {
-        last_try: false,
+        last_try: None,
         serial: request.serial,
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),

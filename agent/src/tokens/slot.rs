@@ -23,7 +23,7 @@ use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
 pub use self::person::{Purpose, Typed};
-pub use self::unlock::Attempt;
+pub use self::unlock::{Attempt, Shown};
 
 use self::card::Count;
 use self::listing::Known;
@@ -214,6 +214,7 @@ impl Slot {
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),
+            pins_wrong: self.pkcs11.is_some().then(|| lock(&self.count).wrong),
         }
     }
 

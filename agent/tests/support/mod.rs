@@ -134,7 +134,7 @@ impl Client {
 
     pub async fn unlock(&self, token: &str, secret: &[u8]) -> Result<Token, Status> {
         let secret = Some(self.seal(secret, &format!("unlock:{token}")).await);
-        self.unlock_with(UnlockTokenRequest { name: token.into(), secret, last_try: false, serial: None })
+        self.unlock_with(UnlockTokenRequest { name: token.into(), secret, ..UnlockTokenRequest::default() })
             .await
     }
 

@@ -37,17 +37,18 @@ impl Agent {
     }
 
     /// One attempt to unlock; without a secret the agent uses the source of its configuration. With a serial number no
-    /// other card is asked.
+    /// other card is asked; a last try is made at the card that a person was shown, as it was.
     pub(crate) fn unlock(
         &self,
         name: &str,
         secret: Option<&Secret>,
-        last_try: bool,
+        shown: Option<v1::LastTryShown>,
         serial: Option<&str>,
     ) -> Result<v1::Token, Failure> {
         let secret = secret.map(|secret| self.seal(&SealUse::Unlock(name), secret)).transpose()?;
         let serial = serial.map(str::to_owned);
-        let request = v1::UnlockTokenRequest { name: name.into(), secret, last_try, serial };
+        let (name, last_try) = (name.into(), shown.is_some());
+        let request = v1::UnlockTokenRequest { name, secret, last_try, serial, shown };
         self.wait(self.tokens_client().unlock(request))?.token.ok_or_else(incomplete)
     }
 

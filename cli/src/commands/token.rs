@@ -64,10 +64,10 @@ pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
 /// `PIN_REQUIRED` (exit 5) when it must be asked and no terminal is there; what the agent says otherwise.
 pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
     if !matches!(token.pin_source.as_str(), "prompt" | "") {
-        return agent.unlock(&token.name, None, false, None);
+        return agent.unlock(&token.name, None, None, None);
     }
     let secret = ask(token, token.fresh)?;
-    agent.unlock(&token.name, Some(&secret), false, token.serial.as_deref())
+    agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
 }
 
 /// A token as `token list` and `status` show it under `--json`.
@@ -166,18 +166,14 @@ fn one(token: &v1::Token, context: &Context) -> Result<Report, Failure> {
 
 fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
-    if args.last_try {
-        let token = agent.token(&args.name)?;
-        confirm_by_person(&format!(
-            "Try a {} of {} even if it is the last try that is left?",
-            word(&token),
-            described(&token)
-        ))?;
-    }
+    let shown = match args.last_try {
+        true => Some(agree_to_last_try(&agent.token(&args.name)?)?),
+        false => None,
+    };
     let serial = args.serial.as_deref();
     let unlocked = match &args.pin_file {
         // No look at the token first: with a PIN at hand this is exactly one attempt, now.
-        Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), args.last_try, serial)?,
+        Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), shown, serial)?,
         None => {
             let token = agent.token(&args.name)?;
             if matches!(token.pin_source.as_str(), "prompt" | "") {
@@ -187,13 +183,27 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
                 let secret = ask(&token, token.fresh)?;
                 // The PIN is for the card that the prompt has named.
                 let serial = serial.or(token.serial.as_deref());
-                agent.unlock(&args.name, Some(&secret), args.last_try, serial)?
+                agent.unlock(&args.name, Some(&secret), shown, serial)?
             } else {
-                agent.unlock(&args.name, None, args.last_try, serial)?
+                agent.unlock(&args.name, None, shown, serial)?
             }
         }
     };
     one(&unlocked, context)
+}
+
+/// Asks the person for it; what they were shown is what the agent compares the card with.
+fn agree_to_last_try(token: &v1::Token) -> Result<v1::LastTryShown, Failure> {
+    let wrong = token.pins_wrong.unwrap_or_default();
+    let before = match wrong {
+        0 => String::new(),
+        1 => " It did not accept the last one.".to_owned(),
+        more => format!(" It did not accept the last {more}."),
+    };
+    let (word, which) = (word(token), described(token));
+    confirm_by_person(&format!("Try a {word} of {which} even if it is the last try that is left?{before}"))?;
+    let serial = token.serial.clone().unwrap_or_default();
+    Ok(v1::LastTryShown { serial, pin_tries_left: token.pin_tries_left, pins_wrong: wrong })
 }
 
 fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure> {

@@ -12,7 +12,7 @@ use ledger::{PinAttempt, PinLeave, PinOutcome};
 use policy::Reason;
 use serde_json::{Value, json};
 
-use super::unlock::Attempt;
+use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::{Select, TokenKind};
 use crate::refusal::Refusal;
@@ -26,6 +26,16 @@ pub(super) enum Presenting {
     Person(Attempt),
     /// The agent by itself, with what its source holds.
     Source(Sourced),
+}
+
+impl Presenting {
+    /// What was shown to the person who wants a last try.
+    fn last_try(&self) -> Option<&Shown> {
+        match self {
+            Self::Person(attempt) => attempt.last_try.as_ref(),
+            Self::Source(_) => None,
+        }
+    }
 }
 
 /// What is known of the content of a source.
@@ -64,8 +74,8 @@ impl Slot {
         let looking = Arc::clone(token);
         let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
         let id = identity(&card);
-        let last_try = matches!(how, Presenting::Person(attempt) if attempt.last_try);
-        self.may_ask(&card, &id, how, last_try).await?;
+        let last_try = how.last_try().is_some();
+        self.may_ask(&card, &id, how).await?;
         let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
         let asked = Arc::clone(token);
@@ -79,18 +89,41 @@ impl Slot {
     }
 
     /// The card that is meant, with tries that it may be asked for.
-    async fn may_ask(&self, card: &Card, id: &str, how: &Presenting, last_try: bool) -> Result<(), Refusal> {
+    async fn may_ask(&self, card: &Card, id: &str, how: &Presenting) -> Result<(), Refusal> {
         self.is_meant(card, id, how).await?;
         if card.blocked {
             return Err(self.refusal(&BackendError::Blocked));
         }
-        if card.final_try && !last_try {
-            return Err(self.refusal(&BackendError::LastTry { tries_left: Some(1) }));
+        match how.last_try() {
+            None if card.final_try => {
+                return Err(self.refusal(&BackendError::LastTry { tries_left: Some(1) }));
+            }
+            None => {}
+            Some(shown) => self.is_as_shown(card, id, shown).await?,
         }
         match how {
             Presenting::Person(_) => Ok(()),
             Presenting::Source(sourced) => self.may_try_by_itself(card, id, sourced).await,
         }
+    }
+
+    /// Who says yes to a last try says it of this card with these tries: the agent compares, and takes nobody's word for it.
+    async fn is_as_shown(&self, card: &Card, id: &str, shown: &Shown) -> Result<(), Refusal> {
+        let wrong = self.places.ledger.pin_record(id.to_owned()).await?.wrong;
+        lock(&self.count).wrong = wrong;
+        let tries_left = card.final_try.then_some(1);
+        let now = Shown { serial: card.serial.clone(), tries_left, wrong };
+        if *shown == now {
+            return Ok(());
+        }
+        let name = self.name();
+        let message =
+            format!("token {name} is not as it was shown when a last try was agreed to, so none was made");
+        Err(Refusal::new(Reason::ConfirmationMissing, message)
+            .remedy(format!("look at it again: tufctl token unlock {name} --last-try"))
+            .detail("token", name)
+            .detail("serial", now.serial)
+            .detail("wrong", now.wrong))
     }
 
     /// Counts the attempt, durably: how many were not accepted with it, and which content of the source was before it.
@@ -105,12 +138,17 @@ impl Slot {
             Presenting::Person(attempt) => (String::new(), attempt.caller.clone()),
             Presenting::Source(sourced) => (sourced.mark.clone(), Value::Null),
         };
+        let mut about = json!({"serial": card.serial, "label": card.label, "caller": caller});
+        if let (Some(shown), Some(members)) = (how.last_try(), about.as_object_mut()) {
+            let shown = json!({"serial": shown.serial, "tries_left": shown.tries_left, "wrong": shown.wrong});
+            members.insert("shown".to_owned(), shown);
+        }
         let attempt = PinAttempt {
             card: id.to_owned(),
             token: self.name().to_owned(),
             limit: (!last_try).then_some(MOST_WRONG),
             source,
-            about: json!({"serial": card.serial, "label": card.label, "caller": caller}),
+            about,
         };
         match self.places.ledger.count_pin_attempt(attempt).await? {
             PinLeave::Counted { wrong_before, source_before } => {

@@ -9,7 +9,7 @@ use secmem::SecretBytes;
 use serde_json::Value;
 use tuf::key::PublicKey;
 
-use super::unlock::Attempt;
+use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::{Refusal, plain};
@@ -59,7 +59,7 @@ impl Slot {
         // Of many that want it, one asks; the others find it unlocked, or ask again.
         let _alone = self.asking.lock().await;
         let Some(program) = self.asks_a_person() else { return self.ensure_usable().await };
-        self.unlock_by_pinentry(&program, purpose, false, None).await
+        self.unlock_by_pinentry(&program, purpose, None, None).await
     }
 
     /// The program that asks for its PIN, while it is locked and nobody said `lock`.
@@ -74,7 +74,7 @@ impl Slot {
         self: &Arc<Self>,
         program: &Path,
         purpose: &Purpose,
-        last_try: bool,
+        last_try: Option<Shown>,
         meant: Option<String>,
     ) -> Result<(), Refusal> {
         let Typed { secret, attempt } = self.ask_pinentry(program, purpose, meant).await?;
@@ -142,7 +142,7 @@ impl Slot {
                 .detail("token", name));
         };
         let (user, caller) = (purpose.user, purpose.caller.clone());
-        Ok(Typed { secret, attempt: Attempt { last_try: false, serial: shown, user, caller } })
+        Ok(Typed { secret, attempt: Attempt { last_try: None, serial: shown, user, caller } })
     }
 
     /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).

@@ -21,14 +21,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How an attempt is made, and for whom.
 #[derive(Debug, Clone, Default)]
 pub struct Attempt {
-    /// Also when it may be the last one; a person at a terminal has said so.
-    pub last_try: bool,
+    /// Also when it may be the last one; a person at a terminal has said so, of this card.
+    pub last_try: Option<Shown>,
     /// The serial number that the person was shown: no other card gets the PIN.
     pub serial: Option<String>,
     /// Who asked; wrong ones delay this user's next.
     pub user: u32,
     /// What the journal keeps of the caller.
     pub caller: Value,
+}
+
+/// What a person who wants a last try was shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The card; empty where it has no serial number.
+    pub serial: String,
+    /// Tries that are left, where the card tells.
+    pub tries_left: Option<u32>,
+    /// PINs in a row that it did not accept, by our own count.
+    pub wrong: u32,
 }
 
 /// What is done with the secret.
