@@ -54,7 +54,10 @@ fn a_role_that_demands_it_is_signed_by_keys_that_the_token_made_and_by_no_other(
     assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
     // The key is given to root by a root, and signs it: both are refused, each by name.
     for (key, why) in [("imported", "CKA_LOCAL"), ("filed", "in a file")] {
+        // Staged while nothing was demanded.
+        reload(&home, &agent, &table);
         home.run(&format!("root add-key app root --key {key}")).done();
+        reload(&home, &agent, &(table.clone() + DEMAND));
         let refused = home.refused("sign app --yes", 3, "ORIGIN");
         let message = refused["message"].as_str().unwrap();
         assert!(
@@ -71,6 +74,57 @@ fn a_role_that_demands_it_is_signed_by_keys_that_the_token_made_and_by_no_other(
     assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
     let journal = home.run("audit export").done().stdout;
     assert!(journal.contains("ORIGIN"), "the refusals are on record");
+}
+
+#[test]
+fn a_key_that_is_not_of_its_token_is_given_to_no_role_that_demands_it() {
+    let Some((home, agent, folder)) = start() else { return };
+    let more = "[[role]]\nname = \"bin\"\norigin = \"token\"\n[[role]]\nname = \"one\"\norigin = \"token\"\n";
+    reload(&home, &agent, &(Home::softhsm_table("hsm", "build", &folder) + DEMAND + more));
+    let by = |name: &str, root: &str| {
+        format!(
+            "repo init {name} --name {name} --root {root} --targets made --snapshot online --timestamp online"
+        )
+    };
+    let refused = home.refused(&by("app", "made,filed"), 3, "ORIGIN");
+    assert_eq!((&refused["details"]["key"], &refused["details"]["role"]), (&"filed".into(), &"root".into()));
+    home.run(&by("app", "made")).done();
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    for command in [
+        "root add-key app root --key imported",
+        "root replace-key app root --old made --new imported",
+        "delegation add app one --key filed --threshold 1 --paths a/*",
+        "delegation add app bin --key imported --threshold 1 --succinct-bins 4",
+    ] {
+        home.refused(command, 3, "ORIGIN");
+        assert!(!fs::exists(home.path("app/staged/root.json")).unwrap(), "{command}");
+    }
+    home.run("root add-key app targets --key imported").done();
+    home.run("root remove-key app targets --key imported").done();
+    home.run("delegation add app bin --key made --threshold 1 --succinct-bins 4").done();
+    home.refused("delegation edit app bin --add-key filed", 3, "ORIGIN");
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    // Of a locked token nobody knows yet.
+    home.run("token lock hsm").done();
+    let added = home.run("root add-key app root --key imported").done();
+    assert!(added.stderr.contains("is asked when it signs"), "{added}");
+    home.run("token unlock hsm --pin-file pin").done();
+    home.refused("sign app --yes", 3, "ORIGIN");
+}
+
+#[test]
+fn keys_that_bins_were_given_before_are_refused_when_that_is_signed() {
+    let Some((home, agent, folder)) = start() else { return };
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    init(&home, "app", "made");
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    home.run("delegation add app bin --key imported --threshold 1 --succinct-bins 4").done();
+    for role in ["bin", "bin-3"] {
+        let demand = format!("[[role]]\nname = \"{role}\"\norigin = \"token\"\n");
+        reload(&home, &agent, &(table.clone() + &demand));
+        let refused = home.refused("sign app --role targets --yes", 3, "ORIGIN");
+        assert_eq!(refused["details"]["role"], role, "{refused}");
+    }
 }
 
 #[test]

@@ -10,13 +10,15 @@ use tuf::key::KeyType;
 use tufagent_proto::v1::keys_server::Keys;
 use tufagent_proto::v1::{
     GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest, ListKeysReply, ListKeysRequest,
-    RemoveKeyReply, RemoveKeyRequest,
+    MayServeReply, MayServeRequest, RemoveKeyReply, RemoveKeyRequest,
 };
 
 use super::answer;
 use crate::door::Connection;
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::repositories::RoleOfKey;
+use crate::signing;
 use crate::state::AppState;
 use crate::tokens::{HeldKey, Purpose, Slot};
 
@@ -45,6 +47,23 @@ impl Keys for KeysService {
 
     async fn remove(&self, request: Request<RemoveKeyRequest>) -> Result<Response<RemoveKeyReply>, Status> {
         answer(&self.0, "Keys.Remove", request, remove).await
+    }
+
+    async fn may_serve(&self, request: Request<MayServeRequest>) -> Result<Response<MayServeReply>, Status> {
+        answer(&self.0, "Keys.MayServe", request, |state, _, wanted| async move {
+            if wanted.keys.len() > limits::KEYS_NAMED {
+                return Err(Refusal::new(Reason::Limit, format!("{} keys were named", wanted.keys.len()))
+                    .remedy("name the keys of the role")
+                    .detail("limit", limits::KEYS_NAMED));
+            }
+            let role = wanted.role.parse().map_err(|error| {
+                Refusal::new(Reason::NameInvalid, format!("{:?} is no role's name: {error}", wanted.role))
+                    .remedy("name a role")
+            })?;
+            let unasked = signing::may_serve(&state, &wanted.repository, &role, &wanted.keys).await?;
+            Ok(MayServeReply { unasked })
+        })
+        .await
     }
 }
 

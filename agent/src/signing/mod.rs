@@ -17,6 +17,7 @@ mod signed;
 mod signers;
 
 pub use client::{Client, Requests};
+pub(crate) use origin::may_serve;
 
 use crate::refusal::Refusal;
 use crate::state::AppState;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use backend::Backend;
 use policy::Reason;
 use tuf::key::{Key, KeyId, PublicKey};
-use tuf::metadata::Metadata;
+use tuf::metadata::{DelegatedRole, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::signers::Signer;
@@ -28,7 +28,8 @@ pub(super) async fn check(
     signers: &[Signer],
 ) -> Result<(), Refusal> {
     let origins = agent.origins();
-    let demands = |role: &RoleName| demands(&origins, record, role);
+    let name = record.name.as_str();
+    let demands = |role: &RoleName| demands(&origins, name, role);
     if origins.is_empty() {
         return Ok(());
     }
@@ -37,10 +38,10 @@ pub(super) async fn check(
             let public = &signer.key.stored.public;
             made_here(&signer.key, public)
                 .await
-                .map_err(|refusal| refused(refusal, &signer.key, record, role))?;
+                .map_err(|refusal| refused(refusal, &signer.key, name, role))?;
         }
     }
-    let given: Vec<_> = given(subject).into_iter().filter(|(role, _)| demands(role)).collect();
+    let given: Vec<_> = given(subject, &origins).into_iter().filter(|(role, _)| demands(role)).collect();
     if given.is_empty() {
         return Ok(());
     }
@@ -49,7 +50,7 @@ pub(super) async fn check(
         for key in held.iter().filter(|key| publics.contains(&key.stored.public)) {
             match made_here(key, &key.stored.public).await {
                 Err(refusal) if refusal.reason == Reason::Origin => {
-                    return Err(refused(refusal, key, record, &role));
+                    return Err(refused(refusal, key, name, &role));
                 }
                 // Its token cannot be asked now: it is when the key signs.
                 Ok(()) | Err(_) => {}
@@ -59,9 +60,54 @@ pub(super) async fn check(
     Ok(())
 }
 
-fn demands(origins: &[OriginRule], record: &Record, role: &RoleName) -> bool {
-    let of = |rule: &OriginRule| rule.repository.as_deref().is_none_or(|name| name == record.name.as_str());
-    origins.iter().any(|rule| rule.role == *role && of(rule))
+/// Whether keys of ours may be given to a role, before anybody signs that; those that cannot be asked for now, and why.
+///
+/// # Errors
+/// `ORIGIN`; `KEY_NOT_FOUND`.
+pub(crate) async fn may_serve(
+    agent: &AppState,
+    repository: &str,
+    role: &RoleName,
+    names: &[String],
+) -> Result<Vec<String>, Refusal> {
+    let origins = agent.origins();
+    let below = |rule: &OriginRule| is_bin_of(role, &rule.role) && is_of(rule, repository);
+    if !demands(&origins, repository, role) && !origins.iter().any(below) {
+        return Ok(Vec::new());
+    }
+    let held = agent.tokens().keys_to_sign().await;
+    let mut unasked = Vec::new();
+    for name in names {
+        let key = agent.tokens().find(&held, name)?;
+        match made_here(&key, &key.stored.public).await {
+            Ok(()) => {}
+            Err(refusal) if refusal.reason == Reason::Origin => {
+                return Err(refused(refusal, &key, repository, role));
+            }
+            Err(refusal) => unasked.push(format!(
+                "{role} demands keys of a token's own; whether {name} is one is asked when it signs ({})",
+                refusal.message
+            )),
+        }
+    }
+    Ok(unasked)
+}
+
+/// A demand of a role, or of all the bins that share its name.
+fn demands(origins: &[OriginRule], repository: &str, role: &RoleName) -> bool {
+    let meant = |rule: &OriginRule| rule.role == *role || is_bin_of(&rule.role, role);
+    origins.iter().any(|rule| meant(rule) && is_of(rule, repository))
+}
+
+fn is_of(rule: &OriginRule, repository: &str) -> bool {
+    rule.repository.as_deref().is_none_or(|name| name == repository)
+}
+
+/// Whether a role has the name of a succinct bin with this prefix (TAP 15). Another role may have it: it is then demanded
+/// of, too.
+fn is_bin_of(prefix: &RoleName, role: &RoleName) -> bool {
+    let number = role.as_str().strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('-'));
+    number.is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 async fn made_here(key: &HeldKey, public: &PublicKey) -> Result<(), Refusal> {
@@ -69,13 +115,13 @@ async fn made_here(key: &HeldKey, public: &PublicKey) -> Result<(), Refusal> {
     key.slot.run(move |backend: &dyn Backend| backend.made_here(&public)).await
 }
 
-fn refused(refusal: Refusal, key: &HeldKey, record: &Record, role: &RoleName) -> Refusal {
+fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -> Refusal {
     if refusal.reason != Reason::Origin {
         return refusal;
     }
     let message = format!(
-        "{role} of {} demands keys of a token's own, and {} is none: {}",
-        record.name, key.name, refusal.message
+        "{role} of {repository} demands keys of a token's own, and {} is none: {}",
+        key.name, refusal.message
     );
     Refusal::new(Reason::Origin, message)
         .remedy(format!(
@@ -87,8 +133,8 @@ fn refused(refusal: Refusal, key: &HeldKey, record: &Record, role: &RoleName) ->
         .detail("token", key.slot.name())
 }
 
-/// The roles to which this metadata gives keys, with the keys.
-fn given(subject: &Metadata) -> Vec<(RoleName, Vec<PublicKey>)> {
+/// The roles to which this metadata gives keys, with the keys; of succinct bins those that are demanded of.
+fn given(subject: &Metadata, origins: &[OriginRule]) -> Vec<(RoleName, Vec<PublicKey>)> {
     let publics = |keys: &BTreeMap<KeyId, Key>, ids: &mut dyn Iterator<Item = &KeyId>| {
         ids.filter_map(|id| keys.get(id)?.public_key().ok().cloned()).collect::<Vec<_>>()
     };
@@ -99,10 +145,43 @@ fn given(subject: &Metadata) -> Vec<(RoleName, Vec<PublicKey>)> {
             .collect();
     }
     let delegations = subject.as_targets().and_then(|targets| targets.delegations.as_ref());
-    delegations
-        .into_iter()
-        .flat_map(|all| {
-            all.roles.iter().map(|role| (role.name.clone(), publics(&all.keys, &mut role.keys.keyids.iter())))
-        })
-        .collect()
+    let mut given = Vec::new();
+    if let Some(all) = delegations {
+        let named =
+            |role: &DelegatedRole| (role.name.clone(), publics(&all.keys, &mut role.keys.keyids.iter()));
+        given.extend(all.roles.iter().map(named));
+        if let Some(bins) = &all.succinct {
+            let of_prefix = RoleName::parse(&bins.name_prefix).ok();
+            let of_bins = origins.iter().map(|rule| rule.role.clone()).filter(|role| bins.contains(role));
+            let keys = publics(&all.keys, &mut bins.keys.keyids.iter());
+            given.extend(of_prefix.into_iter().chain(of_bins).map(|role| (role, keys.clone())));
+        }
+    }
+    given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demand_of_the_name_of_bins_is_one_of_each_bin() {
+        let rule = |role: &str, repository: Option<&str>| OriginRule {
+            repository: repository.map(str::to_owned),
+            role: role.parse().unwrap(),
+        };
+        let origins = [rule("bin", None), rule("root", Some("app"))];
+        let demanded = |role: &str, repository: &str| demands(&origins, repository, &role.parse().unwrap());
+        for (role, demand) in [
+            ("bin", true),
+            ("bin-0f", true),
+            ("bin-", false),
+            ("bin-0F", false),
+            ("bin-x", false),
+            ("binary", false),
+        ] {
+            assert_eq!(demanded(role, "any"), demand, "{role}");
+        }
+        assert!(demanded("root", "app") && !demanded("root", "other"));
+    }
 }

@@ -74,6 +74,18 @@ impl Agent {
         self.wait(self.tokens_client().change_secret(request)).map(drop)
     }
 
+    /// Whether these keys of the agent may be given to a role; of which it cannot be asked now, and why.
+    pub(crate) fn may_serve(
+        &self,
+        repository: &str,
+        role: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<String>, Failure> {
+        let request = v1::MayServeRequest { repository: repository.into(), role: role.into(), keys };
+        let mut client = KeysClient::new(self.channel.clone());
+        Ok(self.wait(client.may_serve(request))?.unasked)
+    }
+
     /// Pins the digest that the token's module has now, and gives it.
     pub(crate) fn trust(&self, name: &str) -> Result<String, Failure> {
         Ok(self.wait(self.tokens_client().trust(v1::TrustTokenRequest { name: name.into() }))?.sha256)

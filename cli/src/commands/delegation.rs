@@ -32,7 +32,7 @@ pub(crate) fn run(command: &DelegationCommand, context: &Context) -> Result<Repo
 fn add(args: &DelegationAddArgs, context: &Context) -> Result<Report, Failure> {
     let mut staging = Staging::open(context, &args.dir, args.yes.yes)?;
     let (parent, name) = (role_name(&args.parent)?, role_name(&args.role)?);
-    let keys = staging.keys(&args.keys)?;
+    let keys = staging.keys_for(staging.repository(), &name, &args.keys)?;
     let threshold = args.threshold.get();
     let before = staging.workspace.current(&parent)?;
     match args.succinct_bins {
@@ -92,7 +92,7 @@ fn edit(args: &DelegationEditArgs, context: &Context) -> Result<Report, Failure>
         args.remove_keys.iter().map(|key| staging.keyid_of(key, name.as_str(), &keyids, &delegations.keys));
     let change = DelegationChange {
         remove_keys: gone.collect::<Result<_, _>>()?,
-        add_keys: staging.keys(&args.add_keys)?,
+        add_keys: staging.keys_for(staging.repository(), &name, &args.add_keys)?,
         threshold: args.threshold.map(std::num::NonZeroU32::get),
         paths: (!args.paths.is_empty()).then(|| Paths::Patterns(args.paths.clone())),
         terminating: None,

@@ -1,7 +1,7 @@
 //! `tufctl root …`: the next root.
 
 use serde_json::json;
-use tuf::key::KeyId;
+use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
 use tuf::role::RoleKind;
 
@@ -23,16 +23,20 @@ pub(crate) fn run(command: &RootCommand, context: &Context) -> Result<Report, Fa
     let role = RoleKind::Root.role();
     match command {
         RootCommand::AddKey(args) => {
-            let key = staging.key(&args.key)?;
-            staging.edit(&role, |edit| edit.add_key(kind(args.role), &key).map(drop))?;
+            let keys = given(&staging, args.role, &args.key)?;
+            staging.edit(&role, |edit| {
+                keys.iter().try_for_each(|key| edit.add_key(kind(args.role), key).map(drop))
+            })?;
         }
         RootCommand::RemoveKey(args) => {
             let keyid = keyid(&staging, args.role, &args.key)?;
             staging.edit(&role, |edit| edit.remove_key(kind(args.role), &keyid))?;
         }
         RootCommand::ReplaceKey { role: top, old, new, .. } => {
-            let (old, new) = (keyid(&staging, *top, old)?, staging.key(new)?);
-            staging.edit(&role, |edit| edit.replace_key(kind(*top), &old, &new).map(drop))?;
+            let (old, new) = (keyid(&staging, *top, old)?, given(&staging, *top, new)?);
+            staging.edit(&role, |edit| {
+                new.iter().try_for_each(|new| edit.replace_key(kind(*top), &old, new).map(drop))
+            })?;
         }
         RootCommand::SetThreshold { role: top, threshold, .. } => {
             staging.edit(&role, |edit| edit.set_threshold(kind(*top), threshold.get()))?;
@@ -43,6 +47,11 @@ pub(crate) fn run(command: &RootCommand, context: &Context) -> Result<Report, Fa
     staging.commit()?;
     staging.renew_unmet(&[RoleKind::Targets.role()])?;
     Ok(staging.report(json!({}), String::new()))
+}
+
+/// The one key that is given to a role.
+fn given(staging: &Staging<'_>, role: TopRole, argument: &str) -> Result<Vec<Key>, Failure> {
+    staging.keys_for(staging.repository(), &kind(role).role(), &[argument.to_owned()])
 }
 
 /// The keyid under which the current root knows a key of one of its roles.

@@ -95,6 +95,32 @@ impl<'c> Staging<'c> {
         arguments.iter().map(|argument| self.key(argument)).collect()
     }
 
+    /// All keys that arguments name, to be given to a role: of those that the agent holds it says whether it may have them
+    /// (its configuration may demand keys of a token's own).
+    ///
+    /// # Errors
+    /// `ORIGIN`, and those of [`Self::keys`].
+    pub(super) fn keys_for(
+        &self,
+        repository: &str,
+        role: &RoleName,
+        arguments: &[String],
+    ) -> Result<Vec<Key>, Failure> {
+        let found = self.keys(arguments)?;
+        let ours: Vec<_> = arguments.iter().filter(|argument| !keys::is_file(argument)).cloned().collect();
+        if !ours.is_empty() {
+            for unasked in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
+                self.context.screen.warn(unasked);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the agent calls the repository; nothing where it does not know it.
+    pub(super) fn repository(&self) -> &str {
+        self.facts.record.as_ref().map_or("", |record| record.name.as_str())
+    }
+
     /// The keyid under which a role knows the key that an argument names: a keyid, a name or a file.
     pub(super) fn keyid_of(
         &self,

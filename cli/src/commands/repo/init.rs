@@ -19,13 +19,15 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Report, Failure>
     let days = days(&args.expires)?;
     let workspace = Workspace::create(&args.dir)?;
     let mut staging = Staging::of(context, workspace, Facts::default(), args.yes.yes)?;
-    let role =
-        |keys: &[String], threshold: u32| Ok::<_, Failure>(NewRole { keys: staging.keys(keys)?, threshold });
+    let role = |kind: RoleKind, keys: &[String], threshold: u32| {
+        let keys = staging.keys_for(&args.name, &kind.role(), keys)?;
+        Ok::<_, Failure>(NewRole { keys, threshold })
+    };
     let roles = NewRoles {
-        root: role(&args.root, args.root_threshold.get())?,
-        targets: role(&args.targets, args.targets_threshold.get())?,
-        snapshot: role(&args.snapshot, 1)?,
-        timestamp: role(&args.timestamp, 1)?,
+        root: role(RoleKind::Root, &args.root, args.root_threshold.get())?,
+        targets: role(RoleKind::Targets, &args.targets, args.targets_threshold.get())?,
+        snapshot: role(RoleKind::Snapshot, &args.snapshot, 1)?,
+        timestamp: role(RoleKind::Timestamp, &args.timestamp, 1)?,
     };
     // Once without the record, so that nothing is registered when the keys do not make a root.
     new_root(Version::FIRST, staging.facts.expires(&RoleKind::Root.role()), true, &roles)
