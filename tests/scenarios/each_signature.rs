@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use lying_pkcs11::Desk;
-use serde_json::{Value, json};
+use serde_json::json;
 use softhsm::{Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -60,21 +60,10 @@ impl Bed {
         talk(&self.home, "sign repo --yes", &steps)
     }
 
-    fn journalled(&self, kind: &str) -> Vec<Value> {
-        let journal = self.home.run("audit list --json").done().json();
-        let entries = journal["entries"].as_array().unwrap().clone();
-        entries.into_iter().filter(|entry| entry["kind"] == kind).collect()
-    }
-
     /// Logins for one signature, signatures, other logins.
     fn asked(&self) -> (usize, usize, usize) {
         let trace = self.desk.trace();
         (trace.context_logins(), trace.signatures(), trace.logins())
-    }
-
-    fn hsm(&self) -> Value {
-        let list = self.home.run("token list --json").done().json();
-        list["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "hsm").unwrap().clone()
     }
 }
 
@@ -84,7 +73,7 @@ fn one_pin_one_signature(make: fn(&Path) -> Result<Ready, Skipped>) {
     let Some((code, screen)) = bed.sign(&[PIN, PIN]) else { return };
     assert_eq!(code, 0, "{screen}");
     assert_eq!(bed.asked(), (2, 2, 0), "{screen}");
-    let serial = bed.hsm()["serial"].as_str().unwrap().to_owned();
+    let serial = bed.home.token("hsm")["serial"].as_str().unwrap().to_owned();
     for shown in ["online takes its PIN", "snapshot v1 of app", "timestamp v1 of app", "sha256 ", &serial] {
         assert!(screen.contains(shown), "{shown} is not in\n{screen}");
     }
@@ -99,11 +88,11 @@ fn one_pin_one_signature(make: fn(&Path) -> Result<Ready, Skipped>) {
     assert_eq!((code, bed.asked()), (0, (3, 3, 0)), "{screen}");
     // A wrong one is one attempt, counted, and ends the login.
     bed.home.run("bump repo timestamp").done();
-    let attempts = bed.journalled("token.attempt").len();
+    let attempts = bed.home.journalled("token.attempt").len();
     let (code, screen) = bed.sign(&["wrong-pin-77ac"]).unwrap();
     assert_eq!((code, bed.asked()), (5, (4, 3, 0)), "{screen}");
-    assert_eq!(bed.journalled("token.attempt").len(), attempts + 1);
-    assert_eq!(bed.hsm()["state"], "locked");
+    assert_eq!(bed.home.journalled("token.attempt").len(), attempts + 1);
+    assert_eq!(bed.home.token("hsm")["state"], "locked");
     let refused = bed.home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
     assert_eq!(refused["details"]["wrong"], 2, "{refused}");
     bed.home.run("token unlock hsm --pin-file pin").done();
@@ -128,7 +117,7 @@ fn where_nobody_types_it_nothing_is_signed_tried_or_recorded() {
     assert_eq!(code, 0, "{screen}");
     bed.desk.forget();
     bed.home.run("bump repo timestamp").done();
-    let recorded = || (bed.journalled("sign.intent").len(), bed.journalled("token.attempt").len());
+    let recorded = || (bed.home.journalled("sign.intent").len(), bed.home.journalled("token.attempt").len());
     let before = recorded();
     let refused = bed.home.refused("sign repo --yes", 5, "PIN_REQUIRED");
     assert!(refused["remedy"].as_str().unwrap().contains("terminal"), "{refused}");
@@ -139,7 +128,7 @@ fn where_nobody_types_it_nothing_is_signed_tried_or_recorded() {
         assert_ne!(code, 0, "{screen}");
     }
     assert_eq!((recorded(), bed.asked()), (before, (0, 0, 0)));
-    assert_eq!(bed.hsm()["state"], "unlocked");
+    assert_eq!(bed.home.token("hsm")["state"], "unlocked");
     let (code, screen) = bed.sign(&[PIN]).unwrap();
     assert_eq!((code, bed.asked()), (0, (1, 1, 0)), "{screen}");
 }

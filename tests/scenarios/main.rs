@@ -72,6 +72,7 @@ mod supersede;
 mod terminal;
 mod token_doctor;
 mod tokens;
+mod two_users;
 mod untouched;
 mod verify;
 mod watermarks;

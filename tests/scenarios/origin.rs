@@ -11,7 +11,8 @@ use crate::key_types::home_with_softhsm;
 
 const DEMAND: &str = "[[role]]\nname = \"root\"\nrepository = \"app\"\norigin = \"token\"\n";
 
-fn reload(home: &Home, agent: &Agent, config: &str) {
+/// Gives the agent another configuration, and waits until it is used.
+pub(crate) fn reload(home: &Home, agent: &Agent, config: &str) {
     let before = agent.log().matches("configuration reloaded").count();
     home.config(config);
     agent.signal("HUP");

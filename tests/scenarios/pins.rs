@@ -11,6 +11,7 @@ use softhsm::SoftHsm;
 use tufagent_tests::clock::Shift;
 use tufagent_tests::{Agent, Home, PIN, binary, need};
 
+use crate::origin::reload;
 use crate::terminal::{talk, talk_in_steps};
 
 /// A home with a SoftHSM token behind the lying module; `more` ends its entry in the configuration. No agent yet.
@@ -358,4 +359,26 @@ fn an_unlock_lasts_its_time_whatever_the_wall_clock_does() {
     }
     agent.wait_until(|| state() == "locked");
     assert!(begun.elapsed() >= Duration::from_secs(7), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_reload_leaves_an_unlocked_token_as_it_is_and_locks_one_whose_entry_has_changed() {
+    let Some(home) = lying_home("") else { return };
+    let agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    let table = fs::read_to_string(home.dir().join("config/tuf-agent/config.toml")).unwrap();
+    let helper = home.token("hsm")["helper_pid"].clone();
+    reload(&home, &agent, &format!("# nothing new\n{table}"));
+    assert_eq!(
+        (&home.token("hsm")["state"], &home.token("hsm")["helper_pid"]),
+        (&json!("unlocked"), &helper)
+    );
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    assert_eq!(logins(&home), 1);
+    reload(&home, &agent, &format!("{table}unlock_for = '2h'\n"));
+    agent
+        .wait_until(|| home.token("hsm")["helper_pid"].is_u64() && home.token("hsm")["helper_pid"] != helper);
+    home.refused("key generate l --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!((&home.token("hsm")["state"], logins(&home)), (&json!("locked"), 1), "{}", home.token("hsm"));
+    home.run("token unlock hsm --pin-file pin").done();
 }
