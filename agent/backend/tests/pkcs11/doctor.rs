@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use backend::doctor::{Diagnosis, Finding, Place, Told, Verdict};
-use backend::pkcs11::{Asking, Pkcs11Token, Profile};
+use backend::doctor::{Finding, Place, Told, Verdict};
+use backend::pkcs11::{Asking, Profile};
 use backend::{Backend, TokenState};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tuf::key::KeyType;
 
 use crate::Case;
-use crate::lab::{Lab, PIN, secret, sign, start, unlocked};
+use crate::lab::{Lab, PIN, examine, secret, sign, start, unlocked};
 
 pub const CASES: &[Case] = &[
     ("doctor_finds_of_softhsm_what_pkcs11_says_directly", as_it_is),
@@ -27,10 +27,6 @@ pub const CASES: &[Case] = &[
     ("doctor_survives_a_module_that_crashes_and_one_that_hangs_and_the_token_goes_on_signing", falls),
     ("doctor_that_nobody_waits_for_ends_and_leaves_nothing", nobody_waits),
 ];
-
-fn examine(token: &Pkcs11Token) -> Diagnosis {
-    token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).unwrap()
-}
 
 /// Every fact that has a direct counterpart is compared with it, none with what a page says of SoftHSM.
 fn as_it_is() {

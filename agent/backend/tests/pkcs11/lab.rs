@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use backend::pkcs11::{Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::doctor::Diagnosis;
+use backend::pkcs11::{Asking, Limits, Pkcs11Config, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
 use secmem::SecretBytes;
 use softhsm::{Skipped, SoftHsm, TokenFolder};
 use tuf::key::{PublicKey, SignatureBytes};
 use tuf::preimage::{Signable, Statement, StatementKind};
+
+use crate::real::config_of;
 
 pub const PIN: &str = "123456";
 
@@ -32,19 +35,7 @@ impl Lab {
     }
 
     pub fn config(&self, name: &str) -> Pkcs11Config {
-        Pkcs11Config {
-            name: name.parse().unwrap(),
-            module: self.folder.module().to_owned(),
-            label: Some("lab".to_owned()),
-            serial: None,
-            uri: None,
-            env: self.folder.env(),
-            reserved: None,
-            limits: Limits::default(),
-            digest: ModuleDigest::Any,
-            profiles: None,
-            deadline: Duration::from_secs(20),
-        }
+        Pkcs11Config { limits: Limits::default(), ..config_of(&self.folder.ready(&self.token), name) }
     }
 
     /// The token behind the lying module; what it does stands in the control file.
@@ -86,6 +77,11 @@ pub fn unlocked(config: Pkcs11Config) -> Pkcs11Token {
 
 pub fn unlock(token: &Pkcs11Token) -> Result<(), BackendError> {
     token.unlock(&secret(PIN))
+}
+
+/// What doctor finds, with the PIN.
+pub fn examine(token: &Pkcs11Token) -> Diagnosis {
+    token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).unwrap()
 }
 
 pub fn secret(text: &str) -> SecretBytes {

@@ -19,6 +19,7 @@ mod mad;
 mod matrix;
 mod measured;
 mod modules;
+mod real;
 mod sessions;
 mod twins;
 

@@ -1,24 +1,23 @@
 //! What was measured is true of other modules too, of modules that lie, and the agent signs by it.
 
 use std::fs;
-use std::path::Path;
-use std::time::Duration;
 
 use backend::doctor::{Diagnosis, Place, Verdict};
-use backend::pkcs11::{Asking, Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::ModuleDigest;
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
-use softhsm::{Nss, P11Kit, Ready, Skipped, Tpm2, third_party_dir};
 use tuf::key::KeyType;
 
 use crate::Case;
-use crate::lab::{Lab, PIN, secret, sign, start, unlocked};
+use crate::lab::{Lab, PIN, examine, sign, start, unlocked};
+use crate::real::{KRYOPTIC, Module, NSS, P11_KIT, TPM2, config_of};
 
 pub const CASES: &[Case] = &[
-    ("doctor_finds_of_nss_what_it_can_be_used_for", || real("nss", nss)),
-    ("doctor_finds_of_p11_kit_remote_what_it_can_be_used_for", || real("p11-kit", p11_kit)),
+    ("doctor_finds_of_nss_what_it_can_be_used_for", || real(&NSS)),
+    ("doctor_finds_of_p11_kit_remote_what_it_can_be_used_for", || real(&P11_KIT)),
     ("keys_behind_p11_kit_remote_that_take_the_pin_each_time_sign_with_it_as_doctor_says", p11_kit_each_time),
-    ("doctor_finds_of_tpm2_what_it_can_be_used_for", || real("tpm2", tpm2)),
+    ("doctor_finds_of_tpm2_what_it_can_be_used_for", || real(&TPM2)),
+    ("doctor_finds_of_kryoptic_what_it_can_be_used_for", || real(&KRYOPTIC)),
     ("a_module_that_signs_no_digests_signs_by_its_profile_and_not_without", by_profile),
     ("doctor_believes_no_attribute_that_the_module_contradicts", attributes),
     ("doctor_works_with_as_few_sessions_as_there_are", few_sessions),
@@ -26,55 +25,14 @@ pub const CASES: &[Case] = &[
     ("by_a_damaged_profile_nothing_is_signed_until_the_module_is_measured_again", damaged),
 ];
 
-fn examine(token: &Pkcs11Token) -> Diagnosis {
-    token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).unwrap()
-}
-
 fn has(diagnosis: &Diagnosis, id: &str) -> bool {
     diagnosis.quirks().iter().any(|quirk| quirk.id == id)
 }
 
-fn nss(dir: &Path) -> Result<Ready, Skipped> {
-    Nss::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", PIN)
-}
-
-fn p11_kit(dir: &Path) -> Result<Ready, Skipped> {
-    P11Kit::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", "so-12345678", PIN)
-}
-
-fn tpm2(dir: &Path) -> Result<Ready, Skipped> {
-    Tpm2::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", "so-12345678", PIN)
-}
-
-fn made(make: fn(&Path) -> Result<Ready, Skipped>, dir: &Path) -> Option<Ready> {
-    make(dir)
-        .inspect_err(|skipped| {
-            assert!(std::env::var_os("TUFAGENT_REQUIRE_ALL").is_none(), "required, and missing: {skipped}");
-            println!("SKIPPED: {skipped}");
-        })
-        .ok()
-}
-
-fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
-    Pkcs11Config {
-        name: name.parse().unwrap(),
-        module: ready.module.clone(),
-        label: Some(ready.label.clone()),
-        serial: None,
-        uri: None,
-        env: ready.env.clone(),
-        reserved: ready.reserved.clone(),
-        limits: Limits { paths: Some(ready.paths.clone()), network: Some(false) },
-        digest: ModuleDigest::Any,
-        profiles: None,
-        deadline: Duration::from_secs(20),
-    }
-}
-
 /// What doctor says a token is good for, the token then really does, and what it says it is not, is refused.
-fn real(name: &str, make: fn(&Path) -> Result<Ready, Skipped>) {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(make, dir.path()) else { return };
+fn real(module: &Module) {
+    let (name, dir) = (module.name, tempfile::tempdir().unwrap());
+    let Some(ready) = module.made(dir.path()) else { return };
     let token = unlocked(config_of(&ready, name));
     let own = token.generate(&"own".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
     let diagnosis = examine(&token);
@@ -127,7 +85,7 @@ fn real(name: &str, make: fn(&Path) -> Result<Ready, Skipped>) {
 /// p11-kit's client gives another table of functions to each who asks: the login and C_Sign must be of the same.
 fn p11_kit_each_time() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(p11_kit, dir.path()) else { return };
+    let Some(ready) = P11_KIT.made(dir.path()) else { return };
     crate::twins::run_make_in(&ready.module, &ready.env, &["always-ec", "always-rsa"]);
     let mut config = config_of(&ready, "hsm");
     config.profiles = Some(dir.path().join("profiles"));
@@ -156,7 +114,7 @@ fn p11_kit_each_time() {
 /// NSS hashes and signs; behind the lying module it signs no digests, which is what the agent gives first.
 fn by_profile() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(nss, dir.path()) else { return };
+    let Some(ready) = NSS.made(dir.path()) else { return };
     let desk = Desk::new(dir.path());
     let mut config = config_of(&ready, "hsm");
     config.module = lying_pkcs11::module().unwrap();

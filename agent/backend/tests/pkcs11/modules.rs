@@ -3,17 +3,17 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use backend::conformance::{Ask, Subject};
-use backend::pkcs11::{Asking, Limits, ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{Asking, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
-use softhsm::{Kryoptic, Nss, P11Kit, Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
+use softhsm::{Skipped, third_party_dir};
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
 use crate::Case;
 use crate::lab::{PIN, secret, start};
+use crate::real::{KRYOPTIC, Module, NSS, P11_KIT, SOFTHSM, TPM2, config_of, need};
 
 pub const CASES: &[Case] = &[
     ("softhsm_keeps_what_every_backend_keeps", || conformance(&SOFTHSM)),
@@ -33,104 +33,9 @@ pub const CASES: &[Case] = &[
     ("thousands_of_signatures_of_kryoptic_verify", || all_signatures(&KRYOPTIC)),
 ];
 
-/// A module, and what was measured of it.
-struct Module {
-    name: &'static str,
-    make: fn(&Path) -> Result<Ready, Skipped>,
-    generates: &'static [KeyType],
-    imports: &'static [KeyType],
-    cannot: &'static [Ask],
-    changes_pin: bool,
-    /// How many wrong PINs it bears at a time.
-    wrong_pins: usize,
-    /// How many signatures of a type are made, unless `TUFAGENT_SIGNATURES` says so.
-    signatures: fn(KeyType) -> usize,
-}
-
-const NIST: &[KeyType] = &[KeyType::EcdsaP256, KeyType::EcdsaP384];
-const NIST_AND_RSA: &[KeyType] = &[KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa3072];
-const ALL: &[KeyType] = &[KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa3072];
-
-const SOFTHSM: Module = Module {
-    name: "softhsm",
-    make: |dir| {
-        let folder = SoftHsm::find_or_fetch()?.folder(dir)?;
-        let token = folder.init_token("lab", SO_PIN, PIN)?;
-        Ok(folder.ready(&token))
-    },
-    generates: ALL,
-    imports: ALL,
-    cannot: &[],
-    changes_pin: true,
-    wrong_pins: usize::MAX,
-    signatures: |_| 10_000,
-};
-
-const NSS: Module = Module {
-    name: "nss",
-    make: |dir| Nss::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", PIN),
-    generates: NIST_AND_RSA,
-    imports: NIST_AND_RSA,
-    cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
-    changes_pin: true,
-    wrong_pins: usize::MAX,
-    // Its RSA takes 35 ms.
-    signatures: |kind| match kind {
-        KeyType::EcdsaP256 => 10_000,
-        KeyType::EcdsaP384 => 1_000,
-        _ => 100,
-    },
-};
-
-const P11_KIT: Module = Module {
-    name: "p11-kit",
-    make: |dir| P11Kit::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", SO_PIN, PIN),
-    generates: NIST_AND_RSA,
-    imports: NIST_AND_RSA,
-    // It hides Ed25519. Of PSS it passes on the form that signs a digest, and the helper finds that.
-    cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
-    changes_pin: true,
-    wrong_pins: usize::MAX,
-    signatures: |kind| if kind == KeyType::EcdsaP256 { 10_000 } else { 1_000 },
-};
-
-const TPM2: Module = Module {
-    name: "tpm2",
-    make: |dir| Tpm2::find_or_fetch_in(&third_party_dir()?)?.token(dir, "lab", SO_PIN, PIN),
-    generates: NIST,
-    imports: &[],
-    cannot: &[
-        Ask::Generate(KeyType::Ed25519),
-        Ask::Import(KeyType::Ed25519),
-        Ask::Import(KeyType::EcdsaP256),
-        Ask::Import(KeyType::EcdsaP384),
-    ],
-    changes_pin: true,
-    wrong_pins: 2,
-    signatures: |_| 1_000,
-};
-
-/// The one beside SoftHSM with Ed25519, and one that locks for good. Built when asked for alone.
-const KRYOPTIC: Module = Module {
-    name: "kryoptic",
-    make: |dir| Kryoptic::find_in(&third_party_dir()?)?.token(dir, "lab", SO_PIN, PIN),
-    generates: ALL,
-    imports: ALL,
-    cannot: &[],
-    changes_pin: true,
-    wrong_pins: 9,
-    signatures: |kind| match kind {
-        KeyType::EcdsaP256 | KeyType::Ed25519 => 10_000,
-        KeyType::EcdsaP384 => 1_000,
-        _ => 500,
-    },
-};
-
-const SO_PIN: &str = "so-12345678";
-
 fn conformance(module: &Module) {
     let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(module, dir.path()) else { return };
+    let Some(ready) = module.made(dir.path()) else { return };
     let token = start(config_of(&ready, module.name));
     Subject {
         backend: &token,
@@ -150,7 +55,7 @@ fn conformance(module: &Module) {
 /// tells that one try is left, no attempt is made unless that is said to be meant.
 fn locks(module: &Module, bears: usize, tells_the_last: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(module, dir.path()) else { return };
+    let Some(ready) = module.made(dir.path()) else { return };
     let token = start(config_of(&ready, module.name));
     token.unlock(&secret(PIN)).unwrap();
     for nth in 1..=bears {
@@ -192,7 +97,7 @@ fn all_signatures(module: &Module) {
 fn signatures(module: &Module, kind: KeyType) {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let Some(ready) = made(module, dir.path()) else { return };
+    let Some(ready) = module.made(dir.path()) else { return };
     let token = start(config_of(&ready, module.name));
     token.unlock(&secret(PIN)).unwrap();
     let key = token.generate(&kind.name().parse().unwrap(), kind).unwrap().public;
@@ -233,40 +138,9 @@ fn sign_many(token: &Pkcs11Token, key: &PublicKey, scheme: Scheme, count: usize,
     file.flush().unwrap();
 }
 
-fn made(module: &Module, dir: &Path) -> Option<Ready> {
-    let variable = if module.name == KRYOPTIC.name { "TUFAGENT_KRYOPTIC" } else { "TUFAGENT_REQUIRE_ALL" };
-    need((module.make)(dir), variable)
-}
-
 fn python() -> Option<PathBuf> {
     let python = third_party_dir().map(|dir| dir.join("venv/bin/python"));
     let missing = || Skipped::new("python is not there", "cargo xtask test (it wants python3-venv)");
     let there = python.and_then(|python| if python.exists() { Ok(python) } else { Err(missing()) });
     need(there, "TUFAGENT_REQUIRE_ALL")
-}
-
-/// What was asked for, or nothing after a loud line; where the variable is set, missing is failing.
-fn need<T>(thing: Result<T, Skipped>, required_by: &str) -> Option<T> {
-    thing
-        .inspect_err(|skipped| {
-            assert!(std::env::var_os(required_by).is_none(), "required, and missing: {skipped}");
-            println!("SKIPPED: {skipped}");
-        })
-        .ok()
-}
-
-fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
-    Pkcs11Config {
-        name: name.parse().unwrap(),
-        module: ready.module.clone(),
-        label: Some(ready.label.clone()),
-        serial: None,
-        uri: None,
-        env: ready.env.clone(),
-        reserved: ready.reserved.clone(),
-        limits: Limits { paths: Some(ready.paths.clone()), network: Some(false) },
-        digest: ModuleDigest::Any,
-        profiles: None,
-        deadline: Duration::from_secs(20),
-    }
 }
