@@ -36,8 +36,8 @@ pub struct Subject<'a> {
     pub imports: &'a [KeyType],
     /// What it cannot do; each is asked for and must be refused.
     pub cannot: &'a [Ask],
-    /// Whether its secret can be changed.
-    pub changes_secret: bool,
+    /// Whether it can say of a key that it was made there, never left and has no copy.
+    pub proves_origin: bool,
     /// How many wrong secrets it bears before it locks for good.
     pub wrong_secrets: usize,
     /// How many signatures of each type are judged.
@@ -71,6 +71,7 @@ impl Subject<'_> {
             self.an_imported_key_signs(*kind);
         }
         self.what_it_cannot_do_is_refused();
+        self.a_key_that_takes_no_pin_looks_at_none();
         self.keys_are_chosen_by_public_key();
         self.an_unknown_key_is_not_found();
         self.names_are_taken_once();
@@ -124,6 +125,13 @@ impl Subject<'_> {
         assert_eq!(found.len(), 1, "a made {kind} key is listed once");
         assert_eq!(*found[0], made, "as it is listed");
         self.signatures_are_right(&made.public);
+        let told = self.backend.made_here(&made.public);
+        match self.proves_origin {
+            true => told.unwrap_or_else(|e| panic!("a made {kind} key: {e}")),
+            false => {
+                assert!(matches!(told, Err(BackendError::Foreign { .. })), "a made {kind} key: {told:?}")
+            }
+        }
     }
 
     fn an_imported_key_signs(&self, kind: KeyType) {
@@ -134,6 +142,8 @@ impl Subject<'_> {
         assert_eq!(stored.public, public);
         assert_ne!(stored.origin, Origin::Generated, "an imported key is not told to be made here");
         self.signatures_are_right(&public);
+        let told = self.backend.made_here(&public);
+        assert!(matches!(told, Err(BackendError::Foreign { .. })), "an imported {kind} key: {told:?}");
         let again = self.backend.import(&name(&format!("conf-again-{kind}")), copy);
         assert!(
             matches!(&again, Err(BackendError::DuplicateKey { name }) if *name == taken),
@@ -160,6 +170,15 @@ impl Subject<'_> {
         if let Some(key) = self.backend.keys().unwrap().first() {
             self.sign_and_judge(&key.public, 9).unwrap();
         }
+    }
+
+    /// It would be a wrong one, and cost a try.
+    fn a_key_that_takes_no_pin_looks_at_none(&self) {
+        let (key, statement) = (self.first_key(), statement(8));
+        let (scheme, what) = (self.scheme_of(&key), Signable::Statement(&statement));
+        let signature = self.backend.sign_with_pin(&key, scheme, what, &self.wrong_secret).unwrap();
+        judge::check(&key, scheme, statement.bytes(), signature.as_bytes());
+        assert_eq!(self.backend.info().state, TokenState::Unlocked, "after a signature with a PIN");
     }
 
     fn signatures_are_right(&self, key: &PublicKey) {
@@ -290,9 +309,6 @@ impl Subject<'_> {
     }
 
     fn the_secret_can_be_changed(&self) {
-        if !self.changes_secret {
-            return;
-        }
         let new = SecretBytes::copy_from(b"85236914");
         // One wrong secret was given before, and one more is needed below.
         if self.wrong_secrets > 2 {

@@ -26,7 +26,8 @@ fn the_file_store_keeps_what_every_backend_keeps() {
         wrong_secret: secret("wrong"),
         generates: &all,
         imports: &all,
-        changes_secret: true,
+        // A file can be copied, and says nothing of that.
+        proves_origin: false,
         cannot: &[],
         wrong_secrets: usize::MAX,
         signatures: 200,

@@ -44,7 +44,7 @@ fn conformance(module: &Module) {
         generates: module.generates,
         imports: module.imports,
         cannot: module.cannot,
-        changes_secret: module.changes_pin,
+        proves_origin: module.proves_origin,
         wrong_secrets: module.wrong_pins,
         signatures: 20,
     }

@@ -17,7 +17,8 @@ pub struct Module {
     pub generates: &'static [KeyType],
     pub imports: &'static [KeyType],
     pub cannot: &'static [Ask],
-    pub changes_pin: bool,
+    /// Whether it says of a key all that a role may demand (FAULTS D9).
+    pub proves_origin: bool,
     /// How many wrong PINs it bears at a time.
     pub wrong_pins: usize,
     /// How many signatures of a type are made, unless `TUFAGENT_SIGNATURES` says so.
@@ -38,7 +39,7 @@ pub const SOFTHSM: Module = Module {
     generates: ALL,
     imports: ALL,
     cannot: &[],
-    changes_pin: true,
+    proves_origin: true,
     wrong_pins: usize::MAX,
     signatures: |_| 10_000,
 };
@@ -49,7 +50,8 @@ pub const NSS: Module = Module {
     generates: NIST_AND_RSA,
     imports: NIST_AND_RSA,
     cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
-    changes_pin: true,
+    // It says false to CKA_LOCAL whatever the key.
+    proves_origin: false,
     wrong_pins: usize::MAX,
     // Its RSA takes 35 ms.
     signatures: |kind| match kind {
@@ -66,7 +68,7 @@ pub const P11_KIT: Module = Module {
     imports: NIST_AND_RSA,
     // It hides Ed25519. Of PSS it passes on the form that signs a digest, and the helper finds that.
     cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
-    changes_pin: true,
+    proves_origin: true,
     wrong_pins: usize::MAX,
     signatures: |kind| if kind == KeyType::EcdsaP256 { 10_000 } else { 1_000 },
 };
@@ -82,7 +84,7 @@ pub const TPM2: Module = Module {
         Ask::Import(KeyType::EcdsaP256),
         Ask::Import(KeyType::EcdsaP384),
     ],
-    changes_pin: true,
+    proves_origin: true,
     wrong_pins: 2,
     signatures: |_| 1_000,
 };
@@ -94,7 +96,7 @@ pub const KRYOPTIC: Module = Module {
     generates: ALL,
     imports: ALL,
     cannot: &[],
-    changes_pin: true,
+    proves_origin: true,
     wrong_pins: 9,
     signatures: |kind| match kind {
         KeyType::EcdsaP256 | KeyType::Ed25519 => 10_000,
