@@ -95,6 +95,9 @@ const DOCTOR: Calls = &[
     ("C_GetMechanismList", Deed::Measure),
     ("C_GetMechanismInfo", Deed::Measure),
     ("C_CopyObject", Deed::MeasureKeys),
+    ("C_SignUpdate", Deed::MeasureParts),
+    ("C_SignFinal?", Deed::MeasureParts),
+    ("C_SignFinal", Deed::MeasureParts),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +123,8 @@ enum Deed {
     Measure,
     /// Doctor, with one.
     MeasureKeys,
+    /// The same, of a module that signs in several parts.
+    MeasureParts,
 }
 
 impl Deed {
@@ -129,7 +134,7 @@ impl Deed {
             // With the login before it, where there is none for the signature.
             Self::Open | Self::Unlock | Self::SignEachUse => 1,
             // A PIN that was taken is presented anew by what is about logins (tests of doctor count it).
-            Self::MeasureKeys => usize::MAX,
+            Self::MeasureKeys | Self::MeasureParts => usize::MAX,
             _ => 0,
         }
     }
@@ -144,6 +149,7 @@ impl Deed {
             }
             Self::SignEachUse => "always-authenticate context\n",
             Self::Measure | Self::MeasureKeys => QUICK,
+            Self::MeasureParts => QUICK_PARTS,
             _ => "",
         }
     }
@@ -283,8 +289,7 @@ impl Bed {
         if logins.iter().any(|count| *count > deed.entries()) {
             return Err(format!("{logins:?} logins"));
         }
-        let signatures = trace.calls("C_Sign") + trace.calls("C_SignFinal");
-        if told != "ok" && signatures > 1 && full.contains("not known") {
+        if told != "ok" && trace.calls("C_Sign") > 1 && full.contains("not known") {
             return Err("a signature of unknown outcome was asked for again".to_owned());
         }
         let used_up = lie == "C_Initialize * CKR_CRYPTOKI_ALREADY_INITIALIZED";
@@ -347,7 +352,9 @@ impl Bed {
             Deed::ChangePin => token.change_secret(&secret(PIN), &secret(PIN)),
             Deed::SignEachUse => sign_with(token, &self.key, PIN),
             Deed::Measure => token.examine(Err("nobody logs in".to_owned()), |_| true).map(drop),
-            Deed::MeasureKeys => token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).map(drop),
+            Deed::MeasureKeys | Deed::MeasureParts => {
+                token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).map(drop)
+            }
         }
     }
 
@@ -389,6 +396,7 @@ impl Bed {
 /// Doctor has less to do.
 const QUICK: &str = "sessions limit 4\nmechanism CKM_RSA_PKCS_KEY_PAIR_GEN absent\n\
     mechanism CKM_EC_EDWARDS_KEY_PAIR_GEN absent\n";
+const QUICK_PARTS: &str = "sessions limit 4\nmechanism CKM_RSA_PKCS_KEY_PAIR_GEN absent\nmultipart yes\n";
 /// Most of the time is spent waiting for helpers.
 const THREADS: usize = 8;
 const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
