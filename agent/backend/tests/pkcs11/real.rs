@@ -19,6 +19,8 @@ pub struct Module {
     pub cannot: &'static [Ask],
     /// Whether it says of a key all that a role may demand (FAULTS D9).
     pub proves_origin: bool,
+    /// The types by which it signs, but not everything.
+    pub limited: &'static [KeyType],
     /// How many wrong PINs it bears at a time.
     pub wrong_pins: usize,
     /// How many signatures of a type are made, unless `TUFAGENT_SIGNATURES` says so.
@@ -40,6 +42,7 @@ pub const SOFTHSM: Module = Module {
     imports: ALL,
     cannot: &[],
     proves_origin: true,
+    limited: &[],
     wrong_pins: usize::MAX,
     signatures: |_| 10_000,
 };
@@ -52,6 +55,7 @@ pub const NSS: Module = Module {
     cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
     // It says false to CKA_LOCAL whatever the key.
     proves_origin: false,
+    limited: &[],
     wrong_pins: usize::MAX,
     // Its RSA takes 35 ms.
     signatures: |kind| match kind {
@@ -69,6 +73,7 @@ pub const P11_KIT: Module = Module {
     // It hides Ed25519. Of PSS it passes on the form that signs a digest, and the helper finds that.
     cannot: &[Ask::Generate(KeyType::Ed25519), Ask::Import(KeyType::Ed25519)],
     proves_origin: true,
+    limited: &[],
     wrong_pins: usize::MAX,
     signatures: |kind| if kind == KeyType::EcdsaP256 { 10_000 } else { 1_000 },
 };
@@ -85,6 +90,7 @@ pub const TPM2: Module = Module {
         Ask::Import(KeyType::EcdsaP384),
     ],
     proves_origin: true,
+    limited: &[],
     wrong_pins: 2,
     signatures: |_| 1_000,
 };
@@ -97,6 +103,8 @@ pub const KRYOPTIC: Module = Module {
     imports: ALL,
     cannot: &[],
     proves_origin: true,
+    // Not of more than some hundred thousand bytes.
+    limited: &[KeyType::Ed25519],
     wrong_pins: 9,
     signatures: |kind| match kind {
         KeyType::EcdsaP256 | KeyType::Ed25519 => 10_000,
