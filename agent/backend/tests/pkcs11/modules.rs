@@ -37,6 +37,10 @@ fn conformance(module: &Module) {
     let dir = tempfile::tempdir().unwrap();
     let Some(ready) = module.made(dir.path()) else { return };
     let token = start(config_of(&ready, module.name));
+    // All that follows is done within its own folders, where the kernel can see to it.
+    let info = token.info();
+    let gap = info.unconfined.as_deref().unwrap_or_default();
+    assert!(info.confined == Some(true) || gap.contains("kernel"), "{info:?}");
     Subject {
         backend: &token,
         secret: secret(PIN),
