@@ -7,6 +7,7 @@
 //! confined before the module is loaded; ends when the agent does.
 
 mod always;
+mod attributes;
 mod ckr;
 mod codec;
 pub(crate) mod confine;

@@ -117,8 +117,12 @@ pub(crate) fn device(error: Error) -> HostError {
 
 /// An error by the names of the standard (`C_Sign gave CKR_DEVICE_ERROR`): its texts are long and help nobody.
 pub(crate) fn told(error: &Error) -> String {
-    let Error::Pkcs11(code, function) = error else { return format!("library said: {error}") };
-    format!("C_{function:?} gave {}", ckr::name(*code))
+    match error {
+        Error::Pkcs11(code, function) => format!("C_{function:?} gave {}", ckr::name(*code)),
+        // Its own words for this help nobody.
+        Error::InvalidValue => "library gave a value or a length that cannot be".to_owned(),
+        other => format!("library said: {other}"),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use tuf::key::PublicKey;
 
+use super::attributes::attributes;
 use super::codec::{Curve, curve_from_params, public_key_from_point};
 use super::faults::{Action, Fault, action};
 use super::live::{Found, Live};
@@ -146,16 +147,15 @@ pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Opt
         AttributeType::NeverExtractable,
         AttributeType::AlwaysAuthenticate,
     ];
-    let mut attributes = session.get_attributes(handle, &common)?;
-    let key_type =
-        attributes.iter().find_map(|a| if let Attribute::KeyType(t) = a { Some(*t) } else { None });
+    let mut found = attributes(session, handle, &common)?;
+    let key_type = found.iter().find_map(|a| if let Attribute::KeyType(t) = a { Some(*t) } else { None });
     let more: &[AttributeType] = match key_type {
         Some(KeyType::RSA) => &[AttributeType::Modulus, AttributeType::PublicExponent],
         Some(KeyType::EC | KeyType::EC_EDWARDS) => &[AttributeType::EcParams, AttributeType::EcPoint],
         _ => return Ok(None),
     };
-    attributes.extend(session.get_attributes(handle, more)?);
-    Ok(key_type.map(|key_type| KeyObject::from_attributes(handle, key_type, attributes)))
+    found.extend(attributes(session, handle, more)?);
+    Ok(key_type.map(|key_type| KeyObject::from_attributes(handle, key_type, found)))
 }
 
 impl KeyObject {

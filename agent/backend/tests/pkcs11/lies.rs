@@ -11,6 +11,7 @@ use crate::lab::{Lab, pid, sign, start, unlock, unlocked, wait_for, wait_until};
 
 pub const CASES: &[Case] = &[
     ("a_wrong_a_truncated_and_another_keys_signature_never_leave", lies),
+    ("an_object_with_an_absurd_attribute_is_passed_over_and_the_others_sign", absurd),
     ("a_crash_while_signing_is_told_and_the_next_signature_works_after_unlocking", crash),
     ("a_module_that_hangs_costs_its_token_a_deadline_and_others_nothing", hang),
     ("a_call_that_waits_behind_a_hung_helper_is_told_of_the_helper_and_not_of_a_lock", stopped),
@@ -32,6 +33,33 @@ fn lies() {
         lab.say("pass");
         sign(&token, &key, "true again").unwrap();
     }
+}
+
+fn absurd() {
+    let lab = Lab::new();
+    let token = unlocked(lab.lying_config("liar"));
+    let make = |name: &str| token.generate(&name.parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    let (odd, good) = (make("odd"), make("good"));
+    let helper = pid(&token);
+    for attribute in ["CKA_EC_POINT", "CKA_EC_PARAMS", "CKA_ID", "CKA_LABEL", "CKA_KEY_TYPE", "CKA_LOCAL"] {
+        token.lock();
+        lab.say(&format!("attribute {attribute} huge label=odd"));
+        unlock(&token).unwrap();
+        let shown: Vec<_> = token.keys().unwrap().into_iter().map(|key| key.public).collect();
+        assert_eq!(shown.as_slice(), std::slice::from_ref(&good), "{attribute}");
+        sign(&token, &good, "the other one").unwrap();
+        assert!(sign(&token, &odd, "passed over").is_err(), "{attribute}");
+        assert_eq!(pid(&token), helper, "{attribute}: the helper lives");
+    }
+    lab.say("C_GetAttributeValue huge");
+    token.lock();
+    unlock(&token).unwrap();
+    let error = sign(&token, &good, "all are passed over").unwrap_err();
+    assert_eq!(error.reason(), "TOKEN_FAILED", "{error}");
+    assert!(error.to_string().contains("a length that cannot be"), "{error}");
+    lab.say("");
+    sign(&token, &odd, "true again").unwrap();
+    assert_eq!(pid(&token), helper);
 }
 
 fn crash() {

@@ -26,7 +26,7 @@ const MADNESS: &[(&str, &str)] = &[
     ("C_Sign once exit 0", "TOKEN_FAILED"),
     ("C_Sign once spin", "TOKEN_FAILED"),
     ("C_SignInit once hang", "TOKEN_FAILED"),
-    ("C_Sign once huge", "TOKEN_FAILED"),
+    ("C_Sign once huge", "BAD_SIGNATURE"),
     ("C_Sign once long", "BAD_SIGNATURE"),
     ("C_Sign once short", "BAD_SIGNATURE"),
     ("C_Sign once empty", "BAD_SIGNATURE"),

@@ -34,7 +34,7 @@
 //! | `segv`, `abort`, `exit N` | the process ends |
 //! | `wrong`, `short`, `long`, `zero`, `empty` | C_Sign, C_SignFinal: one bit flipped; a byte less; a byte more; zeros; no bytes |
 //! | `other-key`, `stale` | C_Sign: a right signature by another key of its type; the one of the call before |
-//! | `huge` | a length or count of 4 GiB: signatures, C_FindObjects, C_GetAttributeValue, C_GetSlotList, C_GetMechanismList |
+//! | `huge` | a length or count of 2^40: signatures, C_FindObjects, C_GetAttributeValue, C_GetSlotList, C_GetMechanismList |
 //! | `none`, `twice`, `endless` | C_FindObjects: no object; each one twice; the first for ever |
 //!
 //! ## About token, slots and sessions
@@ -54,8 +54,8 @@
 //!
 //! ## About objects: `attribute CKA_… VALUE [private|public] [label=L]`
 //!
-//! `VALUE`: `true`, `false`, `absent`, `hex:00ff`, `text:NAME`, `raw` (CKA_EC_POINT without its OCTET STRING), of
-//! all objects or of those that are meant. So keys get one and the same id, label or point.
+//! `VALUE`: `true`, `false`, `absent`, `hex:00ff`, `text:NAME`, `raw` (CKA_EC_POINT without its OCTET STRING), `huge` (a
+//! length of 2^40), of all objects or of those that are meant. So keys get one and the same id, label or point.
 //!
 //! ## Keys that want a login for each signature
 //!

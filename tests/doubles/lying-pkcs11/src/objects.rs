@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 
-use crate::real::{self, FOUR_GIB};
+use crate::real::{self, ONE_TIB};
 use crate::rule::Bend;
 use crate::script::{AttributeLie, Meant, Value};
 use crate::turn::Turn;
@@ -33,12 +33,16 @@ pub(crate) unsafe fn attributes(
         return Some(code);
     }
     if turn.bend() == Some(Bend::Huge) {
-        asked.iter_mut().for_each(|it| it.ulValueLen = FOUR_GIB);
+        asked.iter_mut().for_each(|it| it.ulValueLen = ONE_TIB);
         return Some(CKR_OK);
     }
     let mut bent = false;
     let mut too_small = false;
     for (attribute, room) in asked.iter_mut().zip(rooms) {
+        if is_huge(turn, session, object, attribute.type_) {
+            (attribute.ulValueLen, bent) = (ONE_TIB, true);
+            continue;
+        }
         let Some(value) = told(turn, session, object, attribute.type_) else { continue };
         bent = true;
         // SAFETY: the caller's own buffer, with the room that it said.
@@ -56,6 +60,17 @@ pub(crate) unsafe fn attributes(
     })
 }
 
+/// Whether the attribute is said to be longer than any memory.
+fn is_huge(
+    turn: &Turn,
+    session: CK_SESSION_HANDLE,
+    object: CK_OBJECT_HANDLE,
+    kind: CK_ATTRIBUTE_TYPE,
+) -> bool {
+    let mut lies = turn.script.attributes.iter();
+    lies.any(|lie| lie.attribute == kind && lie.value == Value::Huge && is_meant(&lie.of, session, object))
+}
+
 /// What the attribute is said to be: `None` the truth, `Some(None)` not there.
 fn told(
     turn: &Turn,
@@ -68,6 +83,7 @@ fn told(
         Some(Value::Absent) => Some(None),
         Some(Value::Bytes(bytes)) => Some(Some(bytes.clone())),
         Some(Value::Raw) => Some(Some(unwrapped(real::attribute(session, object, kind)?))),
+        Some(Value::Huge) => None,
         None if kind == CKA_ALWAYS_AUTHENTICATE => {
             let (_, of) = turn.script.always_authenticate.as_ref()?;
             let of = Meant { class: Some(CKO_PRIVATE_KEY), ..of.clone() };
@@ -124,7 +140,7 @@ pub(crate) unsafe fn find(
         let there = usize::try_from(*count).unwrap_or(0);
         match bend {
             Some(Bend::None) => *count = 0,
-            Some(Bend::Huge) => *count = FOUR_GIB,
+            Some(Bend::Huge) => *count = ONE_TIB,
             Some(Bend::Twice) => {
                 handles.copy_within(0..there, there);
                 *count *= 2;

@@ -164,4 +164,4 @@ pub(crate) unsafe fn give<T: Copy>(items: &[T], out: *mut T, len: *mut CK_ULONG)
 }
 
 /// What is too long for any memory.
-pub(crate) const FOUR_GIB: CK_ULONG = 1 << 32;
+pub(crate) const ONE_TIB: CK_ULONG = 1 << 40;

@@ -63,6 +63,7 @@ pub(crate) enum Value {
     Absent,
     Bytes(Vec<u8>),
     Raw,
+    Huge,
 }
 
 /// Which objects.
@@ -229,6 +230,7 @@ impl Value {
             "false" => Self::Bytes(vec![CK_FALSE]),
             "absent" => Self::Absent,
             "raw" => Self::Raw,
+            "huge" => Self::Huge,
             word => match word.split_once(':')? {
                 ("text", text) => Self::Bytes(text.as_bytes().to_vec()),
                 ("hex", digits) => Self::Bytes(from_hex(digits)?),

@@ -179,7 +179,7 @@ unsafe fn answer(
         if signature.is_null() {
             let code = ask(signature, len)?;
             match bend {
-                Some(Bend::Huge) => *len = real::FOUR_GIB,
+                Some(Bend::Huge) => *len = real::ONE_TIB,
                 _ if Turn::next_bend(call) == Some(Bend::Long) => *len += 1,
                 _ => {}
             }
@@ -203,7 +203,7 @@ unsafe fn answer(
             Some(Bend::Stale) if stale.len() == usize::try_from(*len).unwrap_or(0) => {
                 signature.copy_from_nonoverlapping(stale.as_ptr(), stale.len());
             }
-            Some(Bend::Huge) => *len = real::FOUR_GIB,
+            Some(Bend::Huge) => *len = real::ONE_TIB,
             _ => {}
         }
     }

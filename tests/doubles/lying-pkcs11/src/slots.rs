@@ -63,7 +63,7 @@ pub(crate) unsafe fn list(
     let code = unsafe { give(&told, slots, count) };
     if turn.bend() == Some(Bend::Huge) && !count.is_null() {
         // SAFETY: the caller's own.
-        unsafe { *count = real::FOUR_GIB };
+        unsafe { *count = real::ONE_TIB };
     }
     Some(code)
 }
@@ -164,7 +164,7 @@ pub(crate) unsafe fn mechanisms(
     unsafe {
         let code = give(&found, list, count);
         if turn.bend() == Some(Bend::Huge) && !count.is_null() {
-            *count = real::FOUR_GIB;
+            *count = real::ONE_TIB;
         }
         Some(code)
     }

@@ -10,6 +10,7 @@ use super::Stop;
 use super::bench::{Bench, MESSAGE, Pair, judged, tried};
 use super::curves::verifies;
 use crate::doctor::{AlwaysFacts, Facts, Finding, Place};
+use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
 
@@ -19,7 +20,7 @@ pub(super) fn demands(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let made = pair(bench, &home);
     let mut always = AlwaysFacts { made: tried(&made), ..AlwaysFacts::default() };
     if let Ok(pair) = made {
-        let told_so = home.get_attributes(pair.private, &[AttributeType::AlwaysAuthenticate])?;
+        let told_so = attributes(&home, pair.private, &[AttributeType::AlwaysAuthenticate])?;
         if !told_so.contains(&Attribute::AlwaysAuthenticate(true)) {
             always.made = Finding::No("the key does not say so afterwards".to_owned());
         }

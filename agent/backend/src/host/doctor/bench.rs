@@ -14,6 +14,7 @@ use tuf::key::PublicKey;
 
 use super::Stop;
 use crate::doctor::{Facts, Finding, NotMeasured, Place};
+use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
 use crate::host::keys::{private_key, public_key, template_is_refused};
@@ -225,7 +226,7 @@ impl<'a> Bench<'a> {
                 Err(error) => answers.push(format!("{place:?}: {}", told(&error))),
                 Ok(pair) => {
                     // A module may take no notice of CKA_TOKEN.
-                    let token = session.get_attributes(pair.private, &[AttributeType::Token])?;
+                    let token = attributes(&session, pair.private, &[AttributeType::Token])?;
                     let on_token = place == Place::Token || token.contains(&Attribute::Token(true));
                     drop(pair);
                     let left = sweep(&session, false)?.left;

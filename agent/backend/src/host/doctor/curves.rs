@@ -11,6 +11,7 @@ use tuf::key::PublicKey;
 use super::Stop;
 use super::bench::{Bench, MESSAGE, Pair, generates, judged, tried};
 use crate::doctor::{CurveFacts, EddsaFacts, Facts, Finding};
+use crate::host::attributes::attributes;
 use crate::host::codec::{Curve, curve_from_params, ecdsa_to_der};
 use crate::host::faults::told;
 
@@ -50,7 +51,7 @@ fn read(
     facts: &mut CurveFacts,
 ) -> Result<(), Stop> {
     let wanted = [AttributeType::EcParams, AttributeType::EcPoint];
-    for attribute in session.get_attributes(pair.public, &wanted)? {
+    for attribute in attributes(session, pair.public, &wanted)? {
         match attribute {
             Attribute::EcParams(params) => {
                 facts.returned.insert(form.to_owned(), describe_params(&params));
@@ -63,7 +64,7 @@ fn read(
         }
     }
     if first {
-        let private = session.get_attributes(pair.private, &[AttributeType::EcPoint])?;
+        let private = attributes(session, pair.private, &[AttributeType::EcPoint])?;
         let shown = private.iter().any(|a| matches!(a, Attribute::EcPoint(point) if !point.is_empty()));
         facts.point_on_private = if shown { Finding::Yes } else { Finding::No("absent".to_owned()) };
     }

@@ -10,6 +10,7 @@ use super::Stop;
 use super::bench::{Bench, MESSAGE, Second, is_user};
 use super::curves::verifies;
 use crate::doctor::{Facts, Finding, LoginFacts, Place};
+use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
 
@@ -51,7 +52,7 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
         Place::Token => facts.token_handle = old,
     }
     if let (Some((handle, Some(id))), Place::Session) = (there, bench.place) {
-        facts.token_handle = match session.get_attributes(handle, &[AttributeType::Id]) {
+        facts.token_handle = match attributes(&session, handle, &[AttributeType::Id]) {
             Ok(found) if found.contains(&Attribute::Id(id)) => Finding::Yes,
             Ok(_) => Finding::No("the old handle is another object".to_owned()),
             Err(error) => Finding::No(told(&error)),
@@ -70,6 +71,6 @@ fn second_login(bench: &Bench<'_>, session: &Session) -> Result<String, Stop> {
 }
 
 fn id_of(session: &Session, handle: ObjectHandle) -> Option<Vec<u8>> {
-    let attributes = session.get_attributes(handle, &[AttributeType::Id]).ok()?;
-    attributes.into_iter().find_map(|a| if let Attribute::Id(id) = a { Some(id) } else { None })
+    let found = attributes(session, handle, &[AttributeType::Id]).ok()?;
+    found.into_iter().find_map(|a| if let Attribute::Id(id) = a { Some(id) } else { None })
 }

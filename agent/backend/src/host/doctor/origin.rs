@@ -9,6 +9,7 @@ use zeroize::Zeroize as _;
 use super::Stop;
 use super::bench::{Bench, Pair, tried};
 use crate::doctor::{Facts, Finding, OriginFacts};
+use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 
 /// A key that is made with CKA_COPYABLE false, where that is taken.
@@ -98,7 +99,7 @@ pub(super) fn read(session: &Session, private: ObjectHandle) -> Result<OriginFac
         AttributeType::Extractable,
         AttributeType::Copyable,
     ] {
-        for attribute in session.get_attributes(private, &[wanted]).unwrap_or_default() {
+        for attribute in attributes(session, private, &[wanted]).unwrap_or_default() {
             match attribute {
                 Attribute::Local(it) => facts.local = Some(it),
                 Attribute::NeverExtractable(it) => facts.never_extractable = Some(it),
