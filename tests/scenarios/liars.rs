@@ -41,7 +41,7 @@ fn a_signature_that_is_no_good_is_journalled_as_failed_and_changes_nothing() {
     home.run("bump repo timestamp").done();
     let timestamp = || std::fs::read(home.path("repo/metadata/timestamp.json")).unwrap();
     let before = timestamp();
-    for lie in ["wrong", "short", "long", "zero", "empty", "other-key"] {
+    for lie in ["wrong", "short", "long", "huge", "zero", "empty", "other-key"] {
         desk.say(&format!("C_Sign {lie}"));
         home.refused("sign repo --yes", 5, "BAD_SIGNATURE");
         assert_eq!(timestamp(), before, "{lie}");
@@ -113,5 +113,59 @@ fn codes_of_a_module_are_met_by_the_agent_as_the_table_says() {
             home.run("sign repo --yes").done();
         }
     }
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn a_login_that_is_lost_is_made_again_by_a_pin_that_needs_no_person_and_the_same_request_signs() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.secret("pin", PIN);
+    let pin = home.path("pin").display().to_string();
+    home.config(&format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("key generate online --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root online --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    let desk = home.lying_desk("hsm");
+    for lie in [
+        "C_SignInit once CKR_USER_NOT_LOGGED_IN",
+        "C_Sign once CKR_USER_NOT_LOGGED_IN",
+        "C_SignInit once CKR_CRYPTOKI_NOT_INITIALIZED",
+    ] {
+        home.run("bump repo timestamp").done();
+        let intents = home.journalled("sign.intent").len();
+        desk.forget();
+        desk.say(lie);
+        let signed = home.run("sign repo --yes --json").done().json();
+        assert_eq!(signed["published"], true, "{lie}: {signed}");
+        assert_eq!(desk.trace().signatures(), 1, "{lie}");
+        assert_eq!(desk.trace().logins(), 1, "{lie}: once for each loss");
+        assert_eq!(home.journalled("sign.intent").len(), intents + 1, "{lie}");
+        desk.say("");
+    }
+    // Where it is lost each time it is tried once more, and then told.
+    home.run("bump repo timestamp").done();
+    desk.forget();
+    desk.say("C_SignInit CKR_USER_NOT_LOGGED_IN");
+    let refused = home.refused("sign repo --yes", 5, "TOKEN_LOCKED").to_string();
+    assert!(refused.contains("by itself") && !refused.contains("token unlock"), "{refused}");
+    assert_eq!(desk.trace().calls("C_SignInit"), 2, "tried once more");
+    desk.say("");
+    // A signature of which nobody knows whether it was made is not asked for again.
+    for lie in ["C_Sign once after CKR_DEVICE_ERROR", "C_Sign once after CKR_DEVICE_REMOVED"] {
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+        desk.forget();
+        desk.say(lie);
+        home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+        assert_eq!(desk.trace().signatures(), 1, "{lie}");
+        desk.say("");
+    }
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("sign repo --yes").done();
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }

@@ -260,7 +260,7 @@ impl Subject<'_> {
                     for n in 0.. {
                         match self.sign_and_judge(key, thread * 1_000_000 + n) {
                             Ok(()) => signed.fetch_add(1, Ordering::SeqCst),
-                            Err(BackendError::Locked) => break,
+                            Err(BackendError::Locked | BackendError::LoginLost) => break,
                             Err(other) => panic!("while locking: {other}"),
                         };
                         assert!(!stop.load(Ordering::SeqCst) || n < 1_000_000, "signs although locked");
@@ -273,7 +273,10 @@ impl Subject<'_> {
             self.backend.lock();
             stop.store(true, Ordering::SeqCst);
             let after = self.backend.sign(&key, self.scheme_of(&key), Signable::Statement(&statement(1)));
-            assert!(matches!(after, Err(BackendError::Locked)), "sign after lock: {after:?}");
+            assert!(
+                matches!(after, Err(BackendError::Locked | BackendError::LoginLost)),
+                "sign after lock: {after:?}"
+            );
         });
         assert_eq!(self.backend.info().state, TokenState::Locked);
     }

@@ -13,6 +13,9 @@ pub enum BackendError {
     /// The PIN or passphrase was not given yet.
     #[error("the token is locked")]
     Locked,
+    /// The token was unlocked, and when it was asked its login was gone. Surely nothing was done.
+    #[error("the token had lost its login; nothing was signed or changed")]
+    LoginLost,
     /// The device or the module's token is not there.
     #[error("the token is not there: {why}")]
     Absent {
@@ -155,7 +158,7 @@ impl BackendError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Locked => "unlock it: tufctl token unlock NAME".to_owned(),
+            Self::Locked | Self::LoginLost => "unlock it: tufctl token unlock NAME".to_owned(),
             Self::Absent { .. } => {
                 "connect the device, or check the token's entry in the configuration".to_owned()
             }
@@ -199,7 +202,7 @@ impl BackendError {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Locked => "TOKEN_LOCKED",
+            Self::Locked | Self::LoginLost => "TOKEN_LOCKED",
             Self::Absent { .. } => "TOKEN_ABSENT",
             Self::Failed { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy => "TOKEN_BUSY",

@@ -48,6 +48,9 @@ const NAP: Duration = Duration::from_secs(1);
 /// The detail of a refusal after which nobody knows whether the token counted an attempt.
 const SPENT: &str = "attempt_unknown";
 
+/// The detail of a refusal by a token whose login was gone: surely nothing was done.
+const LOGIN_LOST: &str = "login_lost";
+
 /// What takes a while. Its type is not known to whoever waits: the compiler takes minutes over futures within futures otherwise.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
 
@@ -446,6 +449,12 @@ impl Slot {
         }
         if let BackendError::AttemptUnknown { .. } = error {
             refusal = refusal.detail(SPENT, true);
+        }
+        if let BackendError::LoginLost = error {
+            refusal = refusal.detail(LOGIN_LOST, true);
+            if self.may_unlock_itself().is_some() {
+                refusal = refusal.remedy("it is unlocked again by itself: run the command again");
+            }
         }
         refusal
     }

@@ -72,7 +72,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             "correct `paths` in the token's entry of the configuration; the module is not loaded before",
         ),
         HostErrorKind::Absent => BackendError::Absent { why: message },
-        HostErrorKind::NotLoggedIn => BackendError::Locked,
+        HostErrorKind::NotLoggedIn => BackendError::LoginLost,
         HostErrorKind::PinEachUse => BackendError::PinEachUse,
         HostErrorKind::Traced => traced(message),
         HostErrorKind::PinIncorrect => BackendError::SecretIncorrect { word: "PIN", tries_left: None },

@@ -18,7 +18,7 @@ use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
 
 use super::card::Presenting;
-use super::{BLINK, Slot, Typed};
+use super::{BLINK, LOGIN_LOST, Slot, Typed};
 use crate::awake;
 use crate::config::TokenKind;
 use crate::limits;
@@ -67,22 +67,37 @@ impl Slot {
         subject: &Metadata,
     ) -> Result<SignatureBytes, Refusal> {
         let order = Order { key: key.clone(), scheme, subject: subject.clone() };
+        let signed = match self.sign_once(&order).await {
+            // Surely nothing was signed. Its PIN needs no person, and is presented again as it is after any other loss.
+            Err(refusal)
+                if refusal.details.contains_key(LOGIN_LOST) && self.may_unlock_itself().is_some() =>
+            {
+                tracing::info!(token = self.name(), "unlocked again for a signature: its login was gone");
+                self.ensure_usable().await?;
+                self.sign_once(&order).await
+            }
+            signed => signed,
+        };
+        match signed {
+            Err(refusal) if refusal.reason == Reason::PinRequired => self.sign_with_pin(order, refusal).await,
+            signed => signed,
+        }
+    }
+
+    /// Without a PIN for this signature.
+    async fn sign_once(&self, order: &Order) -> Result<SignatureBytes, Refusal> {
         if self.config.kind == TokenKind::File && order.is_quick() {
             let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
             self.lapse();
             return order.carry_out(self.backend.as_ref(), None).map_err(|error| self.refusal(&error));
         }
-        let at_once = if order.is_quick() { self.sign_on_lane(&order).await } else { None };
-        let signed = match at_once {
+        let at_once = if order.is_quick() { self.sign_on_lane(order).await } else { None };
+        match at_once {
             Some(signed) => signed,
             None => {
                 let order = order.clone();
                 self.run_blinking(&self.queue, BLINK, move |backend| order.carry_out(backend, None)).await
             }
-        };
-        match signed {
-            Err(refusal) if refusal.reason == Reason::PinRequired => self.sign_with_pin(order, refusal).await,
-            signed => signed,
         }
     }
 
