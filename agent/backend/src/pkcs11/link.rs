@@ -203,7 +203,6 @@ impl Shared {
 
     /// Starts a helper, checks the module, loads it, and looks for the token.
     pub(super) fn start(&self, link: &mut Link) -> Result<(), BackendError> {
-        let broken = |how: &str| format!("its helper {how}");
         link.started = Some(Instant::now());
         let outcome = self.start_helper(link).and_then(|()| self.load(link));
         match outcome {
@@ -223,7 +222,7 @@ impl Shared {
                 Err(error)
             }
             Err(StartError::Died(how)) => {
-                let trouble = self.bury(link, &broken(&how));
+                let trouble = self.bury(link, &how);
                 Err(trouble.into())
             }
         }
@@ -246,7 +245,7 @@ impl Shared {
         let wake = Arc::clone(&self.wake);
         let waker = move || rouse(&wake, |wake| wake.now = true);
         let helper = Helper::start(exe, &self.config, waker).map_err(|e| {
-            StartError::Died(format!("{} host-token {name} cannot be started: {e}", exe.display()))
+            StartError::Died(format!("cannot be started ({} host-token {name}): {e}", exe.display()))
         })?;
         link.locks_done = self.seen_now().locks;
         link.helper = Some(helper);
