@@ -203,11 +203,97 @@ fn a_wrong_pin_file_is_tried_once_whatever_happens_and_once_more_when_it_changes
     home.secret("token-pin", "wrong-pin-11d0");
     home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
     assert_eq!(logins(&home), 1);
+    home.secret("token-pin", "wrong-pin-22e1");
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "PIN_INCORRECT");
+    home.secret("token-pin", "wrong-pin-11d0");
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 2, "the first one again is nothing new");
     agent.kill();
+    // What changed while no agent ran is not seen to have changed; what changes after that is.
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 2);
     home.secret("token-pin", PIN);
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    assert_eq!(logins(&home), 3);
+    agent.stop();
     let agent = home.start();
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    agent.stop();
+}
+
+#[test]
+fn a_wrong_pin_in_a_credential_or_a_file_made_anew_costs_one_try_however_often_the_agent_starts() {
+    for pin in ["credential = 'hsm-pin'", "file = 'FOLDER/hsm-pin'"] {
+        let Some(home) = lying_home("") else { return };
+        let folder = home.dir().join("credentials");
+        fs::create_dir(&folder).unwrap();
+        let directory = folder.display().to_string();
+        let config = home.dir().join("config/tuf-agent/config.toml");
+        let table = fs::read_to_string(config).unwrap();
+        home.config(&format!("{table}pin = {{ {} }}\n", pin.replace("FOLDER", &directory)));
+        // As a service manager does at each start: a new file, with the same or another content.
+        let start = |content: &str| {
+            fs::rename(home.secret("new", content), folder.join("hsm-pin")).unwrap();
+            let agent = Agent::start_in_environment(
+                &home,
+                Command::new(binary("tuf-agent")),
+                &[("CREDENTIALS_DIRECTORY", &directory)],
+            );
+            agent.wait_until(|| home.token("hsm")["problem"].is_string());
+            home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+            agent
+        };
+        for content in ["wrong-pin-51aa", "wrong-pin-51aa", "wrong-pin-51aa", PIN] {
+            assert!(start(content).stop().success());
+            assert_eq!(logins(&home), 1, "{pin}");
+        }
+        let agent = start(PIN);
+        let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+        assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm"), "{refused}");
+        // Another PIN that is right says nothing for the one in the source.
+        home.run("token unlock hsm --pin-file pin").done();
+        assert!(agent.stop().success());
+        let agent = start("wrong-pin-51aa");
+        assert_eq!(logins(&home), 2, "{pin}");
+        fs::rename(home.secret("new", PIN), folder.join("hsm-pin")).unwrap();
+        home.run("token unlock hsm").done();
+        assert_eq!(logins(&home), 3, "{pin}");
+        agent.stop();
+    }
+}
+
+#[test]
+fn what_a_person_had_tried_from_a_file_in_vain_is_not_tried_by_the_next_run() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("token lock hsm").done();
+    home.secret("token-pin", "wrong-pin-62bb");
+    home.refused("token unlock hsm", 5, "PIN_INCORRECT");
+    agent.stop();
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
     assert_eq!(logins(&home), 2);
+    agent.stop();
+}
+
+#[test]
+fn a_pipe_in_place_of_a_pin_file_is_refused_at_once() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    fs::remove_file(home.path("token-pin")).unwrap();
+    let made = Command::new("mkfifo").args(["-m", "600"]).arg(home.path("token-pin")).status().unwrap();
+    assert!(made.success());
+    let agent = home.start();
+    let refused = home.refused("token unlock hsm", 5, "SECRET_FILE");
+    assert!(refused["message"].as_str().unwrap().contains("token-pin is not a file"), "{refused}");
+    let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "SECRET_FILE");
+    assert!(refused["message"].as_str().unwrap().contains("is not a file"), "{refused}");
+    fs::remove_file(home.path("token-pin")).unwrap();
+    home.secret("token-pin", PIN);
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
     agent.stop();
 }
 

@@ -15,8 +15,9 @@ use crate::{Ledger, LedgerError};
 pub struct PinRecord {
     /// Attempts since the last one that the card accepted, those under way and those of unknown outcome among them.
     pub wrong: u32,
-    /// What stood for the content of the source that an attempt without a person was made with; empty: none was.
-    pub source: String,
+    /// What the configured source held was tried, and no attempt with what it holds was accepted since. Of the content
+    /// nothing is kept: a PIN is so short that whatever tells it from others lets it be guessed.
+    pub source_tried: bool,
     /// The token of the configuration under whose name the card last accepted a PIN; empty: none, or another card did
     /// since.
     pub token: String,
@@ -31,8 +32,10 @@ pub struct PinAttempt {
     pub token: String,
     /// No attempt when so many were wrong; none: whatever was.
     pub limit: Option<u32>,
-    /// What stands for the content of the source where no person gives the PIN; empty for a person's.
-    pub source: String,
+    /// Made with what the configured source holds.
+    pub from_source: bool,
+    /// A person gave the PIN, or said that the source's is to be tried.
+    pub by_person: bool,
     /// Goes into the journal with it.
     pub about: Value,
 }
@@ -44,8 +47,8 @@ pub enum PinLeave {
     Counted {
         /// How many were wrong before.
         wrong_before: u32,
-        /// [`PinRecord::source`] as it was before.
-        source_before: String,
+        /// [`PinRecord::source_tried`] as it was before.
+        source_tried_before: bool,
     },
     /// So many were wrong; nothing was counted.
     Stopped(u32),
@@ -55,11 +58,14 @@ pub enum PinLeave {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinOutcome {
     /// The card has accepted the PIN.
-    Accepted,
+    Accepted {
+        /// As in [`PinAttempt::from_source`]: another PIN that is right says nothing for what the source holds.
+        from_source: bool,
+    },
     /// The card was certainly not asked.
     NotMade {
         /// As [`PinLeave::Counted`] gave it.
-        source_before: String,
+        source_tried_before: bool,
     },
 }
 
@@ -108,20 +114,19 @@ impl Ledger {
 }
 
 fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
-    let PinAttempt { card, token, limit, source, about } = attempt;
+    let PinAttempt { card, token, limit, from_source, by_person, about } = attempt;
     let known = read(tx, card)?;
     if limit.is_some_and(|limit| known.wrong >= limit) {
         return Ok(Ok(PinLeave::Stopped(known.wrong)));
     }
     let body = json!({
         "token": token, "card": card, "wrong_before": known.wrong, "anyway": limit.is_none(),
-        "by_person": source.is_empty(), "about": about,
+        "by_person": by_person, "about": about,
     });
     tx.append("token.attempt", body)?;
-    let leave = PinLeave::Counted { wrong_before: known.wrong, source_before: known.source.clone() };
-    // What a person tries says nothing about what the source was tried with.
-    let source = if source.is_empty() { known.source } else { source.clone() };
-    let record = PinRecord { wrong: known.wrong.saturating_add(1), source, token: known.token };
+    let leave = PinLeave::Counted { wrong_before: known.wrong, source_tried_before: known.source_tried };
+    let source_tried = known.source_tried || *from_source;
+    let record = PinRecord { wrong: known.wrong.saturating_add(1), source_tried, token: known.token };
     write(tx, card, &record)?;
     Ok(Ok(leave))
 }
@@ -129,13 +134,14 @@ fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
 fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Verdict<()> {
     let known = read(tx, card)?;
     let (kind, record) = match outcome {
-        PinOutcome::Accepted => {
+        PinOutcome::Accepted { from_source } => {
             release(tx, card, token)?;
-            ("token.accepted", PinRecord { token: token.to_owned(), ..PinRecord::default() })
+            let source_tried = known.source_tried && !from_source;
+            ("token.accepted", PinRecord { wrong: 0, source_tried, token: token.to_owned() })
         }
-        PinOutcome::NotMade { source_before } => {
-            let (wrong, source) = (known.wrong.saturating_sub(1), source_before.clone());
-            ("token.not-asked", PinRecord { wrong, source, token: known.token })
+        PinOutcome::NotMade { source_tried_before: source_tried } => {
+            let (wrong, source_tried) = (known.wrong.saturating_sub(1), *source_tried);
+            ("token.not-asked", PinRecord { wrong, source_tried, token: known.token })
         }
     };
     tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;
@@ -160,18 +166,21 @@ fn release(tx: &mut Tx<'_>, card: &str, token: &str) -> Result<(), LedgerError> 
 fn read(tx: &Tx<'_>, card: &str) -> Result<PinRecord, LedgerError> {
     let mut select = tx.db.prepare_cached("SELECT wrong, source, token FROM pins WHERE card = ?1")?;
     let found = select.query_row((card,), |row| {
-        Ok(PinRecord { wrong: row.get(0)?, source: row.get(1)?, token: row.get(2)? })
+        let source: String = row.get(1)?;
+        Ok(PinRecord { wrong: row.get(0)?, source_tried: !source.is_empty(), token: row.get(2)? })
     });
     Ok(found.optional()?.unwrap_or_default())
 }
 
 fn write(tx: &mut Tx<'_>, card: &str, record: &PinRecord) -> Result<(), LedgerError> {
     let now = tx.now().unix();
+    // Of what earlier versions wrote here, too, anything but the empty text says that it was tried.
+    let source = if record.source_tried { "tried" } else { "" };
     tx.change(
         Table::Pins,
         (card,),
         "INSERT INTO pins (card, wrong, source, token, changed) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (card) DO UPDATE SET wrong = ?2, source = ?3, token = ?4, changed = ?5",
-        (card, record.wrong, record.source.as_str(), record.token.as_str(), now),
+        (card, record.wrong, source, record.token.as_str(), now),
     )
 }

@@ -11,17 +11,20 @@ fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
         card: card.to_owned(),
         token: "hsm".to_owned(),
         limit,
-        source: String::new(),
+        from_source: false,
+        by_person: true,
         about: json!({"caller": {"uid": 1000}}),
     }
 }
 
+const ACCEPTED: PinOutcome = PinOutcome::Accepted { from_source: false };
+
 fn not_made() -> PinOutcome {
-    PinOutcome::NotMade { source_before: String::new() }
+    PinOutcome::NotMade { source_tried_before: false }
 }
 
 fn counted(wrong_before: u32) -> PinLeave {
-    PinLeave::Counted { wrong_before, source_before: String::new() }
+    PinLeave::Counted { wrong_before, source_tried_before: false }
 }
 
 async fn count(ledger: &Ledger, card: &str) -> PinLeave {
@@ -47,7 +50,7 @@ async fn three_wrong_ones_stop_a_card_until_one_is_made_anyway_and_accepted() {
     assert_eq!(count(&ledger, "b").await, counted(0), "another card is not concerned");
     assert_eq!(ledger.count_pin_attempt(attempt("a", None)).await.unwrap(), counted(3));
     assert_eq!(wrong(&ledger, "a").await, 4);
-    settle(&ledger, "a", PinOutcome::Accepted).await;
+    settle(&ledger, "a", ACCEPTED).await;
     assert_eq!((wrong(&ledger, "a").await, wrong(&ledger, "b").await), (0, 1));
 }
 
@@ -76,33 +79,33 @@ async fn a_name_means_the_card_that_accepted_its_pin_last() {
     let card = async || ledger.card_of_token("hsm".to_owned()).await.unwrap();
     count(&ledger, "a").await;
     assert_eq!(card().await, None, "an attempt proves nothing");
-    settle(&ledger, "a", PinOutcome::Accepted).await;
+    settle(&ledger, "a", ACCEPTED).await;
     assert_eq!(card().await.as_deref(), Some("a"));
     count(&ledger, "b").await;
-    settle(&ledger, "b", PinOutcome::Accepted).await;
+    settle(&ledger, "b", ACCEPTED).await;
     assert_eq!(card().await.as_deref(), Some("b"));
     assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap(), PinRecord::default());
 }
 
 #[tokio::test]
-async fn what_a_source_was_tried_with_is_kept_as_long_as_it_counts() {
+async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    let by_itself = PinAttempt { source: "content 1".to_owned(), ..attempt("a", Some(3)) };
-    ledger.count_pin_attempt(by_itself).await.unwrap();
+    let tried = async || ledger.pin_record("a".to_owned()).await.unwrap().source_tried;
+    let with_source = PinAttempt { from_source: true, by_person: false, ..attempt("a", Some(3)) };
+    let leave = ledger.count_pin_attempt(with_source.clone()).await.unwrap();
+    let PinLeave::Counted { source_tried_before, .. } = leave else { panic!("{leave:?}") };
+    assert!(!source_tried_before && tried().await);
+    settle(&ledger, "a", PinOutcome::NotMade { source_tried_before }).await;
+    assert!(!tried().await, "the card was not asked");
+    ledger.count_pin_attempt(with_source.clone()).await.unwrap();
     count(&ledger, "a").await;
-    assert_eq!(
-        ledger.pin_record("a".to_owned()).await.unwrap().source,
-        "content 1",
-        "a person's says nothing of it"
-    );
-    let next = PinAttempt { source: "content 2".to_owned(), ..attempt("a", Some(3)) };
-    let leave = ledger.count_pin_attempt(next).await.unwrap();
-    let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
-    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
-    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "content 1", "it was not tried");
-    settle(&ledger, "a", PinOutcome::Accepted).await;
-    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, "");
+    assert!(tried().await, "a person's says nothing of it");
+    settle(&ledger, "a", ACCEPTED).await;
+    assert!(tried().await, "another PIN was accepted");
+    ledger.count_pin_attempt(with_source).await.unwrap();
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true }).await;
+    assert!(!tried().await);
 }
 
 #[tokio::test]

@@ -211,13 +211,21 @@ impl Config {
     }
 }
 
+/// Opens a file to be read. A pipe of that name waits for nobody: what was opened is looked at before it is read.
+pub(crate) fn open_at_once(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// Reads a file that only this user or root can have written. One descriptor is checked and read.
 fn read_own_file(path: &Path) -> Result<String, ConfigError> {
     use std::io::Read as _;
     use std::os::unix::fs::MetadataExt as _;
 
     let io = |cause| ConfigError::Io { path: path.to_path_buf(), cause };
-    let mut file = std::fs::File::open(path).map_err(io)?;
+    let mut file = open_at_once(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     let own = rustix::process::geteuid().as_raw();
     let refuse =

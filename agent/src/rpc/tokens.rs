@@ -72,6 +72,7 @@ async fn unlock(
     let by_person = request.secret.is_some();
     let attempt = Attempt {
         last_try: last_try(&slot, &request)?,
+        from_source: false,
         serial: request.serial.clone(),
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),
@@ -146,6 +147,7 @@ async fn change_secret(
     state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
     let attempt = Attempt {
         last_try: None,
+        from_source: false,
         serial: request.serial,
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),

@@ -146,7 +146,7 @@ async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) 
     let sealed = pin.secret.ok_or_else(|| missing("nothing was typed"))?;
     let purpose = format!("sign:{}:{}", slot.name(), inspected.digest());
     let secret = client.connection().seal().open(&sealed, &purpose)?;
-    Ok(Typed { secret, attempt: Attempt { last_try: None, serial, user, caller } })
+    Ok(Typed { secret, attempt: Attempt { serial, user, caller, ..Attempt::default() } })
 }
 
 #[cfg(test)]

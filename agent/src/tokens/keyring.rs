@@ -1,15 +1,12 @@
 //! PINs in the kernel's keyrings (keyrings(7)): keys of type `user`, named by their description.
 //!
 //! Trust: the kernel lets those read a key who possess it, or whom its permissions name. What it gives goes straight
-//! into locked memory. Nothing tells a changed key from the same across restarts.
-
-use std::sync::Arc;
+//! into locked memory.
 
 use linux_keyutils::{KeyError, KeyRing, KeyRingIdentifier};
 use policy::Reason;
 use secmem::SecretBytes;
 
-use super::pin::Fetched;
 use crate::refusal::Refusal;
 
 /// The session's keyring first, then the user's.
@@ -19,7 +16,7 @@ const RINGS: [KeyRingIdentifier; 2] = [KeyRingIdentifier::Session, KeyRingIdenti
 ///
 /// # Errors
 /// `SECRET_FILE` when there is none that may be read.
-pub(super) fn fetch(name: &str, most: usize) -> Result<Fetched, Refusal> {
+pub(super) fn fetch(name: &str, most: usize) -> Result<SecretBytes, Refusal> {
     let mut last = KeyError::KeyDoesNotExist;
     for ring in RINGS {
         match read(ring, name, most) {
@@ -27,8 +24,7 @@ pub(super) fn fetch(name: &str, most: usize) -> Result<Fetched, Refusal> {
                 return Err(refusal(name, "is empty"));
             }
             Ok(secret) => {
-                let secret = Arc::new(secret.without_trailing_newline());
-                return Ok(Fetched { secret, mark: "a key of the kernel's".to_owned() });
+                return Ok(secret.without_trailing_newline());
             }
             // What the other ring says of a key that is there counts more.
             Err(KeyError::KeyDoesNotExist) => {}
@@ -75,7 +71,7 @@ mod tests {
         key.invalidate().unwrap();
         match fetched {
             Ok(fetched) => {
-                assert_eq!(fetched.secret.reveal_secret_bytes(), b"12%34");
+                assert_eq!(fetched.reveal_secret_bytes(), b"12%34");
                 assert!(long.is_err(), "more than fits");
             }
             // Keys of a session that this process does not possess cannot be read.

@@ -8,36 +8,24 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use policy::Reason;
 use secmem::SecretBytes;
-use tuf::digest::Sha256Digest;
 
 use super::keyring;
 #[cfg(feature = "secret-service")]
 use super::secret_service;
-use crate::config::PinSource;
+use crate::config::{PinSource, open_at_once};
 use crate::refusal::Refusal;
 
 /// No PIN or passphrase is longer, bytes.
 const MAX_PIN: usize = 4096;
 
-/// What a source gave.
-#[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    /// The secret.
-    pub(super) secret: Arc<SecretBytes>,
-    /// Stands for the content in the ledger: made of what the file system tells of the file, so that it says nothing of
-    /// the secret; another one after each change of the file. Of a pipe nothing can be told.
-    pub(super) mark: String,
-}
-
 /// Fetches the secret; blocks.
 ///
 /// # Errors
 /// `PIN_REQUIRED` for a prompt, `SECRET_FILE` for a file that others can read, `IO` for one that cannot be read.
-pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Fetched, Refusal> {
+pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<SecretBytes, Refusal> {
     let path = match source {
         PinSource::Prompt => {
             return Err(Refusal::new(Reason::PinRequired, "this token's secret is typed by a person")
@@ -62,30 +50,21 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Fe
             }
         },
     };
-    let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+    let mut file = open_at_once(&path).map_err(|error| unreadable(&path, &error))?;
     let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
     check_mode(&path, &meta, credentials)?;
-    Ok(Fetched { secret: Arc::new(read(&path, &mut file)?), mark: mark(&meta) })
+    read(&path, &mut file)
 }
 
 #[cfg(feature = "secret-service")]
-fn from_secret_service(attributes: &BTreeMap<String, String>, place: &str) -> Result<Fetched, Refusal> {
+fn from_secret_service(attributes: &BTreeMap<String, String>, place: &str) -> Result<SecretBytes, Refusal> {
     secret_service::fetch(attributes, place, MAX_PIN)
 }
 
 #[cfg(not(feature = "secret-service"))]
-fn from_secret_service(_: &BTreeMap<String, String>, place: &str) -> Result<Fetched, Refusal> {
+fn from_secret_service(_: &BTreeMap<String, String>, place: &str) -> Result<SecretBytes, Refusal> {
     let message = format!("{place} cannot be asked for: this tuf-agent was built without that");
     Err(Refusal::new(Reason::SecretFile, message).remedy("build it with its feature secret-service"))
-}
-
-fn mark(file: &Metadata) -> String {
-    if !file.is_file() {
-        return "a pipe".to_owned();
-    }
-    let (at, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-    let text = format!("{} {} {} {at:?} {changed:?}", file.dev(), file.ino(), file.size());
-    format!("file {}", Sha256Digest::of(text.as_bytes()))
 }
 
 /// Mode and owner of the open file (CONTRACT section 2).
@@ -119,7 +98,7 @@ fn has_dots(path: &Path) -> bool {
 }
 
 /// A descriptor that the agent was started with, through `/proc`: it is opened anew, never closed twice.
-fn read_descriptor(fd: u32) -> Result<Fetched, Refusal> {
+fn read_descriptor(fd: u32) -> Result<SecretBytes, Refusal> {
     let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
     let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
     let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
@@ -131,7 +110,7 @@ fn read_descriptor(fd: u32) -> Result<Fetched, Refusal> {
         )
         .remedy("start the agent with the PIN on that descriptor, such as 3<pin.txt"));
     }
-    Ok(Fetched { secret: Arc::new(read(&path, &mut file)?), mark: mark(&meta) })
+    read(&path, &mut file)
 }
 
 /// A trailing newline is not part of it.
@@ -167,8 +146,8 @@ mod tests {
     fn a_private_file_gives_its_line_without_the_newline() {
         for mode in [0o600, 0o400] {
             let (_folder, path) = file(mode, "1234\n");
-            let fetched = fetch(&PinSource::File(path), None).unwrap();
-            assert_eq!(fetched.secret.reveal_secret_bytes(), b"1234");
+            let secret = fetch(&PinSource::File(path), None).unwrap();
+            assert_eq!(secret.reveal_secret_bytes(), b"1234");
         }
     }
 
@@ -190,18 +169,6 @@ mod tests {
         assert!(fetch(&source, None).unwrap_err().message.contains("CREDENTIALS_DIRECTORY"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
         assert!(fetch(&source, Some(folder.path())).is_err());
-    }
-
-    #[test]
-    fn a_mark_tells_a_changed_file_from_the_same_and_says_nothing_of_the_secret() {
-        let (folder, path) = file(0o600, "1234");
-        let source = PinSource::File(path.clone());
-        let first = fetch(&source, None).unwrap().mark;
-        assert_eq!(fetch(&source, None).unwrap().mark, first);
-        let new = folder.path().join("new");
-        std::fs::copy(&path, &new).unwrap();
-        std::fs::rename(new, path).unwrap();
-        assert_ne!(fetch(&source, None).unwrap().mark, first);
     }
 
     #[test]

@@ -8,15 +8,13 @@
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use policy::Reason;
-use tuf::digest::Sha256Digest;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+use secmem::SecretBytes;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use self::session::Exchange;
-use super::pin::Fetched;
 use crate::refusal::Refusal;
 
 const SERVICE: &str = "org.freedesktop.secrets";
@@ -52,7 +50,7 @@ pub(super) fn fetch(
     attributes: &BTreeMap<String, String>,
     place: &str,
     most: usize,
-) -> Result<Fetched, Refusal> {
+) -> Result<SecretBytes, Refusal> {
     // A runtime of its own: nothing of the bus lives longer than this call.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(Refusal::internal)?;
@@ -73,10 +71,9 @@ pub(super) fn fetch(
     }
 }
 
-async fn ask(attributes: &BTreeMap<String, String>, most: usize) -> Result<Fetched, Trouble> {
+async fn ask(attributes: &BTreeMap<String, String>, most: usize) -> Result<SecretBytes, Trouble> {
     let bus = zbus::connection::Builder::session().method_timeout(PATIENCE).build().await?;
     let item = the_item(&bus, attributes).await?;
-    let mark = mark(&bus, &item).await?;
     let exchange = Exchange::begin().map_err(|error| told(&format!("cannot be asked for: {error}"), ""))?;
     let offer = (ALGORITHM, Variant::new(exchange.public()));
     let opened = bus.call_method(Some(SERVICE), PLACE, Some(OF_SERVICE), "OpenSession", &offer).await?;
@@ -94,7 +91,7 @@ async fn ask(attributes: &BTreeMap<String, String>, most: usize) -> Result<Fetch
     if secret.is_empty() {
         return Err(told("is empty", "store the secret again: secret-tool store"));
     }
-    Ok(Fetched { secret: Arc::new(secret), mark })
+    Ok(secret)
 }
 
 /// Exactly one, unlocked.
@@ -120,16 +117,6 @@ async fn the_item(
             "name more of its attributes in the configuration, or take the others away: secret-tool search --all",
         )),
     }
-}
-
-/// Tells a changed item from the same, and nothing of the secret.
-async fn mark(bus: &Connection, item: &ObjectPath<'_>) -> Result<String, Trouble> {
-    let properties = "org.freedesktop.DBus.Properties";
-    let changed =
-        bus.call_method(Some(SERVICE), item, Some(properties), "Get", &(OF_ITEM, "Modified")).await?;
-    let changed: OwnedVariant = changed.body().deserialize()?;
-    let changed: u64 = changed.try_into().map_err(|_| nonsense())?;
-    Ok(format!("item {}", Sha256Digest::of(format!("{item} {changed}").as_bytes())))
 }
 
 fn told(why: &str, remedy: &str) -> Trouble {

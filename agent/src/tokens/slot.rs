@@ -18,6 +18,7 @@ use backend::filestore::FileStore;
 use backend::pkcs11::Pkcs11Token;
 use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
+use secmem::SecretBytes;
 use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
@@ -30,7 +31,6 @@ use self::listing::Known;
 use self::source::{Contents, SourceTrouble};
 use super::Places;
 use super::delays::Delays;
-use super::pin::Fetched;
 use crate::awake;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind};
@@ -82,7 +82,7 @@ pub struct Slot {
     known_keys: Mutex<Known>,
     places: Places,
     /// What a pipe gave; it can be read only once.
-    from_descriptor: Mutex<Option<Fetched>>,
+    from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
     /// What is known of contents of the source.
     contents: Mutex<Contents>,
     /// Our own count of wrong PINs, as it was last seen.

@@ -36,13 +36,21 @@ impl Presenting {
             Self::Source(_) => None,
         }
     }
+
+    /// Whether it is what the configured source holds.
+    const fn is_from_source(&self) -> bool {
+        match self {
+            Self::Person(attempt) => attempt.from_source,
+            Self::Source(_) => true,
+        }
+    }
 }
 
 /// What is known of the content of a source.
 #[derive(Debug, Clone)]
 pub(super) struct Sourced {
-    /// Stands for the content across restarts, and tells nothing of it.
-    pub(super) mark: String,
+    /// In this run the source held another content, which was not accepted: it has changed since.
+    pub(super) changed: bool,
     /// This card accepted this very content, and showed no more tries gone than [`Proof::count_low`] says.
     pub(super) proof: Option<Proof>,
 }
@@ -76,12 +84,17 @@ impl Slot {
         let id = identity(&card);
         let last_try = how.last_try().is_some();
         self.may_ask(&card, &id, how).await?;
-        let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
+        let (wrong, source_tried_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
         let asked = Arc::clone(token);
         let (spent, result) = blocking(move || ask(&asked, &asking)).await?;
-        let proof = Proof { card: id.clone(), count_low: card.count_low };
-        self.settle(id, spent, wrong, source_before, proof).await;
+        let proof = Proof { card: id, count_low: card.count_low };
+        let outcome = match spent {
+            Spent::Perhaps => None,
+            Spent::Accepted => Some(PinOutcome::Accepted { from_source: how.is_from_source() }),
+            Spent::Nothing => Some(PinOutcome::NotMade { source_tried_before }),
+        };
+        self.settle(outcome, wrong, proof).await;
         result.map_err(|error| match spent {
             Spent::Perhaps => self.refusal(&error).detail("wrong", wrong),
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
@@ -126,17 +139,17 @@ impl Slot {
             .detail("wrong", now.wrong))
     }
 
-    /// Counts the attempt, durably: how many were not accepted with it, and which content of the source was before it.
+    /// Counts the attempt, durably: how many were not accepted with it, and whether the source was tried before it.
     async fn count(
         &self,
         card: &Card,
         id: &str,
         how: &Presenting,
         last_try: bool,
-    ) -> Result<(u32, String), Refusal> {
-        let (source, caller) = match how {
-            Presenting::Person(attempt) => (String::new(), attempt.caller.clone()),
-            Presenting::Source(sourced) => (sourced.mark.clone(), Value::Null),
+    ) -> Result<(u32, bool), Refusal> {
+        let (by_person, caller) = match how {
+            Presenting::Person(attempt) => (true, attempt.caller.clone()),
+            Presenting::Source(_) => (false, Value::Null),
         };
         let mut about = json!({"serial": card.serial, "label": card.label, "caller": caller});
         if let (Some(shown), Some(members)) = (how.last_try(), about.as_object_mut()) {
@@ -147,12 +160,13 @@ impl Slot {
             card: id.to_owned(),
             token: self.name().to_owned(),
             limit: (!last_try).then_some(MOST_WRONG),
-            source,
+            from_source: how.is_from_source(),
+            by_person,
             about,
         };
         match self.places.ledger.count_pin_attempt(attempt).await? {
-            PinLeave::Counted { wrong_before, source_before } => {
-                Ok((wrong_before.saturating_add(1), source_before))
+            PinLeave::Counted { wrong_before, source_tried_before } => {
+                Ok((wrong_before.saturating_add(1), source_tried_before))
             }
             PinLeave::Stopped(wrong) => {
                 lock(&self.count).wrong = wrong;
@@ -162,19 +176,19 @@ impl Slot {
     }
 
     /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
-    async fn settle(&self, id: String, spent: Spent, wrong: u32, source_before: String, proof: Proof) {
-        let (outcome, now) = match spent {
-            Spent::Perhaps => {
-                *lock(&self.count) = Count { wrong, accepted: None };
-                return;
-            }
-            Spent::Accepted => (PinOutcome::Accepted, Count { wrong: 0, accepted: Some(proof) }),
-            Spent::Nothing => {
+    async fn settle(&self, outcome: Option<PinOutcome>, wrong: u32, proof: Proof) {
+        let Some(outcome) = outcome else {
+            *lock(&self.count) = Count { wrong, accepted: None };
+            return;
+        };
+        let (id, token) = (proof.card.clone(), self.name().to_owned());
+        let now = match outcome {
+            PinOutcome::Accepted { .. } => Count { wrong: 0, accepted: Some(proof) },
+            PinOutcome::NotMade { .. } => {
                 let accepted = lock(&self.count).accepted.clone();
-                (PinOutcome::NotMade { source_before }, Count { wrong: wrong.saturating_sub(1), accepted })
+                Count { wrong: wrong.saturating_sub(1), accepted }
             }
         };
-        let token = self.name().to_owned();
         match self.places.ledger.settle_pin_attempt(id, token, outcome).await {
             Ok(()) => *lock(&self.count) = now,
             // Too high a count costs a question; too low a one could cost the card.
@@ -227,14 +241,15 @@ impl Slot {
         }
     }
 
-    /// A content that was tried and not accepted is not tried again; one that this card accepted, only while it tells of no
-    /// try that is gone since (FAULTS C1).
+    /// Once this card has not accepted what the source held, it gets no more of it, unless that is seen to change in this
+    /// run: after a restart nothing tells a content from the one before. One that it accepted it gets only while it tells
+    /// of no try that is gone since (FAULTS C1).
     async fn may_try_by_itself(&self, card: &Card, id: &str, sourced: &Sourced) -> Result<(), Refusal> {
         let record = self.places.ledger.pin_record(id.to_owned()).await?;
         let place = self.config.pin.place();
-        if record.wrong > 0 && record.source == sourced.mark {
+        if record.source_tried && !sourced.changed {
             return Err(self.not_by_itself(&format!(
-                "the PIN in {place} was tried before, and the card has not accepted it"
+                "a PIN in {place} was tried before, and the card has not accepted it"
             )));
         }
         let Some(proof) = sourced.proof.as_ref().filter(|proof| proof.card == id) else { return Ok(()) };

@@ -142,7 +142,7 @@ impl Slot {
                 .detail("token", name));
         };
         let (user, caller) = (purpose.user, purpose.caller.clone());
-        Ok(Typed { secret, attempt: Attempt { last_try: None, serial: shown, user, caller } })
+        Ok(Typed { secret, attempt: Attempt { serial: shown, user, caller, ..Attempt::default() } })
     }
 
     /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).

@@ -1,7 +1,8 @@
 //! Unlocking with a secret that needs no person: from a file, a descriptor or a credential.
 //!
-//! Invariants: a content that was tried and not accepted is not tried again by itself, neither in this run nor, where its
-//! source can be told from a changed one, in the next; a person who says `unlock` has it tried once more.
+//! Invariants: a content that was tried and not accepted is not tried again by itself in this run, and nothing that the
+//! source holds in the next, as nothing of a content is kept; one that is seen to change while the agent runs is another. A
+//! person who says `unlock` has it tried once more.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,10 @@ use super::unlock::{Act, Attempt};
 use super::{Later, SPENT, Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::Refusal;
-use crate::tokens::pin::{self, Fetched};
+use crate::tokens::pin;
+
+/// So many contents that were not accepted are remembered, in this run.
+const MOST_REFUSED: usize = 16;
 
 /// Why the configured secret was of no use.
 #[derive(Debug, Clone)]
@@ -37,15 +41,15 @@ pub(super) struct Source {
 /// What is known of contents of the source, in this run.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// The one that was not accepted.
-    refused: Option<SecretBytes>,
+    /// Those that were not accepted, the newest last.
+    refused: Vec<SecretBytes>,
     /// The one that was, and by which card.
     proven: Option<(SecretBytes, Option<Proof>)>,
 }
 
 impl Contents {
     fn is_refused(&self, content: &SecretBytes) -> bool {
-        self.refused.as_ref().is_some_and(|refused| same(refused, content))
+        self.refused.iter().any(|refused| same(refused, content))
     }
 
     fn proof(&self, content: &SecretBytes) -> Option<Proof> {
@@ -57,11 +61,17 @@ impl Contents {
         if self.proven.as_ref().is_some_and(|(proven, _)| same(proven, &content)) {
             self.proven = None;
         }
-        self.refused = Some(content);
+        if self.is_refused(&content) {
+            return;
+        }
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.remove(0);
+        }
+        self.refused.push(content);
     }
 
     fn prove(&mut self, content: SecretBytes, proof: Option<Proof>) {
-        self.refused = None;
+        self.refused.retain(|refused| !same(refused, &content));
         self.proven = Some((content, proof));
     }
 }
@@ -79,7 +89,7 @@ impl Slot {
     ) -> Result<(), Refusal> {
         if let PinSource::Pinentry(program) = &self.config.pin {
             let _alone = self.asking.lock().await;
-            let Attempt { last_try, serial, user, caller } = attempt;
+            let Attempt { last_try, serial, user, caller, .. } = attempt;
             let text = "to unlock it, because you have asked for that".to_owned();
             let purpose = Purpose { text, terminal, user, caller };
             return self.unlock_by_pinentry(program, &purpose, last_try, serial).await;
@@ -88,7 +98,7 @@ impl Slot {
         let work = async move {
             let _alone = slot.by_itself.lock().await;
             let locks = lock(&slot.lease).locks;
-            slot.present_source(locks, Some(attempt)).await
+            slot.present_source(locks, Some(Attempt { from_source: true, ..attempt })).await
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
@@ -100,9 +110,9 @@ impl Slot {
             let source = match person {
                 None => self.by_itself_from_source().await?,
                 Some(attempt) => {
-                    let fetched = self.fetch_or_note().await?;
-                    let content = digest(&fetched.secret);
-                    Source { pin: fetched.secret, content, how: Presenting::Person(attempt) }
+                    let secret = self.fetch_or_note().await?;
+                    let content = digest(&secret);
+                    Source { pin: secret, content, how: Presenting::Person(attempt) }
                 }
             };
             let done = self.present(Act::Unlock(source.pin), source.how).await;
@@ -114,15 +124,15 @@ impl Slot {
 
     /// What the source holds, unless that was tried and not accepted.
     pub(super) async fn by_itself_from_source(&self) -> Result<Source, Refusal> {
-        let fetched = self.fetch_or_note().await?;
-        let content = digest(&fetched.secret);
+        let secret = self.fetch_or_note().await?;
+        let content = digest(&secret);
         let contents = lock(&self.contents);
         if contents.is_refused(&content) {
             return Err(self.unusable());
         }
         let proof = contents.proof(&content);
-        let how = Presenting::Source(Sourced { mark: fetched.mark, proof });
-        Ok(Source { pin: fetched.secret, content, how })
+        let how = Presenting::Source(Sourced { changed: !contents.refused.is_empty(), proof });
+        Ok(Source { pin: secret, content, how })
     }
 
     /// What became of a content that was presented.
@@ -168,24 +178,24 @@ impl Slot {
         may.then_some(lease.locks)
     }
 
-    async fn fetch_or_note(&self) -> Result<Fetched, Refusal> {
+    async fn fetch_or_note(&self) -> Result<Arc<SecretBytes>, Refusal> {
         self.fetch().await.map_err(|refusal| {
             self.note_source(&refusal);
             self.name_it(refusal)
         })
     }
 
-    async fn fetch(&self) -> Result<Fetched, Refusal> {
-        if let Some(fetched) = lock(&self.from_descriptor).clone() {
-            return Ok(fetched);
+    async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
+        if let Some(secret) = lock(&self.from_descriptor).clone() {
+            return Ok(secret);
         }
         let (source, credentials) = (self.config.pin.clone(), self.places.credentials.clone());
         let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
-        let fetched = fetched.map_err(Refusal::internal)??;
+        let secret = Arc::new(fetched.map_err(Refusal::internal)??);
         if matches!(self.config.pin, PinSource::Fd(_)) {
-            *lock(&self.from_descriptor) = Some(fetched.clone());
+            *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
         }
-        Ok(fetched)
+        Ok(secret)
     }
 }
 

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Attempt {
     /// Also when it may be the last one; a person at a terminal has said so, of this card.
     pub last_try: Option<Shown>,
+    /// With what the configured source holds, which the person has tried once more.
+    pub from_source: bool,
     /// The serial number that the person was shown: no other card gets the PIN.
     pub serial: Option<String>,
     /// Who asked; wrong ones delay this user's next.
