@@ -19,6 +19,7 @@ mod colleagues;
 mod confinement;
 mod conformance;
 mod contract;
+mod copies;
 mod crash;
 mod crash_steps;
 mod custody;

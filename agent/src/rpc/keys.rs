@@ -6,7 +6,7 @@ use backend::KeyName;
 use policy::Reason;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
-use tuf::key::KeyType;
+use tuf::key::{KeyType, PublicKey};
 use tufagent_proto::v1::keys_server::Keys;
 use tufagent_proto::v1::{
     GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest, ListKeysReply, ListKeysRequest,
@@ -110,13 +110,21 @@ async fn import(
     })?;
     let _names = state.tokens().hold_names().await;
     check_free(&state, &name).await?;
+    check_new(&state, imported.public()).await?;
     slot.ensure_usable_for(&purpose(&connection, format!("to import the key {name}"))).await?;
+    // Asked again: what a locked token holds is seen only now.
+    check_new(&state, imported.public()).await?;
     let body = json!({"name": name.as_str(), "token": slot.name()});
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import(&name, imported)).await?;
     let key = held(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
-    Ok(ImportKeyReply { key: Some(key.describe()) })
+    let warning = format!(
+        "the key {} was not made on token {}: a copy of it may exist elsewhere, as in the file that it came from",
+        key.name,
+        key.slot.name()
+    );
+    Ok(ImportKeyReply { key: Some(key.describe()), warnings: vec![warning] })
 }
 
 async fn remove(
@@ -196,6 +204,22 @@ async fn check_free(state: &AppState, name: &KeyName) -> Result<(), Refusal> {
     )
     .remedy("choose another name")
     .detail("key", name.as_str()))
+}
+
+/// One place for a key: of two, nobody could say by which it signs. One that its token has lost may come back.
+async fn check_new(state: &AppState, public: &PublicKey) -> Result<(), Refusal> {
+    let keys = state.tokens().keys().await;
+    let Some(other) = keys.iter().find(|key| key.stored.public == *public && !key.lost) else {
+        return Ok(());
+    };
+    let (name, token) = (other.name.as_str(), other.slot.name());
+    Err(Refusal::new(
+        Reason::DuplicateKey,
+        format!("this very key is on token {token} already, named {name}"),
+    )
+    .remedy(format!("use the key that is there: {name}; or remove that one first: tufctl key remove {name}"))
+    .detail("key", name)
+    .detail("token", token))
 }
 
 fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {

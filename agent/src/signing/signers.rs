@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use policy::Reason;
 use tuf::key::{Key, KeyId, Scheme};
 use tufagent_proto::v1::SignSkipped;
 
@@ -21,6 +22,12 @@ pub(super) struct Signer {
     pub(super) typed: Option<Typed>,
 }
 
+impl Signer {
+    fn is_copy_of(&self, other: &Self) -> bool {
+        self.key.stored.public == other.key.stored.public && self.scheme == other.scheme
+    }
+}
+
 /// The choice.
 pub(super) struct Chosen {
     /// In the order of the keys.
@@ -33,15 +40,18 @@ pub(super) struct Chosen {
 /// judges that.
 ///
 /// # Errors
-/// `KEY_NOT_FOUND`; `TOKEN_LOCKED` and its like when a named key, or every key, cannot be used.
+/// `KEY_NOT_FOUND`; `DUPLICATE_KEY` when every key lies on two tokens and none was named; `TOKEN_LOCKED` and its like when a named key, or every key, cannot be used.
 pub(super) async fn choose(
     agent: &AppState,
     named: &[String],
     authority: &BTreeMap<KeyId, Key>,
 ) -> Result<Chosen, Refusal> {
     let held = agent.tokens().keys_to_sign().await;
+    let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     let candidates = if named.is_empty() {
-        of_role(held, authority)
+        let (alone, twice) = of_role(held, authority);
+        chosen.skipped = twice;
+        alone
     } else {
         // Named twice, a key signs once.
         let mut before = BTreeSet::new();
@@ -54,7 +64,6 @@ pub(super) async fn choose(
             .flatten()
             .collect()
     };
-    let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     for signer in candidates {
         // A named key that is not of the role is refused for that, not for its token.
         let usable = if signer.keyids.is_empty() { Ok(()) } else { signer.key.ensure_usable().await };
@@ -70,27 +79,38 @@ pub(super) async fn choose(
     }
 }
 
-/// Each public key once, wherever it lies: a usable copy before another.
-fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
-    let mut signers: Vec<Signer> = Vec::new();
-    for signer in held.into_iter().flat_map(|key| with_keyids(key, authority)) {
-        if signer.keyids.is_empty() {
+/// Keys of the role, and those that lie on two tokens with the reason why they do not sign: which copy is meant a person
+/// says, by naming it. None takes the place of another silently (DESIGN section 4, rule 9).
+fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> (Vec<Signer>, Vec<(Signer, Refusal)>) {
+    let ours: Vec<Signer> = held.into_iter().flat_map(|key| with_keyids(key, authority)).collect();
+    let (mut alone, mut twice): (Vec<Signer>, Vec<(Signer, Refusal)>) = (Vec::new(), Vec::new());
+    for signer in ours.into_iter().filter(|signer| !signer.keyids.is_empty()) {
+        if twice.iter().any(|(other, _)| other.is_copy_of(&signer)) {
             continue;
         }
-        let same = |other: &&mut Signer| {
-            other.key.stored.public == signer.key.stored.public && other.scheme == signer.scheme
-        };
-        match signers.iter_mut().find(same) {
-            Some(other) if is_ready(&signer) && !is_ready(other) => *other = signer,
-            Some(_) => {}
-            None => signers.push(signer),
+        match alone.iter().position(|other| other.is_copy_of(&signer)) {
+            None => alone.push(signer),
+            // One token that shows a key twice.
+            Some(at) if alone.get(at).is_some_and(|o| o.key.slot.name() == signer.key.slot.name()) => {}
+            Some(at) => {
+                let first = alone.remove(at);
+                let refusal = on_two_tokens(&first.key, &signer.key);
+                twice.push((first, refusal));
+            }
         }
     }
-    signers
+    (alone, twice)
 }
 
-fn is_ready(signer: &Signer) -> bool {
-    !signer.key.lost && signer.key.slot.state() == backend::TokenState::Unlocked
+fn on_two_tokens(one: &HeldKey, other: &HeldKey) -> Refusal {
+    let on = |key: &HeldKey| format!("{} on token {}", key.name, key.slot.name());
+    let message = format!("one key is there twice, as {} and as {}: which is meant?", on(one), on(other));
+    Refusal::new(Reason::DuplicateKey, message)
+        .remedy(format!("name the one that is to sign: --key {} or --key {}", one.name, other.name))
+        .detail("key", one.name.as_str())
+        .detail("token", one.slot.name())
+        .detail("other_key", other.name.as_str())
+        .detail("other_token", other.slot.name())
 }
 
 /// One signer for each scheme under which the metadata has the key; one without keyids if it does not have it.

@@ -166,14 +166,14 @@ impl Agent {
         self.wait(self.keys_client().generate(request))?.key.ok_or_else(incomplete)
     }
 
-    /// Brings a private key in.
+    /// Brings a private key in; with what a person should know of it.
     pub(crate) fn import(
         &self,
         name: &str,
         token: &str,
         file: &Secret,
         passphrase: Option<&Secret>,
-    ) -> Result<v1::Key, Failure> {
+    ) -> Result<(v1::Key, Vec<String>), Failure> {
         let purpose = SealUse::Import(name);
         let request = v1::ImportKeyRequest {
             name: name.into(),
@@ -181,7 +181,8 @@ impl Agent {
             file: Some(self.seal(&purpose, file)?),
             passphrase: passphrase.map(|secret| self.seal(&purpose, secret)).transpose()?,
         };
-        self.wait(self.keys_client().import(request))?.key.ok_or_else(incomplete)
+        let reply = self.wait(self.keys_client().import(request))?;
+        Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))
     }
 
     /// Destroys a key; one that still serves a role only with `force`.

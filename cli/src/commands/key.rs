@@ -67,6 +67,10 @@ pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
 }
 
 fn shown(key: &v1::Key, style: Style) -> Result<Report, Failure> {
+    Ok(Report::new(json(key)?, text(key, style)?))
+}
+
+fn text(key: &v1::Key, style: Style) -> Result<String, Failure> {
     let json = json(key)?;
     let public = json.get("public").and_then(Value::as_str).unwrap_or_default();
     let mut text = format!(
@@ -85,7 +89,7 @@ fn shown(key: &v1::Key, style: Style) -> Result<Report, Failure> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(Report::new(json, text))
+    Ok(text)
 }
 
 fn list(all: &[v1::Key], style: Style) -> Result<Report, Failure> {
@@ -135,8 +139,16 @@ fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
         None => None,
     };
     let token = args.token.as_deref().unwrap_or_default();
-    let key = context.agent()?.import(&args.name, token, &file, passphrase.as_ref())?;
-    shown(&key, context.screen.out())
+    let (key, warnings) = context.agent()?.import(&args.name, token, &file, passphrase.as_ref())?;
+    for warning in &warnings {
+        context.screen.warn(warning);
+    }
+    let style = context.screen.out();
+    let mut document = json(&key)?;
+    if let Some(members) = document.as_object_mut() {
+        members.insert("warnings".to_owned(), warnings.into());
+    }
+    Ok(Report::new(document, text(&key, style)?))
 }
 
 fn ask_passphrase(file: &str) -> Result<Secret, Failure> {

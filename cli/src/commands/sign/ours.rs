@@ -116,14 +116,47 @@ impl Ours {
         names_of(workspace, &taken, &|_, key| Some(self.name_of(key)?.name.clone()))
     }
 
-    /// Keys of ours that these authorities give to the role and that have not signed.
-    pub(super) fn candidates(&self, authorities: &[Authority], signed_by: &[KeyId]) -> Vec<Candidate> {
+    /// The copy of a key that `--key` means; without it, as [`Self::name_of`].
+    fn meant(&self, key: &Key, selection: Option<&Selection>) -> Option<&OurKey> {
+        let Some(selection) = selection.filter(|selection| selection.names_keys()) else {
+            return self.name_of(key);
+        };
+        let public = key.public_key().ok()?;
+        self.keys.iter().find(|ours| ours.public == *public && selection.key(&ours.name))
+    }
+
+    /// A key that lies on two tokens signs when it is named: no copy takes the place of another silently.
+    ///
+    /// # Errors
+    /// `DUPLICATE_KEY`, with both.
+    pub(super) fn only_copy(&self, candidate: &Candidate) -> Result<(), Failure> {
+        let of_it = |key: &&OurKey| key.name == candidate.name;
+        let Some(one) = self.keys.iter().find(of_it) else { return Ok(()) };
+        let is_copy = |key: &&OurKey| key.public == one.public && key.token != one.token;
+        let Some(other) = self.keys.iter().find(is_copy) else { return Ok(()) };
+        let on = |key: &OurKey| format!("{} on token {}", key.name, key.token);
+        let message = format!("one key is there twice, as {} and as {}: which is meant?", on(one), on(other));
+        Err(Failure::new(reason::DUPLICATE_KEY, message)
+            .remedy(format!("name the one that is to sign: --key {} or --key {}", one.name, other.name))
+            .detail("key", one.name.as_str())
+            .detail("token", one.token.as_str())
+            .detail("other_key", other.name.as_str())
+            .detail("other_token", other.token.as_str()))
+    }
+
+    /// Keys of ours that these authorities give to the role, that `--key` leaves, and that have not signed.
+    pub(super) fn candidates(
+        &self,
+        authorities: &[Authority],
+        signed_by: &[KeyId],
+        selection: Option<&Selection>,
+    ) -> Vec<Candidate> {
         let mut out: Vec<Candidate> = Vec::new();
         for authority in authorities {
             for keyid in &authority.role.keyids {
                 let seen = signed_by.contains(keyid) || out.iter().any(|c| c.keyid == *keyid);
                 let Some(key) = authority.keys.get(keyid).filter(|_| !seen) else { continue };
-                if let Some(ours) = self.name_of(key) {
+                if let Some(ours) = self.meant(key, selection) {
                     let (name, token) = (ours.name.clone(), ours.token.clone());
                     out.push(Candidate { keyid: keyid.clone(), name, token });
                 }

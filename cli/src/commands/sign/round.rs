@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
         for role in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
             for authority in self.workspace.authorities(&role)? {
                 let need = usize::try_from(authority.role.threshold.get()).unwrap_or(usize::MAX);
-                if self.ours.candidates(&[authority], &[]).len() < need {
+                if self.ours.candidates(&[authority], &[], None).len() < need {
                     return Ok(false);
                 }
             }
@@ -351,9 +351,17 @@ impl<'a> Session<'a> {
             return Ok(Vec::new());
         }
         let staged = self.workspace.staged(role)?.is_some();
-        let signed_by = if staged { self.workspace.signatures(role)?.signed_by } else { Vec::new() };
-        let mut all = self.ours.candidates(&self.workspace.authorities(role)?, &signed_by);
-        all.retain(|key| self.selection.key(&key.name));
+        let (signed_by, met) = if staged {
+            let state = self.workspace.signatures(role)?;
+            (state.signed_by, state.met)
+        } else {
+            (Vec::new(), false)
+        };
+        let authorities = self.workspace.authorities(role)?;
+        let all = self.ours.candidates(&authorities, &signed_by, Some(&self.selection));
+        if !met && !self.selection.names_keys() {
+            all.iter().try_for_each(|key| self.ours.only_copy(key))?;
+        }
         Ok(all)
     }
 
