@@ -53,6 +53,8 @@ fn three_wrong_pins_stop_a_token_that_tells_nothing_until_a_person_says_last_try
     for count in 1..=3 {
         let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
         assert_eq!(refused["details"]["wrong"], count, "{refused}");
+        let offered = refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm --last-try");
+        assert_eq!(offered, count == 3, "{refused}");
     }
     let refused = home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
     assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm --last-try"), "{refused}");

@@ -129,7 +129,7 @@ fn note(token: &v1::Token) -> String {
         parts.push(format!("locks in {}", span(i64::try_from(seconds).unwrap_or(i64::MAX))));
     }
     if let Some(left) = token.pin_tries_left {
-        parts.push(format!("{left} tries left"));
+        parts.push(tries(left));
     }
     if token.measured.as_deref() == Some("outdated") {
         parts.push(format!(
@@ -256,8 +256,13 @@ pub(crate) fn described(token: &v1::Token) -> String {
     let serial = token.serial.as_deref().map(|serial| format!(" {}", visible(serial))).unwrap_or_default();
     let label = token.label.as_deref().filter(|label| *label != token.name);
     let label = label.map(|label| format!(", label {}", visible(label))).unwrap_or_default();
-    let tries = token.pin_tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
+    let tries = token.pin_tries_left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
     format!("{} ({kind}{serial}{label}{tries})", visible(&token.name))
+}
+
+/// `1 try left`
+fn tries(left: u32) -> String {
+    if left == 1 { "1 try left".to_owned() } else { format!("{left} tries left") }
 }
 
 fn word(token: &v1::Token) -> &str {
@@ -293,6 +298,8 @@ mod tests {
         assert_eq!(described(&token()), "alice (YubiKey 12345678, 3 tries left)");
         let labelled = Token { label: Some("build".into()), ..token() };
         assert_eq!(described(&labelled), "alice (YubiKey 12345678, label build, 3 tries left)");
+        let last = Token { pin_tries_left: Some(1), ..token() };
+        assert_eq!(described(&last), "alice (YubiKey 12345678, 1 try left)");
     }
 
     #[test]

@@ -96,7 +96,11 @@ impl Slot {
         };
         self.settle(outcome, wrong, proof).await;
         result.map_err(|error| match spent {
-            Spent::Perhaps => self.refusal(&error).detail("wrong", wrong),
+            Spent::Perhaps => {
+                let refusal = self.refusal(&error).detail("wrong", wrong);
+                let was_last = wrong >= MOST_WRONG && refusal.reason == Reason::PinIncorrect;
+                if was_last { refusal.remedy(self.by_last_try()) } else { refusal }
+            }
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
         })
     }
@@ -271,12 +275,18 @@ impl Slot {
         let name = self.name();
         let message = format!("token {name}: {}, so it was not tried", stopped_because(wrong));
         Refusal::new(Reason::PinBlocked, message)
-            .remedy(format!(
-                "make sure of the PIN and of the tries that the card has left, then at a terminal: \
-                 tufctl token unlock {name} --last-try"
-            ))
+            .remedy(self.by_last_try())
             .detail("token", name)
             .detail("wrong", wrong)
+    }
+
+    /// The way on once no further PIN is tried.
+    fn by_last_try(&self) -> String {
+        format!(
+            "make sure of the PIN and of the tries that the card has left, then at a terminal: \
+             tufctl token unlock {} --last-try",
+            self.name()
+        )
     }
 
     /// What a person should know of our own count before giving a PIN.
