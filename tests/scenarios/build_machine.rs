@@ -87,10 +87,11 @@ fn the_example_workflow_makes_a_token_and_signs_a_release_unattended() {
     assert!([0, 4].contains(&by_both.code), "{by_both}");
     people[1].0.published("repo").copy_to(&home.path("theirs"));
     // The agent comes up as it does in each step, and goes with it.
-    let up: String =
-        steps["Make the key and the repository"].lines().take(3).map(|line| format!("{line}\n")).collect();
+    let step = &steps["Make the key and the repository"];
+    let waits = step.find("until tufctl").unwrap();
+    let up = &step[..=waits + step[waits..].find('\n').unwrap()];
     assert!(up.contains("tuf-agent 3<"), "{up}");
-    run(&home, &(up + "tufctl sign \"$HOME/signing/repo\" --from theirs --yes"));
+    run(&home, &(up.to_owned() + "tufctl sign \"$HOME/signing/repo\" --from theirs --yes"));
     home.write("dist/app.tar.gz", "a release");
     run(&home, &steps["Sign and check the release"]);
     let repo = home.published("../home/signing/repo");

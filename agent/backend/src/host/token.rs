@@ -237,8 +237,13 @@ impl TokenHost {
             }
         };
         if !found.is_empty() {
-            let message =
-                format!("the module has two tokens {}; name the one by its serial", describe(&self.wanted));
+            let all = found.iter().map(|(_, info)| info).chain([&info]);
+            let serials: Vec<_> = all.map(|info| format!("{:?}", info.serial_number())).collect();
+            let message = format!(
+                "the module has more than one token {}; name the one by its serial, which is one of {}",
+                describe(&self.wanted),
+                serials.join(", ")
+            );
             return Err(HostError::new(HostErrorKind::Device, message).into());
         }
         self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false))?);

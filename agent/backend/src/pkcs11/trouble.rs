@@ -63,9 +63,9 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::Module => failed(message, "check `module` in the token's entry of the configuration"),
         HostErrorKind::Insecure => BackendError::Untrusted {
             why: message,
-            remedy:
-                "take the write permission away from others (chmod go-w), or install the module elsewhere"
-                    .to_owned(),
+            remedy: "give it to root or this user (chown), take the write permission away from others (chmod go-w), \
+                     or install the module elsewhere"
+                .to_owned(),
         },
         HostErrorKind::Confinement => failed(
             message,

@@ -9,9 +9,14 @@ pub enum UriError {
     /// It has another scheme.
     #[error("a PKCS#11 URI begins with \"pkcs11:\"")]
     Scheme,
-    /// An attribute without `=`, or a broken percent-encoding.
+    /// An attribute without `=`.
     #[error("{0:?} is not an attribute of a PKCS#11 URI (RFC 7512 section 2.3)")]
     Attribute(String),
+    /// A broken percent-encoding, or a character that must be encoded so.
+    #[error(
+        "the value of {0:?} is not encoded as in a PKCS#11 URI: write % as %25, a space as %20 (RFC 7512 section 2.3)"
+    )]
+    Encoding(String),
     /// An attribute that says nothing about a token, or which the agent does not take.
     #[error("the attribute {0:?} is not taken: name the token by token, serial, manufacturer or model")]
     NotTaken(String),
@@ -26,16 +31,20 @@ pub enum UriError {
 /// Reads the attributes of the path: token (the label), serial, manufacturer, model. A PIN, a module
 /// or an object has no place in it: the first is a secret, the others stand in the configuration.
 pub(crate) fn parse(uri: &str) -> Result<Wanted, UriError> {
-    let rest = uri.strip_prefix("pkcs11:").ok_or(UriError::Scheme)?;
+    // RFC 3986 section 3.1: a scheme is the same in upper case.
+    let (scheme, rest) = uri.split_once(':').ok_or(UriError::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("pkcs11") {
+        return Err(UriError::Scheme);
+    }
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if !query.is_empty() {
         return Err(UriError::NotTaken(name_of(query)));
     }
     let mut wanted = Wanted::default();
     for attribute in path.split(';').filter(|attribute| !attribute.is_empty()) {
-        let broken = || UriError::Attribute(name_of(attribute));
-        let (name, value) = attribute.split_once('=').ok_or_else(broken)?;
-        let value = percent_decode(value).ok_or_else(broken)?;
+        let (name, value) =
+            attribute.split_once('=').ok_or_else(|| UriError::Attribute(attribute.to_owned()))?;
+        let value = percent_decode(value).ok_or_else(|| UriError::Encoding(name.to_owned()))?;
         let place = match name {
             "token" => &mut wanted.label,
             "serial" => &mut wanted.serial,
@@ -92,6 +101,7 @@ mod tests {
         assert_eq!(wanted.serial.as_deref(), Some("4a"));
         assert_eq!(wanted.manufacturer.as_deref(), Some("Snake+Oil, Inc."));
         assert_eq!(wanted.model.as_deref(), Some("v2"));
+        assert_eq!(parse("PKCS11:token=a"), parse("pkcs11:token=a"));
     }
 
     #[test]
@@ -99,9 +109,9 @@ mod tests {
         assert_eq!(parse("token=a"), Err(UriError::Scheme));
         assert_eq!(parse("pkcs11:"), Err(UriError::NamesNothing));
         assert_eq!(parse("pkcs11:token"), Err(UriError::Attribute("token".into())));
-        assert_eq!(parse("pkcs11:token=a%2"), Err(UriError::Attribute("token".into())));
-        assert_eq!(parse("pkcs11:token=a%zz"), Err(UriError::Attribute("token".into())));
-        assert_eq!(parse("pkcs11:token=a b"), Err(UriError::Attribute("token".into())));
+        assert_eq!(parse("pkcs11:token=a%2"), Err(UriError::Encoding("token".into())));
+        assert_eq!(parse("pkcs11:token=a%zz"), Err(UriError::Encoding("token".into())));
+        assert_eq!(parse("pkcs11:token=a b"), Err(UriError::Encoding("token".into())));
         assert_eq!(parse("pkcs11:token=a;token=b"), Err(UriError::Twice("token".into())));
         assert_eq!(parse("pkcs11:token=a;object=k"), Err(UriError::NotTaken("object".into())));
     }

@@ -100,7 +100,11 @@ fn two_tokens() {
     let second = lab.folder.init_token("lab", "so-12345678", PIN).unwrap();
     let token = start(lab.config("hsm"));
     assert_eq!(token.info().state, TokenState::Failed);
-    assert!(token.info().problem.unwrap().contains("two tokens"));
+    let problem = token.info().problem.unwrap();
+    assert!(problem.contains("more than one token"), "{problem}");
+    for serial in [&lab.token.serial, &second.serial] {
+        assert!(problem.contains(serial.as_str()), "{problem}");
+    }
     let mut config = lab.config("hsm");
     config.label = None;
     config.uri = Some(format!("pkcs11:token=lab;serial={}", second.serial));
