@@ -81,6 +81,21 @@ pub enum BackendError {
         /// What to do about it.
         remedy: String,
     },
+    /// The card waited for a touch, and nobody touched it. Nothing was signed, and no try of the PIN was spent.
+    #[error("nobody touched it in time, so nothing was signed")]
+    TouchTimeout,
+    /// The slot of a YubiKey holds a key.
+    #[error("slot {slot} holds a key already")]
+    SlotOccupied {
+        /// Which.
+        slot: String,
+    },
+    /// The management key of a YubiKey is missing, or the card did not take it. It is no PIN and costs no try.
+    #[error("{why}")]
+    ManagementKey {
+        /// What is wrong.
+        why: String,
+    },
     /// No private key on the token belongs to the public key.
     #[error("the token has no such key")]
     KeyNotFound,
@@ -179,8 +194,13 @@ impl BackendError {
                  tufctl token unlock NAME"
                 .to_owned(),
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
-            Self::Blocked => "unblock it with the tool of its vendor or its security officer".to_owned(),
+            Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
+            Self::TouchTimeout => "ask again, and touch it when it blinks".to_owned(),
+            Self::SlotOccupied { .. } => {
+                "choose another slot (--slot), or say --overwrite, which destroys the key that is there".to_owned()
+            }
+            Self::ManagementKey { .. } => "give it with --management-key-file F (hex, or the word default for the one of the factory)".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
             Self::NameTaken { .. } => {
                 "choose another name, or remove the old key: tufctl key remove NAME".to_owned()
@@ -213,6 +233,9 @@ impl BackendError {
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
             Self::Foreign { .. } => "ORIGIN",
+            Self::TouchTimeout => "TOUCH_TIMEOUT",
+            Self::SlotOccupied { .. } => "SLOT_OCCUPIED",
+            Self::ManagementKey { .. } => "MANAGEMENT_KEY",
             Self::KeyNotFound => "KEY_NOT_FOUND",
             Self::NameTaken { .. } => "NAME_TAKEN",
             Self::DuplicateKey { .. } => "DUPLICATE_KEY",

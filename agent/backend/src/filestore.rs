@@ -146,7 +146,7 @@ impl FileStore {
 
     /// Seals a new key into the store.
     fn add(&self, name: &KeyName, key: SoftwareKey, origin: Origin) -> Result<StoredKey, BackendError> {
-        let stored = StoredKey { name: name.clone(), public: key.public().clone(), origin };
+        let stored = StoredKey { name: name.clone(), public: key.public().clone(), origin, place: None };
         let file = {
             let state = self.state();
             let Condition::Unlocked(store_key) = &state.condition else { return Err(state.not_unlocked()) };

@@ -8,6 +8,7 @@
 
 mod always;
 mod attributes;
+mod card;
 mod ckr;
 mod codec;
 pub(crate) mod confine;
@@ -38,6 +39,7 @@ use rustix::event::{PollFd, PollFlags};
 use tuf::key::{KeyType, PublicKey};
 use zeroize::Zeroizing;
 
+use card::CardHost;
 use confine::Confinement;
 use module::ModuleFile;
 use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
@@ -84,7 +86,8 @@ pub fn run() -> Result<(), HostFailure> {
                     Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
                 }
                 .map_err(|e| HostFailure::Connection(e.to_string()))?;
-                if let Some(agent) = watched.take_if(|_| matches!(stage, Stage::Confined(..))) {
+                let told = matches!(stage, Stage::Confined(..) | Stage::Card(..));
+                if let Some(agent) = watched.take_if(|_| told) {
                     watch(agent);
                 }
             }
@@ -100,8 +103,10 @@ pub fn run() -> Result<(), HostFailure> {
             },
         }
     }
-    if let Stage::Loaded { mut host, .. } = stage {
-        host.logout();
+    match stage {
+        Stage::Loaded { mut host, .. } => host.logout(),
+        Stage::Card(mut host) => host.close(),
+        Stage::Empty | Stage::Opened(..) | Stage::Confined(..) => {}
     }
     Ok(())
 }
@@ -170,7 +175,8 @@ enum Stage {
     Opened(Setup, ModuleFile),
     Confined(Setup, ModuleFile, Confinement),
     // The file stays open for as long as its code runs.
-    Loaded { host: TokenHost, _file: ModuleFile },
+    Loaded { host: Box<TokenHost>, _file: ModuleFile },
+    Card(CardHost),
 }
 
 fn send(stream: &UnixStream, id: u64, reply: &Reply, tail: &[u8]) -> Result<(), WireError> {
@@ -190,6 +196,11 @@ fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
             *stage = Stage::Opened(setup, file);
             plain(reply)
         }
+        (Request::OpenCard { serial, token }, Stage::Empty) => {
+            *stage = Stage::Card(CardHost::new(serial, token));
+            plain(Reply::Done)
+        }
+        (request, Stage::Card(host)) => host.answer(request, &frame.tail),
         (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),
         (Request::Load, Stage::Confined(..)) => load(stage),
         (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),
@@ -213,13 +224,13 @@ fn load(stage: &mut Stage) -> Answer {
     let loaded = TokenHost::load(&file, setup.reserved, setup.wanted);
     let mut host = loaded.map_err(|error| confinement.hint(error))?;
     let library = host.library();
-    *stage = Stage::Loaded { host, _file: file };
+    *stage = Stage::Loaded { host: Box::new(host), _file: file };
     plain(Reply::Loaded { library })
 }
 
 fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
     match request {
-        Request::Poll => plain(Reply::Status(host.look()?)),
+        Request::Poll | Request::Look => plain(Reply::Status(host.look()?)),
         Request::Login { last_try, serial } => {
             plain(Reply::Status(host.login(tail.to_vec(), last_try, serial.as_deref())?))
         }
@@ -233,13 +244,13 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             host.look()?;
             plain(Reply::Keys { keys })
         }
-        Request::Generate { name, kind, curve_name } => {
+        Request::Generate { name, kind, curve_name, .. } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;
             let curve = curve_name.as_deref();
             let key = host.with_token(|pkcs11, live| keys::generate(pkcs11, live, &name, kind, curve))?;
             plain(Reply::Key { key })
         }
-        Request::Import { name, public } => {
+        Request::Import { name, public, .. } => {
             let public = public_key(&public)?;
             let key = host.with_token(|pkcs11, live| keys::import(pkcs11, live, &name, &public, tail))?;
             plain(Reply::Key { key })
@@ -284,7 +295,14 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);
             plain(Reply::Facts { facts })
         }
-        Request::Open(_) | Request::Confine(_) | Request::Load => {
+        Request::Attest { .. }
+        | Request::CardFacts
+        | Request::ChangePuk { .. }
+        | Request::Unblock { .. }
+        | Request::ChangeManagementKey { .. } => {
+            Err(HostError::new(HostErrorKind::Unsupported, "the token is no YubiKey"))
+        }
+        Request::Open(_) | Request::OpenCard { .. } | Request::Confine(_) | Request::Load => {
             Err(protocol_error("a request in its order"))
         }
     }

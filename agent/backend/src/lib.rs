@@ -14,6 +14,7 @@ mod signature;
 mod software;
 mod traced;
 
+pub mod card;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod doctor;
@@ -64,17 +65,54 @@ pub trait Backend: Send + Sync {
     /// [`BackendError::NameTaken`], [`BackendError::Unsupported`], [`BackendError::Locked`] and others.
     fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError>;
 
+    /// The same, with what only YubiKeys know.
+    ///
+    /// # Errors
+    /// As [`Backend::generate`]; [`BackendError::SlotOccupied`], [`BackendError::ManagementKey`].
+    fn generate_with(
+        &self,
+        name: &KeyName,
+        kind: KeyType,
+        options: &KeyOptions,
+    ) -> Result<StoredKey, BackendError> {
+        options.none()?;
+        self.generate(name, kind)
+    }
+
     /// Puts a private key that was made elsewhere on the token.
     ///
     /// # Errors
     /// As [`Backend::generate`], and [`BackendError::DuplicateKey`] when it is there under another name.
     fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError>;
 
+    /// The same, with what only YubiKeys know.
+    ///
+    /// # Errors
+    /// As [`Backend::import`]; [`BackendError::SlotOccupied`], [`BackendError::ManagementKey`].
+    fn import_with(
+        &self,
+        name: &KeyName,
+        key: ImportedKey,
+        options: &KeyOptions,
+    ) -> Result<StoredKey, BackendError> {
+        options.none()?;
+        self.import(name, key)
+    }
+
     /// Destroys the private key that belongs to `key`.
     ///
     /// # Errors
     /// [`BackendError::KeyNotFound`], [`BackendError::Locked`] and others.
     fn remove(&self, key: &PublicKey) -> Result<(), BackendError>;
+
+    /// The same, with the management key of a YubiKey.
+    ///
+    /// # Errors
+    /// As [`Backend::remove`]; [`BackendError::ManagementKey`].
+    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<(), BackendError> {
+        options.none()?;
+        self.remove(key)
+    }
 
     /// Replaces the secret of the token; one attempt with `old`.
     ///
@@ -190,6 +228,8 @@ pub enum TokenKind {
     File,
     /// A token of a PKCS#11 module.
     Pkcs11,
+    /// A YubiKey.
+    Yubikey,
 }
 
 impl TokenKind {
@@ -199,6 +239,7 @@ impl TokenKind {
         match self {
             Self::File => "file",
             Self::Pkcs11 => "pkcs11",
+            Self::Yubikey => "yubikey",
         }
     }
 
@@ -207,7 +248,7 @@ impl TokenKind {
     pub const fn secret_word(self) -> &'static str {
         match self {
             Self::File => "passphrase",
-            Self::Pkcs11 => "PIN",
+            Self::Pkcs11 | Self::Yubikey => "PIN",
         }
     }
 }
@@ -251,6 +292,28 @@ pub struct StoredKey {
     pub public: PublicKey,
     /// Where the private half was made.
     pub origin: Origin,
+    /// Where it lies on a YubiKey, and what it wants.
+    pub place: Option<card::SlotFacts>,
+}
+
+/// What a key is to be, beside its name and type; only YubiKeys know of it.
+#[derive(Debug, Default)]
+pub struct KeyOptions {
+    /// Slot and policies.
+    pub card: card::CardOptions,
+    /// The card's management key; without it the one that its PIN protects.
+    pub management_key: Option<SecretBytes>,
+}
+
+impl KeyOptions {
+    /// For tokens that know none of them.
+    fn none(&self) -> Result<(), BackendError> {
+        if self.card == card::CardOptions::default() && self.management_key.is_none() {
+            return Ok(());
+        }
+        let what = "choose slots or policies, and has no management key: only YubiKeys do".to_owned();
+        Err(BackendError::Unsupported { what })
+    }
 }
 
 /// Where a private key was made.

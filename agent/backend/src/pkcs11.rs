@@ -13,20 +13,24 @@ mod lane;
 mod link;
 mod look;
 mod names;
+mod place;
 mod present;
 mod profile;
 mod restart;
 mod seen;
 mod trouble;
 mod uri;
+mod yubikey;
 
 pub use crate::host::Limits;
 pub use digest::ModuleDigest;
 pub use doctor::Step;
 pub use lane::{Begun, Lane, Place, UnderWay};
+pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use uri::UriError;
+pub use yubikey::Attestation;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,7 +47,7 @@ use crate::doctor::How;
 use crate::host::protocol::{Reply, Request, Wanted};
 use crate::host::{Curve, ecdsa_to_der};
 use crate::{
-    Backend, BackendError, ImportedKey, KeyName, StoredKey, TokenInfo, TokenName, TokenState,
+    Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenName, TokenState,
     UnverifiedSignature,
 };
 use link::Shared;
@@ -124,14 +128,25 @@ impl Pkcs11Token {
     /// When the entry makes no sense.
     pub fn new(config: Pkcs11Config, helper_exe: PathBuf) -> Result<Self, ConfigError> {
         let wanted = config.wanted()?;
-        let shared = Arc::new(Shared::new(config, wanted, helper_exe));
+        Ok(Self::host(Shared::new(config.into(), wanted, helper_exe)))
+    }
+
+    /// The same for a YubiKey.
+    #[must_use]
+    pub fn of_card(config: CardConfig, helper_exe: PathBuf) -> Self {
+        let wanted = config.wanted();
+        Self::host(Shared::new(config.into(), wanted, helper_exe))
+    }
+
+    fn host(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         let background = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(format!("token {}", background.config.name));
         if let Err(error) = thread.spawn(move || watch(&background)) {
             // Without it calls still start the helper; only removal shows late.
             tracing::warn!(token = %shared.config.name, "the token is not watched: {error}");
         }
-        Ok(Self { shared })
+        Self { shared }
     }
 
     /// Waits until something is known of the token, at most `limit`. False: still nothing.
@@ -205,7 +220,7 @@ impl Pkcs11Token {
     fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
         let Reply::Key { key } = reply else { return Err(nonsense()) };
         let public = names::public_key(&key).ok_or_else(nonsense)?;
-        let stored = StoredKey { name: name.clone(), public, origin: key.origin };
+        let stored = StoredKey { name: name.clone(), public, origin: key.origin, place: key.place };
         self.shared.note(|seen| seen.keys.push(stored.clone()));
         Ok(stored)
     }
@@ -304,19 +319,45 @@ impl Backend for Pkcs11Token {
     }
 
     fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
+        self.generate_with(name, kind, &KeyOptions::default())
+    }
+
+    fn generate_with(
+        &self,
+        name: &KeyName,
+        kind: KeyType,
+        options: &KeyOptions,
+    ) -> Result<StoredKey, BackendError> {
+        let management = self.management_key(options)?;
         let curve_name = self.shared.seen().hints()?.curve_name(kind);
-        let request = Request::Generate { name: name.to_string(), kind: kind.to_string(), curve_name };
+        let card = options.card;
+        let request = Request::Generate { name: name.to_string(), kind: kind.to_string(), curve_name, card };
         let limit = self.shared.config.deadline.max(GENERATE_DEADLINE);
-        let (reply, _) = self.call_unlocked("making a key", &request, &[], limit)?;
+        let (reply, _) = self.call_unlocked("making a key", &request, &[management], limit)?;
         self.made(name, reply)
     }
 
     fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError> {
+        self.import_with(name, key, &KeyOptions::default())
+    }
+
+    fn import_with(
+        &self,
+        name: &KeyName,
+        key: ImportedKey,
+        options: &KeyOptions,
+    ) -> Result<StoredKey, BackendError> {
+        let management = self.management_key(options)?;
         let public = key.public().clone();
-        let request = Request::Import { name: name.to_string(), public: hex::encode(public.spki_der()) };
-        let secret = key.secret().reveal_secret_bytes();
+        let request = Request::Import {
+            name: name.to_string(),
+            public: hex::encode(public.spki_der()),
+            card: options.card,
+            management_len: management.len(),
+        };
+        let tail = [management, key.secret().reveal_secret_bytes()];
         let (reply, _) =
-            self.call_unlocked("importing a key", &request, &[secret], self.shared.config.deadline)?;
+            self.call_unlocked("importing a key", &request, &tail, self.shared.config.deadline)?;
         let stored = self.made(name, reply)?;
         tracing::warn!(token = %self.shared.config.name, key = %name, "imported: a copy of the key may exist elsewhere");
         // A token may take a private key in a form that it then understands otherwise.
@@ -336,8 +377,13 @@ impl Backend for Pkcs11Token {
     }
 
     fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
+        self.remove_with(key, &KeyOptions::default())
+    }
+
+    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<(), BackendError> {
+        let management = self.management_key(options)?;
         let request = Request::Remove { public: hex::encode(key.spki_der()) };
-        self.call_unlocked("removing a key", &request, &[], self.shared.config.deadline)?;
+        self.call_unlocked("removing a key", &request, &[management], self.shared.config.deadline)?;
         self.shared.note(|seen| seen.removed(key));
         Ok(())
     }

@@ -110,6 +110,8 @@ reasons! {
     TouchTimeout = "TOUCH_TIMEOUT",
     /// The slot holds a key.
     SlotOccupied = "SLOT_OCCUPIED",
+    /// The card did not get its management key.
+    ManagementKey = "MANAGEMENT_KEY",
     /// The token's signature does not verify.
     BadSignature = "BAD_SIGNATURE",
     /// A key file that cannot be read.

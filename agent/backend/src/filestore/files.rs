@@ -218,7 +218,7 @@ impl KeyFile {
         if public.key_type().to_string() != header.kind {
             return Err(corrupt(path, "its type is not that of its public key".to_owned()));
         }
-        Ok(Self { stored: StoredKey { name, public, origin: header.origin }, envelope })
+        Ok(Self { stored: StoredKey { name, public, origin: header.origin, place: None }, envelope })
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fau
                 label: object.label.clone(),
                 public: public_hex,
                 origin,
+                place: None,
             });
         }
     }
@@ -219,6 +220,6 @@ impl KeyObject {
 
     pub(crate) fn wire(&self) -> Option<WireKey> {
         let public = hex::encode(self.public.as_ref()?.spki_der());
-        Some(WireKey { label: self.label.clone(), public, origin: self.origin() })
+        Some(WireKey { label: self.label.clone(), public, origin: self.origin(), place: None })
     }
 }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::confine::{Confinement, Limits};
 use super::doctor::Probe;
 use crate::Origin;
+use crate::card::{CardFacts, CardOptions, SlotFacts};
 use crate::doctor::{Facts, How, OriginFacts, Place};
 
 /// What the agent asks. Answers are in the comments; [`Reply::Error`] is possible for all.
@@ -28,8 +29,12 @@ pub(crate) enum Request {
     Confine(Limits),
     /// Load the file that was opened and initialise the module. [`Reply::Loaded`]
     Load,
+    /// Host the YubiKey of this serial number, for the token of this name. [`Reply::Done`]
+    OpenCard { serial: u32, token: String },
     /// Look whether the token is there. [`Reply::Status`]
     Poll,
+    /// The same, and what it tells of its tries now. [`Reply::Status`]
+    Look,
     /// One C_Login; the tail is the PIN. [`Reply::Status`]
     Login {
         /// Also when the token says that this is the final try.
@@ -47,11 +52,35 @@ pub(crate) enum Request {
         kind: String,
         /// The curve's name, for a module that was measured to take no OID.
         curve_name: Option<String>,
+        /// Of a YubiKey; the tail is then its management key, or empty.
+        #[serde(default)]
+        card: CardOptions,
     },
-    /// Store the private key in the tail: seed, scalar or PKCS#1 DER. [`Reply::Key`]
-    Import { name: String, public: String },
-    /// Destroy the objects of a public key (SPKI, DER, hexadecimal). [`Reply::Done`]
+    /// Store the private key in the tail: seed, scalar or PKCS#1 DER. For a YubiKey its management key comes first, of
+    /// so many bytes. [`Reply::Key`]
+    Import {
+        name: String,
+        public: String,
+        #[serde(default)]
+        card: CardOptions,
+        #[serde(default)]
+        management_len: usize,
+    },
+    /// Destroy the objects of a public key (SPKI, DER, hexadecimal). For a YubiKey the tail is its management key, or
+    /// empty. [`Reply::Done`]
     Remove { public: String },
+    /// The certificate by which a YubiKey says where a key was made, of so many bytes, and that of the key which signed
+    /// it. [`Reply::Certificates`]
+    Attest { public: String },
+    /// What a YubiKey says of itself and of its PIN, PUK and management key. [`Reply::Card`]
+    CardFacts,
+    /// One attempt with the PUK, of so many bytes, and then a new one. [`Reply::Done`]
+    ChangePuk { old_len: usize, serial: Option<String> },
+    /// One attempt with the PUK, of so many bytes, and then a new PIN. [`Reply::Done`]
+    Unblock { puk_len: usize, serial: Option<String> },
+    /// The management key, of so many bytes (none: the one that the PIN protects), and then a new one; none: the card's
+    /// is made at random, and protected by the PIN. [`Reply::Done`]
+    ChangeManagementKey { old_len: usize, protect: bool },
     /// C_SetPIN; the tail is the old PIN, of that many bytes, then the new one. [`Reply::Done`]
     ChangePin { old_len: usize, last_try: bool, serial: Option<String> },
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
@@ -83,12 +112,27 @@ pub(crate) enum Request {
 impl Request {
     /// Whether a PIN is presented to the token.
     pub(crate) const fn presents_pin(&self) -> bool {
-        matches!(self, Self::Login { .. } | Self::ChangePin { .. } | Self::Sign { pin_len: Some(_), .. })
+        matches!(
+            self,
+            Self::Login { .. }
+                | Self::ChangePin { .. }
+                | Self::ChangePuk { .. }
+                | Self::Unblock { .. }
+                | Self::Sign { pin_len: Some(_), .. }
+        )
     }
 
     /// Whether a PIN or a private key is in its tail.
     pub(crate) const fn carries_secret(&self) -> bool {
-        self.presents_pin() || matches!(self, Self::Import { .. } | Self::Probe { .. })
+        self.presents_pin()
+            || matches!(
+                self,
+                Self::Generate { .. }
+                    | Self::Import { .. }
+                    | Self::Remove { .. }
+                    | Self::ChangeManagementKey { .. }
+                    | Self::Probe { .. }
+            )
     }
 }
 
@@ -114,6 +158,10 @@ pub(crate) enum Reply {
     Origin { facts: OriginFacts },
     /// Whether the private key takes the PIN for each signature.
     EachUse { pin: bool },
+    /// The tail is two certificates, DER; the first has so many bytes.
+    Certificates { first_len: usize },
+    /// What a YubiKey says of itself.
+    Card { facts: CardFacts },
     /// What a probe found.
     Facts { facts: Box<Facts> },
     /// It was done.
@@ -158,6 +206,9 @@ pub(crate) struct TokenStatus {
     /// In the answer to a login: the token has looked at the PIN and accepted it.
     #[serde(default)]
     pub(crate) proven: bool,
+    /// Tries that are left, where the token tells.
+    #[serde(default)]
+    pub(crate) tries_left: Option<u32>,
 }
 
 /// A key as the helper found it.
@@ -169,6 +220,9 @@ pub(crate) struct WireKey {
     pub(crate) public: String,
     /// Where it was made.
     pub(crate) origin: Origin,
+    /// Where it lies on a YubiKey, and what it wants.
+    #[serde(default)]
+    pub(crate) place: Option<SlotFacts>,
 }
 
 /// Why the helper did not do it.
@@ -176,11 +230,25 @@ pub(crate) struct WireKey {
 pub(crate) struct HostError {
     pub(crate) kind: HostErrorKind,
     pub(crate) message: String,
+    /// What to do, where that is not plain from the kind.
+    #[serde(default)]
+    pub(crate) remedy: Option<String>,
+    /// Tries that are left, where the token tells.
+    #[serde(default)]
+    pub(crate) tries_left: Option<u32>,
 }
 
 impl HostError {
     pub(crate) fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), remedy: None, tries_left: None }
+    }
+
+    pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    pub(crate) fn tries_left(self, tries: Option<u32>) -> Self {
+        Self { tries_left: tries, ..self }
     }
 }
 
@@ -216,6 +284,18 @@ pub(crate) enum HostErrorKind {
     Swapped,
     /// The new PIN is not one that the token takes.
     PinRefused,
+    /// A wrong PUK.
+    PukIncorrect,
+    /// The PUK is blocked.
+    PukLocked,
+    /// The management key was not given, or the card does not take it.
+    ManagementKey,
+    /// Nobody touched the card.
+    TouchTimeout,
+    /// The slot holds a key.
+    SlotOccupied,
+    /// The reader, the smart card service or another program keeps the card from answering.
+    Reader,
     /// No private key belongs to that public key.
     KeyNotFound,
     /// More than one private key could be meant.

@@ -316,6 +316,7 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         blocked: info.user_pin_locked(),
         logged_in,
         proven: false,
+        tries_left: None,
     }
 }
 

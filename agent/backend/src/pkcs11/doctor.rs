@@ -264,6 +264,7 @@ fn is_shaken(facts: &Facts) -> bool {
 /// A helper that has loaded the module, which is the trusted one.
 fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError> {
     let config = &shared.config;
+    let module = config.module()?;
     let failed = |how: &str| BackendError::Failed {
         why: format!("doctor's helper of token {} {how}", config.name),
         remedy: "look into the agent's log for what the module said".to_owned(),
@@ -275,15 +276,15 @@ fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError
     let mut helper = Helper::start(&shared.exe, config, || ())
         .map_err(|e| failed(&format!("cannot be started ({}): {e}", shared.exe.display())))?;
     let setup = Setup {
-        module: config.module.display().to_string(),
-        reserved: config.reserved.clone(),
+        module: module.path.display().to_string(),
+        reserved: module.reserved.clone(),
         wanted: shared.wanted.clone(),
     };
     let opened = helper.call(&Request::Open(setup), &[], config.deadline).map_err(broken)?.0;
     let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };
     let sha256: Sha256Digest = sha256.parse().map_err(|_| failed(NONSENSE))?;
-    config.digest.check(&path, sha256)?;
-    let (_, confinement) = helper.load(config).map_err(broken)?;
+    module.digest.check(&path, sha256)?;
+    let (_, confinement) = helper.load(module, config.deadline).map_err(broken)?;
     shared.note(|seen| seen.confinement = confinement);
     Ok((helper, path, sha256))
 }

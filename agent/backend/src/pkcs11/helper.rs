@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::Pkcs11Config;
 use super::lane::Lane;
+use super::place::{Module, Place};
 use super::trouble::traced;
 use crate::BackendError;
 use crate::host::confine::Confinement;
@@ -41,7 +41,7 @@ impl Helper {
     /// nothing else. `on_end` is called, on a thread of its own, when the process has closed its stderr.
     pub(crate) fn start(
         exe: &Path,
-        config: &Pkcs11Config,
+        config: &Place,
         on_end: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let (stream, theirs) = UnixStream::pair()?;
@@ -119,13 +119,17 @@ impl Helper {
 
     /// Has it confine itself and then load the module that it opened: the module's name for itself, and what it is kept
     /// from. That is told before the module runs, which cannot say so itself.
-    pub(crate) fn load(&mut self, config: &Pkcs11Config) -> Result<(String, Confinement), CallError> {
+    pub(crate) fn load(
+        &mut self,
+        module: &Module,
+        limit: Duration,
+    ) -> Result<(String, Confinement), CallError> {
         let nonsense = || CallError::Broken(NONSENSE.to_owned());
-        let confine = Request::Confine(config.limits.clone());
-        let Reply::Confined(confinement) = self.call(&confine, &[], config.deadline)?.0 else {
+        let confine = Request::Confine(module.limits.clone());
+        let Reply::Confined(confinement) = self.call(&confine, &[], limit)?.0 else {
             return Err(nonsense());
         };
-        match self.call(&Request::Load, &[], config.deadline)?.0 {
+        match self.call(&Request::Load, &[], limit)?.0 {
             Reply::Loaded { library } => Ok((library, confinement)),
             _ => Err(nonsense()),
         }

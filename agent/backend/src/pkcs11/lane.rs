@@ -195,7 +195,7 @@ impl UnderWay {
             _ if overtaken => Err(BackendError::Locked),
             Ok(raw) => released(self.scheme, &raw),
             Err(Failure::Host(error)) => {
-                self.shared.note_error(error.kind, &error.message);
+                self.shared.note_error(&error);
                 Err(backend_error(error))
             }
             Err(Failure::Lost(trouble)) => Err(trouble.into()),
@@ -252,7 +252,8 @@ impl Pkcs11Token {
         what: Signable<'_>,
         place: Place,
     ) -> Begun {
-        if !scheme.fits(key.key_type()) {
+        // A card may wait for a touch.
+        if !scheme.fits(key.key_type()) || self.is_card() {
             return Begun::NotThisWay;
         }
         if let Err(error) = self.need_unlocked() {

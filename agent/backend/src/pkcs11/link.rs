@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use tuf::digest::Sha256Digest;
 use zeroize::Zeroizing;
 
-use super::Pkcs11Config;
 use super::helper::{CallError, Helper, NONSENSE};
 use super::lane::Lane;
+use super::place::{Place, What};
 use super::restart::RestartPolicy;
 use super::seen::Seen;
 use super::trouble::{Trouble, backend_error};
 use crate::host::confine::Confinement;
-use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
+use crate::host::protocol::{HostError, HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
 use crate::{BackendError, TokenInfo, TokenState};
 
 /// What the threads of a token share.
 pub(crate) struct Shared {
-    pub(crate) config: Pkcs11Config,
+    pub(crate) config: Place,
     pub(crate) wanted: Wanted,
     pub(crate) exe: PathBuf,
     pub(crate) on_change: OnceLock<Listener>,
@@ -67,7 +67,7 @@ struct Wake {
 pub(crate) type Answer = (Reply, Zeroizing<Vec<u8>>);
 
 impl Shared {
-    pub(crate) fn new(config: Pkcs11Config, wanted: Wanted, exe: PathBuf) -> Self {
+    pub(crate) fn new(config: Place, wanted: Wanted, exe: PathBuf) -> Self {
         Self {
             config,
             wanted,
@@ -134,7 +134,7 @@ impl Shared {
     }
 
     pub(crate) fn info(&self) -> TokenInfo {
-        self.with_seen(|seen| seen.info(&self.config.name, &self.wanted))
+        self.with_seen(|seen| seen.info(&self.config, &self.wanted))
     }
 
     /// One request to the helper, which is started when it does not run. `what` is for people: "while
@@ -157,7 +157,7 @@ impl Shared {
         match helper.call(request, tail, limit) {
             Ok(answer) => Ok(answer),
             Err(CallError::Host(error)) => {
-                self.note_error(error.kind, &error.message);
+                self.note_error(&error);
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => {
@@ -254,9 +254,10 @@ impl Shared {
 
     /// Has the module's file checked and hashed: where it lies, and its digest.
     fn open(&self, link: &mut Link) -> Result<(String, Sha256Digest), StartError> {
+        let module = self.config.module().map_err(StartError::Refused)?;
         let setup = Setup {
-            module: self.config.module.display().to_string(),
-            reserved: self.config.reserved.clone(),
+            module: module.path.display().to_string(),
+            reserved: module.reserved.clone(),
             wanted: self.wanted.clone(),
         };
         let died = || StartError::Died(NONSENSE.to_owned());
@@ -268,12 +269,16 @@ impl Shared {
     }
 
     pub(super) fn load(&self, link: &mut Link) -> Result<(), StartError> {
+        if let What::Card(serial) = self.config.what {
+            return self.open_card(link, serial);
+        }
         let (path, digest) = self.open(link)?;
-        self.config.digest.check(&path, digest).map_err(StartError::Refused)?;
+        let module = self.config.module().map_err(StartError::Refused)?;
+        module.digest.check(&path, digest).map_err(StartError::Refused)?;
         let measured = self.measured(&path, digest);
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
-        let (library, confinement) = helper.load(&self.config)?;
+        let (library, confinement) = helper.load(module, self.config.deadline)?;
         // While a token is absent its module is loaded again and again.
         let loaded = Some((digest, library, confinement.clone()));
         if link.loaded != loaded
@@ -287,8 +292,20 @@ impl Shared {
         Ok(())
     }
 
+    /// Tells the helper which card it hosts.
+    fn open_card(&self, link: &mut Link, serial: u32) -> Result<(), StartError> {
+        let nonsense = || StartError::Died(NONSENSE.to_owned());
+        let helper = link.helper.as_mut().ok_or_else(nonsense)?;
+        let request = Request::OpenCard { serial, token: self.config.name.to_string() };
+        match helper.call(&request, &[], self.config.deadline)?.0 {
+            Reply::Done => Ok(()),
+            _ => Err(nonsense()),
+        }
+    }
+
     /// Trusts the module's file as it is now, and starts with it.
     pub(crate) fn trust(&self, link: &mut Link) -> Result<Sha256Digest, BackendError> {
+        let module = self.config.module()?;
         link.helper = None;
         link.refused = None;
         let found = self.start_helper(link).and_then(|()| self.open(link));
@@ -297,16 +314,21 @@ impl Shared {
             StartError::Refused(error) => error,
             StartError::Died(how) => self.bury(link, &how).into(),
         })?;
-        self.config.digest.trust(digest)?;
+        module.digest.trust(digest)?;
         self.ready(link)?;
         Ok(digest)
     }
 
     /// Asks the helper whether the token is there.
     pub(crate) fn poll(&self, link: &mut Link) -> Result<(), BackendError> {
+        self.ask_how_it_is(link, &Request::Poll)
+    }
+
+    /// The same, by [`Request::Poll`] or [`Request::Look`].
+    pub(super) fn ask_how_it_is(&self, link: &mut Link, request: &Request) -> Result<(), BackendError> {
         self.finish_lock(link);
         let Some(helper) = link.helper.as_mut() else { return Ok(()) };
-        match helper.call(&Request::Poll, &[], self.config.deadline) {
+        match helper.call(request, &[], self.config.deadline) {
             Ok((Reply::Status(status), _)) => {
                 self.note_status(status, link);
                 Ok(())
@@ -317,7 +339,7 @@ impl Shared {
                     HostErrorKind::Absent => HostErrorKind::Absent,
                     _ => HostErrorKind::Module,
                 };
-                self.note_error(kind, &error.message);
+                self.note_error(&HostError { kind, ..error.clone() });
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => Err(self.lost(link, "looking for the token", &how)),
@@ -385,8 +407,8 @@ impl Shared {
         });
     }
 
-    pub(super) fn note_error(&self, kind: HostErrorKind, message: &str) {
-        self.note(|seen| seen.refused(kind, message));
+    pub(super) fn note_error(&self, error: &HostError) {
+        self.note(|seen| seen.refused(error));
     }
 
     /// Ends the helper and the background thread. A call under way gets a moment, then its helper

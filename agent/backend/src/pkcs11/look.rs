@@ -14,7 +14,7 @@ use crate::{BackendError, StoredKey, TokenState};
 impl Shared {
     /// How the token is, asked of its helper; of one that is absent, of a new helper.
     pub(crate) fn look(&self, link: &mut Link) -> Result<(), BackendError> {
-        match self.is_absent() {
+        match self.is_absent() && !self.config.is_card() {
             true if since(link.started) >= SHORTLY => self.look_anew(link),
             _ => self.poll(link),
         }
@@ -22,6 +22,10 @@ impl Shared {
 
     /// Somebody asks something of a token that was absent a moment ago: it may have come back.
     pub(super) fn look_if_absent(&self, link: &mut Link) {
+        if self.config.is_card() {
+            // It sees for itself whether it came back.
+            return;
+        }
         if self.is_absent() && since(link.started) >= SHORTLY {
             // What it sees is noted, and whoever asks is told.
             let _ = self.look_anew(link);
@@ -43,6 +47,9 @@ impl Shared {
     /// Keys are missing: looks for them with a new helper, which takes over where it sees one of them, and gives its list.
     /// The login of the one before is lost with it.
     pub(super) fn look_for_missing(&self, link: &mut Link) -> Option<Vec<StoredKey>> {
+        if self.config.is_card() {
+            return None;
+        }
         let searched = &mut link.searched;
         if since(searched.last) < SEARCH_EVERY || since(searched.found) < TAKE_OVER_EVERY {
             return None;
@@ -77,7 +84,7 @@ impl Shared {
 
     /// When the token is to be looked at again: its removal and its return must show within five seconds.
     pub(super) fn next_look(&self) -> Duration {
-        if self.is_absent() { LOOK_ANEW_EVERY } else { POLL_EVERY }
+        if self.is_absent() && !self.config.is_card() { LOOK_ANEW_EVERY } else { POLL_EVERY }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn stored_keys(keys: Vec<WireKey>) -> Vec<StoredKey> {
                 (_, false) => format!("{name}-{digits}"),
             };
             if let Ok(name) = name.parse::<KeyName>() {
-                stored.push(StoredKey { name, public, origin: key.origin });
+                stored.push(StoredKey { name, public, origin: key.origin, place: key.place });
             }
         }
     }
@@ -60,7 +60,7 @@ mod tests {
     fn key(label: &str, seed: u8) -> WireKey {
         let public = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes();
         let public = hex::encode(PublicKey::from_ed25519(public).unwrap().spki_der());
-        WireKey { label: label.to_owned(), public, origin: Origin::Unknown }
+        WireKey { label: label.to_owned(), public, origin: Origin::Unknown, place: None }
     }
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
             key("", 5),
             key("k.pem", 6),
             key(&long, 7),
-            WireKey { label: "none".into(), public: "00".into(), origin: Origin::Unknown },
+            WireKey { label: "none".into(), public: "00".into(), origin: Origin::Unknown, place: None },
         ];
         let names: Vec<String> = stored_keys(keys).iter().map(|key| key.name.to_string()).collect();
         assert_eq!(names.len(), 7);

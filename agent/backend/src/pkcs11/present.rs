@@ -22,6 +22,8 @@ pub struct Card {
     pub final_try: bool,
     /// No try is left.
     pub blocked: bool,
+    /// Tries that are left, where the card tells.
+    pub tries_left: Option<u32>,
 }
 
 /// How a PIN is presented.
@@ -62,7 +64,7 @@ impl Pkcs11Token {
         let shared = &self.shared;
         let mut link = shared.link();
         shared.ready(&mut link)?;
-        shared.poll(&mut link)?;
+        shared.ask_how_it_is(&mut link, &Request::Look)?;
         let seen = shared.seen();
         match (seen.state, seen.trouble) {
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
@@ -72,6 +74,7 @@ impl Pkcs11Token {
                 count_low: seen.status.count_low,
                 final_try: seen.status.final_try,
                 blocked: seen.status.blocked,
+                tries_left: seen.status.tries_left,
             }),
         }
     }

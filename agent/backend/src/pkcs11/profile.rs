@@ -80,7 +80,9 @@ impl Shared {
     /// What was measured of the module with this digest, which lies at `path`. What was kept and cannot be read is not
     /// passed over: nothing is signed until it is mended.
     pub(super) fn measured(&self, path: &str, sha256: Sha256Digest) -> Measured {
-        let Some(folder) = &self.config.profiles else { return Measured::Never };
+        let Some(folder) = self.config.module().ok().and_then(|module| module.profiles.as_ref()) else {
+            return Measured::Never;
+        };
         match Profile::read(folder, sha256) {
             Ok(Some(profile)) => Measured::Now(Arc::new(Hints::of(profile.facts))),
             Ok(None) if lay_there(folder, path) => Measured::Before,
@@ -112,7 +114,7 @@ impl Pkcs11Token {
     /// # Errors
     /// [`BackendError::Io`]; [`BackendError::NewerFormat`] for one that a newer version of this program has kept.
     pub fn save_profile(&self, diagnosis: &Diagnosis) -> Result<bool, BackendError> {
-        let Some(folder) = &self.shared.config.profiles else { return Ok(false) };
+        let Some(folder) = &self.shared.config.module()?.profiles else { return Ok(false) };
         if !diagnosis.facts.logged_in {
             return Ok(false);
         }

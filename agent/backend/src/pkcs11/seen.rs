@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tuf::key::PublicKey;
 
+use super::place::Place;
 use super::trouble::Trouble;
 use crate::doctor::Hints;
 use crate::host::confine::Confinement;
-use crate::host::protocol::{HostErrorKind, TokenStatus, Wanted};
-use crate::{BackendError, StoredKey, TokenInfo, TokenKind, TokenName, TokenState};
+use crate::host::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
+use crate::{BackendError, StoredKey, TokenInfo, TokenState};
 
 /// What was last seen of the token.
 #[derive(Clone, Default)]
@@ -80,11 +81,12 @@ impl Seen {
     }
 
     /// The helper answered that something could not be done; some of it is about the token.
-    pub(crate) fn refused(&mut self, kind: HostErrorKind, message: &str) {
-        match kind {
+    pub(crate) fn refused(&mut self, error: &HostError) {
+        let message = &error.message;
+        match error.kind {
             HostErrorKind::Absent => {
                 self.state = Some(TokenState::Absent);
-                self.trouble = Some(Trouble::Absent(message.to_owned()));
+                self.trouble = Some(Trouble::Absent(message.clone()));
             }
             // A wrong PIN ends a login that stood.
             HostErrorKind::PinIncorrect | HostErrorKind::PinIncorrectFinalTry | HostErrorKind::PinUnclear
@@ -94,12 +96,11 @@ impl Seen {
             }
             HostErrorKind::NotLoggedIn => self.state = Some(TokenState::Locked),
             HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
-            HostErrorKind::Module => {
+            HostErrorKind::Module | HostErrorKind::Reader => {
                 let pid = self.pid;
-                self.failed(&Trouble::Failed {
-                    why: message.to_owned(),
-                    remedy: "check the token's entry in the configuration".to_owned(),
-                });
+                let usual = || "check the token's entry in the configuration".to_owned();
+                let remedy = error.remedy.clone().unwrap_or_else(usual);
+                self.failed(&Trouble::Failed { why: message.clone(), remedy });
                 self.pid = pid;
             }
             _ => {}
@@ -131,12 +132,12 @@ impl Seen {
         self.pid = None;
     }
 
-    pub(crate) fn info(&self, name: &TokenName, wanted: &Wanted) -> TokenInfo {
+    pub(crate) fn info(&self, place: &Place, wanted: &Wanted) -> TokenInfo {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let tries = match (self.status.blocked, self.status.final_try) {
             (true, _) => Some(0),
             (_, true) => Some(1),
-            _ => None,
+            _ => self.status.tries_left,
         };
         let problem = self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone());
         let damaged = match &self.measured {
@@ -144,12 +145,12 @@ impl Seen {
             _ => None,
         };
         TokenInfo {
-            name: name.clone(),
-            kind: TokenKind::Pkcs11,
+            name: place.name.clone(),
+            kind: place.kind(),
             state: self.state.unwrap_or(TokenState::Absent),
             serial: text(&self.status.serial).or_else(|| wanted.serial.clone()),
             label: text(&self.status.label).or_else(|| wanted.label.clone()),
-            pin_tries_left: tries,
+            pin_tries_left: tries.filter(|_| self.trouble.is_none()),
             helper_pid: self.pid,
             confined: Some(self.confinement.confined),
             unconfined: self.confinement.gap.clone(),

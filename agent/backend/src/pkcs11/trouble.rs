@@ -57,8 +57,11 @@ impl From<Trouble> for BackendError {
 
 /// The helper's error as the agent tells it.
 pub(crate) fn backend_error(error: HostError) -> BackendError {
-    let HostError { kind, message } = error;
-    let failed = |why: String, remedy: &str| BackendError::Failed { why, remedy: remedy.to_owned() };
+    let HostError { kind, message, remedy, tries_left } = error;
+    let failed = |why: String, usual: &str| BackendError::Failed {
+        why,
+        remedy: remedy.clone().unwrap_or_else(|| usual.to_owned()),
+    };
     match kind {
         HostErrorKind::Module => failed(message, "check `module` in the token's entry of the configuration"),
         HostErrorKind::Insecure => BackendError::Untrusted {
@@ -75,7 +78,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::NotLoggedIn => BackendError::LoginLost,
         HostErrorKind::PinEachUse => BackendError::PinEachUse,
         HostErrorKind::Traced => traced(message),
-        HostErrorKind::PinIncorrect => BackendError::SecretIncorrect { word: "PIN", tries_left: None },
+        HostErrorKind::PinIncorrect => BackendError::SecretIncorrect { word: "PIN", tries_left },
         HostErrorKind::PinIncorrectFinalTry => {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
         }
@@ -83,6 +86,15 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
         HostErrorKind::Swapped => BackendError::Swapped { why: message },
+        HostErrorKind::PukIncorrect => BackendError::SecretIncorrect { word: "PUK", tries_left },
+        HostErrorKind::PukLocked => failed(
+            message,
+            "reset the PIV application with its vendor's tool (ykman piv reset), which destroys its keys",
+        ),
+        HostErrorKind::ManagementKey => BackendError::ManagementKey { why: message },
+        HostErrorKind::TouchTimeout => BackendError::TouchTimeout,
+        HostErrorKind::SlotOccupied => BackendError::SlotOccupied { slot: message },
+        HostErrorKind::Reader => failed(message, "look at the reader and at pcscd, the smart card service"),
         HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },
         HostErrorKind::KeyNotFound => BackendError::KeyNotFound,
         HostErrorKind::Ambiguous => failed(

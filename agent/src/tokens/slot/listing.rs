@@ -188,6 +188,7 @@ mod tests {
             name: format!("key-{number}").parse().unwrap(),
             public: public.unwrap(),
             origin: backend::Origin::Generated,
+            place: None,
         }
     }
 

@@ -1,0 +1,118 @@
+//! What only a YubiKey can do: attest its keys, and change its PUK and its management key.
+
+use secmem::SecretBytes;
+use tuf::key::PublicKey;
+
+use super::present::{Presented, Spent};
+use super::{Pkcs11Token, nonsense};
+use crate::card::CardFacts;
+use crate::host::protocol::{Reply, Request};
+use crate::{BackendError, KeyOptions};
+
+/// By what a YubiKey says that a key was made on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// The key's own certificate, DER.
+    pub certificate: Vec<u8>,
+    /// That of the card's key which signed it, DER.
+    pub signer: Vec<u8>,
+}
+
+impl Pkcs11Token {
+    /// Whether it is a YubiKey.
+    #[must_use]
+    pub fn is_card(&self) -> bool {
+        self.shared.config.is_card()
+    }
+
+    /// The management key that was given; none, and the one that the PIN protects is taken.
+    pub(super) fn management_key<'a>(&self, options: &'a KeyOptions) -> Result<&'a [u8], BackendError> {
+        if !self.is_card() {
+            options.none()?;
+        }
+        Ok(options.management_key.as_ref().map(SecretBytes::reveal_secret_bytes).unwrap_or_default())
+    }
+
+    /// The card's word on where a key was made. Needs no PIN.
+    ///
+    /// # Errors
+    /// [`BackendError::KeyNotFound`]; [`BackendError::Unsupported`] for a key that was imported.
+    pub fn attest(&self, key: &PublicKey) -> Result<Attestation, BackendError> {
+        let request = Request::Attest { public: hex::encode(key.spki_der()) };
+        let (reply, tail) = self.call_card("attesting a key", &request, &[])?;
+        let Reply::Certificates { first_len } = reply else { return Err(nonsense()) };
+        let (certificate, signer) = tail.split_at_checked(first_len).ok_or_else(nonsense)?;
+        Ok(Attestation { certificate: certificate.to_vec(), signer: signer.to_vec() })
+    }
+
+    /// What the card says of itself. Needs no PIN.
+    ///
+    /// # Errors
+    /// When it is not there, or does not answer.
+    pub fn card_facts(&self) -> Result<CardFacts, BackendError> {
+        match self.call_card("looking at the card", &Request::CardFacts, &[])?.0 {
+            Reply::Card { facts } => Ok(facts),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// One attempt with the old PUK, at the card of this serial number.
+    pub fn present_puk_change(
+        &self,
+        old: &SecretBytes,
+        new: &SecretBytes,
+        serial: Option<String>,
+    ) -> Presented {
+        let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
+        self.present_puk("changing the PUK", &Request::ChangePuk { old_len: old.len(), serial }, &[old, new])
+    }
+
+    /// One attempt with the PUK, at the card of this serial number: the PIN is then a new one, with all its tries.
+    pub fn present_unblock(&self, puk: &SecretBytes, pin: &SecretBytes, serial: Option<String>) -> Presented {
+        let (puk, pin) = (puk.reveal_secret_bytes(), pin.reveal_secret_bytes());
+        self.present_puk("unblocking the PIN", &Request::Unblock { puk_len: puk.len(), serial }, &[puk, pin])
+    }
+
+    fn present_puk(&self, what: &str, request: &Request, tail: &[&[u8]]) -> Presented {
+        match self.call_card(what, request, tail) {
+            Ok(_) => Presented { spent: Spent::Accepted, result: Ok(()) },
+            Err(error) => Presented { spent: Spent::by(&error), result: Err(error) },
+        }
+    }
+
+    /// Gives the card a new management key: the one given, otherwise one at random that the PIN protects. `old` is the
+    /// one that it has; none: the one that the PIN protects. Needs the token unlocked.
+    ///
+    /// # Errors
+    /// [`BackendError::ManagementKey`], [`BackendError::Locked`] and others.
+    pub fn change_management_key(
+        &self,
+        old: Option<&SecretBytes>,
+        new: Option<&SecretBytes>,
+        protect: bool,
+    ) -> Result<(), BackendError> {
+        let [old, new] = [old, new].map(|key| key.map(SecretBytes::reveal_secret_bytes).unwrap_or_default());
+        let request = Request::ChangeManagementKey { old_len: old.len(), protect };
+        let limit = self.shared.config.deadline;
+        match self.call_unlocked("changing the management key", &request, &[old, new], limit)?.0 {
+            Reply::Done => Ok(()),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// For what needs no login.
+    fn call_card(
+        &self,
+        what: &str,
+        request: &Request,
+        tail: &[&[u8]],
+    ) -> Result<super::link::Answer, BackendError> {
+        let shared = &self.shared;
+        if !self.is_card() {
+            let what = "do that: it is no YubiKey".to_owned();
+            return Err(BackendError::Unsupported { what });
+        }
+        let mut link = shared.link();
+        shared.call(&mut link, what, request, tail, shared.config.deadline)
+    }
+}
