@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use lying_pkcs11::Desk;
-use serde_json::json;
+use serde_json::{Value, json};
 use softhsm::{Ready, Skipped, SoftHsm, Tpm2, third_party_dir};
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -131,6 +131,35 @@ fn where_nobody_types_it_nothing_is_signed_tried_or_recorded() {
     assert_eq!(bed.home.token("hsm")["state"], "unlocked");
     let (code, screen) = bed.sign(&[PIN]).unwrap();
     assert_eq!((code, bed.asked()), (0, (1, 1, 0)), "{screen}");
+}
+
+#[test]
+fn a_key_that_did_not_sign_stands_in_the_json_with_the_reason() {
+    let Some(bed) = Bed::new(softhsm) else { return };
+    let home = &bed.home;
+    let unsigned = |signed: &Value, role: &str, reason: &str| {
+        let [one] = signed["unsigned"].as_array().unwrap().as_slice() else { panic!("{signed}") };
+        let names = ["role", "key", "token", "reason"].map(|name| one[name].as_str().unwrap());
+        assert_eq!(names, [role, "online", "hsm", reason], "{signed}");
+        assert_eq!((&one["version"], one["keyid"].as_str().unwrap().len()), (&json!(1), 64), "{signed}");
+        for sentence in ["message", "remedy"] {
+            assert!(one[sentence].as_str().is_some_and(|text| !text.is_empty()), "{signed}");
+        }
+    };
+    home.run("delegation add repo team --key targets,online --threshold 2 --paths t/*").done();
+    home.run("token lock hsm").done();
+    unsigned(&home.run("sign repo --yes --json").exits(4).json(), "team", "TOKEN_LOCKED");
+    unsigned(&home.refused("sign repo --yes", 5, "TOKEN_LOCKED")["details"], "team", "TOKEN_LOCKED");
+    // Now the token is there, and nobody types the PIN that the key takes for each signature.
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("delegation add repo club --key targets,online --threshold 2 --paths c/*").done();
+    let signed = home.run("sign repo --role club,targets --yes --json").exits(4).json();
+    unsigned(&signed, "club", "PIN_REQUIRED");
+    let Some((code, screen)) = bed.sign(&[PIN; 4]) else { return };
+    assert_eq!(code, 0, "{screen}");
+    home.run("bump repo targets").done();
+    let staged = home.run("sign repo --role targets --yes --json").exits(4).json();
+    assert_eq!(staged["unsigned"], json!([]), "{staged}");
 }
 
 #[test]

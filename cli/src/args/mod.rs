@@ -183,6 +183,10 @@ Exit codes:
   0 done, 2 usage, 3 refused, 4 more signatures needed, 5 token, 6 verification, 7 no agent, 1 other";
 
 const SIGN_EXAMPLES: &str = "\
+With --json: published, signed, missing (roles short of signatures, with the tokens of keys that
+are ours) and unsigned: each key of ours that did not sign though it was wanted, with role,
+version, keyid, key, token, and why as reason, message and remedy.
+
 Examples:
   tufctl sign repo
   tufctl sign repo --role root --key root-a

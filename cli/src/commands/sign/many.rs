@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tuf::metadata::SignatureEntry;
 
-use super::round::{Pending, read_difference};
+use super::round::{Came, Pending, read_difference};
 use super::{Session, outcome};
 use crate::client::{ReadCall, SignCalls, Turn};
 use crate::error::Failure;
@@ -69,10 +69,14 @@ impl<'a> Session<'a> {
                 }
                 Turn::Step(step) => {
                     let mut entries = Vec::new();
-                    if let Some(signed) = self.take_step(role, step, &mut entries)? {
-                        collected.signed.entry(number).or_default().push(signed);
-                        collected.waiting.entry(number).or_default().extend(entries);
-                        collected.since.get_or_insert_with(Instant::now);
+                    match self.take_step(role, step, &mut entries)? {
+                        Some(Came::Signed(signed)) => {
+                            collected.signed.entry(number).or_default().push(signed);
+                            collected.waiting.entry(number).or_default().extend(entries);
+                            collected.since.get_or_insert_with(Instant::now);
+                        }
+                        Some(Came::Unsigned(unsigned)) => self.unsigned.push(unsigned),
+                        None => {}
                     }
                 }
                 Turn::End(end) => {

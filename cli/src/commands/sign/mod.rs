@@ -13,6 +13,7 @@ mod outcome;
 mod person;
 pub(super) mod record;
 mod round;
+mod unsigned;
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ use tufagent_proto::v1;
 
 use self::online::Fate;
 use self::ours::{Ours, Selection};
+use self::unsigned::Unsigned;
 use crate::args::SignArgs;
 use crate::client::Agent;
 use crate::commands::limits;
@@ -71,6 +73,8 @@ struct Session<'a> {
     selection: Selection,
     merged: Merged,
     signed: Vec<outcome::Signed>,
+    /// Keys that the agent passed over.
+    unsigned: Vec<Unsigned>,
     /// Why snapshot or timestamp, which this run was not asked to sign, cannot be made now.
     blocked: Option<Failure>,
     /// Roles that this run has signed: the agent knows them, and to sign bins it need not be shown whose they are.
@@ -101,7 +105,7 @@ impl<'a> Session<'a> {
         drop(progress);
         let ours = Ours::load(agent)?;
         let names = ours.names(&workspace)?;
-        let (signed, blocked, noted) = (Vec::new(), None, BTreeSet::new());
+        let (signed, unsigned, blocked, noted) = (Vec::new(), Vec::new(), None, BTreeSet::new());
         let facts = Facts { record: Some(record.clone()) };
         let session = Self {
             args,
@@ -115,6 +119,7 @@ impl<'a> Session<'a> {
             selection,
             merged,
             signed,
+            unsigned,
             blocked,
             noted,
         };

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tuf::key::KeyId;
 use tuf::role::RoleName;
 
-use super::Session;
 use super::ours::Ours;
+use super::{Session, unsigned};
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Report, Style, count, short_digest, short_keyid, visible};
 use crate::workspace::{Part, Published, SignatureState, Workspace};
@@ -55,7 +55,7 @@ impl KeyLine {
 /// Nothing is staged: exit 0, `published` only when an interrupted publish was finished just now.
 pub(super) fn nothing_staged(finished: bool) -> Report {
     let text = if finished { "finished the interrupted publish\n" } else { "nothing is staged\n" };
-    Report::new(json!({"published": finished, "signed": [], "missing": []}), text)
+    Report::new(json!({"published": finished, "signed": [], "missing": [], "unsigned": []}), text)
 }
 
 /// Reads how the staged roles stand.
@@ -113,7 +113,11 @@ pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Pu
         style.green("published"),
         visible(&session.record.name)
     ));
-    Report::new(json!({"published": true, "signed": signed(session), "missing": []}), text)
+    let unsigned = unsigned(session, &[]);
+    Report::new(
+        json!({"published": true, "signed": signed(session), "missing": [], "unsigned": unsigned}),
+        text,
+    )
 }
 
 /// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
@@ -123,7 +127,9 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     if session.signed.is_empty()
         && let Some(failure) = unusable(session, &missing)?
     {
-        return Err(failure.detail("missing", missing.iter().map(|line| line.json()).collect::<Vec<_>>()));
+        return Err(failure
+            .detail("missing", missing.iter().map(|line| line.json()).collect::<Vec<_>>())
+            .detail("unsigned", unsigned(session, &missing)));
     }
     let style = session.context.screen.out();
     let dir = session.args.dir.display();
@@ -141,9 +147,15 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
         text.push_str(&advice(&missing, &dir.to_string()));
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
+    let unsigned = unsigned(session, &missing);
     let missing: Vec<_> = missing.iter().map(|line| line.json()).collect();
-    Ok(Report::new(json!({"published": false, "signed": signed(session), "missing": missing}), text)
-        .exit(exit))
+    let json = json!({
+        "published": false,
+        "signed": signed(session),
+        "missing": missing,
+        "unsigned": unsigned,
+    });
+    Ok(Report::new(json, text).exit(exit))
 }
 
 /// Nothing could be signed, and a token of ours that is locked or not there is why.
@@ -181,6 +193,11 @@ fn signed(session: &Session<'_>) -> Vec<Value> {
         })
     };
     session.signed.iter().map(one).collect()
+}
+
+/// Keys of ours that did not sign.
+fn unsigned(session: &Session<'_>, missing: &[&RoleLine]) -> Vec<Value> {
+    unsigned::told(session, missing.iter().map(|line| (&line.role, line.version)))
 }
 
 /// What to do about what is missing: colleagues, and tokens of ours.

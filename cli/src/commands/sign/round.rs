@@ -11,6 +11,7 @@ use tufagent_proto::v1::{self, sign_waiting::For};
 
 use super::online::{Fate, Plan};
 use super::ours::Candidate;
+use super::unsigned::Unsigned;
 use super::{Session, outcome, record};
 use crate::client::{SignCall, SignStep, WireFile};
 use crate::commands::token::{described, unlock_asking};
@@ -30,6 +31,12 @@ pub(super) struct Pending<'a> {
     pub(super) keys: Vec<Candidate>,
     /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
     pub(super) call: Option<SignCall<'a>>,
+}
+
+/// What came of a key.
+pub(super) enum Came {
+    Signed(outcome::Signed),
+    Unsigned(Unsigned),
 }
 
 /// What is pending, by role: bins come by the thousand.
@@ -286,41 +293,43 @@ impl<'a> Session<'a> {
             if let SignStep::Ask(asked) = &step {
                 self.give_pin(call, asked)?;
             }
-            let signed = self.take_step(role, step, entries)?;
-            self.signed.extend(signed);
+            match self.take_step(role, step, entries)? {
+                Some(Came::Signed(signed)) => self.signed.push(signed),
+                Some(Came::Unsigned(unsigned)) => self.unsigned.push(unsigned),
+                None => {}
+            }
         }
         Ok(())
     }
 
-    /// Says what a step is, and gives its signature.
+    /// Says what a step is, and gives what came of a key.
     pub(super) fn take_step(
         &self,
         role: &Pending<'_>,
         step: SignStep,
         entries: &mut Vec<SignatureEntry>,
-    ) -> Result<Option<outcome::Signed>, Failure> {
+    ) -> Result<Option<Came>, Failure> {
         match step {
             SignStep::Waiting(waiting) => self.announce(&waiting),
             // It was given.
             SignStep::Ask(_) => {}
-            SignStep::Skipped(skipped) => self.context.screen.warn(format!(
-                "{} did not sign {}: {}",
-                skipped.key,
-                role.role.as_str(),
-                skipped.message
-            )),
+            SignStep::Skipped(skipped) => {
+                let (key, role_name) = (&skipped.key, role.role.as_str());
+                self.context.screen.warn(format!("{key} did not sign {role_name}: {}", skipped.message));
+                return Ok(Some(Came::Unsigned(Unsigned::skipped(&role.role, role.version, skipped))));
+            }
             SignStep::Signature(signature) => {
                 let keyid = KeyId::parse(&signature.keyid).map_err(|e| {
                     Failure::new(reason::INTERNAL, format!("the agent signed with a strange keyid: {e}"))
                 })?;
                 entries.push(SignatureEntry { keyid, sig: signature.sig.clone() });
-                return Ok(Some(outcome::Signed {
+                return Ok(Some(Came::Signed(outcome::Signed {
                     role: role.role.clone(),
                     version: role.version,
                     keyid: signature.keyid,
                     key: signature.key,
                     token: signature.token,
-                }));
+                })));
             }
         }
         Ok(None)

@@ -1,0 +1,86 @@
+//! Keys of ours that did not sign, and why.
+
+use serde_json::{Value, json};
+use tuf::key::KeyId;
+use tuf::role::RoleName;
+use tufagent_proto::v1::SignSkipped;
+
+use super::Session;
+use crate::error::Failure;
+
+/// Keys that the agent passed over, and of roles that miss signatures those of ours whose token cannot be used.
+pub(super) fn told<'r>(
+    session: &Session<'_>,
+    missing: impl Iterator<Item = (&'r RoleName, u64)>,
+) -> Vec<Value> {
+    let mut all = session.unsigned.clone();
+    for (role, version) in missing {
+        // Of which copy of a key is meant nothing is said here.
+        let candidates = session.candidates(role).unwrap_or_default();
+        for key in candidates.iter().filter(|key| !session.ours.ready(&key.token)) {
+            if !all.iter().any(|unsigned| unsigned.is_of(role, &key.keyid)) {
+                let why = session.ours.unusable(&key.token, &key.name);
+                let names = (key.name.as_str(), key.token.as_str());
+                all.push(Unsigned::unusable((role, version), &key.keyid, names, &why));
+            }
+        }
+    }
+    all.iter().map(Unsigned::json).collect()
+}
+
+/// A key of ours that did not sign a role in this run.
+#[derive(Debug, Clone)]
+pub(super) struct Unsigned {
+    role: RoleName,
+    version: u64,
+    keyid: String,
+    key: String,
+    token: String,
+    reason: String,
+    message: String,
+    remedy: String,
+}
+
+impl Unsigned {
+    /// The agent was asked for its signature, and passed it over.
+    pub(super) fn skipped(role: &RoleName, version: u64, skipped: SignSkipped) -> Self {
+        let SignSkipped { keyid, key, token, reason, message, remedy } = skipped;
+        Self { role: role.clone(), version, keyid, key, token, reason, message, remedy }
+    }
+
+    /// Its token is locked or not there, so the agent was not asked.
+    fn unusable(
+        (role, version): (&RoleName, u64),
+        keyid: &KeyId,
+        (key, token): (&str, &str),
+        why: &Failure,
+    ) -> Self {
+        Self {
+            role: role.clone(),
+            version,
+            keyid: keyid.to_string(),
+            key: key.to_owned(),
+            token: token.to_owned(),
+            reason: why.reason().to_owned(),
+            message: why.message().to_owned(),
+            remedy: why.remedy_text().to_owned(),
+        }
+    }
+
+    fn is_of(&self, role: &RoleName, keyid: &KeyId) -> bool {
+        self.role == *role && self.keyid == keyid.as_str()
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "role": self.role.as_str(),
+            "version": self.version,
+            "keyid": self.keyid,
+            "key": self.key,
+            "token": self.token,
+            "reason": self.reason,
+            "message": self.message,
+            "remedy": self.remedy,
+        })
+    }
+}
