@@ -34,9 +34,10 @@ const RULES: &[Rule] = &[
     Rule { name: "tufagent-policy", may_use: &[], tests_may_use: &["tufagent-proto"], floor: Floor::Ground },
     Rule { name: "tufagent-secmem", may_use: &[], tests_may_use: &[], floor: Floor::Ground },
     Rule { name: "tufagent-ledger", may_use: &["tufagent-tuf"], tests_may_use: &[], floor: Floor::Upper },
+    Rule { name: "tufagent-pcsc", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
     Rule {
         name: "tufagent-backend",
-        may_use: &["tufagent-tuf", "tufagent-secmem"],
+        may_use: &["tufagent-tuf", "tufagent-secmem", "tufagent-pcsc"],
         tests_may_use: &["tufagent-softhsm", "tufagent-lying-pkcs11"],
         floor: Floor::Upper,
     },

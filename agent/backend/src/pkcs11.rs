@@ -252,7 +252,12 @@ impl Pkcs11Token {
         let limit =
             self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
         let tail = [pin.unwrap_or_default(), &*data];
+        let locks = self.shared.with_seen(|seen| seen.locks);
         let (_, raw) = self.call_unlocked("signing", &request, &tail, limit)?;
+        // A touch takes its time: nothing leaves after a `lock` that came meanwhile.
+        if self.is_card() && self.shared.with_seen(|seen| seen.locks) != locks {
+            return Err(BackendError::Locked);
+        }
         released(scheme, &raw)
     }
 }
@@ -302,7 +307,16 @@ impl Backend for Pkcs11Token {
     /// Locked, all public keys that the token shows. Absent or failed, those last seen, when there are any.
     fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
         let shared = &self.shared;
-        let mut link = shared.link();
+        let known = || shared.with_seen(|seen| (!seen.keys.is_empty()).then(|| seen.keys.clone()));
+        let mut link = match shared.try_link() {
+            Some(link) => link,
+            // It may wait for a touch.
+            None if self.is_card() => match known() {
+                Some(keys) => return Ok(keys),
+                None => shared.link(),
+            },
+            None => shared.link(),
+        };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
             Ok((Reply::Keys { keys }, _)) => {
                 let keys = names::stored_keys(keys);

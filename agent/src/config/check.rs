@@ -1,5 +1,6 @@
 //! From the file's text to a `Config`: every rule, each with a sentence of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use backend::pkcs11::Limits;
 
 use super::raw::{Raw, RawRole, RawToken};
 use super::{
-    Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor, source,
+    Card, Config, ConfigError, Module, OriginRule, PinSource, Select, TokenConfig, TokenKind, UnlockFor,
+    source,
 };
 
 /// Checks the whole text.
@@ -90,32 +92,54 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
     let kind = match raw.kind.as_str() {
         "file" => file_kind(&raw).map_err(of)?,
         "pkcs11" => TokenKind::Pkcs11(module(raw).map_err(of)?),
-        "yubikey" | "shares" => {
+        "yubikey" => TokenKind::Yubikey(card(raw).map_err(of)?),
+        "shares" => {
             return Err(of(format!(
-                "kind {:?} is not in this version: use \"pkcs11\" or \"file\"",
+                "kind {:?} is not in this version: use \"yubikey\", \"pkcs11\" or \"file\"",
                 raw.kind
             )));
         }
-        _ => return Err(of("kind is none of \"file\", \"pkcs11\"".to_owned())),
+        _ => return Err(of("kind is none of \"file\", \"pkcs11\", \"yubikey\"".to_owned())),
     };
     Ok(TokenConfig { name, kind, pin, unlock_for, confirm })
 }
 
 fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
-    let misplaced = [
+    misplaced(raw, &[("serial", raw.serial.is_some()), ("env", raw.env.is_some())])?;
+    Ok(TokenKind::File)
+}
+
+fn card(raw: RawToken) -> Result<Card, String> {
+    misplaced(&raw, &[])?;
+    let named = raw.serial.as_ref().ok_or("serial is missing: it is printed on the YubiKey")?;
+    let serial = serial(named)?;
+    let serial =
+        serial.parse().map_err(|_| format!("serial = {serial:?} is no YubiKey's: it is a number"))?;
+    Ok(Card { serial, env: environment(raw.env)? })
+}
+
+/// What means something for modules alone, and `more`.
+fn misplaced(raw: &RawToken, more: &[(&str, bool)]) -> Result<(), String> {
+    let of_modules = [
         ("module", raw.module.is_some()),
         ("label", raw.label.is_some()),
-        ("serial", raw.serial.is_some()),
         ("uri", raw.uri.is_some()),
-        ("env", raw.env.is_some()),
         ("reserved", raw.reserved.is_some()),
         ("sha256", raw.sha256.is_some()),
         ("paths", raw.paths.is_some()),
         ("network", raw.network.is_some()),
     ];
-    match misplaced.iter().find(|(_, there)| *there) {
-        Some((name, _)) => Err(format!("{name} means nothing for kind \"file\": remove it")),
-        None => Ok(TokenKind::File),
+    match of_modules.iter().chain(more).find(|(_, there)| *there) {
+        Some((name, _)) => Err(format!("{name} means nothing for kind {:?}: remove it", raw.kind)),
+        None => Ok(()),
+    }
+}
+
+fn environment(env: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, String> {
+    let env = env.unwrap_or_default();
+    match env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        true => Err("env holds a name that is empty or has = in it".to_owned()),
+        false => Ok(env),
     }
 }
 
@@ -134,10 +158,7 @@ fn module(raw: RawToken) -> Result<Module, String> {
     };
     let sha256 = raw.sha256.map(digest).transpose()?;
     let limits = Limits { paths: raw.paths.map(writable).transpose()?, network: raw.network };
-    let env = raw.env.unwrap_or_default();
-    if env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
-        return Err("env holds a name that is empty or has = in it".to_owned());
-    }
+    let env = environment(raw.env)?;
     Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256 })
 }
 
@@ -287,10 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn a_yubikey_is_named_by_its_number_and_has_no_module() {
+        let with = |line: &str| format!("[[token]]\nname = 'a'\nkind = 'yubikey'\n{line}");
+        for serial in ["12345678", "'12345678'"] {
+            let config = parse(&with(&format!("serial = {serial}\nenv = {{ A = 'b' }}"))).unwrap();
+            let TokenKind::Yubikey(card) = &config.tokens[1].kind else { panic!("no card") };
+            assert_eq!((card.serial, card.env["A"].as_str()), (12_345_678, "b"));
+        }
+        assert!(refused(&with("")).contains("serial is missing"));
+        assert!(refused(&with("serial = -1")).contains("is a number"));
+        assert!(refused(&with("serial = 1\nmodule = '/m.so'")).contains("module means nothing"));
+        assert!(refused(&with("serial = 1\nlabel = 'x'")).contains("label means nothing"));
+    }
+
+    #[test]
     fn what_is_not_in_this_version_is_refused_by_name() {
-        assert!(
-            refused("[[token]]\nname = 'a'\nkind = 'yubikey'\nserial = 1").contains("not in this version")
-        );
+        assert!(refused("[[token]]\nname = 'a'\nkind = 'shares'").contains("not in this version"));
         assert!(refused("[grant]\nx = 1").contains("reserved"));
         assert!(refused("[[approval]]").contains("reserved"));
     }

@@ -59,6 +59,8 @@ pub enum TokenKind {
     File,
     /// A PKCS#11 module in a helper process.
     Pkcs11(Module),
+    /// A YubiKey, by a helper process.
+    Yubikey(Card),
 }
 
 /// How a PKCS#11 token is found and held.
@@ -76,6 +78,15 @@ pub struct Module {
     pub limits: Limits,
     /// The module's digest, or `any`.
     pub sha256: Option<String>,
+}
+
+/// How a YubiKey is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Its serial number.
+    pub serial: u32,
+    /// The only environment that the helper gets beside the locale.
+    pub env: BTreeMap<String, String>,
 }
 
 /// Which token of a module.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backend::filestore::FileStore;
-use backend::pkcs11::{ModuleDigest, Pkcs11Config, Pkcs11Token};
+use backend::pkcs11::{CardConfig, ModuleDigest, Pkcs11Config, Pkcs11Token};
 use policy::Reason;
 
 use super::slot::Opened;
@@ -19,6 +19,10 @@ pub(super) fn slot(config: &TokenConfig, places: &Places) -> Result<Arc<Slot>, R
             let token = Pkcs11Token::new(pkcs11(config, module, places)?, places.program.clone());
             let token = token.map_err(|error| refused(config, &error))?;
             Opened::Pkcs11(Arc::new(token))
+        }
+        TokenKind::Yubikey(card) => {
+            let card = CardConfig { name: config.name.clone(), serial: card.serial, env: card.env.clone() };
+            Opened::Pkcs11(Arc::new(Pkcs11Token::of_card(card, places.program.clone())))
         }
     };
     Ok(Arc::new(Slot::new(config.clone(), opened, places.clone())))

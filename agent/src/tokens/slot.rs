@@ -131,12 +131,12 @@ impl Slot {
         // A device does one thing at a time; the file store works on as many cores as there are.
         let at_once = match config.kind {
             TokenKind::File => 4,
-            TokenKind::Pkcs11(_) => 1,
+            TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => 1,
         };
         let queue = Arc::new(Semaphore::new(at_once));
         let unlocks = match config.kind {
             TokenKind::File => Arc::new(Semaphore::new(1)),
-            TokenKind::Pkcs11(_) => Arc::clone(&queue),
+            TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
         Self {
             config,
@@ -370,7 +370,7 @@ impl Slot {
     /// `UNSUPPORTED` for a token without a module; otherwise what the backend gives.
     pub async fn trust_module(&self) -> Result<String, Refusal> {
         let name = self.name();
-        let Some(token) = self.pkcs11.clone() else {
+        let Some(token) = self.pkcs11.clone().filter(|token| !token.is_card()) else {
             return Err(Refusal::new(Reason::Unsupported, format!("token {name} has no module to trust"))
                 .remedy("name a token of kind pkcs11")
                 .detail("token", name));
@@ -424,7 +424,7 @@ impl Slot {
             }
             TokenState::Blocked => {
                 Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
-                    .remedy("unblock it with its own tool (PUK or SO-PIN)")
+                    .remedy(self.refusal(&BackendError::Blocked).remedy)
             }
             TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
                 Some(SourceTrouble { why, remedy, .. }) => {

@@ -116,6 +116,26 @@ pub(crate) fn ecdsa_to_der(curve: Curve, raw: &[u8]) -> Option<Vec<u8>> {
     Some([&[0x30, len], body.as_slice()].concat())
 }
 
+/// The way back, for tokens that give DER: r || s. `None` for anything else.
+pub(crate) fn ecdsa_from_der(curve: Curve, der: &[u8]) -> Option<Vec<u8>> {
+    let [0x30, len, body @ ..] = der else { return None };
+    if usize::from(*len) != body.len() {
+        return None;
+    }
+    let (r, rest) = fixed(curve, body)?;
+    let (s, rest) = fixed(curve, rest)?;
+    rest.is_empty().then(|| [r, s].concat())
+}
+
+/// An INTEGER at the width of the curve's numbers, and what follows it.
+fn fixed(curve: Curve, bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let [0x02, len, rest @ ..] = bytes else { return None };
+    let (number, rest) = rest.split_at_checked(usize::from(*len))?;
+    let number = number.strip_prefix(&[0]).unwrap_or(number);
+    let zeros = curve.scalar_len().checked_sub(number.len())?;
+    Some(([vec![0; zeros].as_slice(), number].concat(), rest))
+}
+
 /// A positive INTEGER: no leading zeros, but one before a top bit.
 fn integer(fixed: &[u8]) -> Option<Vec<u8>> {
     let first = fixed.iter().position(|byte| *byte != 0)?;
@@ -193,7 +213,9 @@ mod tests {
             raw[..zeros].fill(0);
             raw[32..32 + zeros].fill(0);
             if let Ok(signature) = p256::ecdsa::Signature::from_slice(&raw) {
-                prop_assert_eq!(ecdsa_to_der(Curve::P256, &raw).unwrap(), signature.to_der().as_bytes().to_vec());
+                let der = signature.to_der().as_bytes().to_vec();
+                prop_assert_eq!(ecdsa_to_der(Curve::P256, &raw).unwrap(), der.clone());
+                prop_assert_eq!(ecdsa_from_der(Curve::P256, &der).unwrap(), raw);
             }
         }
 
@@ -203,6 +225,7 @@ mod tests {
             for curve in [Curve::Ed25519, Curve::P256, Curve::P384] {
                 let _ = public_key_from_point(curve, &bytes);
                 let _ = ecdsa_to_der(curve, &bytes);
+                let _ = ecdsa_from_der(curve, &bytes);
             }
         }
     }

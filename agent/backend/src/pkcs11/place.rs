@@ -87,6 +87,9 @@ impl CardConfig {
 
 impl From<CardConfig> for Place {
     fn from(CardConfig { name, serial, env }: CardConfig) -> Self {
-        Self { name, env, deadline: Pkcs11Config::DEADLINE, what: What::Card(serial) }
+        Self { name, env, deadline: PATIENCE, what: What::Card(serial) }
     }
 }
+
+/// A card waits 15 seconds for a touch, and perhaps for another program's touch before that: it is the one that decides.
+const PATIENCE: Duration = Duration::from_secs(45);

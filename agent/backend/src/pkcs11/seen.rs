@@ -139,7 +139,12 @@ impl Seen {
             (_, true) => Some(1),
             _ => self.status.tries_left,
         };
-        let problem = self.trouble.as_ref().map(ToString::to_string).or_else(|| self.lost_login.clone());
+        let told = |trouble: &Trouble| match trouble {
+            // What to do with a reader or its service stands in no configuration.
+            Trouble::Failed { why, remedy } if place.is_card() => format!("{why}: {remedy}"),
+            trouble => trouble.to_string(),
+        };
+        let problem = self.trouble.as_ref().map(told).or_else(|| self.lost_login.clone());
         let damaged = match &self.measured {
             Measured::Damaged(trouble) => Some(trouble.to_string()),
             _ => None,

@@ -81,7 +81,7 @@ impl Slot {
     ) -> Result<T, Refusal> {
         let looking = Arc::clone(token);
         let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
-        let id = identity(&card);
+        let (id, tells) = (identity(&card), card.tries_left.is_some());
         let last_try = how.last_try().is_some();
         self.may_ask(&card, &id, how).await?;
         let (wrong, source_tried_before) = self.count(&card, &id, how, last_try).await?;
@@ -98,7 +98,7 @@ impl Slot {
         result.map_err(|error| match spent {
             Spent::Perhaps => {
                 let refusal = self.refusal(&error).detail("wrong", wrong);
-                let was_last = wrong >= MOST_WRONG && refusal.reason == Reason::PinIncorrect;
+                let was_last = !tells && wrong >= MOST_WRONG && refusal.reason == Reason::PinIncorrect;
                 if was_last { refusal.remedy(self.by_last_try()) } else { refusal }
             }
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
@@ -128,7 +128,7 @@ impl Slot {
     async fn is_as_shown(&self, card: &Card, id: &str, shown: &Shown) -> Result<(), Refusal> {
         let wrong = self.places.ledger.pin_record(id.to_owned()).await?.wrong;
         lock(&self.count).wrong = wrong;
-        let tries_left = card.final_try.then_some(1);
+        let tries_left = if card.final_try { Some(1) } else { card.tries_left };
         let now = Shown { serial: card.serial.clone(), tries_left, wrong };
         if *shown == now {
             return Ok(());
@@ -163,7 +163,8 @@ impl Slot {
         let attempt = PinAttempt {
             card: id.to_owned(),
             token: self.name().to_owned(),
-            limit: (!last_try).then_some(MOST_WRONG),
+            // A card that tells its tries stops by them.
+            limit: (!last_try && card.tries_left.is_none()).then_some(MOST_WRONG),
             from_source: how.is_from_source(),
             by_person,
             about,
@@ -236,7 +237,7 @@ impl Slot {
     /// The configuration names the very card.
     fn names_serial(&self) -> bool {
         match &self.config.kind {
-            TokenKind::File => true,
+            TokenKind::File | TokenKind::Yubikey(_) => true,
             TokenKind::Pkcs11(module) => match &module.select {
                 Select::Serial(_) => true,
                 Select::Label(_) => false,
@@ -292,7 +293,8 @@ impl Slot {
     /// What a person should know of our own count before giving a PIN.
     pub(super) fn count_problem(&self) -> Option<String> {
         let wrong = lock(&self.count).wrong;
-        (wrong >= MOST_WRONG)
+        let tells = matches!(self.config.kind, TokenKind::Yubikey(_));
+        (wrong >= MOST_WRONG && !tells)
             .then(|| format!("{}: no further one is tried without --last-try", stopped_because(wrong)))
     }
 

@@ -194,7 +194,7 @@ impl Slot {
         let ask = move |token: &Pkcs11Token, _: &Asking| {
             let signed = order.carry_out(token, Some(&pin));
             let spent = match &signed {
-                Ok(_) | Err(BackendError::BadSignature) => Spent::Accepted,
+                Ok(_) | Err(BackendError::BadSignature | BackendError::TouchTimeout) => Spent::Accepted,
                 Err(error) => Spent::by(error),
             };
             (spent, signed)

@@ -1,0 +1,209 @@
+//! The PIN and the PUK at the card: one entry is one attempt, and nothing is tried that could block it unsaid (DESIGN
+//! section 4, rule 5; FAULTS C1, C3, C5).
+
+use secmem::SecretBytes;
+
+use super::apdu::{Fault, Session, Status};
+use super::piv::Tries;
+use super::{Answer, CardHost, Held};
+use crate::host::login::not_traced;
+use crate::host::plain;
+use crate::host::protocol::{HostError, HostErrorKind, Reply, TokenStatus};
+
+impl CardHost {
+    /// One VERIFY, or none.
+    pub(super) fn login(&mut self, pin: &[u8], last_try: bool, serial: Option<&str>) -> Answer {
+        self.is_meant(serial)?;
+        not_traced()?;
+        // What was accepted before counts for nothing once another one is tried.
+        self.pin = None;
+        self.with_card(|session, host| {
+            host.present(session, pin, last_try)?;
+            *host.pin = Some(SecretBytes::copy_from(pin));
+            host.note_tries(session.pin_tries()?);
+            Ok(())
+        })?;
+        plain(Reply::Status(TokenStatus { logged_in: true, proven: true, ..self.status.clone() }))
+    }
+
+    pub(super) fn logout(&mut self) {
+        if self.pin.take().is_some() {
+            // The card forgets it, too. One that is gone has done so.
+            let _ = self.with_card(|session, _| session.select());
+        }
+        self.readers.close();
+    }
+
+    pub(super) fn change_pin(
+        &mut self,
+        old: &[u8],
+        new: &[u8],
+        last_try: bool,
+        serial: Option<&str>,
+    ) -> Answer {
+        self.is_meant(serial)?;
+        not_traced()?;
+        is_pin("PIN", new)?;
+        self.with_card(|session, host| {
+            let before = host.may_try(session, last_try)?;
+            let status = session.change_pin(old, new).map_err(unclear)?;
+            // Whatever it was: the next use asks for it again.
+            let stood = host.pin.take().is_some();
+            host.judge(session, status, before)?;
+            if stood {
+                *host.pin = Some(SecretBytes::copy_from(new));
+            }
+            host.note_tries(session.pin_tries()?);
+            Ok(())
+        })?;
+        plain(Reply::Done)
+    }
+
+    pub(super) fn change_puk(&mut self, old: &[u8], new: &[u8], serial: Option<&str>) -> Answer {
+        self.is_meant(serial)?;
+        not_traced()?;
+        is_pin("PUK", new)?;
+        self.with_card(|session, _| puk_outcome(session.change_puk(old, new).map_err(unclear)?))?;
+        plain(Reply::Done)
+    }
+
+    pub(super) fn unblock(&mut self, puk: &[u8], pin: &[u8], serial: Option<&str>) -> Answer {
+        self.is_meant(serial)?;
+        not_traced()?;
+        is_pin("PIN", pin)?;
+        self.with_card(|session, host| {
+            puk_outcome(session.unblock(puk, pin).map_err(unclear)?)?;
+            *host.pin = None;
+            host.note_tries(session.pin_tries()?);
+            Ok(())
+        })?;
+        plain(Reply::Done)
+    }
+
+    fn is_meant(&self, serial: Option<&str>) -> Result<(), HostError> {
+        let own = self.serial.to_string();
+        match serial {
+            Some(serial) if serial != own => {
+                let message = format!("the PIN is for serial {serial:?}, and serial {own:?} is there");
+                Err(HostError::new(HostErrorKind::Swapped, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Held<'_> {
+    pub(super) fn note_tries(&mut self, tries: Option<Tries>) {
+        // Of an old card whose PIN is verified nothing new is known.
+        let Some(tries) = tries else { return };
+        self.status.tries_left = Some(tries.left);
+        self.status.count_low = tries.total.is_some_and(|total| tries.left < total);
+        self.status.final_try = tries.left == 1;
+        self.status.blocked = tries.left == 0;
+    }
+
+    /// The tries before an attempt, when there may be one.
+    fn may_try(&mut self, session: &Session<'_>, last_try: bool) -> Result<Option<Tries>, HostError> {
+        let tries = session.pin_tries().map_err(super::told)?;
+        self.note_tries(tries);
+        match tries.map(|tries| tries.left) {
+            Some(0) => Err(blocked()),
+            Some(1) if !last_try => {
+                Err(HostError::new(HostErrorKind::FinalTry, "the card says that one try is left"))
+            }
+            _ => Ok(tries),
+        }
+    }
+
+    /// One attempt with a PIN that a person or a source gave.
+    pub(super) fn present(&mut self, session: &Session<'_>, pin: &[u8], last_try: bool) -> Result<(), Fault> {
+        let before = self.may_try(session, last_try)?;
+        let status = session.verify(pin).map_err(unclear)?;
+        self.judge(session, status, before)
+    }
+
+    /// What came of an attempt. One that the card refused without counting it was none: it is said so, and not that the
+    /// PIN was wrong.
+    fn judge(&mut self, session: &Session<'_>, status: Status, before: Option<Tries>) -> Result<(), Fault> {
+        if status == Status::DONE {
+            return Ok(());
+        }
+        if status == Status::BLOCKED {
+            self.note_tries(Some(Tries { left: 0, ..before.unwrap_or_default() }));
+            return Err(blocked().into());
+        }
+        let Some(told) = status.tries() else { return Err(status.refused("looking at the PIN")) };
+        let after = session.pin_tries().ok().flatten().map_or(told, |tries| tries.left);
+        self.note_tries(Some(Tries { left: after, ..before.unwrap_or_default() }));
+        if before.is_some_and(|before| before.left == after) {
+            let message = "the card refused the PIN and counted no try, as after a fault of the reader";
+            return Err(HostError::new(HostErrorKind::Device, message).remedy("unlock it again").into());
+        }
+        if after == 0 {
+            return Err(blocked().into());
+        }
+        Err(HostError::new(HostErrorKind::PinIncorrect, "the PIN is wrong").tries_left(Some(after)).into())
+    }
+
+    /// Sees that the PIN is verified in this transaction. A card that has forgotten it (another program reset it, or used
+    /// another application) gets the one that it accepted, once, and only while all tries are left.
+    pub(super) fn verified(&mut self, session: &Session<'_>) -> Result<(), Fault> {
+        let lost = |message: &str| HostError::new(HostErrorKind::NotLoggedIn, message);
+        let Some(pin) = self.pin.take() else { return Err(lost("the card is locked").into()) };
+        if session.pin_verified()? {
+            *self.pin = Some(pin);
+            return Ok(());
+        }
+        let tries = session.pin_tries()?;
+        self.note_tries(tries);
+        if tries.is_none_or(|tries| tries.total != Some(tries.left)) {
+            return Err(lost("the card forgot the PIN, and not all of its tries are left").into());
+        }
+        not_traced()?;
+        if session.verify(pin.reveal_secret_bytes())? == Status::DONE {
+            *self.pin = Some(pin);
+            return Ok(());
+        }
+        self.note_tries(session.pin_tries()?);
+        Err(lost("the card forgot the PIN and does not take it any more").into())
+    }
+}
+
+/// A new PIN or PUK of the form that cards take.
+fn is_pin(word: &str, new: &[u8]) -> Result<(), HostError> {
+    match new.len() {
+        6..=8 if new.iter().all(|byte| *byte != 0xff) => Ok(()),
+        _ => Err(HostError::new(
+            HostErrorKind::PinRefused,
+            format!("a YubiKey's {word} has six to eight characters"),
+        )),
+    }
+}
+
+fn blocked() -> HostError {
+    HostError::new(HostErrorKind::PinLocked, "the card says that its PIN is blocked")
+}
+
+fn puk_outcome(status: Status) -> Result<(), Fault> {
+    match (status, status.tries()) {
+        (Status::DONE, _) => Ok(()),
+        (Status::BLOCKED, _) | (_, Some(0)) => {
+            Err(HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked").into())
+        }
+        (_, Some(left)) => {
+            Err(HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong").tries_left(Some(left)).into())
+        }
+        (status, None) => Err(status.refused("looking at the PUK")),
+    }
+}
+
+/// Where the PIN was sent and no answer came, as from a card that was pulled.
+fn unclear(fault: Fault) -> Fault {
+    match fault {
+        Fault::Pcsc(error) => {
+            let message = format!("it was asked, and then: {error}");
+            HostError::new(HostErrorKind::PinUnclear, message).into()
+        }
+        fault => fault,
+    }
+}

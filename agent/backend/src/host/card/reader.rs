@@ -1,0 +1,214 @@
+//! Finding the one card among all readers, by its serial number, and losing it again.
+//!
+//! Others use the same reader and perhaps the same card: each card that comes is asked for its serial number once, one that
+//! has the PIV application selected without selecting it anew, and never again before it was pulled.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use pcsc::{Card, Context, Error};
+
+use super::apdu::{Fault, Session};
+use crate::host::protocol::{HostError, HostErrorKind};
+
+/// All readers, and the card, once it was found.
+#[derive(Default)]
+pub(super) struct Readers {
+    // The handle first: it is given up before its connection.
+    open: Option<Card>,
+    found: Option<(CString, u16)>,
+    known: BTreeMap<CString, Seen>,
+    context: Option<Context>,
+}
+
+/// What is known of the card that came into a reader as the so-manieth.
+struct Seen {
+    count: u16,
+    serial: Option<u32>,
+    asked: u32,
+}
+
+/// Whether the card is there.
+pub(super) enum Presence {
+    /// It has been there since it was last looked for.
+    Still,
+    /// It has come, or has come anew: what was known of it is no more.
+    New,
+}
+
+impl Readers {
+    /// Looks whether the card with this serial number is there; it is not asked when it has not moved.
+    pub(super) fn look(&mut self, serial: u32) -> Result<Presence, HostError> {
+        match self.look_once(serial) {
+            // The service was started anew: all is to be found again.
+            Err(Fault::Pcsc(Error::NoService)) => {
+                self.forget();
+                self.look_once(serial).map_err(told)
+            }
+            found => found.map_err(told),
+        }
+    }
+
+    fn look_once(&mut self, serial: u32) -> Result<Presence, Fault> {
+        let context = match self.context.take() {
+            Some(context) => self.context.insert(context),
+            None => self.context.insert(Context::establish()?),
+        };
+        if let Some((reader, count)) = &self.found {
+            match context.presence(reader) {
+                Ok(Some(now)) if now == *count => return Ok(Presence::Still),
+                Ok(_) | Err(Error::NoReader) => {
+                    self.open = None;
+                    self.found = None;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (mut others, mut held) = (Vec::new(), Vec::new());
+        for reader in context.readers()? {
+            let count = match context.presence(&reader) {
+                Ok(Some(count)) => count,
+                Ok(None) | Err(Error::NoReader) => {
+                    self.known.remove(&reader);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let seen = self.known.entry(reader.clone()).or_insert(Seen { count, serial: None, asked: 0 });
+            if seen.count != count {
+                *seen = Seen { count, serial: None, asked: 0 };
+            }
+            if seen.serial.is_none() && seen.asked < MOST_ASKED {
+                match identify(context, &reader) {
+                    Ok(found) => {
+                        seen.serial = found;
+                        seen.asked = seen.asked.saturating_add(1);
+                    }
+                    Err(Fault::Pcsc(error @ Error::NoService)) => return Err(error.into()),
+                    Err(Fault::Pcsc(Error::Held)) => held.push(reader.to_string_lossy().into_owned()),
+                    // A card that answers nonsense keeps nobody from the others.
+                    Err(_) => seen.asked = seen.asked.saturating_add(1),
+                }
+            }
+            match seen.serial {
+                Some(is) if is == serial => {
+                    self.found = Some((reader, count));
+                    return Ok(Presence::New);
+                }
+                Some(is) => others.push(is.to_string()),
+                None => {}
+            }
+        }
+        Err(absent(serial, &others, &held).into())
+    }
+
+    /// The card, for as long as the transaction. What another program did to it meanwhile shows when its PIN is asked for.
+    pub(super) fn session(&mut self, serial: u32) -> Result<Session<'_>, Fault> {
+        let (Some(context), Some((reader, _))) = (&self.context, &self.found) else {
+            return Err(Error::NoCard.into());
+        };
+        if self.open.is_none() {
+            self.open = Some(context.connect(reader)?);
+        }
+        let Some(card) = self.open.as_mut() else { return Err(Error::NoCard.into()) };
+        let (transaction, _) = card.transaction()?;
+        let session = Session::new(transaction);
+        // Another program may have selected another application.
+        let mut found = session.serial()?;
+        if found.is_none() && session.select()? {
+            found = session.serial()?;
+        }
+        match found {
+            Some(found) if found == serial => Ok(session),
+            // It came into the reader just now.
+            Some(found) => {
+                let message = format!("serial {found} is there, and serial {serial} is meant");
+                Err(HostError::new(HostErrorKind::Swapped, message).into())
+            }
+            None => Err(Error::NoCard.into()),
+        }
+    }
+
+    /// Lets others have the card. It keeps what it knows.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Begins anew.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The serial number of the card in a reader; none where it is no YubiKey with PIV.
+fn identify(context: &Context, reader: &CString) -> Result<Option<u32>, Fault> {
+    let mut card = context.connect(reader)?;
+    let (transaction, _) = card.transaction()?;
+    let session = Session::new(transaction);
+    if let Some(serial) = session.serial()? {
+        return Ok(Some(serial));
+    }
+    if !session.select()? {
+        return Ok(None);
+    }
+    session.serial()
+}
+
+fn absent(serial: u32, others: &[String], held: &[String]) -> HostError {
+    let mut message = format!("no YubiKey with serial number {serial}");
+    if !others.is_empty() {
+        message.push_str(&format!("; there is one with {}", others.join(", ")));
+    }
+    if held.is_empty() {
+        return HostError::new(HostErrorKind::Absent, message);
+    }
+    message.push_str(&format!(
+        "; the card in {} is held by another program for itself alone{}",
+        held.join(", "),
+        suspects()
+    ));
+    HostError::new(HostErrorKind::Absent, message).remedy(HELD)
+}
+
+/// What PC/SC said, for people.
+pub(super) fn told(fault: Fault) -> HostError {
+    let error = match fault {
+        Fault::Host(error) => return error,
+        Fault::Pcsc(error) => error,
+    };
+    let (kind, remedy) = match &error {
+        Error::NoLibrary(_) => (
+            HostErrorKind::Reader,
+            "install pcsc-lite's library and service (on Debian: apt install pcscd libpcsclite1)",
+        ),
+        Error::NoService => {
+            (HostErrorKind::Reader, "start it (systemctl start pcscd.socket), and look at its log")
+        }
+        Error::NoReader | Error::NoCard => (HostErrorKind::Absent, "insert the YubiKey"),
+        Error::Held => (HostErrorKind::Device, HELD),
+        _ => (HostErrorKind::Device, "look at the reader; take the YubiKey out and insert it again"),
+    };
+    let suspects = if error == Error::Held { suspects() } else { String::new() };
+    HostError::new(kind, format!("{error}{suspects}")).remedy(remedy)
+}
+
+/// Programs that run and are known to hold cards for themselves.
+fn suspects() -> String {
+    let mut running = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if let Some(known) = SUSPECTS.iter().find(|known| **known == name.trim_end())
+            && !running.contains(known)
+        {
+            running.push(*known);
+        }
+    }
+    if running.is_empty() { String::new() } else { format!("; it may be {}", running.join(", ")) }
+}
+
+const SUSPECTS: &[&str] =
+    &["scdaemon", "ykman", "yubico-piv-tool", "yubikey-agent", "yubioath", "pkcs11-tool"];
+const HELD: &str = "end the other program, or have it share the card (for gpg: `pcsc-shared` in scdaemon.conf, then \
+                    gpgconf --kill scdaemon)";
+/// A card that has just come may not answer at once; one that never does is let alone then.
+const MOST_ASKED: u32 = 3;

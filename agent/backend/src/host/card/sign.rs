@@ -1,0 +1,140 @@
+//! One signature by a card, in one transaction: what its key wants is seen to first, so that a refusal can mean one thing.
+
+use tuf::key::{PublicKey, RsaHash, Scheme};
+
+use super::apdu::{Fault, Session, Status};
+use super::piv::SlotKey;
+use super::{CardHost, Held};
+use crate::card::{PinPolicy, Touch};
+use crate::host::codec::{Curve, ecdsa_from_der};
+use crate::host::login::not_traced;
+use crate::host::protocol::{HostError, HostErrorKind};
+
+impl CardHost {
+    /// Signs by the private key of `public`: `data` is a digest for ECDSA, and the whole message otherwise. `pin` is for a
+    /// key that wants it for each signature. ECDSA gives r || s.
+    pub(super) fn sign(
+        &mut self,
+        public: &PublicKey,
+        scheme: Scheme,
+        pin: Option<&[u8]>,
+        data: &[u8],
+    ) -> Result<Vec<u8>, HostError> {
+        let input = input(public, scheme, data)?;
+        if pin.is_some() {
+            not_traced()?;
+        }
+        self.with_card(|session, host| {
+            let key = host.key_of(session, public)?;
+            host.may_sign(session, &key, pin)?;
+            let (raw, status) = session.sign(&key, &input)?;
+            if status != Status::DONE {
+                return Err(refused(&key, status));
+            }
+            let curve = match scheme {
+                Scheme::EcdsaP256 => Curve::P256,
+                Scheme::EcdsaP384 => Curve::P384,
+                _ => return Ok(raw.to_vec()),
+            };
+            let bad =
+                || HostError::new(HostErrorKind::Device, "the card gave something that is no signature");
+            ecdsa_from_der(curve, &raw).ok_or_else(|| bad().into())
+        })
+    }
+}
+
+impl Held<'_> {
+    /// The PIN is verified, where the key wants it.
+    fn may_sign(&mut self, session: &Session<'_>, key: &SlotKey, pin: Option<&[u8]>) -> Result<(), Fault> {
+        match (key.facts.pin, pin) {
+            (PinPolicy::Never, _) => Ok(()),
+            (PinPolicy::Once, _) => self.verified(session),
+            (PinPolicy::Always, Some(pin)) => self.present(session, pin, false),
+            (PinPolicy::Always, None) => {
+                let message = "the key takes the PIN anew for each signature";
+                Err(HostError::new(HostErrorKind::PinEachUse, message).into())
+            }
+        }
+    }
+}
+
+/// What a refusal means of a card that had the PIN in this very transaction: only a touch can be missing.
+fn refused(key: &SlotKey, status: Status) -> Fault {
+    match status {
+        Status::NOT_ALLOWED if key.facts.touch != Touch::Never => {
+            HostError::new(HostErrorKind::TouchTimeout, "nobody touched it").into()
+        }
+        Status::NOT_THERE => HostError::new(HostErrorKind::KeyNotFound, "the slot is empty").into(),
+        status => status.refused("signing"),
+    }
+}
+
+/// What the card is given to sign.
+fn input(public: &PublicKey, scheme: Scheme, data: &[u8]) -> Result<Vec<u8>, HostError> {
+    let cannot = |why: String| Err(HostError::new(HostErrorKind::Unsupported, why));
+    match scheme {
+        Scheme::EcdsaP256 if data.len() == 32 => Ok(data.to_vec()),
+        Scheme::EcdsaP384 if data.len() == 48 => Ok(data.to_vec()),
+        Scheme::EcdsaP256 | Scheme::EcdsaP384 => {
+            let message = format!("a digest of {} bytes does not belong to {scheme}", data.len());
+            Err(HostError::new(HostErrorKind::Protocol, message))
+        }
+        // It is sent to the card as a whole, for Ed25519 hashes it twice.
+        Scheme::Ed25519 if data.len() > ED25519_MOST => cannot(format!(
+            "a YubiKey signs at most {ED25519_MOST} bytes with Ed25519, and this file has {}: give the role a key of type \
+             ecdsa-p256",
+            data.len()
+        )),
+        Scheme::Ed25519 => Ok(data.to_vec()),
+        Scheme::RsaPkcs1(hash) => pkcs1(hash, data, modulus_len(public)?),
+        Scheme::RsaPss(hash) => pss(hash, data, modulus_len(public)?),
+        scheme => cannot(format!("a YubiKey does not sign as {scheme}")),
+    }
+}
+
+fn modulus_len(public: &PublicKey) -> Result<usize, HostError> {
+    let parts = public.rsa_parts();
+    let len = parts.map(|(modulus, _)| modulus.len()).filter(|len| matches!(len, 256 | 384 | 512));
+    len.ok_or_else(|| {
+        HostError::new(HostErrorKind::Unsupported, "that RSA key is of no length that YubiKeys have")
+    })
+}
+
+/// EMSA-PKCS1-v1_5 (RFC 8017, 9.2).
+fn pkcs1(hash: RsaHash, message: &[u8], len: usize) -> Result<Vec<u8>, HostError> {
+    let info = [hash.digest_info(), &hash.digest(message)].concat();
+    let padding = len.checked_sub(info.len() + 3).filter(|padding| *padding >= 8).ok_or_else(too_short)?;
+    Ok([&[0, 1], vec![0xff; padding].as_slice(), &[0], &info].concat())
+}
+
+/// EMSA-PSS (RFC 8017, 9.1), for a modulus that begins with its top bit: the block's own top bit is then zero.
+fn pss(hash: RsaHash, message: &[u8], len: usize) -> Result<Vec<u8>, HostError> {
+    let mut salt = vec![0; usize::from(hash.salt())];
+    getrandom::fill(&mut salt).map_err(|error| {
+        HostError::new(HostErrorKind::Device, format!("the system gives no random numbers: {error}"))
+    })?;
+    let seed = hash.digest(&[&[0; 8], hash.digest(message).as_slice(), &salt].concat());
+    let masked = len.checked_sub(seed.len() + 1).ok_or_else(too_short)?;
+    let zeros = masked.checked_sub(salt.len() + 1).ok_or_else(too_short)?;
+    let data = [vec![0; zeros].as_slice(), &[1], &salt].concat();
+    // MGF1.
+    let mut mask = Vec::with_capacity(masked);
+    for counter in 0_u32.. {
+        if mask.len() >= masked {
+            break;
+        }
+        mask.extend(hash.digest(&[seed.as_slice(), &counter.to_be_bytes()].concat()));
+    }
+    let mut block: Vec<u8> = data.iter().zip(&mask).map(|(data, mask)| data ^ mask).collect();
+    if let Some(first) = block.first_mut() {
+        *first &= 0x7f;
+    }
+    Ok([block.as_slice(), &seed, &[0xbc]].concat())
+}
+
+fn too_short() -> HostError {
+    HostError::new(HostErrorKind::Unsupported, "the RSA key is too short for that scheme")
+}
+
+/// What fits into a card's buffer beside the template around it.
+const ED25519_MOST: usize = 3000;
