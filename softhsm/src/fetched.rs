@@ -41,8 +41,15 @@ impl Fetched {
 fn system_folders() -> Vec<PathBuf> {
     let libraries = PathBuf::from(format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH));
     let below = ["", "pkcs11", "p11-kit", "nss"].map(|name| libraries.join(name));
-    let fixed =
-        ["/usr/bin", "/usr/sbin", "/usr/libexec/p11-kit", "/usr/lib64", "/usr/lib64/pkcs11", "/usr/lib"];
+    let fixed = [
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/libexec/p11-kit",
+        "/usr/lib64",
+        "/usr/lib64/pkcs11",
+        "/usr/lib",
+        "/usr/lib/pcsc/drivers/serial",
+    ];
     below.into_iter().chain(fixed.map(PathBuf::from)).collect()
 }
 

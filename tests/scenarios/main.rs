@@ -15,6 +15,7 @@ mod bad_requests;
 mod bad_state;
 mod build_machine;
 mod canonical;
+mod cards;
 mod colleagues;
 mod confinement;
 mod conformance;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The path of `tuf-agent`, `tufctl`, `tuf-agent-softhsm` or `tuf-conformance-client`: from `TUFAGENT_BIN_DIR`, or built now in the profile of the tests.
+/// The path of `tuf-agent`, `tufctl`, `tuf-agent-softhsm`, `tuf-conformance-client` or `virtual-yubikey`: from `TUFAGENT_BIN_DIR`, or built now in the profile of the tests.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let path = FOLDER.get_or_init(folder).join(name);
@@ -28,7 +28,8 @@ fn build(folder: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet"]);
-    let packages = ["tuf-agent", "tufctl", "tufagent-softhsm", "tufagent-conformance"];
+    let packages =
+        ["tuf-agent", "tufctl", "tufagent-softhsm", "tufagent-conformance", "tufagent-virtual-yubikey"];
     command.args(packages.map(|name| format!("--package={name}")));
     if folder.ends_with("release") {
         command.arg("--release");

@@ -4,6 +4,7 @@
 //! * [`Agent`] is a running `tuf-agent` of a home; it ends with the value that holds it, and then its log
 //!   is searched for every secret that the test made.
 //! * [`Outcome`] is what one run of `tufctl` left: exit code, standard output, standard error.
+//! * [`cards::CardRoom`] is a pcscd with virtual YubiKeys.
 //! * [`web::WebServer`] serves a repository that a test makes, and [`clock`] gives one process another time.
 //! * [`oracle`] asks python-tuf and tuf-js about a published folder.
 //!
@@ -21,6 +22,7 @@
 
 mod agent;
 mod binaries;
+pub mod cards;
 pub mod clock;
 mod home;
 pub mod oracle;

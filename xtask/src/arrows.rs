@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "tufagent-backend",
         may_use: &["tufagent-tuf", "tufagent-secmem", "tufagent-pcsc"],
-        tests_may_use: &["tufagent-softhsm", "tufagent-lying-pkcs11"],
+        tests_may_use: &["tufagent-softhsm", "tufagent-lying-pkcs11", "tufagent-virtual-yubikey"],
         floor: Floor::Upper,
     },
     Rule {
@@ -64,7 +64,7 @@ const RULES: &[Rule] = &[
     // The differential tests use `tuf`.
     Rule {
         name: "tufagent-tests",
-        may_use: &["tufagent-tuf", "tufagent-softhsm", "tufagent-lying-pkcs11"],
+        may_use: &["tufagent-tuf", "tufagent-softhsm", "tufagent-lying-pkcs11", "tufagent-virtual-yubikey"],
         tests_may_use: &[],
         floor: Floor::Upper,
     },
@@ -82,6 +82,7 @@ const RULES: &[Rule] = &[
         floor: Floor::Upper,
     },
     Rule { name: "tufagent-lying-pkcs11", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
+    Rule { name: "tufagent-virtual-yubikey", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
     Rule { name: "xtask", may_use: &["tufagent-softhsm"], tests_may_use: &[], floor: Floor::Upper },
 ];
 

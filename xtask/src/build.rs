@@ -12,7 +12,8 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds `tuf-agent`, `tufctl` and `tuf-agent-softhsm`, for tests the conformance client too; returns the folder that holds them.
+/// Builds `tuf-agent`, `tufctl` and `tuf-agent-softhsm`, for tests the conformance client and
+/// `virtual-yubikey` too; returns the folder that holds them.
 pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
     let mut command = Command::new(shell::cargo());
     command.arg("build").current_dir(shell::workspace());
@@ -21,11 +22,13 @@ pub(crate) fn binaries(profile: Profile) -> Result<PathBuf, String> {
     command.arg("--target-dir").arg(&target);
     match profile {
         Profile::Release => command.arg("--release"),
-        Profile::Dev => command.args(["--package", "tufagent-conformance"]),
+        Profile::Dev => command.args(FOR_TESTS.map(|name| format!("--package={name}"))),
     };
     shell::run(&mut command)?;
     Ok(target.join(if profile == Profile::Release { "release" } else { "debug" }))
 }
+
+const FOR_TESTS: [&str; 2] = ["tufagent-conformance", "tufagent-virtual-yubikey"];
 
 /// Fails for an agent that was built to measure (cargo feature `unsafe-flush`): nobody's keys belong into it.
 pub(crate) fn refuse_unsafe(binaries: &Path) -> Result<(), String> {

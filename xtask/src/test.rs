@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use softhsm::{Kryoptic, Nss, P11Kit, SecretService, Skipped, SoftHsm, Tpm2, debs};
+use softhsm::{Kryoptic, Nss, P11Kit, Pcsc, SecretService, Skipped, SoftHsm, Tpm2, debs};
 
 use crate::build::{self, Profile};
 use crate::shell;
@@ -90,11 +90,12 @@ pub(crate) fn report_skipped(skipped: &[Skipped]) {
 /// Fetches and makes what tests and measurements need; what cannot be had.
 pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
-    let all: [(&str, Preparation); 9] = [
+    let all: [(&str, Preparation); 10] = [
         ("SoftHSM", |dir| SoftHsm::find_or_fetch_in(dir).map(drop)),
         ("NSS softokn", |dir| Nss::find_or_fetch_in(dir).map(drop)),
         ("p11-kit remote", |dir| P11Kit::find_or_fetch_in(dir).map(drop)),
         ("tpm2-pkcs11 on swtpm", |dir| Tpm2::find_or_fetch_in(dir).map(drop)),
+        ("pcscd", |dir| Pcsc::find_or_fetch_in(dir).map(drop)),
         ("gnome-keyring", |dir| SecretService::fetch_in(dir)),
         ("python-tuf", python_tuf),
         ("tuf-js", tuf_js),

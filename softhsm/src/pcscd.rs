@@ -1,0 +1,191 @@
+//! A pcscd of one's own, with the reader driver of virtual cards (vpcd): another folder than the machine's, and none of
+//! the machine's readers.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::fetched::Fetched;
+use crate::server::Server;
+use crate::{Skipped, process};
+
+const PACKAGES: &[&str] = &["pcscd", "vsmartcard-vpcd"];
+const REMEDY: &str = "look at pcscd.log in its folder";
+const NAMESPACES: &str = "let unprivileged users make namespaces: sysctl kernel.unprivileged_userns_clone=1 \
+                          (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), \
+                          user.max_user_namespaces=10000";
+
+/// pcscd and vpcd that work on this machine.
+#[derive(Debug, Clone)]
+pub struct Pcsc {
+    daemon: PathBuf,
+    driver: PathBuf,
+    library_path: Option<String>,
+    unshare: &'static [&'static str],
+}
+
+/// A pcscd that runs. It ends with this value.
+#[derive(Debug)]
+pub struct Pcscd {
+    pcsc: Pcsc,
+    dir: PathBuf,
+    ports: Vec<u16>,
+    server: Option<Server>,
+}
+
+impl Pcsc {
+    /// The system's, or fetched into `third_party`.
+    ///
+    /// # Errors
+    /// When they cannot be fetched, or this machine forbids the namespace that keeps such a pcscd apart.
+    pub fn find_or_fetch_in(third_party: &Path) -> Result<Self, Skipped> {
+        let fetched = Fetched::new(third_party, "pcscd", PACKAGES)?;
+        let (daemon, driver) = (fetched.file("pcscd")?, fetched.file("libifdvpcd.so")?);
+        Ok(Self { daemon, driver, library_path: fetched.library_path(), unshare: namespace()? })
+    }
+
+    /// Starts one in `dir`, with slots for so many virtual cards.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, dir: &Path, slots: usize) -> Result<Pcscd, Skipped> {
+        let failed = |e: std::io::Error| Skipped::new(format!("{}: {e}", dir.display()), REMEDY);
+        for folder in ["run", "readers", "no-drivers"] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir.join(folder));
+            made.map_err(failed)?;
+        }
+        // A copy: where it lies is hidden from pcscd, if that is the system's folder.
+        let driver = dir.join("libifdvpcd.so");
+        fs::copy(&self.driver, &driver).map_err(failed)?;
+        let mut pcscd = Pcscd { pcsc: self.clone(), dir: dir.to_path_buf(), ports: Vec::new(), server: None };
+        let mut taken = None;
+        for _ in 0..ATTEMPTS {
+            pcscd.ports = free_ports(slots);
+            fs::write(dir.join("readers/virtual"), readers(&driver, &pcscd.ports)).map_err(failed)?;
+            pcscd.start()?;
+            taken = pcscd.lost_port()?;
+            if taken.is_none() {
+                return Ok(pcscd);
+            }
+        }
+        Err(Skipped::new(format!("pcscd finds no free ports: {}", taken.unwrap_or_default()), REMEDY))
+    }
+}
+
+impl Pcscd {
+    /// The port of each slot, of this machine, where a virtual card may connect.
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// What `PCSCLITE_CSOCK_NAME` has to be for whoever is to find it.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("run/pcscd/pcscd.comm")
+    }
+
+    /// Whether it did not end by itself.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.server.as_mut().is_some_and(|server| !server.has_ended())
+    }
+
+    /// Ends it, as a power loss does.
+    pub fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts it again, or anew.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&mut self) -> Result<(), Skipped> {
+        self.server = None;
+        let failed = |e: std::io::Error| Skipped::new(format!("{}: {e}", self.dir.display()), REMEDY);
+        // What the one before left would be taken for one that runs.
+        let run = self.dir.join("run");
+        fs::remove_dir_all(&run).map_err(failed)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(run.join("pcscd")).map_err(failed)?;
+        let mut command = Command::new("unshare");
+        command.args(self.pcsc.unshare).args(["setpriv", "--pdeathsig", "KILL", "sh", "-c"]);
+        command.arg(APART).arg("sh").arg(&run).arg(self.dir.join("no-drivers"));
+        command
+            .arg(&self.pcsc.daemon)
+            .args(["--foreground", "--info", "--config"])
+            .arg(self.dir.join("readers"));
+        // Some builds ask a service of the machine what a user may.
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.dir.join("no-bus").display()));
+        command.envs(self.pcsc.library_path.iter().map(|path| ("LD_LIBRARY_PATH", path)));
+        let mut server = Server::spawn(command, "pcscd", self.dir.join("pcscd.log"))?;
+        // By a connection: the table of sockets has the place that each of them sees, the same for all.
+        let socket = self.socket();
+        server.until(|| UnixStream::connect(&socket).is_ok())?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// What it said of a port that somebody else took meanwhile.
+    fn lost_port(&self) -> Result<Option<String>, Skipped> {
+        let log = self.dir.join("pcscd.log");
+        let said = fs::read(&log).map_err(|e| Skipped::new(format!("{}: {e}", log.display()), REMEDY))?;
+        let said = String::from_utf8_lossy(&said);
+        Ok(said.lines().find(|line| line.contains("Could not initialize connection")).map(str::to_owned))
+    }
+}
+
+/// Below what the system gives to those who do not care, and free a moment ago. A reader of vpcd has two slots, at one
+/// port and the next.
+fn free_ports(slots: usize) -> Vec<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 4_000).unwrap_or_default();
+    let mut ports = Vec::new();
+    while ports.len() < slots {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let first = 24_000 + (begin.wrapping_mul(7).wrapping_add(step) % 4_000) * 2;
+        let both = [first, first + 1];
+        if both.iter().all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()) {
+            ports.extend(both);
+        }
+    }
+    ports
+}
+
+/// With the name that a YubiKey has, by which some programs know it.
+fn readers(driver: &Path, ports: &[u16]) -> String {
+    let first_slots = ports.iter().step_by(2);
+    let reader = |port: &u16| {
+        format!(
+            "FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\nDEVICENAME /dev/null:{port}\nLIBPATH {}\nCHANNELID {port}\n",
+            driver.display()
+        )
+    };
+    first_slots.map(reader).collect()
+}
+
+const ATTEMPTS: usize = 20;
+
+/// pcscd has one place for its socket, and drivers for all the machine's readers in another: it gets folders of its own
+/// there.
+const APART: &str = "mount --bind \"$1\" /run && { [ ! -d /usr/lib/pcsc/drivers ] || \
+    mount --bind \"$2\" /usr/lib/pcsc/drivers; } && shift 2 && exec \"$@\"";
+
+/// How this user comes to a mount namespace.
+fn namespace() -> Result<&'static [&'static str], Skipped> {
+    const WAYS: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
+    let mut why = String::new();
+    for way in WAYS {
+        let mut command = Command::new("unshare");
+        command.args(way).args(["sh", "-c", "mount --bind /tmp /run"]);
+        match process::run(&mut command, std::time::Duration::from_secs(60)) {
+            Ok(done) if done.status.success() => return Ok(way),
+            Ok(done) => why = done.last_line().to_owned(),
+            Err(error) => why = error,
+        }
+    }
+    Err(Skipped::new(format!("a pcscd of one's own needs a mount namespace: {why}"), NAMESPACES))
+}

@@ -1,0 +1,79 @@
+//! Virtual YubiKeys behind a pcscd of the test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use softhsm::{Pcsc, Pcscd, Skipped};
+pub use virtual_yubikey::{Card, Counters, Entry, Fault, Root, State, control};
+
+/// The factory's PIN of a card.
+pub const FACTORY_PIN: &str = "123456";
+/// The factory's PUK.
+pub const FACTORY_PUK: &str = "12345678";
+/// A firmware whose management key is triple DES at first, without Ed25519.
+pub const FIRMWARE_5_4: [u8; 3] = [5, 4, 3];
+/// A firmware whose management key is AES-192 at first, with Ed25519.
+pub const FIRMWARE_5_7: [u8; 3] = [5, 7, 1];
+
+/// A pcscd that runs, with a reader for each card.
+pub struct CardRoom {
+    // Before the folder that it works in.
+    pcscd: Pcscd,
+    dir: tempfile::TempDir,
+}
+
+impl CardRoom {
+    /// Starts one, and waits until it has seen each card that is in its reader.
+    ///
+    /// # Errors
+    /// When this machine cannot have one.
+    pub fn with(cards: &[&Card]) -> Result<Self, Skipped> {
+        let dir = tempfile::Builder::new().prefix("tuf-agent-cards-").tempdir().unwrap();
+        let pcscd = Pcsc::find_or_fetch_in(&softhsm::third_party_dir()?)?.start(dir.path(), cards.len())?;
+        cards.iter().zip(pcscd.ports()).for_each(|(card, port)| card.plug_into(*port));
+        let room = Self { pcscd, dir };
+        cards.iter().filter(|card| card.is_in()).for_each(|card| card.until_seen());
+        Ok(room)
+    }
+
+    /// What `PCSCLITE_CSOCK_NAME` is for its clients.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.pcscd.socket()
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Lets a program find it.
+    pub fn environment(&self, command: &mut Command) {
+        command.env("PCSCLITE_CSOCK_NAME", self.socket());
+    }
+
+    /// Ends pcscd.
+    pub fn stop(&mut self) {
+        self.pcscd.stop();
+    }
+
+    /// Starts it again, after [`Self::stop`] or anew, and waits until it has seen the cards.
+    #[track_caller]
+    pub fn restart(&mut self, cards: &[&Card]) {
+        self.pcscd.stop();
+        // Not to be taken for the one before, which saw them too.
+        cards.iter().for_each(|card| card.until_gone());
+        self.pcscd.start().unwrap();
+        cards.iter().filter(|card| card.is_in()).for_each(|card| card.until_seen());
+    }
+
+    /// A `[[token]]` table for a card of this room.
+    #[must_use]
+    pub fn table(&self, name: &str, serial: u32) -> String {
+        format!(
+            "[[token]]\nname = {name:?}\nkind = \"yubikey\"\nserial = {serial}\nenv = {{ PCSCLITE_CSOCK_NAME = {:?} }}\n",
+            self.socket().display().to_string()
+        )
+    }
+}
