@@ -13,6 +13,8 @@ use tufagent_proto::v1::{
     MayServeReply, MayServeRequest, RemoveKeyReply, RemoveKeyRequest,
 };
 
+mod card;
+
 use super::answer;
 use crate::door::Connection;
 use crate::limits;
@@ -77,16 +79,19 @@ async fn generate(
             .remedy("the types are ed25519, ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072 and rsa-4096")
     })?;
     let name = key_name(&request.name)?;
+    let options = card::options(&connection, request.card.as_ref(), &name)?;
     let slot = state.tokens().get(&request.token)?;
     let _names = state.tokens().hold_names().await;
     check_free(&state, &name).await?;
     slot.ensure_usable_for(&purpose(&connection, format!("to make the key {name} ({kind})"))).await?;
-    let body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
+    let mut body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
+    card::note(&mut body, &options);
     state.journal("key.generate", Some(connection.peer()), body).await?;
-    let stored = slot.run(move |backend| backend.generate(&name, kind)).await?;
+    let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
     let key = held(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
-    Ok(GenerateKeyReply { key: Some(key.describe()) })
+    let warnings = card::warnings(&key).await;
+    Ok(GenerateKeyReply { key: Some(key.describe()), warnings })
 }
 
 async fn import(
@@ -95,6 +100,7 @@ async fn import(
     request: ImportKeyRequest,
 ) -> Result<ImportKeyReply, Refusal> {
     let name = key_name(&request.name)?;
+    let options = card::options(&connection, request.card.as_ref(), &name)?;
     let slot = state.tokens().get(&request.token)?;
     let use_of_seal = format!("import:{name}");
     let sealed = request.file.as_ref().ok_or_else(|| Refusal::new(Reason::Usage, "no key file was given"))?;
@@ -114,9 +120,10 @@ async fn import(
     slot.ensure_usable_for(&purpose(&connection, format!("to import the key {name}"))).await?;
     // Asked again: what a locked token holds is seen only now.
     check_new(&state, imported.public()).await?;
-    let body = json!({"name": name.as_str(), "token": slot.name()});
+    let mut body = json!({"name": name.as_str(), "token": slot.name()});
+    card::note(&mut body, &options);
     state.journal("key.import", Some(connection.peer()), body).await?;
-    let stored = slot.run(move |backend| backend.import(&name, imported)).await?;
+    let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
     let key = held(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let warning = format!(
@@ -124,7 +131,9 @@ async fn import(
         key.name,
         key.slot.name()
     );
-    Ok(ImportKeyReply { key: Some(key.describe()), warnings: vec![warning] })
+    let mut warnings = vec![warning];
+    warnings.extend(card::warnings(&key).await);
+    Ok(ImportKeyReply { key: Some(key.describe()), warnings })
 }
 
 async fn remove(
@@ -134,6 +143,7 @@ async fn remove(
 ) -> Result<RemoveKeyReply, Refusal> {
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
+    let options = card::options(&connection, request.card.as_ref(), &request.name)?;
     // A key that is on no token any more is only forgotten.
     let serves =
         if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
@@ -150,7 +160,7 @@ async fn remove(
     state.journal("key.remove", Some(connection.peer()), body).await?;
     if !key.lost {
         let public = key.stored.public.clone();
-        key.slot.run(move |backend| backend.remove(&public)).await?;
+        key.slot.run(move |backend| backend.remove_with(&public, &options)).await?;
     }
     key.slot.forget(&key.stored.public);
     Ok(RemoveKeyReply {})
@@ -227,11 +237,17 @@ fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {
 }
 
 fn made(key: &HeldKey) -> Value {
-    json!({
+    let mut body = json!({
         "name": key.name,
         "token": key.slot.name(),
         "type": key.stored.public.key_type().to_string(),
         "keyid": key.stored.public.to_key().computed_keyid().to_string(),
         "origin": key.stored.origin.as_str(),
-    })
+    });
+    if let (Some(place), Some(members)) = (key.stored.place, body.as_object_mut()) {
+        members.insert("slot".to_owned(), place.slot.to_string().into());
+        members.insert("touch".to_owned(), place.touch.as_str().into());
+        members.insert("pin_policy".to_owned(), place.pin.as_str().into());
+    }
+    body
 }

@@ -100,7 +100,7 @@ async fn by_pinentry(
     let purpose = Purpose { text, terminal: peer.terminal(), user: peer.uid, caller: peer.journal_json() };
     let waiting = |what: For| {
         let (key, token) = (signer.key.name.clone(), slot.name().to_owned());
-        client.tell(Event::Waiting(SignWaiting { what: what.into(), key, token }))
+        client.tell(Event::Waiting(SignWaiting { what: what.into(), key, token, ..SignWaiting::default() }))
     };
     if slot.config().confirm.is_some() {
         waiting(For::Confirmation).await?;

@@ -7,6 +7,7 @@ use policy::Reason;
 use serde_json::json;
 use tuf::metadata::Metadata;
 use tuf::preimage::Preimage;
+use tuf::role::RoleName;
 use tufagent_proto::v1::SignSignature;
 use tufagent_proto::v1::sign_event::Event;
 
@@ -23,6 +24,7 @@ use crate::state::AppState;
 /// A request whose intent is on disk.
 pub(super) struct Recorded {
     intent: IntentId,
+    role: RoleName,
     subject: Metadata,
     /// Held until all keys have signed.
     _preimage: Option<Preimage>,
@@ -75,6 +77,7 @@ pub(super) async fn record(
     let intent = agent.repositories().record_intent(signing).await?;
     Ok(Recorded {
         intent,
+        role: inspected.role,
         subject: inspected.subject,
         _preimage: inspected.preimage,
         waiting: inspected.signers.into(),
@@ -107,6 +110,11 @@ impl Recorded {
     /// What is signed.
     pub(super) fn subject(&self) -> &Metadata {
         &self.subject
+    }
+
+    /// As which role.
+    pub(super) fn role(&self) -> &RoleName {
+        &self.role
     }
 
     /// The next key; none when all are done or nobody waits for the rest.

@@ -57,6 +57,9 @@ impl HeldKey {
             tuf_json: key.json().to_owned(),
             available: self.available,
             origin: self.stored.origin.as_str().to_owned(),
+            slot: self.stored.place.map(|place| place.slot.to_string()).unwrap_or_default(),
+            touch: self.stored.place.map(|place| place.touch.as_str().to_owned()).unwrap_or_default(),
+            pin_policy: self.stored.place.map(|place| place.pin.as_str().to_owned()).unwrap_or_default(),
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tufagent_proto::v1::Token;
 
 pub use keys::HeldKey;
-pub use slot::{Attempt, Listing, Purpose, Shown, Slot, Typed};
+pub use slot::{Attempt, Listing, Purpose, Shown, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;

@@ -24,6 +24,7 @@ use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
 pub use self::person::{Purpose, Typed};
+pub use self::signing::Turn;
 pub use self::unlock::{Attempt, Shown};
 
 use self::card::Count;
@@ -377,6 +378,20 @@ impl Slot {
         };
         let digest = self.run(move |_| token.trust()).await?;
         Ok(digest.to_string())
+    }
+
+    /// What a YubiKey says of itself.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED` for another token; otherwise what the card gives.
+    pub async fn card_facts(&self) -> Result<backend::card::CardFacts, Refusal> {
+        let name = self.name();
+        let Some(token) = self.pkcs11.clone().filter(|token| token.is_card()) else {
+            return Err(Refusal::new(Reason::Unsupported, format!("token {name} is no YubiKey"))
+                .remedy("name a token of kind yubikey")
+                .detail("token", name));
+        };
+        self.run_in(&self.queue, move |_| token.card_facts()).await
     }
 
     /// Forgets the secret now; holds until somebody unlocks. Waits for nobody, not even for a free thread.

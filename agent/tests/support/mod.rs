@@ -166,7 +166,7 @@ impl Client {
 
     pub async fn generate(&self, name: &str) -> Result<Key, Status> {
         let request =
-            GenerateKeyRequest { name: name.into(), token: String::new(), r#type: "ed25519".into() };
+            GenerateKeyRequest { name: name.into(), r#type: "ed25519".into(), ..Default::default() };
         Ok(KeysClient::new(self.channel.clone()).generate(request).await?.into_inner().key.unwrap())
     }
 

@@ -105,6 +105,8 @@ pub(crate) enum KeyCommand {
         #[arg(long)]
         force: bool,
         #[command(flatten)]
+        card: ManagementKeyArgs,
+        #[command(flatten)]
         yes: Yes,
     },
 }
@@ -120,6 +122,35 @@ pub(crate) struct GenerateArgs {
     /// The kind of key.
     #[arg(long = "type", value_name = "TYPE", value_parser = KEY_TYPES)]
     pub(crate) key_type: String,
+    #[command(flatten)]
+    pub(crate) slot: SlotArgs,
+    #[command(flatten)]
+    pub(crate) card: ManagementKeyArgs,
+}
+
+/// Where a key goes on a YubiKey, and what it then wants.
+#[derive(Debug, Args)]
+pub(crate) struct SlotArgs {
+    /// On a YubiKey, the slot: 9a, 9c, 9d, 9e, or 82 to 95 [9c unless given].
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) slot: Option<String>,
+    /// On a YubiKey, when the key wants to be touched [never unless given].
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "cached", "never"])]
+    pub(crate) touch: Option<String>,
+    /// On a YubiKey, when the key wants the PIN [once unless given, in 9c too].
+    #[arg(long, value_name = "WHEN", value_parser = ["once", "always", "never"])]
+    pub(crate) pin_policy: Option<String>,
+    /// On a YubiKey, destroy the key that the slot holds.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// Who may change the keys of a YubiKey.
+#[derive(Debug, Args)]
+pub(crate) struct ManagementKeyArgs {
+    /// Read the YubiKey's management key from this file: hex, or the word default for the one of the factory.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) management_key_file: Option<PathBuf>,
 }
 
 /// `tufctl key import`
@@ -135,6 +166,10 @@ pub(crate) struct ImportArgs {
     /// Read the passphrase of an encrypted key from this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) slot: SlotArgs,
+    #[command(flatten)]
+    pub(crate) card: ManagementKeyArgs,
 }
 
 /// How `key export` writes a public key.

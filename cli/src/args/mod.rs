@@ -8,8 +8,8 @@ mod repository;
 mod values;
 
 pub(crate) use self::keys::{
-    AuditCommand, BackupArgs, ChangePinArgs, DoctorArgs, ImportArgs, KeyCommand, KeyFormat, RestoreArgs,
-    TokenCommand, UnlockArgs,
+    AuditCommand, BackupArgs, ChangePinArgs, DoctorArgs, ImportArgs, KeyCommand, KeyFormat,
+    ManagementKeyArgs, RestoreArgs, SlotArgs, TokenCommand, UnlockArgs,
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,

@@ -160,10 +160,31 @@ impl Agent {
     }
 
     /// Makes a key; an empty token is the only one there is.
-    pub(crate) fn generate(&self, name: &str, token: &str, key_type: &str) -> Result<v1::Key, Failure> {
+    pub(crate) fn generate(
+        &self,
+        name: &str,
+        token: &str,
+        key_type: &str,
+        card: Option<v1::CardOptions>,
+        management: Option<&Secret>,
+    ) -> Result<(v1::Key, Vec<String>), Failure> {
+        let card = self.card_options(name, card, management)?;
         let request =
-            v1::GenerateKeyRequest { name: name.into(), token: token.into(), r#type: key_type.into() };
-        self.wait(self.keys_client().generate(request))?.key.ok_or_else(incomplete)
+            v1::GenerateKeyRequest { name: name.into(), token: token.into(), r#type: key_type.into(), card };
+        let reply = self.wait(self.keys_client().generate(request))?;
+        Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))
+    }
+
+    /// With the card's management key, sealed.
+    fn card_options(
+        &self,
+        name: &str,
+        card: Option<v1::CardOptions>,
+        management: Option<&Secret>,
+    ) -> Result<Option<v1::CardOptions>, Failure> {
+        let Some(key) = management else { return Ok(card) };
+        let management_key = Some(self.seal(&SealUse::ManagementKey(name), key)?);
+        Ok(Some(v1::CardOptions { management_key, ..card.unwrap_or_default() }))
     }
 
     /// Brings a private key in; with what a person should know of it.
@@ -173,6 +194,8 @@ impl Agent {
         token: &str,
         file: &Secret,
         passphrase: Option<&Secret>,
+        card: Option<v1::CardOptions>,
+        management: Option<&Secret>,
     ) -> Result<(v1::Key, Vec<String>), Failure> {
         let purpose = SealUse::Import(name);
         let request = v1::ImportKeyRequest {
@@ -180,14 +203,22 @@ impl Agent {
             token: token.into(),
             file: Some(self.seal(&purpose, file)?),
             passphrase: passphrase.map(|secret| self.seal(&purpose, secret)).transpose()?,
+            card: self.card_options(name, card, management)?,
         };
         let reply = self.wait(self.keys_client().import(request))?;
         Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))
     }
 
     /// Destroys a key; one that still serves a role only with `force`.
-    pub(crate) fn remove_key(&self, name: &str, force: bool) -> Result<(), Failure> {
-        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into(), force })).map(drop)
+    pub(crate) fn remove_key(
+        &self,
+        name: &str,
+        force: bool,
+        management: Option<&Secret>,
+    ) -> Result<(), Failure> {
+        let card = self.card_options(name, None, management)?;
+        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into(), force, card }))
+            .map(drop)
     }
 
     fn keys_client(&self) -> KeysClient<tonic::transport::Channel> {

@@ -20,6 +20,8 @@ pub(crate) enum SealUse<'a> {
     Sign(&'a str, &'a str),
     /// A private key file or its passphrase, for a new key of this name.
     Import(&'a str),
+    /// The management key of a YubiKey, for the key of this name.
+    ManagementKey(&'a str),
     /// The passphrase of a backup that is made.
     Backup,
     /// The passphrase of a backup that is restored.
@@ -33,6 +35,7 @@ impl SealUse<'_> {
             Self::NewSecret(token) => format!("new-secret:{token}"),
             Self::Sign(token, sha256) => format!("sign:{token}:{sha256}"),
             Self::Import(key) => format!("import:{key}"),
+            Self::ManagementKey(key) => format!("management-key:{key}"),
             Self::Backup => "backup".to_owned(),
             Self::Restore => "restore".to_owned(),
         }

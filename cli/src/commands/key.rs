@@ -1,5 +1,7 @@
 //! `tufctl key …`
 
+mod card;
+
 use serde_json::{Value, json};
 use tufagent_proto::v1;
 
@@ -18,19 +20,22 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
         KeyCommand::Generate(args) => {
             check_name(&args.name)?;
             let token = args.token.as_deref().unwrap_or_default();
-            let key = context.agent()?.generate(&args.name, token, &args.key_type)?;
-            shown(&key, style)
+            let agent = context.agent()?;
+            let (key, warnings) = card::with_management_key(&args.card, |management| {
+                agent.generate(&args.name, token, &args.key_type, card::options(&args.slot), management)
+            })?;
+            warned(&key, warnings, context, style)
         }
         KeyCommand::List => list(&context.agent()?.keys()?, style),
         KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
         KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
         KeyCommand::Import(args) => import(args, context),
-        KeyCommand::Remove { name, force, yes } => {
+        KeyCommand::Remove { name, force, card, yes } => {
             let agent = context.agent()?;
             let all = agent.keys()?;
             let key = keys::find(&all, name)?;
             confirm(&format!("Destroy key {name} on {}? There is no way back", key.token), yes.yes)?;
-            agent.remove_key(name, *force)?;
+            card::with_management_key(card, |management| agent.remove_key(name, *force, management))?;
             Ok(Report::new(
                 json!({"removed": name, "token": key.token, "keyid": key.keyid}),
                 format!("{name} is gone\n"),
@@ -53,7 +58,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 /// `{name, token, type, keyid, public}` and more.
 pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
     let object = keys::of_agent(key)?;
-    Ok(json!({
+    let mut document = json!({
         "name": key.name,
         "token": key.token,
         "type": key.r#type,
@@ -63,7 +68,13 @@ pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
         "scheme": object.scheme(),
         "available": key.available,
         "origin": key.origin,
-    }))
+    });
+    if let Some(members) = document.as_object_mut().filter(|_| !key.slot.is_empty()) {
+        for (name, value) in [("slot", &key.slot), ("touch", &key.touch), ("pin_policy", &key.pin_policy)] {
+            members.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    Ok(document)
 }
 
 fn shown(key: &v1::Key, style: Style) -> Result<Report, Failure> {
@@ -81,6 +92,10 @@ fn text(key: &v1::Key, style: Style) -> Result<String, Failure> {
         if key.available { "" } else { " (not there now)" },
         visible(&key.keyid),
     );
+    if !key.slot.is_empty() {
+        let (slot, touch, pin) = (visible(&key.slot), visible(&key.touch), visible(&key.pin_policy));
+        text.push_str(&format!("slot   {slot}, {}, touch {touch}, PIN {pin}\n", visible(&key.origin)));
+    }
     if public.contains('\n') {
         text.push_str(public);
     } else {
@@ -139,16 +154,23 @@ fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
         None => None,
     };
     let token = args.token.as_deref().unwrap_or_default();
-    let (key, warnings) = context.agent()?.import(&args.name, token, &file, passphrase.as_ref())?;
+    let agent = context.agent()?;
+    let (key, warnings) = card::with_management_key(&args.card, |management| {
+        agent.import(&args.name, token, &file, passphrase.as_ref(), card::options(&args.slot), management)
+    })?;
+    warned(&key, warnings, context, context.screen.out())
+}
+
+/// A new key, with what a person should know of it.
+fn warned(key: &v1::Key, warnings: Vec<String>, context: &Context, style: Style) -> Result<Report, Failure> {
     for warning in &warnings {
         context.screen.warn(warning);
     }
-    let style = context.screen.out();
-    let mut document = json(&key)?;
+    let mut document = json(key)?;
     if let Some(members) = document.as_object_mut() {
         members.insert("warnings".to_owned(), warnings.into());
     }
-    Ok(Report::new(document, text(&key, style)?))
+    Ok(Report::new(document, text(key, style)?))
 }
 
 fn ask_passphrase(file: &str) -> Result<Secret, Failure> {

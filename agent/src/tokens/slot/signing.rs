@@ -13,6 +13,7 @@ use policy::Reason;
 use secmem::SecretBytes;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
 use tuf::key::{KeyType, PublicKey, Scheme, SignatureBytes};
 use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
@@ -30,6 +31,18 @@ struct Order {
     key: PublicKey,
     scheme: Scheme,
     subject: Metadata,
+    turn: Arc<Turn>,
+}
+
+/// Tells when the token begins with a signature, which may have waited for others before it.
+#[derive(Debug, Default)]
+pub struct Turn(Notify);
+
+impl Turn {
+    /// Waits until its turn has come.
+    pub async fn come(&self) {
+        self.0.notified().await;
+    }
 }
 
 impl Order {
@@ -41,6 +54,7 @@ impl Order {
     ) -> Result<SignatureBytes, BackendError> {
         let preimage = self.subject.preimage();
         let what = Signable::Metadata(&preimage);
+        self.turn.0.notify_one();
         match pin {
             None => backend.sign(&self.key, self.scheme, what),
             Some(pin) => backend.sign_with_pin(&self.key, self.scheme, what, pin),
@@ -65,8 +79,9 @@ impl Slot {
         key: &PublicKey,
         scheme: Scheme,
         subject: &Metadata,
+        turn: &Arc<Turn>,
     ) -> Result<SignatureBytes, Refusal> {
-        let order = Order { key: key.clone(), scheme, subject: subject.clone() };
+        let order = Order { key: key.clone(), scheme, subject: subject.clone(), turn: Arc::clone(turn) };
         let signed = match self.sign_once(&order).await {
             // Surely nothing was signed. Its PIN needs no person, and is presented again as it is after any other loss.
             Err(refusal)
@@ -111,8 +126,9 @@ impl Slot {
         scheme: Scheme,
         subject: &Metadata,
         typed: Typed,
+        turn: &Arc<Turn>,
     ) -> Result<SignatureBytes, Refusal> {
-        let order = Order { key: key.clone(), scheme, subject: subject.clone() };
+        let order = Order { key: key.clone(), scheme, subject: subject.clone(), turn: Arc::clone(turn) };
         let slot = Arc::clone(self);
         let work = async move {
             let Some(token) = slot.pkcs11.clone() else {

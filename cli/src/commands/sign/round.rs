@@ -342,7 +342,15 @@ impl<'a> Session<'a> {
         let key = visible(&waiting.key);
         let style = self.context.screen.err();
         let line = match waiting.what() {
-            For::Touch => format!("{} {token} for {key} …", style.yellow("touch now:")),
+            For::Touch => {
+                let role = visible(&waiting.role);
+                let what = if role.is_empty() {
+                    String::new()
+                } else {
+                    format!(" to sign {role} version {} ({})", waiting.version, visible(&waiting.sha256))
+                };
+                format!("{} {token}, for {key}{what} …", style.yellow("touch now:"))
+            }
             For::Pin => format!("{} {token} asks for its PIN for {key} …", style.yellow("PIN:")),
             For::Confirmation => {
                 format!("{} the agent asks for {key} on {token} …", style.yellow("confirm:"))

@@ -1,0 +1,82 @@
+//! What keys on YubiKeys are asked for, and what a person is told of their card.
+
+use backend::KeyOptions;
+use backend::card::CardOptions;
+use policy::Reason;
+use serde_json::{Value, json};
+use tuf::key::KeyType;
+use tufagent_proto::v1;
+
+use crate::door::Connection;
+use crate::refusal::Refusal;
+use crate::tokens::HeldKey;
+
+/// From the wire; the management key is opened.
+pub(super) fn options(
+    connection: &Connection,
+    wanted: Option<&v1::CardOptions>,
+    name: impl std::fmt::Display,
+) -> Result<KeyOptions, Refusal> {
+    let Some(wanted) = wanted else { return Ok(KeyOptions::default()) };
+    let usage = |why: String| Refusal::new(Reason::Usage, why).remedy("see tufctl key generate --help");
+    let given = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let card = CardOptions {
+        slot: given(&wanted.slot).map(|text| text.parse()).transpose().map_err(usage)?,
+        touch: given(&wanted.touch).map(|text| text.parse()).transpose().map_err(usage)?,
+        pin: given(&wanted.pin_policy).map(|text| text.parse()).transpose().map_err(usage)?,
+        overwrite: wanted.overwrite,
+    };
+    let open = |sealed| connection.seal().open(sealed, &format!("management-key:{name}"));
+    Ok(KeyOptions { card, management_key: wanted.management_key.as_ref().map(open).transpose()? })
+}
+
+/// What the journal keeps of it.
+pub(super) fn note(body: &mut Value, options: &KeyOptions) {
+    let Some(members) = body.as_object_mut().filter(|_| options.card != CardOptions::default()) else {
+        return;
+    };
+    let CardOptions { slot, touch, pin, overwrite } = options.card;
+    let words = [
+        ("slot", slot.map(|slot| slot.to_string())),
+        ("touch", touch.map(|touch| touch.as_str().to_owned())),
+        ("pin_policy", pin.map(|pin| pin.as_str().to_owned())),
+    ];
+    for (name, word) in words {
+        members.extend(word.map(|word| (name.to_owned(), word.into())));
+    }
+    if overwrite {
+        members.insert("overwrite".to_owned(), json!(true));
+    }
+}
+
+/// What a person should know of the card that holds this new key.
+pub(super) async fn warnings(key: &HeldKey) -> Vec<String> {
+    if key.stored.place.is_none() {
+        return Vec::new();
+    }
+    let token = key.slot.name();
+    let mut warnings = Vec::new();
+    match key.slot.card_facts().await {
+        Ok(facts) => {
+            let values = [
+                ("PIN", facts.default_pin),
+                ("PUK", facts.default_puk),
+                ("management key", facts.default_management_key),
+            ];
+            for (what, _) in values.into_iter().filter(|(_, factory)| *factory == Some(true)) {
+                warnings.push(format!(
+                    "the {what} of token {token} is still the one of the factory, which everybody knows"
+                ));
+            }
+        }
+        Err(refusal) => tracing::debug!(token, "what the card says of itself is not known: {refusal}"),
+    }
+    if key.stored.public.key_type() == KeyType::Ed25519 {
+        warnings.push(format!(
+            "the key {} signs short files only: Ed25519 on a YubiKey takes the whole file, of a few kilobytes at most; for \
+             any length take ecdsa-p256",
+            key.name
+        ));
+    }
+    warnings
+}
