@@ -99,7 +99,7 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
     let places = Places { ledger: Arc::clone(&ledger), state, credentials, program };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     let state = AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group));
-    state.demand(&config.origins);
+    state.demand(config);
     Ok(state)
 }
 
@@ -179,7 +179,7 @@ async fn switch(state: &AppState, paths: &Paths, door: &Door) -> anyhow::Result<
     let tokens = state.tokens().prepare(&new.tokens).await.map_err(readable)?;
     door.change_group(new.allow_group)?;
     state.tokens().switch(tokens);
-    state.demand(&new.origins);
+    state.demand(&new);
     state.admission().set_group(new.allow_group);
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
+use backend::attestation::Roots;
 use ledger::Ledger;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tonic::Status;
 
-use crate::config::OriginRule;
+use crate::config::{Config, OriginRule};
 use crate::door::{Admission, Connection, Peer};
 use crate::refusal::Refusal;
 use crate::repositories::Repositories;
@@ -24,6 +25,8 @@ struct Parts {
     admission: Admission,
     /// What roles demand of their keys, as the configuration says now.
     origins: std::sync::RwLock<Arc<[OriginRule]>>,
+    /// Who may say what a YubiKey is.
+    roots: std::sync::RwLock<Arc<Roots>>,
     /// Read by every signature under way, written by the end of the agent.
     signing: Arc<RwLock<()>>,
 }
@@ -37,8 +40,9 @@ impl AppState {
         tokens: Tokens,
         admission: Admission,
     ) -> Self {
-        let (signing, origins) = (Arc::default(), std::sync::RwLock::default());
-        Self(Arc::new(Parts { ledger, repositories, tokens, admission, origins, signing }))
+        let (signing, origins, roots) =
+            (Arc::default(), std::sync::RwLock::default(), std::sync::RwLock::default());
+        Self(Arc::new(Parts { ledger, repositories, tokens, admission, origins, roots, signing }))
     }
 
     /// Watermarks and journal.
@@ -65,9 +69,16 @@ impl AppState {
         Arc::clone(&self.0.origins.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes over what a configuration demands.
-    pub fn demand(&self, origins: &[OriginRule]) {
-        *self.0.origins.write().unwrap_or_else(PoisonError::into_inner) = origins.into();
+    /// Who may say what a YubiKey is.
+    #[must_use]
+    pub fn roots(&self) -> Arc<Roots> {
+        Arc::clone(&self.0.roots.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what a configuration demands, and by whose word.
+    pub fn demand(&self, config: &Config) {
+        *self.0.origins.write().unwrap_or_else(PoisonError::into_inner) = config.origins.as_slice().into();
+        *self.0.roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&config.roots);
     }
 
     /// Who may connect.

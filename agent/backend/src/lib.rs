@@ -14,6 +14,7 @@ mod signature;
 mod software;
 mod traced;
 
+pub mod attestation;
 pub mod card;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backend::TokenName;
+use backend::attestation::Roots;
+use backend::card::{PinPolicy, Touch};
 use backend::pkcs11::Limits;
 
 use super::raw::{Raw, RawRole, RawToken};
@@ -27,7 +30,16 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
         return Err(invalid("pinentry must be an absolute path, such as \"/usr/bin/pinentry\""));
     }
     let origins = raw.role.into_iter().map(origin).collect::<Result<_, _>>()?;
-    let mut config = Config { tokens: Vec::new(), origins, allow_group: allow_group(&raw.allow_groups)? };
+    if !raw.attestation_roots.iter().all(|path| path.is_absolute()) {
+        return Err(invalid("attestation_roots must be absolute paths of PEM files"));
+    }
+    let mut config = Config {
+        tokens: Vec::new(),
+        origins,
+        allow_group: allow_group(&raw.allow_groups)?,
+        attestation_roots: raw.attestation_roots,
+        roots: Arc::new(Roots::yubico()),
+    };
     let mut file_is_named = false;
     for token in raw.token {
         file_is_named |= check_file_store(&token, file_is_named)?;
@@ -55,7 +67,13 @@ fn origin(raw: RawRole) -> Result<OriginRule, ConfigError> {
     }
     let named = raw.repository.as_deref().map(str::parse::<ledger::RepositoryName>).transpose();
     named.map_err(|_| of("repository is no name of a repository"))?;
-    Ok(OriginRule { repository: raw.repository, role })
+    let (touch, pin) = (raw.touch.as_deref().map(str::parse), raw.pin_policy.as_deref().map(str::parse));
+    let touch = touch.transpose().map_err(|why: String| of(&why))?;
+    let pin = pin.transpose().map_err(|why: String| of(&why))?;
+    if touch == Some(Touch::Never) || pin == Some(PinPolicy::Never) {
+        return Err(of("touch and pin_policy demand something: leave out what is not demanded"));
+    }
+    Ok(OriginRule { repository: raw.repository, role, touch, pin })
 }
 
 /// A `[[token]]` of kind `file` renames the one store or takes it away; there is no second one.
@@ -278,8 +296,19 @@ mod tests {
     #[test]
     fn a_role_can_demand_keys_of_a_tokens_own_and_nothing_else() {
         let config = parse("[[role]]\nname = 'root'\norigin = 'token'\n[[role]]\nname = 'targets'\nrepository = 'app'\norigin = 'token'").unwrap();
-        assert_eq!(config.origins[0], OriginRule { repository: None, role: "root".parse().unwrap() });
+        let rule = OriginRule { repository: None, role: "root".parse().unwrap(), touch: None, pin: None };
+        assert_eq!(config.origins[0], rule);
         assert_eq!(config.origins[1].repository.as_deref(), Some("app"));
+        let table = "[[role]]\nname = 'root'\norigin = 'token'\n";
+        let config = parse(&format!("{table}touch = 'cached'\npin_policy = 'always'")).unwrap();
+        let demanded = (Some(Touch::Cached), Some(PinPolicy::Always));
+        assert_eq!((config.origins[0].touch, config.origins[0].pin), demanded);
+        for (line, word) in
+            [("touch = 'never'", "touch"), ("pin_policy = 'never'", "pin_policy"), ("touch = 'yes'", "touch")]
+        {
+            assert!(refused(&format!("{table}{line}")).contains(word), "{line}");
+        }
+        assert!(refused("attestation_roots = ['roots.pem']").contains("absolute"));
         assert!(refused("[[role]]\nname = 'root'\norigin = 'yubikey'").contains("origin"));
         assert!(refused("[[role]]\nname = 'root'").contains("origin"));
         assert!(refused("[[role]]\nname = 'root'\norigin = 'token'\nrepository = ''").contains("repository"));

@@ -9,9 +9,12 @@ mod source;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backend::TokenName;
+use backend::attestation::Roots;
+use backend::card::{PinPolicy, Touch};
 use backend::pkcs11::Limits;
 use tuf::role::RoleName;
 
@@ -26,6 +29,10 @@ pub struct Config {
     pub origins: Vec<OriginRule>,
     /// The group whose members may also connect; none by default.
     pub allow_group: Option<u32>,
+    /// Files of further roots that may say what a YubiKey is.
+    pub attestation_roots: Vec<PathBuf>,
+    /// Yubico's and, once the configuration is loaded, those of the files.
+    pub roots: Arc<Roots>,
 }
 
 /// One token.
@@ -43,13 +50,18 @@ pub struct TokenConfig {
     pub confirm: Option<PathBuf>,
 }
 
-/// Keys of this role must be their token's own: made there, never extractable, with no copy, by the token's word.
+/// Keys of this role must be their token's own: made there, never extractable, with no copy, by the token's word; on a
+/// YubiKey by what its maker signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginRule {
     /// The repository's name; all repositories when it is left out.
     pub repository: Option<String>,
     /// The role.
     pub role: RoleName,
+    /// They want a touch: always, or at least now and then.
+    pub touch: Option<Touch>,
+    /// They want the PIN: always, or at least once.
+    pub pin: Option<PinPolicy>,
 }
 
 /// What a token is.
@@ -213,12 +225,26 @@ impl Config {
     /// When it cannot be read, is not safe to believe, or does not hold what it should.
     pub fn load(path: &Path, named: bool) -> Result<Self, ConfigError> {
         match read_own_file(path) {
-            Ok(text) => parse(&text),
+            Ok(text) => parse(&text)?.with_roots(),
             Err(ConfigError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound && !named => {
                 parse("")
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads the files of further roots; whoever can write one decides which devices are genuine.
+    fn with_roots(mut self) -> Result<Self, ConfigError> {
+        let mut roots = Roots::clone(&self.roots);
+        for path in &self.attestation_roots {
+            let text = read_own_file(path)?;
+            let why = |error| format!("attestation_roots: {}: {error}", path.display());
+            roots
+                .add_pem(&text)
+                .map_err(|error| ConfigError::Invalid { at: String::new(), why: why(error) })?;
+        }
+        self.roots = Arc::new(roots);
+        Ok(self)
     }
 }
 

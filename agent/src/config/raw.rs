@@ -14,6 +14,8 @@ pub(super) struct Raw {
     pub(super) allow_groups: Vec<toml::Value>,
     pub(super) pinentry: Option<PathBuf>,
     #[serde(default)]
+    pub(super) attestation_roots: Vec<PathBuf>,
+    #[serde(default)]
     pub(super) role: Vec<RawRole>,
     // Reserved: known by name, so that the refusal can say why.
     pub(super) grant: Option<toml::Value>,
@@ -26,6 +28,8 @@ pub(super) struct RawRole {
     pub(super) name: String,
     pub(super) repository: Option<String>,
     pub(super) origin: String,
+    pub(super) touch: Option<String>,
+    pub(super) pin_policy: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use backend::KeyName;
+use backend::attestation::Attestation;
 use policy::Reason;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 use tuf::key::{KeyType, PublicKey};
 use tufagent_proto::v1::keys_server::Keys;
 use tufagent_proto::v1::{
-    GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest, ListKeysReply, ListKeysRequest,
-    MayServeReply, MayServeRequest, RemoveKeyReply, RemoveKeyRequest,
+    AttestKeyReply, AttestKeyRequest, GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest,
+    ListKeysReply, ListKeysRequest, MayServeReply, MayServeRequest, RemoveKeyReply, RemoveKeyRequest,
 };
 
 mod card;
@@ -22,7 +23,7 @@ use crate::refusal::Refusal;
 use crate::repositories::RoleOfKey;
 use crate::signing;
 use crate::state::AppState;
-use crate::tokens::{HeldKey, Purpose, Slot};
+use crate::tokens::{Attested, HeldKey, Purpose, Slot};
 
 /// The service.
 pub struct KeysService(pub AppState);
@@ -49,6 +50,10 @@ impl Keys for KeysService {
 
     async fn remove(&self, request: Request<RemoveKeyRequest>) -> Result<Response<RemoveKeyReply>, Status> {
         answer(&self.0, "Keys.Remove", request, remove).await
+    }
+
+    async fn attest(&self, request: Request<AttestKeyRequest>) -> Result<Response<AttestKeyReply>, Status> {
+        answer(&self.0, "Keys.Attest", request, attest).await
     }
 
     async fn may_serve(&self, request: Request<MayServeRequest>) -> Result<Response<MayServeReply>, Status> {
@@ -134,6 +139,28 @@ async fn import(
     let mut warnings = vec![warning];
     warnings.extend(card::warnings(&key).await);
     Ok(ImportKeyReply { key: Some(key.describe()), warnings })
+}
+
+async fn attest(
+    state: AppState,
+    _: Arc<Connection>,
+    request: AttestKeyRequest,
+) -> Result<AttestKeyReply, Refusal> {
+    let key = state.tokens().key(&request.name).await?;
+    let Attested { attestation, given } = key.attest(&state.roots()).await?;
+    let Attestation { serial, firmware, slot, pin_policy, touch_policy, form, root } = attestation;
+    Ok(AttestKeyReply {
+        key: Some(key.describe()),
+        serial,
+        firmware: firmware.to_string(),
+        slot: slot.to_string(),
+        pin_policy: pin_policy.as_str().to_owned(),
+        touch_policy: touch_policy.as_str().to_owned(),
+        form,
+        root,
+        warnings: firmware.advisory().into_iter().collect(),
+        certificates: given.to_pem(),
+    })
 }
 
 async fn remove(

@@ -1,4 +1,6 @@
-//! What a role demands of its keys: that the token says they were made there and never left it (FAULTS D9).
+//! What a role demands of its keys: that the token says they were made there and never left it (FAULTS D9). Of a YubiKey
+//! its word is not enough: its maker's certificates must say it, and that the key wants the touch and the PIN that the
+//! role demands.
 //!
 //! Asked of the token for each signature, and again for the keys that metadata gives to a role that demands it. Keys of
 //! other people cannot be asked: what they hold is for them to see to.
@@ -6,6 +8,8 @@
 use std::collections::BTreeMap;
 
 use backend::Backend;
+use backend::attestation::Attestation;
+use backend::card::{PinPolicy, Touch};
 use policy::Reason;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{DelegatedRole, Metadata};
@@ -33,22 +37,23 @@ pub(super) async fn check(
     if origins.is_empty() {
         return Ok(());
     }
-    if demands(role) {
+    if let Some(demand) = demands(role) {
         for signer in signers {
-            let public = &signer.key.stored.public;
-            made_here(&signer.key, public)
+            demand
+                .of(agent, &signer.key)
                 .await
                 .map_err(|refusal| refused(refusal, &signer.key, name, role))?;
         }
     }
-    let given: Vec<_> = given(subject, &origins).into_iter().filter(|(role, _)| demands(role)).collect();
+    let given = given(subject, &origins).into_iter();
+    let given: Vec<_> = given.filter_map(|(role, keys)| Some((demands(&role)?, role, keys))).collect();
     if given.is_empty() {
         return Ok(());
     }
     let held = agent.tokens().keys_to_sign().await;
-    for (role, publics) in given {
+    for (demand, role, publics) in given {
         for key in held.iter().filter(|key| publics.contains(&key.stored.public)) {
-            match made_here(key, &key.stored.public).await {
+            match demand.of(agent, key).await {
                 Err(refusal) if refusal.reason == Reason::Origin => {
                     return Err(refused(refusal, key, name, &role));
                 }
@@ -71,15 +76,16 @@ pub(crate) async fn may_serve(
     names: &[String],
 ) -> Result<Vec<String>, Refusal> {
     let origins = agent.origins();
-    let below = |rule: &OriginRule| is_bin_of(role, &rule.role) && is_of(rule, repository);
-    if !demands(&origins, repository, role) && !origins.iter().any(below) {
+    let below = |rule: &&OriginRule| is_bin_of(role, &rule.role) && is_of(rule, repository);
+    let below = Demand::all(origins.iter().filter(below));
+    let Some(demand) = Demand::both(demands(&origins, repository, role), below) else {
         return Ok(Vec::new());
-    }
+    };
     let held = agent.tokens().keys_to_sign().await;
     let mut unasked = Vec::new();
     for name in names {
         let key = agent.tokens().find(&held, name)?;
-        match made_here(&key, &key.stored.public).await {
+        match demand.of(agent, &key).await {
             Ok(()) => {}
             Err(refusal) if refusal.reason == Reason::Origin => {
                 return Err(refused(refusal, &key, repository, role));
@@ -94,9 +100,76 @@ pub(crate) async fn may_serve(
 }
 
 /// A demand of a role, or of all the bins that share its name.
-fn demands(origins: &[OriginRule], repository: &str, role: &RoleName) -> bool {
-    let meant = |rule: &OriginRule| rule.role == *role || is_bin_of(&rule.role, role);
-    origins.iter().any(|rule| meant(rule) && is_of(rule, repository))
+fn demands(origins: &[OriginRule], repository: &str, role: &RoleName) -> Option<Demand> {
+    let meant = |rule: &&OriginRule| rule.role == *role || is_bin_of(&rule.role, role);
+    Demand::all(origins.iter().filter(meant).filter(|rule| is_of(rule, repository)))
+}
+
+/// What is demanded of each key of a role, by all that is said of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Demand {
+    touch: Option<Touch>,
+    pin: Option<PinPolicy>,
+}
+
+impl Demand {
+    fn all<'a>(rules: impl Iterator<Item = &'a OriginRule>) -> Option<Self> {
+        rules.map(|rule| Self { touch: rule.touch, pin: rule.pin }).map(Some).reduce(Self::both).flatten()
+    }
+
+    fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+        let touch = if one.touch == Some(Touch::Always) { one.touch } else { other.touch.or(one.touch) };
+        let pin = if one.pin == Some(PinPolicy::Always) { one.pin } else { other.pin.or(one.pin) };
+        Some(Self { touch, pin })
+    }
+
+    /// # Errors
+    /// `ORIGIN` for a key that does not meet it; others when its token cannot be asked.
+    async fn of(self, agent: &AppState, key: &HeldKey) -> Result<(), Refusal> {
+        let refused = |why: String| Err(Refusal::new(Reason::Origin, why));
+        if !key.slot.is_card() {
+            let public = key.stored.public.clone();
+            key.slot.run(move |backend: &dyn Backend| backend.made_here(&public)).await?;
+            let wanted = [self.touch.map(|_| "a touch"), self.pin.map(|_| "the PIN")];
+            let wanted: Vec<_> = wanted.into_iter().flatten().collect();
+            return match wanted.as_slice() {
+                [] => Ok(()),
+                wanted => refused(format!(
+                    "that it wants {} is proven by keys on YubiKeys alone",
+                    wanted.join(" and ")
+                )),
+            };
+        }
+        match key.attest(&agent.roots()).await {
+            Ok(attested) => self.missing(&attested.attestation).map_or(Ok(()), refused),
+            Err(refusal) if refusal.reason == Reason::Verification => refused(refusal.message),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// What of it a key does not meet.
+    fn missing(self, attested: &Attestation) -> Option<String> {
+        let (touch, pin) = (attested.touch_policy, attested.pin_policy);
+        let touches = match self.touch {
+            None | Some(Touch::Never) => true,
+            Some(Touch::Cached) => touch != Touch::Never,
+            Some(Touch::Always) => touch == Touch::Always,
+        };
+        let asks = match self.pin {
+            None | Some(PinPolicy::Never) => true,
+            Some(PinPolicy::Once) => pin != PinPolicy::Never,
+            Some(PinPolicy::Always) => pin == PinPolicy::Always,
+        };
+        let differs = |what: &str, is: &str, wanted: Option<&str>| {
+            format!("its {what} policy is {is:?}, and {:?} is demanded", wanted.unwrap_or_default())
+        };
+        match (touches, asks) {
+            (false, _) => Some(differs("touch", touch.as_str(), self.touch.map(Touch::as_str))),
+            (_, false) => Some(differs("PIN", pin.as_str(), self.pin.map(PinPolicy::as_str))),
+            (true, true) => None,
+        }
+    }
 }
 
 fn is_of(rule: &OriginRule, repository: &str) -> bool {
@@ -108,11 +181,6 @@ fn is_of(rule: &OriginRule, repository: &str) -> bool {
 fn is_bin_of(prefix: &RoleName, role: &RoleName) -> bool {
     let number = role.as_str().strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('-'));
     number.is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-}
-
-async fn made_here(key: &HeldKey, public: &PublicKey) -> Result<(), Refusal> {
-    let public = public.clone();
-    key.slot.run(move |backend: &dyn Backend| backend.made_here(&public)).await
 }
 
 fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -> Refusal {
@@ -169,9 +237,12 @@ mod tests {
         let rule = |role: &str, repository: Option<&str>| OriginRule {
             repository: repository.map(str::to_owned),
             role: role.parse().unwrap(),
+            touch: None,
+            pin: None,
         };
         let origins = [rule("bin", None), rule("root", Some("app"))];
-        let demanded = |role: &str, repository: &str| demands(&origins, repository, &role.parse().unwrap());
+        let demanded =
+            |role: &str, repository: &str| demands(&origins, repository, &role.parse().unwrap()).is_some();
         for (role, demand) in [
             ("bin", true),
             ("bin-0f", true),
@@ -183,5 +254,33 @@ mod tests {
             assert_eq!(demanded(role, "any"), demand, "{role}");
         }
         assert!(demanded("root", "app") && !demanded("root", "other"));
+    }
+
+    #[test]
+    fn of_several_demands_the_strictest_holds_and_each_policy_is_compared() {
+        let demand = |touch, pin| Demand { touch, pin };
+        let (none, cached) = (demand(None, None), demand(Some(Touch::Cached), Some(PinPolicy::Once)));
+        let always = demand(Some(Touch::Always), None);
+        let strictest = demand(Some(Touch::Always), Some(PinPolicy::Once));
+        assert_eq!(Demand::both(Some(always), Some(cached)), Some(strictest));
+        assert_eq!(Demand::both(Some(cached), Some(always)), Some(strictest));
+        assert_eq!(Demand::both(None, Some(none)), Some(none));
+        let attested = |touch_policy, pin_policy| Attestation {
+            serial: 1,
+            firmware: backend::attestation::Firmware { major: 5, minor: 7, patch: 1 },
+            slot: backend::card::SlotId::default(),
+            pin_policy,
+            touch_policy,
+            form: None,
+            root: String::new(),
+        };
+        let met = |demand: Demand, touch, pin| demand.missing(&attested(touch, pin)).is_none();
+        assert!(met(none, Touch::Never, PinPolicy::Never));
+        assert!(met(cached, Touch::Cached, PinPolicy::Always) && met(cached, Touch::Always, PinPolicy::Once));
+        assert!(!met(cached, Touch::Never, PinPolicy::Once) && !met(cached, Touch::Cached, PinPolicy::Never));
+        assert!(
+            met(strictest, Touch::Always, PinPolicy::Once) && !met(strictest, Touch::Cached, PinPolicy::Once)
+        );
+        assert!(!met(demand(None, Some(PinPolicy::Always)), Touch::Always, PinPolicy::Once));
     }
 }

@@ -5,6 +5,7 @@
 //! itself; asking for the state of a token waits for its first word after the start, a few seconds at most,
 //! and never again.
 
+mod attest;
 mod delays;
 mod keyring;
 mod keys;
@@ -24,6 +25,7 @@ use policy::Reason;
 use tokio::sync::Notify;
 use tufagent_proto::v1::Token;
 
+pub use attest::Attested;
 pub use keys::HeldKey;
 pub use slot::{Attempt, Listing, Purpose, Shown, Slot, Turn, Typed};
 

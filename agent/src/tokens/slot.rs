@@ -175,6 +175,18 @@ impl Slot {
         self.config.name.as_str()
     }
 
+    /// The YubiKey, if that is what it is.
+    #[must_use]
+    pub fn card(&self) -> Option<Arc<Pkcs11Token>> {
+        self.pkcs11.clone().filter(|token| token.is_card())
+    }
+
+    /// Whether it is a YubiKey.
+    #[must_use]
+    pub fn is_card(&self) -> bool {
+        self.pkcs11.as_ref().is_some_and(|token| token.is_card())
+    }
+
     /// The file store, if that is what it is: for backups.
     #[must_use]
     pub fn file_store(&self) -> Option<Arc<FileStore>> {

@@ -97,6 +97,12 @@ pub(crate) enum KeyCommand {
     },
     /// Bring a private key into a token: PKCS#8, SEC1, PKCS#1 or securesystemslib PEM.
     Import(ImportArgs),
+    /// Prove by its maker's certificates that a key was made on its YubiKey, and tell by which rules it is used.
+    #[command(after_help = ATTEST_EXAMPLES)]
+    Attest {
+        /// The key's name.
+        name: String,
+    },
     /// Destroy a key; there is no way back.
     Remove {
         /// The key's name.
@@ -228,6 +234,14 @@ const GENERATE_EXAMPLES: &str = "\
 Examples:
   tufctl key generate root-a --token file --type ed25519
   tufctl key generate online --token build-hsm --type ecdsa-p256";
+
+const ATTEST_EXAMPLES: &str = "\
+Examples:
+  tufctl key attest root-a
+  tufctl key attest root-a --json | jq -r '.certificates[]' > root-a-attestation.pem
+
+Yubico's roots are known; others stand in the configuration of the agent (attestation_roots). The PIN is not needed.
+Exit 6 when it is not proven.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:

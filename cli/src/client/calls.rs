@@ -209,6 +209,11 @@ impl Agent {
         Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))
     }
 
+    /// What the maker of a YubiKey vouches for of a key.
+    pub(crate) fn attest_key(&self, name: &str) -> Result<v1::AttestKeyReply, Failure> {
+        self.wait(self.keys_client().attest(v1::AttestKeyRequest { name: name.into() }))
+    }
+
     /// Destroys a key; one that still serves a role only with `force`.
     pub(crate) fn remove_key(
         &self,

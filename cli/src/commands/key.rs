@@ -1,5 +1,6 @@
 //! `tufctl key …`
 
+mod attest;
 mod card;
 
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
         KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
         KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
         KeyCommand::Import(args) => import(args, context),
+        KeyCommand::Attest { name } => attest::attest(name, context),
         KeyCommand::Remove { name, force, card, yes } => {
             let agent = context.agent()?;
             let all = agent.keys()?;
