@@ -115,6 +115,51 @@ fn a_helper_that_dies_again_and_again_is_told_by_the_tokens_name_and_comes_back(
 }
 
 #[test]
+fn what_is_told_of_a_helpers_death_and_of_the_way_on_is_true() {
+    let Some((home, agent, desk)) = published() else { return };
+    let died = |lie: &str| {
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+        home.run("bump repo timestamp").done();
+        desk.say(lie);
+        let told = home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+        desk.say("pass");
+        let text = |name: &str| told[name].as_str().unwrap().to_owned();
+        assert!(text("message").contains("while it was signing"), "{told}");
+        assert!(text("remedy").contains("by itself") && !text("remedy").contains("token unlock"), "{told}");
+        (text("message"), text("remedy"))
+    };
+    // Whoever sees first that the helper does not answer looks for the token, and not for the signature.
+    let (message, remedy) = died("C_Sign once hang");
+    assert!(message.contains("it was started again"), "{message}");
+    assert!(remedy.starts_with("repeat"), "{remedy}");
+    assert_eq!(agent.log().matches("WARN the helper of token hsm").count(), 1, "{}", agent.log());
+    // The next within a minute waits, and says so.
+    let (message, remedy) = died("C_Sign once abort");
+    assert!(message.contains("it is started again in") && !message.contains("was started"), "{message}");
+    assert!(remedy.starts_with("wait"), "{remedy}");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn where_a_person_gives_the_pin_a_helpers_death_leads_to_the_unlock() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let _agent = home.start();
+    home.secret("pin", PIN);
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("key generate online --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root online --targets online --snapshot online --timestamp online")
+        .done();
+    home.lying_desk("hsm").say("C_Sign once abort");
+    let told = home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+    assert!(told["remedy"].as_str().unwrap().contains("token unlock hsm"), "{told}");
+}
+
+#[test]
 fn a_token_that_hangs_keeps_who_uses_others_waiting_once_and_not_again() {
     let Some((home, agent, desk)) = published() else { return };
     home.unlock_file_store();

@@ -8,6 +8,7 @@ use softhsm::{SoftHsm, TokenFolder};
 use tufagent_tests::{Home, PIN, binary, is_root, need};
 
 use crate::key_types::home_with_softhsm;
+use crate::terminal::talk;
 
 /// A home with a SoftHSM token whose entry in the configuration ends with `pin`; no agent yet.
 fn home_with_pin(pin: &str) -> Option<(Home, TokenFolder)> {
@@ -34,6 +35,14 @@ fn a_pin_file_with_a_wrong_pin_is_told_with_the_file_and_the_way_out() {
     let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
     assert!(refused["message"].as_str().unwrap().contains("wrong"), "{refused}");
     assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm"), "{refused}");
+    // After a restart nobody knows whether it was corrected, and says so once.
+    drop(agent);
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    let problem = home.token("hsm")["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("tried before") && !problem.contains("token hsm"), "{problem}");
+    let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(refused["message"].as_str().unwrap().matches("token hsm").count(), 1, "{refused}");
     // It is corrected, and others may read it: that is told too, until it is right.
     home.secret("hsm-pin", PIN);
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o644)).unwrap();
@@ -75,6 +84,65 @@ fn a_reload_whose_module_cannot_be_loaded_keeps_the_working_token() {
     }
     assert!(!agent.log().contains("configuration reloaded"), "{}", agent.log());
     home.run("key generate k2 --token hsm --type ecdsa-p256").done();
+}
+
+#[test]
+fn a_label_that_fits_two_tokens_is_a_matter_of_the_tokens_at_start_and_at_a_reload() {
+    let Some((home, folder)) = home_with_pin("") else { return };
+    let table = |name: &str, label: &str| Home::softhsm_table(name, label, &folder);
+    folder.init_token("twin", "so-pin-4711", PIN).unwrap();
+    folder.init_token("twin", "so-pin-4711", PIN).unwrap();
+    let failed = |name: &str| {
+        let token = home.token(name);
+        assert_eq!(token["state"], "failed", "{token}");
+        token["problem"].as_str().unwrap().to_owned()
+    };
+    let agent = home.start();
+    // It reloads, so that tokens which are all right can be changed in the same file.
+    home.config(&(table("hsm", "build") + &table("twins", "twin")));
+    agent.signal("HUP");
+    agent.wait_until(|| agent.log().contains("configuration reloaded"));
+    let problem = failed("twins");
+    assert!(problem.contains("more than one token") && problem.contains("serials"), "{problem}");
+    assert!(agent.log().contains(&problem.escape_debug().to_string()) || agent.log().contains(&problem));
+    home.secret("pin", PIN);
+    let refused = home.refused("token unlock twins --pin-file pin", 5, "TOKEN_FAILED");
+    assert!(refused["remedy"].as_str().unwrap().contains("serial = "), "{refused}");
+    drop(agent);
+    let agent = home.start();
+    assert_eq!(failed("twins"), problem);
+    // What is told leads out of it.
+    let serial = problem.rsplit('"').nth(1).unwrap();
+    let one = table("twins", "twin").replace("label = \"twin\"", &format!("serial = {serial:?}"));
+    home.config(&(table("hsm", "build") + &one));
+    agent.signal("HUP");
+    agent.wait_until(|| home.token("twins")["state"] == "locked");
+    home.run("token unlock twins --pin-file pin").done();
+    assert_eq!(home.token("twins")["serial"], serial);
+}
+
+#[test]
+fn nobody_is_asked_for_the_pin_of_a_card_that_is_gone() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let agent = home.start();
+    let serial = home.token("hsm")["serial"].as_str().unwrap().to_owned();
+    home.lying_desk("hsm").say("token gone");
+    agent.wait_until(|| home.token("hsm")["state"] == "absent");
+    assert!(home.token("hsm")["serial"].is_null(), "{}", home.token("hsm"));
+    for command in ["token unlock hsm", "token unlock hsm --last-try", "token change-pin hsm"] {
+        let Some((code, screen)) = talk(&home, command, &[]) else { return };
+        assert_eq!(code, 5, "{screen}");
+        assert!(screen.contains("not there") && !screen.contains(&serial), "{screen}");
+    }
+    home.lying_desk("hsm").say("pass");
+    agent.wait_until(|| home.token("hsm")["serial"] == serial);
+    let typed = format!("{PIN}\n");
+    let (code, screen) = talk(&home, "token unlock hsm", &[("label build): ", &typed)]).unwrap();
+    assert_eq!(code, 0, "{screen}");
 }
 
 #[test]

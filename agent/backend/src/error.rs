@@ -30,6 +30,16 @@ pub enum BackendError {
         /// What to do about it.
         remedy: String,
     },
+    /// The token's helper ended under the call. It may have been carried out, and is not done again.
+    #[error("the token does not work: {why}")]
+    HelperEnded {
+        /// What it did, and whether it was started again.
+        why: String,
+        /// Seconds until it is started again, when it was not yet.
+        again_in: Option<u64>,
+        /// The token was unlocked, and its login has ended with the helper.
+        login: bool,
+    },
     /// Another call has the token and did not end in time.
     #[error("the token is busy with another call")]
     Busy,
@@ -181,6 +191,10 @@ impl BackendError {
             | Self::Untrusted { remedy, .. }
             | Self::Corrupt { remedy, .. }
             | Self::Insecure { remedy, .. } => remedy.clone(),
+            Self::HelperEnded { again_in, login, .. } => {
+                let unlock = if *login { "unlock it again (tufctl token unlock NAME), then " } else { "" };
+                format!("{}{unlock}repeat the command", wait(*again_in))
+            }
             Self::Busy => "try again when the other call has ended".to_owned(),
             Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
@@ -218,13 +232,26 @@ impl BackendError {
         }
     }
 
+    /// The same of a token that the agent unlocks by itself.
+    #[must_use]
+    pub fn remedy_unattended(&self) -> String {
+        match self {
+            Self::LoginLost => "it is unlocked again by itself: run the command again".to_owned(),
+            Self::HelperEnded { again_in, login: true, .. } => {
+                let wait = wait(*again_in);
+                format!("{wait}repeat the command: the token is unlocked again by itself")
+            }
+            _ => self.remedy(),
+        }
+    }
+
     /// The reason in the table of reasons (`proto/reasons.tsv`).
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Locked | Self::LoginLost => "TOKEN_LOCKED",
             Self::Absent { .. } => "TOKEN_ABSENT",
-            Self::Failed { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
+            Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
@@ -256,6 +283,10 @@ impl BackendError {
     pub(crate) fn io(path: &Path, doing: &'static str, source: impl Into<std::io::Error>) -> Self {
         Self::Io { path: path.to_owned(), doing, source: source.into() }
     }
+}
+
+fn wait(seconds: Option<u64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!("wait {seconds} s, then "))
 }
 
 fn tries(left: Option<u32>) -> String {

@@ -155,10 +155,10 @@ impl Pkcs11Token {
     }
 
     /// What keeps the token from working as it is configured: its module cannot be loaded, or must not be.
-    /// Not that it is absent: it may come.
+    /// Not that it is absent, or that its devices leave no choice: that may change while the configuration stays.
     pub fn misconfigured(&self) -> Option<BackendError> {
         match self.shared.seen().trouble? {
-            trouble::Trouble::Absent(_) => None,
+            trouble::Trouble::Absent(_) | trouble::Trouble::Device { .. } => None,
             trouble => Some(trouble.into()),
         }
     }
@@ -200,7 +200,9 @@ impl Pkcs11Token {
         match self.need_unlocked() {
             Ok(_) => {}
             // Not a lock that somebody wanted: the helper ended under this very call.
-            Err(BackendError::Locked) if shared.seen().logins_lost != lost => return Err(shared.lost_login()),
+            Err(BackendError::Locked) if shared.seen().logins_lost != lost => {
+                return Err(shared.lost_login(&link).into());
+            }
             Err(error) => return Err(error),
         }
         shared.call(&mut link, what, request, tail, limit)
@@ -324,7 +326,11 @@ impl Backend for Pkcs11Token {
                 Ok(if missing { shared.look_for_missing(&mut link).unwrap_or(keys) } else { keys })
             }
             Ok(_) => Err(nonsense()),
-            Err(error @ (BackendError::Absent { .. } | BackendError::Failed { .. })) => {
+            Err(
+                error @ (BackendError::Absent { .. }
+                | BackendError::Failed { .. }
+                | BackendError::HelperEnded { .. }),
+            ) => {
                 let known = shared.seen().keys;
                 if known.is_empty() { Err(error) } else { Ok(known) }
             }

@@ -125,7 +125,8 @@ impl Tokens {
     /// Opens what a new configuration adds. Tokens that it leaves as they are keep their state; nothing changes yet.
     ///
     /// # Errors
-    /// When a new token cannot be opened, or its module cannot be loaded. One that is not there may come.
+    /// When a new token cannot be opened, or its module cannot be loaded. What its devices are like is no fault of the
+    /// configuration: one that is not there may come, and of several that fit one may go.
     pub async fn prepare(&self, configs: &[TokenConfig]) -> Result<Prepared, Refusal> {
         let old = self.all();
         let mut new = Prepared { slots: Vec::with_capacity(configs.len()), opened: Vec::new() };
@@ -151,6 +152,9 @@ impl Tokens {
     pub fn switch(&self, mut new: Prepared) {
         let old = self.all();
         for slot in new.opened.drain(..) {
+            if let Some(problem) = slot.failure() {
+                tracing::warn!(token = slot.name(), "the token does not work: {problem}");
+            }
             if let Some(replaced) = old.iter().find(|old| old.replaced_by(slot.config())) {
                 slot.stay_locked_as(replaced);
             }

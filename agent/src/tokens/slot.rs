@@ -370,6 +370,12 @@ impl Slot {
         Some(refusal)
     }
 
+    /// What is wrong with it, where it does not work.
+    pub(super) fn failure(&self) -> Option<String> {
+        let info = self.backend.info();
+        info.problem.filter(|_| info.state == TokenState::Failed)
+    }
+
     /// Calls `listener` whenever the state of a device changes by itself.
     pub(super) fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
         if let Some(token) = &self.pkcs11 {
@@ -446,8 +452,14 @@ impl Slot {
                     .remedy("insert it, or bring its folder or service back; the agent will see it")
             }
             TokenState::Failed => {
+                let remedy = if self.may_unlock_itself().is_some() {
+                    "look at tufctl token list; it is tried again by itself, and unlocked when it works"
+                        .to_owned()
+                } else {
+                    format!("look at tufctl token list, then try: tufctl token unlock {name}")
+                };
                 Refusal::new(Reason::TokenFailed, format!("token {name} does not work{problem}"))
-                    .remedy(format!("look at tufctl token list, then try: tufctl token unlock {name}"))
+                    .remedy(remedy)
             }
             TokenState::Blocked => {
                 Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
@@ -469,8 +481,10 @@ impl Slot {
         let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
         let name = self.name();
         let message = format!("token {name}: {error}");
+        let unattended = self.may_unlock_itself().is_some();
+        let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
         let mut refusal =
-            Refusal::new(reason, message).remedy(error.remedy().replace("NAME", name)).detail("token", name);
+            Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
         if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
             refusal = refusal.detail("tries_left", *left);
         }
@@ -479,11 +493,15 @@ impl Slot {
         }
         if let BackendError::LoginLost = error {
             refusal = refusal.detail(LOGIN_LOST, true);
-            if self.may_unlock_itself().is_some() {
-                refusal = refusal.remedy("it is unlocked again by itself: run the command again");
-            }
         }
         refusal
+    }
+
+    /// A message about this token without its name, for where the name is said anyway.
+    fn without_name<'m>(&self, message: &'m str) -> &'m str {
+        let rest = message.strip_prefix("token ").and_then(|rest| rest.strip_prefix(self.name()));
+        let rest = rest.map(|rest| rest.strip_prefix(" is locked").unwrap_or(rest));
+        rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
     }
 
     fn name_it(&self, refusal: Refusal) -> Refusal {

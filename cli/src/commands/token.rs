@@ -167,7 +167,11 @@ fn one(token: &v1::Token, context: &Context) -> Result<Report, Failure> {
 fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let shown = match args.last_try {
-        true => Some(agree_to_last_try(&agent.token(&args.name)?)?),
+        true => {
+            let token = agent.token(&args.name)?;
+            check_is_there(&token)?;
+            Some(agree_to_last_try(&token)?)
+        }
         false => None,
     };
     let serial = args.serial.as_deref();
@@ -177,6 +181,7 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
         None => {
             let token = agent.token(&args.name)?;
             if matches!(token.pin_source.as_str(), "prompt" | "") {
+                check_is_there(&token)?;
                 if let Some(problem) = &token.problem {
                     context.screen.warn(format!("{}: {problem}", token.name));
                 }
@@ -190,6 +195,20 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
         }
     };
     one(&unlocked, context)
+}
+
+/// Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5).
+///
+/// # Errors
+/// `TOKEN_ABSENT`.
+fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
+    if token.state != "absent" || Terminal::open().is_none() {
+        return Ok(());
+    }
+    let message = format!("{} is not there{}", visible(&token.name), problem(token));
+    Err(Failure::new(reason::TOKEN_ABSENT, message)
+        .remedy("insert it, or bring its folder or service back, then run this again")
+        .detail("token", token.name.as_str()))
 }
 
 /// Asks the person for it; what they were shown is what the agent compares the card with.
@@ -214,6 +233,9 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
     };
     // A prompt names the card that it is for; a file does not.
     let serial = token.serial.as_deref().filter(|_| args.pin_file.is_none());
+    if args.pin_file.is_none() {
+        check_is_there(&token)?;
+    }
     let old = match &args.pin_file {
         Some(path) => Secret::from_pin_file(path)?,
         None => ask(&token, false).map_err(with_files)?,

@@ -264,6 +264,8 @@ pub(crate) enum HostErrorKind {
     Confinement,
     /// The token is not there.
     Absent,
+    /// More than one token could be meant.
+    Several,
     /// The token wants a login first.
     NotLoggedIn,
     /// Not tried: the key takes the PIN for each signature, and there was none.

@@ -240,11 +240,11 @@ impl TokenHost {
             let all = found.iter().map(|(_, info)| info).chain([&info]);
             let serials: Vec<_> = all.map(|info| format!("{:?}", info.serial_number())).collect();
             let message = format!(
-                "the module has more than one token {}; name the one by its serial, which is one of {}",
+                "the module has more than one token {}; their serials are {}",
                 describe(&self.wanted),
                 serials.join(", ")
             );
-            return Err(HostError::new(HostErrorKind::Device, message).into());
+            return Err(HostError::new(HostErrorKind::Several, message).into());
         }
         self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false))?);
         Ok(())

@@ -19,7 +19,7 @@ use tuf::preimage::Signable;
 
 use super::helper::Helper;
 use super::link::Shared;
-use super::trouble::{Trouble, backend_error};
+use super::trouble::{Ended, backend_error};
 use super::{Pkcs11Token, released, taken};
 use crate::doctor::How;
 use crate::host::lane::{self, Ask, TOLD_MAX, Told};
@@ -65,7 +65,7 @@ struct Entry {
 
 enum Failure {
     Host(HostError),
-    Lost(Trouble),
+    Lost(Ended),
 }
 
 impl Lane {
@@ -99,6 +99,12 @@ impl Lane {
         !waiting.ended
     }
 
+    /// Whether something was asked for that has not come.
+    pub(super) fn is_signing(&self) -> bool {
+        let _ = self.receive();
+        self.waiting().entries.values().any(|entry| entry.outcome.is_none())
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,11 +126,11 @@ impl Lane {
     }
 
     /// All that is under way has failed so.
-    fn fail(&self, trouble: &Trouble) {
+    fn fail(&self, ended: &Ended) {
         let mut waiting = self.waiting();
         waiting.ended = true;
         for id in waiting.entries.keys().copied().collect::<Vec<_>>() {
-            waiting.settle(id, Err(Failure::Lost(trouble.clone())));
+            waiting.settle(id, Err(Failure::Lost(ended.clone())));
         }
     }
 }
@@ -198,7 +204,7 @@ impl UnderWay {
                 self.shared.note_error(&error);
                 Err(backend_error(error))
             }
-            Err(Failure::Lost(trouble)) => Err(trouble.into()),
+            Err(Failure::Lost(ended)) => Err(ended.into()),
         }
     }
 }
@@ -278,15 +284,15 @@ impl Pkcs11Token {
     /// whoever waits. Blocks.
     pub fn lane_ended(&self, lane: &Arc<Lane>) {
         let shared = &self.shared;
-        let error = {
+        let ended = {
             let mut link = shared.link();
             let same = |helper: &Helper| Arc::ptr_eq(helper.lane(), lane);
             match link.helper.as_mut().filter(|helper| same(helper)).map(Helper::how_it_ended) {
                 Some(how) => shared.lost(&mut link, "signing", &how),
-                None => shared.lost_login(),
+                None => shared.lost_login(&link),
             }
         };
-        lane.fail(&Trouble::of(&error));
+        lane.fail(&ended);
     }
 }
 
@@ -347,8 +353,9 @@ mod tests {
         let id = ask(&lane, Box::new(()));
         drop(theirs);
         assert!(!lane.receive());
-        lane.fail(&Trouble::Absent("gone".to_owned()));
-        assert!(matches!(lane.waiting().entries[&id].outcome, Some(Err(Failure::Lost(Trouble::Absent(_))))));
+        let ended = Ended { why: "gone".to_owned(), again_in: None, login: true, remedy: None };
+        lane.fail(&ended);
+        assert!(matches!(lane.waiting().entries[&id].outcome, Some(Err(Failure::Lost(_)))));
         assert!(lane.attend() && !lane.attend());
     }
 }

@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::place::{Place, What};
 use super::restart::RestartPolicy;
 use super::seen::Seen;
-use super::trouble::{Trouble, backend_error};
+use super::trouble::{Ended, Trouble, backend_error};
 use crate::host::confine::Confinement;
 use crate::host::protocol::{HostError, HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
 use crate::{BackendError, TokenInfo, TokenState};
@@ -161,7 +161,7 @@ impl Shared {
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => {
-                let error = self.lost(link, what, &how);
+                let error = BackendError::from(self.lost(link, what, &how));
                 Err(if request.presents_pin() {
                     BackendError::AttemptUnknown { why: error.to_string() }
                 } else {
@@ -174,7 +174,8 @@ impl Shared {
     /// Sees that a helper runs that has loaded the module.
     pub(crate) fn ready(&self, link: &mut Link) -> Result<(), BackendError> {
         if let Some(status) = link.helper.as_mut().and_then(Helper::ended) {
-            let trouble = self.bury(link, &format!("died ({status})"));
+            let during = if self.is_signing() { " while it was signing" } else { "" };
+            let trouble = self.bury(link, &format!("died ({status}){during}"));
             tracing::warn!(token = %self.config.name, "{trouble}");
         }
         if link.helper.is_some() {
@@ -333,41 +334,63 @@ impl Shared {
                 self.note_status(status, link);
                 Ok(())
             }
-            Ok(_) => Err(self.lost(link, "looking for the token", NONSENSE)),
-            Err(CallError::Host(error)) => {
-                let kind = match error.kind {
-                    HostErrorKind::Absent => HostErrorKind::Absent,
-                    _ => HostErrorKind::Module,
-                };
-                self.note_error(&HostError { kind, ..error.clone() });
+            Ok(_) => Err(self.lost(link, "looking for the token", NONSENSE).into()),
+            Err(CallError::Host(error)) if error.kind == HostErrorKind::Absent => {
+                self.note_error(&error);
                 Err(backend_error(error))
             }
-            Err(CallError::Broken(how)) => Err(self.lost(link, "looking for the token", &how)),
+            Err(CallError::Host(error)) => {
+                let why = error.message.clone();
+                let error = backend_error(error);
+                self.note(|seen| seen.unusable(why, error.remedy()));
+                Err(error)
+            }
+            Err(CallError::Broken(how)) => Err(self.lost(link, "looking for the token", &how).into()),
         }
     }
 
     /// The helper is of no use: ends it, starts the next one when that may be, and says so.
-    pub(super) fn lost(&self, link: &mut Link, what: &str, how: &str) -> BackendError {
+    pub(super) fn lost(&self, link: &mut Link, what: &str, how: &str) -> Ended {
+        let login = self.with_seen(|seen| seen.state == Some(TokenState::Unlocked));
+        // Whoever looks for the token finds a helper that ended under a signature, too.
+        let what = if self.is_signing() { "signing" } else { what };
         let trouble = self.bury(link, &format!("{how} while it was {what}"));
-        let next = match link.policy.wait(Instant::now()) {
-            None => match self.start(link) {
-                Ok(()) => "it was started again".to_owned(),
-                Err(error) => format!("starting it again failed: {error}"),
-            },
-            Some(wait) => format!("it is started again in {} s", wait.as_secs() + 1),
+        let started = match link.policy.wait(Instant::now()) {
+            None => self.start(link),
+            Some(_) => Ok(()),
         };
-        tracing::warn!(token = %self.config.name, "{trouble}; {next}");
-        BackendError::Failed { why: format!("{trouble}; {next}"), remedy: self.unlock_again() }
-    }
-
-    fn unlock_again(&self) -> String {
-        format!("unlock it again (tufctl token unlock {}), then repeat the command", self.config.name)
+        let ended = match started {
+            Ok(()) => Self::ended(link, &trouble.to_string(), login),
+            Err(error) => {
+                let why = format!("{trouble}; starting it again failed: {error}");
+                Ended { why, again_in: None, login, remedy: Some(error.remedy()) }
+            }
+        };
+        tracing::warn!(token = %self.config.name, "{}", ended.why);
+        ended
     }
 
     /// What a call gets that waited for a helper, which then ended: the token is locked because of that.
-    pub(crate) fn lost_login(&self) -> BackendError {
+    pub(crate) fn lost_login(&self, link: &Link) -> Ended {
         let how = self.seen().lost_login.unwrap_or_else(|| "its helper ended".to_owned());
-        BackendError::Failed { why: format!("{how}; it was started again"), remedy: self.unlock_again() }
+        Self::ended(link, &how, true)
+    }
+
+    /// What a helper did, and whether there is another one by now.
+    fn ended(link: &Link, how: &str, login: bool) -> Ended {
+        let wait = link.policy.wait(Instant::now()).filter(|_| link.helper.is_none());
+        let again_in = wait.map(|wait| wait.as_secs().saturating_add(1));
+        let next = match (again_in, &link.helper) {
+            (Some(seconds), _) => format!("it is started again in {seconds} s"),
+            (None, Some(_)) => "it was started again".to_owned(),
+            (None, None) => "it is started again".to_owned(),
+        };
+        Ended { why: format!("{how}; {next}"), again_in, login, remedy: None }
+    }
+
+    /// Whether the helper that serves owes somebody a signature.
+    fn is_signing(&self) -> bool {
+        self.lane().is_some_and(|lane| lane.is_signing())
     }
 
     /// Notes the end of the helper.

@@ -96,15 +96,19 @@ impl Seen {
             }
             HostErrorKind::NotLoggedIn => self.state = Some(TokenState::Locked),
             HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
-            HostErrorKind::Module | HostErrorKind::Reader => {
-                let pid = self.pid;
+            HostErrorKind::Reader => {
                 let usual = || "check the token's entry in the configuration".to_owned();
-                let remedy = error.remedy.clone().unwrap_or_else(usual);
-                self.failed(&Trouble::Failed { why: message.clone(), remedy });
-                self.pid = pid;
+                self.unusable(message.clone(), error.remedy.clone().unwrap_or_else(usual));
             }
             _ => {}
         }
+    }
+
+    /// The helper works, and what it sees of the devices is no token that could be used.
+    pub(crate) fn unusable(&mut self, why: String, remedy: String) {
+        let pid = self.pid;
+        self.failed(&Trouble::Device { why, remedy });
+        self.pid = pid;
     }
 
     /// The token shows these keys. Whether others are missing.
@@ -149,12 +153,15 @@ impl Seen {
             Measured::Damaged(trouble) => Some(trouble.to_string()),
             _ => None,
         };
+        let state = self.state.unwrap_or(TokenState::Absent);
+        // Of a card that is gone nothing is told as if it were there: a PIN could be asked for it.
+        let there = state != TokenState::Absent;
         TokenInfo {
             name: place.name.clone(),
             kind: place.kind(),
-            state: self.state.unwrap_or(TokenState::Absent),
-            serial: text(&self.status.serial).or_else(|| wanted.serial.clone()),
-            label: text(&self.status.label).or_else(|| wanted.label.clone()),
+            state,
+            serial: text(&self.status.serial).filter(|_| there).or_else(|| wanted.serial.clone()),
+            label: text(&self.status.label).filter(|_| there).or_else(|| wanted.label.clone()),
             pin_tries_left: tries.filter(|_| self.trouble.is_none()),
             helper_pid: self.pid,
             confined: Some(self.confinement.confined),

@@ -15,6 +15,30 @@ pub(crate) enum Trouble {
     Failed { why: String, remedy: String },
     /// Its module is not trusted.
     Untrusted { why: String, remedy: String },
+    /// The module is loaded, and its devices are such that the token cannot be used.
+    Device { why: String, remedy: String },
+}
+
+/// A helper ended while somebody waited for its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// What it did, and what is done about it.
+    pub(crate) why: String,
+    /// How long until it is started again, when it was not yet.
+    pub(crate) again_in: Option<u64>,
+    /// The token was unlocked.
+    pub(crate) login: bool,
+    /// It could not be started again: what to do about that.
+    pub(crate) remedy: Option<String>,
+}
+
+impl From<Ended> for BackendError {
+    fn from(Ended { why, again_in, login, remedy }: Ended) -> Self {
+        match remedy {
+            None => Self::HelperEnded { why, again_in, login },
+            Some(remedy) => Self::Failed { why, remedy },
+        }
+    }
 }
 
 impl Trouble {
@@ -32,7 +56,7 @@ impl Trouble {
     pub(crate) const fn state(&self) -> TokenState {
         match self {
             Self::Absent(_) => TokenState::Absent,
-            Self::Failed { .. } | Self::Untrusted { .. } => TokenState::Failed,
+            Self::Failed { .. } | Self::Untrusted { .. } | Self::Device { .. } => TokenState::Failed,
         }
     }
 }
@@ -40,7 +64,10 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent(why) | Self::Failed { why, .. } | Self::Untrusted { why, .. } => f.write_str(why),
+            Self::Absent(why)
+            | Self::Failed { why, .. }
+            | Self::Untrusted { why, .. }
+            | Self::Device { why, .. } => f.write_str(why),
         }
     }
 }
@@ -49,7 +76,7 @@ impl From<Trouble> for BackendError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Absent(why) => Self::Absent { why },
-            Trouble::Failed { why, remedy } => Self::Failed { why, remedy },
+            Trouble::Failed { why, remedy } | Trouble::Device { why, remedy } => Self::Failed { why, remedy },
             Trouble::Untrusted { why, remedy } => Self::Untrusted { why, remedy },
         }
     }
@@ -75,6 +102,11 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             "correct `paths` in the token's entry of the configuration; the module is not loaded before",
         ),
         HostErrorKind::Absent => BackendError::Absent { why: message },
+        HostErrorKind::Several => failed(
+            message,
+            "say which one in the token's entry of the configuration: serial = \"…\" in place of label (or serial=… in its \
+             uri), then reload it (kill -HUP)",
+        ),
         HostErrorKind::NotLoggedIn => BackendError::LoginLost,
         HostErrorKind::PinEachUse => BackendError::PinEachUse,
         HostErrorKind::Traced => traced(message),

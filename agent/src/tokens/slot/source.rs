@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use backend::TokenState;
 use policy::Reason;
 use secmem::SecretBytes;
 use sha2::{Digest as _, Sha256};
@@ -88,6 +89,10 @@ impl Slot {
         terminal: Option<PathBuf>,
     ) -> Result<(), Refusal> {
         if let PinSource::Pinentry(program) = &self.config.pin {
+            // Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5).
+            if self.state() == TokenState::Absent {
+                return Err(self.unusable());
+            }
             let _alone = self.asking.lock().await;
             let Attempt { last_try, serial, user, caller, .. } = attempt;
             let text = "to unlock it, because you have asked for that".to_owned();
@@ -157,13 +162,13 @@ impl Slot {
             (true, why, format!("correct it, {again}"))
         } else if refusal.details.contains_key(SPENT) {
             // Nobody knows what the attempt came to: it may have cost a try.
-            let why = format!("{}; it is not tried again by itself", refusal.message);
+            let why = format!("{}; it is not tried again by itself", self.without_name(&refusal.message));
             (true, why, format!("make sure of it, {again}"))
         } else if matches!(
             refusal.reason,
             Reason::SecretFile | Reason::TokenSwapped | Reason::PinBlocked | Reason::PinRequired
         ) {
-            (false, refusal.message.clone(), refusal.remedy.clone())
+            (false, self.without_name(&refusal.message).to_owned(), refusal.remedy.clone())
         } else {
             return false;
         };

@@ -218,7 +218,10 @@ impl Ours {
                 reason::TOKEN_FAILED,
                 format!("token {token}, which holds {key}, does not work{problem}"),
             )
-            .remedy(format!("tufctl token list tells more; then: tufctl token unlock {token}")),
+            .remedy(match found.is_some_and(asks) {
+                true => format!("tufctl token list tells more; then: tufctl token unlock {token}"),
+                false => "tufctl token list tells more; the agent tries it again by itself".to_owned(),
+            }),
             _ => Failure::new(
                 reason::TOKEN_ABSENT,
                 format!("token {token}, which holds {key}, is not there{problem}"),
