@@ -169,3 +169,34 @@ fn a_login_that_is_lost_is_made_again_by_a_pin_that_needs_no_person_and_the_same
     home.run("sign repo --yes").done();
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }
+
+#[test]
+fn lengths_and_counts_that_cannot_be_or_that_grow_between_two_questions_cost_their_token_alone() {
+    let Some((home, agent)) = published() else { return };
+    let desk = home.lying_desk("hsm");
+    for lie in [
+        "C_GetSlotList huge",
+        "C_GetSlotList %2 huge",
+        "C_GetMechanismList huge",
+        "C_GetAttributeValue %2 huge",
+        "C_GetAttributeValue 3- huge",
+        "attribute CKA_LABEL grows",
+        "attribute CKA_ID grows",
+        "attribute CKA_EC_POINT grows private",
+        "C_FindObjects huge",
+    ] {
+        desk.say(lie);
+        home.run("bump repo timestamp").done();
+        // Whatever is told: the agent serves, and so does the other token.
+        home.run("token unlock hsm --pin-file pin");
+        home.run("sign repo --yes --json");
+        home.run("token doctor hsm --json");
+        other_token_serves(&home);
+        desk.say("");
+        agent.wait_until(|| home.run("token unlock hsm --pin-file pin").code == 0);
+        home.run("bump repo timestamp").done();
+        assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true, "{lie}");
+    }
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    home.run("audit verify").done();
+}

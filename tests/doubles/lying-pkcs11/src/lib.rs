@@ -55,7 +55,7 @@
 //! ## About objects: `attribute CKA_… VALUE [private|public] [label=L]`
 //!
 //! `VALUE`: `true`, `false`, `absent`, `hex:00ff`, `text:NAME`, `raw` (CKA_EC_POINT without its OCTET STRING), `huge` (a
-//! length of 2^40), of all objects or of those that are meant. So keys get one and the same id, label or point.
+//! length of 2^40), `grows` (a length behind the room that was given, and CKR_OK), of all objects or of those that are meant. So keys get one and the same id, label or point.
 //!
 //! ## Keys that want a login for each signature
 //!

@@ -8,6 +8,9 @@ use crate::script::{AttributeLie, Meant, Value};
 use crate::turn::Turn;
 use crate::world;
 
+/// By so much more than there is room for a value that grows is told.
+const GROWN: CK_ULONG = 64;
+
 /// Whether the object is one of those that are meant.
 pub(crate) fn is_meant(meant: &Meant, session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE) -> bool {
     let is = |kind, wanted: &[u8]| real::attribute(session, object, kind).is_some_and(|it| it == wanted);
@@ -39,8 +42,15 @@ pub(crate) unsafe fn attributes(
     let mut bent = false;
     let mut too_small = false;
     for (attribute, room) in asked.iter_mut().zip(rooms) {
-        if is_huge(turn, session, object, attribute.type_) {
+        if is(turn, session, object, attribute.type_, &Value::Huge) {
             (attribute.ulValueLen, bent) = (ONE_TIB, true);
+            continue;
+        }
+        if is(turn, session, object, attribute.type_, &Value::Grows) {
+            bent = true;
+            if !attribute.pValue.is_null() {
+                attribute.ulValueLen += GROWN;
+            }
             continue;
         }
         let Some(value) = told(turn, session, object, attribute.type_) else { continue };
@@ -60,15 +70,16 @@ pub(crate) unsafe fn attributes(
     })
 }
 
-/// Whether the attribute is said to be longer than any memory.
-fn is_huge(
+/// Whether this is said of the attribute.
+fn is(
     turn: &Turn,
     session: CK_SESSION_HANDLE,
     object: CK_OBJECT_HANDLE,
     kind: CK_ATTRIBUTE_TYPE,
+    what: &Value,
 ) -> bool {
     let mut lies = turn.script.attributes.iter();
-    lies.any(|lie| lie.attribute == kind && lie.value == Value::Huge && is_meant(&lie.of, session, object))
+    lies.any(|lie| lie.attribute == kind && lie.value == *what && is_meant(&lie.of, session, object))
 }
 
 /// What the attribute is said to be: `None` the truth, `Some(None)` not there.
@@ -83,7 +94,7 @@ fn told(
         Some(Value::Absent) => Some(None),
         Some(Value::Bytes(bytes)) => Some(Some(bytes.clone())),
         Some(Value::Raw) => Some(Some(unwrapped(real::attribute(session, object, kind)?))),
-        Some(Value::Huge) => None,
+        Some(Value::Huge | Value::Grows) => None,
         None if kind == CKA_ALWAYS_AUTHENTICATE => {
             let (_, of) = turn.script.always_authenticate.as_ref()?;
             let of = Meant { class: Some(CKO_PRIVATE_KEY), ..of.clone() };

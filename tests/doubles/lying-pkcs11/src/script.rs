@@ -64,6 +64,7 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
     Raw,
     Huge,
+    Grows,
 }
 
 /// Which objects.
@@ -231,6 +232,7 @@ impl Value {
             "absent" => Self::Absent,
             "raw" => Self::Raw,
             "huge" => Self::Huge,
+            "grows" => Self::Grows,
             word => match word.split_once(':')? {
                 ("text", text) => Self::Bytes(text.as_bytes().to_vec()),
                 ("hex", digits) => Self::Bytes(from_hex(digits)?),
@@ -310,7 +312,7 @@ mod tests {
         let text = "token gone CKR_TOKEN_NOT_PRESENT\ntoken serial 17\ntoken label a b\ntoken tries 3\n\
             token flags none +locked -initialized\nsessions limit 1\nsessions told 0\nslots bad 2 CKR_GENERAL_ERROR\n\
             slots blank 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
-            attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\n\
+            attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\nattribute CKA_ID grows\n\
             always-authenticate context label=k\nmultipart yes\ntables each\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
         let script = Script::parse(text).unwrap();
         assert_eq!(script.gone, Some(CKR_TOKEN_NOT_PRESENT));
