@@ -2,6 +2,7 @@
 //! (FAULTS C4).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -38,6 +39,57 @@ fn assert_nowhere_in_proc(home: &Home, agent: &Agent) {
             assert!(!bytes.is_empty() || file == "environ", "{path}");
             assert!(!bytes.windows(PIN.len()).any(|window| window == PIN.as_bytes()), "{path} holds the PIN");
         }
+    }
+}
+
+#[test]
+fn no_process_of_a_request_holds_the_pin_in_its_arguments_or_its_environment() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let agent = home.start();
+    home.secret("pin", PIN);
+    let desk = home.lying_desk("hsm");
+    desk.say("C_Login once hang");
+    // While the token has the PIN, tufctl waits, which has read it.
+    let mut command = Command::new(binary("tufctl"));
+    home.environment(&mut command);
+    let mut tufctl = command.args(["token", "unlock", "hsm", "--pin-file", "pin"]).spawn().unwrap();
+    agent.wait_until(|| desk.trace().logins() == 1);
+    let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
+    let seen = processes_of(&home);
+    for (pid, name) in [(agent.pid(), "the agent"), (helper, "the helper"), (tufctl.id(), "tufctl")] {
+        assert!(seen.contains(&pid), "{name} is not among {seen:?}");
+    }
+    for pid in seen {
+        assert_not_given_the_pin(pid);
+    }
+    tufagent_tests::signal(helper, "KILL");
+    assert!(!tufctl.wait().unwrap().success());
+}
+
+/// All processes that were started for this home: what they inherit says so, and so does what they were told.
+fn processes_of(home: &Home) -> Vec<u32> {
+    let dir = home.dir().display().to_string();
+    let of_home = |pid: &u32| {
+        let told =
+            ["environ", "cmdline"].map(|file| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default());
+        told.iter().any(|bytes| bytes.windows(dir.len()).any(|window| window == dir.as_bytes()))
+    };
+    let numbers =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(of_home).collect()
+}
+
+/// What every user of the machine, or this one, could read of a process.
+#[track_caller]
+fn assert_not_given_the_pin(pid: u32) {
+    for file in ["cmdline", "environ"] {
+        let path = format!("/proc/{pid}/{file}");
+        let Ok(bytes) = fs::read(&path) else { continue };
+        assert!(!bytes.windows(PIN.len()).any(|window| window == PIN.as_bytes()), "{path} holds the PIN");
     }
 }
 
@@ -155,4 +207,52 @@ fn a_pin_from_a_file_a_descriptor_or_a_credential_stands_in_no_process_list() {
         signs(&home);
         assert_nowhere_in_proc(&home, &agent);
     }
+}
+
+/// Starts the agent with a pipe as descriptor 9 whose other end stays open; `first` is a command that writes into it.
+fn start_on_pipe(home: &Home, first: &str) -> Agent {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("mkfifo -m 600 pipe && exec 9<>pipe && {first} && exec \"$0\" \"$@\"")]);
+    home.start_through({
+        command.arg(binary("tuf-agent"));
+        command
+    })
+}
+
+#[test]
+fn a_pipe_that_stays_open_gives_its_line_and_is_not_waited_for_without_end() {
+    let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
+    home.secret("pin", &format!("{PIN}\n"));
+    let agent = start_on_pipe(&home, "cat pin >&9");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    signs(&home);
+    drop(agent);
+
+    // Nothing comes: the agent serves meanwhile, and the token tells what it waits for.
+    fs::remove_file(home.path("pipe")).unwrap();
+    let agent = start_on_pipe(&home, "true");
+    home.unlock_file_store();
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    let told = home.token("hsm");
+    assert_eq!(told["state"], "locked", "{told}");
+    assert!(told["problem"].as_str().unwrap().contains("nothing has come on descriptor 9"), "{told}");
+    let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "SECRET_FILE");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm"), "{refused}");
+    // It comes later.
+    let mut pipe = fs::OpenOptions::new().write(true).open(home.path("pipe")).unwrap();
+    pipe.write_all(format!("{PIN}\n").as_bytes()).unwrap();
+    home.run("token unlock hsm").done();
+}
+
+#[test]
+fn a_line_that_is_cut_off_in_a_pipe_costs_no_try() {
+    let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
+    let agent = start_on_pipe(&home, "printf canary- >&9");
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    let told = home.token("hsm");
+    assert!(told["problem"].as_str().unwrap().contains("a part of a line"), "{told}");
+    let mut pipe = fs::OpenOptions::new().write(true).open(home.path("pipe")).unwrap();
+    pipe.write_all(b"pin-93d7\n").unwrap();
+    home.refused("token unlock hsm", 5, "SECRET_FILE");
+    assert!(home.journalled("token.attempt").is_empty());
 }

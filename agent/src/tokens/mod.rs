@@ -7,6 +7,7 @@
 
 mod attest;
 mod delays;
+mod descriptor;
 mod keyring;
 mod keys;
 mod open;

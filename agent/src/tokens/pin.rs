@@ -4,17 +4,17 @@
 //! into locked memory; no message repeats any of it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use policy::Reason;
 use secmem::SecretBytes;
 
-use super::keyring;
 #[cfg(feature = "secret-service")]
 use super::secret_service;
+use super::{descriptor, keyring};
 use crate::config::{PinSource, open_at_once};
 use crate::refusal::Refusal;
 
@@ -38,7 +38,7 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Se
         PinSource::Keyring(name) => return keyring::fetch(name, MAX_PIN),
         PinSource::SecretService(attributes) => return from_secret_service(attributes, &source.place()),
         PinSource::File(path) => path.clone(),
-        PinSource::Fd(fd) => return read_descriptor(*fd),
+        PinSource::Fd(fd) => return descriptor::fetch(*fd, MAX_PIN),
         PinSource::Credential(name) => match credentials {
             Some(folder) => folder.join(name),
             None => {
@@ -97,25 +97,14 @@ fn has_dots(path: &Path) -> bool {
     path.components().any(|part| part == std::path::Component::ParentDir)
 }
 
-/// A descriptor that the agent was started with, through `/proc`: it is opened anew, never closed twice.
-fn read_descriptor(fd: u32) -> Result<SecretBytes, Refusal> {
-    let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
-    let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-    let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
-    let kind = meta.file_type();
-    if !kind.is_file() && !kind.is_fifo() {
-        return Err(Refusal::new(
-            Reason::SecretFile,
-            format!("descriptor {fd} is neither a file nor a pipe"),
-        )
-        .remedy("start the agent with the PIN on that descriptor, such as 3<pin.txt"));
-    }
-    read(&path, &mut file)
-}
-
 /// A trailing newline is not part of it.
 fn read(path: &Path, file: &mut impl Read) -> Result<SecretBytes, Refusal> {
     let secret = SecretBytes::read_to_end(file, MAX_PIN).map_err(|error| unreadable(path, &error))?;
+    only_line(path, secret)
+}
+
+/// The same, of what was read.
+pub(super) fn only_line(path: &Path, secret: SecretBytes) -> Result<SecretBytes, Refusal> {
     let secret = secret.without_trailing_newline();
     if secret.reveal_secret_bytes().is_empty() {
         return Err(Refusal::new(Reason::SecretFile, format!("{} is empty", path.display()))
@@ -124,7 +113,7 @@ fn read(path: &Path, file: &mut impl Read) -> Result<SecretBytes, Refusal> {
     Ok(secret)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
     Refusal::new(Reason::SecretFile, format!("{} cannot be read: {error}", path.display()))
         .remedy("check the pin of this token in the configuration")
 }
@@ -133,6 +122,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Refusal {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
 
     fn file(mode: u32, text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();

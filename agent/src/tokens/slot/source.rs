@@ -185,8 +185,9 @@ impl Slot {
 
     async fn fetch_or_note(&self) -> Result<Arc<SecretBytes>, Refusal> {
         self.fetch().await.map_err(|refusal| {
-            self.note_source(&refusal);
-            self.name_it(refusal)
+            let named = self.name_it(refusal);
+            self.note_source(&named);
+            named
         })
     }
 
