@@ -1,5 +1,6 @@
 //! Tokens of modules: secrets that come from files, keys that go, reloads, what a helper inherits.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -143,6 +144,62 @@ fn nobody_is_asked_for_the_pin_of_a_card_that_is_gone() {
     let typed = format!("{PIN}\n");
     let (code, screen) = talk(&home, "token unlock hsm", &[("label build): ", &typed)]).unwrap();
     assert_eq!(code, 0, "{screen}");
+}
+
+#[test]
+fn which_module_a_helper_has_loaded_and_what_it_is_kept_to_is_journalled_as_often_as_it_changes() {
+    let Some((home, agent, _folder)) = home_with_softhsm() else { return };
+    agent.wait_until(|| home.journalled("token.module").len() == 1);
+    let helper = || home.token("hsm")["helper_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let (told, first) = (home.token("hsm"), helper().unwrap());
+    let entry = home.journalled("token.module")[0]["body"].clone();
+    for (name, value) in [("token", &told["name"]), ("confined", &told["confined"])] {
+        assert_eq!(&entry[name], value, "{entry}");
+    }
+    assert_eq!(entry["sha256"].as_str().unwrap().len(), 64, "{entry}");
+    assert!(entry["path"].as_str().unwrap().contains("softhsm"), "{entry}");
+    assert_eq!(entry.get("unconfined"), told.get("unconfined"), "{entry}");
+    // Another helper loads the same.
+    tufagent_tests::signal(first, "KILL");
+    agent.wait_until(|| helper().is_some_and(|pid| pid != first) && home.token("hsm")["state"] == "locked");
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(home.journalled("token.module").len(), 1);
+    home.run("audit verify").done();
+}
+
+#[test]
+fn a_module_is_initialised_once_in_each_helper_while_its_token_is_absent_and_after_wrong_pins() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let agent = home.start();
+    let desk = home.lying_desk("hsm");
+    let initialised = || {
+        let mut helpers = BTreeMap::new();
+        for entry in desk.trace().entries.iter().filter(|it| it.sign == '>' && it.call == "C_Initialize") {
+            *helpers.entry(entry.process).or_insert(0) += 1;
+        }
+        helpers
+    };
+    home.secret("wrong", "wrong-pin-51e0");
+    home.secret("pin", PIN);
+    assert_eq!(home.token("hsm")["state"], "locked");
+    let helper = home.token("hsm")["helper_pid"].clone();
+    home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    desk.say("C_Login once CKR_DEVICE_ERROR");
+    home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(
+        (initialised().into_values().collect::<Vec<_>>(), &home.token("hsm")["helper_pid"]),
+        (vec![1], &helper)
+    );
+    desk.say("token gone");
+    agent.wait_until(|| initialised().len() >= 4);
+    desk.say("");
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    assert!(initialised().values().all(|times| *times == 1), "{:?}", initialised());
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub use lane::{Begun, Lane, Place, UnderWay};
 pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
+pub use seen::Loaded;
 pub use uri::UriError;
 pub use yubikey::Attestation;
 
@@ -163,7 +164,12 @@ impl Pkcs11Token {
         }
     }
 
-    /// Calls `listener`, once and for all later changes, whenever the state changes: with `Locked` after
+    /// The module that its helper has loaded, or the one before it.
+    pub fn loaded(&self) -> Option<Arc<Loaded>> {
+        self.shared.with_seen(|seen| seen.loaded.clone())
+    }
+
+    /// Calls `listener`, once and for all later changes, whenever the state or the module changes: with `Locked` after
     /// the token came back or its helper was restarted, so that the agent can present a PIN from a file
     /// again. It is called on the thread that saw the change, which may hold the token: the listener
     /// must not block and must not call the token; it sends a message. A second listener is ignored.

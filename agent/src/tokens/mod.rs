@@ -213,7 +213,10 @@ impl Tokens {
             };
             tokio::select! {
                 () = nap => {}
-                () = self.changed.notified() => self.unlock_unattended(),
+                () = self.changed.notified() => {
+                    slots.iter().for_each(|slot| slot.journal_module());
+                    self.unlock_unattended();
+                }
             }
         }
     }

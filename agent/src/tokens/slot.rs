@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backend::filestore::FileStore;
-use backend::pkcs11::Pkcs11Token;
+use backend::pkcs11::{Loaded, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tufagent_proto::v1::Token;
 
@@ -90,6 +91,8 @@ pub struct Slot {
     count: Mutex<Count>,
     /// What wrong ones cost each user.
     delays: Mutex<Delays>,
+    /// The module that stands in the journal.
+    journalled: Mutex<Option<Arc<Loaded>>>,
 }
 
 /// A backend that was just opened.
@@ -160,6 +163,7 @@ impl Slot {
             contents: Mutex::default(),
             count: Mutex::default(),
             delays: Mutex::default(),
+            journalled: Mutex::default(),
         }
     }
 
@@ -368,6 +372,29 @@ impl Slot {
             refusal.remedy.push_str("; another module is named with its own sha256 in the token's entry");
         }
         Some(refusal)
+    }
+
+    /// Journals which module its helper has loaded and what it is kept to, when that is another one than before in this
+    /// run; it joins the next commit.
+    pub(super) fn journal_module(&self) {
+        let Some(loaded) = self.pkcs11.as_ref().and_then(|token| token.loaded()) else { return };
+        let mut journalled = lock(&self.journalled);
+        if journalled.as_ref() == Some(&loaded) {
+            return;
+        }
+        let Loaded { path, sha256, library, confined, gap } = loaded.as_ref();
+        let mut body = json!({
+            "token": self.name(),
+            "path": path,
+            "sha256": sha256,
+            "library": library,
+            "confined": confined,
+        });
+        if let (Some(gap), Some(members)) = (gap, body.as_object_mut()) {
+            members.insert("unconfined".to_owned(), json!(gap));
+        }
+        self.places.ledger.note_event("token.module", body);
+        *journalled = Some(loaded);
     }
 
     /// What is wrong with it, where it does not work.

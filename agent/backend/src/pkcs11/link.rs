@@ -12,7 +12,7 @@ use super::helper::{CallError, Helper, NONSENSE};
 use super::lane::Lane;
 use super::place::{Place, What};
 use super::restart::RestartPolicy;
-use super::seen::Seen;
+use super::seen::{Loaded, Seen};
 use super::trouble::{Ended, Trouble, backend_error};
 use crate::host::confine::Confinement;
 use crate::host::protocol::{HostError, HostErrorKind, Reply, Request, Setup, TokenStatus, Wanted};
@@ -46,8 +46,6 @@ pub(crate) struct Link {
     pub(super) locks_done: u64,
     /// When the helper was started.
     pub(super) started: Option<Instant>,
-    /// What has been loaded; it is logged once.
-    loaded: Option<(Sha256Digest, String, Confinement)>,
     /// When new helpers were last started to look for missing keys, and when one took over.
     pub(super) searched: Searched,
 }
@@ -280,17 +278,25 @@ impl Shared {
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
         let (library, confinement) = helper.load(module, self.config.deadline)?;
-        // While a token is absent its module is loaded again and again.
-        let loaded = Some((digest, library, confinement.clone()));
-        if link.loaded != loaded
-            && let Some((digest, library, Confinement { confined, gap })) = &loaded
-        {
-            let (token, gap) = (&self.config.name, gap.as_deref().unwrap_or_default());
-            tracing::info!(%token, %path, sha256 = %digest, %library, confined, gap, "module loaded");
-        }
-        link.loaded = loaded;
+        let Confinement { confined, gap } = confinement.clone();
         self.note(|seen| seen.confinement = confinement);
+        self.note_loaded(Loaded { path, sha256: digest.to_string(), library, confined, gap });
         Ok(())
+    }
+
+    /// While a token is absent its module is loaded again and again: it is told once, as long as it is the same.
+    fn note_loaded(&self, loaded: Loaded) {
+        let now = Arc::new(loaded);
+        let before = self.note(|seen| seen.loaded.replace(Arc::clone(&now)));
+        if before.as_ref() == Some(&now) {
+            return;
+        }
+        let Loaded { path, sha256, library, confined, gap } = now.as_ref();
+        let (token, gap) = (&self.config.name, gap.as_deref().unwrap_or_default());
+        tracing::info!(%token, %path, %sha256, %library, confined, gap, "module loaded");
+        if let Some(listener) = self.on_change.get() {
+            listener(&self.info());
+        }
     }
 
     /// Tells the helper which card it hosts.

@@ -31,10 +31,27 @@ pub(crate) struct Seen {
     pub(crate) lost_login: Option<String>,
     /// What its helper keeps the module to.
     pub(crate) confinement: Confinement,
+    /// The module that was loaded last.
+    pub(crate) loaded: Option<Arc<Loaded>>,
     /// What was measured of the module that is loaded.
     pub(crate) measured: Measured,
     /// Whether keys take the PIN for each signature, as far as that was asked since the token was unlocked.
     pub(crate) each_use: BTreeMap<PublicKey, bool>,
+}
+
+/// A module that a helper has loaded, and what it is kept to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Where its file lies.
+    pub path: String,
+    /// Of the file.
+    pub sha256: String,
+    /// Its name for itself.
+    pub library: String,
+    /// The helper confined itself before it loaded the module.
+    pub confined: bool,
+    /// What it is not kept from, and why.
+    pub gap: Option<String>,
 }
 
 /// What is known of a module by `token doctor`.
