@@ -81,3 +81,4 @@ mod watermarks;
 mod whole_copies;
 mod wire;
 mod words;
+mod yubikeys;

@@ -65,7 +65,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "tufagent-tests",
         may_use: &["tufagent-tuf", "tufagent-softhsm", "tufagent-lying-pkcs11", "tufagent-virtual-yubikey"],
-        tests_may_use: &[],
+        tests_may_use: &["tufagent-pcsc"],
         floor: Floor::Upper,
     },
     Rule {

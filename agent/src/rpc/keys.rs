@@ -91,11 +91,13 @@ async fn generate(
     slot.ensure_usable_for(&purpose(&connection, format!("to make the key {name} ({kind})"))).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
     card::note(&mut body, &options);
+    let replaced = card::replaced(&state, &slot, &options).await;
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
     let key = held(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
-    let warnings = card::warnings(&key).await;
+    let mut warnings = card::forget(&state, replaced).await;
+    warnings.extend(card::warnings(&key).await);
     Ok(GenerateKeyReply { key: Some(key.describe()), warnings })
 }
 
@@ -127,6 +129,7 @@ async fn import(
     check_new(&state, imported.public()).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name()});
     card::note(&mut body, &options);
+    let replaced = card::replaced(&state, &slot, &options).await;
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
     let key = held(slot, stored);
@@ -137,6 +140,7 @@ async fn import(
         key.slot.name()
     );
     let mut warnings = vec![warning];
+    warnings.extend(card::forget(&state, replaced).await);
     warnings.extend(card::warnings(&key).await);
     Ok(ImportKeyReply { key: Some(key.describe()), warnings })
 }

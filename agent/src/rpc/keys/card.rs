@@ -1,5 +1,7 @@
 //! What keys on YubiKeys are asked for, and what a person is told of their card.
 
+use std::sync::Arc;
+
 use backend::KeyOptions;
 use backend::card::CardOptions;
 use policy::Reason;
@@ -9,7 +11,8 @@ use tufagent_proto::v1;
 
 use crate::door::Connection;
 use crate::refusal::Refusal;
-use crate::tokens::HeldKey;
+use crate::state::AppState;
+use crate::tokens::{HeldKey, Slot};
 
 /// From the wire; the management key is opened.
 pub(super) fn options(
@@ -47,6 +50,27 @@ pub(super) fn note(body: &mut Value, options: &KeyOptions) {
     if overwrite {
         members.insert("overwrite".to_owned(), json!(true));
     }
+}
+
+/// The key whose place the new one takes, if that was said.
+pub(super) async fn replaced(state: &AppState, slot: &Arc<Slot>, options: &KeyOptions) -> Option<HeldKey> {
+    let place = options.card.slot.unwrap_or_default();
+    let is_there = |key: &HeldKey| {
+        Arc::ptr_eq(&key.slot, slot) && key.stored.place.is_some_and(|is| is.slot == place) && !key.lost
+    };
+    let keys = if options.card.overwrite { state.tokens().keys().await } else { Vec::new() };
+    keys.into_iter().find(is_there)
+}
+
+/// It is gone on purpose; with what a person should know of it.
+pub(super) async fn forget(state: &AppState, replaced: Option<HeldKey>) -> Vec<String> {
+    let Some(key) = replaced else { return Vec::new() };
+    key.slot.forget(&key.stored.public);
+    let serves = state.repositories().served_by(&key.stored.public).await.unwrap_or_default();
+    let roles: Vec<_> = serves.iter().map(super::in_words).collect();
+    let roles =
+        if roles.is_empty() { String::new() } else { format!("; it still served {}", roles.join(", ")) };
+    vec![format!("the key {} was in that slot and is gone{roles}", key.name)]
 }
 
 /// What a person should know of the card that holds this new key.
