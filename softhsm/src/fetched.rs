@@ -73,9 +73,9 @@ fn collect_library_folders(root: &Path, depth: u8, found: &mut Vec<String>) {
 
 fn folders_in(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
-    // Links are passed over: packages link to and fro.
+    // Links are passed over: packages link to and fro. So is what shells complete under a program's name.
     entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && entry.file_name() != "share")
         .map(|entry| entry.path())
         .collect()
 }

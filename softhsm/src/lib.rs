@@ -1,7 +1,7 @@
 //! PKCS#11 modules for the demo, the tests and CI: found on the system or fetched without root, and tokens in
 //! private folders. SoftHSM first; beside it tpm2-pkcs11 on a TPM in software, p11-kit's remote module, NSS
 //! and, where it was built, kryoptic. And gnome-keyring, for PINs that lie in a desktop's Secret Service, and
-//! pcscd, for cards.
+//! pcscd and OpenSC, for cards.
 //!
 //! Nothing here is part of the agent. Everything fetched lies in one *third-party folder* (see
 //! [`third_party_dir`]), nothing is installed, and no file outside it is written. What cannot be had is
@@ -14,6 +14,7 @@ mod fetched;
 mod find;
 mod kryoptic;
 mod nss;
+mod opensc;
 mod p11_kit;
 mod pcscd;
 mod process;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 pub use find::SoftHsm;
 pub use kryoptic::Kryoptic;
 pub use nss::Nss;
+pub use opensc::OpenSc;
 pub use p11_kit::P11Kit;
 pub use pcscd::{Pcsc, Pcscd};
 pub use ready::{Ready, quoted};

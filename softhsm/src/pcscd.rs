@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::fetched::Fetched;
 use crate::server::Server;
-use crate::{Skipped, process};
+use crate::{Skipped, debs, process};
 
 const PACKAGES: &[&str] = &["pcscd", "vsmartcard-vpcd"];
 const REMEDY: &str = "look at pcscd.log in its folder";
@@ -38,6 +38,14 @@ pub struct Pcscd {
 }
 
 impl Pcsc {
+    /// The headers that its clients are built with, fetched; they lie in `usr/include/PCSC`.
+    ///
+    /// # Errors
+    /// When they cannot be fetched.
+    pub fn headers(third_party: &Path) -> Result<PathBuf, Skipped> {
+        debs::fetch(third_party, &["libpcsclite-dev"]).map(|root| root.join("usr/include/PCSC"))
+    }
+
     /// The system's, or fetched into `third_party`.
     ///
     /// # Errors
@@ -46,6 +54,13 @@ impl Pcsc {
         let fetched = Fetched::new(third_party, "pcscd", PACKAGES)?;
         let (daemon, driver) = (fetched.file("pcscd")?, fetched.file("libifdvpcd.so")?);
         Ok(Self { daemon, driver, library_path: fetched.library_path(), unshare: namespace()? })
+    }
+
+    /// The folder of libpcsclite, which its clients load; none where the system has it.
+    #[must_use]
+    pub fn client_library(&self) -> Option<&Path> {
+        let mut folders = self.library_path.as_ref()?.split(':').map(Path::new);
+        folders.find(|folder| folder.join("libpcsclite.so.1").is_file())
     }
 
     /// Starts one in `dir`, with slots for so many virtual cards.
@@ -81,6 +96,12 @@ impl Pcscd {
     #[must_use]
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// What it was started from.
+    #[must_use]
+    pub fn pcsc(&self) -> &Pcsc {
+        &self.pcsc
     }
 
     /// What `PCSCLITE_CSOCK_NAME` has to be for whoever is to find it.

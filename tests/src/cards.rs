@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use softhsm::{Pcsc, Pcscd, Skipped};
+
+use crate::{Outcome, run_to_end};
 pub use virtual_yubikey::{Card, Counters, Entry, Fault, Root, State, control};
 
 /// The factory's PIN of a card.
@@ -50,7 +52,29 @@ impl CardRoom {
 
     /// Lets a program find it.
     pub fn environment(&self, command: &mut Command) {
-        command.env("PCSCLITE_CSOCK_NAME", self.socket());
+        command.envs(self.variables());
+    }
+
+    fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+        let library = self.pcscd.pcsc().client_library();
+        let library = library.map(|folder| ("LD_LIBRARY_PATH", folder.to_path_buf()));
+        [("PCSCLITE_CSOCK_NAME", self.socket())].into_iter().chain(library).collect()
+    }
+
+    /// Runs `ykman` on the card with this serial.
+    #[track_caller]
+    pub fn ykman(&self, serial: u32, arguments: &[&str]) -> Result<Outcome, Skipped> {
+        let program = softhsm::third_party_dir()?.join("ykman/bin/ykman");
+        if !program.is_file() {
+            return Err(Skipped::new(
+                "ykman is not there",
+                "cargo xtask test (it wants python3-dev and gcc)",
+            ));
+        }
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.current_dir(self.dir()).args(["--device", &serial.to_string()]).args(arguments);
+        Ok(run_to_end(&mut command))
     }
 
     /// Ends pcscd.
@@ -68,12 +92,21 @@ impl CardRoom {
         cards.iter().filter(|card| card.is_in()).for_each(|card| card.until_seen());
     }
 
+    /// Runs one of OpenSC's programs.
+    #[track_caller]
+    pub fn opensc(&self, mut command: Command) -> Outcome {
+        command.env("PCSCLITE_CSOCK_NAME", self.socket()).current_dir(self.dir());
+        run_to_end(&mut command)
+    }
+
     /// A `[[token]]` table for a card of this room.
     #[must_use]
     pub fn table(&self, name: &str, serial: u32) -> String {
+        let variables = self.variables().into_iter();
+        let env: Vec<_> = variables.map(|(key, value)| format!("{key} = {value:?}")).collect();
         format!(
-            "[[token]]\nname = {name:?}\nkind = \"yubikey\"\nserial = {serial}\nenv = {{ PCSCLITE_CSOCK_NAME = {:?} }}\n",
-            self.socket().display().to_string()
+            "[[token]]\nname = {name:?}\nkind = \"yubikey\"\nserial = {serial}\nenv = {{ {} }}\n",
+            env.join(", ")
         )
     }
 }

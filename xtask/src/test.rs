@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use softhsm::{Kryoptic, Nss, P11Kit, Pcsc, SecretService, Skipped, SoftHsm, Tpm2, debs};
+use softhsm::{Kryoptic, Nss, OpenSc, P11Kit, Pcsc, SecretService, Skipped, SoftHsm, Tpm2, debs};
 
 use crate::build::{self, Profile};
 use crate::shell;
@@ -90,12 +90,14 @@ pub(crate) fn report_skipped(skipped: &[Skipped]) {
 /// Fetches and makes what tests and measurements need; what cannot be had.
 pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
-    let all: [(&str, Preparation); 10] = [
+    let all: [(&str, Preparation); 12] = [
         ("SoftHSM", |dir| SoftHsm::find_or_fetch_in(dir).map(drop)),
         ("NSS softokn", |dir| Nss::find_or_fetch_in(dir).map(drop)),
         ("p11-kit remote", |dir| P11Kit::find_or_fetch_in(dir).map(drop)),
         ("tpm2-pkcs11 on swtpm", |dir| Tpm2::find_or_fetch_in(dir).map(drop)),
         ("pcscd", |dir| Pcsc::find_or_fetch_in(dir).map(drop)),
+        ("OpenSC", |dir| OpenSc::find_or_fetch_in(dir).map(drop)),
+        ("ykman", ykman),
         ("gnome-keyring", |dir| SecretService::fetch_in(dir)),
         ("python-tuf", python_tuf),
         ("tuf-js", tuf_js),
@@ -133,24 +135,33 @@ fn faketime(third_party: &Path) -> Result<(), Skipped> {
 fn python_tuf(third_party: &Path) -> Result<(), Skipped> {
     let missing =
         |why: String| Skipped::new(format!("python-tuf: {why}"), "apt-get install python3 python3-venv");
-    let list = oracles().join("requirements.txt");
-    let venv = third_party.join("venv");
-    let python = venv.join("bin").join("python");
-    prepared(&venv, &[&list], |venv| {
+    virtual_environment(third_party, "venv", "requirements.txt", None).map_err(missing)
+}
+
+/// ykman in another one, in the versions of `tests/oracles/ykman.txt`. A part of it is in C.
+fn ykman(third_party: &Path) -> Result<(), Skipped> {
+    let headers = Pcsc::headers(third_party)?;
+    let missing =
+        |why: String| Skipped::new(format!("ykman: {why}"), "apt-get install python3 python3-dev gcc");
+    virtual_environment(third_party, "ykman", "ykman.txt", Some(&headers)).map_err(missing)
+}
+
+fn virtual_environment(
+    third_party: &Path,
+    name: &str,
+    list: &str,
+    headers: Option<&Path>,
+) -> Result<(), String> {
+    let list = oracles().join(list);
+    prepared(&third_party.join(name), &[&list], |venv| {
         shell::output(Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(venv))?;
-        let pip = pip(third_party)?;
-        let mut install = Command::new(&python);
+        let mut install = Command::new(venv.join("bin").join("python"));
         // pip runs straight from its wheel.
-        install.env("PYTHONPATH", pip).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        shell::output(install.arg("--requirement").arg(&list)).map(|_| ())
+        install.env("PYTHONPATH", pip(third_party)?);
+        install.envs(headers.map(|headers| ("CFLAGS", format!("-I{}", headers.display()))));
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        shell::output(install.arg(&list)).map(|_| ())
     })
-    .map_err(missing)
 }
 
 /// A wheel of pip: from python's own `ensurepip`, or (Debian takes that away) from its package.
