@@ -148,7 +148,7 @@ fn nobody_is_asked_for_the_pin_of_a_card_that_is_gone() {
 
 #[test]
 fn which_module_a_helper_has_loaded_and_what_it_is_kept_to_is_journalled_as_often_as_it_changes() {
-    let Some((home, agent, _folder)) = home_with_softhsm() else { return };
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
     agent.wait_until(|| home.journalled("token.module").len() == 1);
     let helper = || home.token("hsm")["helper_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
     let (told, first) = (home.token("hsm"), helper().unwrap());
@@ -164,6 +164,12 @@ fn which_module_a_helper_has_loaded_and_what_it_is_kept_to_is_journalled_as_ofte
     agent.wait_until(|| helper().is_some_and(|pid| pid != first) && home.token("hsm")["state"] == "locked");
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(home.journalled("token.module").len(), 1);
+    // A reload takes in another one.
+    let table = |name: &str| Home::softhsm_table(name, "build", &folder);
+    home.config(&(table("hsm") + &table("other")));
+    agent.signal("HUP");
+    agent.wait_until(|| home.journalled("token.module").len() == 2);
+    assert_eq!(home.journalled("token.module")[1]["body"]["token"], "other");
     home.run("audit verify").done();
 }
 

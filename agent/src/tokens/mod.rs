@@ -214,7 +214,8 @@ impl Tokens {
             tokio::select! {
                 () = nap => {}
                 () = self.changed.notified() => {
-                    slots.iter().for_each(|slot| slot.journal_module());
+                    // A reload may have taken in others since the nap began.
+                    self.all().iter().for_each(|slot| slot.journal_module());
                     self.unlock_unattended();
                 }
             }
