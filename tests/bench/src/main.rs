@@ -45,8 +45,17 @@ struct Options {
     measuring: PathBuf,
     /// Where the report goes; a `.txt` beside it has the table.
     output: PathBuf,
-    /// Names of groups of rows; empty: all.
+    /// Names of groups of rows, or how they begin (`token`); empty: all.
     only: Vec<String>,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        let begins = |only: &String| {
+            name.strip_prefix(only).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        self.only.is_empty() || self.only.iter().any(begins)
+    }
 }
 
 fn main() {
@@ -61,16 +70,18 @@ fn main() {
     let mut report = Report::default();
     machine::measure(&mut report);
     let bed = bed::Bed::new(&options.shipped, &options.measuring);
-    let groups: [(&str, Group); 6] = [
+    let groups: [(&str, Group); 8] = [
         ("load", large::measure),
         ("sign", sign::measure),
         ("small", small::measure),
         ("crowd", crowd::measure),
         ("ssh-agent", ssh_agent::measure),
-        ("token", token::measure),
+        ("token-one", token::one_at_a_time),
+        ("token-in-flight", token::in_flight),
+        ("token-hung", token::beside_a_hung_one),
     ];
     for (name, measure) in groups {
-        if options.only.is_empty() || options.only.iter().any(|only| only == name) {
+        if options.wants(name) {
             eprintln!("measuring: {name}");
             measure(&bed, &mut report);
         }

@@ -20,7 +20,7 @@ use crate::report::Report;
 use crate::samples::Samples;
 use crate::small::{Fleet, IN_FLIGHT, Lane, Pace};
 
-const IN_FLIGHT_WHAT: &str = "64 in flight, SoftHSM P-256, durable";
+const IN_FLIGHT_WHAT: &str = "64 in flight, SoftHSM P-256, durable, confirmed with the files";
 const IN_FLIGHT_GOAL: &str = ">= 60 % of the module's own rate";
 const HUNG_WHAT: &str = "SoftHSM P-256, durable, while the helper of another token hangs";
 const HUNG_GOAL: &str = "p99 changes by less than 10 %";
@@ -28,24 +28,7 @@ const WHAT: &str = "SoftHSM P-256 through agent and helper, no flush";
 const GOAL: &str = "token time + 150 µs";
 
 /// Rounds with and without a token that hangs.
-const HUNG_ROUNDS: usize = 6;
-
-/// Takes turns with the module.
-pub(crate) fn measure(bed: &Bed, report: &mut Report) {
-    match tokens() {
-        Ok((home, folder)) => with_tokens(bed, report, home, &folder),
-        Err(skipped) => {
-            let rows = [(WHAT, GOAL), (IN_FLIGHT_WHAT, IN_FLIGHT_GOAL), (HUNG_WHAT, HUNG_GOAL)];
-            return rows.iter().for_each(|(what, goal)| report.skipped(what, goal, &skipped.to_string()));
-        }
-    }
-    if let Ok((home, folder)) = tokens() {
-        in_flight(bed, report, home, &folder);
-    }
-    if let Ok((home, folder)) = tokens() {
-        beside_a_hung_one(bed, report, home, &folder);
-    }
-}
+const HUNG_ROUNDS: usize = 20;
 
 /// A token for the agent and one for this process, so that neither sees the other's sessions.
 fn tokens() -> Result<(Home, TokenFolder), Skipped> {
@@ -56,10 +39,12 @@ fn tokens() -> Result<(Home, TokenFolder), Skipped> {
     Ok((home, folder))
 }
 
-fn with_tokens(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
-    let agent = published(bed, &home, folder, Flush::Off, "");
+/// Takes turns with the module.
+pub(crate) fn one_at_a_time(bed: &Bed, report: &mut Report) {
+    let Some((home, folder)) = tokens_for(report, WHAT, GOAL) else { return };
+    let agent = published(bed, &home, &folder, Flush::Off, "");
     let mut lane = Lane::new((home, agent), "online");
-    let mut raw = Raw::start(folder);
+    let mut raw = Raw::start(&folder);
     let (mut through, mut alone) = (Samples::default(), Samples::default());
     for round in 0..40 {
         let (mut warm, mut warm_raw) = (Samples::default(), Samples::default());
@@ -82,6 +67,11 @@ fn with_tokens(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder)
     );
 }
 
+/// The same; without a module the row says what would bring one.
+fn tokens_for(report: &mut Report, what: &str, goal: &str) -> Option<(Home, TokenFolder)> {
+    tokens().map_err(|skipped| report.skipped(what, goal, &skipped.to_string())).ok()
+}
+
 /// An agent with the token `hsm`, which unlocks itself and signs the repository `app` with its key `online`; `more` stands
 /// before it in the configuration.
 fn published(bed: &Bed, home: &Home, folder: &TokenFolder, flush: Flush, more: &str) -> Agent {
@@ -100,18 +90,20 @@ fn published(bed: &Bed, home: &Home, folder: &TokenFolder, flush: Flush, more: &
     agent
 }
 
-fn in_flight(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
-    let agent = published(bed, &home, folder, Flush::Shipped, "");
+/// 64 roles at once, in turns with the module.
+pub(crate) fn in_flight(bed: &Bed, report: &mut Report) {
+    let Some((home, folder)) = tokens_for(report, IN_FLIGHT_WHAT, IN_FLIGHT_GOAL) else { return };
+    let agent = published(bed, &home, &folder, Flush::Shipped, "");
     home.run(&format!(
         "delegation add repo bin --succinct-bins {IN_FLIGHT} --key online --threshold 1 --yes"
     ))
     .done();
     home.run("sign repo --yes").done();
     let mut fleet = Fleet::of((home, agent));
-    let mut raw = Raw::start(folder);
+    let mut raw = Raw::start(&folder);
     let (mut pace, mut alone) = (Pace::default(), Samples::default());
-    for round in 0..8 {
-        let (one, mut warm) = (fleet.round(), Samples::default());
+    for round in 0..16 {
+        let (one, mut warm) = (fleet.round(Confirm::AtOnce), Samples::default());
         (0..8).for_each(|_| raw.round(if round == 0 { &mut warm } else { &mut alone }));
         if round > 0 {
             pace.add(one);
@@ -130,10 +122,11 @@ fn in_flight(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
 
 /// Rounds in which the other token's helper is stopped, in the middle of being asked, in turns with rounds in which it
 /// is well.
-fn beside_a_hung_one(bed: &Bed, report: &mut Report, home: Home, folder: &TokenFolder) {
+pub(crate) fn beside_a_hung_one(bed: &Bed, report: &mut Report) {
+    let Some((home, folder)) = tokens_for(report, HUNG_WHAT, HUNG_GOAL) else { return };
     let pin = home.secret("pin", PIN).display().to_string();
-    let other = Home::softhsm_table("other", "raw", folder) + &format!("pin = {{ file = {pin:?} }}\n");
-    let agent = published(bed, &home, folder, Flush::Shipped, &other);
+    let other = Home::softhsm_table("other", "raw", &folder) + &format!("pin = {{ file = {pin:?} }}\n");
+    let agent = published(bed, &home, &folder, Flush::Shipped, &other);
     home.run("key generate stuck --token other --type ecdsa-p256").done();
     let mut lane = Lane::new((home.clone(), agent), "online");
     let (mut well, mut hung) = (Samples::default(), Samples::default());
