@@ -11,12 +11,18 @@ use crate::strace::Strace;
 
 /// An agent with a lying token `hsm`, unlocked by a PIN file, whose key signs all roles but the root.
 fn published() -> Option<(Home, Agent, Desk)> {
+    published_with("")
+}
+
+/// The same, with `more` in the token's table.
+fn published_with(more: &str) -> Option<(Home, Agent, Desk)> {
     let softhsm = need(SoftHsm::find_or_fetch())?;
     let home = Home::new();
     let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
     folder.init_token("build", "so-pin-4711", PIN).unwrap();
     let pin = home.secret("hsm-pin", PIN).display().to_string();
-    home.config(&format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    let table = home.lying_table("hsm", "build", &folder);
+    home.config(&format!("{table}pin = {{ file = {pin:?} }}\n{more}"));
     let agent = home.start();
     home.unlock_file_store();
     home.run("key generate root --token file --type ed25519").done();
@@ -27,6 +33,48 @@ fn published() -> Option<(Home, Agent, Desk)> {
     let desk = home.lying_desk("hsm");
     desk.forget();
     Some((home, agent, desk))
+}
+
+#[test]
+fn a_token_that_may_sign_several_at_once_is_asked_for_so_many_and_others_for_one() {
+    for sessions in [1, 4] {
+        let Some((home, agent, desk)) = published_with(&format!("sessions = {sessions}\n")) else { return };
+        home.run("delegation add repo bin --succinct-bins 64 --key online --threshold 1 --yes").done();
+        desk.say("C_Sign * sleep 50");
+        desk.forget();
+        assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+        home.run("verify repo --root repo/metadata/1.root.json").done();
+        let trace = desk.trace();
+        let most = trace.most_at_once("C_Sign");
+        assert!(if sessions == 1 { most == 1 } else { (2..=sessions).contains(&most) }, "{sessions}: {most}");
+        assert_eq!((trace.logins(), trace.signatures()), (0, 67), "{sessions}");
+        let intents = home.journalled("sign.intent").len();
+        agent.wait_until(|| home.journalled("sign.outcome").len() == intents);
+    }
+}
+
+#[test]
+fn what_hangs_or_dies_beside_other_signatures_is_told_recorded_and_made_again_by_nobody_but_a_person() {
+    for lie in ["hang", "after abort"] {
+        let Some((home, agent, desk)) = published_with("sessions = 4\n") else { return };
+        home.run("delegation add repo bin --succinct-bins 64 --key online --threshold 1 --yes").done();
+        let (intents, outcomes) =
+            (home.journalled("sign.intent").len(), home.journalled("sign.outcome").len());
+        desk.say(&format!("C_Sign 20 once {lie}\nC_Sign * sleep 20"));
+        desk.forget();
+        let failed = home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+        assert!(failed["message"].as_str().unwrap().contains("hsm"), "{failed}");
+        // Nobody asked the token more often than the record says.
+        let begun = home.journalled("sign.intent").len() - intents;
+        assert!((20..=begun).contains(&desk.trace().calls("C_Sign")), "{lie}: {begun}");
+        agent.wait_until(|| home.journalled("sign.outcome").len() == outcomes + begun);
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+        assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+        home.run("verify repo --root repo/metadata/1.root.json").done();
+        let all = home.journalled("sign.intent").len() - intents;
+        assert!(desk.trace().calls("C_Sign") <= all, "{lie}: {all}");
+        home.run("audit verify").done();
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The helper process that hosts one token of one PKCS#11 module: `tuf-agent host-token NAME`.
 //!
 //! Duty: run the module's code where it can hurt nobody else, and answer the agent, one request at a
-//! time, over the sockets that it was given as its standard input and output. Trust: the agent started it; the
+//! time (signatures several at a time, where the configuration says so), over the sockets that it was given as its
+//! standard input and output. Trust: the agent started it; the
 //! module is trusted with PIN and keys of its own token and nothing more. Invariants: started by exec
 //! with an environment of the configuration's; undumpable, without core files and new privileges;
 //! confined before the module is loaded; ends when the agent does.
@@ -12,6 +13,7 @@ mod card;
 mod ckr;
 mod codec;
 pub(crate) mod confine;
+mod crew;
 pub(crate) mod doctor;
 mod faults;
 mod keys;
@@ -30,9 +32,10 @@ mod token;
 pub(crate) use codec::{Curve, ecdsa_to_der};
 pub use confine::Limits;
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
@@ -41,6 +44,7 @@ use zeroize::Zeroizing;
 
 use card::CardHost;
 use confine::Confinement;
+use crew::Crew;
 use module::ModuleFile;
 use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
 use token::TokenHost;
@@ -70,45 +74,49 @@ pub fn run() -> Result<(), HostFailure> {
     secmem::harden_process()?;
     let not_ours = |error: std::io::Error| HostFailure::NotStartedByAgent(error);
     let stream = UnixStream::from(take(rustix::stdio::stdin()).map_err(not_ours)?);
-    let lane = take(rustix::stdio::stdout()).map_err(not_ours)?;
+    let lane = Arc::new(take(rustix::stdio::stdout()).map_err(not_ours)?);
     rustix::net::getpeername(&lane).map_err(|error| not_ours(error.into()))?;
     stream.peer_addr().map_err(not_ours)?;
     let mut watched = Some(stream.try_clone().map_err(not_ours)?);
     let mut stage = Stage::Empty;
     let mut buf = vec![0; lane::ASK_MAX];
     // Read where it is answered: another thread would have to be woken for each request.
-    while let Some(next) = next(&stream, &lane) {
+    while let Some(next) = next(&stream, &lane, stage.crew()) {
         match next {
             Next::Request => {
                 let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) else { break };
+                stage.rest()?;
                 match answer(&mut stage, &frame) {
                     Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
                     Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
                 }
-                .map_err(|e| HostFailure::Connection(e.to_string()))?;
+                .map_err(broken)?;
                 let told = matches!(stage, Stage::Confined(..) | Stage::Card(..));
                 if let Some(agent) = watched.take_if(|_| told) {
                     watch(agent);
                 }
+                stage.engage(&lane)?;
             }
             Next::Signature => match lane::receive(&lane, &mut buf) {
                 Ok([]) => break,
-                Ok(message) => {
-                    let told = sign_small(&mut stage, message);
-                    lane::send(&lane, &told.encode(), true)
-                        .map_err(|e| HostFailure::Connection(e.to_string()))?;
-                }
+                Ok(message) => sign_small(&mut stage, message, &lane)?,
                 Err(rustix::io::Errno::AGAIN) => {}
-                Err(error) => return Err(HostFailure::Connection(error.to_string())),
+                Err(error) => return Err(broken(error)),
             },
+            Next::Back => stage.take_back()?,
         }
     }
+    stage.rest()?;
     match stage {
         Stage::Loaded { mut host, .. } => host.logout(),
         Stage::Card(mut host) => host.close(),
         Stage::Empty | Stage::Opened(..) | Stage::Confined(..) => {}
     }
     Ok(())
+}
+
+fn broken(error: impl std::fmt::Display) -> HostFailure {
+    HostFailure::Connection(error.to_string())
 }
 
 /// Ends this process soon after the agent, also while the module hangs. A thread takes over what confines the one that
@@ -136,37 +144,47 @@ fn wait_for_end(stream: &UnixStream) {
 enum Next {
     Request,
     Signature,
+    /// One of the crew is back.
+    Back,
 }
 
 /// Waits for it; none at the end. Requests go first: a `lock` must not wait behind signatures.
-fn next(stream: &UnixStream, lane: &OwnedFd) -> Option<Next> {
+fn next(stream: &UnixStream, lane: &OwnedFd, crew: Option<&Crew>) -> Option<Next> {
+    let places = [Some((Next::Request, stream.as_fd())), crew.map(|crew| (Next::Back, crew.as_fd()))];
+    let places = places.into_iter().flatten().chain([(Next::Signature, lane.as_fd())]);
+    let (nexts, mut fds): (Vec<_>, Vec<_>) =
+        places.map(|(next, fd)| (next, PollFd::from_borrowed_fd(fd, PollFlags::IN))).unzip();
     loop {
-        let mut fds = [PollFd::new(stream, PollFlags::IN), PollFd::new(lane, PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) | Ok(0) => {}
             Err(_) => return None,
             Ok(_) => {
-                let [stream, lane] = &fds;
-                return match (stream.revents().is_empty(), lane.revents().is_empty()) {
-                    (false, _) => Some(Next::Request),
-                    (true, false) => Some(Next::Signature),
-                    (true, true) => None,
-                };
+                let mut ready = nexts.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+                return ready.next().map(|(next, _)| next);
             }
         }
     }
 }
 
-/// A signature that was asked for on the lane.
-fn sign_small(stage: &mut Stage, message: &[u8]) -> lane::Told {
-    let Some(ask) = lane::Ask::decode(message) else {
-        return lane::Told { id: 0, outcome: Err(protocol_error("its parts")) };
+/// A signature that was asked for on the lane: by the crew, where there is one and it can.
+fn sign_small(stage: &mut Stage, message: &[u8], lane: &OwnedFd) -> Result<(), HostFailure> {
+    if let Stage::Loaded { host, crew: Some(crew), .. } = stage
+        && crew.give(host, message).map_err(broken)?
+    {
+        return Ok(());
+    }
+    let told = match lane::Ask::decode(message) {
+        None => lane::Told { id: 0, outcome: Err(sign::no_request()) },
+        Some(ask) => lane::Told { id: ask.id, outcome: sign_here(stage, &ask) },
     };
-    let outcome = match (&mut *stage, ask.scheme.parse()) {
-        (Stage::Loaded { host, .. }, Ok(scheme)) => host.sign(ask.key, scheme, How::InOrder, ask.data),
-        _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
+    lane::send(lane, &told.encode(), true).map_err(broken)
+}
+
+fn sign_here(stage: &mut Stage, ask: &lane::Ask<'_>) -> Result<Vec<u8>, HostError> {
+    let Stage::Loaded { host, .. } = stage else {
+        return Err(HostError::new(HostErrorKind::Protocol, "a request out of order"));
     };
-    lane::Told { id: ask.id, outcome }
+    host.sign(ask.key, sign::scheme(ask.scheme)?, How::InOrder, ask.data)
 }
 
 /// How far the helper has come.
@@ -175,8 +193,39 @@ enum Stage {
     Opened(Setup, ModuleFile),
     Confined(Setup, ModuleFile, Confinement),
     // The file stays open for as long as its code runs.
-    Loaded { host: Box<TokenHost>, _file: ModuleFile },
+    Loaded { host: Box<TokenHost>, crew: Option<Crew>, _file: ModuleFile },
     Card(CardHost),
+}
+
+impl Stage {
+    const fn crew(&self) -> Option<&Crew> {
+        if let Self::Loaded { crew, .. } = self { crew.as_ref() } else { None }
+    }
+
+    /// Engages a crew, where the configuration wants one and there is none yet.
+    fn engage(&mut self, lane: &Arc<OwnedFd>) -> Result<(), HostFailure> {
+        if let Self::Loaded { host, crew: crew @ None, .. } = self
+            && host.sessions() > 1
+        {
+            *crew = Some(Crew::new(host.sessions(), &host.single, lane).map_err(broken)?);
+        }
+        Ok(())
+    }
+
+    /// Whoever is at work comes back first.
+    fn rest(&mut self) -> Result<(), HostFailure> {
+        match self {
+            Self::Loaded { host, crew: Some(crew), .. } => crew.rest(host).map_err(broken),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_back(&mut self) -> Result<(), HostFailure> {
+        match self {
+            Self::Loaded { host, crew: Some(crew), .. } => crew.take_back(host).map_err(broken),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn send(stream: &UnixStream, id: u64, reply: &Reply, tail: &[u8]) -> Result<(), WireError> {
@@ -221,10 +270,10 @@ fn load(stage: &mut Stage) -> Answer {
     let Stage::Confined(setup, file, confinement) = std::mem::replace(stage, Stage::Empty) else {
         return Err(HostError::new(HostErrorKind::Protocol, "nothing was confined"));
     };
-    let loaded = TokenHost::load(&file, setup.reserved, setup.wanted);
-    let mut host = loaded.map_err(|error| confinement.hint(error))?;
+    let loaded = TokenHost::load(&file, setup);
+    let mut host = Box::new(loaded.map_err(|error| confinement.hint(error))?);
     let library = host.library();
-    *stage = Stage::Loaded { host: Box::new(host), _file: file };
+    *stage = Stage::Loaded { host, crew: None, _file: file };
     plain(Reply::Loaded { library })
 }
 
@@ -268,7 +317,7 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
         }
         Request::Sign { public, scheme, pin_len, how, login_before } => {
             let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
-            let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
+            let scheme = sign::scheme(&scheme)?;
             let signature = match pin_len {
                 None => host.sign(&key, scheme, how, tail)?,
                 Some(len) => {

@@ -76,6 +76,8 @@ pub struct Pkcs11Config {
     pub digest: ModuleDigest,
     /// The folder where profiles of modules are kept; none is read or kept without one.
     pub profiles: Option<PathBuf>,
+    /// So many signatures the module may be asked for at once, each in a session and on a thread of its own.
+    pub sessions: usize,
     /// For each call to the helper; key generation and long messages get more.
     pub deadline: Duration,
 }

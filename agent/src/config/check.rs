@@ -144,6 +144,7 @@ fn misplaced(raw: &RawToken, more: &[(&str, bool)]) -> Result<(), String> {
         ("uri", raw.uri.is_some()),
         ("reserved", raw.reserved.is_some()),
         ("sha256", raw.sha256.is_some()),
+        ("sessions", raw.sessions.is_some()),
         ("paths", raw.paths.is_some()),
         ("network", raw.network.is_some()),
     ];
@@ -176,8 +177,14 @@ fn module(raw: RawToken) -> Result<Module, String> {
     };
     let sha256 = raw.sha256.map(digest).transpose()?;
     let limits = Limits { paths: raw.paths.map(writable).transpose()?, network: raw.network };
+    let sessions = raw.sessions.unwrap_or(1);
+    if !(1..=MOST_SESSIONS).contains(&sessions) {
+        return Err(format!(
+            "sessions, the signatures that the module makes at once, goes from 1 to {MOST_SESSIONS}"
+        ));
+    }
     let env = environment(raw.env)?;
-    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256 })
+    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256, sessions })
 }
 
 /// What the module may write, and the rest not.
@@ -190,6 +197,9 @@ fn writable(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
         Some(path) => Err(format!("paths holds {}, which is not absolute", path.display())),
     }
 }
+
+/// Some tokens have 16 sessions for all programs together.
+const MOST_SESSIONS: usize = 16;
 
 fn serial(value: &toml::Value) -> Result<String, String> {
     match value {
@@ -327,13 +337,20 @@ mod tests {
 
     #[test]
     fn a_pkcs11_token_takes_all_its_words() {
-        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/a', '/b/c']\nnetwork = false\npin = { fd = 3 }\nunlock_for = '8h'";
+        let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/a', '/b/c']\nnetwork = false\nsessions = 4\npin = { fd = 3 }\nunlock_for = '8h'";
         let config = parse(text).unwrap();
         let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
         assert_eq!(module.select, Select::Serial("123".into()));
         let paths = Some(vec!["/a".into(), "/b/c".into()]);
         assert_eq!(module.limits, Limits { paths, network: Some(false) });
+        assert_eq!(module.sessions, 4);
         assert_eq!(config.tokens[1].pin, PinSource::Fd(3));
+        for wrong in ["0", "17"] {
+            assert!(
+                refused(&text.replace("sessions = 4", &format!("sessions = {wrong}")))
+                    .contains("from 1 to 16")
+            );
+        }
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct Module {
     pub limits: Limits,
     /// The module's digest, or `any`.
     pub sha256: Option<String>,
+    /// So many signatures it may be asked for at once, each in a session and on a thread of its own.
+    pub sessions: usize,
 }
 
 /// How a YubiKey is found.

@@ -49,6 +49,7 @@ pub(super) struct RawToken {
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) reserved: Option<String>,
     pub(super) sha256: Option<String>,
+    pub(super) sessions: Option<usize>,
     pub(super) paths: Option<Vec<PathBuf>>,
     pub(super) network: Option<bool>,
 }

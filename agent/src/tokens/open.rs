@@ -51,6 +51,7 @@ fn pkcs11(config: &TokenConfig, module: &Module, places: &Places) -> Result<Pkcs
         limits: module.limits.clone(),
         digest,
         profiles: Some(places.state.join("profiles")),
+        sessions: module.sessions,
         deadline: Pkcs11Config::DEADLINE,
     })
 }

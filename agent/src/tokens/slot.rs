@@ -142,6 +142,7 @@ impl Slot {
             TokenKind::File => Arc::new(Semaphore::new(1)),
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
+        let lane = Arc::new(Semaphore::new(signing::on_lane(&config)));
         Self {
             config,
             backend,
@@ -149,7 +150,7 @@ impl Slot {
             pkcs11,
             file,
             queue,
-            lane: Arc::new(Semaphore::new(signing::ON_LANE)),
+            lane,
             swift: AtomicBool::new(false),
             unlocks,
             examined: Arc::new(Semaphore::new(1)),

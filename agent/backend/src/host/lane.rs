@@ -2,7 +2,8 @@
 //!
 //! One request is one message of a SOCK_SEQPACKET socket, and so is its answer: nothing to put together, one system call
 //! each. Several requests may lie in the socket, so that the token has the next one while the agent deals with the answer.
-//! They are done in their order, one at a time; whatever comes over the other connection goes first.
+//! They are begun in their order, one at a time or as many as [`super::crew`] may; whatever comes over the other connection
+//! goes first.
 
 use std::os::fd::OwnedFd;
 

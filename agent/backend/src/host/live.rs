@@ -1,9 +1,10 @@
 //! A token while it is there: its sessions, its login, and what was found in them (FAULTS D2, D8).
 //!
-//! Two sessions at most. One holds the login and is otherwise left alone, because with its last session a token logs
-//! out; work is done in the other, which is dropped after any error: an operation that was begun and not ended makes
+//! One session holds the login and is otherwise left alone, because with its last session a token logs
+//! out; work is done in another, which is dropped after any error: an operation that was begun and not ended makes
 //! some modules refuse everything else in that session for ever. A token that has one session for us is worked with in
-//! the one that holds the login, which is then lost together with it.
+//! the one that holds the login, which is then lost together with it. Where the configuration says that the module may be
+//! asked for several signatures at once, there is a pool of sessions beside these two, as far as the token has so many.
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -24,6 +25,15 @@ pub(crate) struct Live {
     found: Vec<Found>,
     /// The token says that it has one session for us.
     only_one: bool,
+    pool: Pool,
+}
+
+/// Sessions in which other threads sign (see [`super::crew`]).
+struct Pool {
+    /// So many at most: as many as are wanted, or as the token was seen to have.
+    most: usize,
+    lent: usize,
+    idle: Vec<Session>,
 }
 
 /// A private key and its public key.
@@ -50,11 +60,45 @@ impl Live {
         slot: Slot,
         info: &TokenInfo,
         status: TokenStatus,
+        pool: usize,
     ) -> Result<Self, Error> {
         let anchor = open(pkcs11, slot)?;
-        let one = |limit: Limit| matches!(limit, Limit::Max(1));
-        let only_one = one(info.max_session_count()) || one(info.max_rw_session_count());
-        Ok(Self { slot, logged_in: false, anchor, status, work: Work::Closed, found: Vec::new(), only_one })
+        let told = told(info.max_session_count()).min(told(info.max_rw_session_count()));
+        // Beside the one that holds the login and the one for all other work.
+        let pool = Pool { most: pool.min(told.saturating_sub(2)), lent: 0, idle: Vec::new() };
+        let (work, found, only_one) = (Work::Closed, Vec::new(), told == 1);
+        Ok(Self { slot, logged_in: false, anchor, status, work, found, only_one, pool })
+    }
+
+    /// A session of the pool. None: there is no further one, now or at all.
+    pub(crate) fn lend(&mut self, pkcs11: &Pkcs11) -> Option<Session> {
+        // No error of the pool's may cost the login.
+        if self.works_in_anchor() {
+            return None;
+        }
+        let pool = &mut self.pool;
+        let session = match pool.idle.pop() {
+            Some(session) => session,
+            None if pool.lent >= pool.most => return None,
+            None => match open(pkcs11, self.slot) {
+                Ok(session) => session,
+                Err(error) => {
+                    // Learnt for as long as the token is there; any other error comes again where it is dealt with.
+                    if matches!(error, Error::Pkcs11(RvError::SessionCount, _)) {
+                        pool.most = pool.lent;
+                    }
+                    return None;
+                }
+            },
+        };
+        pool.lent += 1;
+        Some(session)
+    }
+
+    /// A session that was lent is back; none, where it was of no use any more.
+    pub(crate) fn give_back(&mut self, session: Option<Session>) {
+        self.pool.lent = self.pool.lent.saturating_sub(1);
+        self.pool.idle.extend(session);
     }
 
     /// The session for work, opened when there is none. That the token has no further one is learnt here, each time anew:
@@ -82,10 +126,11 @@ impl Live {
         matches!(self.work, Work::InAnchor)
     }
 
-    /// Drops the session for work and what was found in it.
+    /// Drops the session for work and what was found in it, and those of the pool.
     pub(crate) fn drop_work(&mut self) {
         self.found.clear();
         self.work = Work::Closed;
+        self.pool.idle.clear();
     }
 
     /// The login began or ended: handles of before are worth nothing.
@@ -113,6 +158,14 @@ impl Live {
     /// When the PIN was not presented.
     pub(crate) fn need_login(&self) -> Result<(), HostError> {
         if self.logged_in { Ok(()) } else { Err(not_logged_in()) }
+    }
+}
+
+/// How many sessions the token says that it has for us.
+fn told(limit: Limit) -> usize {
+    match limit {
+        Limit::Max(most) => usize::try_from(most).unwrap_or(usize::MAX),
+        Limit::Infinite | Limit::Unavailable => usize::MAX,
     }
 }
 

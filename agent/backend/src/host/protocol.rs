@@ -179,6 +179,8 @@ pub(crate) struct Setup {
     pub(crate) reserved: Option<String>,
     /// Which of the module's tokens it is.
     pub(crate) wanted: Wanted,
+    /// So many signatures may be made at once.
+    pub(crate) sessions: usize,
 }
 
 /// Which token; what is given must all be equal.

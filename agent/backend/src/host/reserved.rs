@@ -4,12 +4,28 @@ use std::ffi::CString;
 use std::ptr::NonNull;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::Error;
+use cryptoki::error::{Error, RvError};
 
-/// Initialises the module, with `reserved` as `pReserved` when it is given.
+/// Whether several threads may be in the module at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    Many,
+    /// It cannot lock.
+    One,
+}
+
+/// Initialises the module, with `reserved` as `pReserved` when it is given. One that cannot lock is told that it need not.
+pub(crate) fn initialise(pkcs11: &Pkcs11, reserved: Option<&str>) -> Result<Threads, Error> {
+    match initialise_with(pkcs11, reserved, CInitializeFlags::OS_LOCKING_OK) {
+        Err(Error::Pkcs11(RvError::CantLock, _)) => {
+            initialise_with(pkcs11, reserved, CInitializeFlags::empty()).map(|()| Threads::One)
+        }
+        done => done.map(|()| Threads::Many),
+    }
+}
+
 #[allow(unsafe_code)]
-pub(crate) fn initialise(pkcs11: &Pkcs11, reserved: Option<&str>) -> Result<(), Error> {
-    let flags = CInitializeFlags::OS_LOCKING_OK;
+fn initialise_with(pkcs11: &Pkcs11, reserved: Option<&str>, flags: CInitializeFlags) -> Result<(), Error> {
     let Some(reserved) = reserved else { return pkcs11.initialize(CInitializeArgs::new(flags)) };
     let text = CString::new(reserved).map_err(Error::NulError)?;
     // Leaked on purpose: nothing says how long a module looks at it. A helper initialises seldom.

@@ -60,6 +60,16 @@ pub(super) fn sign_now(
     ways.first_that_it_has(|way| single.sign_whole(session, &way.mechanism, key.handle, &way.data))
 }
 
+/// A scheme, by its name.
+pub(super) fn scheme(name: &str) -> Result<Scheme, HostError> {
+    name.parse().map_err(|_| HostError::new(HostErrorKind::Protocol, "the request lacks a scheme"))
+}
+
+/// What came is no request at all.
+pub(super) fn no_request() -> HostError {
+    HostError::new(HostErrorKind::Protocol, "the request lacks its parts")
+}
+
 impl Ways<'_> {
     /// Of a module that was measured to hash nothing the other way is not asked for first.
     fn measured(self, how: How) -> Self {

@@ -9,16 +9,19 @@ use std::time::Instant;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use tuf::key::Scheme;
 
 use super::faults::{Action, Fault, action, device, may_repeat, told};
 use super::live::{Live, not_logged_in};
 use super::module::ModuleFile;
-use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
+use super::protocol::{HostError, HostErrorKind, Setup, TokenStatus, Wanted};
 use super::reload::Reloads;
+use super::reserved::{self, Threads};
+use super::sign;
 use super::single::SingleSign;
-use super::{reserved, sign};
 use crate::doctor::How;
 
 /// The loaded module and, when it is there, the token.
@@ -27,6 +30,9 @@ pub(crate) struct TokenHost {
     pub(super) single: SingleSign,
     reserved: Option<String>,
     wanted: Wanted,
+    /// So many signatures may be made at once.
+    sessions: usize,
+    threads: Threads,
     started: Started,
     reloads: Reloads,
     pub(super) live: Option<Live>,
@@ -44,8 +50,7 @@ impl TokenHost {
     /// Loads the module; it is initialised by the first look.
     pub(crate) fn load(
         file: &ModuleFile,
-        reserved: Option<String>,
-        wanted: Wanted,
+        Setup { reserved, wanted, sessions, .. }: Setup,
     ) -> Result<Self, HostError> {
         let load = |path: &std::path::Path| {
             let pkcs11 = Pkcs11::new(path)?;
@@ -60,7 +65,8 @@ impl TokenHost {
             HostError::new(HostErrorKind::Module, message)
         })?;
         let (started, reloads, order) = (Started::No, Reloads::default(), super::always::Order::default());
-        Ok(Self { pkcs11, single, reserved, wanted, started, reloads, live: None, order })
+        let threads = Threads::One;
+        Ok(Self { pkcs11, single, reserved, wanted, sessions, threads, started, reloads, live: None, order })
     }
 
     /// The module's name for itself, such as "SoftHSM Implementation of PKCS11 2.6".
@@ -128,30 +134,54 @@ impl TokenHost {
         &mut self,
         mut job: impl FnMut(&Pkcs11, &mut Live) -> Result<T, Fault>,
     ) -> Result<T, HostError> {
-        let mut again = true;
-        loop {
-            if self.live.is_none() {
-                self.look()?;
+        match self.attempt(&mut job)? {
+            Ok(value) => Ok(value),
+            Err(fault) => {
+                self.get_over(fault, true)?;
+                self.last_attempt(job)
             }
-            let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
-            let fault = match job(&self.pkcs11, live) {
-                Ok(value) => return Ok(value),
-                // SoftHSM shows a token without objects when its folder is gone.
-                Err(Fault::Host(error)) if error.kind == HostErrorKind::KeyNotFound => {
-                    let status = self.look()?;
-                    return Err(if status.logged_in { error } else { not_logged_in() });
-                }
-                Err(Fault::Host(error)) => return Err(error),
-                Err(Fault::Module(error)) => error,
-            };
-            // Gone, or only the handle? This says, and keeps the login if it can.
-            if !again || !may_repeat(&fault) {
-                return Err(self.failed(fault));
-            }
-            self.drop_sessions();
-            self.look()?;
-            again = false;
         }
+    }
+
+    /// The same, not to be done once more.
+    fn last_attempt<T>(
+        &mut self,
+        job: impl FnMut(&Pkcs11, &mut Live) -> Result<T, Fault>,
+    ) -> Result<T, HostError> {
+        match self.attempt(job)? {
+            Ok(value) => Ok(value),
+            Err(fault) => Err(self.get_over(fault, false).err().unwrap_or_else(|| self.absent())),
+        }
+    }
+
+    fn attempt<T>(
+        &mut self,
+        mut job: impl FnMut(&Pkcs11, &mut Live) -> Result<T, Fault>,
+    ) -> Result<Result<T, Fault>, HostError> {
+        if self.live.is_none() {
+            self.look()?;
+        }
+        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
+        Ok(job(&self.pkcs11, live))
+    }
+
+    /// What is done after a fault. Fine: what was asked may be done `again`.
+    fn get_over(&mut self, fault: Fault, again: bool) -> Result<(), HostError> {
+        let fault = match fault {
+            // SoftHSM shows a token without objects when its folder is gone.
+            Fault::Host(error) if error.kind == HostErrorKind::KeyNotFound => {
+                let status = self.look()?;
+                return Err(if status.logged_in { error } else { not_logged_in() });
+            }
+            Fault::Host(error) => return Err(error),
+            Fault::Module(error) => error,
+        };
+        // Gone, or only the handle? This says, and keeps the login if it can.
+        if !again || !may_repeat(&fault) {
+            return Err(self.failed(fault));
+        }
+        self.drop_sessions();
+        self.look().map(drop)
     }
 
     /// What the table says to an answer after which nothing is done again.
@@ -191,6 +221,43 @@ impl TokenHost {
     ) -> Result<Vec<u8>, HostError> {
         let single = self.single.clone();
         self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))
+    }
+
+    /// What follows after a thread of [`super::crew`] has failed to make a signature: it is made here, if that may be.
+    pub(super) fn sign_after(
+        &mut self,
+        fault: Fault,
+        key: &[u8],
+        scheme: Scheme,
+        how: How,
+        data: &[u8],
+    ) -> Result<Vec<u8>, HostError> {
+        self.get_over(fault, true)?;
+        let single = self.single.clone();
+        self.last_attempt(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))
+    }
+
+    /// So many signatures may be made at once.
+    pub(super) const fn sessions(&self) -> usize {
+        match self.threads {
+            Threads::Many => self.sessions,
+            Threads::One => 1,
+        }
+    }
+
+    /// A key that was found before, and a session, for a thread that signs with it. None where there is no such key or no
+    /// further session, or where more than a signature is wanted of the token.
+    pub(super) fn lend(&mut self, key: &[u8]) -> Option<(ObjectHandle, Session)> {
+        let live = self.live.as_mut().filter(|live| live.logged_in)?;
+        let key = live.known(key).filter(|found| !found.always)?.handle;
+        Some((key, live.lend(&self.pkcs11)?))
+    }
+
+    /// What was lent is back.
+    pub(super) fn give_back(&mut self, session: Option<Session>) {
+        if let Some(live) = self.live.as_mut() {
+            live.give_back(session);
+        }
     }
 
     /// After an error: the session is of no use any more. The login goes with it where it is the only one.
@@ -246,7 +313,7 @@ impl TokenHost {
             );
             return Err(HostError::new(HostErrorKind::Several, message).into());
         }
-        self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false))?);
+        self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false), self.pool())?);
         Ok(())
     }
 
@@ -257,7 +324,11 @@ impl TokenHost {
             Started::Refused(_) | Started::No => {}
         }
         match reserved::initialise(&self.pkcs11, self.reserved.as_deref()) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
+            Ok(threads) => {
+                (self.started, self.threads) = (Started::Yes, threads);
+                Ok(())
+            }
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {
                 self.started = Started::Yes;
                 Ok(())
             }
@@ -285,6 +356,11 @@ impl TokenHost {
         self.started = Started::No;
         self.initialise()?;
         Ok(true)
+    }
+
+    /// One signature at a time needs none.
+    const fn pool(&self) -> usize {
+        if self.sessions() > 1 { self.sessions() } else { 0 }
     }
 
     pub(super) fn absent(&self) -> HostError {

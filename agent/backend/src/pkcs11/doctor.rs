@@ -279,6 +279,7 @@ fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError
         module: module.path.display().to_string(),
         reserved: module.reserved.clone(),
         wanted: shared.wanted.clone(),
+        sessions: 1,
     };
     let opened = helper.call(&Request::Open(setup), &[], config.deadline).map_err(broken)?.0;
     let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };

@@ -258,6 +258,7 @@ impl Shared {
             module: module.path.display().to_string(),
             reserved: module.reserved.clone(),
             wanted: self.wanted.clone(),
+            sessions: module.sessions,
         };
         let died = || StartError::Died(NONSENSE.to_owned());
         let Some(helper) = link.helper.as_mut() else { return Err(died()) };

@@ -47,6 +47,8 @@ pub(crate) struct Module {
     pub(crate) limits: Limits,
     pub(crate) digest: ModuleDigest,
     pub(crate) profiles: Option<PathBuf>,
+    /// So many signatures it may be asked for at once.
+    pub(crate) sessions: usize,
 }
 
 impl Place {
@@ -73,8 +75,10 @@ impl Place {
 
 impl From<Pkcs11Config> for Place {
     fn from(config: Pkcs11Config) -> Self {
-        let Pkcs11Config { name, module, env, reserved, limits, digest, profiles, deadline, .. } = config;
-        let what = What::Module(Module { path: module, reserved, limits, digest, profiles });
+        let Pkcs11Config { name, module: path, env, reserved, limits, digest, profiles, sessions, .. } =
+            config;
+        let what = What::Module(Module { path, reserved, limits, digest, profiles, sessions });
+        let deadline = config.deadline;
         Self { name, env, deadline, what }
     }
 }

@@ -22,7 +22,7 @@ pub const CASES: &[Case] = &[
     ("a_key_that_takes_the_pin_says_so_on_the_lane_too", wants_pin),
 ];
 
-fn begin(token: &Pkcs11Token, key: &PublicKey, text: &str) -> UnderWay {
+pub fn begin(token: &Pkcs11Token, key: &PublicKey, text: &str) -> UnderWay {
     let statement = Statement::new(StatementKind::Drill, text);
     let scheme = key.key_type().default_scheme();
     match token.begin_signature(key, scheme, Signable::Statement(&statement), Box::new(())) {
@@ -33,7 +33,12 @@ fn begin(token: &Pkcs11Token, key: &PublicKey, text: &str) -> UnderWay {
 }
 
 /// Waits for it as somebody does who attends to its lane.
-fn finish(token: &Pkcs11Token, key: &PublicKey, text: &str, under_way: UnderWay) -> Result<(), BackendError> {
+pub fn finish(
+    token: &Pkcs11Token,
+    key: &PublicKey,
+    text: &str,
+    under_way: UnderWay,
+) -> Result<(), BackendError> {
     let statement = Statement::new(StatementKind::Drill, text);
     let what = Signable::Statement(&statement);
     let lane = Arc::clone(under_way.lane());

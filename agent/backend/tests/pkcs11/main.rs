@@ -8,6 +8,7 @@
 extern crate tufagent_backend as backend;
 
 mod always;
+mod crew;
 mod doctor;
 mod double;
 mod keys;
@@ -98,6 +99,7 @@ fn cases() -> Vec<Case> {
         sessions::CASES,
         always::CASES,
         lane::CASES,
+        crew::CASES,
         modules::CASES,
     ]
     .concat()

@@ -133,6 +133,7 @@ pub fn config_of(ready: &Ready, name: &str) -> Pkcs11Config {
         limits: Limits { paths: Some(ready.paths.clone()), network: Some(false) },
         digest: ModuleDigest::Any,
         profiles: None,
+        sessions: 1,
         deadline: Duration::from_secs(20),
     }
 }

@@ -8,11 +8,12 @@ use backend::{Backend, TokenState};
 use tuf::key::{KeyType, PublicKey};
 
 use crate::Case;
-use crate::lab::{Lab, sign, unlock, unlocked, wait_for, wait_until};
+use crate::lab::{Lab, sign, start, unlock, unlocked, wait_for, wait_until};
 
 pub const CASES: &[Case] = &[
     ("tokens_with_one_two_and_sixteen_sessions_are_worked_with", limits),
     ("a_token_that_says_it_has_one_session_gets_one", told_limit),
+    ("a_token_whose_sessions_others_hold_costs_no_try_and_works_when_they_are_given_back", held_by_others),
     ("a_stuck_session_is_dropped_and_the_next_call_works", stuck),
     ("a_stuck_only_session_costs_the_login_and_nothing_else", stuck_only_session),
     ("stale_handles_are_found_anew_without_a_word", stale_handles),
@@ -60,6 +61,22 @@ fn told_limit() {
     let (token, key) = with_key(&lab);
     sign(&token, &key, "x").unwrap();
     assert_eq!(lab.traced("C_OpenSession"), 1);
+}
+
+fn held_by_others() {
+    let lab = Lab::new();
+    lab.say("C_OpenSession * CKR_SESSION_COUNT");
+    let token = start(lab.lying_config("liar"));
+    for _ in 0..3 {
+        let error = unlock(&token).unwrap_err();
+        assert_eq!(error.reason(), "TOKEN_FAILED", "{error}");
+        assert!(error.to_string().contains("CKR_SESSION_COUNT"), "{error}");
+    }
+    assert_eq!((lab.desk().trace().logins(), lab.traced("C_Initialize")), (0, 1));
+    lab.say("pass");
+    unlock(&token).unwrap();
+    let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    sign(&token, &key, "x").unwrap();
 }
 
 fn stuck() {

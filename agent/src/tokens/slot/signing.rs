@@ -21,7 +21,7 @@ use tuf::preimage::Signable;
 use super::card::Presenting;
 use super::{BLINK, LOGIN_LOST, Slot, Typed};
 use crate::awake;
-use crate::config::TokenKind;
+use crate::config::{TokenConfig, TokenKind};
 use crate::limits;
 use crate::refusal::Refusal;
 
@@ -151,8 +151,9 @@ impl Slot {
     /// By the helper's lane, without a thread that waits. None: it does not go this way.
     async fn sign_on_lane(&self, order: &Order) -> Option<Result<SignatureBytes, Refusal>> {
         let token = self.pkcs11.as_ref()?;
-        // A token that is slow, or not known yet, has one signature at a time: the next caller may have gone by then.
-        let share = if self.swift.load(Ordering::Relaxed) { 1 } else { u32::try_from(ON_LANE).ok()? };
+        // A token that is slow, or not known yet, has no more than it makes at once: the next caller may have gone by then.
+        let swift = self.swift.load(Ordering::Relaxed);
+        let share = if swift { 1 } else { u32::try_from(for_each(&self.config)).ok()? };
         let place = Arc::clone(&self.lane).acquire_many_owned(share).await.ok()?;
         self.lapse();
         let preimage = order.subject.preimage();
@@ -254,8 +255,26 @@ async fn read_on(lane: &Lane) -> io::Result<()> {
     }
 }
 
-/// Signatures that a swift token has before it at a time.
-pub(super) const ON_LANE: usize = 8;
+/// Signatures that a swift token has before it at a time: the next ones lie there when it is ready.
+pub(super) fn on_lane(config: &TokenConfig) -> usize {
+    at_once(config) * for_each(config)
+}
+
+/// The same for each that it makes at once.
+fn for_each(config: &TokenConfig) -> usize {
+    ON_LANE.div_ceil(at_once(config)).max(2)
+}
+
+/// Signatures that a token makes at once.
+fn at_once(config: &TokenConfig) -> usize {
+    match &config.kind {
+        TokenKind::File | TokenKind::Yubikey(_) => 1,
+        TokenKind::Pkcs11(module) => module.sessions.max(1),
+    }
+}
+
+/// At least.
+const ON_LANE: usize = 8;
 
 /// A token that signs within this time, with others before it, is swift.
 const SWIFT: Duration = Duration::from_millis(20);

@@ -93,6 +93,21 @@ impl Trace {
         tries.filter_map(move |entry| entry.more.split_once(' ').filter(|it| it.1 == about)).map(|it| it.0)
     }
 
+    /// How many of these calls were under way at once, at most. Calls that the process died of do not count.
+    #[must_use]
+    pub fn most_at_once(&self, call: &str) -> usize {
+        let (mut now, mut most) = (0_usize, 0);
+        for entry in self.entries.iter().filter(|entry| entry.call == call) {
+            match entry.sign {
+                '>' => now += 1,
+                '<' => now = now.saturating_sub(1),
+                _ => {}
+            }
+            most = most.max(now);
+        }
+        most
+    }
+
     /// The calls in their order.
     pub fn sequence(&self) -> impl Iterator<Item = &str> {
         self.begun().map(|entry| entry.call.as_str())
@@ -131,5 +146,9 @@ mod tests {
         assert_eq!((trace.logins(), trace.context_logins(), trace.signatures()), (1, 1, 1));
         assert_eq!((trace.calls("C_Sign"), trace.told("C_Sign", "CKR_DEVICE_ERROR")), (1, 1));
         assert_eq!(trace.sequence().last(), Some("C_Fin"));
+        let text =
+            "> 7 C_Sign\n< 7 C_Sign CKR_OK\n> 7 C_Sign\n> 7 C_Sign\n= 7 C_Sign CKR_OK\n< 7 C_Sign CKR_OK";
+        let trace = Trace { entries: text.lines().filter_map(Entry::parse).collect() };
+        assert_eq!((trace.most_at_once("C_Sign"), trace.most_at_once("C_Login")), (2, 0));
     }
 }
