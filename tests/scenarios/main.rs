@@ -81,4 +81,5 @@ mod watermarks;
 mod whole_copies;
 mod wire;
 mod words;
+mod yubikey_faults;
 mod yubikeys;

@@ -12,10 +12,10 @@ use tufagent_tests::cards::{Card, CardRoom, FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_
 use tufagent_tests::{Agent, Home, need};
 
 /// An agent with one card, unlocked.
-struct Bed {
-    home: Home,
-    agent: Agent,
-    card: Card,
+pub(crate) struct Bed {
+    pub(crate) home: Home,
+    pub(crate) agent: Agent,
+    pub(crate) card: Card,
     room: CardRoom,
 }
 
@@ -23,28 +23,37 @@ const SERIAL: u32 = 10_000_001;
 
 impl Bed {
     fn locked(firmware: [u8; 3]) -> Option<Self> {
+        Self::configured(firmware, |_| String::new())
+    }
+
+    /// The PIN lies in a file that the configuration names.
+    pub(crate) fn with_pin_file(firmware: [u8; 3]) -> Option<Self> {
+        Self::configured(firmware, |home| format!("pin = {{ file = {:?} }}\n", home.path("pin")))
+    }
+
+    fn configured(firmware: [u8; 3], more: impl FnOnce(&Home) -> String) -> Option<Self> {
         let card = Card::new(SERIAL, firmware);
         let room = need(CardRoom::with(&[&card]))?;
         let home = Home::new();
-        home.config(&room.table("alice", SERIAL));
-        let agent = home.start();
         private(&home, "pin", FACTORY_PIN);
+        home.config(&(room.table("alice", SERIAL) + &more(&home)));
+        let agent = home.start();
         private(&home, "wrong", "654321");
         private(&home, "management", "default");
         Some(Self { home, agent, card, room })
     }
 
-    fn new(firmware: [u8; 3]) -> Option<Self> {
+    pub(crate) fn new(firmware: [u8; 3]) -> Option<Self> {
         let bed = Self::locked(firmware)?;
         bed.home.run("token unlock alice --pin-file pin").done();
         Some(bed)
     }
 
-    fn verifies(&self) -> u64 {
+    pub(crate) fn verifies(&self) -> u64 {
         self.card.counters().verifies
     }
 
-    fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         self.home.token("alice")["state"].clone()
     }
 }
@@ -62,7 +71,7 @@ fn another_program() {
 }
 
 /// A file of one's own. What the factory's PIN is made of may well stand in a log, so it is no canary.
-fn private(home: &Home, name: &str, content: &str) {
+pub(crate) fn private(home: &Home, name: &str, content: &str) {
     let path = home.write(name, content);
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -87,14 +96,14 @@ fn one_entry_is_one_verify_and_the_last_try_is_left_to_a_person() {
 impl Bed {
     /// A key in a slot, by the factory's management key, which is named.
     #[track_caller]
-    fn generate(&self, name: &str, more: &str) -> Value {
+    pub(crate) fn generate(&self, name: &str, more: &str) -> Value {
         let command =
             format!("key generate {name} --token alice --management-key-file management {more} --json");
         self.home.run(&command).done().json()
     }
 
     /// A repository whose root key is the one of this name on the card; staged.
-    fn repository(&self, key: &str) {
+    pub(crate) fn repository(&self, key: &str) {
         self.home.unlock_file_store();
         self.home.keys(&["online"]);
         self.home
@@ -115,7 +124,7 @@ impl Bed {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     }
 
-    fn key(&self, name: &str) -> Value {
+    pub(crate) fn key(&self, name: &str) -> Value {
         self.home.run(&format!("key show {name} --json")).done().json()
     }
 }

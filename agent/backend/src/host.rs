@@ -1,4 +1,4 @@
-//! The helper process that hosts one token of one PKCS#11 module: `tuf-agent host-token NAME`.
+//! The helper process that hosts one token, of a PKCS#11 module or a YubiKey: `tuf-agent host-token NAME`.
 //!
 //! Duty: run the module's code where it can hurt nobody else, and answer the agent, one request at a
 //! time (signatures several at a time, where the configuration says so), over the sockets that it was given as its

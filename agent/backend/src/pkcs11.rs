@@ -1,6 +1,6 @@
-//! Tokens of PKCS#11 modules, each in a helper process.
+//! Tokens of PKCS#11 modules, and YubiKeys, each in a helper process.
 //!
-//! Duty: be a [`Backend`] whose keys lie on a token of a module that may crash, hang or lie. Trust: none
+//! Duty: be a [`Backend`] whose keys lie on a token of a module that may crash, hang or lie, or on a card. Trust: none
 //! in the module beyond its own token; it runs in [`crate::host`], and every signature is verified.
 //! Invariants: one exec'd helper a token; a deadline on every call; one C_Login for each unlock; a
 //! signature whose outcome is unknown is never asked for again; keys are chosen by public key.
@@ -18,6 +18,7 @@ mod present;
 mod profile;
 mod restart;
 mod seen;
+mod signing;
 mod trouble;
 mod uri;
 mod yubikey;
@@ -33,7 +34,6 @@ pub use seen::Loaded;
 pub use uri::UriError;
 pub use yubikey::Attestation;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,9 +44,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
-use crate::doctor::How;
 use crate::host::protocol::{Reply, Request, Wanted};
-use crate::host::{Curve, ecdsa_to_der};
 use crate::{
     Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenName, TokenState,
     UnverifiedSignature,
@@ -118,7 +116,7 @@ pub enum ConfigError {
     Uri(#[from] UriError),
 }
 
-/// A token of a PKCS#11 module, hosted by a helper process.
+/// A token that a helper process hosts: one of a PKCS#11 module, or a YubiKey.
 pub struct Pkcs11Token {
     shared: Arc<Shared>,
 }
@@ -234,62 +232,6 @@ impl Pkcs11Token {
         self.shared.note(|seen| seen.keys.push(stored.clone()));
         Ok(stored)
     }
-
-    /// A signature in the form that metadata wants; with a PIN, for a key that takes one each time.
-    fn signature(
-        &self,
-        key: &PublicKey,
-        scheme: Scheme,
-        what: Signable<'_>,
-        pin: Option<&SecretBytes>,
-    ) -> Result<UnverifiedSignature, BackendError> {
-        if !scheme.fits(key.key_type()) {
-            let what = format!("sign as {scheme} with a {} key", key.key_type());
-            return Err(BackendError::Unsupported { what });
-        }
-        let hints = self.shared.seen().hints()?;
-        let how = hints.how(scheme).map_err(|what| BackendError::Unsupported { what })?;
-        let data = taken(scheme, how, &what);
-        let pin = pin.map(SecretBytes::reveal_secret_bytes);
-        let request = Request::Sign {
-            public: hex::encode(key.spki_der()),
-            scheme: scheme.to_string(),
-            pin_len: pin.map(<[u8]>::len),
-            how,
-            login_before: hints.login_before(),
-        };
-        let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
-        let limit =
-            self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
-        let tail = [pin.unwrap_or_default(), &*data];
-        let locks = self.shared.with_seen(|seen| seen.locks);
-        let (_, raw) = self.call_unlocked("signing", &request, &tail, limit)?;
-        // A touch takes its time: nothing leaves after a `lock` that came meanwhile.
-        if self.is_card() && self.shared.with_seen(|seen| seen.locks) != locks {
-            return Err(BackendError::Locked);
-        }
-        released(scheme, &raw)
-    }
-}
-
-/// What a token takes for `what`: a digest for ECDSA, unless it hashes itself, all of it otherwise.
-fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
-    match scheme {
-        _ if how == How::Whole => Cow::Borrowed(what.bytes()),
-        Scheme::EcdsaP256 => Cow::Owned(what.sha256().as_bytes().to_vec()),
-        Scheme::EcdsaP384 => Cow::Owned(what.sha384().to_vec()),
-        _ => Cow::Borrowed(what.bytes()),
-    }
-}
-
-/// A token's signature in the form that metadata wants.
-fn released(scheme: Scheme, raw: &[u8]) -> Result<UnverifiedSignature, BackendError> {
-    let der = |curve| ecdsa_to_der(curve, raw).ok_or(BackendError::BadSignature);
-    Ok(UnverifiedSignature::new(match scheme {
-        Scheme::EcdsaP256 => der(Curve::P256)?,
-        Scheme::EcdsaP384 => der(Curve::P384)?,
-        _ => raw.to_vec(),
-    }))
 }
 
 impl Backend for Pkcs11Token {

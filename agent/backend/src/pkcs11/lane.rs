@@ -17,10 +17,11 @@ use rustix::io::Errno;
 use tuf::key::{PublicKey, Scheme};
 use tuf::preimage::Signable;
 
+use super::Pkcs11Token;
 use super::helper::Helper;
 use super::link::Shared;
+use super::signing::{released, taken};
 use super::trouble::{Ended, backend_error};
-use super::{Pkcs11Token, released, taken};
 use crate::doctor::How;
 use crate::host::lane::{self, Ask, TOLD_MAX, Told};
 use crate::host::protocol::HostError;

@@ -149,17 +149,21 @@ impl Held<'_> {
     /// another application) gets the one that it accepted, once, and only while all tries are left.
     pub(super) fn verified(&mut self, session: &Session<'_>) -> Result<(), Fault> {
         let lost = |message: &str| HostError::new(HostErrorKind::NotLoggedIn, message);
-        let Some(pin) = self.pin.take() else { return Err(lost("the card is locked").into()) };
+        if self.pin.is_none() {
+            return Err(lost("the card is locked").into());
+        }
+        // An answer that says nothing about the PIN costs nothing of it.
         if session.pin_verified()? {
-            *self.pin = Some(pin);
             return Ok(());
         }
         let tries = session.pin_tries()?;
         self.note_tries(tries);
+        not_traced()?;
+        // From here on it is kept only when the card takes it.
+        let Some(pin) = self.pin.take() else { return Err(lost("the card is locked").into()) };
         if tries.is_none_or(|tries| tries.total != Some(tries.left)) {
             return Err(lost("the card forgot the PIN, and not all of its tries are left").into());
         }
-        not_traced()?;
         if session.verify(pin.reveal_secret_bytes())? == Status::DONE {
             *self.pin = Some(pin);
             return Ok(());

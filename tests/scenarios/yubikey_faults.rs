@@ -1,0 +1,160 @@
+//! What goes wrong at a YubiKey, one thing after another: it is pulled in the middle of each command, answers nonsense, waits
+//! for a touch while others want something else (FAULTS A3, C1, C7, C8, D1).
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tufagent_tests::binary;
+use tufagent_tests::cards::{FIRMWARE_5_4, FIRMWARE_5_7, Fault, Root};
+
+use crate::yubikeys::{Bed, private};
+
+/// Signs while something goes wrong at the `nth` command from now; until nothing is left to go wrong.
+#[track_caller]
+fn at_each_command(bed: &Bed, fault: &Fault, after: impl Fn(&Bed)) {
+    for nth in 1..200 {
+        bed.home.run("bump repo root").done();
+        bed.card.fail(nth, fault.clone());
+        let signed = bed.home.run("sign repo --yes --json");
+        if bed.card.faults_left() > 0 {
+            bed.card.order("forgive", Root::shared()).unwrap();
+            assert_eq!(signed.done().json()["published"], true);
+            assert!(nth > 3, "hardly a command was sent");
+            return;
+        }
+        // Whatever it was, it was no wrong PIN.
+        assert_eq!(bed.card.tries_left(), (3, 3), "at command {nth}: {signed}");
+        assert!([0, 4, 5].contains(&signed.code), "at command {nth}: {signed}");
+        after(bed);
+        if signed.code != 0 {
+            let again = bed.home.run("sign repo --yes --json").done().json();
+            assert_eq!(again["published"], true, "after command {nth}");
+        }
+    }
+    panic!("there is no end of commands");
+}
+
+#[test]
+fn a_card_that_is_pulled_at_any_command_serves_again_once_it_is_back() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    at_each_command(&bed, &Fault::Remove, |bed| {
+        bed.agent.wait_until(|| bed.state() == "absent");
+        bed.card.insert();
+        bed.agent.wait_until(|| bed.state() == "locked");
+        bed.home.run("token unlock alice --pin-file pin").done();
+    });
+}
+
+#[test]
+fn a_card_that_answers_any_command_with_an_error_or_with_nothing_is_asked_again() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    for fault in [Fault::Sw(0x6f00), Fault::Answer(vec![0x90, 0])] {
+        at_each_command(&bed, &fault, |bed| {
+            if bed.state() != "unlocked" {
+                bed.agent.wait_until(|| bed.state() == "locked" || bed.state() == "unlocked");
+                bed.home.run("token unlock alice --pin-file pin").done();
+            }
+        });
+    }
+}
+
+#[test]
+fn each_type_of_key_that_a_card_has_signs_what_others_verify() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let types = ["ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-3072"];
+    for (index, kind) in types.iter().enumerate() {
+        let more = format!("--type {kind} --slot 8{}", index + 2);
+        assert_eq!(bed.generate(kind, &more)["type"], *kind);
+    }
+    private(&bed.home, "key.pem", ED25519);
+    let command =
+        "key import brought key.pem --token alice --slot 9a --management-key-file management --json";
+    let brought = bed.home.run(command).done().json();
+    assert_eq!((&brought["origin"], &brought["slot"]), (&json!("imported"), &json!("9a")));
+    bed.home.unlock_file_store();
+    bed.home.keys(&["online"]);
+    let keys = format!("{},brought", types.join(","));
+    bed.home
+        .run(&format!(
+            "repo init repo --name app --root {keys} --root-threshold 5 --targets online --targets-threshold 1 --snapshot \
+             online --timestamp online"
+        ))
+        .done();
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    bed.home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn an_old_firmware_says_what_it_lacks() {
+    let Some(bed) = Bed::new(FIRMWARE_5_4) else { return };
+    let wanted = "key generate a --token alice --management-key-file management --type ed25519";
+    let refused = bed.home.refused(wanted, 5, "UNSUPPORTED");
+    assert!(refused["message"].as_str().unwrap().contains("5.7"), "{refused}");
+    bed.generate("a", "--type ecdsa-p256");
+    bed.home.refused("key remove a --yes --management-key-file management", 5, "UNSUPPORTED");
+    assert_eq!(bed.key("a")["available"], true);
+}
+
+#[test]
+fn a_pin_from_a_file_unlocks_a_card_that_came_back_and_serves_keys_that_want_it_each_time() {
+    let Some(bed) = Bed::with_pin_file(FIRMWARE_5_7) else { return };
+    bed.agent.wait_until(|| bed.state() == "unlocked");
+    assert_eq!(bed.verifies(), 1);
+    bed.generate("root-a", "--type ecdsa-p256 --pin-policy always");
+    bed.repository("root-a");
+    let before = bed.verifies();
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    assert_eq!(bed.verifies(), before + 1);
+    bed.card.remove();
+    bed.agent.wait_until(|| bed.state() == "absent");
+    bed.card.insert();
+    bed.agent.wait_until(|| bed.state() == "unlocked");
+    assert_eq!(bed.verifies(), before + 2);
+}
+
+#[test]
+fn a_key_that_wants_the_pin_each_time_signs_nothing_where_nobody_types_it() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --pin-policy always");
+    bed.generate("free", "--type ecdsa-p256 --pin-policy never --slot 9e");
+    bed.repository("root-a");
+    let before = bed.verifies();
+    bed.home.refused("sign repo --yes --key root-a", 5, "PIN_REQUIRED");
+    assert_eq!(bed.verifies(), before);
+}
+
+#[test]
+fn while_a_card_waits_for_a_touch_others_are_served_and_who_goes_away_gets_nothing() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    bed.repository("root-a");
+    let mut command = Command::new(binary("tufctl"));
+    bed.home.environment(&mut command);
+    command.args(["sign", "repo", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut client = command.spawn().unwrap();
+    bed.card.until_it_waits_for_a_touch();
+    // The card's own limit ends the wait: what is asked meanwhile is answered before that.
+    assert_eq!(bed.state(), "unlocked");
+    assert_eq!(bed.key("root-a")["name"], "root-a");
+    bed.home.keys(&["other"]);
+    assert!(bed.card.waits_for_a_touch());
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let outcomes = || bed.home.journalled("sign.outcome");
+    bed.agent.wait_until(|| outcomes().iter().any(|outcome| outcome.to_string().contains("abandoned")));
+    bed.card.touch();
+    let signed = |outcome: &Value| outcome.to_string().contains("\"signed\"");
+    assert!(!outcomes().iter().any(signed), "{:?}", outcomes());
+    bed.card.touch_always(true);
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+/// A private key whose seed is 32 times seven.
+const ED25519: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH
+-----END PRIVATE KEY-----
+";
