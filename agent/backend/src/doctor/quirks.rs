@@ -112,7 +112,7 @@ fn words(facts: &Facts, found: &mut Found) {
             "session-limit-untold",
             "it tells no limit of sessions",
             "how many there are is known by trying alone",
-            "opens two at most, and works with one where there is no second",
+            "opens two, more only as `sessions` in its entry says, and works with one where there is no second",
         );
     }
 }
@@ -132,7 +132,7 @@ fn sessions(facts: &Facts, found: &mut Found) {
         "session-limit",
         seen,
         "more requests at a time than that wait for each other",
-        "opens two at most, and works with one where there is no second",
+        "opens two, more only as `sessions` in its entry says, and works with one where there is no second",
     );
 }
 
