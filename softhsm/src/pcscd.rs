@@ -33,7 +33,7 @@ pub struct Pcsc {
 pub struct Pcscd {
     pcsc: Pcsc,
     dir: PathBuf,
-    ports: Vec<u16>,
+    ports: [u16; 2],
     server: Option<Server>,
 }
 
@@ -63,11 +63,11 @@ impl Pcsc {
         folders.find(|folder| folder.join("libpcsclite.so.1").is_file())
     }
 
-    /// Starts one in `dir`, with slots for so many virtual cards.
+    /// Starts one in `dir`, with slots for two virtual cards.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(&self, dir: &Path, slots: usize) -> Result<Pcscd, Skipped> {
+    pub fn start(&self, dir: &Path) -> Result<Pcscd, Skipped> {
         let failed = |e: std::io::Error| Skipped::new(format!("{}: {e}", dir.display()), REMEDY);
         for folder in ["run", "readers", "no-drivers"] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir.join(folder));
@@ -76,11 +76,11 @@ impl Pcsc {
         // A copy: where it lies is hidden from pcscd, if that is the system's folder.
         let driver = dir.join("libifdvpcd.so");
         fs::copy(&self.driver, &driver).map_err(failed)?;
-        let mut pcscd = Pcscd { pcsc: self.clone(), dir: dir.to_path_buf(), ports: Vec::new(), server: None };
+        let mut pcscd = Pcscd { pcsc: self.clone(), dir: dir.to_path_buf(), ports: [0; 2], server: None };
         let mut taken = None;
         for _ in 0..ATTEMPTS {
-            pcscd.ports = free_ports(slots);
-            fs::write(dir.join("readers/virtual"), readers(&driver, &pcscd.ports)).map_err(failed)?;
+            pcscd.ports = free_ports();
+            fs::write(dir.join("readers/virtual"), reader(&driver, pcscd.ports)).map_err(failed)?;
             pcscd.start()?;
             taken = pcscd.lost_port()?;
             if taken.is_none() {
@@ -94,8 +94,8 @@ impl Pcsc {
 impl Pcscd {
     /// The port of each slot, of this machine, where a virtual card may connect.
     #[must_use]
-    pub fn ports(&self) -> &[u16] {
-        &self.ports
+    pub fn ports(&self) -> [u16; 2] {
+        self.ports
     }
 
     /// What it was started from.
@@ -159,33 +159,27 @@ impl Pcscd {
     }
 }
 
-/// Below what the system gives to those who do not care, and free a moment ago. A reader of vpcd has two slots, at one
-/// port and the next.
-fn free_ports(slots: usize) -> Vec<u16> {
+/// Two, one after the other, below what the system gives to those who do not care, and free a moment ago.
+fn free_ports() -> [u16; 2] {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 4_000).unwrap_or_default();
-    let mut ports = Vec::new();
-    while ports.len() < slots {
+    loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let first = 24_000 + (begin.wrapping_mul(7).wrapping_add(step) % 4_000) * 2;
         let both = [first, first + 1];
         if both.iter().all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()) {
-            ports.extend(both);
+            return both;
         }
     }
-    ports
 }
 
-/// With the name that a YubiKey has, by which some programs know it.
-fn readers(driver: &Path, ports: &[u16]) -> String {
-    let first_slots = ports.iter().step_by(2);
-    let reader = |port: &u16| {
-        format!(
-            "FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\nDEVICENAME /dev/null:{port}\nLIBPATH {}\nCHANNELID {port}\n",
-            driver.display()
-        )
-    };
-    first_slots.map(reader).collect()
+/// One reader, which has two slots: vpcd knows no more than two in all. With the name that a YubiKey has, by which some
+/// programs know it.
+fn reader(driver: &Path, [port, _]: [u16; 2]) -> String {
+    format!(
+        "FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\nDEVICENAME /dev/null:{port}\nLIBPATH {}\nCHANNELID {port}\n",
+        driver.display()
+    )
 }
 
 const ATTEMPTS: usize = 20;

@@ -10,13 +10,11 @@
 )]
 
 mod attach;
-mod attestation;
 mod backups;
 mod bad_requests;
 mod bad_state;
 mod build_machine;
 mod canonical;
-mod card_setup;
 mod cards;
 mod colleagues;
 mod confinement;
@@ -84,4 +82,5 @@ mod whole_copies;
 mod wire;
 mod words;
 mod yubikey_faults;
+mod yubikey_matrix;
 mod yubikeys;

@@ -10,6 +10,8 @@ pub use virtual_yubikey::{Card, Counters, Entry, Fault, Root, State, control};
 
 /// The factory's PIN of a card.
 pub const FACTORY_PIN: &str = "123456";
+/// Another one, that no text holds by chance.
+pub const CARD_PIN: &str = "pin-93d7";
 /// The factory's PUK.
 pub const FACTORY_PUK: &str = "12345678";
 /// A firmware whose management key is triple DES at first, without Ed25519.
@@ -17,7 +19,13 @@ pub const FIRMWARE_5_4: [u8; 3] = [5, 4, 3];
 /// A firmware whose management key is AES-192 at first, with Ed25519.
 pub const FIRMWARE_5_7: [u8; 3] = [5, 7, 1];
 
-/// A pcscd that runs, with a reader for each card.
+/// A card with [`CARD_PIN`], certified by [`Root::shared`].
+#[must_use]
+pub fn card(serial: u32, firmware: [u8; 3]) -> Card {
+    Card::with_state(State::new(serial, firmware, Root::shared()).with_pin(CARD_PIN))
+}
+
+/// A pcscd that runs, with a slot for each of one or two cards.
 pub struct CardRoom {
     // Before the folder that it works in.
     pcscd: Pcscd,
@@ -25,14 +33,15 @@ pub struct CardRoom {
 }
 
 impl CardRoom {
-    /// Starts one, and waits until it has seen each card that is in its reader.
+    /// Starts one for one card or two, and waits until it has seen each card that is in its reader.
     ///
     /// # Errors
     /// When this machine cannot have one.
     pub fn with(cards: &[&Card]) -> Result<Self, Skipped> {
         let dir = tempfile::Builder::new().prefix("tuf-agent-cards-").tempdir().unwrap();
-        let pcscd = Pcsc::find_or_fetch_in(&softhsm::third_party_dir()?)?.start(dir.path(), cards.len())?;
-        cards.iter().zip(pcscd.ports()).for_each(|(card, port)| card.plug_into(*port));
+        let pcscd = Pcsc::find_or_fetch_in(&softhsm::third_party_dir()?)?.start(dir.path())?;
+        assert!(cards.len() <= pcscd.ports().len(), "more cards want another room");
+        cards.iter().zip(pcscd.ports()).for_each(|(card, port)| card.plug_into(port));
         let room = Self { pcscd, dir };
         cards.iter().filter(|card| card.is_in()).for_each(|card| card.until_seen());
         Ok(room)

@@ -35,6 +35,9 @@ pub enum Error {
     /// Another program holds the card for itself alone.
     #[error("another program holds the card for itself alone")]
     Held,
+    /// The card was asked, and did not answer.
+    #[error("the card gave no answer, as when it is pulled out")]
+    NoAnswer,
     /// Anything else, by its number.
     #[error("pcsc-lite's error {0:#010x}")]
     Other(u32),
@@ -48,6 +51,7 @@ impl Error {
             0x8010_000C | 0x8010_0066 | 0x8010_0067 | 0x8010_0069 | 0x8010_0010 => Self::NoCard,
             0x8010_0068 => Self::Reset,
             0x8010_000B => Self::Held,
+            0x8010_0016 | 0x8010_002F => Self::NoAnswer,
             code => Self::Other(code),
         }
     }

@@ -138,7 +138,7 @@ impl Agent {
         self.wait(AgentClient::new(self.channel.clone()).restore(upload))
     }
 
-    pub(super) fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
+    fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
         TokensClient::new(self.channel.clone())
     }
 
@@ -379,7 +379,7 @@ impl Iterator for AuditEntries<'_> {
     }
 }
 
-pub(super) fn incomplete() -> Failure {
+fn incomplete() -> Failure {
     Failure::new(reason::INTERNAL, "the agent's answer is incomplete")
         .remedy("run a tuf-agent of the same version as tufctl")
 }

@@ -1,11 +1,5 @@
 //! Where a module is odd, what that means, and what the agent does about it: from the facts alone.
 
-mod keys;
-mod signing;
-
-use keys::{always, origin};
-use signing::{curves, digests, eddsa, rsa};
-
 use super::facts::{Facts, Finding, Place, Told};
 
 /// An oddity.
@@ -112,7 +106,7 @@ fn words(facts: &Facts, found: &mut Found) {
             "session-limit-untold",
             "it tells no limit of sessions",
             "how many there are is known by trying alone",
-            "opens two, more only as `sessions` in its entry says, and works with one where there is no second",
+            "opens two at most, and works with one where there is no second",
         );
     }
 }
@@ -132,8 +126,288 @@ fn sessions(facts: &Facts, found: &mut Found) {
         "session-limit",
         seen,
         "more requests at a time than that wait for each other",
-        "opens two, more only as `sessions` in its entry says, and works with one where there is no second",
+        "opens two at most, and works with one where there is no second",
     );
+}
+
+fn curves(facts: &Facts, found: &mut Found) {
+    for (name, curve) in &facts.curves {
+        if curve.accepted.is_empty() {
+            continue;
+        }
+        if !curve.accepted.iter().any(|form| form == "oid") {
+            let seen =
+                format!("{name}: CKA_EC_PARAMS is taken as {}, not as an OID", curve.accepted.join(", "));
+            push(
+                found,
+                "curve-by-name",
+                seen,
+                "the standard allows both since version 3.0",
+                "makes keys with the name that is taken",
+            );
+        }
+        let odd: Vec<String> = curve
+            .returned
+            .iter()
+            .filter(|(_, returned)| *returned != "oid")
+            .map(|(form, returned)| format!("{returned} for {form}"))
+            .collect();
+        if !odd.is_empty() {
+            let seen = format!("{name}: CKA_EC_PARAMS reads as {}", odd.join(", "));
+            push(
+                found,
+                "curve-reads-as",
+                seen,
+                "the same curve is written in more than one way",
+                "reads OID and names, and refuses the rest",
+            );
+        }
+        match curve.point.as_deref() {
+            Some("raw") => push(
+                found,
+                "point-raw",
+                format!(
+                    "{name}: CKA_EC_POINT is {} bytes, without an OCTET STRING around it",
+                    curve.point_len
+                ),
+                "the standard wants it wrapped",
+                "reads both, by length",
+            ),
+            Some("wrapped") | None => {}
+            Some(other) => push(
+                found,
+                "point-odd",
+                format!("{name}: CKA_EC_POINT is {other} ({} bytes)", curve.point_len),
+                "the public key cannot be read from it",
+                "does not use such keys",
+            ),
+        }
+        if curve.plain_key_type.is_yes() {
+            push(
+                found,
+                "ed25519-as-ec",
+                "Ed25519 keys can be made as CKK_EC",
+                "other programs may have made keys of that type",
+                "makes CKK_EC_EDWARDS keys",
+            );
+        }
+        if name.starts_with("ecdsa") && curve.signs.is_yes() && !curve.hash_and_sign.is_yes() {
+            let seen = format!("{name}: {}", not(&curve.hash_and_sign, "hash-and-sign was not tried"));
+            push(
+                found,
+                "digest-only",
+                seen,
+                "it signs digests and hashes nothing itself",
+                "hashes, and has the digest signed",
+            );
+        }
+        if name.starts_with("ecdsa") && curve.hash_and_sign.is_yes() && !curve.signs.is_yes() {
+            let seen = format!("{name}: {}", not(&curve.signs, "digests were not tried"));
+            push(found, "hash-and-sign-only", seen, "it signs no digests", "gives it the whole message");
+        }
+    }
+}
+
+fn digests(facts: &Facts, found: &mut Found) {
+    let wrong: Vec<String> =
+        facts.digest_lengths.iter().flatten().filter(|len| **len != 32).map(u32::to_string).collect();
+    if !wrong.is_empty() {
+        let seen = format!("under P-256 it signs \"digests\" of {} bytes", wrong.join(", "));
+        push(
+            found,
+            "digest-length-unchecked",
+            seen,
+            "a caller's mistake becomes a signature of something else",
+            "gives digests of the right length alone, and verifies each signature",
+        );
+    }
+}
+
+fn eddsa(facts: &Facts, found: &mut Found) {
+    if let Finding::No(why) = &facts.eddsa.heeds_parameters {
+        push(
+            found,
+            "eddsa-parameters-ignored",
+            why.clone(),
+            "who asks for another variant is not told that it was not made",
+            "asks for pure Ed25519 alone, which is what TUF means",
+        );
+    }
+    if let Finding::No(why) = &facts.eddsa.multi_part {
+        push(
+            found,
+            "eddsa-one-shot",
+            format!("C_SignUpdate: {why}"),
+            "a message is signed in one call or not at all",
+            "gives each message whole, in one call",
+        );
+    }
+    if let Some(why) = &facts.eddsa.too_long {
+        let seen = format!("messages up to {} bytes, then {why}", facts.eddsa.longest.unwrap_or(0));
+        push(
+            found,
+            "eddsa-short-messages",
+            seen,
+            "large metadata cannot be signed by Ed25519 keys of this token",
+            "is told by the token and says so; use P-256 for large roles",
+        );
+    }
+}
+
+fn rsa(facts: &Facts, found: &mut Found) {
+    let Some(rsa) = &facts.rsa else { return };
+    if rsa.pss_whole.is_yes() && facts.lists("CKM_SHA256_RSA_PKCS_PSS") == Some(false) {
+        push(
+            found,
+            "pss-unlisted",
+            "CKM_SHA256_RSA_PKCS_PSS signs and is not listed",
+            "the list of mechanisms is not whole",
+            "tries, whatever is listed",
+        );
+    }
+    if rsa.pss_whole.is_no() && rsa.pss_digest.is_yes() {
+        push(
+            found,
+            "pss-digest-only",
+            not(&rsa.pss_whole, ""),
+            "it signs digests by PSS and hashes nothing itself",
+            "hashes, and has the digest signed",
+        );
+    }
+    if rsa.pss_whole.is_no() && rsa.pss_digest.is_no() && rsa.generate.is_yes() {
+        push(
+            found,
+            "no-pss",
+            not(&rsa.pss_whole, ""),
+            "RSA keys of this token sign by PKCS#1 v1.5 alone",
+            "refuses roles whose metadata names PSS for such a key",
+        );
+    }
+}
+
+fn origin(facts: &Facts, found: &mut Found) {
+    if let Some(made) = &facts.generated {
+        if made.readable.is_yes() {
+            push(
+                found,
+                "private-readable",
+                "it gives out the private number of a key that is sensitive and not extractable",
+                "keys are not safe on this token",
+                "never asks for it; do not use this token",
+            );
+        }
+        if !made.claims_to_be_made_there() {
+            let seen = format!(
+                "of a key that was made there: LOCAL {}, NEVER_EXTRACTABLE {}, ALWAYS_SENSITIVE {}",
+                told(made.local),
+                told(made.never_extractable),
+                told(made.always_sensitive)
+            );
+            push(
+                found,
+                "origin-untold",
+                seen,
+                "by its words the key might have come from elsewhere",
+                "a role that demands keys of the token's own refuses them",
+            );
+        }
+        if made.copyable != Some(false) {
+            let seen = format!(
+                "CKA_COPYABLE false: {}; it reads as {}",
+                not(&made.takes_copyable, "taken"),
+                told(made.copyable)
+            );
+            push(
+                found,
+                "copyable",
+                seen,
+                "it does not say that the key has no copy",
+                "a role that demands keys of the token's own refuses them",
+            );
+        }
+        if made.can_be_copied.is_yes() {
+            push(
+                found,
+                "copied-all-the-same",
+                "C_CopyObject copies a key whose CKA_COPYABLE is false",
+                "the attribute means nothing here",
+                "never copies; count the attribute for nothing",
+            );
+        }
+    }
+    if facts.imported.as_ref().is_some_and(super::OriginFacts::claims_to_be_made_there) {
+        push(
+            found,
+            "imports-claim-origin",
+            "of a key that was brought in it says that it was made there",
+            "where a key comes from cannot be told on this token",
+            "warns when a key is imported; watch who can log in",
+        );
+    }
+    if let Finding::No(why) = &facts.import {
+        push(
+            found,
+            "no-import",
+            format!("C_CreateObject: {why}"),
+            "keys are made there or not at all",
+            "key import is refused by the token",
+        );
+    }
+    if facts.duplicates.is_yes() {
+        push(
+            found,
+            "duplicates",
+            "two keys can have the same label and id",
+            "a key cannot be chosen by its label",
+            "chooses by public key, and refuses where two could be meant",
+        );
+    }
+}
+
+fn always(facts: &Facts, found: &mut Found) {
+    let Some(always) = &facts.always else { return };
+    if let Finding::No(why) = &always.made {
+        push(
+            found,
+            "no-always-authenticate",
+            format!("CKA_ALWAYS_AUTHENTICATE: {why}"),
+            "no key can demand a login for each signature",
+            "nothing: the keys that it makes do not demand it",
+        );
+        return;
+    }
+    if let Finding::No(why) = &always.honoured {
+        push(
+            found,
+            "always-authenticate-ignored",
+            why.clone(),
+            "a key that demands a login for each signature does not get one",
+            "presents the PIN where the key demands it; the demand protects nothing here",
+        );
+        return;
+    }
+    if let Finding::No(why) = &always.session_lives {
+        push(
+            found,
+            "stuck-after-refusal",
+            format!("after a refused signature: {why}"),
+            "a session is of no use after it",
+            "drops a session after any error",
+        );
+    }
+    if let (Finding::No(why), true) = (&always.context_digest, always.honoured.is_yes()) {
+        let (means, agent) = match always.fresh_login.is_yes() {
+            true => (
+                "it knows no login between C_SignInit and C_Sign",
+                "logs out and in again before each signature of such a key",
+            ),
+            false => (
+                "how such keys sign was not found",
+                "signs with such keys if it can, and says so where it cannot",
+            ),
+        };
+        push(found, "no-context-login", why.clone(), means, agent);
+    }
 }
 
 fn logins(facts: &Facts, found: &mut Found) {

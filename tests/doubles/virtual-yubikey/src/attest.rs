@@ -10,12 +10,13 @@ use crate::tlv::{tlv, value};
 /// A certificate authority such as the maker of cards has.
 #[derive(Debug, Clone)]
 pub struct Root {
+    /// No two have the same.
+    name: String,
     key: Key,
     certificate: Vec<u8>,
     algorithm_of_cards: u8,
 }
 
-const ROOT_NAME: &str = "Yubico PIV Root CA (virtual)";
 const CARD_NAME: &str = "Yubico PIV Attestation";
 
 impl Root {
@@ -41,9 +42,10 @@ impl Root {
     #[allow(clippy::expect_used, reason = "the kinds are among those that there are")]
     fn of(algorithm: u8, algorithm_of_cards: u8) -> Self {
         let key = Key::generate(algorithm).expect("a key of the root");
-        let certificate = Certificate { issuer: ROOT_NAME, subject: ROOT_NAME, ..Certificate::new(&key) };
+        let name = format!("Virtual PIV Root CA {}", hex::encode(random(4)));
+        let certificate = Certificate { issuer: &name, subject: &name, ..Certificate::new(&key) };
         let certificate = certificate.signed_by(&key).expect("the root's certificate");
-        Self { key, certificate, algorithm_of_cards }
+        Self { name, key, certificate, algorithm_of_cards }
     }
 
     /// Its certificate, as a configuration names it.
@@ -57,7 +59,7 @@ impl Root {
     #[allow(clippy::expect_used, reason = "the kinds are among those that there are")]
     pub(crate) fn issue(&self) -> (Key, Vec<u8>) {
         let key = Key::generate(self.algorithm_of_cards).expect("an attestation key");
-        let certificate = Certificate { issuer: ROOT_NAME, subject: CARD_NAME, ..Certificate::new(&key) };
+        let certificate = Certificate { issuer: &self.name, subject: CARD_NAME, ..Certificate::new(&key) };
         let certificate = certificate.signed_by(&self.key).expect("an attestation certificate");
         (key, certificate)
     }

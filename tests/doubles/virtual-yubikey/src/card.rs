@@ -71,8 +71,15 @@ pub(crate) struct Touch {
 pub(crate) struct Seen {
     /// The card was given power since it was put in.
     pub(crate) powered: bool,
-    /// How often pcscd asked for the card after it had power: the second time it has told its clients.
+    /// How often pcscd asked for the card since it was put in, or got power: then the second time it has told its clients.
     pub(crate) asked: u32,
+}
+
+impl Seen {
+    /// Whether clients find the card. One that pcscd did not miss gets no power anew.
+    pub(crate) fn by_clients(self) -> bool {
+        self.asked >= if self.powered { 2 } else { 3 }
+    }
 }
 
 /// A command that came, and the status word that it got (0 where no answer went out).
@@ -202,7 +209,7 @@ impl Card {
     /// Waits until pcscd has seen the card, so that a client finds it.
     #[track_caller]
     pub fn until_seen(&self) {
-        self.until("pcscd does not see it", |inner| inner.seen.powered && inner.seen.asked >= 2);
+        self.until("pcscd does not see it", |inner| inner.seen.by_clients());
     }
 
     /// Waits until pcscd has seen that the reader is empty.

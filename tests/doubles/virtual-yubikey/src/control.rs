@@ -193,6 +193,6 @@ fn status(inner: &Inner) -> String {
         inner.touch.asked,
         u8::from(inner.touch.waits),
         inner.faults.left(),
-        u8::from(inner.seen.powered && inner.seen.asked >= 2),
+        u8::from(inner.seen.by_clients()),
     )
 }

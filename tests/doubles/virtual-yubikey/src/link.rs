@@ -68,7 +68,14 @@ fn connected(mut stream: TcpStream, reader: &Reader) -> io::Result<()> {
     reader.change(|inner| inner.cut());
     // vpcd notices when it asks the next time, and hangs up.
     let _ = stream.shutdown(Shutdown::Write);
-    while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+    let mut last = Vec::new();
+    // However that ends, it has ended.
+    let _ = stream.read_to_end(&mut last);
+    if !last.ends_with(&[0, 1, ASK_ATR]) {
+        // In the middle of a command vpcd hangs up at once, and pcscd misses the card only when it looks: 0.4 s later. One
+        // that is back before then was never away.
+        thread::sleep(Duration::from_millis(1200));
+    }
     reader.change(|inner| inner.linked = false);
     ended
 }

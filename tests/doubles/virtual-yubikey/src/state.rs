@@ -77,6 +77,21 @@ impl State {
         state
     }
 
+    /// The same card with another PIN: six to eight bytes.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    #[allow(clippy::panic, reason = "so a test fails")]
+    pub fn with_pin(mut self, pin: &str) -> Self {
+        let mut value = pin.as_bytes().to_vec();
+        value.resize(8, 0xff);
+        if self.pin.set(&value).is_err() {
+            panic!("no PIN for a card: {pin}");
+        }
+        self
+    }
+
     /// A card that was kept.
     ///
     /// # Errors
