@@ -162,7 +162,9 @@ impl Seen {
         };
         let told = |trouble: &Trouble| match trouble {
             // What to do with a reader or its service stands in no configuration.
-            Trouble::Failed { why, remedy } if place.is_card() => format!("{why}: {remedy}"),
+            Trouble::Failed { why, remedy } | Trouble::Device { why, remedy } if place.is_card() => {
+                format!("{why}: {remedy}")
+            }
             trouble => trouble.to_string(),
         };
         let problem = self.trouble.as_ref().map(told).or_else(|| self.lost_login.clone());
