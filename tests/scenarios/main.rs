@@ -10,11 +10,13 @@
 )]
 
 mod attach;
+mod attestation;
 mod backups;
 mod bad_requests;
 mod bad_state;
 mod build_machine;
 mod canonical;
+mod card_setup;
 mod cards;
 mod colleagues;
 mod confinement;

@@ -81,6 +81,14 @@ pub struct Firmware {
 }
 
 impl Firmware {
+    /// From `5.7.1`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<u8> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let &[major, minor, patch] = parts.as_slice() else { return None };
+        Some(Self { major, minor, patch })
+    }
+
     /// What its maker has published about this firmware that owners of ECDSA keys must know.
     #[must_use]
     pub fn advisory(self) -> Option<String> {

@@ -1,5 +1,7 @@
 //! Tokens: listing, unlocking, locking.
 
+mod card;
+
 use std::sync::Arc;
 
 use policy::Reason;
@@ -8,9 +10,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tufagent_proto::v1::tokens_server::Tokens;
 use tufagent_proto::v1::{
-    ChangeSecretReply, ChangeSecretRequest, DoctorEvent, DoctorRequest, ListTokensReply, ListTokensRequest,
-    LockTokenReply, LockTokenRequest, TrustTokenReply, TrustTokenRequest, UnlockTokenReply,
-    UnlockTokenRequest,
+    CardFactsReply, CardFactsRequest, ChangePukReply, ChangePukRequest, ChangeSecretReply,
+    ChangeSecretRequest, DoctorEvent, DoctorRequest, LastTryShown, ListTokensReply, ListTokensRequest,
+    LockTokenReply, LockTokenRequest, ProtectManagementKeyReply, ProtectManagementKeyRequest,
+    TrustTokenReply, TrustTokenRequest, UnblockReply, UnblockRequest, UnlockTokenReply, UnlockTokenRequest,
 };
 
 use super::{answer, doctor};
@@ -61,6 +64,31 @@ impl Tokens for TokensService {
     async fn trust(&self, request: Request<TrustTokenRequest>) -> Result<Response<TrustTokenReply>, Status> {
         answer(&self.0, "Tokens.Trust", request, trust).await
     }
+
+    async fn card_facts(
+        &self,
+        request: Request<CardFactsRequest>,
+    ) -> Result<Response<CardFactsReply>, Status> {
+        answer(&self.0, "Tokens.CardFacts", request, card::facts).await
+    }
+
+    async fn change_puk(
+        &self,
+        request: Request<ChangePukRequest>,
+    ) -> Result<Response<ChangePukReply>, Status> {
+        answer(&self.0, "Tokens.ChangePuk", request, card::change_puk).await
+    }
+
+    async fn unblock(&self, request: Request<UnblockRequest>) -> Result<Response<UnblockReply>, Status> {
+        answer(&self.0, "Tokens.Unblock", request, card::unblock).await
+    }
+
+    async fn protect_management_key(
+        &self,
+        request: Request<ProtectManagementKeyRequest>,
+    ) -> Result<Response<ProtectManagementKeyReply>, Status> {
+        answer(&self.0, "Tokens.ProtectManagementKey", request, card::protect_management_key).await
+    }
 }
 
 async fn unlock(
@@ -71,7 +99,7 @@ async fn unlock(
     let slot = state.tokens().get(&request.name)?;
     let by_person = request.secret.is_some();
     let attempt = Attempt {
-        last_try: last_try(&slot, &request)?,
+        last_try: last_try(&slot, request.last_try, request.shown.as_ref(), "unlock")?,
         from_source: false,
         serial: request.serial.clone(),
         user: connection.peer().uid,
@@ -92,9 +120,14 @@ async fn unlock(
 }
 
 /// A flag alone is no person's word: it names the card and its tries as they were shown, and the card is compared with that.
-fn last_try(slot: &Slot, request: &UnlockTokenRequest) -> Result<Option<Shown>, Refusal> {
+fn last_try(
+    slot: &Slot,
+    wanted: bool,
+    shown: Option<&LastTryShown>,
+    command: &str,
+) -> Result<Option<Shown>, Refusal> {
     let name = slot.name();
-    match (request.last_try, &request.shown) {
+    match (wanted, shown) {
         (false, _) => Ok(None),
         (true, Some(shown)) => Ok(Some(Shown {
             serial: shown.serial.clone(),
@@ -105,7 +138,7 @@ fn last_try(slot: &Slot, request: &UnlockTokenRequest) -> Result<Option<Shown>, 
             Reason::ConfirmationMissing,
             format!("token {name}: nobody was shown the card and its tries, so no last try is made"),
         )
-        .remedy(format!("say so at a terminal: tufctl token unlock {name} --last-try"))
+        .remedy(format!("say so at a terminal: tufctl token {command} {name} --last-try"))
         .detail("token", name)),
     }
 }

@@ -28,7 +28,7 @@ use tufagent_proto::v1::Token;
 
 pub use attest::Attested;
 pub use keys::HeldKey;
-pub use slot::{Attempt, Listing, Purpose, Shown, Slot, Turn, Typed};
+pub use slot::{Attempt, Listing, PukAct, Purpose, Shown, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;

@@ -4,6 +4,7 @@ mod card;
 mod doctor;
 mod listing;
 mod person;
+mod puk;
 mod signing;
 mod source;
 mod unlock;
@@ -25,6 +26,7 @@ use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
 pub use self::person::{Purpose, Typed};
+pub use self::puk::PukAct;
 pub use self::signing::Turn;
 pub use self::unlock::{Attempt, Shown};
 
@@ -431,13 +433,17 @@ impl Slot {
     /// # Errors
     /// `UNSUPPORTED` for another token; otherwise what the card gives.
     pub async fn card_facts(&self) -> Result<backend::card::CardFacts, Refusal> {
-        let name = self.name();
-        let Some(token) = self.pkcs11.clone().filter(|token| token.is_card()) else {
-            return Err(Refusal::new(Reason::Unsupported, format!("token {name} is no YubiKey"))
-                .remedy("name a token of kind yubikey")
-                .detail("token", name));
-        };
+        let token = self.need_card()?;
         self.run_in(&self.queue, move |_| token.card_facts()).await
+    }
+
+    fn need_card(&self) -> Result<Arc<Pkcs11Token>, Refusal> {
+        let name = self.name();
+        self.card().ok_or_else(|| {
+            Refusal::new(Reason::Unsupported, format!("token {name} is no YubiKey"))
+                .remedy("name a token of kind yubikey")
+                .detail("token", name)
+        })
     }
 
     /// Forgets the secret now; holds until somebody unlocks. Waits for nobody, not even for a free thread.

@@ -21,6 +21,11 @@ pub(crate) enum TokenCommand {
     },
     /// Change a token's PIN or the file store's passphrase.
     ChangePin(ChangePinArgs),
+    /// Give a new YubiKey a PIN, a PUK and a management key of its own, in place of those of the factory.
+    #[command(after_help = SETUP_EXAMPLES)]
+    Setup(SetupArgs),
+    /// Give a YubiKey whose PIN is blocked a new one, by its PUK.
+    Unblock(UnblockArgs),
     /// Measure a PKCS#11 module: what it can do, where it is odd, and what the agent does about it.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -72,6 +77,47 @@ pub(crate) struct ChangePinArgs {
     /// Read the new PIN or passphrase from this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) new_pin_file: Option<PathBuf>,
+}
+
+/// `tufctl token setup`
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
+    /// The token's name.
+    pub(crate) name: String,
+    /// Read the new PIN from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_pin_file: Option<PathBuf>,
+    /// Read the new PUK from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_puk_file: Option<PathBuf>,
+    /// Make a new management key at random and keep it on the card, where the PIN opens it.
+    #[arg(long)]
+    pub(crate) protect_management_key: bool,
+    /// The PIN that the card has, when that is not the one of the factory any more.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pin_file: Option<PathBuf>,
+    /// The PUK that the card has, when that is not the one of the factory any more.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) puk_file: Option<PathBuf>,
+    /// The management key that the card has, in hexadecimal digits, when that is not the one of the factory any more.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) management_key_file: Option<PathBuf>,
+}
+
+/// `tufctl token unblock`
+#[derive(Debug, Args)]
+pub(crate) struct UnblockArgs {
+    /// The token's name.
+    pub(crate) name: String,
+    /// Read the PUK from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) puk_file: Option<PathBuf>,
+    /// Read the new PIN from this file, which must be yours alone (0600 or 0400).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_pin_file: Option<PathBuf>,
+    /// Try it also when it is the last try that the PUK has left. Asks at the terminal, and goes into the journal.
+    #[arg(long)]
+    pub(crate) last_try: bool,
 }
 
 /// `tufctl key …`
@@ -242,6 +288,14 @@ Examples:
 
 Yubico's roots are known; others stand in the configuration of the agent (attestation_roots). The PIN is not needed.
 Exit 6 when it is not proven.";
+
+const SETUP_EXAMPLES: &str = "\
+Examples:
+  tufctl token setup alice
+  tufctl token setup alice --new-pin-file pin --new-puk-file puk --protect-management-key
+
+It asks the card which of PIN, PUK and management key are still those of the factory, says so, and changes these alone
+unless the present ones are given. The factory's values are used only where the card itself says that they hold.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:

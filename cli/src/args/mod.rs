@@ -9,7 +9,7 @@ mod values;
 
 pub(crate) use self::keys::{
     AuditCommand, BackupArgs, ChangePinArgs, DoctorArgs, ImportArgs, KeyCommand, KeyFormat,
-    ManagementKeyArgs, RestoreArgs, SlotArgs, TokenCommand, UnlockArgs,
+    ManagementKeyArgs, RestoreArgs, SetupArgs, SlotArgs, TokenCommand, UnblockArgs, UnlockArgs,
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,

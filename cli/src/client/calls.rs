@@ -138,7 +138,7 @@ impl Agent {
         self.wait(AgentClient::new(self.channel.clone()).restore(upload))
     }
 
-    fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
+    pub(super) fn tokens_client(&self) -> TokensClient<tonic::transport::Channel> {
         TokensClient::new(self.channel.clone())
     }
 
@@ -379,7 +379,7 @@ impl Iterator for AuditEntries<'_> {
     }
 }
 
-fn incomplete() -> Failure {
+pub(super) fn incomplete() -> Failure {
     Failure::new(reason::INTERNAL, "the agent's answer is incomplete")
         .remedy("run a tuf-agent of the same version as tufctl")
 }

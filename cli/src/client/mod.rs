@@ -4,6 +4,7 @@
 //! connection is dialled once and never again behind the caller's back: the sealing key lives and dies with it.
 
 mod calls;
+mod cards;
 mod seal;
 mod signing;
 mod socket;

@@ -22,6 +22,12 @@ pub(crate) enum SealUse<'a> {
     Import(&'a str),
     /// The management key of a YubiKey, for the key of this name.
     ManagementKey(&'a str),
+    /// The present PUK of a YubiKey.
+    Puk(&'a str),
+    /// The new PUK of a YubiKey.
+    NewPuk(&'a str),
+    /// The management key of a YubiKey that is to get another.
+    OldManagementKey(&'a str),
     /// The passphrase of a backup that is made.
     Backup,
     /// The passphrase of a backup that is restored.
@@ -36,6 +42,9 @@ impl SealUse<'_> {
             Self::Sign(token, sha256) => format!("sign:{token}:{sha256}"),
             Self::Import(key) => format!("import:{key}"),
             Self::ManagementKey(key) => format!("management-key:{key}"),
+            Self::Puk(token) => format!("puk:{token}"),
+            Self::NewPuk(token) => format!("new-puk:{token}"),
+            Self::OldManagementKey(token) => format!("old-management-key:{token}"),
             Self::Backup => "backup".to_owned(),
             Self::Restore => "restore".to_owned(),
         }

@@ -14,6 +14,8 @@ use crate::prompt::{Terminal, confirm};
 use crate::render::{Report, Style, Table, short_keyid, visible};
 use crate::secret::Secret;
 
+pub(crate) use card::{factory as factory_management_key, from_file as management_key_from};
+
 /// Runs a `key` command.
 pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Failure> {
     let style = context.screen.out();

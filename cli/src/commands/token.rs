@@ -1,6 +1,8 @@
 //! `tufctl token …`, and `lock` and `unlock` for all tokens at once.
 
 mod doctor;
+mod setup;
+mod unblock;
 
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
@@ -26,6 +28,8 @@ pub(crate) fn run(command: &TokenCommand, context: &Context) -> Result<Report, F
             one(&agent.token(name)?, context)
         }
         TokenCommand::ChangePin(args) => change_pin(args, context),
+        TokenCommand::Setup(args) => setup::setup(args, context),
+        TokenCommand::Unblock(args) => unblock::unblock(args, context),
         TokenCommand::Doctor(args) => doctor::doctor(args, context),
         TokenCommand::Trust { name, yes } => {
             let agent = context.agent()?;

@@ -368,6 +368,8 @@ fn firmware_before_5_7_has_the_advisory() {
     let of = |major, minor, patch| Firmware { major, minor, patch }.advisory().is_some();
     assert!(of(5, 4, 3) && of(5, 6, 9) && of(4, 3, 7));
     assert!(!of(5, 7, 0) && !of(5, 7, 4) && !of(6, 0, 0));
+    assert_eq!(Firmware::parse("5.7.1"), Some(Firmware { major: 5, minor: 7, patch: 1 }));
+    assert!(["", "5.7", "5.7.1.2", "5.7.300"].iter().all(|text| Firmware::parse(text).is_none()));
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use backend::KeyOptions;
+use backend::attestation::Firmware;
 use backend::card::CardOptions;
 use policy::Reason;
 use serde_json::{Value, json};
@@ -92,6 +93,7 @@ pub(super) async fn warnings(key: &HeldKey) -> Vec<String> {
                     "the {what} of token {token} is still the one of the factory, which everybody knows"
                 ));
             }
+            warnings.extend(Firmware::parse(&facts.version).and_then(Firmware::advisory));
         }
         Err(refusal) => tracing::debug!(token, "what the card says of itself is not known: {refusal}"),
     }

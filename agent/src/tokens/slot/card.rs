@@ -181,7 +181,7 @@ impl Slot {
     }
 
     /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
-    async fn settle(&self, outcome: Option<PinOutcome>, wrong: u32, proof: Proof) {
+    pub(super) async fn settle(&self, outcome: Option<PinOutcome>, wrong: u32, proof: Proof) {
         let Some(outcome) = outcome else {
             *lock(&self.count) = Count { wrong, accepted: None };
             return;
@@ -202,7 +202,7 @@ impl Slot {
     }
 
     /// No other card than the one that the PIN is for (FAULTS C5).
-    async fn is_meant(&self, card: &Card, id: &str, how: &Presenting) -> Result<(), Refusal> {
+    pub(super) async fn is_meant(&self, card: &Card, id: &str, how: &Presenting) -> Result<(), Refusal> {
         let shown = match how {
             Presenting::Person(attempt) => attempt.serial.as_deref(),
             Presenting::Source(_) => None,
@@ -316,11 +316,13 @@ fn stopped_because(wrong: u32) -> String {
     format!("{wrong} PINs in a row were not accepted, and the card does not tell how many tries are left")
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
 }
 
-fn identity(card: &Card) -> String {
+pub(super) fn identity(card: &Card) -> String {
     identity_of(&card.serial, &card.label)
 }
 

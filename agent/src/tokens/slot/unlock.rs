@@ -138,7 +138,7 @@ impl Slot {
     }
 
     /// A short delay is waited for, at nobody's cost but the caller's; a longer one is told.
-    async fn wait_a_little(&self, user: u32) {
+    pub(super) async fn wait_a_little(&self, user: u32) {
         let left = lock(&self.delays).left(user, clock::boot());
         if let Some(left) = left.filter(|left| *left <= PATIENCE) {
             tokio::time::sleep(left.saturating_add(Duration::from_millis(5))).await;

@@ -41,16 +41,22 @@ pub(super) fn with_management_key<T>(
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, Failure> {
+/// A management key that a file holds.
+pub(crate) fn from_file(path: &Path) -> Result<Secret, Failure> {
     let text = Secret::from_pin_file(path)?;
     parse(&text).ok_or_else(|| malformed(&path.display().to_string()))
+}
+
+/// The one of the factory; to be given to a card that says itself that it has it, or when a person says so.
+pub(crate) fn factory() -> Secret {
+    Secret::new(Zeroizing::new(FACTORY.to_vec()))
 }
 
 /// Hexadecimal digits, or the word for the one of the factory, which is never tried unsaid.
 fn parse(text: &Secret) -> Option<Secret> {
     let text = text.reveal_secret_bytes();
     if text == b"default" {
-        return Some(Secret::new(Zeroizing::new(FACTORY.to_vec())));
+        return Some(factory());
     }
     let mut key = Zeroizing::new(vec![0; text.len() / 2]);
     hex::decode_to_slice(text, &mut key).ok()?;

@@ -1,0 +1,117 @@
+//! The PUK of a YubiKey, and its management key: what a person does to a card, not to keys.
+//!
+//! One entry of a PUK is one attempt, at the card that is meant, after a look at the tries that it has left. A PUK that is
+//! blocked cannot be had back without the loss of all keys, so the last try is left to a person who was shown that.
+
+use std::sync::Arc;
+
+use backend::card::CardFacts;
+use backend::pkcs11::{Card, Spent};
+use ledger::PinOutcome;
+use policy::Reason;
+use secmem::SecretBytes;
+
+use super::Slot;
+use super::card::{Presenting, Proof, blocking, identity};
+use super::unlock::{Attempt, Shown};
+use crate::refusal::Refusal;
+
+/// What is done with the PUK.
+pub enum PukAct {
+    /// A new PUK.
+    Change {
+        /// The one that the card has.
+        old: SecretBytes,
+        /// The one that it gets.
+        new: SecretBytes,
+    },
+    /// A new PIN, with all its tries.
+    Unblock {
+        /// The PUK.
+        puk: SecretBytes,
+        /// The new PIN.
+        pin: SecretBytes,
+    },
+}
+
+impl Slot {
+    /// One attempt with the PUK, or none.
+    ///
+    /// # Errors
+    /// `PIN_INCORRECT` and `PIN_BLOCKED`, both of the PUK; `UNSUPPORTED` for what is no YubiKey; what else the card gives.
+    pub async fn present_puk(self: &Arc<Self>, act: PukAct, attempt: Attempt) -> Result<(), Refusal> {
+        let slot = Arc::clone(self);
+        // Whoever asked may go away meanwhile: what came of it is still noted.
+        let work = async move {
+            slot.wait_a_little(attempt.user).await;
+            let _place = slot.unlocks.acquire().await.map_err(Refusal::internal)?;
+            slot.not_too_early(attempt.user)?;
+            let user = attempt.user;
+            let done = slot.ask_for_puk(act, attempt).await;
+            slot.note_delay(user, done.as_ref().err());
+            done
+        };
+        tokio::spawn(work).await.map_err(Refusal::internal)?
+    }
+
+    async fn ask_for_puk(&self, act: PukAct, attempt: Attempt) -> Result<(), Refusal> {
+        let token = self.need_card()?;
+        let looking = Arc::clone(&token);
+        let looked = blocking(move || Ok((looking.card()?, looking.card_facts()?))).await?;
+        let (card, facts) = looked.map_err(|error| self.refusal(&error))?;
+        let id = identity(&card);
+        self.may_try_puk(&card, &facts, attempt.last_try.as_ref())?;
+        self.is_meant(&card, &id, &Presenting::Person(attempt)).await?;
+        let serial = Some(card.serial);
+        let unblocks = matches!(act, PukAct::Unblock { .. });
+        let asked = Arc::clone(&token);
+        let presented = blocking(move || match act {
+            PukAct::Change { old, new } => asked.present_puk_change(&old, &new, serial),
+            PukAct::Unblock { puk, pin } => asked.present_unblock(&puk, &pin, serial),
+        })
+        .await?;
+        if unblocks && presented.spent == Spent::Accepted {
+            // A new PIN: what was wrong with the one before counts no more.
+            let proof = Proof { card: id, count_low: false };
+            self.settle(Some(PinOutcome::Accepted { from_source: false }), 0, proof).await;
+            // Seen at once, not at the next look.
+            let _ = blocking(move || token.card()).await;
+        }
+        presented.result.map_err(|error| self.refusal(&error))
+    }
+
+    /// Whether there may be an attempt, by the tries that the card tells of.
+    fn may_try_puk(&self, card: &Card, facts: &CardFacts, shown: Option<&Shown>) -> Result<(), Refusal> {
+        let name = self.name();
+        let refused = |message: String| Refusal::new(Reason::PinBlocked, message).detail("token", name);
+        match (facts.puk_tries_left, shown) {
+            (Some(0), _) => Err(refused(format!("token {name}: its PUK is blocked after wrong ones")).remedy(
+                "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there",
+            )),
+            (Some(1), None) => Err(refused(format!(
+                "token {name}: one more wrong PUK blocks it for ever, so it was not tried; 1 try left"
+            ))
+            .remedy(format!("make sure of the PUK, then at a terminal: tufctl token unblock {name} --last-try"))
+            .detail("tries_left", 1)),
+            (left, Some(shown)) if shown.serial != card.serial || shown.tries_left != left => {
+                let message = format!(
+                    "token {name} is not as it was shown when a last try was agreed to, so none was made"
+                );
+                Err(Refusal::new(Reason::ConfirmationMissing, message)
+                    .remedy(format!("look at it again: tufctl token unblock {name} --last-try"))
+                    .detail("token", name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A new management key, at random, that the card keeps where its PIN opens it; needs the token unlocked. `old` is the
+    /// one that it has; none: the one that is kept so already.
+    ///
+    /// # Errors
+    /// `MANAGEMENT_KEY`; `UNSUPPORTED` for what is no YubiKey; what else the card gives.
+    pub async fn protect_management_key(&self, old: Option<SecretBytes>) -> Result<(), Refusal> {
+        let token = self.need_card()?;
+        self.run(move |_| token.change_management_key(old.as_ref(), None, true)).await
+    }
+}

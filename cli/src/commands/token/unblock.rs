@@ -1,0 +1,50 @@
+//! `tufctl token unblock`: a new PIN by the PUK.
+
+use tufagent_proto::v1;
+
+use super::{described, one, tries};
+use crate::args::UnblockArgs;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm_by_person};
+use crate::render::Report;
+use crate::secret::Secret;
+
+pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    let token = agent.token(&args.name)?;
+    let left = agent.card_facts(&args.name)?.puk_tries_left;
+    let which = described(&v1::Token { pin_tries_left: None, ..token.clone() });
+    let of_puk = left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
+    let shown = match args.last_try {
+        false => None,
+        true => {
+            confirm_by_person(&format!(
+                "Try a PUK of {which}{of_puk}? When its tries are used up, nothing but a reset that destroys its keys goes on"
+            ))?;
+            let serial = token.serial.clone().unwrap_or_default();
+            Some(v1::LastTryShown { serial, pin_tries_left: left, pins_wrong: 0 })
+        }
+    };
+    let puk = match &args.puk_file {
+        Some(path) => Secret::from_pin_file(path)?,
+        None => terminal(&args.name)?.secret(&format!("PUK of {which}{of_puk}"))?,
+    };
+    let pin = match &args.new_pin_file {
+        Some(path) => Secret::from_pin_file(path)?,
+        None => terminal(&args.name)?.new_secret(&format!("PIN of {which}"))?,
+    };
+    // The card that was looked at, and no other.
+    one(&agent.unblock(&args.name, (&puk, &pin), token.serial.as_deref(), shown)?, context)
+}
+
+fn terminal(name: &str) -> Result<Terminal, Failure> {
+    Terminal::open().ok_or_else(|| {
+        Failure::new(
+            reason::PIN_REQUIRED,
+            format!("PUK and new PIN of {name} are needed and there is no terminal to ask at"),
+        )
+        .remedy(format!("tufctl token unblock {name} --puk-file PUK --new-pin-file NEW"))
+        .detail("token", name)
+    })
+}
