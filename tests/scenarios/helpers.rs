@@ -118,6 +118,10 @@ fn a_helper_that_is_traced_gets_no_pin() {
     agent.wait_until(|| home.run("token unlock hsm").code == 0);
     home.run("bump repo timestamp").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    // What holds no secret it is asked all the same.
+    let attached = strace.attach(&home, helper, &["-e", "trace=none"]);
+    home.run("key generate beside --token hsm --type ecdsa-p256").done();
+    drop(attached);
 }
 
 #[test]
