@@ -132,10 +132,14 @@ fn tries_that_are_low_are_no_reason_to_stop() {
     assert_eq!(logins(&home), 1);
 }
 
+/// After these the module is started anew.
+const RENEWS: &[&str] =
+    &["CKR_DEVICE_ERROR", "CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_USER_ALREADY_LOGGED_IN"];
+
 #[test]
 fn whatever_a_login_answers_it_is_one_attempt() {
     let Some(home) = lying_home("") else { return };
-    let _agent = home.start();
+    let mut agent = home.start();
     let desk = home.lying_desk("hsm");
     let mut made = 0;
     for code in [
@@ -149,6 +153,7 @@ fn whatever_a_login_answers_it_is_one_attempt() {
         "CKR_USER_NOT_LOGGED_IN",
         "CKR_PIN_EXPIRED",
         "CKR_OPERATION_ACTIVE",
+        "CKR_USER_ALREADY_LOGGED_IN",
     ] {
         for when in ["", "after "] {
             desk.say(&format!("C_Login {when}{code}"));
@@ -156,17 +161,60 @@ fn whatever_a_login_answers_it_is_one_attempt() {
             made += 1;
             assert_eq!(logins(&home), made, "{when}{code}: {refused}");
             desk.say("pass");
+            // A login that stood all the same lends nothing to a wrong PIN.
+            home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+            made += 1;
+            assert_ne!(home.token("hsm")["state"], "unlocked", "{when}{code}");
             home.run("token unlock hsm --pin-file pin").done();
             made += 1;
             assert_eq!(logins(&home), made, "{when}{code}, and then the right one");
             home.run("token lock hsm").done();
+            if RENEWS.contains(&code) {
+                // What is done once in 30 seconds has been done.
+                agent.stop();
+                agent = home.start();
+            }
         }
     }
+    drop(agent);
+    let _agent = home.start();
     desk.say("C_Login abort");
     home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
     desk.say("pass");
     a_while();
     assert_eq!(logins(&home), made + 1);
+}
+
+#[test]
+fn a_token_whose_service_was_started_anew_signs_again_by_itself_or_with_the_next_pin() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root k --targets k --snapshot k --timestamp k").done();
+    home.run("sign repo --yes").done();
+    let desk = home.lying_desk("hsm");
+    // Looks are answered; signatures and logins fail in whoever spoke to the old service.
+    desk.say("C_Sign until-restart CKR_GENERAL_ERROR\nC_Login until-restart CKR_GENERAL_ERROR");
+    home.run("bump repo timestamp").done();
+    for _ in 0..2 {
+        home.refused("sign repo --yes", 5, "TOKEN_FAILED");
+    }
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("sign repo --yes").done();
+    assert_eq!(logins(&home), 2, "once for the loss, to a module that can take it");
+    // Whose first word is a PIN loses an attempt, and the next is one that can be taken.
+    agent.stop();
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("token lock hsm").done();
+    desk.say("C_Login until-restart CKR_GENERAL_ERROR");
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    assert!(refused["message"].as_str().unwrap().contains("started anew"), "{refused}");
+    assert_eq!(refused["details"]["wrong"], 1, "it stays counted: {refused}");
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
 }
 
 #[test]

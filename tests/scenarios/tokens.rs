@@ -194,7 +194,7 @@ fn a_module_is_initialised_once_in_each_helper_while_its_token_is_absent_and_aft
     assert_eq!(home.token("hsm")["state"], "locked");
     let helper = home.token("hsm")["helper_pid"].clone();
     home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
-    desk.say("C_Login once CKR_DEVICE_ERROR");
+    desk.say("C_Login once CKR_PIN_EXPIRED");
     home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(

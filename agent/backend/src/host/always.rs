@@ -73,7 +73,10 @@ impl TokenHost {
                 }
             });
             match asked? {
-                Ok(signature) => return Ok(signature),
+                Ok(signature) => {
+                    self.worn = 0;
+                    return Ok(signature);
+                }
                 Err(Stop::NoContext) => self.order = Order::Before,
                 Err(stop) => return Err(self.stopped(stop)),
             }
@@ -82,10 +85,12 @@ impl TokenHost {
             self.may_ask(false, None)?;
         }
         self.login_now(&pin, None)?;
-        self.with_token(|pkcs11, live| {
+        let signature = self.with_token(|pkcs11, live| {
             let found = private_of(pkcs11, live, key)?;
             Ok(sign_now(pkcs11, &single, live, &found, &ways)?)
-        })
+        })?;
+        self.worn = 0;
+        Ok(signature)
     }
 
     /// An operation that was begun is ended with its session, and a wrong PIN ends the login that stood.
@@ -118,9 +123,13 @@ fn in_context(
     Ok(ways.first_that_it_has(|way| {
         session.sign_init(&way.mechanism, key).map_err(Stop::Init)?;
         match session.login_with_raw(UserType::ContextSpecific, pin) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+            Ok(()) => {}
             Err(Error::Pkcs11(
-                RvError::OperationNotInitialized | RvError::UserTypeInvalid | RvError::FunctionNotSupported,
+                RvError::OperationNotInitialized
+                | RvError::UserTypeInvalid
+                | RvError::FunctionNotSupported
+                // Said of the login that stands, whatever the PIN.
+                | RvError::UserAlreadyLoggedIn,
                 _,
             )) => return Err(Stop::NoContext),
             Err(error) => return Err(Stop::Pin(error)),

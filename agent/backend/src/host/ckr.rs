@@ -24,6 +24,8 @@ pub(crate) fn rows() -> impl Iterator<Item = Row> {
 /// What is done at any call that has no row of its own.
 pub(crate) fn action(code: RvError) -> Action {
     let name = name(code);
+    // Vendors' own are one row.
+    let name = name.split(' ').next().unwrap_or_default();
     let row = rows().find(|row| row.call == "*" && row.code.split(' ').any(|listed| listed == name));
     row.and_then(|row| Action::parse(row.action)).unwrap_or(Action::Report)
 }
@@ -50,8 +52,8 @@ mod tests {
     use super::*;
 
     /// Of all calls, and of one.
-    const ACTIONS: [&str; 8] =
-        ["refind", "gone", "reload", "full", "login-lost", "pin", "unsupported", "report"];
+    const ACTIONS: [&str; 9] =
+        ["refind", "gone", "reload", "full", "login-lost", "pin", "unsupported", "renew", "report"];
     const MORE_ACTIONS: [&str; 9] =
         ["unknown", "less", "absent", "ignored", "look", "skipped", "wrong-pin", "pin-locked", "relogin"];
 

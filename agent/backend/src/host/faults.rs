@@ -45,6 +45,9 @@ pub(crate) enum Action {
     Pin,
     /// The token cannot do that.
     Unsupported,
+    /// As [`Action::Report`]. Where it comes at signatures, two in a row, the module has lost what it works with: it is
+    /// started anew, in a new helper, at most once in 30 s.
+    Renew,
     /// It is told. Where the token does not answer to a look any more either, the module is initialised again, at most
     /// once in 30 s.
     Report,
@@ -61,6 +64,7 @@ impl Action {
             "login-lost" => Self::LoginLost,
             "pin" => Self::Pin,
             "unsupported" => Self::Unsupported,
+            "renew" => Self::Renew,
             "report" => Self::Report,
             _ => return None,
         })
@@ -88,9 +92,15 @@ pub(crate) fn may_repeat(error: &Error) -> bool {
 /// Whether nobody knows, after this error, if the token has done what was asked.
 pub(crate) fn outcome_unknown(error: &Error) -> bool {
     match (action(error), error) {
-        (Action::Gone | Action::Report, Error::Pkcs11(_, function)) => has_effect(*function),
+        (Action::Gone | Action::Renew | Action::Report, Error::Pkcs11(_, function)) => has_effect(*function),
         _ => false,
     }
+}
+
+/// Whether a signature failed in a way that says nothing of what was signed, and may say something of the module.
+pub(crate) fn may_be_worn(error: &Error) -> bool {
+    let signs = |function| matches!(function, Function::SignInit | Function::Sign | Function::SignFinal);
+    matches!(error, Error::Pkcs11(_, function) if signs(*function)) && action(error) == Action::Renew
 }
 
 /// Functions that leave something behind: a signature that was made, a key.
@@ -147,8 +157,9 @@ mod tests {
             (RvError::UserNotLoggedIn, Action::LoginLost),
             (RvError::PinLocked, Action::Pin),
             (RvError::MechanismInvalid, Action::Unsupported),
-            (RvError::GeneralError, Action::Report),
-            (RvError::VendorDefined(0x8000_0001), Action::Report),
+            (RvError::GeneralError, Action::Renew),
+            (RvError::VendorDefined(0x8000_0001), Action::Renew),
+            (RvError::DataLenRange, Action::Report),
         ] {
             assert_eq!(action(&Error::Pkcs11(code, Function::Sign)), expected, "{code:?}");
         }

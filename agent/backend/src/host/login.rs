@@ -1,16 +1,17 @@
 //! The PIN at the token: one C_Login for one request, whatever comes of it (FAULTS C1, C3, C5).
 //!
 //! Errors tell apart what happened before the token was asked and what came of asking it: after C_Login or C_SetPIN
-//! was called they are about the PIN, or unclear. A module is not initialised again after that: it could hide a try
-//! that was counted.
+//! was called they are about the PIN, or unclear. A module is not initialised again after a wrong PIN: it could hide a
+//! try that was counted. Invariants: before a PIN is presented nobody is logged in, as a module says "already logged in"
+//! to whatever PIN; after one that was not accepted nobody is, whatever the module answered.
 
 use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 use cryptoki::types::RawAuthPin;
 
-use super::faults::{device, told};
-use super::live::open;
+use super::faults::{Action, action, device, told};
+use super::live::{Live, open};
 use super::protocol::{HostError, HostErrorKind, TokenStatus};
 use super::token::TokenHost;
 use crate::traced::tracer;
@@ -34,7 +35,7 @@ impl TokenHost {
         Ok(TokenStatus { proven, ..self.look_at_live().unwrap_or(last) })
     }
 
-    /// The login itself, after the tries were read. False: "already logged in", and nobody has looked at the PIN.
+    /// The login itself, after the tries were read. False: the token has logins for nothing, and has not looked at the PIN.
     pub(super) fn login_now(&mut self, pin: &RawAuthPin, serial: Option<&str>) -> Result<bool, HostError> {
         not_traced()?;
         let absent = self.absent();
@@ -46,24 +47,45 @@ impl TokenHost {
             // Another token may have come into the slot meanwhile.
             self.is_meant(serial)?;
         }
-        // To a login that stands a module answers "already logged in" without a look at the PIN.
-        let Some(live) = self.live.as_mut() else { return Err(absent) };
-        live.drop_work();
-        if std::mem::take(&mut live.logged_in) && live.anchor.logout().is_err() {
-            // With its last session a token logs out, too.
-            self.live = None;
-            self.is_meant(serial)?;
-        }
+        let needless = self.end_logins(serial)?;
         let Some(live) = self.live.as_mut() else { return Err(absent) };
         let proven = match live.anchor.login_with_raw(UserType::User, pin) {
             Ok(()) => true,
-            // A login belongs to the whole process: it stands. Not where the session knows nothing of it: keys that cannot
-            // be seen would count as lost.
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if live.has_login() => false,
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if needless => false,
             Err(error) => return Err(self.login_failed(error)),
         };
         live.logged_in = true;
         Ok(proven)
+    }
+
+    /// Sees that nobody is logged in, also not by a login that failed as far as was told. True: the token says that everybody
+    /// is, always, as it wants no PIN.
+    fn end_logins(&mut self, serial: Option<&str>) -> Result<bool, HostError> {
+        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
+        live.drop_work();
+        let stands = std::mem::take(&mut live.logged_in) || live.has_login();
+        if stands && (live.anchor.logout().is_err() || live.has_login()) {
+            // With its last session a token logs out, too.
+            self.live = None;
+            self.is_meant(serial)?;
+        }
+        let Some(live) = self.live.as_ref() else { return Err(self.absent()) };
+        if !live.has_login() {
+            return Ok(false);
+        }
+        if !self.wants_pin() {
+            return Ok(true);
+        }
+        Err(HostError::new(
+            HostErrorKind::Worn,
+            "the module has somebody logged in, and does not end that; the PIN was not presented",
+        ))
+    }
+
+    /// Without one everybody counts as logged in.
+    fn wants_pin(&self) -> bool {
+        let info = self.live.as_ref().map(|live| self.pkcs11.get_token_info(live.slot));
+        info.is_none_or(|info| info.is_ok_and(|info| info.login_required()))
     }
 
     /// C_SetPIN: one attempt with the old PIN.
@@ -126,8 +148,15 @@ impl TokenHost {
             ) => HostErrorKind::PinIncorrect,
             _ => HostErrorKind::PinUnclear,
         };
-        self.drop_sessions();
-        let final_try = self.look_at_live().is_ok_and(|status| status.final_try);
+        // It may have taken place all the same.
+        self.logout();
+        let final_try = self.look_once().is_ok_and(|status| status.final_try);
+        let stands = self.live.as_ref().is_some_and(Live::has_login) && self.wants_pin();
+        let already = matches!(error, Error::Pkcs11(RvError::UserAlreadyLoggedIn, _));
+        let kind = match stands || already || action(&error) == Action::Renew {
+            true => HostErrorKind::PinWorn,
+            false => kind,
+        };
         match (kind, final_try) {
             (HostErrorKind::PinIncorrect, true) => {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")

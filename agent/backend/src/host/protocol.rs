@@ -203,6 +203,9 @@ pub(crate) struct TokenStatus {
     /// In the answer to a login: the token has looked at the PIN and accepted it.
     #[serde(default)]
     pub(crate) proven: bool,
+    /// The last signature failed in a way that may be the module's: no PIN is presented to it before it was started anew.
+    #[serde(default)]
+    pub(crate) worn: bool,
     /// Tries that are left, where the token tells.
     #[serde(default)]
     pub(crate) tries_left: Option<u32>,
@@ -275,6 +278,8 @@ pub(crate) enum HostErrorKind {
     PinIncorrectFinalTry,
     /// The PIN was presented, and what the module answered does not say whether it was counted as wrong.
     PinUnclear,
+    /// The same, and the module is of no use before it is started anew, or has somebody logged in for all that was done.
+    PinWorn,
     /// Not tried: it would be the final try.
     FinalTry,
     /// The PIN is blocked.
@@ -307,6 +312,8 @@ pub(crate) enum HostErrorKind {
     Unsupported,
     /// Anything else that the module said.
     Device,
+    /// The same, and the module is of no use before it is started anew. Nobody is logged in any more, as far as it can help it.
+    Worn,
     /// The request made no sense.
     Protocol,
 }

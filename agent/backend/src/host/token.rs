@@ -14,7 +14,7 @@ use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use tuf::key::Scheme;
 
-use super::faults::{Action, Fault, action, device, may_repeat, told};
+use super::faults::{Action, Fault, action, device, may_be_worn, may_repeat, told};
 use super::live::{Live, not_logged_in};
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, Setup, TokenStatus, Wanted};
@@ -37,6 +37,8 @@ pub(crate) struct TokenHost {
     reloads: Reloads,
     pub(super) live: Option<Live>,
     pub(super) order: super::always::Order,
+    /// Signatures in a row that the module did not make, for a reason that may be its own.
+    pub(super) worn: u32,
 }
 
 /// What C_Initialize came to.
@@ -66,7 +68,19 @@ impl TokenHost {
         })?;
         let (started, reloads, order) = (Started::No, Reloads::default(), super::always::Order::default());
         let threads = Threads::One;
-        Ok(Self { pkcs11, single, reserved, wanted, sessions, threads, started, reloads, live: None, order })
+        Ok(Self {
+            pkcs11,
+            single,
+            reserved,
+            wanted,
+            sessions,
+            threads,
+            started,
+            reloads,
+            live: None,
+            order,
+            worn: 0,
+        })
     }
 
     /// The module's name for itself, such as "SoftHSM Implementation of PKCS11 2.6".
@@ -98,7 +112,7 @@ impl TokenHost {
     }
 
     /// The same, leaving the module as it is.
-    fn look_once(&mut self) -> Result<TokenStatus, Fault> {
+    pub(super) fn look_once(&mut self) -> Result<TokenStatus, Fault> {
         if let Ok(status) = self.look_at_live() {
             return Ok(status);
         }
@@ -207,6 +221,14 @@ impl TokenHost {
                     Err(error) => error,
                 }
             }
+            Action::Renew if may_be_worn(&fault) => {
+                self.worn = self.worn.saturating_add(1);
+                if self.worn < WORN_BY {
+                    return self.look().err().unwrap_or_else(|| device(fault));
+                }
+                self.logout();
+                HostError { kind: HostErrorKind::Worn, ..device(fault) }
+            }
             _ => self.look().err().unwrap_or_else(|| device(fault)),
         }
     }
@@ -220,7 +242,10 @@ impl TokenHost {
         data: &[u8],
     ) -> Result<Vec<u8>, HostError> {
         let single = self.single.clone();
-        self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))
+        let signature =
+            self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))?;
+        self.worn = 0;
+        Ok(signature)
     }
 
     /// What follows after a thread of [`super::crew`] has failed to make a signature: it is made here, if that may be.
@@ -234,7 +259,10 @@ impl TokenHost {
     ) -> Result<Vec<u8>, HostError> {
         self.get_over(fault, true)?;
         let single = self.single.clone();
-        self.last_attempt(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))
+        let signature =
+            self.last_attempt(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))?;
+        self.worn = 0;
+        Ok(signature)
     }
 
     /// So many signatures may be made at once.
@@ -255,6 +283,10 @@ impl TokenHost {
 
     /// What was lent is back.
     pub(super) fn give_back(&mut self, session: Option<Session>) {
+        if session.is_some() {
+            // It has signed.
+            self.worn = 0;
+        }
         if let Some(live) = self.live.as_mut() {
             live.give_back(session);
         }
@@ -278,7 +310,7 @@ impl TokenHost {
             return Err(absent.into());
         }
         live.anchor.get_session_info()?;
-        live.status = status(&info, live.logged_in);
+        live.status = TokenStatus { worn: self.worn > 0, ..status(&info, live.logged_in) };
         Ok(live.status.clone())
     }
 
@@ -392,9 +424,14 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         blocked: info.user_pin_locked(),
         logged_in,
         proven: false,
+        worn: false,
         tries_left: None,
     }
 }
+
+/// So many signatures in a row that fail so say that the module has lost what it works with: the service of the token was
+/// started anew, say. One alone may be about that signature, and costs no login.
+const WORN_BY: u32 = 2;
 
 fn describe(wanted: &Wanted) -> String {
     let parts = [

@@ -48,6 +48,16 @@ pub(crate) struct Link {
     pub(super) started: Option<Instant>,
     /// When new helpers were last started to look for missing keys, and when one took over.
     pub(super) searched: Searched,
+    /// When one was last started because the module was of no use any more.
+    renewed: Option<Instant>,
+}
+
+impl Link {
+    /// How long until the module may be started anew for what it answered.
+    pub(super) fn renewal_in(&self, now: Instant) -> Duration {
+        let since = |then| now.saturating_duration_since(then);
+        self.renewed.map_or(Duration::ZERO, |then| RENEWED_APART.saturating_sub(since(then)))
+    }
 }
 
 #[derive(Default)]
@@ -158,6 +168,8 @@ impl Shared {
             Ok(answer) => Ok(answer),
             Err(CallError::Host(error)) => {
                 self.note_error(&error);
+                // What comes of it is noted.
+                let _ = self.renew_if_worn(link);
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => {
@@ -178,6 +190,7 @@ impl Shared {
             let trouble = self.bury(link, &format!("died ({status}){during}"));
             tracing::warn!(token = %self.config.name, "{trouble}");
         }
+        self.renew_if_worn(link)?;
         if link.helper.is_some() {
             return Ok(());
         }
@@ -200,6 +213,46 @@ impl Shared {
             return Err(trouble.into());
         }
         self.start(link)
+    }
+
+    /// Ends a helper whose module is of no use any more, and with it a login that may stand though it failed; the next one
+    /// is started when that may be (FAULTS D2).
+    fn renew_if_worn(&self, link: &mut Link) -> Result<(), BackendError> {
+        if !self.with_seen(|seen| seen.worn) {
+            return Ok(());
+        }
+        if link.helper.is_none() {
+            self.note(|seen| seen.worn = false);
+            return Ok(());
+        }
+        self.renew(link)
+    }
+
+    /// Starts the module anew, in a new helper.
+    pub(super) fn renew(&self, link: &mut Link) -> Result<(), BackendError> {
+        let old = link.helper.take();
+        self.serve_by(link);
+        drop(old);
+        let now = Instant::now();
+        let (token, left) = (&self.config.name, link.renewal_in(now));
+        self.note(|seen| seen.worn = false);
+        if left.is_zero() {
+            tracing::warn!(%token, "its module is started anew, as its last answer says nothing of what it has done");
+            link.renewed = Some(now);
+            return self.start(link);
+        }
+        let trouble = Trouble::Failed {
+            why: format!(
+                "the module of token {token} is of no use since its last answer, and is started anew in {} s; no PIN is \
+                 presented to it before",
+                left.as_secs() + 1
+            ),
+            remedy: "try again then; look into the agent's log for what the module said".to_owned(),
+        };
+        tracing::warn!(%token, "{trouble}");
+        self.note(|seen| seen.failed(&trouble));
+        link.refused = Some((trouble.clone(), now + left));
+        Err(trouble.into())
     }
 
     /// Starts a helper, checks the module, loads it, and looks for the token.
@@ -440,7 +493,14 @@ impl Shared {
     }
 
     pub(super) fn note_error(&self, error: &HostError) {
-        self.note(|seen| seen.refused(error));
+        let worn = matches!(error.kind, HostErrorKind::Worn | HostErrorKind::PinWorn);
+        self.note(|seen| {
+            seen.refused(error);
+            seen.worn |= worn;
+        });
+        if worn {
+            self.rouse();
+        }
     }
 
     /// Ends the helper and the background thread. A call under way gets a moment, then its helper
@@ -508,6 +568,8 @@ fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
     wake.1.notify_all();
 }
 
+/// A new helper is the module initialised again (FAULTS D2).
+const RENEWED_APART: Duration = Duration::from_secs(30);
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// What is not there may come at any moment.
 const ABSENT_FOR: Duration = Duration::from_secs(1);

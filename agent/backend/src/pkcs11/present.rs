@@ -2,6 +2,8 @@
 //!
 //! Whoever counts attempts has to know whether the token was asked, also when nothing else is known.
 
+use std::time::Instant;
+
 use secmem::SecretBytes;
 use tuf::key::PublicKey;
 
@@ -65,6 +67,10 @@ impl Pkcs11Token {
         let mut link = shared.link();
         shared.ready(&mut link)?;
         shared.ask_how_it_is(&mut link, &Request::Look)?;
+        if shared.with_seen(|seen| seen.status.worn) && link.renewal_in(Instant::now()).is_zero() {
+            // It would be a try for nothing.
+            shared.renew(&mut link)?;
+        }
         let seen = shared.seen();
         match (seen.state, seen.trouble) {
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
@@ -108,7 +114,7 @@ impl Pkcs11Token {
             Ok(_) => return Presented { spent: Spent::Perhaps, result: Err(nonsense()) },
             Err(error) => return Presented::failed(error),
         };
-        // "Already logged in" was said without a look at the PIN.
+        // A token that wants no PIN has not looked at it.
         let spent = if status.proven { Spent::Accepted } else { Spent::Nothing };
         shared.note_status(status, &link);
         // A `lock` that came meanwhile wins.

@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) loaded: Option<Arc<Loaded>>,
     /// What was measured of the module that is loaded.
     pub(crate) measured: Measured,
+    /// The helper's module is of no use before it is started anew.
+    pub(crate) worn: bool,
     /// Whether keys take the PIN for each signature, as far as that was asked since the token was unlocked.
     pub(crate) each_use: BTreeMap<PublicKey, bool>,
 }
@@ -106,12 +108,15 @@ impl Seen {
                 self.trouble = Some(Trouble::Absent(message.clone()));
             }
             // A wrong PIN ends a login that stood.
-            HostErrorKind::PinIncorrect | HostErrorKind::PinIncorrectFinalTry | HostErrorKind::PinUnclear
+            HostErrorKind::PinIncorrect
+            | HostErrorKind::PinIncorrectFinalTry
+            | HostErrorKind::PinUnclear
+            | HostErrorKind::PinWorn
                 if self.state == Some(TokenState::Unlocked) =>
             {
                 self.state = Some(TokenState::Locked);
             }
-            HostErrorKind::NotLoggedIn => self.state = Some(TokenState::Locked),
+            HostErrorKind::NotLoggedIn | HostErrorKind::Worn => self.state = Some(TokenState::Locked),
             HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
             HostErrorKind::Reader => {
                 let usual = || "check the token's entry in the configuration".to_owned();

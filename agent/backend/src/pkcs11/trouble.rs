@@ -115,6 +115,9 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
         }
         HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
+        HostErrorKind::PinWorn => {
+            BackendError::AttemptUnknown { why: format!("{message}; the module is started anew") }
+        }
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
         HostErrorKind::Swapped => BackendError::Swapped { why: message },
@@ -136,6 +139,10 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::NameTaken => taken(&message, |name| BackendError::NameTaken { name }),
         HostErrorKind::Duplicate => taken(&message, |name| BackendError::DuplicateKey { name }),
         HostErrorKind::Unsupported => BackendError::Unsupported { what: format!("do that: {message}") },
+        HostErrorKind::Worn => failed(
+            format!("{message}; its module is started anew, and the token is locked"),
+            "unlock it again (tufctl token unlock NAME), then repeat the command",
+        ),
         HostErrorKind::Device => {
             failed(message, "look at the token with its vendor's tool, and into the agent's log")
         }

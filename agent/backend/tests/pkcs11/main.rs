@@ -23,6 +23,7 @@ mod modules;
 mod real;
 mod sessions;
 mod twins;
+mod worn;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -101,6 +102,7 @@ fn cases() -> Vec<Case> {
         lane::CASES,
         crew::CASES,
         modules::CASES,
+        worn::CASES,
     ]
     .concat()
 }

@@ -228,7 +228,12 @@ fn matrix(calls: Calls, base: &'static str) {
 
 /// Whether the module is said to know no login for one signature.
 fn says_no_context(lie: &str) -> bool {
-    let codes = ["CKR_OPERATION_NOT_INITIALIZED", "CKR_USER_TYPE_INVALID", "CKR_FUNCTION_NOT_SUPPORTED"];
+    let codes = [
+        "CKR_OPERATION_NOT_INITIALIZED",
+        "CKR_USER_TYPE_INVALID",
+        "CKR_FUNCTION_NOT_SUPPORTED",
+        "CKR_USER_ALREADY_LOGGED_IN",
+    ];
     lie.starts_with("C_Login") && codes.iter().any(|code| lie.ends_with(code))
 }
 
@@ -257,7 +262,8 @@ impl Bed {
         let desk = self.lab.desk();
         desk.say(self.base);
         desk.reset();
-        match lie.contains("CRYPTOKI") || deed == Deed::SignAfterReload {
+        let of_a_pin = lie.starts_with("C_Login") || lie.starts_with("C_SetPIN");
+        match lie.contains("CRYPTOKI") || deed == Deed::SignAfterReload || of_a_pin {
             // What it may do once in 30 s it may do now.
             true => self.renew(),
             false => self.heal(),

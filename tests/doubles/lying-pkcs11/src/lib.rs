@@ -17,13 +17,14 @@
 //! One lie a line; `#` begins a comment. A line that is not understood ends the process (status 99, and a word in the
 //! trace): a misspelt lie must not pass for the truth. A [`Desk`] does not write such a line.
 //!
-//! ## At a call: `CALL WHEN [once] [after] LIE`
+//! ## At a call: `CALL WHEN [once] [after] [until-restart] LIE`
 //!
 //! `CALL` is a function of PKCS#11, or `*` for all but C_GetFunctionList. C_Sign and C_SignFinal stand for the call that gives a
 //! signature; the one that asks for its length is `C_Sign?`, `C_SignFinal?`. `WHEN` counts the calls since the text
 //! of the control file was changed, in this process: `*` (or nothing) each, `3` the third, `3-` from the third
 //! on, `3-5`, `%4` each fourth. `once`: one time only, also if the process is started anew. `after`: the real
-//! module is asked first, so that its work is done and its answer lost.
+//! module is asked first, so that its work is done and its answer lost. `until-restart`: only until C_Initialize is called
+//! again, in this process or a new one: the device's service was started anew, and whoever spoke to the old one is deaf.
 //!
 //! | LIE | |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! One lie at a call: `CALL WHEN [once] [after] LIE`.
+//! One lie at a call: `CALL WHEN [once] [after] [until-restart] LIE`.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub(crate) struct Rule {
     pub(crate) once: Option<String>,
     /// The real module is asked first.
     pub(crate) after: bool,
+    /// Told to whoever was initialised before the text came.
+    pub(crate) until_restart: bool,
     pub(crate) lie: Lie,
 }
 
@@ -58,7 +60,14 @@ pub(crate) enum Bend {
 impl Rule {
     /// A lie told at each call.
     pub(crate) fn always(call: &str, lie: Lie) -> Self {
-        Self { call: call.to_owned(), when: When::Range(1, u64::MAX), once: None, after: false, lie }
+        Self {
+            call: call.to_owned(),
+            when: When::Range(1, u64::MAX),
+            once: None,
+            after: false,
+            until_restart: false,
+            lie,
+        }
     }
 
     /// Reads a line of which `call` is the first word.
@@ -79,8 +88,9 @@ impl Rule {
         };
         let once = take("once").then(|| line.to_owned());
         let after = take("after");
+        let until_restart = take("until-restart");
         let lie = Lie::parse(rest)?;
-        Some(Self { call: call.to_owned(), when, once, after, lie })
+        Some(Self { call: call.to_owned(), when, once, after, until_restart, lie })
     }
 
     /// The name under which its calls are counted.

@@ -278,9 +278,11 @@ mod tests {
     #[test]
     fn the_words_of_a_rule_are_read_in_their_order() {
         let script =
-            Script::parse("C_Sign 3- once after CKR_DEVICE_ERROR # late\n\nC_Login sleep 20").unwrap();
+            Script::parse("C_Sign 3- once after until-restart CKR_DEVICE_ERROR # late\n\nC_Login sleep 20")
+                .unwrap();
         let [sign, login] = script.rules.as_slice() else { panic!("{script:?}") };
         assert_eq!((sign.lie, sign.after, sign.once.is_some()), (Lie::Code(CKR_DEVICE_ERROR), true, true));
+        assert!(sign.until_restart && !login.until_restart);
         assert!(sign.is_of("C_Sign") && !sign.is_of("C_Sign?") && !sign.holds_at(2) && sign.holds_at(9));
         assert!(login.is_of("C_Login") && login.holds_at(1) && !login.after);
         let each = Script::parse("* %4 hang").unwrap();

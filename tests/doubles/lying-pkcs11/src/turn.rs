@@ -62,11 +62,15 @@ impl Turn {
         let mut reader = READER.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = reader.get_or_insert_default();
         reader.read();
+        if call == "C_Initialize" {
+            reader.initialised_under = Some(reader.text.clone());
+        }
         let counts = if is_of_all(call) { &[call, "*"][..] } else { &[call] };
         for name in counts {
             *reader.counts.entry((*name).to_owned()).or_default() += 1;
         }
         let mut rules = reader.rules_at(call, 0);
+        rules.retain(|rule| !rule.until_restart || reader.initialised_under.as_ref() != Some(&reader.text));
         rules.retain(|rule| rule.once.as_deref().is_none_or(memory::first));
         Self { script: Arc::clone(&reader.script), rules }
     }
@@ -132,6 +136,8 @@ struct Reader {
     text: String,
     script: Arc<Script>,
     counts: HashMap<String, u64>,
+    /// The text at the last C_Initialize.
+    initialised_under: Option<String>,
 }
 
 impl Reader {
@@ -144,7 +150,8 @@ impl Reader {
         match Script::parse(&text) {
             Ok(script) => {
                 script.attempts.iter().for_each(Attempt::make);
-                *self = Self { text, script: Arc::new(script), counts: HashMap::new() };
+                let initialised_under = self.initialised_under.take();
+                *self = Self { text, script: Arc::new(script), counts: HashMap::new(), initialised_under };
             }
             Err(error) => {
                 trace::note('!', "control", &error);
