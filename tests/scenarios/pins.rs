@@ -2,6 +2,7 @@
 //! (FAULTS C1 to C6, C9).
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -355,11 +356,7 @@ fn a_proven_pin_is_presented_again_once_for_each_loss_and_not_when_tries_are_gon
     let agent = home.start();
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(logins(&home), 1);
-    let lose_helper = || {
-        let helper = home.token("hsm")["helper_pid"].as_u64().unwrap();
-        assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
-        agent.wait_until(|| home.token("hsm")["helper_pid"].as_u64().is_some_and(|pid| pid != helper));
-    };
+    let lose_helper = || lose_helper(&home, &agent);
     lose_helper();
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(logins(&home), 2);
@@ -372,6 +369,83 @@ fn a_proven_pin_is_presented_again_once_for_each_loss_and_not_when_tries_are_gon
     assert_eq!(logins(&home), 2);
     home.run("token unlock hsm").done();
     assert_eq!(logins(&home), 3);
+}
+
+/// Ends the token's helper, and waits for the next one.
+fn lose_helper(home: &Home, agent: &Agent) {
+    let helper = home.token("hsm")["helper_pid"].as_u64().unwrap();
+    assert!(Command::new("kill").args(["-KILL", &helper.to_string()]).status().unwrap().success());
+    agent.wait_until(|| home.token("hsm")["helper_pid"].as_u64().is_some_and(|pid| pid != helper));
+}
+
+#[test]
+fn a_pin_file_that_was_wrong_for_a_while_is_tried_when_it_is_right_again() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.secret("token-pin", "wrong-pin-33f2");
+    lose_helper(&home, &agent);
+    agent.wait_until(|| home.token("hsm")["problem"].as_str().is_some_and(|why| why.contains("is wrong")));
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 2);
+    home.secret("token-pin", PIN);
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    assert_eq!(logins(&home), 3);
+    // What was wrong stays so.
+    home.secret("token-pin", "wrong-pin-33f2");
+    lose_helper(&home, &agent);
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    home.refused("key generate k2 --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), 3);
+}
+
+#[test]
+fn a_pin_that_was_changed_is_not_presented_again_and_the_source_that_holds_it_is_told() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.secret("new-pin", "new-pin-44a7");
+    let changed = home.run("token change-pin hsm --pin-file pin --new-pin-file new-pin").done();
+    assert!(changed.stdout.contains("still holds the old PIN: put the new one there"), "{}", changed.stdout);
+    assert!(changed.stdout.contains("token-pin"), "{}", changed.stdout);
+    let before = logins(&home);
+    lose_helper(&home, &agent);
+    home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert_eq!(logins(&home), before, "the old one costs no try");
+    home.secret("token-pin", "new-pin-44a7");
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    assert_eq!(logins(&home), before + 1);
+    assert_eq!(home.token("hsm")["problem"], Value::Null);
+    // Nobody knows whether it is changed: the new one may be in force.
+    home.lying_desk("hsm").say("C_SetPIN once after CKR_GENERAL_ERROR");
+    let refused =
+        home.refused("token change-pin hsm --pin-file new-pin --new-pin-file pin", 5, "TOKEN_FAILED");
+    assert!(refused["message"].as_str().unwrap().contains("new PIN may be in force"), "{refused}");
+    home.run("token unlock hsm --pin-file pin").done();
+}
+
+#[test]
+fn what_keeps_a_token_from_unlocking_itself_is_told_as_it_is_now_and_logged_once() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let file = home.path("token-pin");
+    let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let agent = home.start();
+    let problem = || home.token("hsm")["problem"].as_str().unwrap_or_default().to_owned();
+    agent.wait_until(|| problem().contains("is not private"));
+    for _ in 0..3 {
+        home.run("token lock hsm").done();
+        home.refused("token unlock hsm", 5, "SECRET_FILE");
+    }
+    let log = fs::read_to_string(home.log()).unwrap();
+    assert_eq!(log.matches("not unlocked by itself").count(), 1, "{log}");
+    mode(0o600);
+    assert_eq!(problem(), "", "nothing is wrong with it any more");
+    home.run("token unlock hsm").done();
+    // What the helper died of is no answer to why it stays locked.
+    home.secret("token-pin", "wrong-pin-55b3");
+    lose_helper(&home, &agent);
+    agent.wait_until(|| problem().contains("is wrong"));
 }
 
 #[test]

@@ -119,6 +119,7 @@ impl Tokens {
         let all = self.all();
         for slot in &all {
             slot.first_look_after_start().await;
+            slot.refresh_source().await;
         }
         all.iter().map(|slot| slot.describe()).collect()
     }
@@ -183,6 +184,7 @@ impl Tokens {
             tokio::spawn(async move {
                 if slot.waits_for_its_source().await
                     && let Err(refusal) = slot.ensure_usable().await
+                    && slot.is_news(&refusal)
                 {
                     tracing::warn!(
                         token = slot.name(),

@@ -115,6 +115,8 @@ struct Lease {
     locks: u64,
     /// Why the configured secret was of no use.
     source: Option<SourceTrouble>,
+    /// The last refusal to unlock itself that is in the log: each change of its state is a reason to try.
+    logged: Option<String>,
 }
 
 impl Lease {
@@ -212,9 +214,12 @@ impl Slot {
     pub fn describe(&self) -> Token {
         self.lapse();
         let info = self.backend.info();
-        let source = lock(&self.lease).source.clone().filter(|_| info.state == TokenState::Locked);
+        // Nothing is said of the source while it is not needed, unless its PIN was changed since.
+        let matters = matches!(info.state, TokenState::Locked | TokenState::Unlocked);
+        let source = lock(&self.lease).source.clone().filter(|_| matters);
         let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
-        let problem = info.problem.or(source.map(|trouble| trouble.why)).or(counted);
+        // How the login was lost is no answer to why it is not made again.
+        let problem = source.map(|trouble| trouble.why).or(info.problem).or(counted);
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
             (TokenState::Unlocked, Some(until)) => {
                 Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))

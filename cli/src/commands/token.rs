@@ -249,8 +249,10 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
         None => ask(&token, true).map_err(with_files)?,
     };
     agent.change_secret(&args.name, &old, &new, serial)?;
-    let text = format!("{} has a new {}\n", args.name, word(&token));
-    Ok(Report::new(json(&agent.token(&args.name)?), text))
+    let now = agent.token(&args.name)?;
+    let note = now.problem.as_deref().map(|problem| format!("note: {}\n", visible(problem)));
+    let text = format!("{} has a new {}\n{}", args.name, word(&token), note.unwrap_or_default());
+    Ok(Report::new(json(&now), text))
 }
 
 /// Asks for a token's secret, saying which device it is for; twice when it is new.

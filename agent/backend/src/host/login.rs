@@ -84,8 +84,8 @@ impl TokenHost {
 
     /// Without one everybody counts as logged in.
     fn wants_pin(&self) -> bool {
-        let info = self.live.as_ref().map(|live| self.pkcs11.get_token_info(live.slot));
-        info.is_none_or(|info| info.is_ok_and(|info| info.login_required()))
+        let info = self.live.as_ref().and_then(|live| self.pkcs11.get_token_info(live.slot).ok());
+        info.is_none_or(|info| info.login_required())
     }
 
     /// C_SetPIN: one attempt with the old PIN.

@@ -132,6 +132,10 @@ impl Pkcs11Token {
         let mut link = shared.link();
         match shared.call(&mut link, "changing the PIN", &request, &[old, new], shared.config.deadline) {
             Ok(_) => Presented { spent: Spent::Accepted, result: Ok(()) },
+            Err(BackendError::AttemptUnknown { why }) => {
+                let why = format!("{why}; the new PIN may be in force already");
+                Presented::failed(BackendError::AttemptUnknown { why })
+            }
             Err(error) => Presented::failed(error),
         }
     }

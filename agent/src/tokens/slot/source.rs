@@ -30,6 +30,8 @@ pub(super) struct SourceTrouble {
     pub(super) why: String,
     /// What to do.
     pub(super) remedy: String,
+    /// It could not be read, or not be believed.
+    pub(super) unread: bool,
 }
 
 /// What the source holds now, and how it may be presented.
@@ -46,6 +48,8 @@ pub(super) struct Contents {
     refused: Vec<SecretBytes>,
     /// The one that was, and by which card.
     proven: Option<(SecretBytes, Option<Proof>)>,
+    /// The one that was presented last: another one is a new entry by whoever wrote it.
+    last: Option<SecretBytes>,
 }
 
 impl Contents {
@@ -55,13 +59,20 @@ impl Contents {
 
     fn proof(&self, content: &SecretBytes) -> Option<Proof> {
         let (proven, proof) = self.proven.as_ref()?;
-        proof.clone().filter(|_| same(proven, content))
+        let unchanged = self.last.as_ref().is_some_and(|last| same(last, content));
+        proof.clone().filter(|_| unchanged && same(proven, content))
     }
 
     fn refuse(&mut self, content: SecretBytes) {
         if self.proven.as_ref().is_some_and(|(proven, _)| same(proven, &content)) {
             self.proven = None;
         }
+        self.last = Some(copy(&content));
+        self.spend(content);
+    }
+
+    /// It is not to be presented any more.
+    fn spend(&mut self, content: SecretBytes) {
         if self.is_refused(&content) {
             return;
         }
@@ -73,7 +84,17 @@ impl Contents {
 
     fn prove(&mut self, content: SecretBytes, proof: Option<Proof>) {
         self.refused.retain(|refused| !same(refused, &content));
+        self.last = Some(copy(&content));
         self.proven = Some((content, proof));
+    }
+
+    /// The token takes another secret from now on.
+    fn change(&mut self, old: SecretBytes, new: &SecretBytes) {
+        self.proven = None;
+        if !same(&old, new) {
+            self.spend(old);
+        }
+        self.refused.retain(|refused| !same(refused, new));
     }
 }
 
@@ -133,6 +154,8 @@ impl Slot {
         let content = digest(&secret);
         let contents = lock(&self.contents);
         if contents.is_refused(&content) {
+            drop(contents);
+            self.note_spent();
             return Err(self.unusable());
         }
         let proof = contents.proof(&content);
@@ -172,8 +195,57 @@ impl Slot {
         } else {
             return false;
         };
-        lock(&self.lease).source = Some(SourceTrouble { why, remedy });
+        lock(&self.lease).source =
+            Some(SourceTrouble { why, remedy, unread: refusal.reason == Reason::SecretFile });
         spent
+    }
+
+    /// Whether the log has not said so already, since the token was last unlocked.
+    pub(in crate::tokens) fn is_news(&self, refusal: &Refusal) -> bool {
+        let text = refusal.to_string();
+        let mut lease = lock(&self.lease);
+        let news = lease.logged.as_ref() != Some(&text);
+        lease.logged = Some(text);
+        news
+    }
+
+    /// For whoever finds it locked, where nothing else is said: it was unlocked by another secret since.
+    fn note_spent(&self) {
+        let (word, place) = (self.backend.info().kind.secret_word(), self.config.pin.place());
+        let remedy = format!("put the new one there, or: tufctl token unlock {}", self.name());
+        let why =
+            format!("{place} holds a {word} that was not accepted or is changed, and is not tried by itself");
+        lock(&self.lease).source.get_or_insert(SourceTrouble { why, remedy, unread: false });
+    }
+
+    /// The secret was changed: what the source holds, if it is the old one, is presented no more. Gives what a person should
+    /// know of that.
+    pub(super) async fn note_changed(&self, old: SecretBytes, new: &SecretBytes) {
+        let (spent, new) = (copy(&old), copy(new));
+        lock(&self.contents).change(old, &new);
+        if !self.config.pin.is_unattended() {
+            return;
+        }
+        // A pipe gave what it gave.
+        let Ok(secret) = self.fetch().await else { return };
+        if same(&digest(&secret), &spent) {
+            let (word, place) = (self.backend.info().kind.secret_word(), self.config.pin.place());
+            let why = format!("{place} still holds the old {word}: put the new one there");
+            let remedy = format!("put the new one there, or: tufctl token unlock {}", self.name());
+            lock(&self.lease).source = Some(SourceTrouble { why, remedy, unread: false });
+        }
+    }
+
+    /// What was said of a source that could not be read is looked at again before it is told.
+    pub(in crate::tokens) async fn refresh_source(&self) {
+        let stale = lock(&self.lease).source.as_ref().is_some_and(|trouble| trouble.unread);
+        if !stale || !matches!(self.config.pin, PinSource::File(_) | PinSource::Credential(_)) {
+            return;
+        }
+        match self.fetch().await {
+            Ok(_) => _ = lock(&self.lease).source.take_if(|trouble| trouble.unread),
+            Err(refusal) => _ = self.note_source(&refusal),
+        }
     }
 
     /// When its secret needs no person and nobody said `lock`: how often `lock` was said.
@@ -205,8 +277,12 @@ impl Slot {
     }
 }
 
+fn copy(content: &SecretBytes) -> SecretBytes {
+    SecretBytes::copy_from(content.reveal_secret_bytes())
+}
+
 /// What a content is compared by: the secret itself is not kept for that.
-fn digest(secret: &SecretBytes) -> SecretBytes {
+pub(super) fn digest(secret: &SecretBytes) -> SecretBytes {
     SecretBytes::copy_from(&Sha256::digest(secret.reveal_secret_bytes()))
 }
 
@@ -232,5 +308,19 @@ mod tests {
         contents.refuse(content("a"));
         assert_eq!(contents.proof(&content("a")), None);
         assert!(contents.is_refused(&content("a")) && !contents.is_refused(&content("b")));
+    }
+
+    #[test]
+    fn a_content_that_comes_back_after_another_is_a_new_entry_and_one_that_was_changed_is_spent() {
+        let proof = Proof { card: "serial 1".to_owned(), count_low: false };
+        let mut contents = Contents::default();
+        contents.prove(content("a"), Some(proof.clone()));
+        contents.refuse(content("b"));
+        assert_eq!((contents.proof(&content("a")), contents.is_refused(&content("a"))), (None, false));
+        contents.prove(content("a"), Some(proof.clone()));
+        assert_eq!(contents.proof(&content("a")), Some(proof));
+        contents.change(content("a"), &content("b"));
+        assert!(contents.is_refused(&content("a")) && !contents.is_refused(&content("b")));
+        assert_eq!(contents.proof(&content("a")), None);
     }
 }

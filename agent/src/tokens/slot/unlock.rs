@@ -10,6 +10,7 @@ use secmem::SecretBytes;
 use serde_json::Value;
 
 use super::card::Presenting;
+use super::source::digest;
 use super::{Later, Lease, Slot, lock};
 use crate::clock;
 use crate::config::UnlockFor;
@@ -83,7 +84,12 @@ impl Slot {
         attempt: Attempt,
     ) -> Result<(), Refusal> {
         let slot = Arc::clone(self);
-        let work = async move { slot.present(Act::Change { old, new }, Presenting::Person(attempt)).await };
+        let work = async move {
+            let (before, after) = (digest(&old), digest(&new));
+            slot.present(Act::Change { old, new }, Presenting::Person(attempt)).await?;
+            slot.note_changed(before, &after).await;
+            Ok(())
+        };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
@@ -169,7 +175,7 @@ impl Slot {
                 self.backend.lock();
                 return Err(self.refusal(&BackendError::Locked));
             }
-            *lease = Lease { until, slept: clock::slept(), held: false, locks, source: None };
+            *lease = Lease { until, slept: clock::slept(), held: false, locks, source: None, logged: None };
         }
         if secmem::unlocked_secrets() > 0 {
             tracing::warn!(
