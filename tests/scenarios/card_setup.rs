@@ -15,7 +15,7 @@ const NEW_PUK: &str = "c4n4ry-2";
 
 struct Desk {
     card: Card,
-    _room: CardRoom,
+    room: CardRoom,
     home: Home,
     _agent: Agent,
 }
@@ -36,7 +36,7 @@ impl Desk {
         }
         home.secret("pin", NEW_PIN);
         home.secret("puk", NEW_PUK);
-        Some(Self { card, _room: room, home, _agent: agent })
+        Some(Self { card, room, home, _agent: agent })
     }
 }
 
@@ -78,7 +78,18 @@ fn setup_replaces_all_that_is_of_the_factory_and_says_so_and_does_nothing_twice(
         for event in ["token.change-puk", "token.change-secret", "token.management-key"] {
             assert!(journal.contains(event), "{event}");
         }
+        judge(&desk, firmware);
     }
+}
+
+/// What the maker's own tool sees, and can do with it.
+fn judge(desk: &Desk, firmware: [u8; 3]) {
+    let ykman = |words: &[&str]| need(desk.room.ykman(SERIAL, words)).map(|outcome| outcome.done().text());
+    let Some(info) = ykman(&["piv", "info"]) else { return };
+    assert!(!info.contains("Using default"), "{firmware:?}: {info}");
+    assert!(info.contains("Management key is stored on the YubiKey, protected by PIN"), "{info}");
+    assert!(info.contains("AES192"), "{info}");
+    ykman(&["piv", "keys", "generate", "--pin", NEW_PIN, "--algorithm", "ECCP256", "9e", "/dev/null"]);
 }
 
 #[test]
