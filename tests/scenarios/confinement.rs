@@ -1,7 +1,7 @@
 //! A helper keeps its module to what the token's entry names (FAULTS B5), seen by a module that tries more.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ struct World {
     table: String,
     desk: Desk,
     tcp: TcpListener,
+    udp: UdpSocket,
     name: String,
     abi: ABI,
     _abstract: UnixListener,
@@ -49,10 +50,11 @@ impl World {
         home.write("outside.txt", "nobody's business\n");
         let (table, desk) = (home.lying_table("hsm", "build", &folder), home.lying_desk("hsm"));
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let name = format!("tufagent-{}-{}", std::process::id(), tcp.local_addr().unwrap().port());
         let place = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
         let _abstract = UnixListener::bind_addr(&place).unwrap();
-        Some(Self { home, folder, table, desk, tcp, name, abi, _abstract })
+        Some(Self { home, folder, table, desk, tcp, udp, name, abi, _abstract })
     }
 
     /// What no module needs: what, and about what.
@@ -75,8 +77,24 @@ impl World {
         forbidden
     }
 
+    /// What files are not read, written nor run by, and what is no file at all.
+    fn sealed(&self) -> Vec<(&'static str, String)> {
+        let files = [self.home.path("pin"), self.home.path("outside.txt"), self.home.state()];
+        let changes = ["mode", "owner", "times", "xattr"];
+        let of = |file: &std::path::PathBuf| changes.map(|what| (what, file.display().to_string()));
+        let keys = ["get", "add", "request"].map(|how| ("keyring", how.to_owned()));
+        files.iter().flat_map(of).chain(keys).chain(calls(&CALLS)).collect()
+    }
+
     fn connect(&self) -> (&'static str, String) {
         ("connect", self.tcp.local_addr().unwrap().to_string())
+    }
+
+    /// Ways out over the network beside a plain connection by TCP.
+    fn network(&self) -> Vec<(&'static str, String)> {
+        let udp = self.udp.local_addr().unwrap().to_string();
+        let tcp = self.connect().1;
+        vec![self.connect(), ("udp", udp), ("mptcp", tcp.clone()), ("fastopen", tcp)]
     }
 
     fn allowed(&self) -> Vec<(&'static str, String)> {
@@ -88,13 +106,14 @@ impl World {
             ("write", "/dev/null".to_owned()),
             ("write", text(self.desk.folder().join("fresh.txt"))),
             ("write", text(self.folder.tokens_dir().join("fresh.txt"))),
+            ("thread", "1".to_owned()),
         ]
     }
 
     /// Starts the agent with a module that tries all of it, as soon as it is loaded.
     fn start(&self, table: &str) -> Agent {
         fs::copy("/bin/true", self.desk.folder().join("true")).unwrap();
-        let tries = [self.forbidden(), self.allowed(), vec![self.connect()]].concat();
+        let tries = [self.forbidden(), self.sealed(), self.allowed(), self.network()].concat();
         self.desk.say(&tries.iter().map(|(what, about)| format!("try {what} {about}\n")).collect::<String>());
         self.home.config(table);
         let agent = self.home.start();
@@ -130,6 +149,23 @@ impl World {
     }
 }
 
+fn calls(names: &[&str]) -> Vec<(&'static str, String)> {
+    names.iter().map(|name| ("call", (*name).to_owned())).collect()
+}
+
+/// System calls that go around what a module is kept to.
+const CALLS: [&str; 9] = [
+    "io_uring_setup",
+    "open_by_handle_at",
+    "kcmp",
+    "personality",
+    "pidfd_getfd",
+    "process_vm_writev",
+    "ptrace",
+    "setns",
+    "unshare",
+];
+
 /// Without the lines that confine the token.
 pub(crate) fn without_limits(table: &str) -> String {
     let limits = |line: &&str| line.starts_with("paths = ") || line.starts_with("network = ");
@@ -142,7 +178,8 @@ fn a_confined_module_reaches_what_its_entry_names_and_nothing_else_and_still_sig
     let _agent = world.start(&world.table);
     world.signs();
     world.all_ended(&world.forbidden(), "PermissionDenied");
-    world.all_ended(&[world.connect()], "PermissionDenied");
+    world.all_ended(&world.sealed(), "PermissionDenied");
+    world.all_ended(&world.network(), "PermissionDenied");
     world.all_ended(&world.allowed(), "ok");
     // Also before the first call, by what runs when it is loaded.
     assert_eq!(world.desk.trace().entries[0].sign, '?');
@@ -163,7 +200,10 @@ fn a_module_that_nobody_confines_reaches_everything_and_token_list_says_why() {
     let Some(world) = World::new() else { return };
     let _agent = world.start(&without_limits(&world.table));
     world.signs();
-    for it in world.forbidden().iter().chain(&[world.connect()]).chain(&world.allowed()) {
+    let changes = world.sealed().into_iter().filter(|(what, _)| ["mode", "owner", "times"].contains(what));
+    let udp = world.network().into_iter().filter(|(what, _)| ["connect", "udp"].contains(what));
+    for it in world.forbidden().into_iter().chain(changes).chain(udp).chain(world.allowed()) {
+        let it = &it;
         assert!(world.ended(it).iter().any(|how| how == "ok"), "{it:?}: {:?}", world.ended(it));
     }
     let shown = world.hsm();
@@ -177,15 +217,20 @@ fn a_module_that_nobody_confines_reaches_everything_and_token_list_says_why() {
 fn the_network_is_a_modules_only_when_its_entry_says_so() {
     let Some(world) = World::new() else { return };
     let agent = world.start(&world.table.replace("network = false", "network = true"));
-    world.all_ended(&[world.connect()], "ok");
+    world.all_ended(&world.network()[..2], "ok");
     world.all_ended(&world.forbidden(), "PermissionDenied");
+    world.all_ended(&world.sealed(), "PermissionDenied");
     assert_eq!(world.hsm()["confined"], true);
-    // TCP alone can be taken away, too; that is not called confined.
+    // The network alone can be taken away, too, and the ways around; that is not called confined.
     drop(agent);
     world.desk.forget();
     let _agent = world.start(&(without_limits(&world.table) + "network = false\n"));
-    world.all_ended(&[world.connect()], "PermissionDenied");
-    world.all_ended(&[("read", world.home.path("outside.txt").display().to_string())], "ok");
+    world.all_ended(&world.network(), "PermissionDenied");
+    world.all_ended(&calls(&CALLS), "PermissionDenied");
+    world.all_ended(
+        &["read", "mode"].map(|what| (what, world.home.path("outside.txt").display().to_string())),
+        "ok",
+    );
     assert_eq!(world.hsm()["confined"], false);
     world.signs();
 }
@@ -250,4 +295,17 @@ fn where_the_kernel_has_no_landlock_the_module_works_and_token_list_says_so() {
         (&false.into(), &"this kernel has no landlock".into())
     );
     assert!(agent.log().contains("no landlock"), "{}", agent.log());
+}
+
+#[test]
+fn of_a_module_that_cannot_be_loaded_it_is_told_as_well_that_it_is_confined() {
+    let Some(world) = World::new() else { return };
+    let broken = world.desk.folder().join("broken.so");
+    fs::write(&broken, "no library\n").unwrap();
+    let line =
+        |line: &str| if line.starts_with("module = ") { format!("module = {broken:?}") } else { line.into() };
+    world.home.config(&world.table.lines().map(|l| line(l) + "\n").collect::<String>());
+    let agent = world.home.start();
+    agent.wait_until(|| world.hsm()["problem"].as_str().is_some_and(|it| it.contains("it is confined")));
+    assert_eq!(world.hsm()["confined"], true, "{}", world.hsm());
 }

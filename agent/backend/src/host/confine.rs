@@ -1,10 +1,11 @@
-//! The helper confines itself before the module is loaded: by landlock, to what the token's entry lets it touch
-//! (FAULTS B5).
+//! The helper confines itself before the module is loaded: by landlock, to what the token's entry lets it touch, and by a
+//! filter of system calls, which takes away what landlock does not know (FAULTS B5).
 //!
 //! Duty: from [`Limits`] to rules of the kernel. Trust: nothing of the module has run yet, so what is told here is
 //! true. Invariants: the whole process is confined, since it has one thread; a path of the configuration that is not
 //! there is refused; what this kernel cannot keep the module from is told.
 
+mod calls;
 mod reach;
 mod softhsm;
 
@@ -29,14 +30,14 @@ use reach::{Files, Reach};
 pub struct Limits {
     /// Files and folders that it may write, absolute.
     pub paths: Option<Vec<PathBuf>>,
-    /// Whether it may use TCP.
+    /// Whether it may use sockets other than unix sockets.
     pub network: Option<bool>,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Confinement {
-    /// Files and TCP are kept to what is allowed.
+    /// Files and sockets are kept to what is allowed.
     pub(crate) confined: bool,
     /// What of it is not kept, and why; for people.
     pub(crate) gap: Option<String>,
@@ -56,10 +57,11 @@ pub(crate) fn confine(
     };
     one_thread()?;
     let status = enforce(&reach)?;
-    Ok(told(&reach, &status.landlock))
+    let filter = calls::refuse(&reach);
+    Ok(told(&reach, &status.landlock, filter))
 }
 
-/// Landlock confines a thread and those that it starts: another one, which runs already, would be a way out for
+/// Landlock and the filter confine a thread and those that it starts: another one, which runs already, would be a way out for
 /// code that shares its memory.
 fn one_thread() -> Result<(), HostError> {
     match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
@@ -129,33 +131,34 @@ fn missing(path: &Path, error: rustix::io::Errno) -> HostError {
     )
 }
 
-/// What is true once the kernel has taken the rules.
-fn told(reach: &Reach, landlock: &LandlockStatus) -> Confinement {
+/// What is true once the kernel has taken the rules, and the filter, if it has.
+fn told(reach: &Reach, landlock: &LandlockStatus, filter: Result<(), calls::Open>) -> Confinement {
     let abi = match landlock {
-        LandlockStatus::NotImplemented => return Confinement::none("this kernel has no landlock"),
-        LandlockStatus::NotEnabled => {
-            return Confinement::none("landlock is switched off in this kernel (its parameter lsm=)");
-        }
-        LandlockStatus::Available { effective_abi, .. } => *effective_abi,
+        LandlockStatus::NotImplemented => Err("this kernel has no landlock"),
+        LandlockStatus::NotEnabled => Err("landlock is switched off in this kernel (its parameter lsm=)"),
+        LandlockStatus::Available { effective_abi, .. } => Ok(*effective_abi),
     };
-    let limits = [
-        (reach.files.is_some() && abi < ABI::V3, "cutting files short"),
-        (!reach.network && abi < ABI::V4, "TCP"),
-        (abi < ABI::V6, "signals and abstract sockets"),
-    ];
-    let open: Vec<&str> = limits.iter().filter_map(|(is, what)| is.then_some(*what)).collect();
-    let old = (!open.is_empty()).then(|| format!("this kernel does not keep it from {}", open.join(", ")));
+    let (lacks, kept) = match abi {
+        Err(why) => (Some(why.to_owned()), false),
+        Ok(abi) => {
+            let limits = [
+                (reach.files.is_some() && abi < ABI::V3, "cutting files short"),
+                // The filter closes it as well.
+                (!reach.network && abi < ABI::V4 && filter.is_err(), "TCP"),
+                (abi < ABI::V6, "signals and abstract sockets"),
+            ];
+            let open: Vec<&str> = limits.iter().filter_map(|(is, what)| is.then_some(*what)).collect();
+            let lacks = format!("this kernel does not keep it from {}", open.join(", "));
+            ((!open.is_empty()).then_some(lacks), abi >= ABI::V3)
+        }
+    };
     let wide = reach.files.is_none().then(|| NO_PATHS.to_owned());
-    let kept = if reach.network { abi >= ABI::V3 } else { abi >= ABI::V4 };
-    let gaps: Vec<String> = [wide, old].into_iter().flatten().collect();
-    Confinement { confined: reach.files.is_some() && kept, gap: (!gaps.is_empty()).then(|| gaps.join("; ")) }
+    let confined = reach.files.is_some() && kept && filter.is_ok();
+    let gaps: Vec<String> = [wide, lacks, filter.err()].into_iter().flatten().collect();
+    Confinement { confined, gap: (!gaps.is_empty()).then(|| gaps.join("; ")) }
 }
 
 impl Confinement {
-    fn none(why: &str) -> Self {
-        Self { confined: false, gap: Some(why.to_owned()) }
-    }
-
     /// The loader says of a library out of reach that it is not there, which a person can see to be wrong.
     pub(super) fn hint(&self, mut error: HostError) -> HostError {
         if self.confined && error.kind == HostErrorKind::Module {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     fn on(abi: ABI, reach: &Reach) -> Confinement {
-        told(reach, &LandlockStatus::Available { effective_abi: abi, kernel_abi: None })
+        told(reach, &LandlockStatus::Available { effective_abi: abi, kernel_abi: None }, Ok(()))
     }
 
     #[test]
@@ -190,25 +193,35 @@ mod tests {
         assert_eq!(all, Confinement { confined: true, gap: None });
         let v5 = on(ABI::V5, &reach(true, false));
         assert!(v5.confined && v5.gap.unwrap().ends_with("from signals and abstract sockets"));
+        // TCP is closed by the filter, too.
         let v3 = on(ABI::V3, &reach(true, false));
-        assert!(!v3.confined && v3.gap.unwrap().contains("TCP"));
-        assert!(on(ABI::V3, &reach(true, true)).confined);
+        assert!(v3.confined && !v3.gap.unwrap().contains("TCP"));
         let v2 = on(ABI::V2, &reach(true, true));
         assert!(!v2.confined && v2.gap.unwrap().contains("cutting files short"));
     }
 
     #[test]
-    fn a_kernel_without_landlock_confines_nothing_and_says_so() {
+    fn without_the_filter_it_is_not_called_confined() {
+        let open = || Err("system calls are not filtered".to_owned());
+        let available = |abi| LandlockStatus::Available { effective_abi: abi, kernel_abi: None };
+        let told_of = |abi| told(&reach(true, false), &available(abi), open());
+        let (v6, v3) = (told_of(ABI::V6), told_of(ABI::V3));
+        assert_eq!((v6.confined, v6.gap.as_deref()), (false, Some("system calls are not filtered")));
+        assert!(!v3.confined && v3.gap.unwrap().contains("TCP"));
+    }
+
+    #[test]
+    fn a_kernel_without_landlock_does_not_keep_files_and_says_so() {
         for (status, word) in
             [(LandlockStatus::NotImplemented, "no landlock"), (LandlockStatus::NotEnabled, "lsm=")]
         {
-            let told = told(&reach(true, false), &status);
+            let told = told(&reach(true, false), &status, Ok(()));
             assert!(!told.confined && told.gap.unwrap().contains(word));
         }
     }
 
     #[test]
-    fn without_paths_it_is_not_called_confined_though_tcp_is_closed() {
+    fn without_paths_it_is_not_called_confined_though_the_network_is_closed() {
         let told = on(ABI::V6, &reach(false, false));
         assert_eq!((told.confined, told.gap.as_deref()), (false, Some(NO_PATHS)));
     }
@@ -217,7 +230,7 @@ mod tests {
     fn a_confined_module_that_does_not_load_is_told_where_libraries_may_lie() {
         let failed = || HostError::new(HostErrorKind::Module, "libx.so.1: cannot open");
         assert!(Confinement { confined: true, gap: None }.hint(failed()).message.contains("LD_LIBRARY_PATH"));
-        assert_eq!(Confinement::none("it is not").hint(failed()), failed());
+        assert_eq!(Confinement::default().hint(failed()), failed());
     }
 
     #[test]

@@ -285,8 +285,9 @@ fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError
     let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };
     let sha256: Sha256Digest = sha256.parse().map_err(|_| failed(NONSENSE))?;
     module.digest.check(&path, sha256)?;
-    let (_, confinement) = helper.load(module, config.deadline).map_err(broken)?;
+    let confinement = helper.confine(module, config.deadline).map_err(broken)?;
     shared.note(|seen| seen.confinement = confinement);
+    helper.load(config.deadline).map_err(broken)?;
     Ok((helper, path, sha256))
 }
 

@@ -117,21 +117,20 @@ impl Helper {
         }
     }
 
-    /// Has it confine itself and then load the module that it opened: the module's name for itself, and what it is kept
-    /// from. That is told before the module runs, which cannot say so itself.
-    pub(crate) fn load(
-        &mut self,
-        module: &Module,
-        limit: Duration,
-    ) -> Result<(String, Confinement), CallError> {
-        let nonsense = || CallError::Broken(NONSENSE.to_owned());
-        let confine = Request::Confine(module.limits.clone());
-        let Reply::Confined(confinement) = self.call(&confine, &[], limit)?.0 else {
-            return Err(nonsense());
-        };
+    /// Has it confine itself to what the entry of the module that it opened allows: what it is kept from. That is told
+    /// before the module runs, which cannot say so itself.
+    pub(crate) fn confine(&mut self, module: &Module, limit: Duration) -> Result<Confinement, CallError> {
+        match self.call(&Request::Confine(module.limits.clone()), &[], limit)?.0 {
+            Reply::Confined(confinement) => Ok(confinement),
+            _ => Err(CallError::Broken(NONSENSE.to_owned())),
+        }
+    }
+
+    /// Has it load the module then: the module's name for itself.
+    pub(crate) fn load(&mut self, limit: Duration) -> Result<String, CallError> {
         match self.call(&Request::Load, &[], limit)?.0 {
-            Reply::Loaded { library } => Ok((library, confinement)),
-            _ => Err(nonsense()),
+            Reply::Loaded { library } => Ok(library),
+            _ => Err(CallError::Broken(NONSENSE.to_owned())),
         }
     }
 

@@ -333,9 +333,11 @@ impl Shared {
         let measured = self.measured(&path, digest);
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
-        let (library, confinement) = helper.load(module, self.config.deadline)?;
+        let confinement = helper.confine(module, self.config.deadline)?;
         let Confinement { confined, gap } = confinement.clone();
+        // Also of a module that cannot be loaded then.
         self.note(|seen| seen.confinement = confinement);
+        let library = helper.load(self.config.deadline)?;
         self.note_loaded(Loaded { path, sha256: digest.to_string(), library, confined, gap });
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::kernel;
 use crate::trace;
 
 /// One of them.
@@ -25,6 +26,16 @@ enum What {
     Connect(SocketAddr),
     Abstract,
     Signal(i32),
+    Udp(SocketAddr),
+    Mptcp(SocketAddr),
+    FastOpen(SocketAddr),
+    Mode,
+    Owner,
+    Times,
+    Xattr,
+    Keyring(kernel::Keyring),
+    Call(kernel::Call),
+    Thread,
 }
 
 impl Attempt {
@@ -38,6 +49,16 @@ impl Attempt {
             "connect" => What::Connect(about.parse().ok()?),
             "abstract" => What::Abstract,
             "signal" => What::Signal(about.parse().ok()?),
+            "udp" => What::Udp(about.parse().ok()?),
+            "mptcp" => What::Mptcp(about.parse().ok()?),
+            "fastopen" => What::FastOpen(about.parse().ok()?),
+            "mode" => What::Mode,
+            "owner" => What::Owner,
+            "times" => What::Times,
+            "xattr" => What::Xattr,
+            "keyring" => What::Keyring(kernel::Keyring::parse(about)?),
+            "call" => What::Call(kernel::Call::parse(about)?),
+            "thread" => What::Thread,
             _ => return None,
         };
         Some(Self { what, about: (*about).to_owned() })
@@ -67,13 +88,18 @@ impl Attempt {
             What::Abstract => {
                 UnixStream::connect_addr(&UnixAddr::from_abstract_name(path.as_bytes())?).map(drop)
             }
-            What::Signal(process) => {
-                // SAFETY: no pointers; signal 0 is only looked at.
-                match unsafe { kill(process, 0) } {
-                    0 => Ok(()),
-                    _ => Err(io::Error::last_os_error()),
-                }
-            }
+            What::Signal(process) => kernel::signal(process),
+            What::Udp(address) => UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", address).map(drop),
+            What::Mptcp(address) => kernel::mptcp(address),
+            What::FastOpen(address) => kernel::fast_open(address),
+            What::Mode => kernel::mode(path),
+            What::Owner => kernel::owner(path),
+            What::Times => kernel::times(path),
+            What::Xattr => kernel::xattr(path),
+            What::Keyring(how) => how.ask(),
+            What::Call(call) => call.make(),
+            // Not waited for: while a module is loaded no thread can end.
+            What::Thread => std::thread::Builder::new().spawn(|| ()).map(drop),
         }
     }
 }
@@ -87,12 +113,18 @@ impl What {
             Self::Connect(_) => "connect",
             Self::Abstract => "abstract",
             Self::Signal(_) => "signal",
+            Self::Udp(_) => "udp",
+            Self::Mptcp(_) => "mptcp",
+            Self::FastOpen(_) => "fastopen",
+            Self::Mode => "mode",
+            Self::Owner => "owner",
+            Self::Times => "times",
+            Self::Xattr => "xattr",
+            Self::Keyring(_) => "keyring",
+            Self::Call(_) => "call",
+            Self::Thread => "thread",
         }
     }
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-unsafe extern "C" {
-    fn kill(process: i32, signal: i32) -> i32;
-}

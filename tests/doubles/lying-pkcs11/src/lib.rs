@@ -78,6 +78,11 @@
 //! | `run PATH` | runs a program |
 //! | `connect IP:PORT`, `abstract NAME` | connects by TCP, or to an abstract unix socket |
 //! | `signal PID` | sends the signal 0 |
+//! | `udp IP:PORT`, `mptcp IP:PORT`, `fastopen IP:PORT` | sends a byte so; or asks for such a socket and connects |
+//! | `mode PATH`, `owner PATH`, `times PATH`, `xattr PATH` | changes that of a file to what it is, by each call that there is |
+//! | `keyring get`, `add`, `request` | asks the kernel's keyrings |
+//! | `call NAME` | another system call, with arguments that do nothing |
+//! | `thread 1` | starts one |
 //!
 //! ## Short words
 //!
@@ -88,6 +93,7 @@
 mod attempt;
 mod calls;
 mod desk;
+mod kernel;
 mod keys;
 mod memory;
 mod names;

@@ -14,7 +14,7 @@ pub(super) type Environment = BTreeMap<String, String>;
 pub(super) struct Reach {
     /// Files and folders; none: all that this user may.
     pub(super) files: Option<Files>,
-    /// TCP.
+    /// Sockets of all families; else unix sockets alone.
     pub(super) network: bool,
     /// Abstract unix sockets of others.
     pub(super) abstract_sockets: bool,
