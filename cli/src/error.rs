@@ -77,6 +77,11 @@ impl Failure {
         &self.0.remedy
     }
 
+    /// A member of `details` that is text.
+    pub(crate) fn text_detail(&self, name: &str) -> Option<&str> {
+        self.0.details.get(name)?.as_str()
+    }
+
     /// Says what else it means, before what happened.
     #[must_use]
     pub(crate) fn context(mut self, what: &str) -> Self {

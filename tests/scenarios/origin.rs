@@ -108,9 +108,54 @@ fn a_key_that_is_not_of_its_token_is_given_to_no_role_that_demands_it() {
     // Of a locked token nobody knows yet.
     home.run("token lock hsm").done();
     let added = home.run("root add-key app root --key imported").done();
-    assert!(added.stderr.contains("is asked when it signs"), "{added}");
+    assert!(added.stderr.contains("is asked"), "{added}");
     home.run("token unlock hsm --pin-file pin").done();
     home.refused("sign app --yes", 3, "ORIGIN");
+}
+
+#[test]
+fn a_key_whose_token_is_locked_is_not_given_to_a_role_on_the_word_of_another() {
+    let Some((home, agent, folder)) = start() else { return };
+    home.key("other", "ed25519");
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    let by = |name: &str, root: &str| {
+        format!(
+            "repo init {name} --name {name} --root {root} --targets made --snapshot online --timestamp online"
+        )
+    };
+    home.run(&by("app", "other")).done();
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+    home.run("root add-key app targets --key imported").done();
+    let demand = "[[role]]\nname = \"targets\"\nrepository = \"app\"\norigin = \"token\"\n";
+    reload(&home, &agent, &(table.clone() + demand));
+    home.run("token lock hsm").done();
+    let refused = home.refused("sign app --key other --yes", 5, "TOKEN_LOCKED");
+    assert_eq!(
+        (&refused["details"]["key"], &refused["details"]["role"]),
+        (&"imported".into(), &"targets".into())
+    );
+    assert!(refused["message"].as_str().unwrap().contains("cannot be asked now"), "{refused}");
+    home.run("token unlock hsm --pin-file pin").done();
+    home.refused("sign app --key other --yes", 3, "ORIGIN");
+    // What root gave to targets before anything was demanded holds while its token is locked.
+    reload(&home, &agent, &table);
+    assert_eq!(home.run("sign app --key other,online --yes --json").done().json()["published"], true);
+    reload(&home, &agent, &(table + demand));
+    home.run("token lock hsm").done();
+    home.run("bump app root").done();
+    assert_eq!(
+        home.run("sign app --role root --key other --no-publish --yes --json").done().json()["missing"],
+        serde_json::json!([])
+    );
+    // A file names a key of ours as well as its name does.
+    home.run("token unlock hsm --pin-file pin").done();
+    fs::write(home.path("imported.json"), home.run("key export imported").done().stdout).unwrap();
+    reload(
+        &home,
+        &agent,
+        &(Home::softhsm_table("hsm", "build", &folder) + DEMAND.replace("app", "new").as_str()),
+    );
+    home.refused(&by("new", "./imported.json"), 3, "ORIGIN");
 }
 
 #[test]

@@ -256,3 +256,35 @@ fn a_line_that_is_cut_off_in_a_pipe_costs_no_try() {
     home.refused("token unlock hsm", 5, "SECRET_FILE");
     assert!(home.journalled("token.attempt").is_empty());
 }
+
+#[test]
+fn a_token_that_does_not_unlock_itself_keeps_no_other_from_signing() {
+    let Some((home, _folder)) = home_with("{ file = \"PIN\" }") else { return };
+    home.secret("pin", &format!("{PIN}\n"));
+    let config = fs::read_to_string(home.dir().join("config/tuf-agent/config.toml")).unwrap();
+    home.config(&config.replace("PIN", &home.path("pin").display().to_string()));
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.unlock_file_store();
+    home.key("filed", "ed25519");
+    home.run("key generate carded --token hsm --type ecdsa-p256").done();
+    home.run(
+        "repo init repo --name app --root carded,filed --root-threshold 2 --targets carded --snapshot filed --timestamp filed",
+    )
+    .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    home.run("token lock hsm").done();
+    home.run("bump repo root").done();
+    let half = home.run("sign repo --yes --json").exits(4).json();
+    let signed: Vec<_> = half["signed"].as_array().unwrap().iter().map(|one| one["key"].clone()).collect();
+    assert_eq!(signed, ["filed"], "{half}");
+    let unsigned = &half["unsigned"][0];
+    assert_eq!((&unsigned["key"], &unsigned["reason"]), (&"carded".into(), &"TOKEN_LOCKED".into()), "{half}");
+    // The other way about, and where nothing at all can be signed without it.
+    assert_eq!(home.run("sign repo --yes --json").exits(5).json()["error"]["reason"], "TOKEN_LOCKED");
+    home.refused("sign repo --key carded --yes", 5, "TOKEN_LOCKED");
+    home.run("bump repo targets").done();
+    home.refused("sign repo --role targets --yes", 5, "TOKEN_LOCKED");
+    home.run("token unlock hsm").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}

@@ -51,18 +51,42 @@ pub(super) async fn check(
         return Ok(());
     }
     let held = agent.tokens().keys_to_sign().await;
-    for (demand, role, publics) in given {
+    let mut unasked = Vec::new();
+    for (demand, of, publics) in given {
         for key in held.iter().filter(|key| publics.contains(&key.stored.public)) {
             match demand.of(agent, key).await {
+                Ok(()) => {}
                 Err(refusal) if refusal.reason == Reason::Origin => {
-                    return Err(refused(refusal, key, name, &role));
+                    return Err(refused(refusal, key, name, &of));
                 }
-                // Its token cannot be asked now: it is when the key signs.
-                Ok(()) | Err(_) => {}
+                Err(refusal) => unasked.push((of.clone(), key, refusal)),
             }
         }
     }
-    Ok(())
+    if unasked.is_empty() {
+        return Ok(());
+    }
+    // Its token cannot be asked now. What the role has been given before is asked of when it signs; to give it a key is
+    // final, for whoever holds that one needs nothing of this agent afterwards.
+    let published =
+        agent.repositories().newest(record, role, subject).await?.filter(|newest| newest.verified);
+    let before = published.map(|newest| self::given(&newest.metadata, &origins)).unwrap_or_default();
+    let had = |of: &RoleName, public: &PublicKey| {
+        before.iter().any(|(role, publics)| role == of && publics.contains(public))
+    };
+    match unasked.into_iter().find(|(of, key, _)| !had(of, &key.stored.public)) {
+        Some((of, key, refusal)) => Err(unknown(refusal, key, name, &of)),
+        None => Ok(()),
+    }
+}
+
+/// A key is to be given to a role that demands something of it, and its token cannot be asked.
+fn unknown(mut refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -> Refusal {
+    refusal.message = format!(
+        "{role} of {repository} demands keys of a token's own, and whether {} is one cannot be asked now: {}",
+        key.name, refusal.message
+    );
+    refusal.detail("role", role.to_string()).detail("key", key.name.as_str())
 }
 
 /// Whether keys of ours may be given to a role, before anybody signs that; those that cannot be asked for now, and why.

@@ -107,13 +107,26 @@ impl<'c> Staging<'c> {
         arguments: &[String],
     ) -> Result<Vec<Key>, Failure> {
         let found = self.keys(arguments)?;
-        let ours: Vec<_> = arguments.iter().filter(|argument| !keys::is_file(argument)).cloned().collect();
+        let called = |(argument, key): (&String, &Key)| match keys::is_file(argument) {
+            true => self.names_of_ours(key),
+            false => vec![argument.clone()],
+        };
+        let ours: Vec<_> = arguments.iter().zip(&found).flat_map(called).collect();
         if !ours.is_empty() {
             for unasked in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
                 self.context.screen.warn(unasked);
             }
         }
         Ok(found)
+    }
+
+    /// What the agent calls a key that it holds: a file may name one of ours.
+    fn names_of_ours(&self, key: &Key) -> Vec<String> {
+        let Ok(public) = key.public_key() else { return Vec::new() };
+        let is_it = |ours: &&tufagent_proto::v1::Key| {
+            keys::of_agent(ours).is_ok_and(|ours| ours.public_key().is_ok_and(|ours| ours == public))
+        };
+        self.ours.iter().filter(is_it).map(|ours| ours.name.clone()).collect()
     }
 
     /// What the agent calls the repository; nothing where it does not know it.

@@ -82,8 +82,13 @@ impl<'a> Session<'a> {
                 Turn::End(end) => {
                     under_way = under_way.saturating_sub(1);
                     // One that we cancelled ourselves is signed later.
-                    if !collected.aside.contains(&number) {
-                        collected.failure = collected.failure.take().or(end.err());
+                    let Err(failure) = end else { continue };
+                    if collected.aside.contains(&number) {
+                        continue;
+                    }
+                    match self.go_on_without(failure, &mut role.keys.clone()) {
+                        Ok(()) => collected.aside.push(number),
+                        Err(failure) => collected.failure = collected.failure.take().or(Some(failure)),
                     }
                 }
             }

@@ -60,6 +60,8 @@ impl Selection {
 pub(super) struct Ours {
     keys: Vec<OurKey>,
     tokens: BTreeMap<String, v1::Token>,
+    /// Tokens that should have unlocked themselves and could not be used, and what the agent said of them.
+    refused: BTreeMap<String, Failure>,
 }
 
 /// A key of the agent.
@@ -89,7 +91,7 @@ impl Ours {
                 ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
             }
         }
-        Ok(Self { keys: ours, tokens })
+        Ok(Self { keys: ours, tokens, refused: BTreeMap::new() })
     }
 
     /// The key of this name.
@@ -175,13 +177,23 @@ impl Ours {
         self.tokens.insert(token.name.clone(), token);
     }
 
+    /// Takes note of a token that the agent could not use, when `failure` speaks of one: what its keys would have signed
+    /// waits, and other keys sign. False: it speaks of something else.
+    pub(super) fn refuse(&mut self, failure: &Failure) -> bool {
+        let token = failure.text_detail("token").filter(|name| self.tokens.contains_key(*name));
+        let Some(token) = token.filter(|_| failure.exit_code() == 5) else { return false };
+        self.refused.insert(token.to_owned(), failure.clone());
+        true
+    }
+
     /// Whether a token signs without asking anybody: unlocked, or unlocked by the agent when it is needed.
     pub(super) fn ready(&self, token: &str) -> bool {
-        self.token(token).is_some_and(|token| match token.state.as_str() {
-            "unlocked" => true,
-            "locked" => !asks(token),
-            _ => false,
-        })
+        !self.refused.contains_key(token)
+            && self.token(token).is_some_and(|token| match token.state.as_str() {
+                "unlocked" => true,
+                "locked" => !asks(token),
+                _ => false,
+            })
     }
 
     /// Whether a token is locked and a person must unlock it.
@@ -199,6 +211,9 @@ impl Ours {
 
     /// Why a token cannot sign now.
     pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
+        if let Some(failure) = self.refused.get(token) {
+            return failure.clone().detail("key", key);
+        }
         let found = self.token(token);
         let state = found.map_or("absent", |token| token.state.as_str());
         let problem = found.and_then(|token| token.problem.clone());

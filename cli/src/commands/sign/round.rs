@@ -98,20 +98,29 @@ impl<'a> Session<'a> {
     pub(super) fn inspect(&mut self, roles: &[RoleName]) -> Result<Vec<Pending<'a>>, Failure> {
         let mut pending: Vec<Pending<'a>> = Vec::new();
         for role in roles {
+            let met = self.workspace.signatures(role)?.met;
             let mut keys = self.candidates(role)?;
             keys.retain(|key| self.ours.ready(&key.token));
-            let met = self.workspace.signatures(role)?.met;
             if keys.is_empty() || (met && !self.selection.names_keys()) {
                 continue;
             }
             let next = if pending.len() < MOST_OPEN {
-                // What is new in it is looked for before it is written, which keeps a processor busy.
-                let (begin, files) = self.request(role, &keys)?;
-                if self.args.yes.yes {
-                    let keyids: Vec<KeyId> = keys.iter().map(|key| key.keyid.clone()).collect();
-                    self.workspace.write_ahead(role, &keyids)?;
-                }
-                let call = SignCall::open(self.agent, begin, files)?;
+                let call = loop {
+                    // What is new in it is looked for before it is written, which keeps a processor busy.
+                    let (begin, files) = self.request(role, &keys)?;
+                    if self.args.yes.yes {
+                        let keyids: Vec<KeyId> = keys.iter().map(|key| key.keyid.clone()).collect();
+                        self.workspace.write_ahead(role, &keyids)?;
+                    }
+                    match SignCall::open(self.agent, begin, files) {
+                        Err(failure) => self.go_on_without(failure, &mut keys)?,
+                        Ok(call) => break Some(call),
+                    }
+                    if keys.is_empty() {
+                        break None;
+                    }
+                };
+                let Some(call) = call else { continue };
                 let (difference, inspected) = (read_difference(call.inspected())?, call.inspected());
                 let (version, warnings) = (inspected.version, inspected.warnings.clone());
                 let person = false;
@@ -125,6 +134,26 @@ impl<'a> Session<'a> {
             pending.push(next);
         }
         Ok(pending)
+    }
+
+    /// A token that unlocks itself could not: unless its keys were named, the others sign without it.
+    ///
+    /// # Errors
+    /// The failure itself where it is about something else.
+    pub(super) fn go_on_without(
+        &mut self,
+        failure: Failure,
+        keys: &mut Vec<Candidate>,
+    ) -> Result<(), Failure> {
+        let before = keys.len();
+        if !self.selection.names_keys() && self.ours.refuse(&failure) {
+            keys.retain(|key| self.ours.ready(&key.token));
+        }
+        if keys.len() == before {
+            return Err(failure);
+        }
+        self.context.screen.warn(failure.message());
+        Ok(())
     }
 
     /// Shows every difference, and asks once.
@@ -261,7 +290,10 @@ impl<'a> Session<'a> {
         for mut role in pending {
             let mut call = match role.call.take() {
                 Some(call) => call,
-                None => self.open_shown(&role)?,
+                None => match self.open_shown(&mut role)? {
+                    Some(call) => call,
+                    None => continue,
+                },
             };
             // Whoever was inspected just now has not been asked yet.
             let person = role.person || self.ask_person(call.inspected())?;
@@ -428,8 +460,17 @@ impl<'a> Session<'a> {
     }
 
     /// Asks for a role that was shown as we read it; where the agent reads it otherwise, it is shown and asked again.
-    fn open_shown(&self, role: &Pending<'_>) -> Result<SignCall<'a>, Failure> {
-        let call = self.open(&role.role, &role.keys)?;
+    /// None: no key is left that could sign it.
+    fn open_shown(&mut self, role: &mut Pending<'_>) -> Result<Option<SignCall<'a>>, Failure> {
+        let call = loop {
+            match self.open(&role.role, &role.keys) {
+                Ok(call) => break call,
+                Err(failure) => self.go_on_without(failure, &mut role.keys)?,
+            }
+            if role.keys.is_empty() {
+                return Ok(None);
+            }
+        };
         let theirs = read_difference(call.inspected())?;
         for warning in &call.inspected().warnings {
             self.context.screen.warn(warning);
@@ -439,7 +480,7 @@ impl<'a> Session<'a> {
             let question = format!("The agent reads {} as above. Sign it?", role.role.as_str());
             confirm(&question, self.args.yes.yes)?;
         }
-        Ok(call)
+        Ok(Some(call))
     }
 
     /// The difference as this side reads it: staged against published, as far as that is what its keys have signed.
