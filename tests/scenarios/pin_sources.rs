@@ -288,3 +288,22 @@ fn a_token_that_does_not_unlock_itself_keeps_no_other_from_signing() {
     home.run("token unlock hsm").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
 }
+
+#[test]
+fn unlock_means_each_token_also_where_one_of_them_cannot_be_unlocked() {
+    let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
+    home.secret("pin", &format!("{PIN}\n"));
+    let agent = start_on_pipe(&home, "cat pin pin pin >&9");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    // The file store was never used.
+    home.run("lock").done();
+    home.run("unlock").done();
+    assert_eq!(home.token("hsm")["state"], "unlocked");
+    // Its passphrase is for a person to type, and none is there.
+    home.unlock_file_store();
+    home.run("lock").done();
+    let refused = home.refused("unlock", 5, "PIN_REQUIRED");
+    assert_eq!(refused["details"]["token"], "file", "{refused}");
+    assert_eq!(home.token("hsm")["state"], "unlocked");
+    assert_eq!(home.token("file")["state"], "locked");
+}

@@ -141,6 +141,7 @@ fn misplaced(raw: &RawToken, more: &[(&str, bool)]) -> Result<(), String> {
     let of_modules = [
         ("module", raw.module.is_some()),
         ("label", raw.label.is_some()),
+        ("manufacturer", raw.manufacturer.is_some()),
         ("uri", raw.uri.is_some()),
         ("reserved", raw.reserved.is_some()),
         ("sha256", raw.sha256.is_some()),
@@ -162,18 +163,37 @@ fn environment(env: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String,
     }
 }
 
+/// RFC 3986 section 3.1: a scheme is the same in upper case.
+fn has_scheme(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("pkcs11"))
+}
+
+/// What an entry says of a token, as one URI (RFC 7512 section 2.3).
+fn uri_of(attributes: &[(&str, Option<String>)]) -> String {
+    let encoded = |value: &String| value.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let given = attributes.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let all: Vec<_> = given.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    format!("pkcs11:{}", all.join(";"))
+}
+
 fn module(raw: RawToken) -> Result<Module, String> {
     let path = raw.module.ok_or("module is missing: name the PKCS#11 module's file")?;
     if !path.is_absolute() {
         return Err("module must be an absolute path".to_owned());
     }
     let serial = raw.serial.as_ref().map(serial).transpose()?;
-    let select = match (raw.label, serial, raw.uri) {
-        (Some(label), None, None) => Select::Label(label),
-        (None, Some(serial), None) => Select::Serial(serial),
-        (None, None, Some(uri)) if uri.starts_with("pkcs11:") => Select::Uri(uri),
-        (None, None, Some(_)) => return Err("uri must begin with \"pkcs11:\"".to_owned()),
-        _ => return Err("give exactly one of label, serial and uri".to_owned()),
+    let select = match (raw.label, serial, raw.manufacturer, raw.uri) {
+        (Some(label), None, None, None) => Select::Label(label),
+        (None, Some(serial), None, None) => Select::Serial(serial),
+        (None, None, None, Some(uri)) if has_scheme(&uri) => Select::Uri(uri),
+        (None, None, None, Some(_)) => return Err("uri must begin with \"pkcs11:\"".to_owned()),
+        (label, serial, Some(manufacturer), None) => {
+            Select::Uri(uri_of(&[("token", label), ("serial", serial), ("manufacturer", Some(manufacturer))]))
+        }
+        _ => {
+            return Err("give exactly one of label, serial and uri; manufacturer stands alone or beside label and serial"
+                .to_owned());
+        }
     };
     let sha256 = raw.sha256.map(digest).transpose()?;
     let limits = Limits { paths: raw.paths.map(writable).transpose()?, network: raw.network };
@@ -333,6 +353,27 @@ mod tests {
         assert_eq!(config.tokens[0].name.to_string(), "keys");
         assert_eq!(config.tokens[0].unlock_for, UnlockFor::Forever);
         assert!(parse("[[token]]\nname = 'keys'\nkind = 'file'\nenabled = false").unwrap().tokens.is_empty());
+    }
+
+    #[test]
+    fn a_token_is_named_by_its_manufacturer_alone_or_with_more() {
+        let select = |words: &str| {
+            let text = format!("[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\n{words}");
+            parse(&text).map(|config| match &config.tokens[1].kind {
+                TokenKind::Pkcs11(module) => module.select.clone(),
+                kind => panic!("{kind:?}"),
+            })
+        };
+        let uri = |text: &str| Select::Uri(text.to_owned());
+        assert_eq!(select("manufacturer = 'A;'").unwrap(), uri("pkcs11:manufacturer=%41%3B"));
+        assert_eq!(
+            select("manufacturer = 'A'\nlabel = 'b'\nserial = 1").unwrap(),
+            uri("pkcs11:token=%62;serial=%31;manufacturer=%41")
+        );
+        assert_eq!(select("uri = 'PKCS11:token=a'").unwrap(), uri("PKCS11:token=a"));
+        for wrong in ["", "label = 'a'\nserial = 1", "manufacturer = 'A'\nuri = 'pkcs11:token=a'"] {
+            assert!(select(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

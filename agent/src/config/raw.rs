@@ -45,6 +45,7 @@ pub(super) struct RawToken {
     pub(super) module: Option<PathBuf>,
     pub(super) label: Option<String>,
     pub(super) serial: Option<toml::Value>,
+    pub(super) manufacturer: Option<String>,
     pub(super) uri: Option<String>,
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) reserved: Option<String>,

@@ -49,17 +49,33 @@ pub(crate) fn lock_all(context: &Context) -> Result<Report, Failure> {
     Ok(listed(&agent.tokens()?, context))
 }
 
-/// `tufctl unlock`: every token that is locked, one prompt each.
+/// `tufctl unlock`: every token that is locked, one prompt each. One that cannot be unlocked keeps no other from it.
+///
+/// # Errors
+/// The first of what kept tokens from being unlocked.
 pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
-    for token in agent.tokens()? {
+    let tokens = agent.tokens()?;
+    let mut failed: Option<Failure> = None;
+    for token in &tokens {
         if token.state == LOCKED {
-            unlock_asking(agent, &token)?;
+            // Nobody is there to choose a passphrase, and a store that holds nothing is not what is meant.
+            if token.fresh && tokens.len() > 1 && Terminal::open().is_none() {
+                context.screen.note(format!("{} was never used, and stays locked", token.name));
+                continue;
+            }
+            match unlock_asking(agent, token) {
+                Err(failure) if failure.exit_code() == 5 => match failed {
+                    None => failed = Some(failure),
+                    Some(_) => context.screen.warn(failure.message()),
+                },
+                unlocked => drop(unlocked?),
+            }
         } else if token.state != UNLOCKED {
-            context.screen.warn(format!("{} is {}{}", token.name, token.state, problem(&token)));
+            context.screen.warn(format!("{} is {}{}", token.name, token.state, problem(token)));
         }
     }
-    Ok(listed(&agent.tokens()?, context))
+    failed.map_or_else(|| Ok(listed(&agent.tokens()?, context)), Err)
 }
 
 /// Unlocks one token: by the source that the agent's configuration names, or by a prompt.
