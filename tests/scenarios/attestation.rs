@@ -75,10 +75,8 @@ fn attest_shows_what_the_maker_vouches_for_and_refuses_what_it_does_not() {
         (&SERIAL.into(), &"5.7.1".into(), &"9c".into(), &"always".into(), &"cached".into()),
         "{shown}"
     );
-    assert_eq!(
-        (&shown["made_on_device"], &shown["root"]),
-        (&true.into(), &"Yubico PIV Root CA (virtual)".into())
-    );
+    assert_eq!(shown["made_on_device"], true, "{shown}");
+    assert!(shown["root"].as_str().unwrap().starts_with("Virtual PIV Root CA "), "{shown}");
     assert_eq!((&shown["warnings"], &shown["token"]), (&serde_json::json!([]), &"yk".into()));
     let certificates = shown["certificates"].as_array().unwrap();
     assert!(certificates.iter().all(|pem| pem.as_str().unwrap().starts_with("-----BEGIN CERTIFICATE-----")));

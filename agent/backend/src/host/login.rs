@@ -98,8 +98,17 @@ impl TokenHost {
     ) -> Result<(), HostError> {
         self.may_ask(last_try, serial)?;
         not_traced()?;
-        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
-        let outcome = live.work(&self.pkcs11).map_err(device)?.set_pin(&old.into(), &new.into());
+        let mut outcome = self.set_pin(old, new)?;
+        // NSS has who is logged in change the PIN, and has not looked at the old one: that is the attempt then.
+        if let Err(Error::Pkcs11(RvError::UserNotLoggedIn, _)) = outcome {
+            let pin = RawAuthPin::new(Box::new(old.as_bytes().to_vec()));
+            let stood = self.live.as_ref().is_some_and(|live| live.logged_in);
+            self.login_now(&pin, serial)?;
+            outcome = self.set_pin(old, new)?;
+            if !stood {
+                self.logout();
+            }
+        }
         match outcome {
             Ok(()) => Ok(()),
             Err(Error::Pkcs11(RvError::PinInvalid | RvError::PinLenRange, _)) => {
@@ -111,6 +120,11 @@ impl TokenHost {
             }
             Err(error) => Err(self.login_failed(error)),
         }
+    }
+
+    fn set_pin(&mut self, old: &str, new: &str) -> Result<Result<(), Error>, HostError> {
+        let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
+        Ok(live.work(&self.pkcs11).map_err(device)?.set_pin(&old.into(), &new.into()))
     }
 
     /// Before each attempt: it is the token that is meant, and what it tells about its tries (FAULTS C3, C5).

@@ -133,6 +133,8 @@ impl Deed {
         match self {
             // With the login before it, where there is none for the signature.
             Self::Open | Self::Unlock | Self::SignEachUse => 1,
+            // A module may have the old PIN presented by a login.
+            Self::ChangePin => 1,
             // A PIN that was taken is presented anew by what is about logins (tests of doctor count it).
             Self::MeasureKeys | Self::MeasureParts => usize::MAX,
             _ => 0,
