@@ -102,7 +102,8 @@ impl Session<'_> {
     }
 
     fn two(&self, command: [u8; 3], one: &[u8], other: &[u8]) -> Result<Status, Fault> {
-        let both = Zeroizing::new([*padded(one)?, *padded(other)?].concat());
+        let (one, other) = (padded(one)?, padded(other)?);
+        let both = Zeroizing::new([one.as_slice(), other.as_slice()].concat());
         Ok(self.command(command, &both)?.1)
     }
 
@@ -176,7 +177,9 @@ impl Session<'_> {
     }
 
     pub(super) fn put_object(&self, id: [u8; 3], value: &[u8]) -> Result<(), Fault> {
-        let data = Zeroizing::new([tlv(&[0x5c], &id), tlv(&[0x53], value)].concat());
+        // The value may be the management key that the PIN protects.
+        let value = Zeroizing::new(tlv(&[0x53], value));
+        let data = Zeroizing::new([tlv(&[0x5c], &id).as_slice(), value.as_slice()].concat());
         self.done([PUT_DATA, 0x3f, 0xff], &data, "writing an object").map(drop)
     }
 }
