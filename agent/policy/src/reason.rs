@@ -116,6 +116,12 @@ reasons! {
     BadSignature = "BAD_SIGNATURE",
     /// A key file that cannot be read.
     KeyFile = "KEY_FILE",
+    /// More shares of a split key are needed.
+    SharesMissing = "SHARES_MISSING",
+    /// Not every custodian has proven their share of the key.
+    ShareUnproven = "SHARE_UNPROVEN",
+    /// A set of shares that is refused unless it is asked for.
+    WeakSet = "WEAK_SET",
     /// A share that does not belong or is damaged.
     ShareInvalid = "SHARE_INVALID",
     /// Verification failed.

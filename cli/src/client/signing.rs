@@ -206,7 +206,8 @@ fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
         Some(Event::Signature(signature)) => Ok(SignStep::Signature(signature)),
         Some(Event::Skipped(skipped)) => Ok(SignStep::Skipped(skipped)),
         Some(Event::Ask(ask)) => Ok(SignStep::Ask(ask)),
-        Some(Event::Inspected(_)) | None => Err(out_of_turn()),
+        // Nobody offered to carry on a collection.
+        Some(Event::Collect(_) | Event::Inspected(_)) | None => Err(out_of_turn()),
     }
 }
 

@@ -433,6 +433,7 @@ impl<'a> Session<'a> {
             shared_key: self.args.shared_key,
             supersede: self.superseded(role).map(|digest| digest.to_string()).unwrap_or_default(),
             asks: Terminal::open().is_some(),
+            ..v1::SignBegin::default()
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))
