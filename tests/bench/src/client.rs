@@ -82,7 +82,7 @@ impl Client {
                 }
                 Event::Signature(made) => signature = Some(made),
                 Event::Skipped(skipped) => panic!("not signed: {skipped:?}"),
-                Event::Waiting(_) | Event::Ask(_) => {}
+                Event::Waiting(_) | Event::Ask(_) | Event::Collect(_) => {}
             }
         }
         signature.expect("a signature")
