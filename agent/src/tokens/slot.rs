@@ -5,9 +5,11 @@ mod doctor;
 mod listing;
 mod person;
 mod puk;
+mod refusals;
 mod signing;
 mod source;
 mod unlock;
+mod usable;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -40,20 +42,11 @@ use crate::clock;
 use crate::config::{TokenConfig, TokenKind};
 use crate::refusal::Refusal;
 
-/// How long a device may take to say its first word after the start.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
-
 /// A token in software signs within this time.
 const BLINK: Duration = Duration::from_micros(400);
 
 /// The two clocks are read one after the other; a machine that was suspended slept longer than that.
 const NAP: Duration = Duration::from_secs(1);
-
-/// The detail of a refusal after which nobody knows whether the token counted an attempt.
-const SPENT: &str = "attempt_unknown";
-
-/// The detail of a refusal by a token whose login was gone: surely nothing was done.
-const LOGIN_LOST: &str = "login_lost";
 
 /// What takes a while. Its type is not known to whoever waits: the compiler takes minutes over futures within futures otherwise.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -291,51 +284,6 @@ impl Slot {
         done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
     }
 
-    /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
-    ///
-    /// # Errors
-    /// The refusal that says why the token cannot be used now.
-    pub fn ensure_usable(self: &Arc<Self>) -> Later<'_, ()> {
-        Box::pin(async move {
-            self.first_look().await;
-            if self.is_usable()? {
-                return Ok(());
-            }
-            if self.may_unlock_itself().is_none() {
-                return Err(self.unusable());
-            }
-            let slot = Arc::clone(self);
-            // Whoever asked may go away meanwhile: what came of it is still noted.
-            let work = async move {
-                // Whoever was first has unlocked it, or has found that the secret is wrong.
-                let _alone = slot.by_itself.lock().await;
-                if slot.is_usable()? {
-                    return Ok(());
-                }
-                // Read together: a `lock` from here on wins over this attempt.
-                let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
-                slot.present_source(locks, None).await
-            };
-            tokio::spawn(work).await.map_err(Refusal::internal)?
-        })
-    }
-
-    /// False: it is locked.
-    fn is_usable(&self) -> Result<bool, Refusal> {
-        match self.state() {
-            // An unlock that a `lock` has overtaken may not have been undone yet.
-            TokenState::Unlocked => Ok(!lock(&self.lease).held),
-            TokenState::Locked => Ok(false),
-            TokenState::Absent | TokenState::Failed | TokenState::Blocked => Err(self.unusable()),
-        }
-    }
-
-    /// True when it is locked and will be unlocked by its first use, or now.
-    pub(super) async fn waits_for_its_source(&self) -> bool {
-        self.first_look().await;
-        self.state() == TokenState::Locked && self.may_unlock_itself().is_some()
-    }
-
     /// Whether a token of this configuration takes its place: one of its name, or the one file store.
     pub(super) fn replaced_by(&self, config: &TokenConfig) -> bool {
         self.config.name == config.name
@@ -348,38 +296,6 @@ impl Slot {
         lock(&self.lease).held = held;
         let delays = lock(&old.delays).clone();
         *lock(&self.delays) = delays;
-    }
-
-    /// Right after the start nothing is known of a device yet: whoever needs it waits a little for the first word on it.
-    pub(super) async fn first_look(&self) {
-        self.look_within(FIRST_LOOK).await;
-    }
-
-    /// The same for who only asks how it is: a device that hangs costs them this time after the start, and not each time.
-    pub(super) async fn first_look_after_start(&self) {
-        self.look_within(FIRST_LOOK.saturating_sub(self.opened.elapsed())).await;
-    }
-
-    async fn look_within(&self, limit: Duration) {
-        if let Some(token) = self.pkcs11.clone() {
-            if token.first_look(Duration::ZERO) || limit.is_zero() {
-                return;
-            }
-            let looked = tokio::task::spawn_blocking(move || token.first_look(limit)).await;
-            if !matches!(looked, Ok(true)) {
-                tracing::debug!(token = self.name(), "nothing is known of the token yet");
-            }
-        }
-    }
-
-    /// Why it cannot work as it is configured, as far as that was seen.
-    pub(super) fn misconfigured(&self) -> Option<Refusal> {
-        let error = self.pkcs11.as_ref()?.misconfigured()?;
-        let mut refusal = self.refusal(&error);
-        if refusal.reason == Reason::TokenUntrusted {
-            refusal.remedy.push_str("; another module is named with its own sha256 in the token's entry");
-        }
-        Some(refusal)
     }
 
     /// Journals which module its helper has loaded and what it is kept to, when that is another one than before in this
@@ -403,12 +319,6 @@ impl Slot {
         }
         self.places.ledger.note_event("token.module", body);
         *journalled = Some(loaded);
-    }
-
-    /// What is wrong with it, where it does not work.
-    pub(super) fn failure(&self) -> Option<String> {
-        let info = self.backend.info();
-        info.problem.filter(|_| info.state == TokenState::Failed)
     }
 
     /// Calls `listener` whenever the state of a device changes by itself.
@@ -478,77 +388,6 @@ impl Slot {
     /// Ends what the token runs; blocks.
     pub(super) fn shutdown(&self) {
         self.backend.shutdown();
-    }
-
-    /// Why it cannot be used, from its state.
-    fn unusable(&self) -> Refusal {
-        let info = self.backend.info();
-        let name = self.name();
-        let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
-        let refusal = match info.state {
-            TokenState::Absent => {
-                Refusal::new(Reason::TokenAbsent, format!("token {name} is not there{problem}"))
-                    .remedy("insert it, or bring its folder or service back; the agent will see it")
-            }
-            TokenState::Failed => {
-                let remedy = if self.may_unlock_itself().is_some() {
-                    "look at tufctl token list; it is tried again by itself, and unlocked when it works"
-                        .to_owned()
-                } else {
-                    format!("look at tufctl token list, then try: tufctl token unlock {name}")
-                };
-                Refusal::new(Reason::TokenFailed, format!("token {name} does not work{problem}"))
-                    .remedy(remedy)
-            }
-            TokenState::Blocked => {
-                Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
-                    .remedy(self.refusal(&BackendError::Blocked).remedy)
-            }
-            TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
-                Some(SourceTrouble { why, remedy, .. }) => {
-                    Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}")).remedy(remedy)
-                }
-                None => Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
-                    .remedy(format!("unlock it: tufctl token unlock {name}")),
-            },
-        };
-        refusal.detail("token", name)
-    }
-
-    /// A backend's error, with the token's name in place of "the token" and NAME.
-    pub(super) fn refusal(&self, error: &BackendError) -> Refusal {
-        let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
-        let name = self.name();
-        let message = format!("token {name}: {error}");
-        let unattended = self.may_unlock_itself().is_some();
-        let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
-        let mut refusal =
-            Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
-        if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
-            refusal = refusal.detail("tries_left", *left);
-        }
-        if let BackendError::AttemptUnknown { .. } = error {
-            refusal = refusal.detail(SPENT, true);
-        }
-        if let BackendError::LoginLost = error {
-            refusal = refusal.detail(LOGIN_LOST, true);
-        }
-        refusal
-    }
-
-    /// A message about this token without its name, for where the name is said anyway.
-    fn without_name<'m>(&self, message: &'m str) -> &'m str {
-        let rest = message.strip_prefix("token ").and_then(|rest| rest.strip_prefix(self.name()));
-        let rest = rest.map(|rest| rest.strip_prefix(" is locked").unwrap_or(rest));
-        rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
-    }
-
-    fn name_it(&self, refusal: Refusal) -> Refusal {
-        let name = self.name();
-        let mut named = refusal.detail("token", name);
-        named.message = format!("token {name}: {}", named.message);
-        named.remedy = named.remedy.replace("NAME", name);
-        named
     }
 }
 

@@ -12,6 +12,7 @@ use ledger::{PinAttempt, PinLeave, PinOutcome};
 use policy::Reason;
 use serde_json::{Value, json};
 
+use super::refusals::SPENT;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::{Select, TokenKind};
@@ -269,7 +270,7 @@ impl Slot {
         Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}"))
             .remedy(format!("make sure of it, then: tufctl token unlock {name}"))
             .detail("token", name)
-            .detail(super::SPENT, true)
+            .detail(SPENT, true)
     }
 
     fn stopped(&self, wrong: u32) -> Refusal {

@@ -19,7 +19,8 @@ use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
 
 use super::card::Presenting;
-use super::{BLINK, LOGIN_LOST, Slot, Typed};
+use super::refusals::LOGIN_LOST;
+use super::{BLINK, Slot, Typed};
 use crate::awake;
 use crate::config::{TokenConfig, TokenKind};
 use crate::limits;

@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::card::{Presenting, Proof, Sourced};
 use super::person::Purpose;
+use super::refusals::SPENT;
 use super::unlock::{Act, Attempt};
-use super::{Later, SPENT, Slot, lock};
+use super::{Later, Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::Refusal;
 use crate::tokens::pin;

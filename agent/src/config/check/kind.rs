@@ -1,0 +1,124 @@
+//! What each kind of token wants to be told of it, and what means nothing for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use backend::pkcs11::Limits;
+
+use super::super::raw::RawToken;
+use super::super::{Card, Module, Select, TokenKind};
+
+pub(super) fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
+    misplaced(raw, &[("serial", raw.serial.is_some()), ("env", raw.env.is_some())])?;
+    Ok(TokenKind::File)
+}
+
+pub(super) fn card(raw: RawToken) -> Result<Card, String> {
+    misplaced(&raw, &[])?;
+    let named = raw.serial.as_ref().ok_or("serial is missing: it is printed on the YubiKey")?;
+    let serial = serial(named)?;
+    let serial =
+        serial.parse().map_err(|_| format!("serial = {serial:?} is no YubiKey's: it is a number"))?;
+    Ok(Card { serial, env: environment(raw.env)? })
+}
+
+/// What means something for modules alone, and `more`.
+fn misplaced(raw: &RawToken, more: &[(&str, bool)]) -> Result<(), String> {
+    let of_modules = [
+        ("module", raw.module.is_some()),
+        ("label", raw.label.is_some()),
+        ("manufacturer", raw.manufacturer.is_some()),
+        ("uri", raw.uri.is_some()),
+        ("reserved", raw.reserved.is_some()),
+        ("sha256", raw.sha256.is_some()),
+        ("sessions", raw.sessions.is_some()),
+        ("paths", raw.paths.is_some()),
+        ("network", raw.network.is_some()),
+    ];
+    match of_modules.iter().chain(more).find(|(_, there)| *there) {
+        Some((name, _)) => Err(format!("{name} means nothing for kind {:?}: remove it", raw.kind)),
+        None => Ok(()),
+    }
+}
+
+fn environment(env: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String, String>, String> {
+    let env = env.unwrap_or_default();
+    match env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        true => Err("env holds a name that is empty or has = in it".to_owned()),
+        false => Ok(env),
+    }
+}
+
+/// RFC 3986 section 3.1: a scheme is the same in upper case.
+fn has_scheme(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("pkcs11"))
+}
+
+/// What an entry says of a token, as one URI (RFC 7512 section 2.3).
+fn uri_of(attributes: &[(&str, Option<String>)]) -> String {
+    let encoded = |value: &String| value.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let given = attributes.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let all: Vec<_> = given.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    format!("pkcs11:{}", all.join(";"))
+}
+
+pub(super) fn module(raw: RawToken) -> Result<Module, String> {
+    let path = raw.module.ok_or("module is missing: name the PKCS#11 module's file")?;
+    if !path.is_absolute() {
+        return Err("module must be an absolute path".to_owned());
+    }
+    let serial = raw.serial.as_ref().map(serial).transpose()?;
+    let select = match (raw.label, serial, raw.manufacturer, raw.uri) {
+        (Some(label), None, None, None) => Select::Label(label),
+        (None, Some(serial), None, None) => Select::Serial(serial),
+        (None, None, None, Some(uri)) if has_scheme(&uri) => Select::Uri(uri),
+        (None, None, None, Some(_)) => return Err("uri must begin with \"pkcs11:\"".to_owned()),
+        (label, serial, Some(manufacturer), None) => {
+            Select::Uri(uri_of(&[("token", label), ("serial", serial), ("manufacturer", Some(manufacturer))]))
+        }
+        _ => {
+            return Err("give exactly one of label, serial and uri; manufacturer stands alone or beside label and serial"
+                .to_owned());
+        }
+    };
+    let sha256 = raw.sha256.map(digest).transpose()?;
+    let limits = Limits { paths: raw.paths.map(writable).transpose()?, network: raw.network };
+    let sessions = raw.sessions.unwrap_or(1);
+    if !(1..=MOST_SESSIONS).contains(&sessions) {
+        return Err(format!(
+            "sessions, the signatures that the module makes at once, goes from 1 to {MOST_SESSIONS}"
+        ));
+    }
+    let env = environment(raw.env)?;
+    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256, sessions })
+}
+
+/// What the module may write, and the rest not.
+fn writable(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
+    match paths.iter().find(|path| !path.is_absolute() || path.parent().is_none()) {
+        None => Ok(paths),
+        Some(path) if path.is_absolute() => {
+            Err("paths holds \"/\", which confines nothing: name folders".to_owned())
+        }
+        Some(path) => Err(format!("paths holds {}, which is not absolute", path.display())),
+    }
+}
+
+/// Some tokens have 16 sessions for all programs together.
+const MOST_SESSIONS: usize = 16;
+
+fn serial(value: &toml::Value) -> Result<String, String> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        _ => Err("serial must be a string or a number".to_owned()),
+    }
+}
+
+fn digest(text: String) -> Result<String, String> {
+    let is_digest = text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if text == "any" || is_digest {
+        return Ok(text);
+    }
+    Err("sha256 must be 64 lowercase hex digits, or \"any\"".to_owned())
+}

@@ -1,0 +1,103 @@
+//! Why a token refuses, and what helps, in sentences that name it.
+
+use backend::{BackendError, TokenState};
+use policy::Reason;
+
+use super::source::SourceTrouble;
+use super::{Slot, lock};
+use crate::refusal::Refusal;
+
+/// The detail of a refusal after which nobody knows whether the token counted an attempt.
+pub(super) const SPENT: &str = "attempt_unknown";
+
+/// The detail of a refusal by a token whose login was gone: surely nothing was done.
+pub(super) const LOGIN_LOST: &str = "login_lost";
+
+impl Slot {
+    /// Why it cannot work as it is configured, as far as that was seen.
+    pub(in crate::tokens) fn misconfigured(&self) -> Option<Refusal> {
+        let error = self.pkcs11.as_ref()?.misconfigured()?;
+        let mut refusal = self.refusal(&error);
+        if refusal.reason == Reason::TokenUntrusted {
+            refusal.remedy.push_str("; another module is named with its own sha256 in the token's entry");
+        }
+        Some(refusal)
+    }
+
+    /// What is wrong with it, where it does not work.
+    pub(in crate::tokens) fn failure(&self) -> Option<String> {
+        let info = self.backend.info();
+        info.problem.filter(|_| info.state == TokenState::Failed)
+    }
+
+    /// Why it cannot be used, from its state.
+    pub(super) fn unusable(&self) -> Refusal {
+        let info = self.backend.info();
+        let name = self.name();
+        let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
+        let refusal = match info.state {
+            TokenState::Absent => {
+                Refusal::new(Reason::TokenAbsent, format!("token {name} is not there{problem}"))
+                    .remedy("insert it, or bring its folder or service back; the agent will see it")
+            }
+            TokenState::Failed => {
+                let remedy = if self.may_unlock_itself().is_some() {
+                    "look at tufctl token list; it is tried again by itself, and unlocked when it works"
+                        .to_owned()
+                } else {
+                    format!("look at tufctl token list, then try: tufctl token unlock {name}")
+                };
+                Refusal::new(Reason::TokenFailed, format!("token {name} does not work{problem}"))
+                    .remedy(remedy)
+            }
+            TokenState::Blocked => {
+                Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
+                    .remedy(self.refusal(&BackendError::Blocked).remedy)
+            }
+            TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
+                Some(SourceTrouble { why, remedy, .. }) => {
+                    Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}")).remedy(remedy)
+                }
+                None => Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
+                    .remedy(format!("unlock it: tufctl token unlock {name}")),
+            },
+        };
+        refusal.detail("token", name)
+    }
+
+    /// A backend's error, with the token's name in place of "the token" and NAME.
+    pub(in crate::tokens) fn refusal(&self, error: &BackendError) -> Refusal {
+        let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
+        let name = self.name();
+        let message = format!("token {name}: {error}");
+        let unattended = self.may_unlock_itself().is_some();
+        let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
+        let mut refusal =
+            Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
+        if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
+            refusal = refusal.detail("tries_left", *left);
+        }
+        if let BackendError::AttemptUnknown { .. } = error {
+            refusal = refusal.detail(SPENT, true);
+        }
+        if let BackendError::LoginLost = error {
+            refusal = refusal.detail(LOGIN_LOST, true);
+        }
+        refusal
+    }
+
+    /// A message about this token without its name, for where the name is said anyway.
+    pub(super) fn without_name<'m>(&self, message: &'m str) -> &'m str {
+        let rest = message.strip_prefix("token ").and_then(|rest| rest.strip_prefix(self.name()));
+        let rest = rest.map(|rest| rest.strip_prefix(" is locked").unwrap_or(rest));
+        rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+    }
+
+    pub(super) fn name_it(&self, refusal: Refusal) -> Refusal {
+        let name = self.name();
+        let mut named = refusal.detail("token", name);
+        named.message = format!("token {name}: {}", named.message);
+        named.remedy = named.remedy.replace("NAME", name);
+        named
+    }
+}

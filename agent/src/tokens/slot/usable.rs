@@ -1,0 +1,81 @@
+//! Before each use: is the token there, and is it unlocked, or does it unlock itself?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::TokenState;
+
+use super::{Later, Slot, lock};
+use crate::refusal::Refusal;
+
+/// How long a device may take to say its first word after the start.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+impl Slot {
+    /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
+    ///
+    /// # Errors
+    /// The refusal that says why the token cannot be used now.
+    pub fn ensure_usable(self: &Arc<Self>) -> Later<'_, ()> {
+        Box::pin(async move {
+            self.first_look().await;
+            if self.is_usable()? {
+                return Ok(());
+            }
+            if self.may_unlock_itself().is_none() {
+                return Err(self.unusable());
+            }
+            let slot = Arc::clone(self);
+            // Whoever asked may go away meanwhile: what came of it is still noted.
+            let work = async move {
+                // Whoever was first has unlocked it, or has found that the secret is wrong.
+                let _alone = slot.by_itself.lock().await;
+                if slot.is_usable()? {
+                    return Ok(());
+                }
+                // Read together: a `lock` from here on wins over this attempt.
+                let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
+                slot.present_source(locks, None).await
+            };
+            tokio::spawn(work).await.map_err(Refusal::internal)?
+        })
+    }
+
+    /// False: it is locked.
+    fn is_usable(&self) -> Result<bool, Refusal> {
+        match self.state() {
+            // An unlock that a `lock` has overtaken may not have been undone yet.
+            TokenState::Unlocked => Ok(!lock(&self.lease).held),
+            TokenState::Locked => Ok(false),
+            TokenState::Absent | TokenState::Failed | TokenState::Blocked => Err(self.unusable()),
+        }
+    }
+
+    /// True when it is locked and will be unlocked by its first use, or now.
+    pub(in crate::tokens) async fn waits_for_its_source(&self) -> bool {
+        self.first_look().await;
+        self.state() == TokenState::Locked && self.may_unlock_itself().is_some()
+    }
+
+    /// Right after the start nothing is known of a device yet: whoever needs it waits a little for the first word on it.
+    pub(in crate::tokens) async fn first_look(&self) {
+        self.look_within(FIRST_LOOK).await;
+    }
+
+    /// The same for who only asks how it is: a device that hangs costs them this time after the start, and not each time.
+    pub(in crate::tokens) async fn first_look_after_start(&self) {
+        self.look_within(FIRST_LOOK.saturating_sub(self.opened.elapsed())).await;
+    }
+
+    async fn look_within(&self, limit: Duration) {
+        if let Some(token) = self.pkcs11.clone() {
+            if token.first_look(Duration::ZERO) || limit.is_zero() {
+                return;
+            }
+            let looked = tokio::task::spawn_blocking(move || token.first_look(limit)).await;
+            if !matches!(looked, Ok(true)) {
+                tracing::debug!(token = self.name(), "nothing is known of the token yet");
+            }
+        }
+    }
+}
