@@ -2,7 +2,14 @@
 #![forbid(unsafe_code)]
 
 /// Messages and services of `tufagent/v1/agent.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::as_conversions, clippy::use_self, clippy::indexing_slicing)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::as_conversions,
+    clippy::use_self,
+    clippy::indexing_slicing,
+    clippy::large_enum_variant
+)]
 pub mod v1 {
     tonic::include_proto!("tufagent.v1");
 }
