@@ -20,6 +20,9 @@ pub struct Args {
     /// The socket to serve [default: $XDG_RUNTIME_DIR/tuf-agent/agent.sock; env: TUF_AGENT_SOCK]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Only check the configuration, and say what is wrong with it; FILE may be -, standard input
+    #[arg(long)]
+    pub check: bool,
     /// Run as root, as in a container
     #[arg(long)]
     pub allow_root: bool,

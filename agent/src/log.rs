@@ -25,7 +25,8 @@ impl Write for OneLine {
 }
 
 /// An event as it is logged, with one line break, at its end.
-fn one_line(event: &[u8], colours: bool) -> String {
+#[must_use]
+pub fn one_line(event: &[u8], colours: bool) -> String {
     let text = String::from_utf8_lossy(event);
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let mut out = String::with_capacity(text.len());

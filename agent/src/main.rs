@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     if let Some(Inner::HostToken { .. }) = args.inner {
         return host_token();
     }
+    if args.check {
+        return checked(&tuf_agent::run::check(&args));
+    }
     let filter = std::env::var("TUF_AGENT_LOG").or_else(|_| std::env::var("RUST_LOG"));
     tuf_agent::log::start(filter.ok().as_deref());
     ended(tuf_agent::run::run(&args))
@@ -24,6 +27,18 @@ fn host_token() -> ExitCode {
         tuf_agent::log::start(None);
     }
     ended(result.map_err(anyhow::Error::from))
+}
+
+/// For who asks, and no log: the sentence alone.
+#[allow(clippy::print_stderr, reason = "it is the answer to a command")]
+fn checked(result: &anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", tuf_agent::log::one_line(format!("{error:#}").as_bytes(), false));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

@@ -4,6 +4,7 @@
 //! socket is touched, and the configuration is whole before either.
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // Only now may another agent take the state folder.
     drop(lock);
     result
+}
+
+/// Whether the agent would take the configuration: nothing is started, opened or made.
+///
+/// # Errors
+/// A sentence on what it is refused for.
+pub fn check(args: &Args) -> anyhow::Result<()> {
+    match args.config.as_deref() {
+        Some(path) if path == Path::new("-") => drop(Config::read(std::io::stdin().lock())?),
+        _ => {
+            let paths =
+                Paths::find(args.config.as_deref(), args.socket.as_deref(), |name| std::env::var_os(name))?;
+            check_places(&paths, &load(&paths)?)?;
+        }
+    }
+    Ok(())
 }
 
 async fn live(

@@ -74,7 +74,14 @@ impl SoftHsm {
 
     /// A private folder for tokens: `dir` is made if it is absent, and holds the configuration too.
     pub fn folder(&self, dir: &Path) -> Result<TokenFolder, Skipped> {
-        TokenFolder::create(self.clone(), dir)
+        let folder = self.folder_to_be(dir);
+        folder.make()?;
+        Ok(folder)
+    }
+
+    /// The same before anything of it is made.
+    pub fn folder_to_be(&self, dir: &Path) -> TokenFolder {
+        TokenFolder::to_be(self.clone(), dir)
     }
 
     fn by_environment() -> Result<Option<Self>, Skipped> {

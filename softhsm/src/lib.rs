@@ -35,7 +35,7 @@ pub use p11_kit::P11Kit;
 pub use pcscd::{Pcsc, Pcscd};
 pub use ready::{Ready, quoted};
 pub use secret_service::SecretService;
-pub use token::{Token, TokenFolder};
+pub use token::{NewToken, Token, TokenFolder};
 pub use tpm2::Tpm2;
 
 /// Something that a test or the demo needs and this machine cannot give.

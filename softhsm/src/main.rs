@@ -12,8 +12,9 @@ const HELP: &str = "\
 tuf-agent-softhsm DIR --label LABEL --pin-file FILE [OPTIONS]
 
 Makes a SoftHSM token LABEL in DIR, unless one is there, and names it in the agent's configuration, so that the agent
-signs with its keys unattended. Said a second time it changes nothing. SoftHSM is the system's, or is fetched without
-root (on Debian and Ubuntu).
+signs with its keys unattended. Said a second time it changes nothing, and says so when the token has another PIN.
+What the agent would refuse is refused before anything is made. SoftHSM is the system's, or is fetched without root (on
+Debian and Ubuntu).
 
   --label LABEL          the token's label, up to 32 bytes
   --pin-file FILE        holds the user PIN in its first line; nobody else may read it
@@ -22,6 +23,7 @@ root (on Debian and Ubuntu).
   --pin SOURCE           where the agent takes the PIN from: prompt (default), fd:N, credential:NAME, file:/PATH
   --unlock-for TIME      how long one PIN lasts, such as 8h, or forever (default: forever, with prompt 1h)
   --config FILE          the configuration to write (default: $XDG_CONFIG_HOME/tuf-agent/config.toml)
+  --agent FILE           the tuf-agent that checks what is to be written (default: beside this program, then on PATH)
   --third-party DIR      where what is fetched goes (default: $XDG_CACHE_HOME/tuf-agent)
 
 A PIN never stands on a command line, in the environment or in the configuration. Exit codes: 0 done, 1 it failed, and

@@ -182,3 +182,88 @@ fn a_token_is_made_once_and_a_configuration_that_names_another_is_left_alone() {
     );
     assert!(!fs::read_to_string(&config).unwrap().contains("extra"));
 }
+
+#[test]
+fn what_the_agent_would_refuse_is_refused_before_anything_is_made() {
+    if need(SoftHsm::find_or_fetch()).is_none() {
+        return;
+    }
+    let home = machine();
+    home.secret("pin-file", "tool-pin-1234");
+    let config = home.dir().join("config/tuf-agent/config.toml");
+    let refused = |words: &str, why: &str| {
+        run(
+            &home,
+            &format!(
+                "code=0; tuf-agent-softhsm made {words} --pin-file pin-file 2> said || code=$?; cat said; \
+                 test $code = 1; grep -qF '{why}' said; test ! -e made"
+            ),
+        );
+    };
+    for (words, why) in [
+        ("--label 'my label'", "the character"),
+        ("--label build --name a/b", "the character"),
+        ("--label file", "belongs to the file store"),
+        ("--label build --unlock-for never", "unlock_for must be"),
+        ("--label build --unlock-for 10", "unlock_for must be"),
+        ("--label build --pin credential:..", "credential"),
+        ("--label \"$(printf 'a\\tb')\" --name build", "control character"),
+        ("--label 'build ' --name build", "space"),
+    ] {
+        refused(words, why);
+        assert!(!config.exists(), "{words}");
+    }
+    // A configuration that the agent refuses as it is stays as it is.
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(&config, "allow_groups = [\n").unwrap();
+    refused("--label build", "as it is");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "allow_groups = [\n");
+    run(
+        &home,
+        &format!(
+            "code=0; tuf-agent --check --config {0} 2> said || code=$?; test $code = 1; grep -qF 'line 1' said; \
+             rm {0}; tuf-agent --check",
+            config.display()
+        ),
+    );
+    // What it writes the agent takes, also after a file without a last newline.
+    fs::write(&config, "allow_groups = []").unwrap();
+    run(
+        &home,
+        "tuf-agent-softhsm made --label 'my \"label\"' --name a.b_c-d --unlock-for 8h --pin-file pin-file; tuf-agent --check",
+    );
+    assert!(fs::read_to_string(&config).unwrap().starts_with("allow_groups = []\n\n[[token]]\n"));
+}
+
+#[test]
+fn runs_at_once_make_one_token_and_one_with_another_pin_says_so() {
+    if need(SoftHsm::find_or_fetch()).is_none() {
+        return;
+    }
+    let home = machine();
+    home.secret("pin-file", "tool-pin-1234");
+    home.secret("other-pin", "tool-pin-5678");
+    let line = "tuf-agent-softhsm token --label build --pin-file pin-file";
+    run(
+        &home,
+        &format!(
+            "for n in 1 2 3 4; do {line} > said-$n & all=\"$all $!\"; done; for one in $all; do wait $one; done; \
+             test $(cat said-* | grep -c 'was made') = 1; test $(ls token/tokens | wc -l) = 1"
+        ),
+    );
+    let config = home.dir().join("config/tuf-agent/config.toml");
+    let written = fs::read_to_string(&config).unwrap();
+    assert_eq!(written.matches("[[token]]").count(), 1, "{written}");
+    run(
+        &home,
+        "code=0; tuf-agent-softhsm token --label build --pin-file other-pin 2> said || code=$?; cat said; \
+         test $code = 1; grep -qF 'its PIN is not the one in other-pin' said",
+    );
+    // Several into one configuration: none is lost.
+    run(
+        &home,
+        "all=; for n in 1 2 3 4; do tuf-agent-softhsm folder-$n --label token-$n --pin-file pin-file & all=\"$all $!\"; \
+         done; for one in $all; do wait $one; done",
+    );
+    assert_eq!(fs::read_to_string(&config).unwrap().matches("[[token]]").count(), 5);
+}

@@ -31,7 +31,7 @@ pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use seen::Loaded;
-pub use uri::UriError;
+pub use uri::{UriError, check_uri};
 pub use yubikey::Attestation;
 
 use std::collections::BTreeMap;

@@ -235,6 +235,23 @@ impl Config {
         }
     }
 
+    /// The same of a text that is no file yet.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn read(from: impl std::io::Read) -> Result<Self, ConfigError> {
+        use std::io::Read as _;
+
+        let mut text = String::new();
+        let read = from.take(LONGEST + 1).read_to_string(&mut text);
+        read.map_err(|cause| ConfigError::Io { path: "-".into(), cause })?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
+            let (why, at) = ("it is over 1 MiB: make it shorter".to_owned(), String::new());
+            return Err(ConfigError::Invalid { at, why });
+        }
+        parse(&text)?.with_roots()
+    }
+
     /// Reads the files of further roots; whoever can write one decides which devices are genuine.
     fn with_roots(mut self) -> Result<Self, ConfigError> {
         let mut roots = Roots::clone(&self.roots);
@@ -279,10 +296,13 @@ fn read_own_file(path: &Path) -> Result<String, ConfigError> {
         let why = format!("may be written by others (mode {:04o})", meta.mode() & 0o7777);
         return refuse(why, format!("chmod go-w {}", path.display()));
     }
-    if meta.len() > 1 << 20 {
+    if meta.len() > LONGEST {
         return refuse("is over 1 MiB".into(), "make it shorter".into());
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(io)?;
     Ok(text)
 }
+
+/// A configuration or a file of roots has no more bytes.
+const LONGEST: u64 = 1 << 20;

@@ -28,6 +28,14 @@ pub enum UriError {
     NamesNothing,
 }
 
+/// Whether a token can be named so.
+///
+/// # Errors
+/// What keeps it from naming one.
+pub fn check_uri(uri: &str) -> Result<(), UriError> {
+    parse(uri).map(drop)
+}
+
 /// Reads the attributes of the path: token (the label), serial, manufacturer, model. A PIN, a module
 /// or an object has no place in it: the first is a secret, the others stand in the configuration.
 pub(crate) fn parse(uri: &str) -> Result<Wanted, UriError> {

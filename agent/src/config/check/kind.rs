@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use backend::pkcs11::Limits;
+use backend::pkcs11::{Limits, check_uri};
 
 use super::super::raw::RawToken;
 use super::super::{Card, Module, Select, TokenKind};
@@ -49,11 +49,6 @@ fn environment(env: Option<BTreeMap<String, String>>) -> Result<BTreeMap<String,
     }
 }
 
-/// RFC 3986 section 3.1: a scheme is the same in upper case.
-fn has_scheme(uri: &str) -> bool {
-    uri.split_once(':').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("pkcs11"))
-}
-
 /// What an entry says of a token, as one URI (RFC 7512 section 2.3).
 fn uri_of(attributes: &[(&str, Option<String>)]) -> String {
     let encoded = |value: &String| value.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
@@ -71,8 +66,10 @@ pub(super) fn module(raw: RawToken) -> Result<Module, String> {
     let select = match (raw.label, serial, raw.manufacturer, raw.uri) {
         (Some(label), None, None, None) => Select::Label(label),
         (None, Some(serial), None, None) => Select::Serial(serial),
-        (None, None, None, Some(uri)) if has_scheme(&uri) => Select::Uri(uri),
-        (None, None, None, Some(_)) => return Err("uri must begin with \"pkcs11:\"".to_owned()),
+        (None, None, None, Some(uri)) => match check_uri(&uri) {
+            Ok(()) => Select::Uri(uri),
+            Err(why) => return Err(format!("uri: {why}")),
+        },
         (label, serial, Some(manufacturer), None) => {
             Select::Uri(uri_of(&[("token", label), ("serial", serial), ("manufacturer", Some(manufacturer))]))
         }
