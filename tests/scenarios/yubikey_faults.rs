@@ -89,6 +89,25 @@ fn each_type_of_key_that_a_card_has_signs_what_others_verify() {
 }
 
 #[test]
+fn an_rsa_key_that_was_made_elsewhere_signs_on_a_card_which_takes_it_once() {
+    let Some(bed) = Bed::new(FIRMWARE_5_4) else { return };
+    private(&bed.home, "rsa.pem", include_str!("../../agent/backend/tests/vectors/import/rsa-2048.pem"));
+    private(&bed.home, "long.pem", include_str!("../../agent/backend/tests/vectors/import/rsa-3072.pem"));
+    let import = |name: &str, file: &str, slot: &str| {
+        format!("key import {name} {file} --token alice --slot {slot} --management-key-file management")
+    };
+    let rsa = bed.home.run(&(import("rsa", "rsa.pem", "9d") + " --json")).done().json();
+    assert_eq!((&rsa["origin"], &rsa["type"]), (&json!("imported"), &json!("rsa-2048")));
+    let refused = bed.home.refused(&import("again", "rsa.pem", "9e"), 3, "DUPLICATE_KEY");
+    assert!(refused["message"].as_str().unwrap().contains("named rsa"), "{refused}");
+    let refused = bed.home.refused(&import("long", "long.pem", "9e"), 5, "UNSUPPORTED");
+    assert!(refused["message"].as_str().unwrap().contains("5.7"), "{refused}");
+    bed.repository("rsa");
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    bed.home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
 fn an_old_firmware_says_what_it_lacks() {
     let Some(bed) = Bed::new(FIRMWARE_5_4) else { return };
     let wanted = "key generate a --token alice --management-key-file management --type ed25519";

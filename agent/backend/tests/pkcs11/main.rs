@@ -8,6 +8,7 @@
 extern crate tufagent_backend as backend;
 
 mod always;
+mod card;
 mod crew;
 mod doctor;
 mod double;
@@ -102,6 +103,7 @@ fn cases() -> Vec<Case> {
         lane::CASES,
         crew::CASES,
         modules::CASES,
+        card::CASES,
         worn::CASES,
     ]
     .concat()

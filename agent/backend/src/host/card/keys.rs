@@ -1,5 +1,6 @@
 //! The keys of a card: found by their public halves, made, stored and removed, and what the card says of them.
 
+use rsa::pkcs1::UintRef;
 use tuf::key::{KeyType, PublicKey};
 use zeroize::Zeroizing;
 
@@ -46,8 +47,9 @@ impl CardHost {
         let parts = parts(kind, secret)?;
         let key = self.with_card(|session, host| {
             host.takes(kind)?;
-            if host.keys(session)?.iter().any(|known| known.public.as_ref() == Some(public)) {
-                return Err(HostError::new(HostErrorKind::Duplicate, name).into());
+            let wanted = hex::encode(public.spki_der());
+            if let Some(known) = host.list(session)?.into_iter().find(|known| known.public == wanted) {
+                return Err(HostError::new(HostErrorKind::Duplicate, known.label).into());
             }
             host.put(session, name, options, management, |session, facts| {
                 session.import(facts, kind, &parts)?;
@@ -173,6 +175,10 @@ impl Held<'_> {
         if !options.overwrite && session.slot(facts.slot)?.is_some() {
             return Err(HostError::new(HostErrorKind::SlotOccupied, facts.slot.to_string()).into());
         }
+        let is_elsewhere = |key: &WireKey| key.place.is_none_or(|place| place.slot != facts.slot);
+        if self.list(session)?.iter().any(|key| key.label == name && is_elsewhere(key)) {
+            return Err(HostError::new(HostErrorKind::NameTaken, name).into());
+        }
         let (public, origin) = self.manage(session, management, |session| {
             let made = put(session, facts)?;
             Names::read(session)?.set(session, facts.slot, Some((&made.0, name)))?;
@@ -206,12 +212,30 @@ fn parts(kind: KeyType, secret: &[u8]) -> Result<Vec<Data>, HostError> {
         KeyType::Ed25519 | KeyType::EcdsaP256 | KeyType::EcdsaP384 => {
             Ok(vec![Zeroizing::new(secret.to_vec())])
         }
-        kind => {
-            let message = format!("take {kind} keys that were made elsewhere");
-            Err(HostError::new(HostErrorKind::Unsupported, message))
-        }
+        KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => rsa_parts(secret),
+        kind => Err(HostError::new(HostErrorKind::Unsupported, format!("a YubiKey has no {kind} keys"))),
     }
 }
 
+/// Two primes, what the private exponent is for each, and the coefficient; each half as long as the modulus.
+fn rsa_parts(pkcs1: &[u8]) -> Result<Vec<Data>, HostError> {
+    let broken = || HostError::new(HostErrorKind::Protocol, "that is no RSA key");
+    let key = rsa::pkcs1::RsaPrivateKeyRef::try_from(pkcs1).map_err(|_| broken())?;
+    if key.public_exponent.as_bytes() != EXPONENT {
+        let message = "a YubiKey takes RSA keys whose public exponent is 65537, and no others";
+        return Err(HostError::new(HostErrorKind::Unsupported, message));
+    }
+    let half = key.modulus.as_bytes().len() / 2;
+    let numbers = [key.prime1, key.prime2, key.exponent1, key.exponent2, key.coefficient];
+    let padded = |number: UintRef<'_>| {
+        let mut part = Zeroizing::new(vec![0; half]);
+        let at = half.checked_sub(number.as_bytes().len()).ok_or_else(broken)?;
+        part.get_mut(at..).ok_or_else(broken)?.copy_from_slice(number.as_bytes());
+        Ok(part)
+    };
+    numbers.into_iter().map(padded).collect()
+}
+
+const EXPONENT: [u8; 3] = [1, 0, 1];
 /// Where the certificate lies of the key that attests others.
 const ATTESTATION: [u8; 3] = [0x5f, 0xff, 0x01];

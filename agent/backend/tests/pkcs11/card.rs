@@ -1,0 +1,165 @@
+//! A YubiKey keeps what every backend keeps: a virtual one, behind a real pcscd, through its helper.
+
+use std::collections::BTreeMap;
+
+use backend::card::{CardFacts, CardOptions, SlotId};
+use backend::conformance::Subject;
+use backend::pkcs11::{CardConfig, Pkcs11Token};
+use backend::{
+    Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenState,
+    UnverifiedSignature,
+};
+use secmem::SecretBytes;
+use softhsm::{Pcsc, Pcscd};
+use tuf::key::{KeyType, PublicKey, Scheme};
+use tuf::preimage::Signable;
+use virtual_yubikey::{Card, Root, State};
+
+use crate::Case;
+use crate::lab::{secret, wait_for};
+use crate::real::need;
+
+pub const CASES: &[Case] =
+    &[("a_yubikey_keeps_what_every_backend_keeps", a_yubikey_keeps_what_every_backend_keeps)];
+
+fn a_yubikey_keeps_what_every_backend_keeps() {
+    let Some(bench) = Bench::new([5, 7, 1]) else { return };
+    let types =
+        [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Ed25519, KeyType::Rsa2048, KeyType::Rsa3072];
+    Subject {
+        backend: &bench.slots(),
+        secret: secret(PIN),
+        wrong_secret: secret("wrongpin"),
+        generates: &types,
+        imports: &types,
+        cannot: &[],
+        proves_origin: true,
+        wrong_secrets: 3,
+        signatures: 20,
+    }
+    .run();
+    let facts: CardFacts = bench.token.card_facts().unwrap();
+    assert_eq!(
+        facts.pin_tries_left,
+        Some(3),
+        "what the suite got wrong on purpose was made good by what was right"
+    );
+}
+
+/// A card in a pcscd of its own, and its token: locked, and with its management key behind the PIN, so that keys are made
+/// with the token's secret alone, as everywhere else.
+struct Bench {
+    token: Pkcs11Token,
+    _card: Card,
+    _pcscd: Pcscd,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(firmware: [u8; 3]) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let pcsc = need(softhsm::third_party_dir().and_then(|folder| Pcsc::find_or_fetch_in(&folder)), ALL)?;
+        let pcscd = need(pcsc.start(dir.path()), ALL)?;
+        let card = Card::with_state(State::new(SERIAL, firmware, Root::shared()).with_pin(PIN));
+        card.plug_into(pcscd.ports()[0]);
+        card.until_seen();
+        let variable = |name: &str, path: &std::path::Path| (name.to_owned(), path.display().to_string());
+        let socket = variable("PCSCLITE_CSOCK_NAME", &pcscd.socket());
+        let library = pcsc.client_library().map(|folder| variable("LD_LIBRARY_PATH", folder));
+        let env: BTreeMap<_, _> = library.into_iter().chain([socket]).collect();
+        let config = CardConfig { name: "card".parse().unwrap(), serial: SERIAL, env };
+        let token = Pkcs11Token::of_card(config, std::env::current_exe().unwrap());
+        wait_for(&token, TokenState::Locked);
+        token.unlock(&secret(PIN)).unwrap();
+        token.change_management_key(Some(&secret(FACTORY_KEY)), None, true).unwrap();
+        token.lock();
+        Some(Self { token, _card: card, _pcscd: pcscd, _dir: dir })
+    }
+
+    fn slots(&self) -> NextSlot<'_> {
+        NextSlot { token: &self.token }
+    }
+}
+
+/// Each key goes into the first slot that is empty, where a person would say which.
+struct NextSlot<'a> {
+    token: &'a Pkcs11Token,
+}
+
+impl NextSlot<'_> {
+    fn options(&self) -> Result<KeyOptions, BackendError> {
+        let taken = self.token.keys()?;
+        let is_free =
+            |slot: &SlotId| taken.iter().all(|key| key.place.is_none_or(|place| place.slot != *slot));
+        let slot = SlotId::all().find(is_free);
+        Ok(KeyOptions { card: CardOptions { slot, ..CardOptions::default() }, management_key: None })
+    }
+}
+
+impl Backend for NextSlot<'_> {
+    fn info(&self) -> TokenInfo {
+        self.token.info()
+    }
+
+    fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {
+        self.token.unlock(secret)
+    }
+
+    fn lock(&self) {
+        self.token.lock();
+    }
+
+    fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
+        self.token.keys()
+    }
+
+    fn generate(&self, name: &KeyName, kind: KeyType) -> Result<StoredKey, BackendError> {
+        self.token.generate_with(name, kind, &self.options()?)
+    }
+
+    fn import(&self, name: &KeyName, key: ImportedKey) -> Result<StoredKey, BackendError> {
+        self.token.import_with(name, key, &self.options()?)
+    }
+
+    fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
+        self.token.remove(key)
+    }
+
+    fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {
+        self.token.change_secret(old, new)
+    }
+
+    fn make_signature(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.token.make_signature(key, scheme, what)
+    }
+
+    fn make_signature_with_pin(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+        pin: &SecretBytes,
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.token.make_signature_with_pin(key, scheme, what, pin)
+    }
+
+    fn made_here(&self, key: &PublicKey) -> Result<(), BackendError> {
+        self.token.made_here(key)
+    }
+
+    fn shutdown(&self) {
+        self.token.shutdown();
+    }
+}
+
+const ALL: &str = "TUFAGENT_REQUIRE_ALL";
+const SERIAL: u32 = 15_350_077;
+const PIN: &str = "47110815";
+/// It is in every manual.
+const FACTORY_KEY: &str =
+    "\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08";
