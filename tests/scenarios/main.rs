@@ -83,6 +83,7 @@ mod watermarks;
 mod whole_copies;
 mod wire;
 mod words;
+mod yubikey_confined;
 mod yubikey_faults;
 mod yubikey_matrix;
 mod yubikeys;

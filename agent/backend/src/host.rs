@@ -246,8 +246,9 @@ fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
             plain(reply)
         }
         (Request::OpenCard { serial, token }, Stage::Empty) => {
+            let confinement = confine::confine_card()?;
             *stage = Stage::Card(CardHost::new(serial, token));
-            plain(Reply::Done)
+            plain(Reply::Confined(confinement))
         }
         (request, Stage::Card(host)) => host.answer(request, &frame.tail),
         (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind};
-use reach::{Files, Reach};
+use reach::{Environment, Files, Reach};
 
 /// What a token's entry lets its module touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,16 +49,27 @@ pub(crate) fn confine(
     module: &ModuleFile,
     reserved: Option<&str>,
 ) -> Result<Confinement, HostError> {
+    match Reach::of(limits, module.path(), reserved, &environment()) {
+        Ok(reach) => keep_to(&reach),
+        Err(why) => Ok(Confinement { confined: false, gap: Some(why) }),
+    }
+}
+
+/// The same for the helper of a YubiKey: it talks to pcscd, over a unix socket that has a path, and writes nothing.
+pub(crate) fn confine_card() -> Result<Confinement, HostError> {
+    keep_to(&Reach::of_card(&environment()))
+}
+
+fn environment() -> Environment {
     let text = |text: OsString| text.into_string().ok();
-    let env = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
-    let reach = match Reach::of(limits, module.path(), reserved, &env) {
-        Ok(reach) => reach,
-        Err(why) => return Ok(Confinement { confined: false, gap: Some(why) }),
-    };
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+}
+
+fn keep_to(reach: &Reach) -> Result<Confinement, HostError> {
     one_thread()?;
-    let status = enforce(&reach)?;
-    let filter = calls::refuse(&reach);
-    Ok(told(&reach, &status.landlock, filter))
+    let status = enforce(reach)?;
+    let filter = calls::refuse(reach);
+    Ok(told(reach, &status.landlock, filter))
 }
 
 /// Landlock and the filter confine a thread and those that it starts: another one, which runs already, would be a way out for
@@ -72,7 +83,7 @@ fn one_thread() -> Result<(), HostError> {
 
 fn enforce(reach: &Reach) -> Result<RestrictionStatus, HostError> {
     let refused = |error: RulesetError| {
-        HostError::new(HostErrorKind::Confinement, format!("the module cannot be confined: {error}"))
+        HostError::new(HostErrorKind::Confinement, format!("the helper cannot be confined: {error}"))
     };
     let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     if reach.files.is_some() {

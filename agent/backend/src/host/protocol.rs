@@ -24,7 +24,8 @@ pub(crate) enum Request {
     Confine(Limits),
     /// Load the file that was opened and initialise the module. [`Reply::Loaded`]
     Load,
-    /// Host the YubiKey of this serial number, for the token of this name. [`Reply::Done`]
+    /// Host the YubiKey of this serial number, for the token of this name, and touch nothing but what that takes.
+    /// [`Reply::Confined`]
     OpenCard { serial: u32, token: String },
     /// Look whether the token is there. [`Reply::Status`]
     Poll,

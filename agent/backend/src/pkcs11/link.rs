@@ -363,8 +363,20 @@ impl Shared {
         let helper = link.helper.as_mut().ok_or_else(nonsense)?;
         let request = Request::OpenCard { serial, token: self.config.name.to_string() };
         match helper.call(&request, &[], self.config.deadline)?.0 {
-            Reply::Done => Ok(()),
+            Reply::Confined(confinement) => {
+                self.note_confined(confinement);
+                Ok(())
+            }
             _ => Err(nonsense()),
+        }
+    }
+
+    /// What the helper of a card is kept to stands in the log once, as long as it is the same.
+    fn note_confined(&self, now: Confinement) {
+        let before = self.note(|seen| std::mem::replace(&mut seen.confinement, now.clone()));
+        if before != now {
+            let (token, gap) = (&self.config.name, now.gap.unwrap_or_default());
+            tracing::info!(%token, confined = now.confined, gap, "helper of a YubiKey confined");
         }
     }
 

@@ -59,10 +59,27 @@ impl Reach {
         if let Some(Ok(known)) = known {
             read.extend(known.configuration);
         }
+        let files = Some(Files { demanded, write, ..Files::to_read(read) });
+        Ok(Self { files, network, abstract_sockets })
+    }
+
+    /// What libpcsclite needs: itself, and the folder of pcscd's socket. To connect to that needs no right of landlock's.
+    pub(super) fn of_card(env: &Environment) -> Self {
+        let socket = env.get(SOCKET_VARIABLE).map_or(SOCKET, String::as_str);
+        let folder = Path::new(socket).parent().map(Path::to_owned);
+        // What the entry names beside the socket is where the library may lie.
+        let libraries = env.get("LD_LIBRARY_PATH").into_iter().flat_map(|text| named(text));
+        let read = SYSTEM.iter().map(PathBuf::from).chain(folder).chain(libraries).collect();
+        Self { files: Some(Files::to_read(read)), network: false, abstract_sockets: false }
+    }
+}
+
+impl Files {
+    /// Nothing of it may be written, but what leads nowhere.
+    fn to_read(mut read: Vec<PathBuf>) -> Self {
         // No name means the whole of the file system.
         read.retain(|path| path.parent().is_some());
-        let sinks = vec![PathBuf::from("/dev/null")];
-        Ok(Self { files: Some(Files { demanded, write, read, sinks }), network, abstract_sockets })
+        Self { read, sinks: vec![PathBuf::from("/dev/null")], ..Self::default() }
     }
 }
 
@@ -98,6 +115,10 @@ const SYSTEM: [&str; 14] = [
     "/dev/urandom",
     "/dev/zero",
 ];
+
+/// How libpcsclite is told another socket than pcscd's own.
+const SOCKET_VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
+const SOCKET: &str = "/run/pcscd/pcscd.comm";
 
 /// Where /etc/resolv.conf may lead.
 const NAMES: [&str; 3] = ["/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"];
@@ -160,6 +181,28 @@ mod tests {
         assert!(!of(&limits(Some(&[]), None), &[]).unwrap().network);
         let open = of(&limits(Some(&[]), Some(true)), &[]).unwrap();
         assert!(open.network && open.files.unwrap().read.contains(&"/run/systemd/resolve".into()));
+    }
+
+    #[test]
+    fn a_card_is_reached_by_its_service_alone() {
+        let of = |env: &[(&str, &str)]| {
+            let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let reach = Reach::of_card(&env.iter().map(text).collect());
+            assert!(!reach.network && !reach.abstract_sockets);
+            let files = reach.files.unwrap();
+            assert!(files.write.is_empty() && files.demanded.is_empty());
+            files.read
+        };
+        assert!(of(&[]).contains(&"/run/pcscd".into()));
+        let read = of(&[
+            ("PCSCLITE_CSOCK_NAME", "/srv/pcsc/s.comm"),
+            ("LD_LIBRARY_PATH", "/srv/lib"),
+            ("X", "/srv/x"),
+        ]);
+        assert!(read.contains(&"/srv/pcsc".into()) && read.contains(&"/srv/lib".into()), "{read:?}");
+        for path in ["/run/pcscd", "/srv/x", "/srv", "/run", "/"] {
+            assert!(!read.contains(&path.into()), "{path}");
+        }
     }
 
     #[test]
