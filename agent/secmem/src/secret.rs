@@ -167,7 +167,11 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-fn fill_random(mut buffer: &mut [u8]) -> io::Result<()> {
+/// Fills `buffer`, which its owner zeroizes, from the system's random generator.
+///
+/// # Errors
+/// When the system has none, as a very old kernel.
+pub fn fill_random(mut buffer: &mut [u8]) -> io::Result<()> {
     while !buffer.is_empty() {
         let got = match rustix::rand::getrandom(&mut *buffer, rustix::rand::GetRandomFlags::empty()) {
             Ok(got) => got,
