@@ -33,6 +33,12 @@ const RULES: &[Rule] = &[
     Rule { name: "tufagent-tuf", may_use: &[], tests_may_use: &[], floor: Floor::Ground },
     Rule { name: "tufagent-policy", may_use: &[], tests_may_use: &["tufagent-proto"], floor: Floor::Ground },
     Rule { name: "tufagent-secmem", may_use: &[], tests_may_use: &[], floor: Floor::Ground },
+    Rule {
+        name: "tufagent-custody",
+        may_use: &["tufagent-tuf", "tufagent-secmem"],
+        tests_may_use: &["tufagent-softhsm"],
+        floor: Floor::Ground,
+    },
     Rule { name: "tufagent-ledger", may_use: &["tufagent-tuf"], tests_may_use: &[], floor: Floor::Upper },
     Rule { name: "tufagent-pcsc", may_use: &[], tests_may_use: &[], floor: Floor::Upper },
     Rule {
@@ -48,6 +54,7 @@ const RULES: &[Rule] = &[
             "tufagent-tuf",
             "tufagent-policy",
             "tufagent-secmem",
+            "tufagent-custody",
             "tufagent-ledger",
             "tufagent-backend",
         ],
@@ -56,7 +63,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "tufctl",
-        may_use: &["tufagent-proto", "tufagent-tuf"],
+        may_use: &["tufagent-proto", "tufagent-tuf", "tufagent-custody"],
         tests_may_use: &[],
         floor: Floor::Upper,
     },
