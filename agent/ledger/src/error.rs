@@ -16,7 +16,7 @@ use crate::RepositoryName;
 #[non_exhaustive]
 pub enum LedgerError {
     /// A version below the watermark, or other content under the watermark's version (DESIGN rule 3).
-    #[error("{}", watermark_text(role, *version, marked_role, (*marked_version, marked_digest), *marked_on, *published))]
+    #[error("{}", watermark_text(role, *version, marked_role, (*marked_version, marked_digest), *marked_on, (*published, *unmade)))]
     Watermark {
         /// The role that was to be signed.
         role: RoleName,
@@ -32,6 +32,8 @@ pub enum LedgerError {
         marked_on: UtcTime,
         /// The mark is of published metadata that the agent verified, not of what it signed.
         published: bool,
+        /// Nothing came of it: each time that it was to be signed, none was (nobody touched the key, the token failed).
+        unmade: bool,
     },
     /// A snapshot or timestamp that loses an entry, or lists it at a lower version than before.
     #[error("{listing} no longer lists {role} at version {last} or above, as it did before")]
@@ -161,6 +163,13 @@ impl LedgerError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
+            Self::Watermark { role, version, marked_version, marked_digest, published: false, unmade: true, .. }
+                if role.kind() == RoleKind::Root && version == marked_version =>
+            {
+                format!(
+                    "sign what was to be signed then; or, at a terminal, put this in its place: tufctl sign DIR --supersede {marked_digest}"
+                )
+            }
             Self::Watermark { role, version, marked_version, marked_digest, published: false, .. }
                 if role.kind() == RoleKind::Root && version == marked_version =>
             {
@@ -278,23 +287,27 @@ fn watermark_text(
     marked_role: &RoleName,
     (marked, digest): (Version, &Sha256Digest),
     on: UtcTime,
-    published: bool,
+    (published, unmade): (bool, bool),
 ) -> String {
     let done = match published {
+        false if unmade => "to be signed",
         // A root may have been seen complete and never have come out.
         true if role.kind() == RoleKind::Root => "verified with all its signatures",
         true => "verified as published",
         false => "signed",
     };
+    let end = if unmade { "; no signature came of it, but it counts" } else { "" };
     if marked_role != role {
         return format!(
-            "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on} (sha256 {digest})"
+            "{role} version {version} could be taken for {marked_role}, whose version {marked} was {done} on {on} (sha256 {digest}){end}"
         );
     }
     if version == marked {
-        return format!("{role} version {version} was {done} on {on} with other content (sha256 {digest})");
+        return format!(
+            "{role} version {version} was {done} on {on} with other content (sha256 {digest}){end}"
+        );
     }
     format!(
-        "{role} version {version} lies below version {marked}, which was {done} on {on} (sha256 {digest})"
+        "{role} version {version} lies below version {marked}, which was {done} on {on} (sha256 {digest}){end}"
     )
 }

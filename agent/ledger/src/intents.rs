@@ -14,6 +14,7 @@ use crate::records;
 use crate::restore;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
+use crate::unmade;
 use crate::{
     Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, RepositoryId, RepositoryName, Watermark, chain,
 };
@@ -35,7 +36,7 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
             members.insert("refused".to_owned(), json!(refusal.to_string()));
         }
         tx.append("sign.refused", body)?;
-        return Ok(Err(refusal));
+        return Ok(Err(unmade::told(tx, intent, refusal)?));
     }
     let seq = tx.append("sign.intent", body)?;
     let put = Put::new(seq, intent, Mark { version: intent.version, digest: intent.digest, on: tx.now() });
@@ -284,6 +285,7 @@ fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Op
         marked_digest: mark.digest,
         marked_on: mark.on,
         published,
+        unmade: false,
     })
 }
 

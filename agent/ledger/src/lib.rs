@@ -35,6 +35,7 @@ mod shelf;
 mod texts;
 mod tx;
 mod types;
+mod unmade;
 mod watchful;
 mod writer;
 
@@ -274,9 +275,14 @@ impl Ledger {
     pub async fn check_intent(&self, intent: Intent) -> Result<(), LedgerError> {
         let refusal = match self.mirror.judge(|view| intents::refusal(view, &intent)) {
             Some(refusal) => refusal?,
-            None => self.read(move |tx| intents::refusal(tx, &intent)).await?,
+            None => {
+                let intent = intent.clone();
+                self.read(move |tx| intents::refusal(tx, &intent)).await?
+            }
         };
-        refusal.map_or(Ok(()), Err)
+        let Some(refusal) = refusal else { return Ok(()) };
+        // With the outcomes that wait for the next commit.
+        Err(self.read_all(move |tx| unmade::told(tx, &intent, refusal)).await?)
     }
 
     /// Records what became of an intent. Not waited for: it joins the next commit.

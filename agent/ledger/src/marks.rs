@@ -191,6 +191,7 @@ fn conflict(
             marked_digest: known.digest,
             marked_on: known.on,
             published: verified,
+            unmade: false,
         }));
     }
     let done = if verified { "what was verified before" } else { "what this agent signed" };

@@ -41,6 +41,34 @@ async fn an_intent_is_remembered_across_a_restart_and_lower_or_other_content_is_
 }
 
 #[tokio::test]
+async fn a_version_of_which_no_signature_came_keeps_its_mark_and_is_not_said_to_be_signed() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let untouched =
+        || Outcome::Failed { reason: "TOUCH_TIMEOUT".into(), message: "nobody touched it".into() };
+    let id = ledger.record_intent(intent(app, "root", 2, "a")).await.unwrap();
+    let other = intent(app, "root", 2, "b");
+    let refused = ledger.record_intent(other.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("was signed on"), "under way: nobody knows yet: {refused}");
+
+    ledger.record_outcome(id, untouched());
+    for refused in
+        [ledger.check_intent(other.clone()).await, ledger.record_intent(other.clone()).await.map(|_| ())]
+    {
+        let refused = refused.unwrap_err();
+        assert!(refused.to_string().contains("no signature came of it"), "{refused}");
+        assert!(refused.remedy().starts_with("sign what was to be signed then"), "{}", refused.remedy());
+    }
+    // The same content once more, and this time it is signed.
+    let id = ledger.record_intent(intent(app, "root", 2, "a")).await.unwrap();
+    ledger.record_outcome(id, Outcome::Signed { keyids: vec!["k".into()] });
+    let refused = ledger.check_intent(other.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("was signed on"), "{refused}");
+    assert!(refused.remedy().starts_with("publish what was signed"), "{}", refused.remedy());
+}
+
+#[tokio::test]
 async fn published_versions_count_as_signed() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
