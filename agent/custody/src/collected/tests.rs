@@ -102,7 +102,7 @@ fn a_drill_leaves_a_record_that_its_set_alone_vouches_for() {
     let again = Drill::parse(drill.to_json().as_bytes(), set.manifest()).unwrap();
     assert_eq!((again.at(), again.manifest_digest()), (at(), set.manifest().digest()));
     assert_eq!(again.custodians().iter().map(CustodianName::as_str).collect::<Vec<_>>(), ["c2", "c0"]);
-    for (from, to) in [("c2", "c1"), ("2026-12-01", "2026-12-02")] {
+    for (from, to) in [("\"c2\"", "\"c1\""), ("2026-12-01", "2026-12-02")] {
         let changed = drill.to_json().replacen(from, to, 1);
         assert_eq!(Drill::parse(changed.as_bytes(), set.manifest()).map(drop), Err(ManifestError::Signature));
     }

@@ -120,3 +120,22 @@ fn groups_are_handed_out_in_order_and_come_together() {
     assert_eq!(progress, [(0, 1), (2, 2), (1, 1)]);
     collected.sign(Signable::Statement(&statement), &no_passphrase()).unwrap();
 }
+
+#[test]
+fn sets_of_all_shapes_come_together_from_their_words_and_sign() {
+    let statement = Statement::new(StatementKind::Drill, "x");
+    for kind in [SplitKind::Ed25519, SplitKind::EcdsaP256] {
+        for (threshold, count) in [(1, 1), (2, 2), (2, 16), (9, 16), (16, 16)] {
+            let set = new_set(kind, &simple(threshold, count));
+            let mut collected = Collected::new(set.manifest());
+            // The last ones, the last of them first.
+            for new in set.shares().iter().rev().take(threshold) {
+                assert!(!collected.complete());
+                collected.offer(read_back(&new.share)).unwrap();
+            }
+            let signature = collected.sign(Signable::Statement(&statement), &no_passphrase()).unwrap();
+            let verified = set.manifest().public_key().verify(statement.bytes(), signature.as_bytes());
+            assert_eq!(verified, Ok(()), "{kind} {threshold} of {count}");
+        }
+    }
+}

@@ -59,20 +59,23 @@ pub(crate) fn recovered(parts: &[Part<'_>]) -> Result<Value, Fault> {
     if parts.iter().any(|part| part.header.common != common || part.len != first.len) {
         return Err(Fault::Mixed);
     }
-    let mut values = [const { Value::zero(SECRET_MAX) }; COUNT_MAX];
     let mut complete = Vec::new();
-    for (index, value) in (0_u8..).zip(&mut values) {
+    for index in 0..common.group_count {
         let of_group = parts.iter().filter(|part| part.header.group_index == index);
-        let Some((threshold, points)) = points(of_group)? else { continue };
-        if points.len() >= usize::from(threshold) {
-            *value = recovered_one(threshold, &points, first.len)?;
-            complete.push((index, &value.bytes));
-        }
+        let group = points(of_group)?.filter(|(threshold, points)| points.len() >= usize::from(*threshold));
+        complete.extend(group.map(|(threshold, points)| (index, threshold, points)));
     }
     if complete.len() < usize::from(common.group_threshold) {
         return Err(Fault::Short);
     }
-    recovered_one(common.group_threshold, &complete, first.len)
+    complete.truncate(common.group_threshold.into());
+    let mut values = [const { Value::zero(SECRET_MAX) }; COUNT_MAX];
+    let mut groups = Vec::new();
+    for (value, (index, threshold, points)) in values.iter_mut().zip(&complete) {
+        *value = recovered_one(*threshold, points, first.len)?;
+        groups.push((*index, &value.bytes));
+    }
+    recovered_one(common.group_threshold, &groups, first.len)
 }
 
 /// The whole set, held against the encrypted secret: every subset of members that is just enough gives one group value,

@@ -1,3 +1,6 @@
+mod many;
+mod oracle;
+
 use super::sharing::{Fault, recovered};
 use super::*;
 use crate::share::{Share, ShareError};
@@ -5,13 +8,13 @@ use secmem::SecretBytes;
 
 /// Why mnemonics give no secret.
 #[derive(Debug, PartialEq, Eq)]
-enum Refused {
+pub(super) enum Refused {
     Share(ShareError),
     Set(Fault),
 }
 
 /// What another tool would say: the secret of these mnemonics.
-fn secret_of(mnemonics: &[String], passphrase: &str) -> Result<Vec<u8>, Refused> {
+pub(super) fn secret_of(mnemonics: &[String], passphrase: &str) -> Result<Vec<u8>, Refused> {
     let shares: Result<Vec<_>, _> = mnemonics.iter().map(|text| Share::parse(text.as_bytes())).collect();
     let shares = shares.map_err(Refused::Share)?;
     let parts: Vec<_> = shares.iter().map(Share::part).collect();
