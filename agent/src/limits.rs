@@ -101,6 +101,14 @@ pub const SILENCE: Duration = Duration::from_secs(30);
 pub const RATE: u64 = 64 << 10;
 /// One that reads the journal may stop this long; a person may be paging through it.
 pub const LISTEN_JOURNAL: Duration = Duration::from_secs(15 * 60);
+/// The most people who hold shares of one key: SLIP-0039 has groups of 16.
+pub const CUSTODIANS: usize = 256;
+/// Collections of shares that are open at once.
+pub const COLLECTIONS: usize = 16;
+/// Of these, the most of one user.
+pub const COLLECTIONS_OF_USER: usize = 8;
+/// How long a collection waits for shares; those that were given are wiped then.
+pub const COLLECT: Duration = Duration::from_secs(15 * 60);
 /// How long a person may look at what is to be signed.
 pub const CONFIRM: Duration = Duration::from_secs(15 * 60);
 

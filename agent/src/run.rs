@@ -21,6 +21,7 @@ use crate::door::{Admission, Door, lock_state, passed_socket};
 use crate::paths::Paths;
 use crate::repositories::Repositories;
 use crate::serve;
+use crate::split;
 use crate::state::AppState;
 use crate::tokens::{Places, Tokens};
 
@@ -94,6 +95,7 @@ async fn live(
         async move { state.tokens().watch().await }
     });
     state.journal("agent.start", None, json!({"version": crate::VERSION})).await?;
+    split::finish(&state).await;
     state.tokens().recall_counts();
     state.tokens().unlock_unattended();
     notify(&[NotifyState::Ready]);
@@ -113,7 +115,8 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
     let ledger = Arc::new(ledger);
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
     let (state, credentials) = (paths.state.clone(), paths.credentials.clone());
-    let places = Places { ledger: Arc::clone(&ledger), state, credentials, program };
+    let splits = Arc::default();
+    let places = Places { ledger: Arc::clone(&ledger), state, credentials, program, splits };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     let state = AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group));
     state.demand(config);

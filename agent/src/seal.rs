@@ -9,7 +9,10 @@ use hpke::aead::{AeadTag, ChaCha20Poly1305};
 use hpke::inout::InOutBuf;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable as _, Kem as _, OpModeR, Serializable as _, single_shot_open_inout_detached};
+use hpke::{
+    Deserializable as _, Kem as _, OpModeR, OpModeS, Serializable as _, single_shot_open_inout_detached,
+    single_shot_seal_inout_detached,
+};
 use policy::Reason;
 use secmem::SecretBytes;
 use tufagent_proto::v1::Sealed;
@@ -95,10 +98,39 @@ impl SealKey {
     }
 }
 
+/// Seals a secret to a client's own key, for this use, such as `share:SET:CUSTODIAN`. It is encrypted where it lies, in
+/// locked memory.
+///
+/// # Errors
+/// `USAGE` for a key that is none.
+pub fn seal_to(key: &[u8], secret: &SecretBytes, purpose: &str) -> Result<Sealed, Refusal> {
+    let refused = || {
+        Refusal::new(Reason::Usage, "nothing can be sealed to the key that the client gave")
+            .remedy("give the 32 bytes of an X25519 public key")
+    };
+    let public = <Kem as hpke::Kem>::PublicKey::from_bytes(key).map_err(|_| refused())?;
+    let mut sealed = Sealed::default();
+    let _ = SecretBytes::try_with_len(secret.len(), |buffer| {
+        buffer.copy_from_slice(secret.reveal_secret_bytes());
+        let (encapped, tag) = single_shot_seal_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
+            &OpModeS::Base,
+            &public,
+            INFO,
+            InOutBuf::from(&mut *buffer),
+            purpose.as_bytes(),
+        )
+        .map_err(|_| refused())?;
+        sealed.encapsulated_key = encapped.to_bytes().to_vec();
+        sealed.ciphertext = [&*buffer, &tag.to_bytes()].concat();
+        Ok::<(), Refusal>(())
+    })?;
+    Ok(sealed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hpke::{OpModeS, single_shot_seal};
+    use hpke::single_shot_seal;
 
     fn seal(key: &SealKey, plain: &[u8], purpose: &str) -> Sealed {
         let public = <Kem as hpke::Kem>::PublicKey::from_bytes(&key.public_key()).unwrap();

@@ -12,6 +12,7 @@ use crate::config::{Config, OriginRule};
 use crate::door::{Admission, Connection, Peer};
 use crate::refusal::Refusal;
 use crate::repositories::Repositories;
+use crate::split::Splits;
 use crate::tokens::Tokens;
 
 /// The running agent; a handle, cheap to clone.
@@ -23,6 +24,7 @@ struct Parts {
     repositories: Repositories,
     tokens: Tokens,
     admission: Admission,
+    splits: Splits,
     /// What roles demand of their keys, as the configuration says now.
     origins: std::sync::RwLock<Arc<[OriginRule]>>,
     /// Who may say what a YubiKey is.
@@ -42,7 +44,8 @@ impl AppState {
     ) -> Self {
         let (signing, origins, roots) =
             (Arc::default(), std::sync::RwLock::default(), std::sync::RwLock::default());
-        Self(Arc::new(Parts { ledger, repositories, tokens, admission, origins, roots, signing }))
+        let splits = Splits::default();
+        Self(Arc::new(Parts { ledger, repositories, tokens, admission, splits, origins, roots, signing }))
     }
 
     /// Watermarks and journal.
@@ -61,6 +64,12 @@ impl AppState {
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// What calls about split keys share.
+    #[must_use]
+    pub fn splits(&self) -> &Splits {
+        &self.0.splits
     }
 
     /// What roles demand of their keys.

@@ -115,6 +115,9 @@ pub enum BackendError {
         /// What it does not say.
         why: String,
     },
+    /// The key is whole nowhere: people who hold shares of it must come together.
+    #[error("the key is split, and signs only when enough of its shares are brought together")]
+    SharesNeeded,
     /// The name belongs to another key of the token.
     #[error("the token has a key named {name} already")]
     NameTaken {
@@ -215,6 +218,7 @@ impl BackendError {
                 "choose another slot (--slot), or say --overwrite, which destroys the key that is there".to_owned()
             }
             Self::ManagementKey { .. } => "give it with --management-key-file F (hex, or the word default for the one of the factory)".to_owned(),
+            Self::SharesNeeded => "collect the shares: tufctl share collect DIR --role ROLE --manifest SET.json".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
             Self::NameTaken { .. } => {
                 "choose another name, or remove the old key: tufctl key remove NAME".to_owned()
@@ -263,6 +267,7 @@ impl BackendError {
             Self::TouchTimeout => "TOUCH_TIMEOUT",
             Self::SlotOccupied { .. } => "SLOT_OCCUPIED",
             Self::ManagementKey { .. } => "MANAGEMENT_KEY",
+            Self::SharesNeeded => "SHARES_MISSING",
             Self::KeyNotFound => "KEY_NOT_FOUND",
             Self::NameTaken { .. } => "NAME_TAKEN",
             Self::DuplicateKey { .. } => "DUPLICATE_KEY",

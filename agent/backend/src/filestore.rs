@@ -13,7 +13,6 @@
 mod copy;
 mod envelope;
 mod files;
-mod folder;
 pub(crate) mod kdf;
 
 use std::path::Path;
@@ -23,6 +22,7 @@ use secmem::SecretBytes;
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::Signable;
 
+use crate::folder::{self, Folder};
 use crate::software::{SoftwareKey, SoftwareKeyError};
 use crate::{
     Backend, BackendError, ImportedKey, KeyName, Origin, StoredKey, TokenInfo, TokenKind, TokenName,
@@ -31,7 +31,6 @@ use crate::{
 pub use copy::{CopiedFile, Imported};
 
 use files::{KeyFile, StoreFile, StoreFiles, StoreKey};
-use folder::{Folder, corrupt};
 
 /// The file store, in the folder `keys` of the state folder.
 pub struct FileStore {
@@ -118,6 +117,39 @@ impl FileStore {
         if matches!(self.state().condition, Condition::Failed(_)) {
             self.look()?;
         }
+        Ok(())
+    }
+
+    /// A copy of a private key in its smallest form (Ed25519: the seed; ECDSA: the big-endian scalar), to be split among
+    /// people and for nothing else.
+    ///
+    /// # Errors
+    /// [`BackendError::KeyNotFound`], [`BackendError::Locked`].
+    pub fn copy_secret_to_split_it(&self, key: &PublicKey) -> Result<SecretBytes, BackendError> {
+        self.look_if_failed()?;
+        let state = self.state();
+        let private = state.find(key)?.private.as_ref().ok_or_else(|| state.not_unlocked())?;
+        Ok(SecretBytes::copy_from(private.secret().reveal_secret_bytes()))
+    }
+
+    /// Destroys a key whose shares have been proven, also while the store is locked: whoever proved the last share may have
+    /// no passphrase. False: it is here no more.
+    ///
+    /// # Errors
+    /// What keeps the store from being read or written.
+    pub fn destroy_split_key(&self, key: &PublicKey) -> Result<bool, BackendError> {
+        self.look_if_failed()?;
+        let _writing = lock(&self.writing);
+        let Ok(name) = self.state().find(key).map(|held| held.stored.name.clone()) else { return Ok(false) };
+        self.take_away(key, &name)?;
+        Ok(true)
+    }
+
+    fn take_away(&self, key: &PublicKey, name: &KeyName) -> Result<(), BackendError> {
+        if let Some(folder) = self.folder.open()? {
+            folder.remove(&files::key_file_name(name))?;
+        }
+        self.state_mut().keys.retain(|held| held.stored.public != *key);
         Ok(())
     }
 
@@ -270,11 +302,7 @@ impl Backend for FileStore {
             }
             held.stored.name.clone()
         };
-        if let Some(folder) = self.folder.open()? {
-            folder.remove(&files::key_file_name(&name))?;
-        }
-        self.state_mut().keys.retain(|held| held.stored.public != *key);
-        Ok(())
+        self.take_away(key, &name)
     }
 
     fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {
@@ -338,6 +366,19 @@ impl State {
             _ => BackendError::Locked,
         }
     }
+}
+
+/// The refusal of a file that cannot be trusted, with the ways to repair it.
+fn corrupt(path: &Path, why: String) -> BackendError {
+    if path.file_name().is_none_or(|name| name != files::STORE) {
+        return folder::corrupt(path, why);
+    }
+    // Every key is encrypted under what this one file holds.
+    let (file, folder) = (path.display(), path.parent().unwrap_or(path).display());
+    let remedy = format!(
+        "restore {file} from a backup; without it no key of the store can be read, so to begin with an empty store move all of {folder} away; nothing was changed"
+    );
+    BackendError::Corrupt { path: path.to_owned(), why, remedy }
 }
 
 fn check_new(passphrase: &SecretBytes) -> Result<(), BackendError> {

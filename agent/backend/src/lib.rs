@@ -20,6 +20,7 @@ pub mod card;
 pub mod conformance;
 pub mod doctor;
 pub mod filestore;
+pub mod folder;
 pub mod host;
 pub mod import;
 pub mod pkcs11;
@@ -231,6 +232,8 @@ pub enum TokenKind {
     Pkcs11,
     /// A YubiKey.
     Yubikey,
+    /// Keys that are split among people.
+    Shares,
 }
 
 impl TokenKind {
@@ -241,6 +244,7 @@ impl TokenKind {
             Self::File => "file",
             Self::Pkcs11 => "pkcs11",
             Self::Yubikey => "yubikey",
+            Self::Shares => "shares",
         }
     }
 
@@ -250,6 +254,7 @@ impl TokenKind {
         match self {
             Self::File => "passphrase",
             Self::Pkcs11 | Self::Yubikey => "PIN",
+            Self::Shares => "share",
         }
     }
 }

@@ -108,13 +108,12 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
         "file" => kind::file_kind(&raw).map_err(of)?,
         "pkcs11" => TokenKind::Pkcs11(kind::module(raw).map_err(of)?),
         "yubikey" => TokenKind::Yubikey(kind::card(raw).map_err(of)?),
-        "shares" => {
-            return Err(of(format!(
-                "kind {:?} is not in this version: use \"yubikey\", \"pkcs11\" or \"file\"",
-                raw.kind
-            )));
-        }
-        _ => return Err(of("kind is none of \"file\", \"pkcs11\", \"yubikey\"".to_owned())),
+        "shares" => kind::shares(&raw).map_err(of)?,
+        _ => return Err(of("kind is none of \"file\", \"pkcs11\", \"yubikey\", \"shares\"".to_owned())),
+    };
+    let (pin, unlock_for) = match kind {
+        TokenKind::Shares => (PinSource::Nothing, UnlockFor::Forever),
+        _ => (pin, unlock_for),
     };
     Ok(TokenConfig { name, kind, pin, unlock_for, confirm })
 }

@@ -73,6 +73,8 @@ pub enum TokenKind {
     Pkcs11(Module),
     /// A YubiKey, by a helper process.
     Yubikey(Card),
+    /// Keys that are split among people.
+    Shares,
 }
 
 /// How a PKCS#11 token is found and held.
@@ -117,6 +119,8 @@ pub enum Select {
 /// Where a token's secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinSource {
+    /// There is none.
+    Nothing,
     /// A person types it at the client.
     Prompt,
     /// A file of mode 0600 or 0400.
@@ -137,13 +141,14 @@ impl PinSource {
     /// True when the agent fetches it without a person.
     #[must_use]
     pub fn is_unattended(&self) -> bool {
-        !matches!(self, Self::Prompt | Self::Pinentry(_))
+        !matches!(self, Self::Nothing | Self::Prompt | Self::Pinentry(_))
     }
 
     /// Where that is, for people.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
+            Self::Nothing => "nothing".to_owned(),
             Self::Prompt => "the prompt".to_owned(),
             Self::File(path) => path.display().to_string(),
             Self::Fd(fd) => format!("descriptor {fd}"),
@@ -162,6 +167,7 @@ impl PinSource {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Nothing => "none",
             Self::Prompt => "prompt",
             Self::File(_) => "file",
             Self::Fd(_) => "fd",

@@ -7,7 +7,7 @@ use backend::attestation::Attestation;
 use policy::Reason;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::KeyType;
 use tufagent_proto::v1::keys_server::Keys;
 use tufagent_proto::v1::{
     AttestKeyReply, AttestKeyRequest, GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest,
@@ -22,8 +22,9 @@ use crate::limits;
 use crate::refusal::Refusal;
 use crate::repositories::RoleOfKey;
 use crate::signing;
+use crate::split;
 use crate::state::AppState;
-use crate::tokens::{Attested, HeldKey, Purpose, Slot};
+use crate::tokens::{Attested, HeldKey, Purpose, Slot, key_name};
 
 /// The service.
 pub struct KeysService(pub AppState);
@@ -86,9 +87,12 @@ async fn generate(
     let name = key_name(&request.name)?;
     let options = card::options(&connection, request.card.as_ref(), &name)?;
     let slot = state.tokens().get(&request.token)?;
+    if slot.is_split() {
+        return Err(needs_people(&slot, &name));
+    }
     let _names = state.tokens().hold_names().await;
-    check_free(&state, &name).await?;
-    slot.ensure_usable_for(&purpose(&connection, format!("to make the key {name} ({kind})"))).await?;
+    state.tokens().check_free(&name).await?;
+    slot.ensure_usable_for(&Purpose::of(&connection, format!("to make the key {name} ({kind})"))).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
     card::note(&mut body, &options);
     let replaced = card::replaced(&state, &slot, &options).await;
@@ -112,6 +116,12 @@ async fn import(
     let use_of_seal = format!("import:{name}");
     let sealed = request.file.as_ref().ok_or_else(|| Refusal::new(Reason::Usage, "no key file was given"))?;
     let file = connection.seal().open(sealed, &use_of_seal)?;
+    if slot.is_split() {
+        let _names = state.tokens().hold_names().await;
+        state.tokens().check_free(&name).await?;
+        let (key, warnings) = split::adopt(&state, &connection, slot, name, file).await?;
+        return Ok(ImportKeyReply { key: Some(key.describe()), warnings });
+    }
     let passphrase =
         request.passphrase.as_ref().map(|sealed| connection.seal().open(sealed, &use_of_seal)).transpose()?;
     // An encrypted file costs a key derivation: not on a thread that serves others.
@@ -122,11 +132,11 @@ async fn import(
         Refusal::new(reason, error.to_string()).remedy(error.remedy())
     })?;
     let _names = state.tokens().hold_names().await;
-    check_free(&state, &name).await?;
-    check_new(&state, imported.public()).await?;
-    slot.ensure_usable_for(&purpose(&connection, format!("to import the key {name}"))).await?;
+    state.tokens().check_free(&name).await?;
+    state.tokens().check_new(imported.public()).await?;
+    slot.ensure_usable_for(&Purpose::of(&connection, format!("to import the key {name}"))).await?;
     // Asked again: what a locked token holds is seen only now.
-    check_new(&state, imported.public()).await?;
+    state.tokens().check_new(imported.public()).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name()});
     card::note(&mut body, &options);
     let replaced = card::replaced(&state, &slot, &options).await;
@@ -175,13 +185,14 @@ async fn remove(
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
     let options = card::options(&connection, request.card.as_ref(), &request.name)?;
+    let _changing = if key.slot.is_split() { Some(state.splits().changing().await) } else { None };
     // A key that is on no token any more is only forgotten.
     let serves =
         if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
     let serves = if request.force { serves.unwrap_or_default() } else { unused(&key, serves?)? };
     if !key.lost {
         let why = format!("to remove the key {}", key.name);
-        key.slot.ensure_usable_for(&purpose(&connection, why)).await?;
+        key.slot.ensure_usable_for(&Purpose::of(&connection, why)).await?;
     }
     let mut body = made(&key);
     if let Some(members) = body.as_object_mut().filter(|_| request.force) {
@@ -197,10 +208,13 @@ async fn remove(
     Ok(RemoveKeyReply {})
 }
 
-/// What a person is told who is asked for a PIN.
-fn purpose(connection: &Connection, text: String) -> Purpose {
-    let peer = connection.peer();
-    Purpose { text, terminal: peer.terminal(), user: peer.uid, caller: peer.journal_json() }
+/// A split key is made with the people who hold its shares.
+fn needs_people(slot: &Slot, name: &KeyName) -> Refusal {
+    let token = slot.name();
+    let message = format!("token {token} makes keys that are split among people, and nobody was named");
+    Refusal::new(Reason::Usage, message)
+        .remedy(format!("tufctl key generate {name} --token {token} --threshold M --custodian NAME ..."))
+        .detail("token", token)
 }
 
 /// A role that would lose the key is a role that may never reach its threshold again.
@@ -227,41 +241,6 @@ fn in_words(of: &RoleOfKey) -> String {
 
 /// More roles than this are told by their number.
 const MOST_NAMED: usize = 4;
-
-fn key_name(text: &str) -> Result<KeyName, Refusal> {
-    text.parse().map_err(|error| {
-        Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}"))
-            .remedy("use letters, digits, '.', '_' and '-', and no .json or .pem at the end")
-    })
-}
-
-/// One name space for the agent, whichever token.
-async fn check_free(state: &AppState, name: &KeyName) -> Result<(), Refusal> {
-    let keys = state.tokens().keys().await;
-    let Some(other) = keys.iter().find(|key| key.name == name.as_str() && !key.lost) else { return Ok(()) };
-    Err(Refusal::new(
-        Reason::NameTaken,
-        format!("token {} has a key named {name} already", other.slot.name()),
-    )
-    .remedy("choose another name")
-    .detail("key", name.as_str()))
-}
-
-/// One place for a key: of two, nobody could say by which it signs. One that its token has lost may come back.
-async fn check_new(state: &AppState, public: &PublicKey) -> Result<(), Refusal> {
-    let keys = state.tokens().keys().await;
-    let Some(other) = keys.iter().find(|key| key.stored.public == *public && !key.lost) else {
-        return Ok(());
-    };
-    let (name, token) = (other.name.as_str(), other.slot.name());
-    Err(Refusal::new(
-        Reason::DuplicateKey,
-        format!("this very key is on token {token} already, named {name}"),
-    )
-    .remedy(format!("use the key that is there: {name}; or remove that one first: tufctl key remove {name}"))
-    .detail("key", name)
-    .detail("token", token))
-}
 
 fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {
     HeldKey { name: stored.name.to_string(), slot, stored, available: true, lost: false }

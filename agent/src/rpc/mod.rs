@@ -7,6 +7,7 @@ mod gate;
 pub mod keys;
 pub mod repositories;
 mod services;
+pub mod shares;
 pub mod signing;
 pub mod tokens;
 

@@ -1,6 +1,6 @@
 //! All services side by side, chosen by the first segment of the path.
 //!
-//! By hand, because tonic's own router brings a web framework for eight names.
+//! By hand, because tonic's own router brings a web framework for nine names.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -17,6 +17,7 @@ use tufagent_proto::v1::agent_server::AgentServer;
 use tufagent_proto::v1::audit_server::AuditServer;
 use tufagent_proto::v1::keys_server::KeysServer;
 use tufagent_proto::v1::repositories_server::RepositoriesServer;
+use tufagent_proto::v1::shares_server::SharesServer;
 use tufagent_proto::v1::signing_server::SigningServer;
 use tufagent_proto::v1::tokens_server::TokensServer;
 
@@ -25,6 +26,7 @@ use super::audit::AuditService;
 use super::gate::{self, Manners};
 use super::keys::KeysService;
 use super::repositories::RepositoriesService;
+use super::shares::SharesService;
 use super::signing::SigningService;
 use super::tokens::TokensService;
 use crate::limits::{self, MESSAGE};
@@ -45,6 +47,7 @@ pub(crate) fn services(
         keys: KeysServer::new(KeysService(state.clone())).max_decoding_message_size(MESSAGE),
         repositories: RepositoriesServer::new(RepositoriesService(state.clone()))
             .max_decoding_message_size(MESSAGE),
+        shares: SharesServer::new(SharesService(state.clone())).max_decoding_message_size(MESSAGE),
         signing: SigningServer::new(SigningService(state.clone())).max_decoding_message_size(MESSAGE),
         tokens: TokensServer::new(TokensService(state.clone())).max_decoding_message_size(MESSAGE),
         health: HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
@@ -61,6 +64,7 @@ pub(crate) struct Services<R> {
     audit: AuditServer<AuditService>,
     keys: KeysServer<KeysService>,
     repositories: RepositoriesServer<RepositoriesService>,
+    shares: SharesServer<SharesService>,
     signing: SigningServer<SigningService>,
     tokens: TokensServer<TokensService>,
     health: HealthServer<HealthService>,
@@ -75,6 +79,7 @@ impl<R> Clone for Services<R> {
             audit: self.audit.clone(),
             keys: self.keys.clone(),
             repositories: self.repositories.clone(),
+            shares: self.shares.clone(),
             signing: self.signing.clone(),
             tokens: self.tokens.clone(),
             health: self.health.clone(),
@@ -112,6 +117,7 @@ impl<R: ServerReflection> Services<R> {
             AuditServer::<AuditService>::NAME => self.audit.call(request),
             KeysServer::<KeysService>::NAME => self.keys.call(request),
             RepositoriesServer::<RepositoriesService>::NAME => self.repositories.call(request),
+            SharesServer::<SharesService>::NAME => self.shares.call(request),
             SigningServer::<SigningService>::NAME => self.signing.call(request),
             TokensServer::<TokensService>::NAME => self.tokens.call(request),
             HealthServer::<HealthService>::NAME => self.health.call(request),

@@ -1,12 +1,13 @@
-//! Between confirmation and intent: what a person is asked, by pinentry or through the client (DESIGN section 3).
+//! Between confirmation and intent: what people are asked, by pinentry or through the client (DESIGN section 3), and the
+//! shares of a split key.
 //!
-//! A PIN that was not given, or a no, must not leave an intent behind: it would count as signed.
+//! A PIN that was not given, a no, or a share too few must not leave an intent behind: it would count as signed.
 
 use policy::Reason;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
 use tufagent_proto::v1::sign_waiting::For;
-use tufagent_proto::v1::{SignAsk, SignWaiting};
+use tufagent_proto::v1::{SignAsk, SignCollect, SignWaiting};
 
 use super::client::{Client, cancelled};
 use super::inspected::Inspected;
@@ -14,14 +15,20 @@ use super::signers::{Signer, skipped_event};
 use crate::config::PinSource;
 use crate::limits;
 use crate::refusal::{Refusal, plain};
+use crate::split::{self, Gathered, Subject};
+use crate::state::AppState;
 use crate::tokens::{Attempt, Purpose, Typed};
 
 /// Asks for each key; those for which the answer is no are left out, and the last of them ends the call.
-pub(super) async fn ask(client: &mut Client, inspected: &mut Inspected) -> Result<(), Refusal> {
+pub(super) async fn ask(
+    agent: &AppState,
+    client: &mut Client,
+    inspected: &mut Inspected,
+) -> Result<(), Refusal> {
     let mut kept = Vec::with_capacity(inspected.signers.len());
     let mut first = None;
     for mut signer in std::mem::take(&mut inspected.signers) {
-        match one(client, inspected, &mut signer).await {
+        match one(agent, client, inspected, &mut signer).await {
             Ok(()) => kept.push(signer),
             Err(refusal) => {
                 client.tell(Event::Skipped(skipped_event(&signer, &refusal))).await?;
@@ -38,7 +45,9 @@ pub(super) async fn ask(client: &mut Client, inspected: &mut Inspected) -> Resul
 
 /// Whether anybody is asked for one of these keys.
 pub(super) fn is_asked(signers: &[Signer]) -> bool {
-    signers.iter().any(|signer| signer.pin_each_time || is_asked_by_pinentry(signer))
+    let asks =
+        |signer: &Signer| signer.pin_each_time || signer.key.slot.is_split() || is_asked_by_pinentry(signer);
+    signers.iter().any(asks)
 }
 
 /// Finds out which keys take the PIN for each signature from a person, as far as their tokens tell now.
@@ -68,7 +77,12 @@ fn shown(role: &str) -> String {
 /// Characters of a role's name in a dialogue.
 const MOST_OF_NAME: usize = 120;
 
-async fn one(client: &mut Client, inspected: &Inspected, signer: &mut Signer) -> Result<(), Refusal> {
+async fn one(
+    agent: &AppState,
+    client: &mut Client,
+    inspected: &Inspected,
+    signer: &mut Signer,
+) -> Result<(), Refusal> {
     if is_asked_by_pinentry(signer) {
         let asking = by_pinentry(client, inspected, signer);
         signer.typed = tokio::select! {
@@ -79,7 +93,34 @@ async fn one(client: &mut Client, inspected: &Inspected, signer: &mut Signer) ->
     if signer.pin_each_time && signer.typed.is_none() {
         signer.typed = Some(by_client(client, inspected, signer).await?);
     }
+    if signer.key.slot.is_split() {
+        signer.gathered = Some(by_custodians(agent, client, inspected, signer).await?);
+    }
     Ok(())
+}
+
+/// Enough shares, given for exactly this content.
+async fn by_custodians(
+    agent: &AppState,
+    client: &Client,
+    inspected: &Inspected,
+    signer: &Signer,
+) -> Result<Gathered, Refusal> {
+    let subject = Subject {
+        purpose: split::Purpose::Sign,
+        sha256: inspected.digest(),
+        repository: inspected.record.name.to_string(),
+        role: inspected.role.to_string(),
+        version: inspected.subject.version().get(),
+        difference_json: inspected.difference_json(),
+        terms_json: String::new(),
+    };
+    let tell = |collection| client.tell(Event::Collect(SignCollect { collection: Some(collection) }));
+    let gone = || async {
+        client.gone().await;
+        cancelled("the caller has gone; all shares that were given are wiped")
+    };
+    split::gather_for(agent, client.connection(), &signer.key, subject, tell, gone).await
 }
 
 /// A yes, the PIN that unlocks the token, and the PIN for this signature, as far as each is wanted.

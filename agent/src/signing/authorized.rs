@@ -75,7 +75,7 @@ pub(super) async fn confirm(
         // Nobody waits for a person, as above.
         drop(under_way);
         inspected.preimage = None;
-        asked::ask(client, &mut inspected).await?;
+        asked::ask(agent, client, &mut inspected).await?;
         under_way = agent.ledger().under_way();
     }
     Ok((Authorized { inspected, _private: () }, under_way))

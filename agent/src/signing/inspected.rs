@@ -12,6 +12,7 @@ use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
 use super::asked;
 use super::origin;
+use super::proven;
 use super::received::Received;
 use super::signers::{Chosen, Signer, choose, skipped_event};
 use crate::clock;
@@ -58,7 +59,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
-    let Chosen { mut signers, skipped } = choose(agent, &begin.keys, &authority.keys).await?;
+    let Chosen { mut signers, skipped } = choose(agent, &begin, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
     let supersedes = match supersedes {
         Some(digest) => repositories.superseded(&record, &subject, digest).await?,
@@ -75,6 +76,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         return Err(refusal.into());
     }
     origin::check(agent, &record, &role, &subject, &signers).await?;
+    proven::check(agent, &record, &role, &subject).await?;
     let asks = asked::look(&mut signers).await;
     let said = |concerns: &mut dyn Iterator<Item = &Concern>| {
         concerns.map(|concern| concern.message.clone()).collect::<Vec<_>>()
@@ -123,6 +125,11 @@ impl Inspected {
         &self.skipped
     }
 
+    /// What it changes.
+    pub(super) fn difference_json(&self) -> String {
+        serde_json::to_string(&self.difference).unwrap_or_default()
+    }
+
     /// What the client is shown.
     pub(super) fn describe(&self) -> SignInspected {
         SignInspected {
@@ -130,7 +137,7 @@ impl Inspected {
             role: self.role.to_string(),
             version: self.subject.version().get(),
             sha256: self.digest().to_string(),
-            difference_json: serde_json::to_string(&self.difference).unwrap_or_default(),
+            difference_json: self.difference_json(),
             keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
             warnings: self.warnings.clone(),
             person: self.person.clone(),

@@ -11,6 +11,7 @@ mod authorized;
 mod client;
 mod inspected;
 mod origin;
+mod proven;
 mod received;
 mod recorded;
 mod signed;

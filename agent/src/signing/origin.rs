@@ -15,6 +15,7 @@ use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{DelegatedRole, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
+use super::proven;
 use super::signers::Signer;
 use crate::config::OriginRule;
 use crate::refusal::Refusal;
@@ -99,6 +100,7 @@ pub(crate) async fn may_serve(
     role: &RoleName,
     names: &[String],
 ) -> Result<Vec<String>, Refusal> {
+    proven::may_serve(agent, names).await?;
     let origins = agent.origins();
     let below = |rule: &&OriginRule| is_bin_of(role, &rule.role) && is_of(rule, repository);
     let below = Demand::all(origins.iter().filter(below));
@@ -226,7 +228,7 @@ fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -
 }
 
 /// The roles to which this metadata gives keys, with the keys; of succinct bins those that are demanded of.
-fn given(subject: &Metadata, origins: &[OriginRule]) -> Vec<(RoleName, Vec<PublicKey>)> {
+pub(super) fn given(subject: &Metadata, origins: &[OriginRule]) -> Vec<(RoleName, Vec<PublicKey>)> {
     let publics = |keys: &BTreeMap<KeyId, Key>, ids: &mut dyn Iterator<Item = &KeyId>| {
         ids.filter_map(|id| keys.get(id)?.public_key().ok().cloned()).collect::<Vec<_>>()
     };

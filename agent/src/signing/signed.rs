@@ -13,6 +13,7 @@ use super::client::{Client, cancelled};
 use super::recorded::Recorded;
 use super::signers::Signer;
 use crate::refusal::Refusal;
+use crate::split::{self, Gathered};
 use crate::tokens::{Turn, Typed};
 
 /// A token that answers within this time is not worth a word.
@@ -45,10 +46,10 @@ pub(super) async fn sign(
     recorded: &Recorded,
     mut signer: Signer,
 ) -> Result<Signed, (Signer, Refusal)> {
-    let typed = signer.typed.take();
+    let (typed, gathered) = (signer.typed.take(), signer.gathered.take());
     let turn = Arc::default();
     let made = {
-        let mut making = std::pin::pin!(make(recorded, &signer, typed, &turn));
+        let mut making = std::pin::pin!(make(recorded, &signer, typed, gathered, &turn));
         tokio::select! {
             made = &mut making => made,
             gone = wait_aloud(client, recorded, &signer, &turn) => Err(gone),
@@ -123,9 +124,13 @@ async fn make(
     recorded: &Recorded,
     signer: &Signer,
     typed: Option<Typed>,
+    gathered: Option<Gathered>,
     turn: &Arc<Turn>,
 ) -> Result<SignatureBytes, Refusal> {
     let (slot, public) = (&signer.key.slot, &signer.key.stored.public);
+    if let Some(gathered) = gathered {
+        return split::sign(&signer.key, signer.scheme, recorded.subject(), gathered).await;
+    }
     // The token may have locked itself while a person was reading.
     slot.ensure_usable().await?;
     match typed {

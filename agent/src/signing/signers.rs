@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Reason;
 use tuf::key::{Key, KeyId, Scheme};
-use tufagent_proto::v1::SignSkipped;
+use tufagent_proto::v1::{SignBegin, SignSkipped};
 
 use crate::refusal::Refusal;
+use crate::split::{self, Gathered};
 use crate::state::AppState;
 use crate::tokens::{HeldKey, Typed};
 
@@ -20,6 +21,8 @@ pub(super) struct Signer {
     pub(super) pin_each_time: bool,
     /// That PIN, for the one signature.
     pub(super) typed: Option<Typed>,
+    /// Of a split key: enough shares for the one signature.
+    pub(super) gathered: Option<Gathered>,
 }
 
 impl Signer {
@@ -43,9 +46,10 @@ pub(super) struct Chosen {
 /// `KEY_NOT_FOUND`; `DUPLICATE_KEY` when every key lies on two tokens and none was named; `TOKEN_LOCKED` and its like when a named key, or every key, cannot be used.
 pub(super) async fn choose(
     agent: &AppState,
-    named: &[String],
+    begin: &SignBegin,
     authority: &BTreeMap<KeyId, Key>,
 ) -> Result<Chosen, Refusal> {
+    let named = begin.keys.as_slice();
     let held = agent.tokens().keys_to_sign().await;
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     let candidates = if named.is_empty() {
@@ -66,7 +70,7 @@ pub(super) async fn choose(
     };
     for signer in candidates {
         // A named key that is not of the role is refused for that, not for its token.
-        let usable = if signer.keyids.is_empty() { Ok(()) } else { signer.key.ensure_usable().await };
+        let usable = if signer.keyids.is_empty() { Ok(()) } else { usable(agent, begin, &signer.key).await };
         match usable {
             Ok(()) => chosen.signers.push(signer),
             Err(refusal) if !named.is_empty() => return Err(refusal.detail("key", signer.key.name)),
@@ -77,6 +81,13 @@ pub(super) async fn choose(
         (true, Some((signer, refusal))) => Err(refusal.clone().detail("key", signer.key.name.as_str())),
         _ => Ok(chosen),
     }
+}
+
+/// Its token is ready; of a split key every share is proven, and somebody brings enough of them.
+async fn usable(agent: &AppState, begin: &SignBegin, key: &HeldKey) -> Result<(), Refusal> {
+    split::check_proven(agent, key)?;
+    key.ensure_usable().await?;
+    if key.slot.is_split() { split::check_collects(agent, key, begin) } else { Ok(()) }
 }
 
 /// Keys of the role, and those that lie on two tokens with the reason why they do not sign: which copy is meant a person
@@ -128,7 +139,7 @@ fn with_keyids(key: HeldKey, authority: &BTreeMap<KeyId, Key>) -> Vec<Signer> {
     }
     let signer = |(scheme, keyids)| {
         let key = key.clone();
-        Signer { key, scheme, keyids, pin_each_time: false, typed: None }
+        Signer { key, scheme, keyids, pin_each_time: false, typed: None, gathered: None }
     };
     schemes.into_iter().map(signer).collect()
 }

@@ -9,15 +9,22 @@ use std::time::Duration;
 const FREE: u32 = 3;
 /// The first delay; each further wrong one doubles it.
 const FIRST: Duration = Duration::from_secs(1);
-/// No delay is longer.
+/// No delay is longer, unless it is said otherwise.
 const LONGEST: Duration = Duration::from_secs(600);
 /// A user who has waited for so long begins anew.
 const FORGIVEN: Duration = Duration::from_secs(3600);
 
 /// Wrong ones since the last right one, by user; forgotten when the agent ends.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Delays {
+#[derive(Debug, Clone)]
+pub(crate) struct Delays {
     of: BTreeMap<u32, Wrong>,
+    longest: Duration,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self::at_most(LONGEST)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,21 +34,26 @@ struct Wrong {
 }
 
 impl Delays {
+    /// No delay is longer than this.
+    pub(crate) const fn at_most(longest: Duration) -> Self {
+        Self { of: BTreeMap::new(), longest }
+    }
+
     /// How long this user still has to wait; none: now.
-    pub(super) fn left(&self, user: u32, now: Duration) -> Option<Duration> {
+    pub(crate) fn left(&self, user: u32, now: Duration) -> Option<Duration> {
         let wrong = self.of.get(&user)?;
         Some(wrong.not_before.saturating_sub(now)).filter(|left| !left.is_zero())
     }
 
     /// It was wrong.
-    pub(super) fn wrong(&mut self, user: u32, now: Duration) {
+    pub(crate) fn wrong(&mut self, user: u32, now: Duration) {
         self.of.retain(|_, wrong| now < wrong.not_before.saturating_add(FORGIVEN));
         let count = self.of.get(&user).map_or(0, |wrong| wrong.count).saturating_add(1);
-        self.of.insert(user, Wrong { count, not_before: now.saturating_add(delay(count)) });
+        self.of.insert(user, Wrong { count, not_before: now.saturating_add(delay(count).min(self.longest)) });
     }
 
     /// It was right.
-    pub(super) fn right(&mut self, user: u32) {
+    pub(crate) fn right(&mut self, user: u32) {
         self.of.remove(&user);
     }
 }

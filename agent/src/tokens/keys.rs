@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use backend::{StoredKey, TokenState};
+use backend::{KeyName, StoredKey, TokenState};
 use policy::Reason;
+use tuf::key::PublicKey;
 use tufagent_proto::v1::Key;
 
 use super::{Listing, Slot, Tokens};
@@ -105,6 +106,7 @@ impl Tokens {
             held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
             lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
         }
+        hide_behind_whole_copies(&mut held);
         name_apart(&mut held);
         // What took the place of a lost key, or is a copy of it, is what is meant.
         lost.retain(|gone| {
@@ -144,10 +146,65 @@ impl Tokens {
     }
 }
 
+impl Tokens {
+    /// One name space for the agent, whichever token.
+    ///
+    /// # Errors
+    /// `NAME_TAKEN`.
+    pub(crate) async fn check_free(&self, name: &KeyName) -> Result<(), Refusal> {
+        let keys = self.keys().await;
+        let Some(other) = keys.iter().find(|key| key.name == name.as_str() && !key.lost) else {
+            return Ok(());
+        };
+        let message = format!("token {} has a key named {name} already", other.slot.name());
+        Err(Refusal::new(Reason::NameTaken, message)
+            .remedy("choose another name")
+            .detail("key", name.as_str()))
+    }
+
+    /// One place for a key: of two, nobody could say by which it signs. One that its token has lost may come back.
+    ///
+    /// # Errors
+    /// `DUPLICATE_KEY`.
+    pub(crate) async fn check_new(&self, public: &PublicKey) -> Result<(), Refusal> {
+        let keys = self.keys().await;
+        let Some(other) = keys.iter().find(|key| key.stored.public == *public && !key.lost) else {
+            return Ok(());
+        };
+        let (name, token) = (other.name.as_str(), other.slot.name());
+        let message = format!("this very key is on token {token} already, named {name}");
+        Err(Refusal::new(Reason::DuplicateKey, message)
+            .remedy(format!(
+                "use the key that is there: {name}; or remove that one first: tufctl key remove {name}"
+            ))
+            .detail("key", name)
+            .detail("token", token))
+    }
+}
+
+/// # Errors
+/// `NAME_INVALID`.
+pub(crate) fn key_name(text: &str) -> Result<KeyName, Refusal> {
+    text.parse().map_err(|error| {
+        Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}"))
+            .remedy("use letters, digits, '.', '_' and '-', and no .json or .pem at the end")
+    })
+}
+
 /// The keys of a token, or the task that asks for them.
 enum Asked {
     AtHand(Listing),
     Under(tokio::task::JoinHandle<Listing>),
+}
+
+/// A split key of which the file store has a whole copy is that copy, as long as it is there.
+fn hide_behind_whole_copies(held: &mut Vec<HeldKey>) {
+    if !held.iter().any(|key| key.slot.is_split()) {
+        return;
+    }
+    let whole = held.iter().filter(|key| key.slot.file_store().is_some());
+    let whole: Vec<_> = whole.map(|key| key.stored.public.clone()).collect();
+    held.retain(|key| !key.slot.is_split() || !whole.contains(&key.stored.public));
 }
 
 /// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.

@@ -27,11 +27,14 @@ use tokio::sync::Notify;
 use tufagent_proto::v1::Token;
 
 pub use attest::Attested;
+pub(crate) use delays::Delays;
 pub use keys::HeldKey;
+pub(crate) use keys::key_name;
 pub use slot::{Attempt, Listing, PukAct, Purpose, Shown, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;
+use crate::split::{SplitStore, SplitStores};
 
 const SHORTEST_NAP: Duration = Duration::from_millis(10);
 const LONGEST_NAP: Duration = Duration::from_secs(5);
@@ -61,6 +64,8 @@ pub struct Places {
     pub credentials: Option<PathBuf>,
     /// This program, which hosts tokens as `host-token`.
     pub program: PathBuf,
+    /// The records of split keys, over all reloads.
+    pub splits: Arc<SplitStores>,
 }
 
 impl Tokens {
@@ -194,6 +199,12 @@ impl Tokens {
                 }
             });
         }
+    }
+
+    /// Tokens that hold split keys, with the records of those.
+    #[must_use]
+    pub fn split_stores(&self) -> Vec<(Arc<Slot>, Arc<SplitStore>)> {
+        self.all().into_iter().filter_map(|slot| slot.split_store().map(|store| (slot, store))).collect()
     }
 
     /// Says that a token was unlocked, so that the timer looks again.

@@ -27,6 +27,10 @@ const MAX_PIN: usize = 4096;
 /// `PIN_REQUIRED` for a prompt, `SECRET_FILE` for a file that others can read, `IO` for one that cannot be read.
 pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<SecretBytes, Refusal> {
     let path = match source {
+        PinSource::Nothing => {
+            return Err(Refusal::new(Reason::Usage, "this token has no secret that unlocks it")
+                .remedy("end a lock: tufctl token unlock NAME"));
+        }
         PinSource::Prompt => {
             return Err(Refusal::new(Reason::PinRequired, "this token's secret is typed by a person")
                 .remedy("unlock it: tufctl token unlock NAME"));

@@ -41,6 +41,7 @@ use crate::awake;
 use crate::clock;
 use crate::config::{TokenConfig, TokenKind};
 use crate::refusal::Refusal;
+use crate::split::SplitStore;
 
 /// A token in software signs within this time.
 const BLINK: Duration = Duration::from_micros(400);
@@ -59,6 +60,7 @@ pub struct Slot {
     /// The same, for what only such a token can do.
     pkcs11: Option<Arc<Pkcs11Token>>,
     file: Option<Arc<FileStore>>,
+    splits: Option<Arc<SplitStore>>,
     /// Calls that use the token wait here, first come, first served.
     queue: Arc<Semaphore>,
     /// Small signatures of a token with a helper wait here.
@@ -94,6 +96,7 @@ pub struct Slot {
 pub(super) enum Opened {
     File(Arc<FileStore>),
     Pkcs11(Arc<Pkcs11Token>),
+    Shares(Arc<SplitStore>),
 }
 
 #[derive(Debug, Default)]
@@ -125,18 +128,20 @@ impl Lease {
 
 impl Slot {
     pub(super) fn new(config: TokenConfig, opened: Opened, places: Places) -> Self {
-        let (backend, pkcs11, file): (Arc<dyn Backend>, _, _) = match opened {
-            Opened::File(store) => (store.clone(), None, Some(store)),
-            Opened::Pkcs11(token) => (token.clone(), Some(token), None),
+        let (mut pkcs11, mut file, mut splits) = (None, None, None);
+        let backend: Arc<dyn Backend> = match opened {
+            Opened::File(store) => file.insert(store).clone(),
+            Opened::Pkcs11(token) => pkcs11.insert(token).clone(),
+            Opened::Shares(store) => splits.insert(store).clone(),
         };
         // A device does one thing at a time; the file store works on as many cores as there are.
         let at_once = match config.kind {
-            TokenKind::File => 4,
+            TokenKind::File | TokenKind::Shares => 4,
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => 1,
         };
         let queue = Arc::new(Semaphore::new(at_once));
         let unlocks = match config.kind {
-            TokenKind::File => Arc::new(Semaphore::new(1)),
+            TokenKind::File | TokenKind::Shares => Arc::new(Semaphore::new(1)),
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
         let lane = Arc::new(Semaphore::new(signing::on_lane(&config)));
@@ -146,6 +151,7 @@ impl Slot {
             opened: Instant::now(),
             pkcs11,
             file,
+            splits,
             queue,
             lane,
             swift: AtomicBool::new(false),
@@ -193,6 +199,18 @@ impl Slot {
     #[must_use]
     pub fn file_store(&self) -> Option<Arc<FileStore>> {
         self.file.clone()
+    }
+
+    /// The records of split keys, if that is what it holds.
+    #[must_use]
+    pub fn split_store(&self) -> Option<Arc<SplitStore>> {
+        self.splits.clone()
+    }
+
+    /// Whether its keys are split among people.
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        self.splits.is_some()
     }
 
     /// What it can be used for now; at once.

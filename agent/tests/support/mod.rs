@@ -1,5 +1,7 @@
 //! A real agent in a private folder, and a client's end of its socket.
 
+pub mod shares;
+
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -27,6 +29,28 @@ pub struct Running {
 }
 
 impl Running {
+    /// Ends it at once, without a word, and starts another one on the same state.
+    pub async fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.folder.path());
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        for _ in 0..500 {
+            if tokio::net::UnixStream::connect(self.socket()).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the agent is not ready:\n{}", self.log());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts with this configuration and waits until it answers.
     pub async fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -36,26 +60,10 @@ impl Running {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
         }
         write(&folder.path().join("c/tuf-agent/config.toml"), config, 0o600);
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tuf-agent"))
-            .arg("--allow-root")
-            .env_clear()
-            .env("XDG_CONFIG_HOME", folder.path().join("c"))
-            .env("XDG_STATE_HOME", folder.path().join("s"))
-            .env("XDG_RUNTIME_DIR", folder.path().join("r"))
-            .env("TUF_AGENT_LOG", "debug")
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = spawn(folder.path());
         let running = Self { folder, child };
-        for _ in 0..500 {
-            if tokio::net::UnixStream::connect(running.socket()).await.is_ok() {
-                return running;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the agent is not ready:\n{}", running.log());
+        running.answers().await;
+        running
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -105,6 +113,21 @@ impl Running {
     }
 }
 
+fn spawn(folder: &std::path::Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_tuf-agent"))
+        .arg("--allow-root")
+        .env_clear()
+        .env("XDG_CONFIG_HOME", folder.join("c"))
+        .env("XDG_STATE_HOME", folder.join("s"))
+        .env("XDG_RUNTIME_DIR", folder.join("r"))
+        .env("TUF_AGENT_LOG", "debug")
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -120,16 +143,7 @@ impl Client {
     pub async fn seal(&self, secret: &[u8], purpose: &str) -> Sealed {
         let mut agent = AgentClient::new(self.channel.clone());
         let key = agent.open_seal(OpenSealRequest {}).await.unwrap().into_inner().public_key;
-        let key = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(&key).unwrap();
-        let (encapped, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &key,
-            b"tuf-agent seal v1",
-            secret,
-            purpose.as_bytes(),
-        )
-        .unwrap();
-        Sealed { encapsulated_key: encapped.to_bytes().to_vec(), ciphertext }
+        seal_to(&key, secret, purpose)
     }
 
     pub async fn unlock(&self, token: &str, secret: &[u8]) -> Result<Token, Status> {
@@ -253,6 +267,18 @@ impl Shown {
         self.confirm_as(false).await
     }
 
+    /// Confirms.
+    pub async fn say_yes(&mut self) {
+        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person: false };
+        let part = Some(sign_request::Part::Confirm(confirm));
+        self.parts.send(SignRequest { part }).await.unwrap();
+    }
+
+    /// What the agent says next.
+    pub async fn event(&mut self) -> Result<Option<sign_event::Event>, Status> {
+        Ok(self.events.message().await?.and_then(|event| event.event))
+    }
+
     /// Confirms, as a person said or a program, and gives the first signature.
     pub async fn confirm_as(mut self, person: bool) -> Result<SignSignature, Status> {
         let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person };
@@ -280,4 +306,18 @@ pub fn reason(status: &Status) -> String {
 pub fn write(path: &std::path::Path, text: &str, mode: u32) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Seals to a key that is known already.
+pub fn seal_to(key: &[u8], secret: &[u8], purpose: &str) -> Sealed {
+    let key = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(key).unwrap();
+    let (encapped, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+        &OpModeS::Base,
+        &key,
+        b"tuf-agent seal v1",
+        secret,
+        purpose.as_bytes(),
+    )
+    .unwrap();
+    Sealed { encapsulated_key: encapped.to_bytes().to_vec(), ciphertext }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::renameat;
 
 use super::files::{self, KeyFile, STORE, StoreFile};
-use super::folder::Folder;
 use super::{Condition, FileStore, lock};
+use crate::folder::Folder;
 use crate::{Backend as _, BackendError};
 
 /// A file of the store: its name and its bytes.

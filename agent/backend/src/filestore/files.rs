@@ -10,9 +10,9 @@ use tuf::key::PublicKey;
 use tuf::time::UtcTime;
 
 use super::envelope::{Envelope, EnvelopeError};
-use super::folder::{Folder, corrupt};
 use super::kdf::{self, Cost, KdfError};
-use super::{HeldKey, WORD};
+use super::{HeldKey, WORD, corrupt};
+use crate::folder::Folder;
 use crate::software::SoftwareKey;
 use crate::{BackendError, KeyName, Origin, StoredKey};
 

@@ -13,6 +13,23 @@ pub(super) fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
     Ok(TokenKind::File)
 }
 
+/// Such a token holds no key whole, so nothing unlocks it.
+pub(super) fn shares(raw: &RawToken) -> Result<TokenKind, String> {
+    let of_others = [
+        ("pin", raw.pin.is_some()),
+        ("unlock_for", raw.unlock_for.is_some()),
+        ("serial", raw.serial.is_some()),
+        ("env", raw.env.is_some()),
+    ];
+    misplaced(raw, &of_others)?;
+    if raw.name.starts_with('.') {
+        return Err(
+            "a token of kind \"shares\" has a folder of its name, which cannot begin with a dot".to_owned()
+        );
+    }
+    Ok(TokenKind::Shares)
+}
+
 pub(super) fn card(raw: RawToken) -> Result<Card, String> {
     misplaced(&raw, &[])?;
     let named = raw.serial.as_ref().ok_or("serial is missing: it is printed on the YubiKey")?;

@@ -99,8 +99,21 @@ fn a_yubikey_is_named_by_its_number_and_has_no_module() {
 }
 
 #[test]
+fn a_token_of_shares_has_no_pin_no_device_and_there_may_be_several() {
+    let token = |name: &str, line: &str| format!("[[token]]\nname = '{name}'\nkind = 'shares'\n{line}\n");
+    let config = parse(&(token("a", "") + &token("b", "confirm = 'pinentry'"))).unwrap();
+    assert_eq!((&config.tokens[1].kind, &config.tokens[2].kind), (&TokenKind::Shares, &TokenKind::Shares));
+    assert_eq!((&config.tokens[1].pin, config.tokens[1].pin.is_unattended()), (&PinSource::Nothing, false));
+    assert_eq!(config.tokens[2].confirm.as_deref(), Some(Path::new(PINENTRY)));
+    assert!(refused(&token("..", "")).contains("begin with a dot"));
+    for line in ["pin = 'prompt'", "unlock_for = '8h'", "serial = 1", "module = '/m.so'", "env = { A = 'b' }"]
+    {
+        assert!(refused(&token("a", line)).contains("means nothing"), "{line}");
+    }
+}
+
+#[test]
 fn what_is_not_in_this_version_is_refused_by_name() {
-    assert!(refused("[[token]]\nname = 'a'\nkind = 'shares'").contains("not in this version"));
     assert!(refused("[grant]\nx = 1").contains("reserved"));
     assert!(refused("[[approval]]").contains("reserved"));
 }

@@ -70,11 +70,11 @@ impl Known {
 }
 
 impl Slot {
-    /// Its keys, where they are had at once: the file store holds their public halves in memory, and what another
+    /// Its keys, where they are had at once: the file store and tokens of shares hold their public halves in memory, and what another
     /// unlocked token has shown just now is enough to choose from, since it has the last word when it signs.
     pub(in crate::tokens) fn keys_at_hand(&self, to_sign: bool) -> Option<Listing> {
         let state = self.backend.info().state;
-        if self.config.kind != TokenKind::File {
+        if !matches!(self.config.kind, TokenKind::File | TokenKind::Shares) {
             let known = lock(&self.known_keys);
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
             // Whoever asks for it at this moment waits for it.

@@ -12,6 +12,7 @@ use tuf::key::PublicKey;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::PinSource;
+use crate::door::Connection;
 use crate::refusal::{Refusal, plain};
 use crate::tokens::pinentry::{self, Dialogue, NoAnswer, Unwanted};
 
@@ -26,6 +27,14 @@ pub struct Purpose {
     pub user: u32,
     /// What the journal keeps of the caller.
     pub caller: Value,
+}
+
+impl Purpose {
+    /// What this caller wants it for.
+    pub(crate) fn of(connection: &Connection, text: String) -> Self {
+        let peer = connection.peer();
+        Self { text, terminal: peer.terminal(), user: peer.uid, caller: peer.journal_json() }
+    }
 }
 
 /// A PIN that a person typed for one signature: one attempt, at the card that the person was shown.

@@ -30,6 +30,11 @@ impl Slot {
         info.problem.filter(|_| info.state == TokenState::Failed)
     }
 
+    /// Why it does not work, where it does not.
+    pub(crate) fn trouble(&self) -> Option<Refusal> {
+        matches!(self.state(), TokenState::Failed | TokenState::Absent).then(|| self.unusable())
+    }
+
     /// Why it cannot be used, from its state.
     pub(super) fn unusable(&self) -> Refusal {
         let info = self.backend.info();

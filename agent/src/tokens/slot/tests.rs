@@ -26,6 +26,7 @@ fn tokens(folder: &Path) -> Tokens {
         state: folder.to_owned(),
         credentials: None,
         program: "/nonexistent".into(),
+        splits: Arc::default(),
     };
     Tokens::open(&config(folder, ""), places).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The folder of the store: private, without links, written atomically.
+//! A folder of state: private, without links, written atomically. That of the file store, and those of split keys.
 
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -11,27 +11,36 @@ use crate::BackendError;
 
 /// The path of the folder; opened anew for each use, so that it may be moved and repaired while
 /// the agent runs.
-pub(super) struct Folder {
+#[derive(Debug)]
+pub struct Folder {
     path: PathBuf,
 }
 
 /// The folder, open and found private.
-pub(super) struct OpenFolder<'a> {
+#[derive(Debug)]
+pub struct OpenFolder<'a> {
     path: &'a Path,
     fd: OwnedFd,
 }
 
 impl Folder {
-    pub(super) const fn new(path: PathBuf) -> Self {
+    /// The folder at this path; nothing is looked at yet.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// `None` when it is not there.
-    pub(super) fn open(&self) -> Result<Option<OpenFolder<'_>>, BackendError> {
+    ///
+    /// # Errors
+    /// `Insecure` for one that others can read or replace; `Io`.
+    pub fn open(&self) -> Result<Option<OpenFolder<'_>>, BackendError> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(&self.path, flags, Mode::empty()) {
             Ok(fd) => {
@@ -50,7 +59,10 @@ impl Folder {
     }
 
     /// Opens it, and makes it with mode 0700 when it is not there.
-    pub(super) fn create(&self) -> Result<OpenFolder<'_>, BackendError> {
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn create(&self) -> Result<OpenFolder<'_>, BackendError> {
         match rustix::fs::mkdir(&self.path, Mode::RWXU) {
             Ok(()) => self.sync_parent()?,
             Err(Errno::EXIST) => {}
@@ -60,7 +72,10 @@ impl Folder {
     }
 
     /// Makes what was renamed to this folder durable.
-    pub(super) fn sync_parent(&self) -> Result<(), BackendError> {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync_parent(&self) -> Result<(), BackendError> {
         let Some(parent) = self.path.parent() else { return Ok(()) };
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         rustix::fs::open(parent, flags, Mode::empty())
@@ -71,7 +86,10 @@ impl Folder {
 
 impl OpenFolder<'_> {
     /// The names of all files in it, sorted.
-    pub(super) fn names(&self) -> Result<Vec<String>, BackendError> {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn names(&self) -> Result<Vec<String>, BackendError> {
         let failed = |e| BackendError::io(self.path, "read", e);
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd).map_err(failed)? {
@@ -86,7 +104,10 @@ impl OpenFolder<'_> {
     }
 
     /// The bytes of a file; `None` when it is not there.
-    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+    ///
+    /// # Errors
+    /// `Insecure`, `Corrupt` for a file that is too long; `Io`.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let path = self.path.join(name);
         // NONBLOCK: a pipe put here must not hang the agent.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -114,7 +135,10 @@ impl OpenFolder<'_> {
 
     /// Writes a whole file, durably: it is there with these bytes or as it was before.
     /// Without `replace` a file that is there is left alone and the answer is `false`.
-    pub(super) fn write(&self, name: &str, bytes: &[u8], replace: bool) -> Result<bool, BackendError> {
+    ///
+    /// # Errors
+    /// `Io`; then nothing has changed.
+    pub fn write(&self, name: &str, bytes: &[u8], replace: bool) -> Result<bool, BackendError> {
         let path = self.path.join(name);
         let failed = |e: Errno| BackendError::io(&path, "written", e);
         let mut random = [0; 8];
@@ -134,7 +158,10 @@ impl OpenFolder<'_> {
     }
 
     /// Removes a file, durably; one that is gone already is fine.
-    pub(super) fn remove(&self, name: &str) -> Result<(), BackendError> {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove(&self, name: &str) -> Result<(), BackendError> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(BackendError::io(&self.path.join(name), "removed", e)),
@@ -143,8 +170,16 @@ impl OpenFolder<'_> {
     }
 
     /// Removes what an interrupted [`OpenFolder::write`] left; it never held the only copy of anything.
-    pub(super) fn remove_leftovers(&self) -> Result<(), BackendError> {
-        for name in self.names()?.iter().filter(|name| name.starts_with(TEMPORARY)) {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove_leftovers(&self) -> Result<(), BackendError> {
+        // No more than those: a key may have a name that begins like theirs.
+        let is_ours = |name: &&String| {
+            name.strip_prefix(TEMPORARY)
+                .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        for name in self.names()?.iter().filter(is_ours) {
             self.remove(name)?;
         }
         Ok(())
@@ -195,19 +230,13 @@ fn check_private(path: &Path, stat: &Stat, remedy: &str) -> Result<(), BackendEr
     Ok(())
 }
 
-/// The refusal of a file that cannot be trusted, with the ways to repair it.
-pub(super) fn corrupt(path: &Path, why: String) -> BackendError {
-    let (file, folder) = (path.display(), path.parent().unwrap_or(path).display());
-    let remedy = if path.file_name().is_some_and(|name| name == super::files::STORE) {
-        // Every key is encrypted under what this one file holds.
-        format!(
-            "restore {file} from a backup; without it no key of the store can be read, so to begin with an empty store move all of {folder} away; nothing was changed"
-        )
-    } else {
-        format!(
-            "restore {file} from a backup, or move it out of the folder to go on without it; nothing was changed"
-        )
-    };
+/// The refusal of a file that cannot be trusted, with the way to repair it.
+#[must_use]
+pub fn corrupt(path: &Path, why: String) -> BackendError {
+    let remedy = format!(
+        "restore {} from a backup, or move it out of the folder to go on without it; nothing was changed",
+        path.display()
+    );
     BackendError::Corrupt { path: path.to_owned(), why, remedy }
 }
 
@@ -215,8 +244,8 @@ fn insecure(path: &Path, why: &str, remedy: String) -> BackendError {
     BackendError::Insecure { path: path.to_owned(), why: why.to_owned(), remedy }
 }
 
-/// No file of the store is longer: an RSA-4096 key takes about 6 KiB.
-const FILE_MAX: u64 = 64 * 1024;
+/// No file is longer: an RSA-4096 key takes about 6 KiB, the sets of a split key some ten.
+const FILE_MAX: u64 = 1 << 20;
 /// How the names of files that are being written begin.
 const TEMPORARY: &str = ".tmp-";
 
@@ -255,11 +284,15 @@ mod tests {
     fn leftovers_of_an_interrupted_write_go() {
         let (_temp, folder) = folder();
         let open = folder.create().unwrap();
-        open.write(".tmp-0011", b"half", false).unwrap();
-        open.write("a", b"1", false).unwrap();
+        open.write(".tmp-0011223344556677", b"half", false).unwrap();
+        for name in ["a", ".tmp-key.key", ".tmp-0011223344556677.key"] {
+            open.write(name, b"1", false).unwrap();
+        }
         open.remove_leftovers().unwrap();
-        assert_eq!(open.read(".tmp-0011").unwrap(), None);
-        assert!(open.read("a").unwrap().is_some());
+        assert_eq!(open.read(".tmp-0011223344556677").unwrap(), None);
+        for name in ["a", ".tmp-key.key", ".tmp-0011223344556677.key"] {
+            assert!(open.read(name).unwrap().is_some(), "{name} is a key's");
+        }
     }
 
     #[test]
@@ -301,7 +334,7 @@ mod tests {
     fn a_file_without_end_is_not_read_to_its_end() {
         let (_temp, folder) = folder();
         let open = folder.create().unwrap();
-        open.write("big", &vec![b'x'; 70_000], false).unwrap();
+        open.write("big", &vec![b'x'; (1 << 20) + 1], false).unwrap();
         assert!(matches!(open.read("big"), Err(BackendError::Corrupt { .. })));
     }
 }

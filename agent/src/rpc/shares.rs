@@ -1,0 +1,98 @@
+//! Split keys: sets, proofs, collections, drills.
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tufagent_proto::v1::shares_server::Shares;
+use tufagent_proto::v1::{
+    CollectionsReply, CollectionsRequest, ConfirmShareReply, ConfirmShareRequest, DrillEvent, DrillRequest,
+    EndResplitReply, EndResplitRequest, GiveShareReply, GiveShareRequest, ListSetsReply, ListSetsRequest,
+    ResplitEvent, ResplitRequest, SplitReply, SplitRequest,
+};
+
+use super::answer;
+use crate::door::connection_of;
+use crate::split;
+use crate::state::AppState;
+
+/// The service.
+pub struct SharesService(pub AppState);
+
+/// Events of one call: a collection and its end.
+const EVENTS: usize = 8;
+
+#[tonic::async_trait]
+impl Shares for SharesService {
+    type DrillStream = ReceiverStream<Result<DrillEvent, Status>>;
+    type ResplitStream = ReceiverStream<Result<ResplitEvent, Status>>;
+
+    async fn list(&self, request: Request<ListSetsRequest>) -> Result<Response<ListSetsReply>, Status> {
+        answer(&self.0, "Shares.List", request, |state, _, _| async move {
+            Ok(ListSetsReply { sets: split::list(&state) })
+        })
+        .await
+    }
+
+    async fn split(&self, request: Request<SplitRequest>) -> Result<Response<SplitReply>, Status> {
+        answer(&self.0, "Shares.Split", request, split::split).await
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<ConfirmShareRequest>,
+    ) -> Result<Response<ConfirmShareReply>, Status> {
+        answer(&self.0, "Shares.Confirm", request, split::confirm).await
+    }
+
+    async fn collections(
+        &self,
+        request: Request<CollectionsRequest>,
+    ) -> Result<Response<CollectionsReply>, Status> {
+        answer(&self.0, "Shares.Collections", request, |state, connection, _| async move {
+            let all = state.splits().collections().of(connection.peer());
+            Ok(CollectionsReply { collections: all.iter().map(|one| one.describe()).collect() })
+        })
+        .await
+    }
+
+    async fn give(&self, request: Request<GiveShareRequest>) -> Result<Response<GiveShareReply>, Status> {
+        answer(&self.0, "Shares.Give", request, |state, connection, share| async move {
+            split::give(&state, &connection, share).await
+        })
+        .await
+    }
+
+    async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<Self::DrillStream>, Status> {
+        let connection = connection_of(&request)?;
+        let (events, stream) = mpsc::channel(EVENTS);
+        let (state, wanted) = (self.0.clone(), request.into_inner());
+        tokio::spawn(async move {
+            if let Err(refusal) = split::drill(&state, &connection, wanted, &events).await {
+                let _ = events.send(Err(state.refused(connection.peer(), "Shares.Drill", refusal))).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn resplit(
+        &self,
+        request: Request<ResplitRequest>,
+    ) -> Result<Response<Self::ResplitStream>, Status> {
+        let connection = connection_of(&request)?;
+        let (events, stream) = mpsc::channel(EVENTS);
+        let (state, wanted) = (self.0.clone(), request.into_inner());
+        tokio::spawn(async move {
+            if let Err(refusal) = split::resplit(&state, &connection, wanted, &events).await {
+                let _ = events.send(Err(state.refused(connection.peer(), "Shares.Resplit", refusal))).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn end_resplit(
+        &self,
+        request: Request<EndResplitRequest>,
+    ) -> Result<Response<EndResplitReply>, Status> {
+        answer(&self.0, "Shares.EndResplit", request, split::end_resplit).await
+    }
+}

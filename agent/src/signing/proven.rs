@@ -1,0 +1,54 @@
+//! A split key is given to no role before every custodian has proven their share: one lost share too many would end it.
+
+use tuf::metadata::Metadata;
+use tuf::role::RoleName;
+
+use super::origin::given;
+use crate::refusal::Refusal;
+use crate::repositories::Record;
+use crate::split;
+use crate::state::AppState;
+
+/// Whether the metadata gives a key of ours to a role that did not have it before.
+///
+/// # Errors
+/// `SHARE_UNPROVEN`.
+pub(super) async fn check(
+    agent: &AppState,
+    record: &Record,
+    role: &RoleName,
+    subject: &Metadata,
+) -> Result<(), Refusal> {
+    let unproven = split::unproven(agent);
+    if unproven.is_empty() {
+        return Ok(());
+    }
+    let gives = |metadata: &Metadata, key: &split::SplitKey| -> Vec<RoleName> {
+        let roles = given(metadata, &[]).into_iter();
+        let has = |publics: &[tuf::key::PublicKey]| publics.iter().any(|public| key.public() == Some(public));
+        roles.filter(|(_, publics)| has(publics)).map(|(role, _)| role).collect()
+    };
+    let newest = agent.repositories().newest(record, role, subject).await?.filter(|newest| newest.verified);
+    for key in unproven {
+        let before = newest.as_ref().map(|newest| gives(&newest.metadata, &key)).unwrap_or_default();
+        if let Some(of) = gives(subject, &key).into_iter().find(|of| !before.contains(of)) {
+            return Err(split::refuse_unproven(&key).detail("role", of.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// The same of keys that are only named for a role; those that are not there are named by others.
+///
+/// # Errors
+/// `SHARE_UNPROVEN`.
+pub(super) async fn may_serve(agent: &AppState, names: &[String]) -> Result<(), Refusal> {
+    if split::unproven(agent).is_empty() {
+        return Ok(());
+    }
+    let held = agent.tokens().keys_to_sign().await;
+    names
+        .iter()
+        .filter_map(|name| held.iter().find(|key| key.name == *name))
+        .try_for_each(|key| split::check_proven(agent, key))
+}

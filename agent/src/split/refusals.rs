@@ -1,0 +1,175 @@
+//! What is said of shares that are not taken, and of keys that do not sign yet.
+
+use custody::{ManifestError, RecoverError, ShareError, ShareRefused, SignedManifest, SplitError};
+use policy::Reason;
+use tufagent_proto::v1;
+
+use super::record::{SetState, SplitKey, SplitSet};
+use crate::refusal::Refusal;
+
+/// What cannot be a share.
+pub(super) fn unreadable(error: &ShareError) -> Refusal {
+    if let ShareError::Stack(error) = error {
+        return memory(error);
+    }
+    Refusal::new(Reason::ShareInvalid, format!("this is no share: {error}")).remedy(
+        "look at it again word by word: tufctl share verify FILE --manifest set.json; nothing was lost",
+    )
+}
+
+/// A share that does not belong here.
+pub(super) fn share(error: &ShareRefused, manifest: &SignedManifest, key: &str) -> Refusal {
+    if let ShareRefused::Stack(error) = error {
+        return memory(error);
+    }
+    let sequence = manifest.sequence();
+    let mut refusal = Refusal::new(Reason::ShareInvalid, format!("set {sequence} of the key {key}: {error}"))
+        .remedy("give another share; nothing was lost, and those that were given still count")
+        .detail("key", key);
+    if let Some(custodian) = error.custodian() {
+        refusal = refusal.detail("custodian", custodian.to_string());
+    }
+    refusal
+}
+
+/// A share of a set that was replaced.
+pub(super) fn dead(key: &SplitKey, set: &SplitSet) -> Refusal {
+    let alive = key.alive().map(|alive| format!(" by set {}", alive.manifest.sequence())).unwrap_or_default();
+    let message = format!("set {} of the key {} was replaced{alive}", set.manifest.sequence(), key.name);
+    Refusal::new(Reason::ShareInvalid, message)
+        .remedy(
+            "use the shares of the set that is alive: tufctl share list; the old ones should be destroyed",
+        )
+        .detail("key", key.name.as_str())
+        .detail("set", set.manifest.digest().to_string())
+}
+
+/// A set whose shares are not taken: replaced, or not proven yet.
+pub(super) fn dead_or_new(key: &SplitKey, set: &SplitSet) -> Refusal {
+    if set.state == SetState::Dead {
+        return dead(key, set);
+    }
+    let message = format!(
+        "set {} of the key {} is not alive: another one is until its custodians have proven theirs and it takes over",
+        set.manifest.sequence(),
+        key.name
+    );
+    Refusal::new(Reason::ShareInvalid, message)
+        .remedy(format!(
+            "use the shares of the set that is alive, or finish: tufctl share resplit {} --phase commit",
+            key.name
+        ))
+        .detail("key", key.name.as_str())
+        .detail("set", set.manifest.digest().to_string())
+}
+
+/// No set of ours.
+pub(super) fn unknown_set(digest: &str) -> Refusal {
+    Refusal::new(Reason::ShareInvalid, "this agent has no set with this manifest")
+        .remedy("see the sets that it has: tufctl share list; one of another agent is taken in by tufctl key import NAME set.json --token TOKEN")
+        .detail("set", digest)
+}
+
+/// The key serves no role yet.
+pub(super) fn unproven(key: &SplitKey, set: &SplitSet) -> Refusal {
+    let (proven, missing) = set.proofs();
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    let all = proven.len().saturating_add(missing.len());
+    let message = format!(
+        "the key {} serves no role before all {all} custodians have proven their shares, and these have not: {}",
+        key.name,
+        names.join(", ")
+    );
+    Refusal::new(Reason::ShareUnproven, message)
+        .remedy(format!(
+            "have each of them run tufctl share confirm FILE --manifest set.json; or give the set up: tufctl share resplit {} --phase abort",
+            key.name
+        ))
+        .detail("key", key.name.as_str())
+        .detail("set", set.manifest.digest().to_string())
+        .detail("unconfirmed", names)
+}
+
+/// A split key, and nobody here to bring shares.
+pub(super) fn no_collection(key: &str, need: usize, role: &str) -> Refusal {
+    let role = if role.is_empty() { "ROLE" } else { role };
+    Refusal::new(
+        Reason::SharesMissing,
+        format!("the key {key} is split: {need} of its shares must be brought together"),
+    )
+    .remedy(format!("tufctl share collect DIR --role {role} --manifest set.json"))
+    .detail("key", key)
+    .detail("have", 0)
+    .detail("need", need)
+}
+
+/// Nobody gave enough in time.
+pub(super) fn too_late(collection: &v1::Collection) -> Refusal {
+    let v1::Collection { key, have, need, missing, .. } = collection;
+    let message = format!(
+        "{have} of {need} shares of the key {key} were given in time; they are wiped, nothing was signed"
+    );
+    Refusal::new(Reason::SharesMissing, message)
+        .remedy(format!("collect them again, with more of: {}", missing.join(", ")))
+        .detail("key", key.as_str())
+        .detail("have", *have)
+        .detail("need", *need)
+        .detail("missing", missing.clone())
+}
+
+/// No such collection, or no more.
+pub(super) fn ended() -> Refusal {
+    Refusal::new(Reason::SharesMissing, "this collection is not open, or has ended; the share was wiped")
+        .remedy("see those that are open: tufctl share give; or begin one: tufctl share collect DIR")
+}
+
+/// It has enough.
+pub(super) fn enough() -> Refusal {
+    Refusal::new(Reason::SharesMissing, "this collection has enough shares already; this one was wiped")
+        .remedy("nothing is left to be done")
+}
+
+/// `lock` ends what is being collected.
+pub(super) fn locked(token: &str) -> Refusal {
+    Refusal::new(
+        Reason::TokenLocked,
+        format!("token {token} was locked, which ends what was being collected"),
+    )
+    .remedy(format!("unlock it: tufctl token unlock {token}; then collect the shares again"))
+    .detail("token", token)
+}
+
+/// The key could not be brought together, or did not sign.
+pub(super) fn recover(error: &RecoverError, key: &str) -> Refusal {
+    let reason = match error {
+        RecoverError::Stack(error) => return memory(error),
+        RecoverError::Incomplete { .. } => Reason::SharesMissing,
+        RecoverError::WrongKey | RecoverError::Damaged | RecoverError::Passphrase => Reason::ShareInvalid,
+        _ => Reason::BadSignature,
+    };
+    Refusal::new(reason, format!("the key {key}: {error}"))
+        .remedy("collect the shares again; check each alone: tufctl share verify FILE --manifest set.json")
+        .detail("key", key)
+}
+
+/// A set could not be made.
+pub(super) fn split(error: &SplitError, key: &str) -> Refusal {
+    match error {
+        SplitError::Recover(error) => recover(error, key),
+        SplitError::KeyName => {
+            Refusal::new(Reason::NameInvalid, format!("{key}: {error}")).remedy("choose another name")
+        }
+        _ => Refusal::internal(format!("the key {key} could not be split: {error}")),
+    }
+}
+
+/// What is no manifest.
+pub(super) fn manifest(error: &ManifestError) -> Refusal {
+    Refusal::new(Reason::KeyFile, format!("this is no manifest of a set of shares: {error}"))
+        .remedy("give set.json as it was written when the key was split")
+}
+
+pub(super) fn memory(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Reason::Internal, format!("there is no locked memory to work in: {error}"))
+        .remedy("raise the limit (ulimit -l), and start the agent again")
+}

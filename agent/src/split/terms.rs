@@ -1,0 +1,177 @@
+//! What a caller wants of a new set: who gets a share, how many are enough, and how each share is handed out.
+
+use std::collections::BTreeSet;
+
+use custody::{AgreedTerms, CustodianName, CustodianRef, GroupTerms, Terms, Weak, WeakTerms};
+use policy::Reason;
+use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
+use tufagent_proto::v1::custodian::How;
+use tufagent_proto::v1::{Custodian, SplitTerms};
+
+use super::age::Recipient;
+use crate::door::Connection;
+use crate::limits;
+use crate::refusal::Refusal;
+
+/// Terms that were read and found good.
+pub(super) struct Wanted {
+    pub(super) agreed: AgreedTerms,
+    /// By group and member.
+    ways: Vec<Vec<Way>>,
+    /// The caller's key of this call.
+    pub(super) reply_key: Vec<u8>,
+}
+
+/// How one share is handed out.
+pub(super) enum Way {
+    /// As an age file.
+    Age(Recipient),
+    /// As words, to the caller's own key: for a terminal or a sheet.
+    Words,
+}
+
+impl Wanted {
+    /// Reads the terms for a set of this key; passphrases are opened.
+    ///
+    /// # Errors
+    /// `USAGE` for terms that make no sense, `WEAK_SET` for a set that is refused unless it is asked for.
+    pub(super) fn read(
+        connection: &Connection,
+        key: &str,
+        terms: Option<SplitTerms>,
+    ) -> Result<Self, Refusal> {
+        let terms = terms.ok_or_else(|| usage("nobody was named who holds a share"))?;
+        let named: usize = terms.groups.iter().map(|group| group.custodians.len()).sum();
+        if named > limits::CUSTODIANS || terms.groups.len() > limits::CUSTODIANS {
+            return Err(Refusal::new(Reason::Limit, format!("{named} custodians were named for one key"))
+                .remedy(format!("name at most {}", limits::CUSTODIANS))
+                .detail("limit", limits::CUSTODIANS));
+        }
+        let SplitTerms { groups, group_threshold, allow_weak, reply_key } = terms;
+        let (mut read, mut ways, mut words) = (Vec::new(), Vec::new(), false);
+        for group in groups {
+            let (mut names, mut of_group) = (Vec::new(), Vec::new());
+            for custodian in group.custodians {
+                let (name, way) = one(connection, key, custodian)?;
+                words |= matches!(way, Way::Words);
+                names.push(name);
+                of_group.push(way);
+            }
+            read.push((group.name, group.threshold, names));
+            ways.push(of_group);
+        }
+        if words && reply_key.len() != KEY {
+            return Err(usage("words go to a key of the caller (32 bytes), which was not given"));
+        }
+        let (terms, ways) = of_groups(read, group_threshold, ways)?;
+        let weak = if allow_weak { Weak::Allowed } else { Weak::Refused };
+        let agreed = terms.agreed(weak).map_err(|weak| refused(&weak))?;
+        Ok(Self { agreed, ways, reply_key })
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        self.agreed.terms()
+    }
+
+    /// How the share of this custodian is handed out.
+    pub(super) fn way(&self, custodian: &CustodianRef) -> Option<&Way> {
+        self.ways.get(usize::from(custodian.group))?.get(usize::from(custodian.member))
+    }
+
+    /// What of them people are shown and the journal keeps.
+    pub(super) fn json(&self) -> Value {
+        json(self.terms())
+    }
+
+    /// What shares are given for when these terms take the place of a set's.
+    pub(super) fn digest_after(&self, set: &Sha256Digest) -> (String, Sha256Digest) {
+        let text = json!({"replaces": set.to_string(), "terms": self.json()}).to_string();
+        let digest = Sha256Digest::of(text.as_bytes());
+        (text, digest)
+    }
+}
+
+/// Terms, for people and the journal.
+pub(super) fn json(terms: &Terms) -> Value {
+    let of_group = |group: &GroupTerms| {
+        let names: Vec<_> = group.custodians.iter().map(CustodianName::as_str).collect();
+        json!({"name": group.name.as_str(), "threshold": group.threshold, "custodians": names})
+    };
+    let groups: Vec<_> = terms.group_terms().iter().map(of_group).collect();
+    json!({"group_threshold": terms.group_threshold(), "groups": groups, "need": terms.need(), "count": terms.count()})
+}
+
+type Group = (String, u32, Vec<CustodianName>);
+
+/// One group is a plain set, which may become several groups of one (one share of many is enough). Its ways then follow.
+fn of_groups(
+    mut groups: Vec<Group>,
+    threshold: u32,
+    ways: Vec<Vec<Way>>,
+) -> Result<(Terms, Vec<Vec<Way>>), Refusal> {
+    let wrong = |error: custody::TermsError| usage(&error.to_string());
+    if groups.len() == 1
+        && threshold <= 1
+        && let Some((_, members, names)) = groups.pop()
+    {
+        let members = usize::try_from(members).map_err(Refusal::internal)?;
+        let terms = Terms::simple(members, names).map_err(wrong)?;
+        let mut flat = ways.into_iter().flatten();
+        let ways = terms
+            .group_terms()
+            .iter()
+            .map(|group| flat.by_ref().take(group.custodians.len()).collect())
+            .collect();
+        return Ok((terms, ways));
+    }
+    let one = |(name, threshold, custodians): Group| {
+        let threshold = u8::try_from(threshold).map_err(|_| usage("a threshold goes from 1 to 16"))?;
+        let name =
+            name.parse().map_err(|error| usage(&format!("{name:?} cannot be a group's name: {error}")))?;
+        Ok(GroupTerms { name, threshold, custodians })
+    };
+    let groups = groups.into_iter().map(one).collect::<Result<_, Refusal>>()?;
+    let threshold = usize::try_from(threshold).map_err(Refusal::internal)?;
+    Ok((Terms::groups(threshold, groups).map_err(wrong)?, ways))
+}
+
+fn one(connection: &Connection, key: &str, custodian: Custodian) -> Result<(CustodianName, Way), Refusal> {
+    let name: CustodianName = custodian.name.parse().map_err(|error| {
+        Refusal::new(
+            Reason::NameInvalid,
+            format!("{:?} cannot be a custodian's name: {error}", custodian.name),
+        )
+        .remedy("use letters, digits, '.', '_' and '-', at most 64")
+    })?;
+    let of = |why: String| usage(&format!("the custodian {name}: {why}")).detail("custodian", name.as_str());
+    let way = match custodian.how {
+        Some(How::AgeRecipient(text)) => Way::Age(Recipient::parse(&text).map_err(of)?),
+        Some(How::AgePassphrase(sealed)) => {
+            let opened = connection.seal().open(&sealed, &format!("split-passphrase:{key}:{name}"))?;
+            if opened.is_empty() {
+                return Err(of("the passphrase is empty".to_owned()));
+            }
+            Way::Age(Recipient::Passphrase(opened))
+        }
+        Some(How::Words(true)) => Way::Words,
+        Some(How::Words(false)) | None => {
+            return Err(of("it was not said how the share is handed out".to_owned()));
+        }
+    };
+    Ok((name, way))
+}
+
+fn usage(why: &str) -> Refusal {
+    Refusal::new(Reason::Usage, why).remedy("see tufctl key generate --help and tufctl share split --help")
+}
+
+fn refused(weak: &WeakTerms) -> Refusal {
+    let names: BTreeSet<_> = weak.weaknesses.iter().map(|weakness| weakness.name()).collect();
+    Refusal::new(Reason::WeakSet, weak.to_string())
+        .remedy("take other numbers or people; if it shall be so all the same, say --allow-weak-set")
+        .detail("weaknesses", names.into_iter().collect::<Vec<_>>())
+}
+
+/// Bytes of an X25519 key.
+const KEY: usize = 32;

@@ -1,0 +1,302 @@
+//! Split keys over the socket: made, proven, collected for one content, gone again.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use support::shares::{Made, Reply, new_key, terms};
+use support::{Client, Running, Shown, reason, seal_to};
+use tuf::edit::{NewRole, NewRoles, new_root};
+use tuf::key::Key;
+use tuf::metadata::{Limits, Metadata};
+use tuf::role::Version;
+use tuf::time::UtcTime;
+use tufagent_proto::v1::drill_event::Event as DrillSays;
+use tufagent_proto::v1::keys_client::KeysClient;
+use tufagent_proto::v1::sign_event::Event;
+use tufagent_proto::v1::{
+    Collection, DrillRequest, ErrorInfo, MayServeRequest, RemoveKeyRequest, SignBegin, SignCollect,
+    SignSignature, SplitRequest, SplitTerms, UnlockTokenRequest,
+};
+
+const CONFIG: &str = "[[token]]\nname = 'people'\nkind = 'shares'\n";
+const NAMES: [&str; 3] = ["ann", "ben", "cy"];
+
+fn root_of(key: &Key, days: i64) -> Metadata {
+    let role = || NewRole { keys: vec![key.clone()], threshold: 1 };
+    let roles = NewRoles { root: role(), targets: role(), snapshot: role(), timestamp: role() };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let expires = UtcTime::from_unix(i64::try_from(now).unwrap() + days * 86_400);
+    let bytes = new_root(Version::new(1).unwrap(), expires, true, &roles).unwrap();
+    Metadata::parse(bytes, &Limits::agent()).unwrap()
+}
+
+fn tuf(key: &tufagent_proto::v1::Key) -> Key {
+    Key::from_json(key.tuf_json.as_bytes()).unwrap()
+}
+
+fn root() -> SignBegin {
+    SignBegin { repository: "app".into(), role: "root".into(), collects: true, ..SignBegin::default() }
+}
+
+async fn agent() -> (Running, Client) {
+    let agent = Running::start(CONFIG).await;
+    let client = agent.connect().await;
+    (agent, client)
+}
+
+/// A proven 2-of-3 key in a repository `app`, and its root to be signed.
+async fn proven(client: &Client, kind: &str) -> (Made, Metadata) {
+    let made = client.split(new_key("root-s", kind), 2, &NAMES).await.unwrap();
+    client.prove_all(&made).await;
+    client.register("app").await;
+    let file = root_of(&tuf(&made.key), 300);
+    (made, file)
+}
+
+/// Confirms, and waits until the collection is open.
+async fn opened(client: &Client, file: &Metadata) -> (Shown, Collection) {
+    let mut shown = client.show(root(), file.bytes()).await.unwrap();
+    shown.say_yes().await;
+    let Some(Event::Collect(SignCollect { collection: Some(collection) })) = shown.event().await.unwrap()
+    else {
+        panic!("no collection")
+    };
+    (shown, collection)
+}
+
+/// The signature that comes once enough shares were given.
+async fn signature(shown: &mut Shown) -> SignSignature {
+    loop {
+        match shown.event().await.unwrap() {
+            Some(Event::Signature(signature)) => return signature,
+            Some(_) => {}
+            None => panic!("no signature"),
+        }
+    }
+}
+
+async fn refusal(shown: &mut Shown) -> tonic::Status {
+    loop {
+        match shown.event().await {
+            Ok(Some(Event::Collect(_) | Event::Skipped(_))) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(status) => return status,
+        }
+    }
+}
+
+fn details(status: &tonic::Status) -> serde_json::Value {
+    let info = <ErrorInfo as prost::Message>::decode(status.details()).unwrap();
+    serde_json::from_str(&info.details_json).unwrap()
+}
+
+#[tokio::test]
+async fn a_split_key_is_proven_by_all_collected_by_some_and_signs_what_was_shown() {
+    for kind in ["ed25519", "ecdsa-p256"] {
+        let (_agent, client) = agent().await;
+        let made = client.split(new_key("root-s", kind), 2, &NAMES).await.unwrap();
+        assert_eq!((made.key.token.as_str(), made.key.r#type.as_str()), ("people", kind));
+        assert_eq!((made.set.state.as_str(), made.set.unconfirmed.len()), ("proving", 3));
+        client.register("app").await;
+        let file = root_of(&tuf(&made.key), 300);
+        // It serves no role yet, wherever that is asked.
+        let wanted =
+            MayServeRequest { repository: "app".into(), role: "root".into(), keys: vec!["root-s".into()] };
+        let refused = KeysClient::new(client.channel.clone()).may_serve(wanted.clone()).await.unwrap_err();
+        assert_eq!(reason(&refused), "SHARE_UNPROVEN");
+        let refused = client.show(root(), file.bytes()).await.err().unwrap();
+        assert_eq!(
+            (reason(&refused).as_str(), &details(&refused)["unconfirmed"][0]),
+            ("SHARE_UNPROVEN", &"ann".into())
+        );
+        for (number, (name, words)) in made.words.iter().enumerate() {
+            let proof = client.prove(&made.set.sha256, words).await.unwrap();
+            assert_eq!((&proof.custodian, proof.set.unwrap().confirmed.len()), (name, number + 1));
+        }
+        assert_eq!(client.sets().await[0].state, "alive");
+        KeysClient::new(client.channel.clone()).may_serve(wanted).await.unwrap();
+
+        let (mut shown, collection) = opened(&client, &file).await;
+        assert_eq!((collection.have, collection.need, collection.missing.len()), (0, 2, 3));
+        assert_eq!(collection.sha256, file.digest().to_string());
+        // From another connection, in any order.
+        let other = _agent.connect().await;
+        assert_eq!(other.collections().await[0].id, collection.id);
+        let given = other.give(&collection, made.words_of("cy")).await.unwrap();
+        assert_eq!(
+            (given.custodian.as_str(), given.collection.unwrap().missing),
+            ("cy", vec!["ann".into(), "ben".into()])
+        );
+        client.give(&collection, made.words_of("ann")).await.unwrap();
+        let signed = signature(&mut shown).await;
+        let sig = hex::decode(&signed.sig).unwrap();
+        tuf(&made.key).verify(&file.canonical_signed(), &sig).unwrap();
+        assert!(client.collections().await.is_empty());
+        let journal = client.journal().await;
+        let (_, took_part) = journal.iter().find(|(kind, _)| kind == "share.collected").unwrap();
+        assert!(took_part.contains(r#"["cy","ann"]"#), "{took_part}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_shares_are_named_and_cost_nothing() {
+    let (_agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let other = client.split(new_key("other", "ed25519"), 2, &NAMES).await.unwrap();
+    let (mut shown, collection) = opened(&client, &file).await;
+    let refused = client.give(&collection, other.words_of("ann")).await.unwrap_err();
+    assert_eq!(reason(&refused), "SHARE_INVALID");
+    let changed = made.words_of("ann").rsplit_once(' ').unwrap().0.to_owned() + " academic";
+    assert_eq!(reason(&client.give(&collection, &changed).await.unwrap_err()), "SHARE_INVALID");
+    client.give(&collection, made.words_of("ann")).await.unwrap();
+    let twice = client.give(&collection, made.words_of("ann")).await.unwrap_err();
+    assert_eq!((reason(&twice).as_str(), &details(&twice)["custodian"]), ("SHARE_INVALID", &"ann".into()));
+    assert_eq!(client.collections().await[0].have, 1);
+    client.give(&collection, made.words_of("ben")).await.unwrap();
+    signature(&mut shown).await;
+}
+
+#[tokio::test]
+async fn a_share_for_one_collection_is_of_no_use_to_another_nor_for_other_content() {
+    let (agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let (one, first) = opened(&client, &file).await;
+    let other = root_of(&tuf(&made.key), 200);
+    let (_two, second) = opened(&agent.connect().await, &other).await;
+    assert_ne!(
+        (&first.id, &first.public_key, &first.sha256),
+        (&second.id, &second.public_key, &second.sha256)
+    );
+    let words = made.words_of("ann").as_bytes();
+    let aad = format!("collect:{}:{}", first.id, first.sha256);
+    let replayed = seal_to(&first.public_key, words, &aad);
+    assert_eq!(reason(&client.give_sealed(&second.id, replayed.clone()).await.unwrap_err()), "USAGE");
+    // Whoever seals for the first content and the second key has seen another difference.
+    let swapped = seal_to(&second.public_key, words, &format!("collect:{}:{}", second.id, first.sha256));
+    assert_eq!(reason(&client.give_sealed(&second.id, swapped).await.unwrap_err()), "USAGE");
+    assert_eq!(client.give_sealed(&first.id, replayed).await.unwrap().custodian, "ann");
+    // The caller goes away: nothing of it is left.
+    drop(one);
+    for _ in 0..500 {
+        if client.collections().await.len() == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.collections().await[0].id, second.id);
+    let late = client.give(&first, made.words_of("ben")).await.unwrap_err();
+    assert_eq!(reason(&late), "SHARES_MISSING");
+    assert!(client.journal().await.iter().any(|(kind, _)| kind == "share.collect-ended"));
+}
+
+#[tokio::test]
+async fn without_people_a_split_key_is_passed_over_or_refused_by_name() {
+    let (_agent, client) = agent().await;
+    let (_made, file) = proven(&client, "ed25519").await;
+    let begin = SignBegin { collects: false, ..root() };
+    let refused = client.show(begin.clone(), file.bytes()).await.err().unwrap();
+    assert_eq!((reason(&refused).as_str(), &details(&refused)["need"]), ("SHARES_MISSING", &2.into()));
+    let wrong_set = SignBegin { set_sha256: "0".repeat(64), ..root() };
+    assert_eq!(reason(&client.show(wrong_set, file.bytes()).await.err().unwrap()), "SHARE_INVALID");
+}
+
+#[tokio::test]
+async fn a_lock_ends_what_is_being_collected_and_holds_until_unlock() {
+    let (_agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let (mut shown, collection) = opened(&client, &file).await;
+    client.give(&collection, made.words_of("ann")).await.unwrap();
+    client.lock().await;
+    assert_eq!(reason(&refusal(&mut shown).await), "TOKEN_LOCKED");
+    assert_eq!(client.state("people").await, "locked");
+    assert_eq!(reason(&client.show(root(), file.bytes()).await.err().unwrap()), "TOKEN_LOCKED");
+    assert!(client.collections().await.is_empty());
+    assert_eq!(reason(&client.unlock("people", b"1234").await.unwrap_err()), "USAGE");
+    let plain = UnlockTokenRequest { name: "people".into(), ..Default::default() };
+    assert_eq!(client.unlock_with(plain).await.unwrap().state, "unlocked");
+    opened(&client, &file).await;
+}
+
+#[tokio::test]
+async fn sets_live_on_after_a_kill_and_a_damaged_record_is_named_and_never_reset() {
+    let (mut agent, client) = agent().await;
+    let made = client.split(new_key("root-s", "ed25519"), 2, &NAMES).await.unwrap();
+    client.prove(&made.set.sha256, made.words_of("ann")).await.unwrap();
+    agent.kill_and_start().await;
+    let client = agent.connect().await;
+    let set = client.sets().await.remove(0);
+    assert_eq!(
+        (set.state.as_str(), set.confirmed, set.manifest),
+        ("proving", vec!["ann".into()], made.set.manifest.clone())
+    );
+    for name in ["ben", "cy"] {
+        client.prove(&made.set.sha256, made.words_of(name)).await.unwrap();
+    }
+    let record = agent.folder.path().join("s/tuf-agent/shares/people/root-s.split");
+    let whole = std::fs::read(&record).unwrap();
+    let mut damaged = whole.clone();
+    damaged[200] ^= 1;
+    std::fs::write(&record, &damaged).unwrap();
+    agent.kill_and_start().await;
+    let client = agent.connect().await;
+    assert_eq!(client.state("people").await, "failed");
+    let refused = client.split(new_key("other", "ed25519"), 2, &NAMES).await.err().unwrap();
+    assert!(refused.message().contains("root-s.split"), "{refused:?}");
+    assert_eq!(std::fs::read(&record).unwrap(), damaged);
+    std::fs::write(&record, &whole).unwrap();
+    let again = UnlockTokenRequest { name: "people".into(), ..Default::default() };
+    client.unlock_with(again).await.unwrap();
+    assert_eq!(client.split(new_key("other", "ed25519"), 2, &NAMES).await.unwrap().set.state, "proving");
+    assert_eq!(client.sets().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_weak_set_is_refused_unless_it_is_asked_for() {
+    let (_agent, client) = agent().await;
+    for (threshold, names) in
+        [(1, &NAMES[..]), (3, &NAMES[..]), (2, &["ann", "ann", "ben"][..]), (1, &NAMES[..2])]
+    {
+        let refused = client.split(new_key("weak", "ed25519"), threshold, names).await.err().unwrap();
+        assert_eq!(reason(&refused), "WEAK_SET", "{threshold} of {names:?}");
+        let reply = Reply::new();
+        let terms = SplitTerms { allow_weak: true, ..terms(threshold, names, &reply) };
+        let request =
+            SplitRequest { of: Some(new_key("weak", "ed25519")), terms: Some(terms), ..Default::default() };
+        let made = reply.open(client.shares().split(request).await.unwrap().into_inner());
+        assert!(made.warnings.len() > 1);
+        client.prove_all(&made).await;
+        client.end_resplit(&made.set.sha256, false).await.unwrap_err();
+        KeysClient::new(client.channel.clone())
+            .remove(RemoveKeyRequest { name: "weak".into(), ..Default::default() })
+            .await
+            .unwrap();
+        assert!(client.sets().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_drill_signs_no_metadata_and_is_remembered() {
+    let (_agent, client) = agent().await;
+    let (made, _) = proven(&client, "ed25519").await;
+    let request = DrillRequest { set_sha256: made.set.sha256.clone() };
+    let mut events = client.shares().drill(request).await.unwrap().into_inner();
+    let Some(DrillSays::Collecting(collection)) = events.message().await.unwrap().unwrap().event else {
+        panic!()
+    };
+    assert_eq!(collection.purpose, "drill");
+    client.give(&collection, made.words_of("ben")).await.unwrap();
+    client.give(&collection, made.words_of("cy")).await.unwrap();
+    let report = loop {
+        match events.message().await.unwrap().unwrap().event.unwrap() {
+            DrillSays::Report(report) => break report,
+            DrillSays::Collecting(_) => {}
+        }
+    };
+    assert_eq!(
+        (report.custodians, client.sets().await[0].drilled.clone()),
+        (vec!["ben".into(), "cy".into()], report.time)
+    );
+    let manifest = custody::SignedManifest::parse(&made.set.manifest).unwrap();
+    custody::Drill::parse(report.statement.as_bytes(), &manifest).unwrap();
+}
