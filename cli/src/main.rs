@@ -14,6 +14,7 @@ mod prompt;
 mod reading;
 mod render;
 mod secret;
+mod shares;
 mod usage;
 mod workspace;
 

@@ -68,8 +68,25 @@ impl Terminal {
         Err(Failure::new(reason::PIN_REQUIRED, "the two were not the same, three times"))
     }
 
+    /// Neither echo nor signals until the end of what is given.
+    pub(crate) fn hide(&self) -> Result<Hidden<'_>, Failure> {
+        Hidden::begin(&self.tty)
+    }
+
+    /// The next byte that is typed; `None` when the terminal hangs up.
+    pub(crate) fn byte(&self) -> Result<Option<u8>, Failure> {
+        let mut byte = Zeroizing::new([0_u8; 1]);
+        let read = (&self.tty).read(&mut *byte).map_err(|e| broken(&e))?;
+        Ok(byte.first().copied().filter(|_| read > 0))
+    }
+
+    /// Writes to the terminal as it is.
+    pub(crate) fn write_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        (&self.tty).write_all(bytes).map_err(|e| broken(&e))
+    }
+
     fn write(&self, text: &str) -> Result<(), Failure> {
-        (&self.tty).write_all(text.as_bytes()).map_err(|e| broken(&e))
+        self.write_bytes(text.as_bytes())
     }
 }
 
@@ -135,7 +152,7 @@ fn drop_character(line: &mut Vec<u8>) {
 }
 
 /// The terminal without echo, line editing and signals, until this is dropped.
-struct Hidden<'a> {
+pub(crate) struct Hidden<'a> {
     tty: &'a File,
     before: Termios,
 }

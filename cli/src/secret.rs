@@ -1,5 +1,6 @@
 //! PINs, passphrases and key files on their way to the agent, where they are sealed and wiped.
 
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -45,13 +46,32 @@ impl Secret {
     }
 }
 
+/// Reads a file that holds a share, whole. What is not `sealed` must be as private as a PIN file.
+pub(crate) fn read_share_file(path: &Path, sealed: impl FnOnce(&[u8]) -> bool) -> Result<Secret, Failure> {
+    let (file, found) = open(path)?;
+    let bytes = read_all(path, file, MOST_KEY_BYTES)?;
+    if !sealed(&bytes) {
+        check_private(path, found.uid(), found.mode(), is_credential(path))?;
+    }
+    Ok(Secret(bytes))
+}
+
 /// Reads a file that nobody else may read: 0600 or 0400 and our own, or, inside `$CREDENTIALS_DIRECTORY`,
 /// also root's own and not readable by others (CONTRACT section 2).
 fn read_private(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let file = reading::open_named(path).map_err(|e| Failure::io("read", path, &e))?;
-    // Asked of the open file, not of its name, so that nobody can swap it in between.
-    let found = file.metadata().map_err(|e| Failure::io("read", path, &e))?;
+    let (file, found) = open(path)?;
     check_private(path, found.uid(), found.mode(), is_credential(path))?;
+    read_all(path, file, most)
+}
+
+/// Whose a file is and who may read it is asked of the open file, not of its name, so that nobody can swap it in between.
+fn open(path: &Path) -> Result<(File, Metadata), Failure> {
+    let file = reading::open_named(path).map_err(|e| Failure::io("read", path, &e))?;
+    let found = file.metadata().map_err(|e| Failure::io("read", path, &e))?;
+    Ok((file, found))
+}
+
+fn read_all(path: &Path, file: File, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

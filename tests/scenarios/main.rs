@@ -64,6 +64,7 @@ mod rotation;
 mod schemes;
 mod screen;
 mod secrets;
+mod share_verify;
 mod small_disk;
 mod strace;
 mod strangers;

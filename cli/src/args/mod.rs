@@ -5,6 +5,7 @@
 
 mod keys;
 mod repository;
+mod shares;
 mod values;
 
 pub(crate) use self::keys::{
@@ -15,6 +16,7 @@ pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,
     RepoCommand, ResetArgs, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
+pub(crate) use self::shares::{Fingerprint, OpenerArgs, ShareCommand, ShareVerifyArgs};
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 
 use std::path::{Path, PathBuf};
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// Keys: make, import, show and export them.
     #[command(subcommand, arg_required_else_help = true)]
     Key(KeyCommand),
+    /// Shares of keys that are split among several people.
+    #[command(subcommand, arg_required_else_help = true)]
+    Share(ShareCommand),
     /// Repositories: make one, adopt one, show its roles.
     #[command(subcommand, arg_required_else_help = true)]
     Repo(RepoCommand),

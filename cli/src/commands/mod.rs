@@ -15,6 +15,7 @@ mod names;
 mod observing;
 mod repo;
 mod root;
+mod share;
 mod sign;
 mod signed_root;
 pub(crate) mod staging;
@@ -44,6 +45,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<Report, Failure> {
         Command::Unlock => token::unlock_all(context),
         Command::Token(command) => token::run(command, context),
         Command::Key(command) => key::run(command, context),
+        Command::Share(command) => share::run(command, context),
         Command::Repo(command) => repo::run(command, context),
         Command::Target(command) => target::run(command, context),
         Command::Delegation(command) => delegation::run(command, context),

@@ -1,0 +1,72 @@
+//! `tufctl share verify`: one custodian, one share, no agent.
+
+use custody::{Share, SignedManifest};
+use serde_json::json;
+
+use crate::args::{Fingerprint, ShareVerifyArgs};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{Report, Style, visible};
+use crate::shares::{self, Openers, Wanted, type_share};
+
+/// Runs `tufctl share verify`.
+pub(super) fn run(args: &ShareVerifyArgs, context: &Context) -> Result<Report, Failure> {
+    let style = context.screen.out();
+    let manifest = args.manifest.as_deref().map(shares::manifest).transpose()?;
+    let openers = Openers::load(&args.openers)?;
+    let share = match &args.file {
+        Some(file) => openers.read(file, reason::VERIFICATION)?,
+        None => {
+            let wanted = manifest.as_ref().map_or(Wanted::Any, Wanted::Of);
+            type_share("Type the share that is to be checked; it stays on this machine", wanted)?
+        }
+    };
+    match (&manifest, &args.fingerprint) {
+        (Some(manifest), _) => of_set(&share, manifest, style),
+        (None, Some(fingerprint)) => of_sheet(&share, fingerprint, style),
+        (None, None) => Err(Failure::new(reason::USAGE, "there is nothing to check the share against")
+            .remedy("name its set with --manifest set.json, or its --fingerprint")),
+    }
+}
+
+fn of_set(share: &Share, manifest: &SignedManifest, style: Style) -> Result<Report, Failure> {
+    let whose = manifest.who_has(share).map_err(|why| shares::refused(&why, reason::VERIFICATION))?;
+    let (need, count) = (manifest.need(), manifest.terms().count());
+    let text = format!(
+        "{} the share of {whose} · {} · {need} of {count} make the key\n",
+        style.green("right:"),
+        visible(manifest.key_name()),
+    );
+    let document = json!({
+        "valid": true,
+        "custodian": whose.name.as_str(),
+        "key": manifest.key_name(),
+        "keyid": manifest.keyid().to_string(),
+        "set": manifest.set_id().to_string(),
+        "set_sha256": manifest.digest().to_string(),
+        "sequence": manifest.sequence(),
+        "need": need,
+        "count": count,
+        "fingerprint": fingerprint_of(share)?,
+    });
+    Ok(Report::new(document, text))
+}
+
+fn of_sheet(share: &Share, wanted: &Fingerprint, style: Style) -> Result<Report, Failure> {
+    let found = fingerprint_of(share)?;
+    if !found.starts_with(&wanted.0) {
+        return Err(Failure::new(
+            reason::VERIFICATION,
+            format!("this is another share: its fingerprint is {found}, not {wanted}"),
+        )
+        .remedy("see whether it is the right sheet, and the fingerprint that of the same sheet")
+        .detail("fingerprint", found));
+    }
+    let text = format!("{} these words have the fingerprint {found}\n", style.green("right:"));
+    Ok(Report::new(json!({"valid": true, "fingerprint": found}), text))
+}
+
+fn fingerprint_of(share: &Share) -> Result<String, Failure> {
+    let digest = share.fingerprint().map_err(|e| Failure::new(reason::INTERNAL, e.to_string()))?;
+    Ok(digest.to_string())
+}

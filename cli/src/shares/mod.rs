@@ -1,0 +1,57 @@
+//! Shares of split keys at the client: reading them from files and from people, and handing them out.
+//!
+//! A share's words lie in locked memory from where they are read to where they are sealed; on the screen they are on a page of
+//! its own, which is cleared. The key itself is never here.
+
+mod age;
+mod opening;
+mod page;
+mod typing;
+
+use std::path::Path;
+
+use custody::{ShareRefused, SignedManifest};
+
+pub(crate) use self::opening::Openers;
+pub(crate) use self::typing::{Wanted, type_share};
+
+use crate::error::{Failure, reason};
+use crate::reading;
+
+/// A share that does not belong to a set, under the reason that the command has for it.
+pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
+    let failure = Failure::new(reason, why.to_string())
+        .remedy("use the share of this set, as it was handed out; a copy that somebody changed is worthless");
+    match why.custodian() {
+        Some(custodian) => failure.detail("custodian", custodian.name.as_str()),
+        None => failure,
+    }
+}
+
+/// Reads a set's manifest; what is read has its key's own signature.
+///
+/// # Errors
+/// `VERIFICATION` (exit 6) for what is no manifest or was changed.
+pub(crate) fn manifest(path: &Path) -> Result<SignedManifest, Failure> {
+    let most = u64::try_from(SignedManifest::MAX_BYTES).unwrap_or(u64::MAX);
+    let read = reading::open_named(path).and_then(|file| reading::read_at_most(file, most));
+    let bytes = read.map_err(|e| Failure::io("read", path, &e))?;
+    let parsed = bytes.ok_or_else(|| "it is too large".to_owned());
+    let parsed = parsed.and_then(|bytes| SignedManifest::parse(&bytes).map_err(|e| e.to_string()));
+    parsed.map_err(|why| {
+        Failure::new(
+            reason::VERIFICATION,
+            format!("{} is no manifest of a set of shares: {why}", path.display()),
+        )
+        .remedy("name the set.json that was handed out with the shares; every custodian has a copy")
+        .detail("file", path.display().to_string())
+    })
+}
+
+/// Keeps words that are read here out of core dumps, and other processes of this user from reading them. Best effort: a
+/// system that refuses it is no reason to refuse a custodian.
+pub(crate) fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}

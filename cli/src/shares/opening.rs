@@ -1,0 +1,95 @@
+//! Reads a share from a file: an age file, or the words as they are.
+
+use std::path::Path;
+
+use custody::{SecretBytes, Share};
+
+use super::age::{AgeError, AgeFile, Identity, is_age};
+use crate::args::OpenerArgs;
+use crate::error::{Failure, reason};
+use crate::prompt::Terminal;
+use crate::render::visible;
+use crate::secret::{Secret, read_share_file};
+
+/// What is tried on every age file.
+pub(crate) struct Openers {
+    identities: Vec<Identity>,
+    passphrases: Vec<Secret>,
+}
+
+impl Openers {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// `SECRET_FILE` for what others may read, or what is no identity.
+    pub(crate) fn load(args: &OpenerArgs) -> Result<Self, Failure> {
+        let mut identities = Vec::new();
+        for path in &args.identities {
+            identities.append(&mut read_identities(path)?);
+        }
+        let passphrases = args.passphrases.iter().map(|named| Secret::from_pin_file(&named.file));
+        Ok(Self { identities, passphrases: passphrases.collect::<Result<_, _>>()? })
+    }
+
+    /// Reads a share; `bad` is the reason of a file that is none. A passphrase that is missing is asked for at a terminal.
+    ///
+    /// # Errors
+    /// `bad` when no key that was given opens it or it is no share; `SECRET_FILE` for bare words that others may read.
+    pub(crate) fn read(&self, path: &Path, bad: &'static str) -> Result<Share, Failure> {
+        let bytes = read_share_file(path, is_age)?;
+        let name = path.display().to_string();
+        if !is_age(bytes.reveal_secret_bytes()) {
+            return parse_share(bytes.reveal_secret_bytes(), &name, bad);
+        }
+        let words = self.open(bytes.reveal_secret_bytes(), &name).map_err(|(why, passphrase)| {
+            Failure::new(bad, format!("{name} {}", why.sentence(passphrase)))
+                .remedy(remedy(why, passphrase))
+                .detail("file", name.as_str())
+        })?;
+        parse_share(words.reveal_secret_bytes(), &name, bad)
+    }
+
+    fn open(&self, bytes: &[u8], name: &str) -> Result<SecretBytes, (AgeError, bool)> {
+        let file = AgeFile::parse(bytes).map_err(|e| (e, false))?;
+        let opened = file.open(&self.identities, &self.passphrases);
+        let asks =
+            file.wants_passphrase() && self.passphrases.is_empty() && matches!(opened, Err(AgeError::NoKey));
+        let opened = match Terminal::open().filter(|_| asks) {
+            Some(terminal) => match terminal.secret(&format!("passphrase of {}", visible(name))) {
+                Ok(passphrase) => file.open(&[], &[passphrase]),
+                Err(_) => opened,
+            },
+            None => opened,
+        };
+        opened.map_err(|e| (e, file.wants_passphrase()))
+    }
+}
+
+/// The words of one share; `from` is where they come from.
+///
+/// # Errors
+/// `bad`, saying what is wrong with them and never what they are.
+pub(crate) fn parse_share(words: &[u8], from: &str, bad: &'static str) -> Result<Share, Failure> {
+    Share::parse(words).map_err(|why| {
+        Failure::new(bad, format!("{from} holds no share: {why}"))
+            .remedy("compare it with the sheet it was copied from, or use another copy")
+            .detail("file", from)
+    })
+}
+
+fn read_identities(path: &Path) -> Result<Vec<Identity>, Failure> {
+    let file = Secret::from_key_file(path)?;
+    Identity::all_of(file.reveal_secret_bytes()).ok_or_else(|| {
+        Failure::new(reason::SECRET_FILE, format!("{} holds no age X25519 identity", path.display()))
+            .remedy("name the file that age-keygen wrote, which holds a line AGE-SECRET-KEY-1…")
+            .detail("file", path.display().to_string())
+    })
+}
+
+fn remedy(why: AgeError, passphrase: bool) -> &'static str {
+    match (why, passphrase) {
+        (AgeError::NoKey, true) => "give its passphrase: --passphrase-file FILE",
+        (AgeError::NoKey, false) => "give the identity that it was made for: --identity FILE",
+        _ => "use another copy of it",
+    }
+}
