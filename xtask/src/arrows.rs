@@ -84,7 +84,14 @@ const RULES: &[Rule] = &[
     // It speaks the wire protocol itself, so that nothing of the client is measured with the agent.
     Rule {
         name: "tufagent-bench",
-        may_use: &["tufagent-proto", "tufagent-tuf", "tufagent-softhsm", "tufagent-tests"],
+        may_use: &[
+            "tufagent-proto",
+            "tufagent-tuf",
+            "tufagent-custody",
+            "tufagent-secmem",
+            "tufagent-softhsm",
+            "tufagent-tests",
+        ],
         tests_may_use: &[],
         floor: Floor::Upper,
     },

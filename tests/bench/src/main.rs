@@ -17,6 +17,7 @@
 
 mod bed;
 mod client;
+mod constant;
 mod crowd;
 mod large;
 mod load;
@@ -25,7 +26,9 @@ mod metadata;
 mod python;
 mod report;
 mod samples;
+mod shares;
 mod sign;
+mod slip39;
 mod small;
 mod ssh_agent;
 mod token;
@@ -70,7 +73,7 @@ fn main() {
     let mut report = Report::default();
     machine::measure(&mut report);
     let bed = bed::Bed::new(&options.shipped, &options.measuring);
-    let groups: [(&str, Group); 8] = [
+    let groups: [(&str, Group); 10] = [
         ("load", large::measure),
         ("sign", sign::measure),
         ("small", small::measure),
@@ -79,6 +82,8 @@ fn main() {
         ("token-one", token::one_at_a_time),
         ("token-in-flight", token::in_flight),
         ("token-hung", token::beside_a_hung_one),
+        ("shares-speed", shares::measure),
+        ("shares-time", constant::measure),
     ];
     for (name, measure) in groups {
         if options.wants(name) {
