@@ -78,18 +78,44 @@ fn expanded(seed: &Pattern) -> Vec<Pattern> {
     ]
 }
 
-/// What is written on a sheet: the whole of it, and every four words in a row after the header. Two words in a row might be
-/// found by chance.
+/// What is written on a sheet, every four words in a row after the header (fewer might be found by chance), the words as
+/// their numbers in the list, and the share's value as bytes.
 fn words_of(share: &Share, name: &str) -> Vec<Pattern> {
     let words = share.words().unwrap();
     let text = words.reveal_secret_bytes();
     let starts: Vec<usize> =
         std::iter::once(0).chain((0..text.len()).filter(|at| text[*at] == b' ').map(|at| at + 1)).collect();
     let rows = starts[4..].windows(5).map(|row| &text[row[0]..row[4] - 1]);
-    rows.enumerate()
-        .map(|(at, row)| Pattern::new(format!("words {at} of {name}"), row.iter().copied()))
-        .collect()
+    let named =
+        |(at, row): (usize, &[u8])| Pattern::new(format!("words {at} of {name}"), row.iter().copied());
+    let mut patterns: Vec<_> = rows.enumerate().map(named).collect();
+    let (numbers, value) = on_locked_stack(|| {
+        // 26 words of 10 bits between header and checksum, of which the first 4 bits are padding.
+        let list: Vec<&[u8]> = LIST.split(|byte| *byte == b'\n').collect();
+        let place =
+            |word: &[u8]| u16::try_from(list.iter().position(|other| *other == word).unwrap()).unwrap();
+        let places = || text.split(|byte| *byte == b' ').map(place).skip(4).take(26);
+        let numbers = SecretBytes::with_len(52, |bytes| {
+            let pairs = bytes.as_chunks_mut::<2>().0.iter_mut();
+            pairs.zip(places()).for_each(|(pair, place)| *pair = place.to_ne_bytes());
+        });
+        let bits = || places().flat_map(|place| (0..10).rev().map(move |bit| place >> bit & 1)).skip(4);
+        let value = SecretBytes::with_len(32, |bytes| {
+            for (at, bit) in bits().enumerate() {
+                bytes[at / 8] |= u8::from(bit == 1) << (7 - at % 8);
+            }
+        });
+        (numbers, value)
+    })
+    .unwrap();
+    for (what, secret) in [("numbers of the words", numbers), ("value", value)] {
+        let name = format!("{what} of {name}");
+        patterns.push(Pattern::new(name, secret.reveal_secret_bytes().iter().copied()));
+    }
+    patterns
 }
+
+const LIST: &[u8] = include_bytes!("../src/slip39/english.txt");
 
 /// The names of the patterns that are somewhere in this process's memory.
 fn found(patterns: &[Pattern]) -> Vec<String> {
@@ -168,6 +194,9 @@ fn life_of(kind: SplitKind) {
             Share::parse(&text[..text.len() - 1]).unwrap_err();
             collected.offer(Share::parse(text).unwrap()).unwrap();
         }
+        // The search knows a share's value where it rests.
+        let resting = found(&patterns);
+        assert!(resting.iter().any(|name| name == "value of ann"), "{resting:?}");
         let wrong = SecretBytes::copy_from(b"wrong");
         collected.sign(Signable::Statement(&statement), &wrong).unwrap_err();
         let next = collected.resplit(&passphrase, &terms, &context(&passphrase)).unwrap();
