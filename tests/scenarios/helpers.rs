@@ -238,3 +238,39 @@ fn a_token_that_hangs_keeps_who_uses_others_waiting_once_and_not_again() {
     home.run("bump repo timestamp").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
 }
+
+#[test]
+fn a_key_of_another_token_never_waits_for_one_that_has_just_begun_to_hang() {
+    let Some((home, agent, desk)) = published() else { return };
+    let key = |list: &Value, name: &str| {
+        list["keys"].as_array().unwrap().iter().find(|key| key["name"] == name).unwrap().clone()
+    };
+    let listed = || home.run("key list --json").done().json();
+    for command in ["key list", "repo show repo", "bump repo root", "sign repo --role root --key root --yes"]
+    {
+        // A busy machine may be slow once; the token would keep each of them waiting for five seconds.
+        let waited = (0..3).map(|_| {
+            agent.wait_until(|| key(&listed(), "online")["available"] == true);
+            let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
+            desk.say("C_GetSlotList hang");
+            tufagent_tests::signal(helper, "STOP");
+            let begun = Instant::now();
+            let told = home.run(command);
+            let waited = begun.elapsed();
+            assert!([0, 4].contains(&told.code), "{command}: {told}");
+            if command == "key list" {
+                assert!(told.text().contains("does not answer"), "{told}");
+            }
+            desk.say("pass");
+            tufagent_tests::signal(helper, "CONT");
+            waited
+        });
+        let shortest = waited.min().unwrap();
+        assert!(shortest < Duration::from_secs(4), "{command}: {shortest:?}");
+    }
+    // It is named as what it is.
+    let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
+    tufagent_tests::signal(helper, "STOP");
+    agent.wait_until(|| key(&listed(), "online")["unanswered"] == true);
+    tufagent_tests::signal(helper, "CONT");
+}

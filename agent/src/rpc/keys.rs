@@ -32,8 +32,10 @@ pub struct KeysService(pub AppState);
 #[tonic::async_trait]
 impl Keys for KeysService {
     async fn list(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysReply>, Status> {
-        answer(&self.0, "Keys.List", request, |state, _, _| async move {
-            Ok(ListKeysReply { keys: state.tokens().keys().await.iter().map(HeldKey::describe).collect() })
+        answer(&self.0, "Keys.List", request, |state, _, wanted| async move {
+            let tokens = state.tokens();
+            let keys = if wanted.to_sign { tokens.keys_to_sign().await } else { tokens.keys_to_show().await };
+            Ok(ListKeysReply { keys: keys.iter().map(HeldKey::describe).collect() })
         })
         .await
     }
@@ -98,7 +100,7 @@ async fn generate(
     let replaced = card::replaced(&state, &slot, &options).await;
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
-    let key = held(slot, stored);
+    let key = HeldKey::here(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let mut warnings = card::forget(&state, replaced).await;
     warnings.extend(card::warnings(&key).await);
@@ -142,7 +144,7 @@ async fn import(
     let replaced = card::replaced(&state, &slot, &options).await;
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
-    let key = held(slot, stored);
+    let key = HeldKey::here(slot, stored);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let warning = format!(
         "the key {} was not made on token {}: a copy of it may exist elsewhere, as in the file that it came from",
@@ -241,10 +243,6 @@ fn in_words(of: &RoleOfKey) -> String {
 
 /// More roles than this are told by their number.
 const MOST_NAMED: usize = 4;
-
-fn held(slot: Arc<Slot>, stored: backend::StoredKey) -> HeldKey {
-    HeldKey { name: stored.name.to_string(), slot, stored, available: true, lost: false }
-}
 
 fn made(key: &HeldKey) -> Value {
     let mut body = json!({

@@ -133,8 +133,9 @@ async fn make(
     }
     // The token may have locked itself while a person was reading.
     slot.ensure_usable().await?;
-    match typed {
+    let made = match typed {
         None => slot.sign(public, signer.scheme, recorded.subject(), turn).await,
         Some(typed) => slot.sign_typed(public, signer.scheme, recorded.subject(), typed, turn).await,
-    }
+    };
+    made.map_err(|refusal| signer.key.missed(refusal))
 }

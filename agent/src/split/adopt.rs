@@ -43,5 +43,5 @@ pub(crate) async fn adopt(
         "nobody has proven a share of {} to this agent, and a newer set of the key may be in use: rehearse with tufctl share drill",
         key.name
     )];
-    Ok((HeldKey { name: key.name.to_string(), slot, stored, available: true, lost: false }, warnings))
+    Ok((HeldKey::here(slot, stored), warnings))
 }

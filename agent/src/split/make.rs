@@ -88,8 +88,7 @@ pub(crate) async fn split(
     state.journal("share.made", Some(connection.peer()), super::set_json(&key, found.set()?)).await?;
     let warnings = warnings(&key, found.set()?);
     let stored = key.stored().ok_or_else(|| Refusal::internal("a split key without a set"))?;
-    let held =
-        HeldKey { name: key.name.to_string(), slot: Arc::clone(&slot), stored, available: true, lost: false };
+    let held = HeldKey::here(Arc::clone(&slot), stored);
     let set = describe(&state, &slot, &key, found.set()?);
     Ok(SplitReply { key: Some(held.describe()), set: Some(set), shares, warnings })
 }

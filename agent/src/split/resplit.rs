@@ -112,13 +112,7 @@ async fn keep(
     let mut key = SplitKey::clone(&found.key);
     key.add(set);
     let stored = key.stored().ok_or_else(|| Refusal::internal("a split key without a set"))?;
-    let held = HeldKey {
-        name: key.name.to_string(),
-        slot: Arc::clone(&found.slot),
-        stored,
-        available: true,
-        lost: false,
-    };
+    let held = HeldKey::here(Arc::clone(&found.slot), stored);
     found.put(key).await?;
     state.journal("share.made", Some(connection.peer()), body).await?;
     Ok(SplitReply { key: Some(held.describe()), set: Some(described), shares, warnings })

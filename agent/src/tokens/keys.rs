@@ -24,26 +24,45 @@ pub struct HeldKey {
     pub available: bool,
     /// It was on its token and is there no more, and nobody removed it through this agent.
     pub lost: bool,
+    /// Its token did not answer in time: this is what it showed last.
+    pub unanswered: bool,
 }
 
 impl HeldKey {
+    /// One that its token has shown just now.
+    #[must_use]
+    pub fn here(slot: Arc<Slot>, stored: StoredKey) -> Self {
+        let name = stored.name.to_string();
+        Self { name, slot, stored, available: true, lost: false, unanswered: false }
+    }
+
     /// Before its use: the token is ready, or will be once a person was asked, and the key is on it.
     ///
     /// # Errors
     /// As [`Slot::may_become_usable`]; `KEY_NOT_FOUND` for a key that is lost.
     pub async fn ensure_usable(&self) -> Result<(), Refusal> {
         self.slot.may_become_usable().await?;
-        if !self.lost {
-            return Ok(());
+        if self.lost { Err(self.gone()) } else { Ok(()) }
+    }
+
+    /// What its token said when it was to sign: where that does not have the key, which it is, and that is looked at anew.
+    pub(crate) fn missed(&self, refusal: Refusal) -> Refusal {
+        if refusal.reason != Reason::KeyNotFound {
+            return refusal;
         }
+        self.slot.may_have_changed();
+        self.gone()
+    }
+
+    fn gone(&self) -> Refusal {
         let (name, token) = (&self.name, self.slot.name());
-        Err(Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
+        Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
             .remedy(format!(
                 "bring it back onto the token from its backup; if it is gone for good, give its roles another key, \
                  then: tufctl key remove {name}"
             ))
             .detail("key", name.as_str())
-            .detail("token", token))
+            .detail("token", token)
     }
 
     /// As it travels.
@@ -57,6 +76,7 @@ impl HeldKey {
             keyid: key.computed_keyid().to_string(),
             tuf_json: key.json().to_owned(),
             available: self.available,
+            unanswered: self.unanswered,
             origin: self.stored.origin.as_str().to_owned(),
             slot: self.stored.place.map(|place| place.slot.to_string()).unwrap_or_default(),
             touch: self.stored.place.map(|place| place.touch.as_str().to_owned()).unwrap_or_default(),
@@ -68,15 +88,21 @@ impl HeldKey {
 impl Tokens {
     /// All keys of all tokens. A token that does not answer gives the keys it was last known to hold.
     pub async fn keys(&self) -> Vec<HeldKey> {
-        self.all_keys(false).await
+        self.all_keys(Wanted::Whole).await
+    }
+
+    /// The same, for people to see: a token that hangs is told as such, and not waited for longer than they like to.
+    pub async fn keys_to_show(&self) -> Vec<HeldKey> {
+        self.all_keys(Wanted::ToShow).await
     }
 
     /// The same, to choose those that are asked for a signature: a list of a moment ago is enough.
     pub async fn keys_to_sign(&self) -> Vec<HeldKey> {
-        self.all_keys(true).await
+        self.all_keys(Wanted::ToSign).await
     }
 
-    async fn all_keys(&self, to_sign: bool) -> Vec<HeldKey> {
+    async fn all_keys(&self, wanted: Wanted) -> Vec<HeldKey> {
+        let to_sign = wanted == Wanted::ToSign;
         let (mut held, mut lost) = (Vec::new(), Vec::new());
         // Asked side by side: one slow token does not add up with another.
         let asked: Vec<_> = self
@@ -86,7 +112,9 @@ impl Tokens {
                 let asking = Arc::clone(&slot);
                 let answer = match slot.keys_at_hand(to_sign) {
                     Some(listing) => Asked::AtHand(listing),
-                    None => Asked::Under(tokio::spawn(async move { asking.keys().await })),
+                    None => {
+                        Asked::Under(tokio::spawn(async move { asking.keys(wanted != Wanted::Whole).await }))
+                    }
                 };
                 (slot, answer)
             })
@@ -98,10 +126,10 @@ impl Tokens {
                 Asked::Under(asked) => asked.await.unwrap_or_default(),
             };
             let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);
-            let available = listing.answered && there;
+            let (available, unanswered) = (listing.answered && there, !listing.answered && there);
             let held_as = |stored: StoredKey, lost: bool| {
                 let (name, slot) = (stored.name.to_string(), Arc::clone(&slot));
-                HeldKey { name, slot, stored, available: available && !lost, lost }
+                HeldKey { name, slot, stored, available: available && !lost, lost, unanswered }
             };
             held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
             lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
@@ -121,7 +149,11 @@ impl Tokens {
     /// # Errors
     /// `KEY_NOT_FOUND`.
     pub async fn key(&self, name: &str) -> Result<HeldKey, Refusal> {
-        self.find(&self.keys().await, name)
+        // Where it is known already, nobody waits for another token.
+        match self.find(&self.keys_to_sign().await, name) {
+            Ok(key) if !key.lost => Ok(key),
+            _ => self.find(&self.keys().await, name),
+        }
     }
 
     /// The key of this name among these.
@@ -189,6 +221,15 @@ pub(crate) fn key_name(text: &str) -> Result<KeyName, Refusal> {
         Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}"))
             .remedy("use letters, digits, '.', '_' and '-', and no .json or .pem at the end")
     })
+}
+
+/// What a list of keys is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// To see what is there, and that nothing else is.
+    Whole,
+    ToShow,
+    ToSign,
 }
 
 /// The keys of a token, or the task that asks for them.

@@ -156,7 +156,16 @@ impl Agent {
 impl Agent {
     /// All keys of all tokens.
     pub(crate) fn keys(&self) -> Result<Vec<v1::Key>, Failure> {
-        Ok(self.ask(self.keys_client().list(v1::ListKeysRequest {}))?.keys)
+        self.list_keys(v1::ListKeysRequest { to_sign: false })
+    }
+
+    /// The same, to choose among them: no token that hangs is waited for.
+    pub(crate) fn keys_to_sign(&self) -> Result<Vec<v1::Key>, Failure> {
+        self.list_keys(v1::ListKeysRequest { to_sign: true })
+    }
+
+    fn list_keys(&self, request: v1::ListKeysRequest) -> Result<Vec<v1::Key>, Failure> {
+        Ok(self.ask(self.keys_client().list(request))?.keys)
     }
 
     /// Makes a key; an empty token is the only one there is.

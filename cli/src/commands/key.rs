@@ -71,6 +71,7 @@ pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
         "keytype": object.keytype(),
         "scheme": object.scheme(),
         "available": key.available,
+        "unanswered": key.unanswered,
         "origin": key.origin,
     });
     if let Some(members) = document.as_object_mut().filter(|_| !key.slot.is_empty()) {
@@ -93,7 +94,7 @@ fn text(key: &v1::Key, style: Style) -> Result<String, Failure> {
         style.bold(visible(&key.name)),
         key.r#type,
         visible(&key.token),
-        if key.available { "" } else { " (not there now)" },
+        presence(key),
         visible(&key.keyid),
     );
     if !key.slot.is_empty() {
@@ -111,12 +112,21 @@ fn text(key: &v1::Key, style: Style) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// What is said behind the token's name.
+fn presence(key: &v1::Key) -> &'static str {
+    match (key.available, key.unanswered) {
+        (true, _) => "",
+        (false, true) => " (does not answer)",
+        (false, false) => " (not there now)",
+    }
+}
+
 fn list(all: &[v1::Key], style: Style) -> Result<Report, Failure> {
     let list = all.iter().map(json).collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new(&["KEY", "TYPE", "TOKEN", "KEYID"]);
     for key in all {
         let token = visible(&key.token);
-        let token = if key.available { token } else { format!("{token} (not there now)").into() };
+        let token = format!("{token}{}", presence(key));
         table.row([visible(&key.name).as_ref(), &key.r#type, &token, &short_keyid(&key.keyid)]);
         table.paint(0, |style, text| style.bold(text));
     }

@@ -69,7 +69,7 @@ impl<'c> Staging<'c> {
         facts: Facts,
         yes: bool,
     ) -> Result<Self, Failure> {
-        let ours = context.agent()?.keys()?;
+        let ours = context.agent()?.keys_to_sign()?;
         let behind = facts.behind(&workspace)?;
         if let Some(behind) = &behind {
             context.screen.warn(behind);

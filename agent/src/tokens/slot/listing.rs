@@ -14,6 +14,9 @@ use crate::refusal::Refusal;
 /// How long a list of keys may take before the last known one is given, and the token counts as silent.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// So long whoever wants to see keys waits for a token that has shown its own before.
+const SHORTLY: Duration = Duration::from_secs(1);
+
 /// So long a signature waits for the list of a token whose last one is known, and everybody for that of a silent one.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -64,6 +67,11 @@ impl Known {
         self.shown = None;
     }
 
+    /// No key is missed: one that is may have come back.
+    fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+
     fn listing(&self) -> Listing {
         Listing { keys: self.keys.clone(), lost: self.lost.clone(), answered: true }
     }
@@ -79,7 +87,7 @@ impl Slot {
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
             // Whoever asks for it at this moment waits for it.
             let asked = known.shown.is_some() && self.lists.available_permits() == 0;
-            let enough = to_sign && (recent || asked) && state == TokenState::Unlocked;
+            let enough = to_sign && (recent || asked) && known.is_whole() && state == TokenState::Unlocked;
             return enough.then(|| known.listing());
         }
         if matches!(state, TokenState::Failed | TokenState::Absent) {
@@ -92,8 +100,8 @@ impl Slot {
     }
 
     /// Its keys; the last known ones when the token does not answer in time. One that hangs keeps people waiting once, and
-    /// not again before it has answered: their commands may be about other tokens.
-    pub async fn keys(self: &Arc<Self>) -> Listing {
+    /// not again before it has answered: their commands may be about other tokens. `shortly`: the last known ones will do.
+    pub async fn keys(self: &Arc<Self>, shortly: bool) -> Listing {
         let last = |answered| Listing { answered, ..lock(&self.known_keys).listing() };
         let silent = lock(&self.known_keys).silent;
         if silent && self.lists.available_permits() == 0 {
@@ -102,8 +110,21 @@ impl Slot {
         let slot = Arc::clone(self);
         // What comes is noted, whoever still waits for it.
         let asked = tokio::spawn(async move { slot.ask_for_keys().await });
-        let answered = tokio::time::timeout(if silent { PATIENCE } else { DEADLINE }, asked).await;
+        let limit = if silent { PATIENCE } else { self.patience(shortly) };
+        let answered = tokio::time::timeout(limit, asked).await;
         last(matches!(answered, Ok(Ok(true))))
+    }
+
+    /// How long a list may take of a token that has answered so far.
+    fn patience(&self, shortly: bool) -> Duration {
+        if shortly && lock(&self.known_keys).shown.is_some() {
+            return SHORTLY;
+        }
+        match self.is_heard_of() {
+            true => DEADLINE,
+            // It has not said a word since the start: whoever comes later than that does not wait for its first one.
+            false => DEADLINE.saturating_sub(self.opened.elapsed()).max(PATIENCE),
+        }
     }
 
     /// Whether it gave its keys; not in time, it counts as silent until it gives them.
@@ -143,13 +164,13 @@ impl Slot {
         listed.map_err(|error| self.refusal(&error))
     }
 
-    /// The list that is under way; the last one of an unlocked token that does not give it at once: one that is slow or
+    /// The list that is under way; the last one of a token that is there and does not give it at once: one that is slow or
     /// hangs must not hold up signatures of others. It has the last word when it signs.
     pub(in crate::tokens) async fn last_shown_unless(&self, asked: JoinHandle<Listing>) -> Listing {
         let last = || {
             let known = lock(&self.known_keys);
-            let unlocked = self.backend.info().state == TokenState::Unlocked;
-            (unlocked && known.shown.is_some()).then(|| known.listing())
+            let there = matches!(self.backend.info().state, TokenState::Unlocked | TokenState::Locked);
+            (there && known.shown.is_some() && known.is_whole()).then(|| known.listing())
         };
         if last().is_none() {
             return asked.await.unwrap_or_default();
@@ -166,7 +187,7 @@ impl Slot {
     }
 
     /// Something was asked of the token that may have changed its keys.
-    pub(super) fn may_have_changed(&self) {
+    pub(in crate::tokens) fn may_have_changed(&self) {
         lock(&self.known_keys).shown = None;
     }
 

@@ -67,11 +67,16 @@ impl Slot {
         self.look_within(FIRST_LOOK.saturating_sub(self.opened.elapsed())).await;
     }
 
+    /// Whether anything is known of it yet.
+    pub(super) fn is_heard_of(&self) -> bool {
+        self.pkcs11.as_ref().is_none_or(|token| token.first_look(Duration::ZERO))
+    }
+
     async fn look_within(&self, limit: Duration) {
+        if self.is_heard_of() || limit.is_zero() {
+            return;
+        }
         if let Some(token) = self.pkcs11.clone() {
-            if token.first_look(Duration::ZERO) || limit.is_zero() {
-                return;
-            }
             let looked = tokio::task::spawn_blocking(move || token.first_look(limit)).await;
             if !matches!(looked, Ok(true)) {
                 tracing::debug!(token = self.name(), "nothing is known of the token yet");

@@ -84,7 +84,7 @@ impl Ours {
     pub(super) fn load(agent: &Agent) -> Result<Self, Failure> {
         let tokens = agent.tokens()?.into_iter().map(|token| (token.name.clone(), token)).collect();
         let mut ours = Vec::new();
-        for key in agent.keys()? {
+        for key in agent.keys_to_sign()? {
             let object = keys::of_agent(&key)?;
             // A key of a kind that this build cannot read is not one it could ask to sign with.
             if let Ok(public) = object.public_key() {
