@@ -132,7 +132,7 @@ fn a_key_that_takes_the_pin_each_time_has_pinentry_ask_before_each_signature() {
     assert_eq!((asked(), bed.told().matches("GETPIN").count()), ((5, 5, 1), 2), "{}", bed.told());
     bed.home.run("bump repo timestamp").done();
     bed.answer("cancel");
-    bed.home.refused("sign repo --yes", 1, "CANCELLED");
+    bed.home.refused("sign repo --yes", 5, "PIN_REQUIRED");
     bed.answer("pin wrong-pin-5c33");
     bed.home.refused("sign repo --yes", 5, "PIN_INCORRECT");
     assert_eq!((asked(), bed.hsm()["state"].clone()), ((6, 5, 1), "locked".into()));
@@ -144,7 +144,7 @@ fn whatever_is_no_answer_is_told_apart_and_costs_no_try() {
     let agent = bed.start();
     let request = "key generate k --token hsm --type ecdsa-p256";
     for (mode, code, reason, word) in [
-        ("cancel", 1, "CANCELLED", "said no"),
+        ("cancel", 5, "PIN_REQUIRED", "said no"),
         ("timeout", 5, "PIN_REQUIRED", "nobody answered"),
         ("empty", 5, "PIN_REQUIRED", "nothing was typed"),
         ("die", 5, "PIN_REQUIRED", "ended"),
@@ -152,6 +152,7 @@ fn whatever_is_no_answer_is_told_apart_and_costs_no_try() {
         bed.answer(mode);
         let refused = bed.home.refused(request, code, reason);
         assert!(refused["message"].as_str().unwrap().contains(word), "{mode}: {refused}");
+        assert_eq!(refused["details"]["cancelled"] == true, mode == "cancel", "{refused}");
         assert_eq!(bed.logins(), 0, "{mode}");
     }
     bed.answer("pin wrong-pin-5c33");

@@ -101,7 +101,10 @@ impl NoAnswer {
             Refusal::new(reason, format!("{asked} was asked for by pinentry: {why}")).remedy(remedy)
         };
         match self {
-            Self::Cancelled => told("the person there said no", "ask again when you are ready".to_owned()),
+            Self::Cancelled => {
+                let said = "the person there said no, so nothing was presented or signed";
+                told(said, "ask again when you are ready".to_owned()).detail("cancelled", true)
+            }
             Self::Timeout => told("nobody answered in time", "ask again when somebody is there".to_owned()),
             Self::Nowhere => told(
                 "there is no screen and no terminal to ask at",

@@ -14,7 +14,7 @@ use super::{Slot, lock};
 use crate::config::PinSource;
 use crate::door::Connection;
 use crate::refusal::{Refusal, plain};
-use crate::tokens::pinentry::{self, Dialogue, NoAnswer, Unwanted};
+use crate::tokens::pinentry::{self, Dialogue, Unwanted};
 
 /// What a PIN or a yes is wanted for, and by whom.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,7 @@ impl Slot {
     /// As [`Slot::ensure_usable`]; a person is asked by pinentry where the token is configured so.
     ///
     /// # Errors
-    /// As [`Slot::ensure_usable`]; `PIN_REQUIRED` without an answer, `CANCELLED` where the person said no.
+    /// As [`Slot::ensure_usable`]; `PIN_REQUIRED` without a PIN, with `details.cancelled` where the person said no.
     pub async fn ensure_usable_for(self: &Arc<Self>, purpose: &Purpose) -> Result<(), Refusal> {
         self.first_look().await;
         if self.asks_a_person().is_none() {
@@ -141,10 +141,9 @@ impl Slot {
         let (flag, path) = (unwanted.flag(), program.to_owned());
         let asked = tokio::task::spawn_blocking(move || pinentry::ask(&path, word, &dialogue, &flag)).await;
         let what = format!("the {word} of token {name}");
-        let secret = asked.map_err(Refusal::internal)?.map_err(|no| {
-            let reason = if no == NoAnswer::Cancelled { Reason::Cancelled } else { Reason::PinRequired };
-            no.refusal(&what, program, reason).detail("token", name)
-        })?;
+        let secret = asked
+            .map_err(Refusal::internal)?
+            .map_err(|no| no.refusal(&what, program, Reason::PinRequired).detail("token", name))?;
         let Some(secret) = secret else {
             return Err(Refusal::new(Reason::PinRequired, format!("{what}: nothing was typed"))
                 .remedy("ask again")
