@@ -1,6 +1,7 @@
 //! A module that lies, before the real agent: what a signature that went wrong leaves in repository and journal, and
 //! who else notices (FAULTS B6, D2, D3, D7). Every code at every call: the backend's own matrix.
 
+use serde_json::json;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, need};
 
@@ -54,6 +55,30 @@ fn a_signature_that_is_no_good_is_journalled_as_failed_and_changes_nothing() {
     assert_ne!(timestamp(), before);
     home.run("verify repo --root repo/metadata/1.root.json").done();
     home.run("audit verify").done();
+}
+
+#[test]
+fn what_was_signed_before_a_signature_that_is_no_good_is_told_and_kept() {
+    let Some((home, _agent)) = published() else { return };
+    let desk = home.lying_desk("hsm");
+    home.run("bump repo targets").done();
+    // Targets first, then the snapshot that is made of them.
+    desk.say("C_Sign 2 wrong");
+    desk.forget();
+    let failed = home.run("sign repo --yes --json").exits(5);
+    let error = failed.json()["error"].clone();
+    assert_eq!(error["reason"], "BAD_SIGNATURE", "{error}");
+    let signed = error["details"]["signed"].as_array().unwrap();
+    assert_eq!(signed.len(), 1, "{error}");
+    let told = ["role", "version", "key", "token"].map(|member| signed[0][member].clone());
+    assert_eq!(json!(told), json!(["targets", 2, "online", "hsm"]), "{error}");
+    assert!(signed[0]["keyid"].is_string(), "{error}");
+    // The screen says so, too; nothing is signed twice.
+    assert!(failed.text().contains("signed before that: targets v2 by online (hsm)"), "{failed}");
+    desk.say("");
+    let signed = home.run("sign repo --yes --json").done().json();
+    let roles: Vec<_> = signed["signed"].as_array().unwrap().iter().map(|it| it["role"].clone()).collect();
+    assert_eq!(json!([signed["published"], roles]), json!([true, ["snapshot", "timestamp"]]));
 }
 
 #[test]

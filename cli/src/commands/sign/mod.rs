@@ -56,7 +56,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         return Ok(outcome::nothing_staged(interrupted));
     }
     let mut session = Session::begin(args, context, workspace, merged, recalled)?;
-    session.go()
+    session.go().map_err(|failure| outcome::cut_off(&session, failure))
 }
 
 /// One run: what is known, and what was signed so far.

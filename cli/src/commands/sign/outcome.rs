@@ -120,6 +120,25 @@ pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Pu
     )
 }
 
+/// It failed on the way: what was signed before is in `staged/`, and is told with the failure.
+pub(super) fn cut_off(session: &Session<'_>, failure: Failure) -> Failure {
+    if session.signed.is_empty() {
+        return failure;
+    }
+    let one = |signed: &Signed| {
+        let [role, key, token] = [signed.role.as_str(), &signed.key, &signed.token].map(visible);
+        format!("{role} v{} by {key} ({token})", signed.version)
+    };
+    let made = u64::try_from(session.signed.len()).unwrap_or(u64::MAX);
+    let signatures = if made > MOST_TOLD {
+        count(made, "signature")
+    } else {
+        session.signed.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    session.context.screen.note(format!("signed before that: {signatures}; the next run goes on from there"));
+    failure.detail("signed", signed(session))
+}
+
 /// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
 pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     let lines = role_lines(&session.workspace, &session.ours, &session.names, &session.record.used_keys)?;
@@ -370,6 +389,8 @@ impl RoleLine {
 }
 
 const WIDEST_HEAD: usize = 24;
+/// More signatures than this are told by their number.
+const MOST_TOLD: u64 = 8;
 
 #[cfg(test)]
 mod tests {
