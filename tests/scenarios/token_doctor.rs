@@ -182,3 +182,45 @@ fn a_damaged_profile_is_refused_with_its_repair_and_token_list_says_what_was_mea
     assert_eq!(measured()["measured"], "yes");
     home.run("key generate k2 --token hsm --type ecdsa-p256").done();
 }
+
+#[test]
+fn after_doctor_said_no_a_module_that_was_set_right_is_measured_again_and_the_remedy_says_so() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let desk = home.lying_desk("hsm");
+    let _agent = home.start();
+    home.run("token trust hsm --yes").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("key generate rsa --token hsm --type rsa-3072").done();
+    home.run("repo init repo --name app --root rsa --targets rsa --snapshot rsa --timestamp rsa").done();
+    desk.say("mechanism CKM_RSA_PKCS_PSS absent\nmechanism CKM_SHA256_RSA_PKCS_PSS absent");
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!(told["uses"]["rsa-pss-3072"]["verdict"], "no", "{told}");
+    desk.say("pass");
+    let refused = home.refused("sign repo --yes", 5, "UNSUPPORTED");
+    let remedy = refused["remedy"].as_str().unwrap();
+    assert!(remedy.contains("set right") && remedy.contains("tufctl token doctor hsm"), "{refused}");
+    home.run("token doctor hsm --pin-file pin").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn of_two_tokens_of_one_module_the_one_that_was_measured_says_so() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    folder.init_token("other", "so-pin-4711", PIN).unwrap();
+    home.config(
+        &(Home::softhsm_table("hsm", "build", &folder) + &Home::softhsm_table("other", "other", &folder)),
+    );
+    let measured = || ["hsm", "other"].map(|name| home.token(name)["measured"].clone());
+    let agent = home.start();
+    agent.wait_until(|| measured() == ["never", "never"]);
+    home.run("token doctor hsm --pin-file pin").done();
+    drop(agent);
+    // The other is signed by what was found of the module, too.
+    let agent = home.start();
+    agent.wait_until(|| measured() == ["yes", "module"]);
+    home.run("token doctor other --pin-file pin").done();
+    assert_eq!(measured()[1], "yes");
+}

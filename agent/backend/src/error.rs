@@ -136,6 +136,12 @@ pub enum BackendError {
         /// What was asked, such as "make rsa-4096 keys".
         what: String,
     },
+    /// The module could not do that when it was measured.
+    #[error("the token cannot {what}")]
+    MeasuredUnable {
+        /// What was asked, and what was measured.
+        what: String,
+    },
     /// State on disk that cannot be trusted; nothing was changed.
     #[error("{} cannot be used: {why}", path.display())]
     Corrupt {
@@ -225,6 +231,11 @@ impl BackendError {
             }
             Self::DuplicateKey { name } => format!("use the key that is there: {name}"),
             Self::Unsupported { .. } => "choose another key type or another token".to_owned(),
+            Self::MeasuredUnable { .. } => {
+                "choose another key type or another token; if the module or the device was set right since it was measured, \
+                 measure it again: tufctl token doctor NAME --pin-file FILE"
+                    .to_owned()
+            }
             Self::NewerFormat { .. } => {
                 "use the version of tuf-agent that wrote it, or a newer one".to_owned()
             }
@@ -271,7 +282,7 @@ impl BackendError {
             Self::KeyNotFound => "KEY_NOT_FOUND",
             Self::NameTaken { .. } => "NAME_TAKEN",
             Self::DuplicateKey { .. } => "DUPLICATE_KEY",
-            Self::Unsupported { .. } => "UNSUPPORTED",
+            Self::Unsupported { .. } | Self::MeasuredUnable { .. } => "UNSUPPORTED",
             Self::Corrupt { .. } | Self::NewerFormat { .. } => "STATE_CORRUPT",
             Self::Insecure { .. } => "SECRET_FILE",
             Self::BadSignature => "BAD_SIGNATURE",

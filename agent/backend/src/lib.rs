@@ -280,8 +280,8 @@ pub struct TokenInfo {
     pub confined: Option<bool>,
     /// What of it is not kept, and why; for people.
     pub unconfined: Option<String>,
-    /// Whether `token doctor` has measured its module: `yes`, `never`, `outdated` when the module has changed
-    /// since, `damaged` when what was kept cannot be read and so nothing is signed.
+    /// Whether `token doctor` has measured it: `yes`, `module` when that was another token of its module, `never`,
+    /// `outdated` when the module has changed since, `damaged` when what was kept cannot be read and so nothing is signed.
     pub measured: Option<&'static str>,
     /// Why it is failed or absent or degraded, and what to do; for people.
     pub problem: Option<String>,

@@ -30,6 +30,15 @@ impl Hints {
         Self { facts }
     }
 
+    /// Whether another token was measured than that of this serial number, or of this label where modules give none. It is
+    /// as true of this one as one token is like another of its module.
+    pub(crate) fn of_another(&self, serial: &str, label: &str) -> bool {
+        self.facts.token.as_ref().is_some_and(|measured| match (serial, measured.serial.as_str()) {
+            ("", "") => label != measured.label,
+            (serial, other) => serial != other,
+        })
+    }
+
     /// How to sign by `scheme`. What was not measured is done as if nothing were known.
     ///
     /// # Errors

@@ -158,6 +158,15 @@ impl Seen {
         self.pid = None;
     }
 
+    /// Its device has said which it is.
+    fn is_known(&self) -> bool {
+        !(self.status.serial.is_empty() && self.status.label.is_empty())
+    }
+
+    fn is_another(&self, hints: &Hints) -> bool {
+        hints.of_another(&self.status.serial, &self.status.label)
+    }
+
     pub(crate) fn info(&self, place: &Place, wanted: &Wanted) -> TokenInfo {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let tries = match (self.status.blocked, self.status.final_try) {
@@ -194,6 +203,7 @@ impl Seen {
                 Measured::Unknown => None,
                 Measured::Never => Some("never"),
                 Measured::Before => Some("outdated"),
+                Measured::Now(hints) if self.is_known() && self.is_another(hints) => Some("module"),
                 Measured::Now(_) => Some("yes"),
                 Measured::Damaged(_) => Some("damaged"),
             },

@@ -27,7 +27,7 @@ impl Pkcs11Token {
             return Err(BackendError::Unsupported { what });
         }
         let hints = self.shared.seen().hints()?;
-        let how = hints.how(scheme).map_err(|what| BackendError::Unsupported { what })?;
+        let how = hints.how(scheme).map_err(|what| BackendError::MeasuredUnable { what })?;
         let data = taken(scheme, how, &what);
         let pin = pin.map(SecretBytes::reveal_secret_bytes);
         let request = Request::Sign {
