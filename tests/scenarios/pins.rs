@@ -425,6 +425,31 @@ fn a_pin_that_was_changed_is_not_presented_again_and_the_source_that_holds_it_is
 }
 
 #[test]
+fn a_pin_that_was_changed_costs_no_try_after_a_restart_either_until_its_file_is_written() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.secret("new-pin", "new-pin-44a7");
+    home.run("token change-pin hsm --pin-file pin --new-pin-file new-pin").done();
+    let before = logins(&home);
+    agent.stop();
+    for _ in 0..2 {
+        let agent = home.start();
+        agent.wait_until(|| home.token("hsm")["problem"].is_string());
+        let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+        assert!(refused["message"].as_str().unwrap().contains("change-pin has replaced"), "{refused}");
+        assert!(refused["remedy"].as_str().unwrap().contains("put the new one there"), "{refused}");
+        agent.stop();
+    }
+    assert_eq!(logins(&home), before, "the old one costs no try");
+    // Written while no agent ran: it is another entry.
+    home.secret("token-pin", "new-pin-44a7");
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    assert_eq!(logins(&home), before + 1);
+}
+
+#[test]
 fn what_keeps_a_token_from_unlocking_itself_is_told_as_it_is_now_and_logged_once() {
     let Some(home) = home_with_pin_file(PIN) else { return };
     let file = home.path("token-pin");

@@ -51,7 +51,7 @@ use tokio::sync::{oneshot, watch};
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
-pub use pins::{PinAttempt, PinLeave, PinOutcome, PinRecord};
+pub use pins::{PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
 pub use types::{
     AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
     NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset, Restored,

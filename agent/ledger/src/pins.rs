@@ -15,12 +15,25 @@ use crate::{Ledger, LedgerError};
 pub struct PinRecord {
     /// Attempts since the last one that the card accepted, those under way and those of unknown outcome among them.
     pub wrong: u32,
-    /// What the configured source held was tried, and no attempt with what it holds was accepted since. Of the content
-    /// nothing is kept: a PIN is so short that whatever tells it from others lets it be guessed.
-    pub source_tried: bool,
+    /// What is known of what the configured source holds.
+    pub source: SourceMark,
     /// The token of the configuration under whose name the card last accepted a PIN; empty: none, or another card did
     /// since.
     pub token: String,
+}
+
+/// What is known of what a source holds. Of the content nothing is kept: a PIN is so short that whatever tells it from
+/// others lets it be guessed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SourceMark {
+    /// Nothing, or that it was accepted.
+    #[default]
+    Fresh,
+    /// It was tried, and no attempt with what it holds was accepted since.
+    Tried,
+    /// It held the secret that another one replaced on the card; the text is the caller's, and says of the source, not of
+    /// the secret, how it was then.
+    Replaced(String),
 }
 
 /// An attempt that is about to be made.
@@ -47,8 +60,8 @@ pub enum PinLeave {
     Counted {
         /// How many were wrong before.
         wrong_before: u32,
-        /// [`PinRecord::source_tried`] as it was before.
-        source_tried_before: bool,
+        /// [`PinRecord::source`] as it was before.
+        source_before: SourceMark,
     },
     /// So many were wrong; nothing was counted.
     Stopped(u32),
@@ -65,7 +78,7 @@ pub enum PinOutcome {
     /// The card was certainly not asked.
     NotMade {
         /// As [`PinLeave::Counted`] gave it.
-        source_tried_before: bool,
+        source_before: SourceMark,
     },
 }
 
@@ -92,6 +105,26 @@ impl Ledger {
         self.ask(move |tx| settle(tx, &card, &token, &outcome)).await
     }
 
+    /// The card takes another secret from now on, and the source of `token` still holds the old one; `how` it is, so that a
+    /// change of it is seen.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: nothing is noted.
+    pub async fn note_source_replaced(
+        &self,
+        card: String,
+        token: String,
+        how: String,
+    ) -> Result<(), LedgerError> {
+        self.ask(move |tx| {
+            let record = PinRecord { source: SourceMark::Replaced(how), ..read(tx, &card)? };
+            tx.append("token.source-replaced", json!({"token": token, "card": card}))?;
+            write(tx, &card, &record)?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
     /// What is known of the PIN of a card; zeros when nothing is.
     ///
     /// # Errors
@@ -113,6 +146,27 @@ impl Ledger {
     }
 }
 
+impl SourceMark {
+    /// Of what earlier versions wrote, too, anything but the empty text says that it was tried; to them this does.
+    fn read(text: &str) -> Self {
+        match (text, text.strip_prefix(REPLACED)) {
+            ("", _) => Self::Fresh,
+            (_, Some(how)) => Self::Replaced(how.to_owned()),
+            _ => Self::Tried,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Fresh => String::new(),
+            Self::Tried => "tried".to_owned(),
+            Self::Replaced(how) => format!("{REPLACED}{how}"),
+        }
+    }
+}
+
+const REPLACED: &str = "replaced ";
+
 fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
     let PinAttempt { card, token, limit, from_source, by_person, about } = attempt;
     let known = read(tx, card)?;
@@ -124,9 +178,9 @@ fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
         "by_person": by_person, "about": about,
     });
     tx.append("token.attempt", body)?;
-    let leave = PinLeave::Counted { wrong_before: known.wrong, source_tried_before: known.source_tried };
-    let source_tried = known.source_tried || *from_source;
-    let record = PinRecord { wrong: known.wrong.saturating_add(1), source_tried, token: known.token };
+    let leave = PinLeave::Counted { wrong_before: known.wrong, source_before: known.source.clone() };
+    let source = if *from_source { SourceMark::Tried } else { known.source };
+    let record = PinRecord { wrong: known.wrong.saturating_add(1), source, token: known.token };
     write(tx, card, &record)?;
     Ok(Ok(leave))
 }
@@ -136,12 +190,12 @@ fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Ver
     let (kind, record) = match outcome {
         PinOutcome::Accepted { from_source } => {
             release(tx, card, token)?;
-            let source_tried = known.source_tried && !from_source;
-            ("token.accepted", PinRecord { wrong: 0, source_tried, token: token.to_owned() })
+            let source = if *from_source { SourceMark::Fresh } else { known.source };
+            ("token.accepted", PinRecord { wrong: 0, source, token: token.to_owned() })
         }
-        PinOutcome::NotMade { source_tried_before: source_tried } => {
-            let (wrong, source_tried) = (known.wrong.saturating_sub(1), *source_tried);
-            ("token.not-asked", PinRecord { wrong, source_tried, token: known.token })
+        PinOutcome::NotMade { source_before } => {
+            let (wrong, source) = (known.wrong.saturating_sub(1), source_before.clone());
+            ("token.not-asked", PinRecord { wrong, source, token: known.token })
         }
     };
     tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;
@@ -167,15 +221,14 @@ fn read(tx: &Tx<'_>, card: &str) -> Result<PinRecord, LedgerError> {
     let mut select = tx.db.prepare_cached("SELECT wrong, source, token FROM pins WHERE card = ?1")?;
     let found = select.query_row((card,), |row| {
         let source: String = row.get(1)?;
-        Ok(PinRecord { wrong: row.get(0)?, source_tried: !source.is_empty(), token: row.get(2)? })
+        Ok(PinRecord { wrong: row.get(0)?, source: SourceMark::read(&source), token: row.get(2)? })
     });
     Ok(found.optional()?.unwrap_or_default())
 }
 
 fn write(tx: &mut Tx<'_>, card: &str, record: &PinRecord) -> Result<(), LedgerError> {
     let now = tx.now().unix();
-    // Of what earlier versions wrote here, too, anything but the empty text says that it was tried.
-    let source = if record.source_tried { "tried" } else { "" };
+    let source = record.source.text();
     tx.change(
         Table::Pins,
         (card,),

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::tempdir;
-use tufagent_ledger::{Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord};
+use tufagent_ledger::{Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
 
 fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
     PinAttempt {
@@ -20,11 +20,11 @@ fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
 const ACCEPTED: PinOutcome = PinOutcome::Accepted { from_source: false };
 
 fn not_made() -> PinOutcome {
-    PinOutcome::NotMade { source_tried_before: false }
+    PinOutcome::NotMade { source_before: SourceMark::Fresh }
 }
 
 fn counted(wrong_before: u32) -> PinLeave {
-    PinLeave::Counted { wrong_before, source_tried_before: false }
+    PinLeave::Counted { wrong_before, source_before: SourceMark::Fresh }
 }
 
 async fn count(ledger: &Ledger, card: &str) -> PinLeave {
@@ -91,12 +91,12 @@ async fn a_name_means_the_card_that_accepted_its_pin_last() {
 async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
-    let tried = async || ledger.pin_record("a".to_owned()).await.unwrap().source_tried;
+    let tried = async || ledger.pin_record("a".to_owned()).await.unwrap().source == SourceMark::Tried;
     let with_source = PinAttempt { from_source: true, by_person: false, ..attempt("a", Some(3)) };
     let leave = ledger.count_pin_attempt(with_source.clone()).await.unwrap();
-    let PinLeave::Counted { source_tried_before, .. } = leave else { panic!("{leave:?}") };
-    assert!(!source_tried_before && tried().await);
-    settle(&ledger, "a", PinOutcome::NotMade { source_tried_before }).await;
+    let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
+    assert!(source_before == SourceMark::Fresh && tried().await);
+    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
     assert!(!tried().await, "the card was not asked");
     ledger.count_pin_attempt(with_source.clone()).await.unwrap();
     count(&ledger, "a").await;
@@ -139,4 +139,31 @@ async fn attempts_are_in_the_journal_before_they_are_made_and_hold_no_pin() {
         (&"hsm".into(), &"a".into(), &0.into())
     );
     assert_eq!((&body["anyway"], &body["by_person"]), (&false.into(), &true.into()));
+}
+
+#[tokio::test]
+async fn that_a_source_holds_a_replaced_secret_is_kept_until_it_is_tried() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    count(&ledger, "a").await;
+    settle(&ledger, "a", ACCEPTED).await;
+    ledger.note_source_replaced("a".to_owned(), "hsm".to_owned(), "7:1.2".to_owned()).await.unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let mark = async || ledger.pin_record("a".to_owned()).await.unwrap().source;
+    let replaced = SourceMark::Replaced("7:1.2".to_owned());
+    assert_eq!(mark().await, replaced);
+    count(&ledger, "a").await;
+    settle(&ledger, "a", ACCEPTED).await;
+    assert_eq!(mark().await, replaced, "a person's says nothing of it");
+    let with_source = PinAttempt { from_source: true, by_person: false, ..attempt("a", Some(3)) };
+    let leave = ledger.count_pin_attempt(with_source.clone()).await.unwrap();
+    let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
+    assert_eq!(mark().await, SourceMark::Tried);
+    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
+    assert_eq!(mark().await, replaced, "the card was not asked");
+    ledger.count_pin_attempt(with_source).await.unwrap();
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true }).await;
+    assert_eq!(mark().await, SourceMark::Fresh);
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }

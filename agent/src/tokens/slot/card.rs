@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use backend::BackendError;
 use backend::pkcs11::{Asking, Card, Pkcs11Token, Spent};
-use ledger::{PinAttempt, PinLeave, PinOutcome};
+use ledger::{PinAttempt, PinLeave, PinOutcome, SourceMark};
 use policy::Reason;
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ impl Slot {
         let (id, tells) = (identity(&card), card.tries_left.is_some());
         let last_try = how.last_try().is_some();
         self.may_ask(&card, &id, how).await?;
-        let (wrong, source_tried_before) = self.count(&card, &id, how, last_try).await?;
+        let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
         let asked = Arc::clone(token);
         let (spent, result) = blocking(move || ask(&asked, &asking)).await?;
@@ -93,7 +93,7 @@ impl Slot {
         let outcome = match spent {
             Spent::Perhaps => None,
             Spent::Accepted => Some(PinOutcome::Accepted { from_source: how.is_from_source() }),
-            Spent::Nothing => Some(PinOutcome::NotMade { source_tried_before }),
+            Spent::Nothing => Some(PinOutcome::NotMade { source_before }),
         };
         self.settle(outcome, wrong, proof).await;
         result.map_err(|error| match spent {
@@ -151,7 +151,7 @@ impl Slot {
         id: &str,
         how: &Presenting,
         last_try: bool,
-    ) -> Result<(u32, bool), Refusal> {
+    ) -> Result<(u32, SourceMark), Refusal> {
         let (by_person, caller) = match how {
             Presenting::Person(attempt) => (true, attempt.caller.clone()),
             Presenting::Source(_) => (false, Value::Null),
@@ -171,8 +171,8 @@ impl Slot {
             about,
         };
         match self.places.ledger.count_pin_attempt(attempt).await? {
-            PinLeave::Counted { wrong_before, source_tried_before } => {
-                Ok((wrong_before.saturating_add(1), source_tried_before))
+            PinLeave::Counted { wrong_before, source_before } => {
+                Ok((wrong_before.saturating_add(1), source_before))
             }
             PinLeave::Stopped(wrong) => {
                 lock(&self.count).wrong = wrong;
@@ -253,10 +253,18 @@ impl Slot {
     async fn may_try_by_itself(&self, card: &Card, id: &str, sourced: &Sourced) -> Result<(), Refusal> {
         let record = self.places.ledger.pin_record(id.to_owned()).await?;
         let place = self.config.pin.place();
-        if record.source_tried && !sourced.changed {
-            return Err(self.not_by_itself(&format!(
-                "a PIN in {place} was tried before, and the card has not accepted it"
-            )));
+        match &record.source {
+            SourceMark::Tried if !sourced.changed => {
+                return Err(self.not_by_itself(&format!(
+                    "a PIN in {place} was tried before, and the card has not accepted it"
+                )));
+            }
+            SourceMark::Replaced(then) if self.source_is_as(then).await => {
+                return Err(self
+                    .not_by_itself(&format!("{place} holds the PIN that change-pin has replaced"))
+                    .remedy(format!("put the new one there, or: tufctl token unlock {}", self.name())));
+            }
+            _ => {}
         }
         let Some(proof) = sourced.proof.as_ref().filter(|proof| proof.card == id) else { return Ok(()) };
         if record.wrong > 0 || (card.count_low && !proof.count_low) {

@@ -4,6 +4,7 @@
 //! source holds in the next, as nothing of a content is kept; one that is seen to change while the agent runs is another. A
 //! person who says `unlock` has it tried once more.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -190,7 +191,7 @@ impl Slot {
         } else if refusal.details.contains_key(SPENT) {
             // Nobody knows what the attempt came to: it may have cost a try.
             let why = format!("{}; it is not tried again by itself", self.without_name(&refusal.message));
-            (true, why, format!("make sure of it, {again}"))
+            (true, why, refusal.remedy.clone())
         } else if matches!(
             refusal.reason,
             Reason::SecretFile | Reason::TokenSwapped | Reason::PinBlocked | Reason::PinRequired
@@ -237,7 +238,31 @@ impl Slot {
             let why = format!("{place} still holds the old {word}: put the new one there");
             let remedy = format!("put the new one there, or: tufctl token unlock {}", self.name());
             lock(&self.lease).source = Some(SourceTrouble { why, remedy, unread: false });
+            self.keep_that_it_is_replaced().await;
         }
+    }
+
+    /// After a restart, too, the old secret costs no try, unless somebody has written the file since.
+    async fn keep_that_it_is_replaced(&self) {
+        let accepted = lock(&self.count).accepted.clone();
+        let (Some(Proof { card, .. }), Some(how)) = (accepted, self.source_stamp().await) else { return };
+        let token = self.name().to_owned();
+        if let Err(error) = self.places.ledger.note_source_replaced(card, token, how).await {
+            tracing::warn!(token = self.name(), "that its PIN was changed is known until the end: {error}");
+        }
+    }
+
+    /// Whether nobody has touched the source since it was so.
+    pub(super) async fn source_is_as(&self, then: &str) -> bool {
+        self.source_stamp().await.is_some_and(|now| now == then)
+    }
+
+    /// What is another one once a file was written, replaced or given other attributes, and says nothing of what it holds.
+    /// None of other sources: service managers make credentials anew, and the others have no such mark.
+    async fn source_stamp(&self) -> Option<String> {
+        let PinSource::File(path) = self.config.pin.clone() else { return None };
+        let meta = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await.ok()?.ok()?;
+        Some(format!("{}:{}.{:09}", meta.ino(), meta.ctime(), meta.ctime_nsec()))
     }
 
     /// What was said of a source that could not be read is looked at again before it is told.
