@@ -54,6 +54,7 @@ mod mutations;
 mod names;
 mod odd_files;
 mod origin;
+mod pin_files;
 mod pin_sources;
 mod pinentry;
 mod pins;

@@ -1,5 +1,8 @@
 //! What all editing commands share: the next version of a role, signatures that an edit drops, the report.
 
+mod named;
+mod refused;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,16 +10,18 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tuf::diff::difference;
 use tuf::edit::{EditError, Editor, new_targets};
-use tuf::key::{Key, KeyId};
+use tuf::key::KeyId;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tufagent_proto::v1;
 
+pub(super) use self::refused::{edit_failure, unknown_role};
+
+use self::refused::after;
 use super::limits;
 use super::names::key_name;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::keys;
 use crate::prompt::confirm;
 use crate::render::{self, Report, count, short_keyid, visible};
 use crate::workspace::{Facts, Workspace, cut_off};
@@ -78,81 +83,9 @@ impl<'c> Staging<'c> {
         Ok(Self { context, workspace, facts, behind, ours, yes, prepared, removed, done, named })
     }
 
-    /// The key that an argument names: ours by its name, anybody's by its file.
-    pub(super) fn key(&self, argument: &str) -> Result<Key, Failure> {
-        let path = Path::new(argument);
-        let is_file = keys::is_file(argument);
-        let key =
-            if is_file { keys::from_file(path)? } else { keys::of_agent(keys::find(&self.ours, argument)?)? };
-        // What it is called travels with what is staged: a keyid tells a person nothing.
-        let name = if is_file { keys::file_label(path) } else { Some(argument.to_owned()) };
-        self.named.borrow_mut().extend(name.map(|name| (key.computed_keyid(), name)));
-        Ok(key)
-    }
-
-    /// All keys that arguments name.
-    pub(super) fn keys(&self, arguments: &[String]) -> Result<Vec<Key>, Failure> {
-        arguments.iter().map(|argument| self.key(argument)).collect()
-    }
-
-    /// All keys that arguments name, to be given to a role: of those that the agent holds it says whether it may have them
-    /// (its configuration may demand keys of a token's own).
-    ///
-    /// # Errors
-    /// `ORIGIN`, and those of [`Self::keys`].
-    pub(super) fn keys_for(
-        &self,
-        repository: &str,
-        role: &RoleName,
-        arguments: &[String],
-    ) -> Result<Vec<Key>, Failure> {
-        let found = self.keys(arguments)?;
-        let called = |(argument, key): (&String, &Key)| match keys::is_file(argument) {
-            true => self.names_of_ours(key),
-            false => vec![argument.clone()],
-        };
-        let ours: Vec<_> = arguments.iter().zip(&found).flat_map(called).collect();
-        if !ours.is_empty() {
-            for unasked in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
-                self.context.screen.warn(unasked);
-            }
-        }
-        Ok(found)
-    }
-
-    /// What the agent calls a key that it holds: a file may name one of ours.
-    fn names_of_ours(&self, key: &Key) -> Vec<String> {
-        let Ok(public) = key.public_key() else { return Vec::new() };
-        let is_it = |ours: &&tufagent_proto::v1::Key| {
-            keys::of_agent(ours).is_ok_and(|ours| ours.public_key().is_ok_and(|ours| ours == public))
-        };
-        self.ours.iter().filter(is_it).map(|ours| ours.name.clone()).collect()
-    }
-
     /// What the agent calls the repository; nothing where it does not know it.
     pub(super) fn repository(&self) -> &str {
         self.facts.record.as_ref().map_or("", |record| record.name.as_str())
-    }
-
-    /// The keyid under which a role knows the key that an argument names: a keyid, a name or a file.
-    pub(super) fn keyid_of(
-        &self,
-        argument: &str,
-        role: &str,
-        keyids: &[KeyId],
-        table: &BTreeMap<KeyId, Key>,
-    ) -> Result<KeyId, Failure> {
-        if let Some(keyid) = keyids.iter().find(|keyid| keyid.as_str() == argument) {
-            return Ok(keyid.clone());
-        }
-        let key = self.key(argument)?;
-        let wanted = key.public_key().map_err(|e| key_failure(argument, &e))?;
-        let same = |id: &&KeyId| table.get(id).and_then(|k| k.public_key().ok()) == Some(wanted);
-        keyids.iter().find(same).cloned().ok_or_else(|| {
-            Failure::new(reason::KEY_NOT_OF_ROLE, format!("{argument} is no key of {role}"))
-                .remedy("see who has which keys: tufctl repo show DIR")
-                .detail("role", role)
-        })
     }
 
     /// The current metadata of a role: what is prepared or staged, else what is published.
@@ -439,65 +372,6 @@ pub(super) fn is_signed(metadata: &Metadata) -> bool {
 /// A role's name from the command line.
 pub(super) fn role_name(text: &str) -> Result<RoleName, Failure> {
     RoleName::parse(text).map_err(|e| Failure::new(reason::NAME_INVALID, e.to_string()).detail("role", text))
-}
-
-pub(super) fn unknown_role(role: &RoleName) -> Failure {
-    Failure::new(reason::ROLE_UNKNOWN, format!("the repository has no role {role}"))
-        .remedy("tufctl repo show DIR lists its roles")
-        .detail("role", role.as_str())
-}
-
-fn after(role: &RoleName, last: u64) -> Result<Version, Failure> {
-    last.checked_add(1).and_then(Version::new).ok_or_else(|| last_version(role, last))
-}
-
-/// Nobody comes so far by counting.
-fn last_version(role: &RoleName, last: u64) -> Failure {
-    let remedy = if role.kind() == RoleKind::Root {
-        "no root can follow it: begin a new repository, and give its root to the clients".to_owned()
-    } else {
-        format!(
-            "somebody has moved it forward: once root has given it, timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {role}; see tufctl-recovery(7)"
-        )
-    };
-    Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
-        .remedy(remedy)
-        .detail("role", role.as_str())
-        .detail("version", last)
-}
-
-/// An edit that was refused, with the reason of the table.
-pub(super) fn edit_failure(error: &EditError) -> Failure {
-    let (reason, remedy) = match error {
-        EditError::LastVersion(_) => (reason::WATERMARK, "see tufctl-recovery(7), FAST-FORWARD ATTACK"),
-        EditError::HasKey { .. } | EditError::SamePublicKey { .. } => {
-            (reason::DUPLICATE_KEY, "a key counts once in a role; name another one")
-        }
-        EditError::NoKey { .. } => (reason::KEY_NOT_OF_ROLE, "see who has which keys: tufctl repo show DIR"),
-        EditError::Key { .. } => (reason::KEY_FILE, "export it again: tufctl key export NAME"),
-        EditError::RoleName(_) => (reason::NAME_INVALID, "take another name"),
-        EditError::DelegationExists(_) => (reason::NAME_TAKEN, "change it with: tufctl delegation edit"),
-        EditError::PathsOfBins(_) => {
-            (reason::USAGE, "leave --paths out; every path belongs to the bin that its hash names")
-        }
-        EditError::NoDelegation(_) => (reason::ROLE_UNKNOWN, "tufctl delegation list DIR shows them"),
-        EditError::Pattern(_) => (reason::PATTERN, "see the specification, 4.5, and what stock clients do"),
-        EditError::TargetPath(_) => (reason::TARGET_NAME, "give it another name with --path"),
-        EditError::PathNotAllowed { .. } => (
-            reason::TARGET_NAME,
-            "name another role with --role, or change its paths: tufctl delegation edit",
-        ),
-        EditError::NoTarget(_) => (reason::TARGET_NAME, "tufctl target list DIR shows them"),
-        EditError::Threshold { .. } => {
-            (reason::USAGE, "change the threshold or the keys first, so that enough of them are left")
-        }
-        _ => (reason::USAGE, ""),
-    };
-    Failure::new(reason, error.to_string()).remedy(remedy)
-}
-
-pub(super) fn key_failure(argument: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(reason::KEY_FILE, format!("{argument}: {error}")).detail("key", argument)
 }
 
 /// More staged roles than this are told by their number.
