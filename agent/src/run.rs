@@ -88,14 +88,15 @@ async fn live(
     let mut signals = Signals::new()?;
     let door = Arc::new(Door::open(&paths.socket, passed, config.allow_group)?);
     let state = open_state(paths, &config).await?;
+    state.journal("agent.start", None, json!({"version": crate::VERSION})).await?;
+    // Before anybody can ask: of a split key whose last proof was cut off, what is left whole goes now.
+    split::finish(&state).await;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve::serve(state.clone(), door.listener()?, stopped));
     let watcher = tokio::spawn({
         let state = state.clone();
         async move { state.tokens().watch().await }
     });
-    state.journal("agent.start", None, json!({"version": crate::VERSION})).await?;
-    split::finish(&state).await;
     state.tokens().recall_counts();
     state.tokens().unlock_unattended();
     notify(&[NotifyState::Ready]);

@@ -4,92 +4,15 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use support::shares::{Made, Reply, new_key, terms};
-use support::{Client, Running, Shown, reason, seal_to};
-use tuf::edit::{NewRole, NewRoles, new_root};
-use tuf::key::Key;
-use tuf::metadata::{Limits, Metadata};
-use tuf::role::Version;
-use tuf::time::UtcTime;
+use support::shares::{
+    NAMES, Reply, agent, details, new_key, opened, proven, refusal, root, root_of, signature, terms, tuf,
+};
+use support::{reason, seal_to};
 use tufagent_proto::v1::drill_event::Event as DrillSays;
 use tufagent_proto::v1::keys_client::KeysClient;
-use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::{
-    Collection, DrillRequest, ErrorInfo, MayServeRequest, RemoveKeyRequest, SignBegin, SignCollect,
-    SignSignature, SplitRequest, SplitTerms, UnlockTokenRequest,
+    DrillRequest, MayServeRequest, RemoveKeyRequest, SignBegin, SplitRequest, SplitTerms, UnlockTokenRequest,
 };
-
-const CONFIG: &str = "[[token]]\nname = 'people'\nkind = 'shares'\n";
-const NAMES: [&str; 3] = ["ann", "ben", "cy"];
-
-fn root_of(key: &Key, days: i64) -> Metadata {
-    let role = || NewRole { keys: vec![key.clone()], threshold: 1 };
-    let roles = NewRoles { root: role(), targets: role(), snapshot: role(), timestamp: role() };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let expires = UtcTime::from_unix(i64::try_from(now).unwrap() + days * 86_400);
-    let bytes = new_root(Version::new(1).unwrap(), expires, true, &roles).unwrap();
-    Metadata::parse(bytes, &Limits::agent()).unwrap()
-}
-
-fn tuf(key: &tufagent_proto::v1::Key) -> Key {
-    Key::from_json(key.tuf_json.as_bytes()).unwrap()
-}
-
-fn root() -> SignBegin {
-    SignBegin { repository: "app".into(), role: "root".into(), collects: true, ..SignBegin::default() }
-}
-
-async fn agent() -> (Running, Client) {
-    let agent = Running::start(CONFIG).await;
-    let client = agent.connect().await;
-    (agent, client)
-}
-
-/// A proven 2-of-3 key in a repository `app`, and its root to be signed.
-async fn proven(client: &Client, kind: &str) -> (Made, Metadata) {
-    let made = client.split(new_key("root-s", kind), 2, &NAMES).await.unwrap();
-    client.prove_all(&made).await;
-    client.register("app").await;
-    let file = root_of(&tuf(&made.key), 300);
-    (made, file)
-}
-
-/// Confirms, and waits until the collection is open.
-async fn opened(client: &Client, file: &Metadata) -> (Shown, Collection) {
-    let mut shown = client.show(root(), file.bytes()).await.unwrap();
-    shown.say_yes().await;
-    let Some(Event::Collect(SignCollect { collection: Some(collection) })) = shown.event().await.unwrap()
-    else {
-        panic!("no collection")
-    };
-    (shown, collection)
-}
-
-/// The signature that comes once enough shares were given.
-async fn signature(shown: &mut Shown) -> SignSignature {
-    loop {
-        match shown.event().await.unwrap() {
-            Some(Event::Signature(signature)) => return signature,
-            Some(_) => {}
-            None => panic!("no signature"),
-        }
-    }
-}
-
-async fn refusal(shown: &mut Shown) -> tonic::Status {
-    loop {
-        match shown.event().await {
-            Ok(Some(Event::Collect(_) | Event::Skipped(_))) => {}
-            Ok(other) => panic!("{other:?}"),
-            Err(status) => return status,
-        }
-    }
-}
-
-fn details(status: &tonic::Status) -> serde_json::Value {
-    let info = <ErrorInfo as prost::Message>::decode(status.details()).unwrap();
-    serde_json::from_str(&info.details_json).unwrap()
-}
 
 #[tokio::test]
 async fn a_split_key_is_proven_by_all_collected_by_some_and_signs_what_was_shown() {

@@ -144,3 +144,90 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Refusal> {
 const WORK: u8 = 18;
 /// The length of a chunk of the payload.
 const CHUNK: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What anybody does who opens such a file, step by step (age-encryption.org/v1).
+    fn open(file: &[u8], unwrap: impl Fn(&[&str]) -> Zeroizing<[u8; 32]>) -> Vec<u8> {
+        let end = file.windows(5).position(|five| five == b"\n--- ").unwrap();
+        let header = std::str::from_utf8(&file[..end]).unwrap();
+        let lines: Vec<_> = header.lines().collect();
+        let [first, stanza, body] = lines[..] else { panic!("{header}") };
+        assert_eq!(first, "age-encryption.org/v1");
+        let arguments: Vec<_> = stanza.strip_prefix("-> ").unwrap().split(' ').collect();
+        let mut body = Base64Unpadded::decode_vec(body).unwrap();
+        let tag = chacha20poly1305::Tag::try_from(&body.split_off(16)[..]).unwrap();
+        let cipher_of_body = cipher(&unwrap(&arguments));
+        cipher_of_body
+            .decrypt_inout_detached(&Nonce::default(), b"", body.as_mut_slice().into(), &tag)
+            .unwrap();
+        let mac_key = derive(&body, b"", b"header").unwrap();
+        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*mac_key).unwrap();
+        mac.update(&file[..end + 4]);
+        let rest = &file[end + 5..];
+        let line = rest.iter().position(|byte| *byte == b'\n').unwrap();
+        let given = Base64Unpadded::decode_vec(std::str::from_utf8(&rest[..line]).unwrap()).unwrap();
+        mac.verify_slice(&given).unwrap();
+        let (salt, sealed) = rest[line + 1..].split_at(16);
+        let (text, tag) = sealed.split_at(sealed.len() - 16);
+        let mut text = text.to_vec();
+        let nonce = Nonce::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let tag = chacha20poly1305::Tag::try_from(tag).unwrap();
+        cipher(&derive(&body, salt, b"payload").unwrap())
+            .decrypt_inout_detached(&nonce, b"", text.as_mut_slice().into(), &tag)
+            .unwrap();
+        text
+    }
+
+    #[test]
+    fn the_one_who_is_meant_opens_it_and_reads_the_text_and_nothing_else() {
+        let identity = StaticSecret::from([7; 32]);
+        let theirs = PublicKey::from(&identity);
+        let hrp = bech32::Hrp::parse("age").unwrap();
+        let recipient = bech32::encode::<bech32::Bech32>(hrp, theirs.as_bytes()).unwrap();
+        let text = SecretBytes::copy_from(b"academic acid acrobat");
+        let file = seal(&text, &Recipient::parse(&recipient).unwrap()).unwrap();
+        let opened = open(&file, |arguments| {
+            let ["X25519", share] = arguments else { panic!("{arguments:?}") };
+            let share: [u8; 32] = Base64Unpadded::decode_vec(share).unwrap().try_into().unwrap();
+            let shared = identity.diffie_hellman(&PublicKey::from(share));
+            let salt = [share.as_slice(), theirs.as_bytes()].concat();
+            derive(shared.as_bytes(), &salt, b"age-encryption.org/v1/X25519").unwrap()
+        });
+        assert_eq!(opened, b"academic acid acrobat");
+    }
+
+    #[test]
+    fn a_passphrase_opens_it_as_well() {
+        let passphrase = Recipient::Passphrase(SecretBytes::copy_from(b"a b"));
+        let file = seal_with(&SecretBytes::copy_from(b"x"), &passphrase, 4).unwrap();
+        let opened = open(&file, |arguments| {
+            let ["scrypt", salt, "4"] = arguments else { panic!("{arguments:?}") };
+            let salt = [b"age-encryption.org/v1/scrypt".to_vec(), Base64Unpadded::decode_vec(salt).unwrap()];
+            let params = scrypt::Params::new(4, 8, 1).unwrap();
+            let mut key = Zeroizing::new([0; 32]);
+            scrypt::scrypt(b"a b", &salt.concat(), &params, &mut *key).unwrap();
+            key
+        });
+        assert_eq!(opened, b"x");
+    }
+
+    #[test]
+    fn what_is_no_recipient_is_refused_and_an_identity_is_not_repeated() {
+        let good = "age1w56rtxng32mmzc4rljcrw69q9kkaygytayzg905p8q3sl6xwva3q7c6epw";
+        assert!(Recipient::parse(good).is_ok());
+        let identity = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQSEGRQLL";
+        let said = Recipient::parse(identity).err().unwrap();
+        assert!(said.contains("secret") && !said.contains("QQQQ"), "{said}");
+        let zero = bech32::encode::<bech32::Bech32>(bech32::Hrp::parse("age").unwrap(), &[0; 32]).unwrap();
+        let other = bech32::encode::<bech32::Bech32>(bech32::Hrp::parse("bge").unwrap(), &[9; 32]).unwrap();
+        let short = bech32::encode::<bech32::Bech32>(bech32::Hrp::parse("age").unwrap(), &[9; 31]).unwrap();
+        let changed = good.replace("w56", "w57");
+        let wrong = ["", "age1", "ssh-ed25519 AAAA", &zero, &other, &short, &changed, &good.to_uppercase()];
+        for text in wrong {
+            assert!(Recipient::parse(text).is_err(), "{text}");
+        }
+    }
+}

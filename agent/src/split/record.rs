@@ -183,7 +183,7 @@ impl SplitSet {
 }
 
 /// How many sets that were replaced are remembered.
-const MOST_DEAD: usize = 16;
+const MOST_DEAD: usize = 8;
 
 /// The first line of the file, before the checksum of the rest.
 const HEADER: &str = "tuf-agent split key";

@@ -1,0 +1,319 @@
+//! Split keys that were whole before, and sets that take each other's place: whatever is killed, one of them works.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::time::Duration;
+
+use support::shares::{
+    CONFIG, Made, NAMES, Reply, agent, new_key, opened, proven, root, root_of, signature, terms, tuf,
+};
+use support::{Client, Running, reason};
+use tuf::metadata::Metadata;
+use tufagent_proto::v1::keys_client::KeysClient;
+use tufagent_proto::v1::split_request::Of;
+use tufagent_proto::v1::{ImportKeyRequest, Key, RemoveKeyRequest, SplitRequest};
+
+const PASSPHRASE: &[u8] = b"correct horse";
+const OTHERS: [&str; 4] = ["dee", "eve", "fay", "gus"];
+
+/// A key of the file store, and a root that it has.
+async fn whole() -> (Running, Client, Key, Metadata) {
+    let (agent, client) = agent().await;
+    client.unlock("file", PASSPHRASE).await.unwrap();
+    let request = tufagent_proto::v1::GenerateKeyRequest {
+        name: "root-s".into(),
+        token: "file".into(),
+        r#type: "ed25519".into(),
+        ..Default::default()
+    };
+    let key =
+        KeysClient::new(client.channel.clone()).generate(request).await.unwrap().into_inner().key.unwrap();
+    client.register("app").await;
+    let file = root_of(&tuf(&key), 300);
+    (agent, client, key, file)
+}
+
+async fn token_of(client: &Client, name: &str) -> String {
+    let keys = KeysClient::new(client.channel.clone())
+        .list(tufagent_proto::v1::ListKeysRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .keys;
+    keys.into_iter().find(|key| key.name == name).map_or("none".into(), |key| key.token)
+}
+
+async fn split_whole(client: &Client, keep: bool) -> Made {
+    let reply = Reply::new();
+    let terms = Some(terms(2, &NAMES, &reply));
+    let request = SplitRequest { of: Some(Of::Key("root-s".into())), terms, keep, ..Default::default() };
+    reply.open(client.shares().split(request).await.unwrap().into_inner())
+}
+
+fn key_file(agent: &Running) -> std::path::PathBuf {
+    agent.folder.path().join("s/tuf-agent/keys/root-s.key")
+}
+
+/// The set works: two of its custodians sign.
+async fn works(client: &Client, made: &Made, file: &Metadata) {
+    let (mut shown, collection) = opened(client, file).await;
+    for name in made.words.iter().take(usize::try_from(collection.need).unwrap()) {
+        client.give(&collection, &name.1).await.unwrap();
+    }
+    let sig = hex::decode(signature(&mut shown).await.sig).unwrap();
+    tuf(&made.key).verify(&file.canonical_signed(), &sig).unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_copy_goes_with_the_last_proof_and_not_before() {
+    let (agent, client, key, file) = whole().await;
+    let made = split_whole(&client, false).await;
+    assert_eq!((made.key.keyid.as_str(), made.key.token.as_str()), (key.keyid.as_str(), "people"));
+    assert!(
+        made.warnings.iter().any(|warning| warning.contains("backups and flash cells")),
+        "{:?}",
+        made.warnings
+    );
+    for (_, words) in &made.words[..2] {
+        client.prove(&made.set.sha256, words).await.unwrap();
+        assert!(key_file(&agent).exists());
+        let set = &client.sets().await[0];
+        assert_eq!((set.state.as_str(), set.whole, set.kept), ("proving", true, false));
+        assert_eq!(token_of(&client, "root-s").await, "file");
+        assert_eq!(reason(&client.sign_whole(&file).await.unwrap_err()), "SHARE_UNPROVEN");
+        assert_eq!(reason(&client.show(root(), file.bytes()).await.err().unwrap()), "SHARE_UNPROVEN");
+    }
+    // Whoever proves the last one may have no passphrase.
+    client.lock().await;
+    let last = client.prove(&made.set.sha256, &made.words[2].1).await.unwrap();
+    assert!(last.notes[0].contains("gone from the file store"), "{:?}", last.notes);
+    assert!(!key_file(&agent).exists());
+    assert_eq!((last.set.unwrap().whole, token_of(&client, "root-s").await.as_str()), (false, "people"));
+    let plain = tufagent_proto::v1::UnlockTokenRequest { name: "people".into(), ..Default::default() };
+    client.unlock_with(plain).await.unwrap();
+    works(&client, &made, &file).await;
+    let kinds: Vec<_> = client.journal().await.into_iter().map(|(kind, _)| kind).collect();
+    let at = |kind: &str| kinds.iter().position(|other| other == kind).unwrap();
+    assert!(at("share.split") < at("set.alive") && at("set.alive") < at("key.whole-destroy"));
+}
+
+#[tokio::test]
+async fn a_split_that_is_given_up_leaves_the_whole_key_as_it_was() {
+    let (agent, client, _, file) = whole().await;
+    let made = split_whole(&client, false).await;
+    client.prove(&made.set.sha256, &made.words[0].1).await.unwrap();
+    let ended = client.end_resplit(&made.set.sha256, false).await.unwrap();
+    assert!(ended.set.is_none() && ended.notes[0].contains("whole in the file store"), "{:?}", ended.notes);
+    assert!(key_file(&agent).exists() && client.sets().await.is_empty());
+    client.sign_whole(&file).await.unwrap();
+    let late = client.prove(&made.set.sha256, &made.words[1].1).await.unwrap_err();
+    assert_eq!(reason(&late), "SHARE_INVALID");
+}
+
+#[tokio::test]
+async fn a_whole_copy_that_shall_stay_signs_once_all_have_proven_theirs() {
+    let (agent, client, _, file) = whole().await;
+    let made = split_whole(&client, true).await;
+    assert_eq!(reason(&client.sign_whole(&file).await.unwrap_err()), "SHARE_UNPROVEN");
+    client.prove_all(&made).await;
+    assert!(key_file(&agent).exists() && client.sets().await[0].kept);
+    client.sign_whole(&file).await.unwrap();
+    let request = RemoveKeyRequest { name: "root-s".into(), force: true, ..Default::default() };
+    KeysClient::new(client.channel.clone()).remove(request).await.unwrap();
+    assert_eq!(token_of(&client, "root-s").await, "people");
+    works(&client, &made, &file).await;
+}
+
+#[tokio::test]
+async fn other_people_take_over_only_when_all_of_them_have_proven_theirs() {
+    let (_agent, client) = agent().await;
+    let (old, file) = proven(&client, "ecdsa-p256").await;
+    let words = [old.words_of("ben"), old.words_of("cy")];
+    let new = client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.unwrap();
+    assert!(new.warnings.iter().any(|warning| warning.contains("revokes nothing")));
+    assert_eq!((new.key.keyid.as_str(), new.set.state.as_str()), (old.key.keyid.as_str(), "proving"));
+    let again = client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.err().unwrap();
+    assert_eq!(reason(&again), "NAME_TAKEN");
+    works(&client, &old, &file).await;
+    for (_, words) in &new.words {
+        assert_eq!(reason(&client.end_resplit(&new.set.sha256, true).await.unwrap_err()), "SHARE_UNPROVEN");
+        client.prove(&new.set.sha256, words).await.unwrap();
+    }
+    works(&client, &old, &file).await;
+    let ended = client.end_resplit(&new.set.sha256, true).await.unwrap();
+    assert!(ended.notes[0].contains("revokes nothing"));
+    assert_eq!(ended.set.unwrap().sha256, new.set.sha256);
+    works(&client, &new, &file).await;
+    // The old shares are refused by name.
+    let refused = client.drill(&old.set.sha256, &words).await.unwrap_err();
+    assert!(refused.message().contains("was replaced by set 2"), "{refused:?}");
+    let (_shown, collection) = opened(&client, &file).await;
+    assert_eq!(reason(&client.give(&collection, words[0]).await.unwrap_err()), "SHARE_INVALID");
+}
+
+#[tokio::test]
+async fn a_manifest_is_taken_in_by_another_agent_and_its_shares_sign_there() {
+    let (_agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let other = Running::start(CONFIG).await;
+    let client = other.connect().await;
+    client.register("app").await;
+    let mut damaged = made.set.manifest.clone();
+    let at = damaged.windows(3).position(|three| three == b"ann").unwrap();
+    damaged[at] = b'x';
+    for (manifest, taken) in
+        [(damaged, false), (made.set.manifest.clone(), true), (made.set.manifest.clone(), false)]
+    {
+        let file = Some(client.seal(&manifest, "import:root-s").await);
+        let request =
+            ImportKeyRequest { name: "root-s".into(), token: "people".into(), file, ..Default::default() };
+        let imported = KeysClient::new(client.channel.clone()).import(request).await;
+        assert_eq!(imported.is_ok(), taken, "{imported:?}");
+    }
+    works(&client, &made, &file).await;
+}
+
+/// What is left after a kill works: a set that is alive, by the shares of which it is known; otherwise the whole key.
+async fn one_way_is_left(client: &Client, sets: &[&Made], file: &Metadata, what: &str) {
+    let listed = client.sets().await;
+    if let Some(alive) = listed.iter().find(|set| set.state == "alive") {
+        let made = sets.iter().find(|made| made.set.sha256 == alive.sha256);
+        let made = made.unwrap_or_else(|| panic!("{what}: nobody has the shares of the set that is alive"));
+        let words: Vec<_> = made.words.iter().map(|(_, words)| words.as_str()).collect();
+        client.drill(&alive.sha256, &words).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert!(!alive.whole, "{what}: the next start finishes");
+        return;
+    }
+    for set in &listed {
+        client.end_resplit(&set.sha256, false).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
+    client.unlock("file", PASSPHRASE).await.unwrap();
+    client.sign_whole(file).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+}
+
+/// Moments at which it is killed, later and later; what is done takes some of them.
+fn moments() -> impl Iterator<Item = Duration> {
+    (0..11).map(|step| Duration::from_micros(50 << step))
+}
+
+#[tokio::test]
+async fn killed_anywhere_in_a_split_the_key_is_whole_or_its_set_is() {
+    for moment in moments() {
+        let (mut agent, client, _, file) = whole().await;
+        // Killed while it is split.
+        let splitting = tokio::time::timeout(moment, split_whole(&client, false)).await;
+        let made = match splitting {
+            Ok(made) => made,
+            Err(_) => {
+                agent.kill_and_start().await;
+                let client = agent.connect().await;
+                one_way_is_left(&client, &[], &file, &format!("split, killed after {moment:?}")).await;
+                client.unlock("file", PASSPHRASE).await.unwrap();
+                split_whole(&client, false).await
+            }
+        };
+        // Killed while the last proof takes the whole copy away.
+        let client = agent.connect().await;
+        for (_, words) in &made.words[..2] {
+            client.prove(&made.set.sha256, words).await.unwrap();
+        }
+        let _ = tokio::time::timeout(moment, client.prove(&made.set.sha256, &made.words[2].1)).await;
+        agent.kill_and_start().await;
+        let client = agent.connect().await;
+        one_way_is_left(&client, &[&made], &file, &format!("last proof, killed after {moment:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn killed_anywhere_in_a_resplit_or_a_collection_a_set_is_alive() {
+    let (mut agent, client) = agent().await;
+    let (mut old, file) = proven(&client, "ed25519").await;
+    for moment in moments() {
+        let client = agent.connect().await;
+        // Killed while it is collected, with one share given.
+        let (_shown, collection) = opened(&client, &file).await;
+        client.give(&collection, &old.words[0].1).await.unwrap();
+        let _ = tokio::time::timeout(moment, client.give(&collection, &old.words[1].1)).await;
+        agent.kill_and_start().await;
+        let client = agent.connect().await;
+        assert!(client.collections().await.is_empty());
+        // Killed while the new set is made.
+        let words: Vec<_> = old.words.iter().map(|(_, words)| words.as_str()).collect();
+        let made = tokio::time::timeout(moment, client.resplit(&old.set.sha256, &words, 3, &OTHERS)).await;
+        let new = match made {
+            Ok(made) => made.unwrap(),
+            Err(_) => {
+                agent.kill_and_start().await;
+                let client = agent.connect().await;
+                one_way_is_left(&client, &[&old], &file, &format!("resplit, killed after {moment:?}")).await;
+                if let Some(set) = client.sets().await.iter().find(|set| set.state == "proving") {
+                    client.end_resplit(&set.sha256, false).await.unwrap();
+                }
+                client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.unwrap()
+            }
+        };
+        // Killed while it takes over.
+        let client = agent.connect().await;
+        client.prove_all(&new).await;
+        let _ = tokio::time::timeout(moment, client.end_resplit(&new.set.sha256, true)).await;
+        agent.kill_and_start().await;
+        let client = agent.connect().await;
+        one_way_is_left(&client, &[&old, &new], &file, &format!("end, killed after {moment:?}")).await;
+        client.end_resplit(&new.set.sha256, true).await.unwrap();
+        works(&client, &new, &file).await;
+        old = new;
+    }
+}
+
+#[tokio::test]
+async fn many_collections_are_bounded_and_huge_or_garbled_shares_are_refused() {
+    let (_agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(opened(&client, &file).await);
+    }
+    let mut ninth = client.show(root(), file.bytes()).await.unwrap();
+    ninth.say_yes().await;
+    let refused = loop {
+        match ninth.event().await {
+            Err(refused) => break refused,
+            Ok(event) => assert!(event.is_some()),
+        }
+    };
+    assert_eq!(reason(&refused), "LIMIT");
+    let collection = &open[0].1;
+    assert_eq!(reason(&client.give(collection, &"academic ".repeat(100_000)).await.unwrap_err()), "LIMIT");
+    for wrong in ["", "academic", "\u{0}\u{ff}", &"academic ".repeat(33)] {
+        assert_eq!(reason(&client.give(collection, wrong).await.unwrap_err()), "SHARE_INVALID", "{wrong:?}");
+    }
+    // Several in a row are slowed down; what is right is still taken.
+    let mut delayed = 0;
+    for _ in 0..6 {
+        delayed +=
+            usize::from(reason(&client.give(collection, "academic").await.unwrap_err()) == "PIN_DELAYED");
+    }
+    assert!(delayed > 0);
+    let given = loop {
+        match client.give(collection, made.words_of("ann")).await {
+            Ok(given) => break given,
+            Err(refused) => assert_eq!(reason(&refused), "PIN_DELAYED"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(given.custodian, "ann");
+}
+
+#[tokio::test]
+async fn a_key_that_is_whole_nowhere_is_split_no_more_and_its_name_is_taken() {
+    let (_agent, client) = agent().await;
+    let (made, _) = proven(&client, "ed25519").await;
+    let again = client.split(new_key("root-s", "ed25519"), 2, &NAMES).await.err().unwrap();
+    assert_eq!(reason(&again), "NAME_TAKEN");
+    let refused = client.split(Of::Key("root-s".into()), 2, &NAMES).await.err().unwrap();
+    assert_eq!(reason(&refused), "UNSUPPORTED");
+    assert_eq!(reason(&client.generate("plain").await.unwrap_err()), "USAGE", "of two tokens one is named");
+    assert_eq!(client.end_resplit(&made.set.sha256, true).await.unwrap().set.unwrap().state, "alive");
+}
