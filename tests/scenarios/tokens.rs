@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use softhsm::{SoftHsm, TokenFolder};
@@ -238,15 +239,8 @@ fn a_helper_inherits_nothing_of_what_the_agent_was_started_with() {
     assert_eq!(sockets, 3, "{helpers:?}");
 }
 
-#[test]
-fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
-    let Some((home, agent, folder)) = home_with_softhsm() else { return };
-    for name in ["root", "online"] {
-        home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
-    }
-    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
-        .done();
-    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+/// Moves all keys out of the token's folder; gives that folder, and the one in which they lie now.
+fn take_keys_away(home: &Home, folder: &TokenFolder) -> (PathBuf, PathBuf) {
     let token = fs::read_dir(folder.tokens_dir()).unwrap().next().unwrap().unwrap().path();
     let away = home.dir().join("away");
     fs::create_dir(&away).unwrap();
@@ -256,6 +250,39 @@ fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
             fs::rename(entry.path(), away.join(name)).unwrap();
         }
     }
+    (token, away)
+}
+
+#[test]
+fn a_key_that_is_gone_from_its_token_keeps_no_other_key_of_the_role_from_signing() {
+    let Some((home, _agent, folder)) = home_with_softhsm() else { return };
+    home.unlock_file_store();
+    home.key("main", "ed25519");
+    home.run("key generate spare --token hsm --type ecdsa-p256").done();
+    home.run(
+        "repo init repo --name app --root main --targets spare,main --targets-threshold 1 --snapshot main --timestamp main",
+    )
+    .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    take_keys_away(&home, &folder);
+    home.run("bump repo targets").done();
+    let signed = home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    home.run("bump repo targets").done();
+    // One that was named is missed.
+    home.refused("sign repo --yes --key spare", 3, "KEY_NOT_FOUND");
+}
+
+#[test]
+fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    for name in ["root", "online"] {
+        home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
+    }
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let (token, away) = take_keys_away(&home, &folder);
     home.run("bump repo timestamp").done();
     let refused = home.refused("sign repo --yes", 3, "KEY_NOT_FOUND");
     let message = refused["message"].as_str().unwrap();

@@ -1,7 +1,9 @@
 //! What goes wrong at a YubiKey, one thing after another: it is pulled in the middle of each command, answers nonsense, waits
 //! for a touch while others want something else (FAULTS A3, C1, C7, C8, D1).
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tufagent_tests::binary;
@@ -151,6 +153,7 @@ fn while_a_card_waits_for_a_touch_others_are_served_and_who_goes_away_gets_nothi
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     bed.generate("root-a", "--type ecdsa-p256 --touch always");
     bed.repository("root-a");
+    bed.card.touch_within(Duration::from_secs(40));
     let mut command = Command::new(binary("tufctl"));
     bed.home.environment(&mut command);
     command.args(["sign", "repo", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null());
@@ -165,6 +168,15 @@ fn while_a_card_waits_for_a_touch_others_are_served_and_who_goes_away_gets_nothi
     client.wait().unwrap();
     let outcomes = || bed.home.journalled("sign.outcome");
     bed.agent.wait_until(|| outcomes().iter().any(|outcome| outcome.to_string().contains("abandoned")));
+    // The card still waits for the touch that nobody wants any more; who comes next is told what keeps it.
+    let mut command = Command::new(binary("tufctl"));
+    bed.home.environment(&mut command);
+    command.args(["sign", "repo", "--yes"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut next = command.spawn().unwrap();
+    let lines = BufReader::new(next.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.into_iter().any(|line| line.contains("maybe with another request that wants its touch")));
+    next.kill().unwrap();
+    next.wait().unwrap();
     bed.card.touch();
     let signed = |outcome: &Value| outcome.to_string().contains("\"signed\"");
     assert!(!outcomes().iter().any(signed), "{:?}", outcomes());

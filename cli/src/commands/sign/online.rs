@@ -70,11 +70,18 @@ impl Session<'_> {
     pub(super) fn will_be_signed(&self, role: &RoleName) -> Result<String, Failure> {
         let keys = self.candidates(role)?;
         let ready: Vec<_> =
-            keys.iter().filter(|key| self.ours.ready(&key.token)).map(|key| visible(&key.name)).collect();
+            keys.iter().filter(|key| self.ours.can_sign(key)).map(|key| visible(&key.name)).collect();
         if !ready.is_empty() {
             return Ok(format!("  to be signed with {}", ready.join(", ")));
         }
         Ok(match keys.first() {
+            Some(key) if self.ours.is_lost(key) => {
+                format!(
+                    "  not signed now: {} is on token {} no more",
+                    visible(&key.name),
+                    visible(&key.token)
+                )
+            }
             Some(key) => {
                 let state = self.ours.token(&key.token).map_or("absent", |token| token.state.as_str());
                 format!(

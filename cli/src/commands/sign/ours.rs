@@ -62,6 +62,8 @@ pub(super) struct Ours {
     tokens: BTreeMap<String, v1::Token>,
     /// Tokens that should have unlocked themselves and could not be used, and what the agent said of them.
     refused: BTreeMap<String, Failure>,
+    /// Keys that their tokens have no more, and what the agent said of them.
+    lost: BTreeMap<String, Failure>,
 }
 
 /// A key of the agent.
@@ -91,7 +93,7 @@ impl Ours {
                 ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
             }
         }
-        Ok(Self { keys: ours, tokens, refused: BTreeMap::new() })
+        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), lost: BTreeMap::new() })
     }
 
     /// The key of this name.
@@ -177,9 +179,16 @@ impl Ours {
         self.tokens.insert(token.name.clone(), token);
     }
 
-    /// Takes note of a token that the agent could not use, when `failure` speaks of one: what its keys would have signed
-    /// waits, and other keys sign. False: it speaks of something else.
+    /// Takes note of a token that the agent could not use, or of a key that its token has no more, when `failure` speaks of
+    /// one: what it would have signed waits, and other keys sign. False: it speaks of something else.
     pub(super) fn refuse(&mut self, failure: &Failure) -> bool {
+        let is_ours = |name: &&str| self.keys.iter().any(|key| key.name == **name);
+        if failure.reason() == reason::KEY_NOT_FOUND
+            && let Some(key) = failure.text_detail("key").filter(is_ours)
+        {
+            self.lost.insert(key.to_owned(), failure.clone());
+            return true;
+        }
         let token = failure.text_detail("token").filter(|name| self.tokens.contains_key(*name));
         let Some(token) = token.filter(|_| failure.exit_code() == 5) else { return false };
         self.refused.insert(token.to_owned(), failure.clone());
@@ -196,6 +205,21 @@ impl Ours {
             })
     }
 
+    /// Whether a key is there and its token signs without asking anybody.
+    pub(super) fn can_sign(&self, key: &Candidate) -> bool {
+        self.ready(&key.token) && !self.is_lost(key)
+    }
+
+    /// Whether the agent said that its token has this key no more.
+    pub(super) fn is_lost(&self, key: &Candidate) -> bool {
+        self.lost.contains_key(&key.name)
+    }
+
+    /// Whether a token is a YubiKey.
+    pub(super) fn is_card(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| token.kind == "yubikey")
+    }
+
     /// Whether a token is locked and a person must unlock it.
     pub(super) fn locked(&self, token: &str) -> bool {
         self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
@@ -209,8 +233,11 @@ impl Ours {
         Err(self.unusable(&key.token, &key.name))
     }
 
-    /// Why a token cannot sign now.
+    /// Why a key cannot sign now.
     pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
+        if let Some(failure) = self.lost.get(key) {
+            return failure.clone();
+        }
         if let Some(failure) = self.refused.get(token) {
             return failure.clone().detail("key", key);
         }

@@ -181,7 +181,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
 fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failure>, Failure> {
     for line in missing {
         let candidates = session.candidates(&line.role)?;
-        if let Some(key) = candidates.iter().find(|key| !session.ours.ready(&key.token)) {
+        if let Some(key) = candidates.iter().find(|key| !session.ours.can_sign(key)) {
             return Ok(Some(session.ours.unusable(&key.token, &key.name)));
         }
         let mut waiting = line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)).peekable();

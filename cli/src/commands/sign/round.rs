@@ -70,9 +70,9 @@ impl<'a> Session<'a> {
 
     /// The locked tokens without which a role does not reach some threshold.
     fn tokens_needed(&self, role: &RoleName) -> Result<BTreeSet<String>, Failure> {
-        let usable = |key: &Candidate| self.ours.ready(&key.token) || self.ours.locked(&key.token);
+        let usable = |key: &Candidate| self.ours.can_sign(key) || self.ours.locked(&key.token);
         let keys: Vec<Candidate> = self.candidates(role)?.into_iter().filter(usable).collect();
-        let is_ready = |key: &&Candidate| self.ours.ready(&key.token);
+        let is_ready = |key: &&Candidate| self.ours.can_sign(key);
         if self.selection.names_keys() {
             return Ok(keys.iter().filter(|key| !is_ready(key)).map(|key| key.token.clone()).collect());
         }
@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
         for role in roles {
             let met = self.workspace.signatures(role)?.met;
             let mut keys = self.candidates(role)?;
-            keys.retain(|key| self.ours.ready(&key.token));
+            keys.retain(|key| self.ours.can_sign(key));
             if keys.is_empty() || (met && !self.selection.names_keys()) {
                 continue;
             }
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
         Ok(pending)
     }
 
-    /// A token that unlocks itself could not: unless its keys were named, the others sign without it.
+    /// A token that unlocks itself could not, or has a key no more: unless keys were named, the others sign without it.
     ///
     /// # Errors
     /// The failure itself where it is about something else.
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), Failure> {
         let before = keys.len();
         if !self.selection.names_keys() && self.ours.refuse(&failure) {
-            keys.retain(|key| self.ours.ready(&key.token));
+            keys.retain(|key| self.ours.can_sign(key));
         }
         if keys.len() == before {
             return Err(failure);
@@ -386,6 +386,10 @@ impl<'a> Session<'a> {
             For::Pin => format!("{} {token} asks for its PIN for {key} …", style.yellow("PIN:")),
             For::Confirmation => {
                 format!("{} the agent asks for {key} on {token} …", style.yellow("confirm:"))
+            }
+            // Only a touch that somebody else wants keeps it so long, and a person can give that.
+            For::Token if self.ours.is_card(&waiting.token) => {
+                format!("waiting for {token}: it is busy, maybe with another request that wants its touch …")
             }
             // A token that is ready answers at once: nothing that a person could do.
             For::Token if self.ours.ready(&waiting.token) => return,
