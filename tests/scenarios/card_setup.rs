@@ -100,12 +100,13 @@ fn without_a_terminal_what_is_missing_is_said_before_anything_is_changed() {
     home.refused("token setup yk --new-puk-file puk", 5, "PIN_REQUIRED");
     home.refused("token setup yk --new-pin-file factory-pin --new-puk-file puk", 2, "USAGE");
     home.refused("token setup file", 5, "UNSUPPORTED");
+    home.secret("nine", "123456789");
+    home.refused("token setup yk --new-pin-file nine --new-puk-file puk", 2, "USAGE");
     assert_eq!(desk.card.counters().verifies, 0);
     let left = home.run("token setup yk --new-pin-file pin --new-puk-file puk --json").done().json();
     assert_eq!(left["factory"], json!(["management key"]), "{left}");
     // A card that was set up half is set up whole, with what it has now.
-    let whole =
-        home.run("token setup yk --pin-file pin --new-pin-file pin --protect-management-key --json").done();
+    let whole = home.run("token setup yk --pin-file pin --protect-management-key --json").done();
     assert_eq!(whole.json()["factory"], json!([]), "{whole}");
 }
 

@@ -167,6 +167,22 @@ fn a_key_goes_into_its_slot_with_its_name_and_an_occupied_slot_is_kept() {
 }
 
 #[test]
+fn a_key_that_serves_a_role_is_overwritten_by_force_alone() {
+    let Some(bed) = Bed::new(FIRMWARE_5_4) else { return };
+    let made = bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    let other = "key generate b --token alice --type ecdsa-p256 --overwrite --management-key-file management";
+    let refused = bed.home.refused(other, 3, "KEY_IN_USE");
+    assert!(refused["message"].as_str().unwrap().contains("root of app"), "{refused}");
+    assert_eq!(bed.key("root-a")["keyid"], made["keyid"]);
+    bed.home.run(&format!("{other} --force")).done();
+    let journal = bed.home.run("audit export").done().stdout;
+    let entry = journal.lines().find(|line| line.contains("\"force\"")).unwrap();
+    assert!(entry.contains("root of app"), "{entry}");
+}
+
+#[test]
 fn a_management_key_is_named_or_lies_behind_the_pin_and_is_never_taken_for_a_pin() {
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     private(&bed.home, "other", &"ab".repeat(24));

@@ -97,7 +97,7 @@ async fn generate(
     slot.ensure_usable_for(&Purpose::of(&connection, format!("to make the key {name} ({kind})"))).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name(), "type": kind.to_string()});
     card::note(&mut body, &options);
-    let replaced = card::replaced(&state, &slot, &options).await;
+    let replaced = card::replaced(&state, &slot, &options, request.card.as_ref(), &mut body).await?;
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
     let key = HeldKey::here(slot, stored);
@@ -141,7 +141,7 @@ async fn import(
     state.tokens().check_new(imported.public()).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name()});
     card::note(&mut body, &options);
-    let replaced = card::replaced(&state, &slot, &options).await;
+    let replaced = card::replaced(&state, &slot, &options, request.card.as_ref(), &mut body).await?;
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
     let key = HeldKey::here(slot, stored);
@@ -189,18 +189,13 @@ async fn remove(
     let options = card::options(&connection, request.card.as_ref(), &request.name)?;
     let _changing = if key.slot.is_split() { Some(state.splits().changing().await) } else { None };
     // A key that is on no token any more is only forgotten.
-    let serves =
-        if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
-    let serves = if request.force { serves.unwrap_or_default() } else { unused(&key, serves?)? };
+    let serves = served(&state, &key, request.force).await?;
     if !key.lost {
         let why = format!("to remove the key {}", key.name);
         key.slot.ensure_usable_for(&Purpose::of(&connection, why)).await?;
     }
     let mut body = made(&key);
-    if let Some(members) = body.as_object_mut().filter(|_| request.force) {
-        members.insert("force".to_owned(), json!(true));
-        members.insert("serves".to_owned(), serves.iter().map(in_words).map(Value::from).collect());
-    }
+    note_force(&mut body, request.force, &serves);
     state.journal("key.remove", Some(connection.peer()), body).await?;
     if !key.lost {
         let public = key.stored.public.clone();
@@ -217,6 +212,21 @@ fn needs_people(slot: &Slot, name: &KeyName) -> Refusal {
     Refusal::new(Reason::Usage, message)
         .remedy(format!("tufctl key generate {name} --token {token} --threshold M --custodian NAME ..."))
         .detail("token", token)
+}
+
+/// The roles that lose a key; only one that serves none goes without `force`.
+async fn served(state: &AppState, key: &HeldKey, force: bool) -> Result<Vec<RoleOfKey>, Refusal> {
+    let serves =
+        if key.lost { Ok(Vec::new()) } else { state.repositories().served_by(&key.stored.public).await };
+    if force { Ok(serves.unwrap_or_default()) } else { unused(key, serves?) }
+}
+
+/// What the journal keeps of it.
+fn note_force(body: &mut Value, force: bool, serves: &[RoleOfKey]) {
+    if let Some(members) = body.as_object_mut().filter(|_| force) {
+        members.insert("force".to_owned(), json!(true));
+        members.insert("serves".to_owned(), serves.iter().map(in_words).map(Value::from).collect());
+    }
 }
 
 /// A role that would lose the key is a role that may never reach its threshold again.

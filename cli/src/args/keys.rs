@@ -195,6 +195,9 @@ pub(crate) struct SlotArgs {
     /// On a YubiKey, destroy the key that the slot holds.
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// With --overwrite: also a key that still serves a role.
+    #[arg(long, requires = "overwrite")]
+    pub(crate) force: bool,
 }
 
 /// Who may change the keys of a YubiKey.

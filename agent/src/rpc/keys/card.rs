@@ -53,14 +53,28 @@ pub(super) fn note(body: &mut Value, options: &KeyOptions) {
     }
 }
 
-/// The key whose place the new one takes, if that was said.
-pub(super) async fn replaced(state: &AppState, slot: &Arc<Slot>, options: &KeyOptions) -> Option<HeldKey> {
+/// The key whose place the new one takes, if that was said. As when it is removed: one that still serves a role goes only
+/// by force, and the journal keeps from whom it was taken.
+///
+/// # Errors
+/// `KEY_IN_USE`.
+pub(super) async fn replaced(
+    state: &AppState,
+    slot: &Arc<Slot>,
+    options: &KeyOptions,
+    wanted: Option<&v1::CardOptions>,
+    body: &mut Value,
+) -> Result<Option<HeldKey>, Refusal> {
     let place = options.card.slot.unwrap_or_default();
     let is_there = |key: &HeldKey| {
         Arc::ptr_eq(&key.slot, slot) && key.stored.place.is_some_and(|is| is.slot == place) && !key.lost
     };
     let keys = if options.card.overwrite { state.tokens().keys().await } else { Vec::new() };
-    keys.into_iter().find(is_there)
+    let Some(key) = keys.into_iter().find(is_there) else { return Ok(None) };
+    let force = wanted.is_some_and(|wanted| wanted.force);
+    let serves = super::served(state, &key, force).await?;
+    super::note_force(body, force, &serves);
+    Ok(Some(key))
 }
 
 /// It is gone on purpose; with what a person should know of it.

@@ -19,6 +19,7 @@ pub(super) fn options(args: &SlotArgs) -> Option<v1::CardOptions> {
         pin_policy: text(&args.pin_policy),
         overwrite: args.overwrite,
         management_key: None,
+        force: args.force,
     };
     (options != v1::CardOptions::default()).then_some(options)
 }

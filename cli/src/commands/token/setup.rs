@@ -121,6 +121,11 @@ impl<'a> Setting<'a> {
                 return Ok(None);
             }
         };
+        // With it the card is opened for its management key; nobody asked for another.
+        let only_opens = word.name == PIN.name && self.args.protect_management_key;
+        if new_file.is_none() && only_opens && is_factory != Some(true) {
+            return Ok(None);
+        }
         let new = match (new_file, &self.terminal) {
             (Some(path), _) => Secret::from_pin_file(path)?,
             (None, Some(terminal)) => terminal
@@ -134,6 +139,12 @@ impl<'a> Setting<'a> {
                 .detail("token", name.as_str()));
             }
         };
+        if !(6..=8).contains(&new.reveal_secret_bytes().len()) {
+            let message = format!("the new {what} for {name} must have six to eight characters");
+            return Err(Failure::new(reason::USAGE, message)
+                .remedy(format!("choose another one; nothing of {name} was changed"))
+                .detail("token", name.as_str()));
+        }
         if new.reveal_secret_bytes() == word.factory {
             return Err(Failure::new(
                 reason::USAGE,
