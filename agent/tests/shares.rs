@@ -223,3 +223,53 @@ async fn a_drill_signs_no_metadata_and_is_remembered() {
     let manifest = custody::SignedManifest::parse(&made.set.manifest).unwrap();
     custody::Drill::parse(report.statement.as_bytes(), &manifest).unwrap();
 }
+
+#[tokio::test]
+async fn groups_are_collected_each_by_its_own_threshold_and_age_files_are_handed_out() {
+    use tufagent_proto::v1::custodian::How;
+    use tufagent_proto::v1::handed_share::Share as Handed;
+    use tufagent_proto::v1::{Custodian, ShareGroup};
+
+    let (_agent, client) = agent().await;
+    let reply = Reply::new();
+    let of = |name: &str, threshold, names: [&str; 3]| {
+        let custodian = |name: &str| Custodian { name: name.into(), how: Some(How::Words(true)) };
+        ShareGroup { name: name.into(), threshold, custodians: names.map(custodian).to_vec() }
+    };
+    let groups = vec![of("board", 2, ["ann", "ben", "cy"]), of("ops", 2, ["dee", "eve", "fay"])];
+    let two = SplitTerms { groups, group_threshold: 2, ..terms(2, &NAMES, &reply) };
+    let request =
+        SplitRequest { of: Some(new_key("root-s", "ed25519")), terms: Some(two), ..Default::default() };
+    let made = reply.open(client.shares().split(request).await.unwrap().into_inner());
+    client.prove_all(&made).await;
+    client.register("app").await;
+    let file = root_of(&tuf(&made.key), 300);
+    let (mut shown, collection) = opened(&client, &file).await;
+    assert_eq!((collection.have, collection.need), (0, 4));
+    for name in ["fay", "ann", "dee"] {
+        client.give(&collection, made.words_of(name)).await.unwrap();
+    }
+    let third = client.give(&collection, made.words_of("ben")).await.unwrap();
+    assert_eq!(third.custodian, "ben");
+    let sig = hex::decode(signature(&mut shown).await.sig).unwrap();
+    tuf(&made.key).verify(&file.canonical_signed(), &sig).unwrap();
+
+    let to = "age1w56rtxng32mmzc4rljcrw69q9kkaygytayzg905p8q3sl6xwva3q7c6epw";
+    let mut age = terms(2, &NAMES, &reply);
+    age.groups[0].custodians[0].how = Some(How::AgeRecipient(to.into()));
+    let passphrase = client.seal(b"correct horse", "split-passphrase:other:ben").await;
+    age.groups[0].custodians[1].how = Some(How::AgePassphrase(passphrase));
+    let request = |terms| SplitRequest { of: Some(new_key("other", "ed25519")), terms, ..Default::default() };
+    let mut wrong = age.clone();
+    wrong.groups[0].custodians[0].how = Some(How::AgeRecipient(to.replace("w56", "w57")));
+    let refused = client.shares().split(request(Some(wrong))).await.unwrap_err();
+    assert_eq!((reason(&refused).as_str(), &details(&refused)["custodian"]), ("USAGE", &"ann".into()));
+    assert_eq!(client.sets().await.len(), 1, "nothing was made");
+    let shares = client.shares().split(request(Some(age))).await.unwrap().into_inner().shares;
+    let begins = |at: usize, text: &str| {
+        let Some(Handed::AgeFile(file)) = &shares[at].share else { panic!("no age file") };
+        file.starts_with(format!("age-encryption.org/v1\n-> {text} ").as_bytes())
+    };
+    assert!(begins(0, "X25519") && begins(1, "scrypt"));
+    assert!(matches!(shares[2].share, Some(Handed::Words(_))));
+}

@@ -37,7 +37,7 @@ async fn whole() -> (Running, Client, Key, Metadata) {
 
 async fn token_of(client: &Client, name: &str) -> String {
     let keys = KeysClient::new(client.channel.clone())
-        .list(tufagent_proto::v1::ListKeysRequest {})
+        .list(tufagent_proto::v1::ListKeysRequest::default())
         .await
         .unwrap()
         .into_inner()

@@ -66,7 +66,10 @@ impl Shares for SharesService {
         let connection = connection_of(&request)?;
         let (events, stream) = mpsc::channel(EVENTS);
         let (state, wanted) = (self.0.clone(), request.into_inner());
+        // What it does is journalled before the agent ends.
+        let open = state.hold_open().await;
         tokio::spawn(async move {
+            let _open = open;
             if let Err(refusal) = split::drill(&state, &connection, wanted, &events).await {
                 let _ = events.send(Err(state.refused(connection.peer(), "Shares.Drill", refusal))).await;
             }
@@ -81,7 +84,10 @@ impl Shares for SharesService {
         let connection = connection_of(&request)?;
         let (events, stream) = mpsc::channel(EVENTS);
         let (state, wanted) = (self.0.clone(), request.into_inner());
+        // What it does is journalled before the agent ends.
+        let open = state.hold_open().await;
         tokio::spawn(async move {
+            let _open = open;
             if let Err(refusal) = split::resplit(&state, &connection, wanted, &events).await {
                 let _ = events.send(Err(state.refused(connection.peer(), "Shares.Resplit", refusal))).await;
             }

@@ -401,3 +401,6 @@ pub(crate) fn gathered_json(body: &Value, custodians: &[String]) -> Value {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

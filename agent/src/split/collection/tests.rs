@@ -1,0 +1,65 @@
+//! Who sees a collection, how many there are, and what is left of one.
+
+use custody::{Context, CustodianName, IterationExponent, NewSet, SplitKind, Terms, Weak};
+
+use super::*;
+
+fn peer(uid: u32) -> Peer {
+    Peer { uid, gid: uid, pid: None, exe: None }
+}
+
+fn set() -> NewSet {
+    let names = ["ann", "ben", "cy"].map(|name| name.parse::<CustodianName>().unwrap());
+    let terms = Terms::simple(2, names.to_vec()).unwrap().agreed(Weak::Refused).unwrap();
+    let passphrase = SecretBytes::with_len(0, |_| {});
+    let context = Context {
+        key_name: "root-s",
+        made_at: UtcTime::from_unix(0),
+        exponent: IterationExponent::default(),
+        passphrase: &passphrase,
+    };
+    NewSet::generate(SplitKind::Ed25519, &terms, &context).unwrap()
+}
+
+#[test]
+fn another_user_sees_no_collection_and_one_user_opens_no_more_than_their_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SplitStore::open(folder.path(), "people".parse().unwrap());
+    let set = set();
+    let which = Which { key: "root-s", token: "people", manifest: set.manifest(), store: &store };
+    let subject = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let all = Collections::default();
+    let first = all.open(&which, subject(), &peer(1000)).unwrap();
+    let id = first.collection.id.clone();
+    assert!(all.find(&id, &peer(1000)).is_ok());
+    assert_eq!(all.find(&id, &peer(1001)).unwrap_err().reason, Reason::SharesMissing);
+    assert!(all.of(&peer(0)).is_empty() && all.find("", &peer(1000)).is_err());
+    let mut open: Vec<_> =
+        (1..limits::COLLECTIONS_OF_USER).map(|_| all.open(&which, subject(), &peer(1000)).unwrap()).collect();
+    assert_eq!(all.open(&which, subject(), &peer(1000)).unwrap_err().reason, Reason::Limit);
+    let others = limits::COLLECTIONS - limits::COLLECTIONS_OF_USER;
+    open.extend((0..others).map(|_| all.open(&which, subject(), &peer(1001)).unwrap()));
+    assert_eq!(all.open(&which, subject(), &peer(1002)).unwrap_err().reason, Reason::Limit);
+    drop(open);
+    assert_eq!(all.of(&peer(1000)).len(), 1);
+}
+
+#[test]
+fn what_was_given_ends_with_its_collection_whoever_still_holds_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SplitStore::open(folder.path(), "people".parse().unwrap());
+    let set = set();
+    let which = Which { key: "root-s", token: "people", manifest: set.manifest(), store: &store };
+    let all = Collections::default();
+    let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let open = all.open(&which, subject, &peer(1000)).unwrap();
+    let held = Arc::clone(&open.collection);
+    let words = set.shares()[0].share.words().unwrap();
+    assert_eq!(held.give(&words).unwrap().name.as_str(), "ann");
+    assert_eq!(held.give(&words).unwrap_err().reason, Reason::ShareInvalid);
+    assert_eq!(held.describe().have, 1);
+    drop(open);
+    assert!(lock(&held.shares).is_none());
+    assert_eq!(held.give(&words).unwrap_err().reason, Reason::SharesMissing);
+    assert!(!format!("{held:?}").contains("academic"));
+}
