@@ -40,6 +40,17 @@ impl Terminal {
         Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
+    /// Asks a question that is answered by one letter, in lower case; a newline for none.
+    pub(crate) fn choose(&self, question: &str) -> Result<char, Failure> {
+        self.write(question)?;
+        let mut line = String::new();
+        let read = BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
+        if read == 0 {
+            return Err(Failure::cancelled("cancelled at the prompt"));
+        }
+        Ok(line.chars().next().unwrap_or('\n').to_ascii_lowercase())
+    }
+
     /// Asks for a secret without showing it.
     pub(crate) fn secret(&self, label: &str) -> Result<Secret, Failure> {
         self.write(&format!("{label}: "))?;

@@ -25,6 +25,7 @@ mod contract;
 mod copies;
 mod crash;
 mod crash_steps;
+mod custodians;
 mod custody;
 mod damaged;
 mod delegations;

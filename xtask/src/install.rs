@@ -18,10 +18,11 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Man pages that were written by hand, and where they go.
-const PAGES: [(&str, &str); 3] = [
+const PAGES: [(&str, &str); 4] = [
     ("agent/tuf-agent.1", "share/man/man1/tuf-agent.1"),
     ("agent/tuf-agent-pkcs11.7", "share/man/man7/tuf-agent-pkcs11.7"),
     ("cli/tufctl-recovery.7", "share/man/man7/tufctl-recovery.7"),
+    ("cli/tufctl-shares.7", "share/man/man7/tufctl-shares.7"),
 ];
 
 /// What was asked for on the command line.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Yes;
+use super::{TermsArgs, Yes};
 
 /// `tufctl token …`
 #[derive(Debug, Subcommand)]
@@ -178,6 +178,8 @@ pub(crate) struct GenerateArgs {
     pub(crate) slot: SlotArgs,
     #[command(flatten)]
     pub(crate) card: ManagementKeyArgs,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
 }
 
 /// Where a key goes on a YubiKey, and what it then wants.
@@ -282,7 +284,8 @@ const KEY_TYPES: [&str; 4] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-3072"]
 const GENERATE_EXAMPLES: &str = "\
 Examples:
   tufctl key generate root-a --token file --type ed25519
-  tufctl key generate online --token build-hsm --type ecdsa-p256";
+  tufctl key generate online --token build-hsm --type ecdsa-p256
+  tufctl key generate root-s --token shares --type ed25519 --threshold 2 --custodian ann=age1… --custodian ben=age1… --custodian cy --out set/";
 
 const ATTEST_EXAMPLES: &str = "\
 Examples:

@@ -9,14 +9,18 @@ mod shares;
 mod values;
 
 pub(crate) use self::keys::{
-    AuditCommand, BackupArgs, ChangePinArgs, DoctorArgs, ImportArgs, KeyCommand, KeyFormat,
+    AuditCommand, BackupArgs, ChangePinArgs, DoctorArgs, GenerateArgs, ImportArgs, KeyCommand, KeyFormat,
     ManagementKeyArgs, RestoreArgs, SetupArgs, SlotArgs, TokenCommand, UnblockArgs, UnlockArgs,
 };
 pub(crate) use self::repository::{
     AdoptArgs, BumpArgs, DelegationAddArgs, DelegationCommand, DelegationEditArgs, InitArgs, LintArgs,
     RepoCommand, ResetArgs, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
-pub(crate) use self::shares::{Fingerprint, OpenerArgs, ShareCommand, ShareVerifyArgs};
+pub(crate) use self::shares::{
+    CollectArgs, CustodianArg, Fingerprint, How, OpenerArgs, Phase, ShareCollectArgs, ShareCommand,
+    ShareConfirmArgs, ShareDrillArgs, ShareGiveArgs, ShareResplitArgs, ShareSealArgs, ShareSplitArgs,
+    ShareVerifyArgs, TermsArgs,
+};
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 
 use std::path::{Path, PathBuf};
@@ -154,6 +158,7 @@ impl Command {
             Self::Bump(args) => &args.dir,
             Self::Diff { dir } => dir,
             Self::Sign(args) => &args.dir,
+            Self::Share(ShareCommand::Collect(args)) => &args.dir,
             Self::Verify(args) => &args.dir,
             Self::Lint(args) => &args.dir,
             _ => return None,

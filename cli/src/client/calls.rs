@@ -143,6 +143,11 @@ impl Agent {
     }
 
     pub(super) fn seal(&self, purpose: &SealUse<'_>, secret: &Secret) -> Result<v1::Sealed, Failure> {
+        self.seal_bytes(purpose, secret.reveal_secret_bytes())
+    }
+
+    /// As [`Self::seal`], for what lies in locked memory.
+    pub(super) fn seal_bytes(&self, purpose: &SealUse<'_>, secret: &[u8]) -> Result<v1::Sealed, Failure> {
         let mut known = self.seal_key.borrow_mut();
         if known.is_none() {
             let mut client = AgentClient::new(self.channel.clone());

@@ -6,10 +6,13 @@
 mod calls;
 mod cards;
 mod seal;
+mod shares;
 mod signing;
 mod socket;
 mod upload;
 
+pub(crate) use self::seal::ReplyKey;
+pub(crate) use self::shares::{Round, seal_for};
 pub(crate) use self::signing::{ReadCall, SignCall, SignCalls, SignStep, Turn};
 pub(crate) use self::socket::resolve as resolve_socket;
 pub(crate) use self::upload::WireFile;

@@ -1,13 +1,14 @@
 //! Sealing secrets to the key of this connection: HPKE base mode, as `Sealed` in the proto says.
 
+use custody::SecretBytes;
 use hpke::aead::ChaCha20Poly1305;
+use hpke::inout::InOutBuf;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable, OpModeS, Serializable};
 use tufagent_proto::v1;
 
 use crate::error::{Failure, reason};
-use crate::secret::Secret;
 
 /// What a sealed secret is for; bound to it, so that it cannot be used for anything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,12 @@ pub(crate) enum SealUse<'a> {
     Backup,
     /// The passphrase of a backup that is restored.
     Restore,
+    /// The passphrase that a custodian's share of a key is to be sealed under: key, custodian.
+    SplitPassphrase(&'a str, &'a str),
+    /// A share, as the proof that its custodian has it: the set's digest.
+    Confirm(&'a str),
+    /// A share, for a collection and what it is about: collection, digest.
+    Collect(&'a str, &'a str),
 }
 
 impl SealUse<'_> {
@@ -47,6 +54,9 @@ impl SealUse<'_> {
             Self::OldManagementKey(token) => format!("old-management-key:{token}"),
             Self::Backup => "backup".to_owned(),
             Self::Restore => "restore".to_owned(),
+            Self::SplitPassphrase(key, custodian) => format!("split-passphrase:{key}:{custodian}"),
+            Self::Confirm(set) => format!("confirm:{set}"),
+            Self::Collect(collection, sha256) => format!("collect:{collection}:{sha256}"),
         }
     }
 }
@@ -55,8 +65,7 @@ impl SealUse<'_> {
 ///
 /// # Errors
 /// `INTERNAL` when the agent's key is no X25519 key or the system has no randomness.
-pub(crate) fn seal(agent_key: &[u8], purpose: &SealUse<'_>, secret: &Secret) -> Result<v1::Sealed, Failure> {
-    type Kem = X25519HkdfSha256;
+pub(crate) fn seal(agent_key: &[u8], purpose: &SealUse<'_>, secret: &[u8]) -> Result<v1::Sealed, Failure> {
     let failed = |e: hpke::HpkeError| {
         Failure::new(reason::INTERNAL, format!("cannot seal a secret for the agent: {e}"))
     };
@@ -65,13 +74,65 @@ pub(crate) fn seal(agent_key: &[u8], purpose: &SealUse<'_>, secret: &Secret) -> 
         &OpModeS::Base,
         &key,
         INFO,
-        secret.reveal_secret_bytes(),
+        secret,
         purpose.aad().as_bytes(),
     )
     .map_err(failed)?;
     Ok(v1::Sealed { encapsulated_key: encapsulated.to_bytes().to_vec(), ciphertext })
 }
 
+/// A key of this process alone, to which the agent seals words.
+pub(crate) struct ReplyKey {
+    private: <Kem as hpke::Kem>::PrivateKey,
+    public: Vec<u8>,
+}
+
+impl ReplyKey {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        let (private, public) = <Kem as hpke::Kem>::gen_keypair();
+        Self { private, public: public.to_bytes().to_vec() }
+    }
+
+    /// Its public half, 32 bytes.
+    pub(crate) fn public(&self) -> Vec<u8> {
+        self.public.clone()
+    }
+
+    /// Opens the words of a custodian's share of the set with this digest.
+    ///
+    /// # Errors
+    /// `INTERNAL` for what was not sealed for that.
+    pub(crate) fn open(
+        &self,
+        set: &str,
+        custodian: &str,
+        sealed: &v1::Sealed,
+    ) -> Result<SecretBytes, Failure> {
+        let failed =
+            || Failure::new(reason::INTERNAL, format!("the agent's answer for {custodian} does not open"));
+        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key);
+        let (sealed, tag) = sealed.ciphertext.split_last_chunk::<16>().ok_or_else(failed)?;
+        let tag = hpke::aead::AeadTag::<ChaCha20Poly1305>::from_bytes(tag).map_err(|_| failed())?;
+        let encapsulated = encapsulated.map_err(|_| failed())?;
+        let aad = format!("share:{set}:{custodian}");
+        SecretBytes::try_with_len(sealed.len(), |buffer| {
+            buffer.copy_from_slice(sealed);
+            hpke::single_shot_open_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
+                &hpke::OpModeR::Base,
+                &self.private,
+                &encapsulated,
+                INFO,
+                InOutBuf::from(buffer),
+                aad.as_bytes(),
+                &tag,
+            )
+        })
+        .map_err(|_| failed())
+    }
+}
+
+type Kem = X25519HkdfSha256;
 const INFO: &[u8] = b"tuf-agent seal v1";
 
 #[cfg(test)]
@@ -80,16 +141,13 @@ mod tests {
     use hpke::kdf::HkdfSha256;
     use hpke::kem::X25519HkdfSha256;
     use hpke::{Deserializable, Kem, OpModeR, Serializable};
-    use zeroize::Zeroizing;
 
     use super::{INFO, SealUse, seal};
-    use crate::secret::Secret;
 
     #[test]
     fn what_is_sealed_opens_for_its_use_alone() {
         let (private, public) = X25519HkdfSha256::gen_keypair();
-        let secret = Secret::new(Zeroizing::new(b"hunter2".to_vec()));
-        let sealed = seal(&public.to_bytes(), &SealUse::Unlock("file"), &secret).unwrap();
+        let sealed = seal(&public.to_bytes(), &SealUse::Unlock("file"), b"hunter2").unwrap();
         let open = |aad: &[u8]| {
             let encapsulated =
                 <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key).unwrap();
@@ -109,7 +167,6 @@ mod tests {
 
     #[test]
     fn a_short_key_of_the_agent_is_an_error() {
-        let secret = Secret::new(Zeroizing::new(b"x".to_vec()));
-        assert!(seal(&[1; 31], &SealUse::Import("k"), &secret).is_err());
+        assert!(seal(&[1; 31], &SealUse::Import("k"), b"x").is_err());
     }
 }

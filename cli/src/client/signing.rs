@@ -35,6 +35,8 @@ pub(crate) enum SignStep {
     Skipped(v1::SignSkipped),
     /// A key takes its PIN for this signature: [`SignCall::give_pin`].
     Ask(v1::SignAsk),
+    /// A collection of shares is open for this signature, or somebody has given to it.
+    Collect(Box<v1::Collection>),
 }
 
 impl<'a> SignCall<'a> {
@@ -206,7 +208,9 @@ fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
         Some(Event::Signature(signature)) => Ok(SignStep::Signature(signature)),
         Some(Event::Skipped(skipped)) => Ok(SignStep::Skipped(skipped)),
         Some(Event::Ask(ask)) => Ok(SignStep::Ask(ask)),
-        // Nobody offered to carry on a collection.
+        Some(Event::Collect(v1::SignCollect { collection: Some(collection) })) => {
+            Ok(SignStep::Collect(Box::new(collection)))
+        }
         Some(Event::Collect(_) | Event::Inspected(_)) | None => Err(out_of_turn()),
     }
 }

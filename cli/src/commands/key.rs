@@ -22,6 +22,9 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
     match command {
         KeyCommand::Generate(args) => {
             check_name(&args.name)?;
+            if args.terms.is_given() {
+                return super::share::generate(args, context);
+            }
             let token = args.token.as_deref().unwrap_or_default();
             let agent = context.agent()?;
             let (key, warnings) = card::with_management_key(&args.card, |management| {

@@ -78,6 +78,15 @@ impl Report {
         self
     }
 
+    /// One member more of the document.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        if let Some(members) = self.json.as_mut().and_then(Value::as_object_mut) {
+            members.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     /// Another exit code than 0, with the same document on stdout.
     #[must_use]
     pub(crate) fn exit(mut self, code: u8) -> Self {

@@ -4,19 +4,37 @@
 //! its own, which is cleared. The key itself is never here.
 
 mod age;
+mod gathering;
+mod handout;
 mod opening;
 mod page;
+mod sheet;
+mod showing;
+mod terms;
+mod ticket;
 mod typing;
 
 use std::path::Path;
 
-use custody::{ShareRefused, SignedManifest};
+use custody::{SecretBytes, Share, ShareRefused, SignedManifest};
 
+pub(crate) use self::gathering::{Gathering, about, standing};
+pub(crate) use self::handout::HandOut;
 pub(crate) use self::opening::Openers;
+pub(crate) use self::terms::SplitPlan;
+pub(crate) use self::ticket::{SealedShare, Ticket};
 pub(crate) use self::typing::{Wanted, type_share};
 
 use crate::error::{Failure, reason};
 use crate::reading;
+
+/// The words of a share, for sealing.
+///
+/// # Errors
+/// `INTERNAL` where the system has no thread for it.
+pub(crate) fn words_of(share: &Share) -> Result<SecretBytes, Failure> {
+    share.words().map_err(|e| Failure::new(reason::INTERNAL, e.to_string()))
+}
 
 /// A share that does not belong to a set, under the reason that the command has for it.
 pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {

@@ -14,6 +14,8 @@ pub(crate) enum Wanted<'a> {
     Any,
     /// A share of this set.
     Of(&'a SignedManifest),
+    /// These words, which were shown before.
+    Same(&'a [u8]),
 }
 
 /// Asks for a share at the terminal. Nothing of it stays on the screen.
@@ -130,6 +132,13 @@ impl<'a> Typing<'a> {
             return Turn::On;
         };
         let word = word.reveal().as_bytes();
+        if let Wanted::Same(words) = self.wanted
+            && words.split(|byte| *byte == b' ').nth(self.at) != Some(word)
+        {
+            self.message = format!("this is not word {} as it was shown", self.at.saturating_add(1));
+            self.letters.zeroize();
+            return Turn::On;
+        }
         let mut slot = [0; LONGEST];
         slot.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
         match self.words.get_mut(self.at) {
@@ -214,7 +223,7 @@ impl<'a> Typing<'a> {
 }
 
 /// Words in three columns, numbered from the top.
-fn rows<'w>(words: impl Iterator<Item = &'w [u8]>, numbers: &'w [String]) -> Vec<Line<'w>> {
+pub(super) fn rows<'w>(words: impl Iterator<Item = &'w [u8]>, numbers: &'w [String]) -> Vec<Line<'w>> {
     let mut rows = vec![Line::new(); WORDS.div_ceil(COLUMNS)];
     let count = rows.len();
     for (at, (word, number)) in words.zip(numbers).enumerate() {
@@ -228,7 +237,7 @@ fn rows<'w>(words: impl Iterator<Item = &'w [u8]>, numbers: &'w [String]) -> Vec
 }
 
 /// Words of a share of a key.
-const WORDS: usize = 33;
+pub(super) const WORDS: usize = 33;
 const COLUMNS: usize = 3;
 /// The longest word of the list.
 const LONGEST: usize = 8;

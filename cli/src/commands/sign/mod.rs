@@ -13,6 +13,7 @@ mod outcome;
 mod person;
 pub(super) mod record;
 mod round;
+mod shares;
 mod unsigned;
 
 use std::collections::BTreeSet;
@@ -30,10 +31,20 @@ use crate::commands::limits;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Progress, Report, now};
+use crate::shares::Gathering;
 use crate::workspace::{Facts, Merged, PublishOptions, Published, Workspace};
 
 /// Runs `tufctl sign`.
 pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure> {
+    run_with(args, None, context)
+}
+
+/// The same, with shares of a split key at hand.
+pub(super) fn run_with<'a>(
+    args: &'a SignArgs,
+    gathering: Option<&'a mut Gathering>,
+    context: &'a Context,
+) -> Result<Report, Failure> {
     let interrupted = Workspace::open(&args.dir)?.interrupted().is_some();
     if interrupted {
         context.screen.note("finishing a publication that was cut off");
@@ -55,7 +66,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Report, Failure>
         }
         return Ok(outcome::nothing_staged(interrupted));
     }
-    let mut session = Session::begin(args, context, workspace, merged, recalled)?;
+    let mut session = Session::begin(args, context, workspace, merged, recalled, gathering)?;
     session.go().map_err(|failure| outcome::cut_off(&session, failure))
 }
 
@@ -79,6 +90,8 @@ struct Session<'a> {
     blocked: Option<Failure>,
     /// Roles that this run has signed: the agent knows them, and to sign bins it need not be shown whose they are.
     noted: BTreeSet<RoleName>,
+    /// Shares that were brought for a split key. Without them people at this terminal are asked.
+    gathering: Option<&'a mut Gathering>,
 }
 
 impl<'a> Session<'a> {
@@ -88,10 +101,11 @@ impl<'a> Session<'a> {
         workspace: Workspace,
         merged: Merged,
         recalled: Option<v1::Repository>,
+        gathering: Option<&'a mut Gathering>,
     ) -> Result<Self, Failure> {
         workspace.check_names()?;
         let agent = context.agent()?;
-        let selection = Selection::new(args, &workspace)?;
+        let selection = Selection::new(args, &workspace, gathering.is_some())?;
         let record = match recalled {
             Some(record) => record,
             None => record::find(agent, &workspace, args, context)?,
@@ -122,6 +136,7 @@ impl<'a> Session<'a> {
             unsigned,
             blocked,
             noted,
+            gathering,
         };
         session.check_named_keys()?;
         session.check_superseding()?;
@@ -143,7 +158,10 @@ impl<'a> Session<'a> {
             let wanted = plan.iter().filter(|(_, fate)| *fate != Fate::Nothing).map(|(role, _)| role.clone());
             self.unlock_for(&wanted.collect::<Vec<_>>())?;
         }
-        if !pending.is_empty() || publishes || content.len() < staged.len() || self.merged.root_taken {
+        let only_shares = self.gathering.is_some() && pending.is_empty() && !publishes;
+        if only_shares {
+            // What they are given for is shown with them.
+        } else if !pending.is_empty() || publishes || content.len() < staged.len() || self.merged.root_taken {
             self.confirm(&pending, &content, &plan)?;
         }
         self.confirm_by_person(&mut pending)?;
@@ -152,6 +170,7 @@ impl<'a> Session<'a> {
             self.workspace.set_name(&self.record.name)?;
         }
         self.sign(pending)?;
+        self.collect_shares(&content)?;
         let published = if self.workspace.complete()? { self.finish()? } else { None };
         self.report(published)
     }
@@ -261,6 +280,7 @@ impl<'a> Session<'a> {
                 .detail("key", name.as_str()));
             }
             self.ours.check_token(key)?;
+            self.check_shares(key)?;
         }
         Ok(())
     }

@@ -69,10 +69,14 @@ impl Session<'_> {
     /// With which keys a role is to be signed, or why it is not.
     pub(super) fn will_be_signed(&self, role: &RoleName) -> Result<String, Failure> {
         let keys = self.candidates(role)?;
-        let ready: Vec<_> =
-            keys.iter().filter(|key| self.ours.can_sign(key)).map(|key| visible(&key.name)).collect();
+        let (split, others): (Vec<_>, Vec<_>) =
+            keys.iter().filter(|key| self.ours.can_sign(key)).partition(|key| self.ours.split(&key.token));
+        let ready: Vec<_> = others.iter().map(|key| visible(&key.name)).collect();
         if !ready.is_empty() {
             return Ok(format!("  to be signed with {}", ready.join(", ")));
+        }
+        if let Some(key) = split.first() {
+            return Ok(format!("  signed when shares of {} are brought together", visible(&key.name)));
         }
         Ok(match keys.first() {
             Some(key) if self.ours.is_lost(key) => {

@@ -19,12 +19,14 @@ use crate::workspace::{Authority, Workspace};
 pub(super) struct Selection {
     roles: Vec<RoleName>,
     keys: Vec<String>,
+    /// Snapshot and timestamp are signed as they always are, whatever was named: so that what is complete gets out.
+    online: bool,
 }
 
 impl Selection {
     /// # Errors
     /// `ROLE_UNKNOWN` for a role that is not staged.
-    pub(super) fn new(args: &SignArgs, workspace: &Workspace) -> Result<Self, Failure> {
+    pub(super) fn new(args: &SignArgs, workspace: &Workspace, online: bool) -> Result<Self, Failure> {
         let staged = workspace.staged_roles()?;
         let mut roles = Vec::new();
         for text in &args.roles {
@@ -37,12 +39,17 @@ impl Selection {
                     .detail("role", text.as_str())
             })?);
         }
-        Ok(Self { roles, keys: args.keys.clone() })
+        Ok(Self { roles, keys: args.keys.clone(), online })
     }
 
     /// Whether this role is to be signed.
     pub(super) fn role(&self, role: &RoleName) -> bool {
-        self.roles.is_empty() || self.roles.contains(role)
+        self.roles.is_empty() || self.roles.contains(role) || (self.online && super::is_online(role))
+    }
+
+    /// What it says of a role's keys.
+    pub(super) fn of(&self, role: &RoleName) -> Option<&Self> {
+        (!(self.online && super::is_online(role))).then_some(self)
     }
 
     /// Whether this key is to sign.
@@ -218,6 +225,11 @@ impl Ours {
     /// Whether a token is a YubiKey.
     pub(super) fn is_card(&self, token: &str) -> bool {
         self.token(token).is_some_and(|token| token.kind == "yubikey")
+    }
+
+    /// Whether keys of a token are split: they sign when their custodians come together, not with the others.
+    pub(super) fn split(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| token.kind == "shares")
     }
 
     /// Whether a token is locked and a person must unlock it.

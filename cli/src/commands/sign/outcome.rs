@@ -40,6 +40,8 @@ struct KeyLine {
     keyid: KeyId,
     name: Option<String>,
     token: Option<(String, String)>,
+    /// It is split, so its custodians must come together.
+    split: bool,
     /// It has signed for this repository here, and no token holds it any more.
     gone: bool,
 }
@@ -79,7 +81,8 @@ pub(super) fn role_lines(
             });
             let print = key.and_then(|key| key.public_key().ok()).map(|key| key.fingerprint().to_string());
             let gone = found.is_none() && print.is_some_and(|print| used.contains(&print));
-            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token, gone }
+            let split = found.is_some_and(|key| ours.split(&key.token));
+            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token, split, gone }
         });
         let keys = keys.collect();
         lines.push(RoleLine {
@@ -234,6 +237,13 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
                 Some((token, state)) if state != "unlocked" => {
                     tokens.insert(format!("token {} is {state}: tufctl token list\n", visible(token)));
                 }
+                Some(_) if key.split => {
+                    tokens.insert(format!(
+                        "bring shares of {} together: tufctl share collect {dir} --role {} --manifest set.json\n",
+                        key.called(),
+                        visible(line.role.as_str())
+                    ));
+                }
                 Some(_) => {}
                 None if key.gone => {
                     tokens.insert(format!(
@@ -297,6 +307,9 @@ impl RoleLine {
             .iter()
             .filter(|key| self.state.missing.contains(&key.keyid))
             .map(|key| match &key.token {
+                Some((token, state)) if key.split => {
+                    json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state, "how": HOW})
+                }
                 Some((token, state)) => {
                     json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state})
                 }
@@ -315,6 +328,10 @@ impl RoleLine {
             "keyids": keyids,
             "keys": keys,
         });
+        let is_split = |key: &KeyLine| key.split && self.state.missing.contains(&key.keyid);
+        if let Some(members) = missing.as_object_mut().filter(|_| self.keys.iter().any(is_split)) {
+            members.insert("how".into(), HOW.into());
+        }
         if let Some(members) = missing.as_object_mut().filter(|_| self.state.by_parents()) {
             members.insert("parents".into(), self.state.wanted().map(Part::json).collect());
         }
@@ -391,6 +408,8 @@ impl RoleLine {
 const WIDEST_HEAD: usize = 24;
 /// More signatures than this are told by their number.
 const MOST_TOLD: u64 = 8;
+/// How a split key comes to sign.
+const HOW: &str = "share collect";
 
 #[cfg(test)]
 mod tests {
@@ -408,6 +427,7 @@ mod tests {
             keyid: keyid(id),
             name: ours.map(|(name, _, _)| name.into()),
             token: ours.map(|(_, token, state)| (token.into(), state.into())),
+            split: false,
             gone: false,
         }
     }

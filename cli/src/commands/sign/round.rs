@@ -18,14 +18,15 @@ use crate::commands::token::{described, unlock_asking};
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
+use crate::shares::Gathering;
 
 /// A role that keys of ours are to sign.
 pub(super) struct Pending<'a> {
     pub(super) role: RoleName,
-    version: u64,
+    pub(super) version: u64,
     /// What people are shown: the agent's own reading, or ours where its turn has not come.
     pub(super) difference: Difference,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     /// A person has said yes to what no `--yes` answers.
     pub(super) person: bool,
     pub(super) keys: Vec<Candidate>,
@@ -70,7 +71,9 @@ impl<'a> Session<'a> {
 
     /// The locked tokens without which a role does not reach some threshold.
     fn tokens_needed(&self, role: &RoleName) -> Result<BTreeSet<String>, Failure> {
-        let usable = |key: &Candidate| self.ours.can_sign(key) || self.ours.locked(&key.token);
+        let usable = |key: &Candidate| {
+            !self.ours.split(&key.token) && (self.ours.can_sign(key) || self.ours.locked(&key.token))
+        };
         let keys: Vec<Candidate> = self.candidates(role)?.into_iter().filter(usable).collect();
         let is_ready = |key: &&Candidate| self.ours.can_sign(key);
         if self.selection.names_keys() {
@@ -100,7 +103,7 @@ impl<'a> Session<'a> {
         for role in roles {
             let met = self.workspace.signatures(role)?.met;
             let mut keys = self.candidates(role)?;
-            keys.retain(|key| self.ours.can_sign(key));
+            keys.retain(|key| self.ours.can_sign(key) && !self.ours.split(&key.token));
             if keys.is_empty() || (met && !self.selection.names_keys()) {
                 continue;
             }
@@ -321,9 +324,18 @@ impl<'a> Session<'a> {
         call: &mut SignCall<'_>,
         entries: &mut Vec<SignatureEntry>,
     ) -> Result<(), Failure> {
+        let mut people = Gathering::of_people();
         while let Some(step) = call.step()? {
-            if let SignStep::Ask(asked) = &step {
-                self.give_pin(call, asked)?;
+            match &step {
+                SignStep::Ask(asked) => self.give_pin(call, asked)?,
+                SignStep::Collect(collection) => {
+                    let screen = self.context.screen;
+                    match &mut self.gathering {
+                        Some(gathering) => gathering.go_on(collection, self.agent, screen)?,
+                        None => people.go_on(collection, self.agent, screen)?,
+                    }
+                }
+                _ => {}
             }
             match self.take_step(role, step, entries)? {
                 Some(Came::Signed(signed)) => self.signed.push(signed),
@@ -344,7 +356,7 @@ impl<'a> Session<'a> {
         match step {
             SignStep::Waiting(waiting) => self.announce(&waiting),
             // It was given.
-            SignStep::Ask(_) => {}
+            SignStep::Ask(_) | SignStep::Collect(_) => {}
             SignStep::Skipped(skipped) => {
                 let (key, role_name) = (&skipped.key, role.role.as_str());
                 self.context.screen.warn(format!("{key} did not sign {role_name}: {}", skipped.message));
@@ -411,14 +423,14 @@ impl<'a> Session<'a> {
             (Vec::new(), false)
         };
         let authorities = self.workspace.authorities(role)?;
-        let all = self.ours.candidates(&authorities, &signed_by, Some(&self.selection));
+        let all = self.ours.candidates(&authorities, &signed_by, self.selection.of(role));
         if !met && !self.selection.names_keys() {
             all.iter().try_for_each(|key| self.ours.only_copy(key))?;
         }
         Ok(all)
     }
 
-    fn open(&self, role: &RoleName, keys: &[Candidate]) -> Result<SignCall<'a>, Failure> {
+    pub(super) fn open(&self, role: &RoleName, keys: &[Candidate]) -> Result<SignCall<'a>, Failure> {
         let (begin, files) = self.request(role, keys)?;
         SignCall::open(self.agent, begin, files)
     }
@@ -437,7 +449,8 @@ impl<'a> Session<'a> {
             shared_key: self.args.shared_key,
             supersede: self.superseded(role).map(|digest| digest.to_string()).unwrap_or_default(),
             asks: Terminal::open().is_some(),
-            ..v1::SignBegin::default()
+            collects: keys.iter().any(|key| self.ours.split(&key.token)),
+            set_sha256: self.gathering.as_ref().map(|gathering| gathering.set_sha256()).unwrap_or_default(),
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))

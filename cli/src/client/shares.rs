@@ -1,0 +1,127 @@
+//! The requests about split keys.
+
+use tonic::Streaming;
+use tufagent_proto::v1::{self, drill_event, resplit_event, shares_client::SharesClient};
+
+use super::calls::incomplete;
+use super::seal::{SealUse, seal};
+use super::{Agent, MOST_MESSAGE};
+use crate::error::Failure;
+use crate::secret::Secret;
+
+impl Agent {
+    /// The sets of all split keys.
+    pub(crate) fn sets(&self) -> Result<Vec<v1::ShareSet>, Failure> {
+        Ok(self.ask(self.shares_client().list(v1::ListSetsRequest {}))?.sets)
+    }
+
+    /// Makes a key and splits it, or splits one of the file store.
+    pub(crate) fn split(&self, request: v1::SplitRequest) -> Result<v1::SplitReply, Failure> {
+        self.wait(self.shares_client().split(request))
+    }
+
+    /// A passphrase that a custodian's share of a key is to be sealed under.
+    pub(crate) fn seal_split_passphrase(
+        &self,
+        key: &str,
+        custodian: &str,
+        passphrase: &Secret,
+    ) -> Result<v1::Sealed, Failure> {
+        self.seal(&SealUse::SplitPassphrase(key, custodian), passphrase)
+    }
+
+    /// Proves that a custodian has their share of the set with this digest.
+    pub(crate) fn confirm_share(&self, set: &str, words: &[u8]) -> Result<v1::ConfirmShareReply, Failure> {
+        let share = Some(self.seal_bytes(&SealUse::Confirm(set), words)?);
+        let request = v1::ConfirmShareRequest { set_sha256: set.into(), share };
+        self.wait(self.shares_client().confirm(request))
+    }
+
+    /// Collections that are open now.
+    pub(crate) fn collections(&self) -> Result<Vec<v1::Collection>, Failure> {
+        Ok(self.ask(self.shares_client().collections(v1::CollectionsRequest {}))?.collections)
+    }
+
+    /// Gives a share to a collection.
+    pub(crate) fn give(&self, to: &v1::Collection, words: &[u8]) -> Result<v1::GiveShareReply, Failure> {
+        self.give_sealed(&to.id, seal_for(&to.id, &to.sha256, &to.public_key, words)?)
+    }
+
+    /// Gives a share that was sealed for a collection elsewhere.
+    pub(crate) fn give_sealed(&self, to: &str, share: v1::Sealed) -> Result<v1::GiveShareReply, Failure> {
+        let request = v1::GiveShareRequest { collection: to.into(), share: Some(share) };
+        self.wait(self.shares_client().give(request))
+    }
+
+    /// Opens a collection that rehearses a recovery.
+    pub(crate) fn drill(&self, set: &str) -> Result<Rounds<'_, v1::DrillEvent>, Failure> {
+        let request = v1::DrillRequest { set_sha256: set.into() };
+        Ok(Rounds { agent: self, stream: self.wait(self.shares_client().drill(request))? })
+    }
+
+    /// Opens a collection that makes another set of the same key.
+    pub(crate) fn resplit(
+        &self,
+        set: &str,
+        terms: v1::SplitTerms,
+    ) -> Result<Rounds<'_, v1::ResplitEvent>, Failure> {
+        let request = v1::ResplitRequest { set_sha256: set.into(), terms: Some(terms) };
+        Ok(Rounds { agent: self, stream: self.wait(self.shares_client().resplit(request))? })
+    }
+
+    /// Declares a new set alive, or forgets it.
+    pub(crate) fn end_resplit(&self, set: &str, commit: bool) -> Result<v1::EndResplitReply, Failure> {
+        let request = v1::EndResplitRequest { set_sha256: set.into(), commit };
+        self.wait(self.shares_client().end_resplit(request))
+    }
+
+    fn shares_client(&self) -> SharesClient<tonic::transport::Channel> {
+        SharesClient::new(self.channel.clone()).max_decoding_message_size(MOST_MESSAGE)
+    }
+}
+
+/// Seals a share to the key of a collection, for what it collects for.
+pub(crate) fn seal_for(
+    collection: &str,
+    sha256: &str,
+    public_key: &[u8],
+    words: &[u8],
+) -> Result<v1::Sealed, Failure> {
+    seal(public_key, &SealUse::Collect(collection, sha256), words)
+}
+
+/// A collection that is no signature, from its opening to its end. Dropped, it is cancelled.
+pub(crate) struct Rounds<'a, E> {
+    agent: &'a Agent,
+    stream: Streaming<E>,
+}
+
+/// What becomes of such a collection.
+pub(crate) enum Round<T> {
+    /// It is open, or somebody has given a share to it.
+    Collecting(Box<v1::Collection>),
+    /// It had enough.
+    Done(T),
+}
+
+impl Rounds<'_, v1::DrillEvent> {
+    /// The next of it.
+    pub(crate) fn next(&mut self) -> Result<Round<v1::DrillReport>, Failure> {
+        match self.agent.next(&mut self.stream)?.and_then(|event| event.event) {
+            Some(drill_event::Event::Collecting(collection)) => Ok(Round::Collecting(Box::new(collection))),
+            Some(drill_event::Event::Report(report)) => Ok(Round::Done(report)),
+            None => Err(incomplete()),
+        }
+    }
+}
+
+impl Rounds<'_, v1::ResplitEvent> {
+    /// The next of it.
+    pub(crate) fn next(&mut self) -> Result<Round<v1::SplitReply>, Failure> {
+        match self.agent.next(&mut self.stream)?.and_then(|event| event.event) {
+            Some(resplit_event::Event::Collecting(collection)) => Ok(Round::Collecting(Box::new(collection))),
+            Some(resplit_event::Event::Made(made)) => Ok(Round::Done(made)),
+            None => Err(incomplete()),
+        }
+    }
+}

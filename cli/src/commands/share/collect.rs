@@ -1,0 +1,50 @@
+//! `tufctl share collect`: enough shares, from here and elsewhere, for one signature.
+
+use tuf::role::RoleName;
+
+use super::sets::of_manifest;
+use crate::args::{ShareCollectArgs, SignArgs};
+use crate::commands::sign;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{Report, visible};
+use crate::shares::{self, Gathering};
+use crate::workspace::Workspace;
+
+/// Runs `tufctl share collect`.
+pub(super) fn run(args: &ShareCollectArgs, context: &Context) -> Result<Report, Failure> {
+    let manifest = shares::manifest(&args.collect.manifest)?;
+    let about = staged(args)?;
+    let mut gathering = Gathering::read(&args.collect, &manifest)?;
+    gathering.tell_invalid(context.screen);
+    if let Some(short) = gathering.short(&about)? {
+        return Ok(short);
+    }
+    let set = of_manifest(&manifest, context)?;
+    let sign_args = SignArgs {
+        dir: args.dir.clone(),
+        roles: vec![args.role.clone()],
+        keys: vec![set.key],
+        no_publish: false,
+        from: None,
+        supersede: None,
+        shared_key: false,
+        yes: args.yes,
+    };
+    let report = sign::run_with(&sign_args, Some(&mut gathering), context)?;
+    Ok(report.with("invalid", gathering.invalid().into()))
+}
+
+/// What would be signed: `root v2 of app · sha256 …`.
+fn staged(args: &ShareCollectArgs) -> Result<String, Failure> {
+    let workspace = Workspace::open(&args.dir)?;
+    let nothing = || {
+        Failure::new(reason::ROLE_UNKNOWN, format!("nothing is staged for {}", args.role))
+            .remedy("see what is staged: tufctl diff DIR")
+            .detail("role", args.role.as_str())
+    };
+    let role = RoleName::parse(&args.role).map_err(|_| nothing())?;
+    let staged = workspace.staged(&role)?.ok_or_else(nothing)?;
+    let of = workspace.staged_name().map(|name| format!(" of {}", visible(name))).unwrap_or_default();
+    Ok(format!("{} v{}{of} · sha256 {}", visible(&args.role), staged.version(), staged.digest()))
+}

@@ -1,0 +1,127 @@
+//! `tufctl share give` and `share seal`: a share for a collection that somebody else opened.
+
+use serde_json::json;
+use tuf::diff::Difference;
+use tufagent_proto::v1;
+
+use crate::args::{OpenerArgs, ShareGiveArgs, ShareSealArgs};
+use crate::client::seal_for;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::confirm;
+use crate::render::{KeyNames, Report, difference, now, visible};
+use crate::shares::{self, Openers, SealedShare, Ticket, Wanted, about, standing, type_share};
+
+/// Runs `tufctl share give`.
+pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Failure> {
+    let sealed = args.file.as_deref().and_then(SealedShare::read);
+    let agent = context.agent()?;
+    let wanted = args.collection.as_deref().or(sealed.as_ref().map(|sealed| sealed.collection.as_str()));
+    let collection = pick(agent.collections()?, wanted)?;
+    show(&collection, context)?;
+    let reply = match sealed {
+        Some(sealed) => {
+            confirm("Give this sealed share to it?", args.yes.yes)?;
+            agent.give_sealed(&collection.id, sealed.sealed()?)?
+        }
+        None => {
+            confirm("Give your share for exactly this?", args.yes.yes)?;
+            let share = read(args.file.as_deref(), &args.openers, &collection)?;
+            let words = shares::words_of(&share)?;
+            agent.give(&collection, words.reveal_secret_bytes())?
+        }
+    };
+    let now = reply.collection.unwrap_or(collection);
+    let style = context.screen.out();
+    let text =
+        format!("{} the share of {}\n{}\n", style.green("given:"), visible(&reply.custodian), standing(&now));
+    let document = json!({
+        "custodian": reply.custodian,
+        "collection": now.id,
+        "have": now.have,
+        "need": now.need,
+        "given": now.given,
+        "missing": now.missing,
+    });
+    Ok(Report::new(document, text))
+}
+
+/// Runs `tufctl share seal`.
+pub(super) fn seal(args: &ShareSealArgs, context: &Context) -> Result<Report, Failure> {
+    let ticket = Ticket::read(&args.ticket)?;
+    let collection = ticket.collection()?;
+    show(&collection, context)?;
+    confirm("Seal your share for exactly this?", args.yes.yes)?;
+    let share = read(args.file.as_deref(), &args.openers, &collection)?;
+    let words = shares::words_of(&share)?;
+    let sealed =
+        seal_for(&collection.id, &collection.sha256, &collection.public_key, words.reveal_secret_bytes())?;
+    SealedShare::new(&collection.id, &sealed).write(&args.out)?;
+    let name = args.out.display().to_string();
+    let text = format!("sealed into {}: only the agent of this collection can open it\n", visible(&name));
+    let document = json!({"file": name, "collection": collection.id, "sha256": collection.sha256});
+    Ok(Report::new(document, text).hint(format!("there: tufctl share give {}", visible(&name))))
+}
+
+/// A share that belongs to the collection's set.
+fn read(
+    file: Option<&std::path::Path>,
+    openers: &OpenerArgs,
+    collection: &v1::Collection,
+) -> Result<custody::Share, Failure> {
+    let manifest = custody::SignedManifest::parse(&collection.manifest).map_err(|why| {
+        Failure::new(reason::VERIFICATION, format!("the collection's manifest does not hold: {why}"))
+    })?;
+    let share = match file {
+        Some(file) => Openers::load(openers)?.read(file, reason::SHARE_INVALID)?,
+        None => {
+            let title = format!("A share of {} · sha256 {}", manifest.key_name(), collection.sha256);
+            type_share(&title, Wanted::Of(&manifest))?
+        }
+    };
+    manifest.who_has(&share).map_err(|why| shares::refused(&why, reason::SHARE_INVALID))?;
+    Ok(share)
+}
+
+/// What the share is given for: the difference, and the digest in full.
+fn show(collection: &v1::Collection, context: &Context) -> Result<(), Failure> {
+    let screen = context.screen;
+    screen.show(format!(
+        "{} asks for shares of {}",
+        visible(&collection.opened_by),
+        visible(&collection.key)
+    ));
+    if !collection.difference_json.is_empty() {
+        let said: Difference = serde_json::from_str(&collection.difference_json).map_err(|e| {
+            Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}"))
+        })?;
+        screen.show(difference(&said, &KeyNames::new(), screen.err(), now()));
+    }
+    if !collection.terms_json.is_empty() {
+        screen.show(visible(&collection.terms_json));
+    }
+    screen.show(about(collection));
+    Ok(())
+}
+
+fn pick(mut all: Vec<v1::Collection>, wanted: Option<&str>) -> Result<v1::Collection, Failure> {
+    if let Some(id) = wanted {
+        return all.into_iter().find(|one| one.id == id).ok_or_else(|| {
+            Failure::new(reason::SHARES_MISSING, "this collection is not open, or has ended")
+                .remedy("ask whoever opened it to open it again: tufctl share collect")
+                .detail("collection", id)
+        });
+    }
+    match (all.pop(), all.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(Failure::new(reason::SHARES_MISSING, "no collection is open")
+            .remedy("somebody opens it first: tufctl share collect DIR --role root --manifest set.json")),
+        (Some(last), _) => {
+            all.push(last);
+            let ids: Vec<String> =
+                all.iter().map(|one| format!("{} ({})", visible(&one.id), about(one))).collect();
+            Err(Failure::new(reason::USAGE, "several collections are open")
+                .remedy(format!("name one with --collection: {}", ids.join("; "))))
+        }
+    }
+}

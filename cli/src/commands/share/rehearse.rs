@@ -1,0 +1,142 @@
+//! `tufctl share drill` and `share resplit`: collections that sign no metadata.
+
+use custody::SignedManifest;
+use serde_json::json;
+use tufagent_proto::v1;
+
+use super::sets::{ALIVE, PROVING, ended, handed_out, of_manifest};
+use crate::args::{CollectArgs, Phase, ShareDrillArgs, ShareResplitArgs};
+use crate::client::{ReplyKey, Round};
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::prompt::confirm;
+use crate::render::{Report, visible};
+use crate::shares::{self, Gathering, HandOut, SplitPlan};
+
+/// Runs `tufctl share drill`.
+pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, Failure> {
+    let manifest = shares::manifest(&args.collect.manifest)?;
+    let about = format!("a drill of {}", visible(manifest.key_name()));
+    let mut gathering = match gathered(&args.collect, &manifest, &about, context)? {
+        Ok(gathering) => gathering,
+        Err(short) => return Ok(short),
+    };
+    confirm(
+        &format!("Rehearse the recovery of {}? It signs no metadata", manifest.key_name()),
+        args.yes.yes,
+    )?;
+    let agent = context.agent()?;
+    let mut rounds = agent.drill(&manifest.digest().to_string())?;
+    let report = loop {
+        match rounds.next()? {
+            Round::Collecting(collection) => gathering.go_on(&collection, agent, context.screen)?,
+            Round::Done(report) => break report,
+        }
+    };
+    let text = format!(
+        "{} {} can be recovered by {} · {} · the key is gone again\n",
+        context.screen.out().green("drilled:"),
+        visible(&report.key),
+        visible(&report.custodians.join(", ")),
+        visible(&report.time),
+    );
+    let document = json!({
+        "key": report.key,
+        "custodians": report.custodians,
+        "statement": report.statement,
+        "sig": report.sig,
+        "time": report.time,
+        "invalid": gathering.invalid(),
+    });
+    Ok(Report::new(document, text))
+}
+
+/// Runs `tufctl share resplit`.
+pub(super) fn resplit(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> {
+    let commit = match args.phase {
+        Phase::Prove => return prove(args, context),
+        Phase::Commit => true,
+        Phase::Abort => false,
+    };
+    let agent = context.agent()?;
+    let new = new_set(args, agent.sets()?)?;
+    if commit {
+        context.screen.show(format!("{REVOKES_NOTHING}."));
+        confirm(&format!("Declare the new set of {} alive, and the old one dead?", new.key), args.yes.yes)?;
+    }
+    let reply = agent.end_resplit(&new.sha256, commit)?;
+    let what = if commit { "the new set is alive" } else { "the new set is forgotten: destroy its shares" };
+    Ok(ended(&reply, what, context))
+}
+
+fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> {
+    let path = args.manifest.as_deref().ok_or_else(|| {
+        Failure::new(reason::USAGE, "--manifest is missing: the set that is alive")
+            .remedy("every custodian has it as set.json; tufctl share manifest KEY prints it")
+    })?;
+    let manifest = shares::manifest(path)?;
+    let plan = SplitPlan::new(&args.terms, context.screen)?;
+    let about = format!("another set of shares of {}", visible(manifest.key_name()));
+    let collect = args.collect(path);
+    let mut gathering = match gathered(&collect, &manifest, &about, context)? {
+        Ok(gathering) => gathering,
+        Err(short) => return Ok(short),
+    };
+    let hand_out = HandOut::prepare(&plan, args.terms.out.as_deref())?;
+    context.screen.show(format!("{REVOKES_NOTHING}."));
+    confirm(&format!("Make another set of shares of {}?", manifest.key_name()), args.yes.yes)?;
+    let agent = context.agent()?;
+    let set = of_manifest(&manifest, context)?;
+    let reply_key = ReplyKey::new();
+    let terms = plan.request(agent, &set.key, reply_key.public())?;
+    let mut rounds = agent.resplit(&set.sha256, terms)?;
+    let made = loop {
+        match rounds.next()? {
+            Round::Collecting(collection) => gathering.go_on(&collection, agent, context.screen)?,
+            Round::Done(made) => break made,
+        }
+    };
+    let abort = format!("tufctl share resplit {} --phase abort", set.key);
+    let report = handed_out(&made, &hand_out, &plan, &reply_key, &abort, context)?;
+    Ok(report.with("invalid", gathering.invalid().into()).with("revokes", false.into()))
+}
+
+/// The shares at hand; or, where they are not enough and nobody can be asked, how it stands.
+fn gathered(
+    args: &CollectArgs,
+    manifest: &SignedManifest,
+    about: &str,
+    context: &Context,
+) -> Result<Result<Gathering, Report>, Failure> {
+    let mut gathering = Gathering::read(args, manifest)?;
+    gathering.tell_invalid(context.screen);
+    Ok(match gathering.short(about)? {
+        Some(short) => Err(short),
+        None => Ok(gathering),
+    })
+}
+
+/// The set that waits: of the key or the manifest that was named, be it the old set's or its own.
+fn new_set(args: &ShareResplitArgs, sets: Vec<v1::ShareSet>) -> Result<v1::ShareSet, Failure> {
+    let manifest = args.manifest.as_deref().map(shares::manifest).transpose()?;
+    let digest = manifest.map(|manifest| manifest.digest().to_string());
+    let named = sets.iter().find(|set| digest.as_ref() == Some(&set.sha256));
+    let key = args.key.clone().or_else(|| named.map(|set| set.key.clone()));
+    let is_it = |set: &&v1::ShareSet| set.state == PROVING && key.as_ref().is_none_or(|key| set.key == *key);
+    let mut waiting = sets.iter().filter(is_it);
+    match (waiting.next(), waiting.next()) {
+        (Some(set), None) => Ok(set.clone()),
+        // Doing it twice is no fault.
+        _ => match named.filter(|set| set.state == ALIVE && args.phase == Phase::Commit) {
+            Some(set) => Ok(set.clone()),
+            None => Err(Failure::new(reason::SHARE_INVALID, "no new set waits, or more than one does")
+                .remedy(
+                    "see them: tufctl share list; then name the key: tufctl share resplit KEY --phase …",
+                )),
+        },
+    }
+}
+
+/// Said wherever a new set is made.
+const REVOKES_NOTHING: &str = "This revokes nothing: as many old shares as were needed still make the key, so they must be \
+     destroyed; a custodian who is no longer trusted means another key (tufctl root replace-key)";

@@ -1,0 +1,265 @@
+//! Sets of shares: made, proven, listed.
+
+use serde_json::{Map, Value, json};
+use tufagent_proto::v1;
+
+use crate::args::{GenerateArgs, ShareConfirmArgs, ShareSplitArgs};
+use crate::client::ReplyKey;
+use crate::commands::key;
+use crate::context::Context;
+use crate::error::{Failure, reason};
+use crate::render::{Report, Style, Table, count, visible};
+use crate::shares::{self, HandOut, Openers, SplitPlan, Wanted, type_share};
+
+/// `tufctl key generate` on a token of kind shares.
+pub(crate) fn generate(args: &GenerateArgs, context: &Context) -> Result<Report, Failure> {
+    shares::harden();
+    let new = v1::NewSplitKey { name: args.name.clone(), r#type: args.key_type.clone() };
+    let request = v1::SplitRequest {
+        of: Some(v1::split_request::Of::NewKey(new)),
+        token: args.token.clone().unwrap_or_default(),
+        ..v1::SplitRequest::default()
+    };
+    let abort = format!("tufctl key remove {}", args.name);
+    make(request, &args.name, &args.terms, &abort, context)
+}
+
+/// `tufctl share split`
+pub(super) fn split(args: &ShareSplitArgs, context: &Context) -> Result<Report, Failure> {
+    if args.abort {
+        return abort(&args.key, context);
+    }
+    let request = v1::SplitRequest {
+        of: Some(v1::split_request::Of::Key(args.key.clone())),
+        token: args.token.clone().unwrap_or_default(),
+        keep: args.keep,
+        ..v1::SplitRequest::default()
+    };
+    let abort = format!("tufctl share split {} --abort", args.key);
+    make(request, &args.key, &args.terms, &abort, context)
+}
+
+/// Makes the set, and hands it out.
+fn make(
+    mut request: v1::SplitRequest,
+    key: &str,
+    terms: &crate::args::TermsArgs,
+    abort: &str,
+    context: &Context,
+) -> Result<Report, Failure> {
+    let plan = SplitPlan::new(terms, context.screen)?;
+    let hand_out = HandOut::prepare(&plan, terms.out.as_deref())?;
+    let agent = context.agent()?;
+    let reply_key = ReplyKey::new();
+    request.terms = Some(plan.request(agent, key, reply_key.public())?);
+    let made = agent.split(request)?;
+    handed_out(&made, &hand_out, &plan, &reply_key, abort, context)
+}
+
+/// Hands a set out that the agent has made, and says what is next.
+pub(super) fn handed_out(
+    made: &v1::SplitReply,
+    hand_out: &HandOut,
+    plan: &SplitPlan,
+    reply_key: &ReplyKey,
+    abort: &str,
+    context: &Context,
+) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    let given = hand_out.give(made, plan, reply_key, (agent, context.screen));
+    // Whatever is missing, no custodian has proven all: the set serves nothing yet.
+    let (manifest, files) = given.map_err(|failure| {
+        let what = "the set was made, and its shares were not all handed out";
+        failure.context(what).remedy(format!("forget this set, then make another: {abort}"))
+    })?;
+    for warning in &made.warnings {
+        context.screen.warn(warning);
+    }
+    // As it stands now: at a terminal they have proven their shares already.
+    let digest = manifest.digest().to_string();
+    let set = agent.sets()?.into_iter().find(|set| set.sha256 == digest);
+    let set = set.or_else(|| made.set.clone()).unwrap_or_default();
+    let style = context.screen.out();
+    let mut document = match &made.key {
+        Some(key) => key::json(key)?,
+        None => Value::Object(Map::new()),
+    };
+    if let Some(members) = document.as_object_mut() {
+        members.insert("set".into(), set_json(&set));
+        members.insert("files".into(), files.clone().into());
+        members.insert("warnings".into(), made.warnings.clone().into());
+    }
+    let mut text = set_text(&set, style);
+    for file in &files {
+        text.push_str(&format!("  + {}\n", visible(file)));
+    }
+    let report = Report::new(document, text);
+    Ok(if set.unconfirmed.is_empty() {
+        report
+    } else {
+        report.hint(format!(
+            "each custodian proves their share, then the key may serve: tufctl share confirm FILE --manifest set.json ({} left)",
+            count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share")
+        ))
+    })
+}
+
+fn abort(key: &str, context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    let sets = agent.sets()?;
+    let proving = sets.iter().find(|set| set.key == key && set.state == PROVING).ok_or_else(|| {
+        Failure::new(reason::KEY_NOT_FOUND, format!("no set of {key} waits for proof"))
+            .remedy("see which sets there are: tufctl share list")
+            .detail("key", key)
+    })?;
+    let reply = agent.end_resplit(&proving.sha256, false)?;
+    Ok(ended(&reply, "the new set is forgotten: destroy its shares", context))
+}
+
+/// A set was declared alive, or forgotten.
+pub(super) fn ended(reply: &v1::EndResplitReply, what: &str, context: &Context) -> Report {
+    let set = reply.set.as_ref();
+    let mut text = format!("{what}\n");
+    for note in &reply.notes {
+        text.push_str(&format!("{}\n", visible(note)));
+    }
+    if let Some(set) = set {
+        text.push_str(&set_text(set, context.screen.out()));
+    }
+    Report::new(json!({"set": set.map(set_json), "notes": reply.notes}), text)
+}
+
+/// `tufctl share confirm`
+pub(super) fn confirm(args: &ShareConfirmArgs, context: &Context) -> Result<Report, Failure> {
+    let manifest = shares::manifest(&args.manifest)?;
+    let openers = Openers::load(&args.openers)?;
+    let agent = context.agent()?;
+    let share = match &args.file {
+        Some(file) => openers.read(file, reason::SHARE_INVALID)?,
+        None => type_share(
+            &format!("Type a share of {}, to prove that it was handed out", manifest.key_name()),
+            Wanted::Of(&manifest),
+        )?,
+    };
+    manifest.who_has(&share).map_err(|why| shares::refused(&why, reason::SHARE_INVALID))?;
+    let words = shares::words_of(&share)?;
+    let reply = agent.confirm_share(&manifest.digest().to_string(), words.reveal_secret_bytes())?;
+    let set = reply.set.unwrap_or_default();
+    let style = context.screen.out();
+    let mut text = format!("{} {} has their share\n", style.green("proven:"), visible(&reply.custodian));
+    for note in &reply.notes {
+        text.push_str(&format!("{}\n", visible(note)));
+    }
+    text.push_str(&set_text(&set, style));
+    let document = json!({
+        "custodian": reply.custodian,
+        "key": set.key,
+        "state": set.state,
+        "confirmed": set.confirmed,
+        "unconfirmed": set.unconfirmed,
+        "set": set_json(&set),
+        "notes": reply.notes,
+    });
+    Ok(Report::new(document, text))
+}
+
+/// `tufctl share list`
+pub(super) fn list(context: &Context) -> Result<Report, Failure> {
+    let sets = context.agent()?.sets()?;
+    let mut table = Table::new(&["KEY", "TOKEN", "SET", "STATE", "SHARES", "NOT PROVEN", "DRILLED"]);
+    for set in &sets {
+        let json = set_json(set);
+        let member = |name: &str| json.get(name).map(ToString::to_string).unwrap_or_default();
+        let state = if set.whole { format!("{}, whole copy", set.state) } else { set.state.clone() };
+        table.row([
+            visible(&set.key).into_owned(),
+            visible(&set.token).into_owned(),
+            member("sequence"),
+            state,
+            format!("{} of {}", member("need"), member("count")),
+            visible(&set.unconfirmed.join(", ")).into_owned(),
+            if set.drilled.is_empty() { "never".into() } else { visible(&set.drilled).into_owned() },
+        ]);
+        table.paint(0, |style, text| style.bold(text));
+    }
+    let text = if sets.is_empty() { "no split keys\n".into() } else { table.render(context.screen.out()) };
+    Ok(Report::new(json!({"sets": sets.iter().map(set_json).collect::<Vec<_>>()}), text))
+}
+
+/// `tufctl share manifest`
+pub(super) fn manifest(key: &str, context: &Context) -> Result<Report, Failure> {
+    let sets = context.agent()?.sets()?;
+    let of_key = |state: &str| sets.iter().find(|set| set.key == key && set.state == state);
+    let set = of_key(ALIVE).or_else(|| of_key(PROVING)).ok_or_else(|| {
+        Failure::new(reason::KEY_NOT_FOUND, format!("{key} is no split key"))
+            .remedy("see which there are: tufctl share list")
+            .detail("key", key)
+    })?;
+    let text = String::from_utf8_lossy(&set.manifest).into_owned();
+    Ok(Report::new(serde_json::from_str(&text).unwrap_or_default(), text))
+}
+
+/// The agent's set that a manifest is of.
+pub(super) fn of_manifest(
+    manifest: &custody::SignedManifest,
+    context: &Context,
+) -> Result<v1::ShareSet, Failure> {
+    let digest = manifest.digest().to_string();
+    context.agent()?.sets()?.into_iter().find(|set| set.sha256 == digest).ok_or_else(|| {
+        Failure::new(reason::SHARE_INVALID, "this agent has no set with this manifest")
+            .remedy("see the sets that it has: tufctl share list; one of another agent is taken in by tufctl key import NAME set.json --token TOKEN")
+            .detail("set", digest)
+    })
+}
+
+/// A set as every command tells of it.
+pub(super) fn set_json(set: &v1::ShareSet) -> Value {
+    let mut document = json!({
+        "key": set.key,
+        "token": set.token,
+        "state": set.state,
+        "sha256": set.sha256,
+        "confirmed": set.confirmed,
+        "unconfirmed": set.unconfirmed,
+        "drilled": Some(&set.drilled).filter(|drilled| !drilled.is_empty()),
+        "whole": set.whole,
+        "kept": set.kept,
+    });
+    if let (Some(members), Ok(manifest)) =
+        (document.as_object_mut(), custody::SignedManifest::parse(&set.manifest))
+    {
+        let custodians: Vec<_> =
+            manifest.members().iter().map(|member| member.custodian.name.to_string()).collect();
+        members.insert("id".into(), manifest.set_id().to_string().into());
+        members.insert("keyid".into(), manifest.keyid().to_string().into());
+        members.insert("sequence".into(), manifest.sequence().into());
+        members.insert("need".into(), manifest.need().into());
+        members.insert("count".into(), manifest.terms().count().into());
+        members.insert("custodians".into(), custodians.into());
+    }
+    document
+}
+
+fn set_text(set: &v1::ShareSet, style: Style) -> String {
+    let json = set_json(set);
+    let member = |name: &str| json.get(name).map(ToString::to_string).unwrap_or_default();
+    let (key, need, count) = (style.bold(visible(&set.key)), member("need"), member("count"));
+    let state = match set.state.as_str() {
+        ALIVE => style.green("alive"),
+        PROVING => style.yellow("waits for proof"),
+        other => style.dim(visible(other)),
+    };
+    let mut text =
+        format!("{key} · set {} · {need} of {count} shares make the key · {state}\n", member("sequence"));
+    for name in &set.confirmed {
+        text.push_str(&format!("  {} {}\n", style.green("+"), visible(name)));
+    }
+    for name in &set.unconfirmed {
+        text.push_str(&format!("  {} {:<16} not proven\n", style.yellow("·"), visible(name)));
+    }
+    text
+}
+
+/// The words for a set's state on the wire.
+pub(super) const PROVING: &str = "proving";
+pub(super) const ALIVE: &str = "alive";

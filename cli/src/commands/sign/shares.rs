@@ -1,0 +1,98 @@
+//! Split keys: they sign in a collection of their own, once the other keys have, and only where a signature is lacking.
+
+use tuf::role::RoleName;
+
+use super::Session;
+use super::ours::{Candidate, OurKey};
+use super::round::{Pending, read_difference};
+use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm};
+use crate::render::{difference, now, visible};
+
+impl Session<'_> {
+    /// A split key that was named signs when somebody brings shares: from files, or at this terminal.
+    ///
+    /// # Errors
+    /// `SHARES_MISSING` (exit 4) when nobody does.
+    pub(super) fn check_shares(&self, key: &OurKey) -> Result<(), Failure> {
+        if !self.ours.split(&key.token) || self.gathering.is_some() || Terminal::open().is_some() {
+            return Ok(());
+        }
+        let message =
+            format!("the key {} is split, and nobody is here to bring its shares together", key.name);
+        Err(Failure::new(reason::SHARES_MISSING, message)
+            .remedy("tufctl share collect DIR --role ROLE --manifest set.json")
+            .detail("key", key.name.as_str())
+            .detail("token", key.token.as_str()))
+    }
+
+    /// Opens a collection for each role that lacks what a split key of ours can give.
+    ///
+    /// # Errors
+    /// Where shares were brought: whatever ends the collection. People who leave one end nothing else.
+    pub(super) fn collect_shares(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
+        if self.gathering.is_none() && (Terminal::open().is_none() || self.context.screen.json()) {
+            return Ok(());
+        }
+        let before = self.signed.len();
+        for role in roles {
+            for key in self.candidates(role)? {
+                let is_usable = self.ours.split(&key.token) && self.ours.can_sign(&key);
+                let met = self.workspace.signatures(role)?.met;
+                if !is_usable || (met && !self.selection.names_keys()) {
+                    continue;
+                }
+                let end = self.collect_for(role, key);
+                match end {
+                    Err(failure)
+                        if self.gathering.is_none() && failure.reason() == reason::SHARES_MISSING =>
+                    {
+                        self.context.screen.warn(failure.message());
+                    }
+                    end => end?,
+                }
+            }
+        }
+        if self.signed.len() > before {
+            self.workspace.settle_staged()?;
+        }
+        Ok(())
+    }
+
+    fn collect_for(&mut self, role: &RoleName, key: Candidate) -> Result<(), Failure> {
+        let screen = self.context.screen;
+        let keys = vec![key];
+        let call = self.open(role, &keys)?;
+        let inspected = call.inspected();
+        let said = read_difference(inspected)?;
+        let asks = !self.args.yes.yes && Terminal::open().is_some();
+        let text = difference(&said, &self.names, screen.err(), now());
+        if asks {
+            screen.show(text)
+        } else {
+            screen.note(text)
+        }
+        for warning in &inspected.warnings {
+            screen.warn(warning);
+        }
+        let name = keys.first().map(|key| visible(&key.name).into_owned()).unwrap_or_default();
+        let version = inspected.version;
+        confirm(
+            &format!("Bring shares of {name} together to sign {role} v{version} of {}?", self.record.name),
+            self.args.yes.yes,
+        )?;
+        let warnings = Vec::new();
+        let pending = Pending {
+            role: role.clone(),
+            version,
+            difference: said,
+            warnings,
+            person: false,
+            keys,
+            call: Some(call),
+        };
+        self.sign_each(vec![pending])?;
+        screen.note(format!("the key {name} is gone again"));
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! A sheet: one share on one printed page, with all that its custodian needs on the day it is needed.
+//!
+//! HTML that fetches nothing and runs nothing. It is built in locked memory, the QR code too.
+
+use custody::{SecretBytes, SignedManifest};
+use qrcodegen_no_heap::{QrCode, QrCodeEcc, Version};
+
+use super::typing::WORDS;
+use crate::error::{Failure, reason};
+use crate::render::count;
+
+/// The sheet of the custodian who has these words.
+///
+/// # Errors
+/// `INTERNAL` for words that make no sheet.
+pub(super) fn sheet(
+    whose: &str,
+    words: &SecretBytes,
+    manifest: &SignedManifest,
+) -> Result<SecretBytes, Failure> {
+    let fingerprint = manifest
+        .members()
+        .iter()
+        .find(|member| member.custodian.name.as_str() == whose && has(manifest, member, words));
+    let fingerprint = fingerprint.map(|member| member.fingerprint.to_string()).ok_or_else(failed)?;
+    let (before, between, after) = texts(whose, &fingerprint, manifest);
+    let secret = words.reveal_secret_bytes();
+    // Twice over the same: once to know how long it is, once into locked memory of that length.
+    let code = Code::of(secret)?;
+    let mut length = Count(0);
+    compose(&mut length, [&before, &between, &after], secret, &code);
+    let mut overrun = false;
+    let page = SecretBytes::with_len(length.0, |buffer| {
+        let mut page = Filled { buffer, at: 0, overrun: false };
+        compose(&mut page, [&before, &between, &after], secret, &code);
+        overrun = page.overrun;
+    });
+    if overrun { Err(failed()) } else { Ok(page) }
+}
+
+/// Where the page goes.
+trait Ink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+struct Count(usize);
+
+impl Ink for Count {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 = self.0.saturating_add(bytes.len());
+    }
+}
+
+struct Filled<'b> {
+    buffer: &'b mut [u8],
+    at: usize,
+    overrun: bool,
+}
+
+impl Ink for Filled<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.at.saturating_add(bytes.len());
+        match self.buffer.get_mut(self.at..end) {
+            Some(place) => place.copy_from_slice(bytes),
+            None => self.overrun = true,
+        }
+        self.at = end;
+    }
+}
+
+fn compose(page: &mut impl Ink, [before, between, after]: [&String; 3], words: &[u8], code: &Code) {
+    page.put(before.as_bytes());
+    page.put(b"<ol class=\"words\">\n");
+    for word in words.split(|byte| *byte == b' ') {
+        page.put(b"<li>");
+        page.put(word);
+        page.put(b"</li>\n");
+    }
+    page.put(b"</ol>\n");
+    code.draw(page);
+    page.put(between.as_bytes());
+    page.put(after.as_bytes());
+}
+
+/// A QR code in locked memory.
+struct Code {
+    /// One byte for each square: dark or light.
+    squares: SecretBytes,
+    size: usize,
+}
+
+impl Code {
+    fn of(text: &[u8]) -> Result<Self, Failure> {
+        let mut size = 0;
+        let room = largest().buffer_len();
+        let mut squares = Err(failed());
+        // Its two buffers lie in one piece of locked memory, and are gone with it.
+        drop(SecretBytes::with_len(room.saturating_mul(2), |buffers| {
+            let Some((data, out)) = buffers.split_at_mut_checked(room) else { return };
+            let Some(place) = data.get_mut(..text.len()) else { return };
+            place.copy_from_slice(text);
+            let made = QrCode::encode_binary(
+                data,
+                text.len(),
+                out,
+                QrCodeEcc::Medium,
+                Version::MIN,
+                largest(),
+                None,
+                true,
+            );
+            let Ok(code) = made else { return };
+            let side = code.size();
+            size = usize::try_from(side).unwrap_or_default();
+            squares = Ok(SecretBytes::with_len(size.saturating_mul(size), |squares| {
+                let places = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
+                for (square, (x, y)) in squares.iter_mut().zip(places) {
+                    *square = u8::from(code.get_module(x, y));
+                }
+            }));
+        }));
+        Ok(Self { squares: squares?, size })
+    }
+
+    /// As SVG, with the white around it that readers of codes want.
+    fn draw(&self, page: &mut impl Ink) {
+        let side = self.size.saturating_add(2 * QUIET);
+        page.put(
+            format!("<svg class=\"code\" viewBox=\"0 0 {side} {side}\" shape-rendering=\"crispEdges\">\n")
+                .as_bytes(),
+        );
+        page.put(b"<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n<path d=\"");
+        for (y, row) in self.squares.reveal_secret_bytes().chunks(self.size.max(1)).enumerate() {
+            for (x, _) in row.iter().enumerate().filter(|(_, square)| **square == 1) {
+                put_number(page, b"M", x.saturating_add(QUIET));
+                put_number(page, b" ", y.saturating_add(QUIET));
+                page.put(b"h1v1h-1z");
+            }
+        }
+        page.put(b"\"/>\n</svg>\n");
+    }
+}
+
+fn put_number(page: &mut impl Ink, before: &[u8], number: usize) {
+    page.put(before);
+    page.put(number.to_string().as_bytes());
+}
+
+fn has(manifest: &SignedManifest, member: &custody::Member, words: &SecretBytes) -> bool {
+    let share = custody::Share::parse(words.reveal_secret_bytes());
+    share.is_ok_and(|share| manifest.who_has(&share).is_ok_and(|whose| whose == member.custodian))
+}
+
+/// What stands around the words: before them, beside the code, and below.
+fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, String, String) {
+    let (key, whose) = (escaped(manifest.key_name()), escaped(whose));
+    let (need, all) = (manifest.need(), manifest.terms().count());
+    let before = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>Share of {key}: {whose}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         <h1>Share of the key {key} · custodian {whose}</h1>\n\
+         <p><b>{need} of {all} such shares make the key.</b> Whoever has this sheet has one of them: keep it where only \
+         {whose} gets at it, on paper alone, and delete the file that it was printed from.</p>\n<div class=\"two\">\n"
+    );
+    let custodians: Vec<String> =
+        manifest.members().iter().map(|member| escaped(member.custodian.name.as_str())).collect();
+    let groups = manifest.terms().group_terms().iter().map(|group| {
+        format!("{} ({} of {})", escaped(group.name.as_str()), group.threshold, group.custodians.len())
+    });
+    let groups: Vec<String> = groups.collect();
+    let groups = match groups.len() {
+        1 => String::new(),
+        _ => format!(
+            "<dt>Groups</dt><dd>{} of: {}</dd>\n",
+            manifest.terms().group_threshold(),
+            groups.join(", ")
+        ),
+    };
+    let between = format!(
+        "</div>\n<dl>\n<dt>Fingerprint</dt><dd><code id=\"fingerprint\">{fingerprint}</code></dd>\n\
+         <dt>Set</dt><dd><code>{set}</code>, number {sequence}, made {made}, manifest sha256 <code>{digest}</code></dd>\n\
+         <dt>Key</dt><dd>{kind}, keyid <code>{keyid}</code></dd>\n\
+         <dt>Custodians</dt><dd>{custodians}</dd>\n{groups}</dl>\n",
+        set = manifest.set_id(),
+        sequence = manifest.sequence(),
+        made = manifest.made_at(),
+        digest = manifest.digest(),
+        kind = manifest.kind(),
+        keyid = manifest.keyid(),
+        custodians = custodians.join(", "),
+    );
+    let lost = all.saturating_sub(need);
+    let short = fingerprint.get(..16).unwrap_or(fingerprint);
+    let after = format!(
+        "<h2>Now: check this sheet</h2>\n\
+         <p>On any machine with tufctl, and with nothing but this sheet: run the line below and type the words (four letters \
+         of each are enough). It talks to nobody. Then prove it to the agent that made the set, once.</p>\n\
+         <pre>tufctl share verify --fingerprint {short}</pre>\n\
+         <pre>tufctl share confirm --manifest set.json</pre>\n\
+         <h2>When the key is needed</h2>\n\
+         <p>Somebody runs <code>tufctl share collect DIR --role root --manifest set.json</code>. Before you give your share, \
+         look at what is to be signed: the screen shows the difference and its sha256, which must be the same for all \
+         custodians. Then type the words there, or at another terminal of that machine: <code>tufctl share give</code>. \
+         The key exists in locked memory for this one signature, and is gone again. Nobody needs to keep your share, \
+         and nobody may ask you to read it out or to send it.</p>\n\
+         <h2>When something is wrong</h2>\n\
+         <p>Lost or seen by somebody else: tell the others today. {lost} of {shares} may be lost. \
+         <b>A new set of shares (share resplit) revokes nothing:</b> {need} old shares still make the key, so destroy \
+         this sheet when a new set is alive; a custodian who is no longer trusted means another key (root replace-key). \
+         Without tufctl: the words are SLIP-0039, without a passphrase; {need} shares give the {secret}.</p>\n\
+         <h2>The set's manifest (set.json)</h2>\n<pre id=\"manifest\">{json}</pre>\n</body>\n</html>\n",
+        shares = count(u64::try_from(all).unwrap_or(u64::MAX), "share"),
+        secret = match manifest.kind() {
+            custody::SplitKind::Ed25519 => "32-byte seed of the Ed25519 key",
+            _ => "32-byte big-endian scalar of the P-256 key",
+        },
+        json = escaped(&compact(manifest.to_json())),
+    );
+    (before, between, after)
+}
+
+/// The same JSON on one line.
+fn compact(json: &str) -> String {
+    let value = serde_json::from_str::<serde_json::Value>(json);
+    value.map_or_else(|_| json.to_owned(), |value| value.to_string())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn failed() -> Failure {
+    Failure::new(
+        reason::INTERNAL,
+        format!("no sheet can be made of a share that has not {WORDS} words of its set"),
+    )
+}
+
+/// White squares around a code.
+const QUIET: usize = 4;
+/// Version 15 has room for 412 bytes; 33 words have at most 296.
+fn largest() -> Version {
+    Version::new(15)
+}
+
+/// One page of A4 or Letter, in black on white.
+const STYLE: &str = "\
+@page{margin:10mm}*{box-sizing:border-box}\
+body{font:9pt/1.3 sans-serif;margin:0 auto;max-width:190mm;color:#000;background:#fff}\
+h1{font-size:14pt;margin:0 0 1mm}h2{font-size:10pt;margin:2mm 0 .5mm}p{margin:0 0 1mm}\
+.two{display:flex;gap:4mm;align-items:flex-start;break-inside:avoid}\
+.words{flex:1;columns:3;column-gap:5mm;margin:0;padding-left:7mm;font:bold 10.5pt/1.5 monospace}\
+.code{width:48mm;height:48mm;flex:none}\
+dl{margin:1mm 0;display:grid;grid-template-columns:22mm 1fr;gap:.5mm 2mm}dt{font-weight:bold}dd{margin:0;overflow-wrap:anywhere}\
+code,pre{font-family:monospace}pre{margin:.5mm 0;font-weight:bold;white-space:pre-wrap;overflow-wrap:anywhere}\
+#manifest{font-weight:normal;font-size:5pt;line-height:1.1}";

@@ -1,0 +1,78 @@
+//! A share that is shown to its custodian once, and read back by them.
+
+use custody::{SecretBytes, SignedManifest};
+
+use super::page::{Line, Page};
+use super::typing::{WORDS, Wanted, rows, type_share};
+use crate::client::Agent;
+use crate::error::{Failure, reason};
+use crate::prompt::Terminal;
+use crate::render::Screen;
+
+/// Shows the words when their custodian asks for them, clears them, and has them typed: that is the custodian's proof.
+///
+/// # Errors
+/// `CANCELLED` when somebody leaves; what the agent says of the proof.
+pub(super) fn hand_out(
+    whose: &str,
+    words: &SecretBytes,
+    manifest: &SignedManifest,
+    agent: &Agent,
+    screen: Screen,
+) -> Result<(), Failure> {
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(reason::USAGE, "there is no terminal to show shares at"));
+    };
+    loop {
+        show(&terminal, whose, words, manifest)?;
+        let title = format!("Share of {whose}: type it from what was written down");
+        match type_share(&title, Wanted::Same(words.reveal_secret_bytes())) {
+            Ok(_) => break,
+            Err(failure) if failure.reason() == reason::CANCELLED => {
+                if !terminal.confirm(&format!("Show the share of {whose} again?"))? {
+                    return Err(failure);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let proven = agent.confirm_share(&manifest.digest().to_string(), words.reveal_secret_bytes())?;
+    screen.note(format!("{whose} has written it down and proven it"));
+    proven.notes.iter().for_each(|note| screen.note(note));
+    Ok(())
+}
+
+fn show(
+    terminal: &Terminal,
+    whose: &str,
+    words: &SecretBytes,
+    manifest: &SignedManifest,
+) -> Result<(), Failure> {
+    let page = Page::begin(terminal)?;
+    let (need, count) = (manifest.need(), manifest.terms().count());
+    let head =
+        format!("Share of {whose} · one of {count} of {}, {need} of which make the key", manifest.key_name());
+    let alone =
+        format!("Nobody but {whose} should see this screen now. Enter shows the words, Ctrl-C leaves.");
+    page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()]])?;
+    wait(&page)?;
+    let numbers: Vec<String> = (1..=WORDS).map(|number| format!("{number:>3} ")).collect();
+    let mut lines: Vec<Line<'_>> = vec![vec![head.as_bytes()], vec![]];
+    lines.extend(rows(words.reveal_secret_bytes().split(|byte| *byte == b' '), &numbers));
+    lines.extend([
+        vec![],
+        vec![b"Write them down, then press Enter: they go, and are asked back.".as_slice()],
+    ]);
+    page.draw(&lines)?;
+    wait(&page)
+}
+
+fn wait(page: &Page<'_>) -> Result<(), Failure> {
+    loop {
+        match page.key()? {
+            Some(b'\r' | b'\n') => return Ok(()),
+            None | Some(0x03 | 0x04) => return Err(Failure::cancelled("the hand-out was left")),
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,89 @@
+"""What others make of files for custodians: pyrage opens them, SLIP-0039's reference recovers the key, a reader of codes
+reads what is printed. Prints one JSON document.
+
+usage: custodians.py identities NAME,NAME
+       custodians.py recover ed25519|ecdsa-p256 FILE IDENTITY_FILE FILE IDENTITY_FILE
+       custodians.py forge FILE IDENTITY_FILE
+       custodians.py sheet FILE.html
+"""
+
+import dataclasses
+import html
+import json
+import re
+import sys
+
+import pyrage
+import shamir_mnemonic
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from shamir_mnemonic.share import Share
+
+
+def identities(names):
+    made = {}
+    for name in names.split(","):
+        one = pyrage.x25519.Identity.generate()
+        made[name] = {"identity": str(one), "recipient": str(one.to_public())}
+    return made
+
+
+def opened(file, identity_file):
+    with open(identity_file) as source:
+        identity = pyrage.x25519.Identity.from_str(source.read().strip())
+    with open(file, "rb") as source:
+        return pyrage.decrypt(source.read(), [identity]).decode()
+
+
+def recover(kind, *files):
+    words = [opened(*pair) for pair in zip(files[::2], files[1::2])]
+    assert all(re.fullmatch("[a-z]+( [a-z]+){32}", text) for text in words), "one line of words and nothing else"
+    secret = shamir_mnemonic.combine_mnemonics(words)
+    assert len(secret) == 32
+    if kind == "ed25519":
+        key = ed25519.Ed25519PrivateKey.from_private_bytes(secret).public_key()
+        return {"public": key.public_bytes(Encoding.Raw, PublicFormat.Raw).hex()}
+    key = ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1()).public_key()
+    return {"public": key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()}
+
+
+def forge(file, identity_file):
+    """Another value under the same head, with a right checksum."""
+    share = Share.from_mnemonic(opened(file, identity_file))
+    value = bytearray(share.value)
+    value[5] ^= 1
+    return {"words": dataclasses.replace(share, value=bytes(value)).mnemonic()}
+
+
+def sheet(file):
+    with open(file) as source:
+        page = source.read()
+    words = " ".join(re.findall("<li>([a-z]+)</li>", page))
+    return {
+        "words": words,
+        "code": code(page),
+        "fetches": len(re.findall(r"(?:src|href)\s*=|url\(|<script|@import", page)),
+        "command": re.search("<pre>(tufctl share verify --fingerprint [^<]*)</pre>", page).group(1),
+        "fingerprint": re.search('id="fingerprint">([0-9a-f]{64})<', page).group(1),
+        "manifest": html.unescape(re.search('<pre id="manifest">(.*?)</pre>', page, re.S).group(1)),
+    }
+
+
+def code(page):
+    """Reads the QR code from its picture: black squares on white, as the SVG has them."""
+    import zxingcpp
+
+    svg = re.search(r'<svg[^>]*viewBox="0 0 (\d+) (\d+)".*?<path d="([^"]*)"', page, re.S)
+    side, scale = int(svg.group(1)), 4
+    dark = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", svg.group(3))}
+    rows = [[0 if (x // scale, y // scale) in dark else 255 for x in range(side * scale)] for y in range(side * scale)]
+
+
+    data = bytes(value for row in rows for value in row)
+    view = memoryview(data).cast("B", (side * scale, side * scale))
+    found = zxingcpp.read_barcodes(view)
+    return found[0].text if found else None
+
+
+COMMANDS = {"identities": identities, "recover": recover, "forge": forge, "sheet": sheet}
+print(json.dumps(COMMANDS[sys.argv[1]](*sys.argv[2:])))
