@@ -259,6 +259,31 @@ fn shares_are_handed_out_typed_and_given_at_terminals_and_from_another_machine()
 }
 
 #[test]
+fn words_are_shown_once_at_a_terminal_and_typed_back_as_the_proof() {
+    let (home, _agent) = with_token();
+    let Some(python) = need(oracle::python()) else { return };
+    let mut command = Command::new(python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("doubles/custodians.py"));
+    command.arg("3").arg(tufagent_tests::binary("tufctl"));
+    let generate = "key generate root-s --token shares --type ed25519 --threshold 2";
+    command.args(generate.split(' ').chain("--custodian ann --custodian ben --custodian cy".split(' ')));
+    home.environment(&mut command);
+    let output = command.env("TERM", "xterm-256color").output().unwrap();
+    let left = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{left}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(left.contains("cy has written it down and proven it"), "{left}");
+    let listed = home.run("share list --json").done().json();
+    assert_eq!(
+        (&listed["sets"][0]["state"], &listed["sets"][0]["confirmed"]),
+        (&"alive".into(), &serde_json::json!(["ann", "ben", "cy"]))
+    );
+    // The manifest is nowhere but at the agent, and is had from it.
+    home.write("set.json", home.run("share manifest root-s").done().stdout);
+    let short = home.run("share drill --manifest set.json --yes --json").exits(4).json();
+    assert_eq!((&short["have"], &short["need"]), (&0.into(), &2.into()));
+}
+
+#[test]
 fn a_share_is_sealed_on_a_machine_without_an_agent() {
     let (home, _agent) = with_token();
     let Some(()) = split_root(&home, "ed25519") else { return };
