@@ -29,6 +29,7 @@ use self::records::Contents;
 use self::scratch::Scratch;
 use crate::door::Connection;
 use crate::refusal::Refusal;
+use crate::split::{self, Copied};
 use crate::state::AppState;
 
 /// What a restore did.
@@ -36,7 +37,7 @@ use crate::state::AppState;
 pub struct Done {
     /// What it meant to each repository.
     pub repositories: Vec<Restored>,
-    /// What it meant to the file store.
+    /// What it meant to the file store, and to tokens of shares.
     pub keys: Imported,
     /// SHA-256 of the backup.
     pub sha256: Sha256Digest,
@@ -63,7 +64,7 @@ pub async fn backup(
     let scratch = Scratch::new(state.ledger().folder(), ".backup")?;
     let db = scratch.path("ledger.db");
     let snapshot = state.ledger().snapshot(db.clone()).await?;
-    let store = file_store(&state);
+    let (store, splits) = (file_store(&state), state.tokens().split_stores());
     let (sender, receiver) = mpsc::channel(4);
     let peer = connection.peer().clone();
     tokio::spawn(async move {
@@ -72,9 +73,10 @@ pub async fn backup(
         let work = move || -> Result<(), Refusal> {
             let keys =
                 store.map_or(Ok(Vec::new()), |store| store.export_files()).map_err(|e| of_store(&e))?;
+            let splits = split::records(&splits).map_err(|e| of_store(&e))?;
             let mut out = Sealer::new(out, &passphrase).map_err(|e| sealing(&e))?;
             let ledger = writer.ledger();
-            let written = write(&mut out, ledger, &snapshot.head, &snapshot.texts, &db, &keys);
+            let written = write(&mut out, ledger, &snapshot.head, &snapshot.texts, &db, &keys, &splits);
             written.map_err(|e| failed(&e))?;
             out.finish().and_then(|mut out| Ok(out.flush()?)).map_err(|e| sealing(&e))
         };
@@ -99,7 +101,7 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
         move || records::read(&sealed, &passphrase, &db, &texts)
     };
     let contents = tokio::task::spawn_blocking(unpack).await.map_err(Refusal::internal)??;
-    let Contents { head, keys, texts } = contents;
+    let Contents { head, keys, texts, splits } = contents;
     let (keeper, folder) = (state.clone(), scratch.path("texts"));
     let keep = move || keep_texts(keeper.ledger(), &folder, &texts);
     tokio::task::spawn_blocking(keep).await.map_err(Refusal::internal)??;
@@ -117,7 +119,14 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
     let repositories = restored?;
     let take = move || store.map_or(Ok(Imported::default()), |store| store.import_files(&keys));
     let keys = tokio::task::spawn_blocking(take).await.map_err(Refusal::internal)?;
-    let keys = keys.map_err(|e| of_store(&e))?;
+    let mut keys = keys.map_err(|e| of_store(&e))?;
+    let (added, left_out) = split::take_in(&state, splits).await?;
+    let gone = split::take_whole_copies_away(&state, &keys.added).await?;
+    keys.added.retain(|name| !gone.contains(name));
+    keys.left_out.extend(gone);
+    // Of one that was being split there is one name, and both.
+    keys.added.extend(added.into_iter().filter(|name| !keys.added.contains(name)).collect::<Vec<_>>());
+    keys.left_out.extend(left_out);
     let held = state.tokens().keys().await;
     let added = held.iter().filter(|key| keys.added.contains(&key.name));
     let keyids = added.map(|key| key.stored.public.to_key().computed_keyid().to_string());
@@ -155,6 +164,7 @@ fn write(
     texts: &[Sha256Digest],
     db: &Path,
     keys: &[CopiedFile],
+    splits: &[Copied],
 ) -> io::Result<()> {
     records::put(out, "head", head.as_bytes())?;
     let mut file = File::open(db)?;
@@ -167,6 +177,9 @@ fn write(
     }
     for (name, bytes) in keys {
         records::put(out, &format!("keys/{name}"), bytes)?;
+    }
+    for Copied { token, key, bytes } in splits {
+        records::put(out, &format!("shares/{token}/{key}"), bytes)?;
     }
     records::end(out)
 }

@@ -11,9 +11,13 @@ use support::shares::{
 };
 use support::{Client, Running, reason};
 use tuf::metadata::Metadata;
+use tufagent_proto::v1::agent_client::AgentClient;
 use tufagent_proto::v1::keys_client::KeysClient;
+use tufagent_proto::v1::restore_request::Part;
 use tufagent_proto::v1::split_request::Of;
-use tufagent_proto::v1::{ImportKeyRequest, Key, RemoveKeyRequest, SplitRequest};
+use tufagent_proto::v1::{
+    ImportKeyRequest, Key, RemoveKeyRequest, RestoreReply, RestoreRequest, SplitRequest,
+};
 
 const PASSPHRASE: &[u8] = b"correct horse";
 const OTHERS: [&str; 4] = ["dee", "eve", "fay", "gus"];
@@ -173,6 +177,82 @@ async fn a_manifest_is_taken_in_by_another_agent_and_its_shares_sign_there() {
         assert_eq!(imported.is_ok(), taken, "{imported:?}");
     }
     works(&client, &made, &file).await;
+}
+
+/// As an end of the agent leaves it between the record that says `alive` and the copy that goes.
+#[tokio::test]
+async fn the_next_start_takes_away_what_an_end_has_left_whole() {
+    let (mut agent, client, _, _) = whole().await;
+    let made = split_whole(&client, false).await;
+    let before = std::fs::read(key_file(&agent)).unwrap();
+    client.prove_all(&made).await;
+    let record = agent.folder.path().join("s/tuf-agent/shares/people/root-s.split");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let (first, body) = text.split_once('\n').unwrap();
+    let body = body.replacen(r#""whole": "nowhere""#, r#""whole": "goes""#, 1);
+    let sum = tuf::digest::Sha256Digest::of(body.as_bytes());
+    let cut_off = format!("{} {sum}\n{body}", first.rsplit_once(' ').unwrap().0);
+    for copy_is_left in [true, false] {
+        agent.signal("KILL");
+        agent.ended().await;
+        std::fs::write(&record, &cut_off).unwrap();
+        if copy_is_left {
+            support::write_private(&key_file(&agent), &before);
+        }
+        agent.kill_and_start().await;
+        let client = agent.connect().await;
+        assert!(!key_file(&agent).exists() && !client.sets().await[0].whole);
+        assert_eq!(std::fs::read_to_string(&record).unwrap(), text);
+        assert_eq!(token_of(&client, "root-s").await, "people");
+    }
+}
+
+async fn backup(client: &Client) -> Vec<u8> {
+    let passphrase = Some(client.seal(b"paper", "backup").await);
+    let request = tufagent_proto::v1::BackupRequest { passphrase };
+    let mut agent = AgentClient::new(client.channel.clone());
+    let mut chunks = agent.backup(request).await.unwrap().into_inner();
+    let mut file = Vec::new();
+    while let Some(chunk) = chunks.message().await.unwrap() {
+        file.extend(chunk.data);
+    }
+    file
+}
+
+async fn restore(client: &Client, file: &[u8]) -> RestoreReply {
+    let passphrase = client.seal(b"paper", "restore").await;
+    let chunks = file.chunks(1 << 20).map(|chunk| Part::Chunk(chunk.to_vec()));
+    let parts: Vec<_> = std::iter::once(Part::Passphrase(passphrase))
+        .chain(chunks)
+        .map(|part| RestoreRequest { part: Some(part) })
+        .collect();
+    AgentClient::new(client.channel.clone()).restore(tokio_stream::iter(parts)).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_backup_has_the_manifests_and_brings_no_whole_copy_back() {
+    let (agent, client, _, _) = whole().await;
+    let while_whole = backup(&client).await;
+    let made = split_whole(&client, false).await;
+    client.prove_all(&made).await;
+    let split = backup(&client).await;
+    let words: Vec<_> = made.words.iter().map(|(_, words)| words.as_str()).collect();
+    let reply = restore(&client, &while_whole).await;
+    assert_eq!((reply.keys_added, reply.keys_left_out), (vec![], vec!["root-s".to_owned()]));
+    assert!(!key_file(&agent).exists());
+    assert!(restore(&client, &split).await.keys_added.is_empty(), "it is here");
+    // Into a new state.
+    let other = Running::start(CONFIG).await;
+    let client = other.connect().await;
+    let reply = restore(&client, &split).await;
+    assert_eq!((reply.keys_added, reply.keys_left_out.len()), (vec!["root-s".to_owned()], 0));
+    let set = client.sets().await.remove(0);
+    assert_eq!((set.state.as_str(), set.confirmed.len()), ("alive", 3));
+    client.drill(&made.set.sha256, &words).await.unwrap();
+    // Where no token of that name is, it is said.
+    let none = Running::start("").await;
+    let reply = restore(&none.connect().await, &split).await;
+    assert_eq!(reply.keys_left_out, ["root-s"]);
 }
 
 /// What is left after a kill works: a set that is alive, by the shares of which it is known; otherwise the whole key.

@@ -12,14 +12,17 @@ use tuf::digest::Sha256Digest;
 
 use super::{failed, open};
 use crate::refusal::Refusal;
+use crate::split::Copied;
 
 /// What was in a backup, beside the database, which lies on the disk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Contents {
     /// The journal's head.
     pub(super) head: String,
     /// Files of the file store.
     pub(super) keys: Vec<CopiedFile>,
+    /// Records of split keys.
+    pub(super) splits: Vec<Copied>,
     /// Texts that were put into their folder, named by their digests.
     pub(super) texts: Vec<Sha256Digest>,
 }
@@ -81,6 +84,11 @@ fn unpack(from: &mut impl BufRead, db: &Path, texts: &Path) -> io::Result<Conten
             Some(("keys", file)) if contents.keys.len() < MOST_KEYS => {
                 contents.keys.push((file.to_owned(), small(from, length, MOST_KEY)?));
             }
+            Some(("shares", of)) if contents.splits.len() < MOST_KEYS => {
+                let (token, key) = of.split_once('/').ok_or_else(|| odd(&name))?;
+                let bytes = small(from, length, MOST_RECORD)?;
+                contents.splits.push(Copied { token: token.to_owned(), key: key.to_owned(), bytes });
+            }
             _ => return Err(odd(&name)),
         }
     }
@@ -132,6 +140,8 @@ const MOST_TEXT: u64 = 64 << 20;
 const MOST_TEXTS: usize = 1 << 20;
 const MOST_KEY: u64 = 64 << 10;
 const MOST_KEYS: usize = 1 << 14;
+/// As the store of split keys reads.
+const MOST_RECORD: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -145,9 +155,9 @@ mod tests {
 
     #[test]
     fn only_what_a_backup_holds_is_unpacked() {
-        let good = b"head 1\nhledger.db 2\ndbkeys/store 1\nsend 0\n";
+        let good = b"head 1\nhledger.db 2\ndbkeys/store 1\nsshares/t/k 1\nrend 0\n";
         let contents = unpacked(good).unwrap();
-        assert_eq!((contents.head.as_str(), contents.keys.len()), ("h", 1));
+        assert_eq!((contents.head.as_str(), contents.keys.len(), contents.splits.len()), ("h", 1, 1));
         for length in 0..good.len() {
             assert!(unpacked(&good[..length]).is_err(), "cut to {length}");
         }
@@ -159,6 +169,8 @@ mod tests {
             b"text/../x 1\nxend 0\n",
             b"head 99999999999\n",
             b"keys/a 99999999999\n",
+            b"shares/t/k 99999999999\n",
+            b"shares/t 1\nx",
             b"head -1\n",
             b"\xff\xff 1\n",
         ] {

@@ -135,6 +135,23 @@ impl SplitStore {
         Ok(())
     }
 
+    /// All records, as a backup takes them: the name of the key, and the file.
+    ///
+    /// # Errors
+    /// While the records cannot be used.
+    pub(super) fn records(&self) -> Result<Vec<(String, Vec<u8>)>, BackendError> {
+        self.look_if_failed()?;
+        self.all().iter().map(|key| Ok((key.name.to_string(), key.to_bytes()?))).collect()
+    }
+
+    /// A record of a backup, if it holds.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NewerFormat`.
+    pub(super) fn read_record(&self, name: &str, bytes: &[u8]) -> Result<SplitKey, BackendError> {
+        SplitKey::parse(&self.folder.path().join(file_name(name)), name, bytes)
+    }
+
     /// Forgets a key, durably; blocks.
     ///
     /// # Errors

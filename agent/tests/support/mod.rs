@@ -31,7 +31,7 @@ pub struct Running {
 impl Running {
     /// Ends it at once, without a word, and starts another one on the same state.
     pub async fn kill_and_start(&mut self) {
-        self.child.kill().unwrap();
+        let _ = self.child.kill();
         self.child.wait().unwrap();
         self.child = spawn(self.folder.path());
         self.answers().await;
@@ -301,6 +301,12 @@ pub fn header(role: &str, file: &[u8]) -> FileHeader {
 /// The reason that a status carries.
 pub fn reason(status: &Status) -> String {
     ErrorInfo::decode(status.details()).unwrap().reason
+}
+
+/// As the agent writes its own.
+pub fn write_private(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 pub fn write(path: &std::path::Path, text: &str, mode: u32) {

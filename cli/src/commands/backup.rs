@@ -82,7 +82,7 @@ pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, F
     }
     if !done.keys_left_out.is_empty() {
         context.screen.warn(format!(
-            "left out, since the file store here is another one or has keys of these names: {}; restore into an empty state to get them",
+            "left out, since the file store here is another one or has keys of these names, or they have been split since, or their token of kind shares is not configured: {}; restore into an empty state to get them",
             done.keys_left_out.join(", ")
         ));
     }
