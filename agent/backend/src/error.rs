@@ -219,7 +219,9 @@ impl BackendError {
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
-            Self::TouchTimeout => "ask again, and touch it when it blinks".to_owned(),
+            Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
+                                   other content needs the next one (a root: tufctl sign --supersede)"
+                .to_owned(),
             Self::SlotOccupied { .. } => {
                 "choose another slot (--slot), or say --overwrite, which destroys the key that is there".to_owned()
             }

@@ -224,6 +224,7 @@ impl Backend for FileStore {
             unconfined: None,
             measured: None,
             problem,
+            warnings: Vec::new(),
             fresh: matches!(state.condition, Condition::Fresh),
         }
     }

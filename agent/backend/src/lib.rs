@@ -285,6 +285,8 @@ pub struct TokenInfo {
     pub measured: Option<&'static str>,
     /// Why it is failed or absent or degraded, and what to do; for people.
     pub problem: Option<String>,
+    /// What its owner must know of it, though it works; for people.
+    pub warnings: Vec<String>,
     /// Never used before: the next unlock sets the passphrase.
     pub fresh: bool,
 }

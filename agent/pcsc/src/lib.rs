@@ -10,6 +10,7 @@
 mod library;
 
 use std::ffi::{CStr, CString};
+use std::time::{Duration, Instant};
 
 use library::Library;
 
@@ -29,6 +30,9 @@ pub enum Error {
     /// No card is in the reader, or it was pulled.
     #[error("the card is not there")]
     NoCard,
+    /// Another program has switched the card off. Nothing was sent to it.
+    #[error("the card has no power, as after a program that switched it off")]
+    Unpowered,
     /// Another program has reset the card since it was last asked. Nothing was sent to it.
     #[error("another program has reset the card")]
     Reset,
@@ -48,7 +52,8 @@ impl Error {
         match code {
             0x8010_001D | 0x8010_001E | 0x8010_0003 | 0x8010_0018 | 0x8010_0001 => Self::NoService,
             0x8010_0009 | 0x8010_0017 | 0x8010_002E => Self::NoReader,
-            0x8010_000C | 0x8010_0066 | 0x8010_0067 | 0x8010_0069 | 0x8010_0010 => Self::NoCard,
+            0x8010_000C | 0x8010_0066 | 0x8010_0069 | 0x8010_0010 => Self::NoCard,
+            0x8010_0067 => Self::Unpowered,
             0x8010_0068 => Self::Reset,
             0x8010_000B => Self::Held,
             0x8010_0016 | 0x8010_002F => Self::NoAnswer,
@@ -98,7 +103,21 @@ impl Context {
     /// # Errors
     /// [`Error::NoCard`], [`Error::Held`] and others.
     pub fn connect(&self, reader: &CStr) -> Result<Card, Error> {
-        Ok(Card { library: self.library, handle: self.library.connect(self.handle, reader)? })
+        let (library, context) = (self.library, self.handle);
+        let handle = once_powered(|| library.connect(context, reader))?;
+        Ok(Card { library, context, reader: reader.to_owned(), handle })
+    }
+}
+
+/// A program that has ended may have switched the card off, as ykman does: pcscd refuses it for a moment, and switches it on
+/// again for whoever asks then.
+fn once_powered<T>(ask: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let end = Instant::now() + POWERED_WITHIN;
+    loop {
+        match ask() {
+            Err(Error::Unpowered) if Instant::now() < end => std::thread::sleep(POWERED_SOON),
+            done => return done,
+        }
     }
 }
 
@@ -112,6 +131,9 @@ impl Drop for Context {
 #[derive(Debug)]
 pub struct Card {
     library: &'static Library,
+    /// Of the connection that it was found by, and in which reader. Once that has ended the library refuses it.
+    context: library::Handle,
+    reader: CString,
     handle: library::Handle,
 }
 
@@ -127,14 +149,22 @@ impl Card {
         for _ in 0..RESETS {
             match self.library.begin(self.handle) {
                 Ok(()) => return Ok((Transaction { card: self }, reset)),
-                Err(Error::Reset) => {
+                Err(Error::Reset | Error::Unpowered) => {
                     reset = true;
-                    self.library.reconnect(self.handle)?;
+                    self.take_up()?;
                 }
                 Err(error) => return Err(error),
             }
         }
         Err(Error::Reset)
+    }
+
+    /// By a new handle: after SCardReconnect pcscd goes on to take the card for one without power, and refuses it to every
+    /// program but this one.
+    fn take_up(&mut self) -> Result<(), Error> {
+        self.library.disconnect(self.handle);
+        self.handle = once_powered(|| self.library.connect(self.context, &self.reader))?;
+        Ok(())
     }
 }
 
@@ -168,3 +198,23 @@ impl Drop for Transaction<'_> {
 }
 
 const RESETS: usize = 4;
+const POWERED_WITHIN: Duration = Duration::from_secs(5);
+const POWERED_SOON: Duration = Duration::from_millis(25);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_card_without_power_is_asked_again_and_any_other_answer_counts() {
+        let asked = Cell::new(0);
+        let powered = once_powered(|| {
+            asked.set(asked.get() + 1);
+            if asked.get() < 3 { Err(Error::of(0x8010_0067)) } else { Ok(asked.get()) }
+        });
+        assert_eq!(powered, Ok(3));
+        assert_eq!(once_powered(|| Err::<(), _>(Error::of(0x8010_000C))), Err(Error::NoCard));
+    }
+}

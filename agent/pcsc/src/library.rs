@@ -34,7 +34,6 @@ type ListReaders = unsafe extern "C" fn(Handle, *const c_char, *mut c_char, *mut
 type GetStatusChange = unsafe extern "C" fn(Handle, c_ulong, *mut ReaderState, c_ulong) -> c_long;
 type Connect =
     unsafe extern "C" fn(Handle, *const c_char, c_ulong, c_ulong, *mut Handle, *mut c_ulong) -> c_long;
-type Reconnect = unsafe extern "C" fn(Handle, c_ulong, c_ulong, c_ulong, *mut c_ulong) -> c_long;
 type Transmit = unsafe extern "C" fn(
     Handle,
     *const IoRequest,
@@ -53,7 +52,6 @@ pub(crate) struct Library {
     list_readers: ListReaders,
     get_status_change: GetStatusChange,
     connect: Connect,
-    reconnect: Reconnect,
     disconnect: OfHandleAnd,
     begin: OfHandle,
     end: OfHandleAnd,
@@ -91,7 +89,6 @@ fn load() -> Result<Library, libloading::Error> {
             list_readers: find(&library, "SCardListReaders")?,
             get_status_change: find(&library, "SCardGetStatusChange")?,
             connect: find(&library, "SCardConnect")?,
-            reconnect: find(&library, "SCardReconnect")?,
             disconnect: find(&library, "SCardDisconnect")?,
             begin: find(&library, "SCardBeginTransaction")?,
             end: find(&library, "SCardEndTransaction")?,
@@ -153,12 +150,6 @@ impl Library {
             (self.connect)(context, reader.as_ptr(), SHARED, PROTOCOL_T1, handle_at, protocol_at)
         })?;
         Ok(handle)
-    }
-
-    pub(crate) fn reconnect(&self, card: Handle) -> Result<(), Error> {
-        let mut protocol = 0;
-        // SAFETY: the place is there to be written.
-        check(unsafe { (self.reconnect)(card, SHARED, PROTOCOL_T1, LEAVE, &raw mut protocol) })
     }
 
     pub(crate) fn disconnect(&self, card: Handle) {

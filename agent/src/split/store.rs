@@ -214,6 +214,7 @@ impl Backend for SplitStore {
             unconfined: None,
             measured: None,
             problem: state.failed.clone(),
+            warnings: Vec::new(),
             fresh: false,
         }
     }

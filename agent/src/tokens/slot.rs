@@ -250,6 +250,7 @@ impl Slot {
             measured: info.measured.map(str::to_owned),
             problem,
             fresh: info.fresh,
+            warnings: info.warnings,
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),

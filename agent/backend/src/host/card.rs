@@ -18,6 +18,7 @@ mod tlv;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use secmem::SecretBytes;
 use tuf::key::{KeyType, PublicKey};
@@ -208,11 +209,34 @@ impl CardHost {
                 if let Fault::Pcsc(_) = fault {
                     self.readers.close();
                 }
-                let error = told(fault);
+                let error = match fault {
+                    Fault::Pcsc(pcsc::Error::NoAnswer) => self.pulled().unwrap_or_else(|| told(fault)),
+                    fault => told(fault),
+                };
                 return Err(if error.kind == HostErrorKind::Absent { self.gone(error) } else { error });
             }
             again = false;
             self.readers.close();
+        }
+    }
+
+    /// Why a card is not there that gave no answer, if it was pulled: pcscd tells that a moment later.
+    fn pulled(&mut self) -> Option<HostError> {
+        let end = Instant::now() + TOLD_WITHIN;
+        loop {
+            match self.readers.look(self.serial) {
+                Ok(Presence::Still) if Instant::now() < end => std::thread::sleep(TOLD_SOON),
+                Ok(Presence::Still) => return None,
+                Ok(Presence::New) => {
+                    // Pulled, and there again.
+                    self.forget_pin();
+                    return None;
+                }
+                Err(mut error) => {
+                    error.message.push_str("; it was pulled out while it was asked");
+                    return Some(error);
+                }
+            }
         }
     }
 
@@ -286,6 +310,7 @@ impl Held<'_> {
     fn ask_version(&mut self, session: &Session<'_>) -> Result<(), Fault> {
         if self.version.is_none() {
             *self.version = Some(session.version()?);
+            self.status.firmware = Some(self.version_text());
         }
         Ok(())
     }
@@ -316,3 +341,7 @@ impl Held<'_> {
         session.select().map(drop)
     }
 }
+
+/// pcscd looks for cards a few times a second.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+const TOLD_SOON: Duration = Duration::from_millis(25);

@@ -170,6 +170,10 @@ impl Shared {
                 self.note_error(&error);
                 // What comes of it is noted.
                 let _ = self.renew_if_worn(link);
+                if self.config.is_card() && says_nothing_of_the_card(&error) {
+                    // It may have lost its PIN, or be gone.
+                    let _ = self.poll(link);
+                }
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => {
@@ -575,6 +579,11 @@ impl From<CallError> for StartError {
             CallError::Broken(how) => Self::Died(how),
         }
     }
+}
+
+/// Something went wrong between card and helper.
+fn says_nothing_of_the_card(error: &HostError) -> bool {
+    matches!(error.kind, HostErrorKind::Device | HostErrorKind::PinUnclear | HostErrorKind::Swapped)
 }
 
 fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {

@@ -7,6 +7,7 @@ use tuf::key::PublicKey;
 
 use super::place::Place;
 use super::trouble::Trouble;
+use crate::attestation::Firmware;
 use crate::doctor::Hints;
 use crate::host::confine::Confinement;
 use crate::host::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
@@ -102,6 +103,14 @@ impl Seen {
     /// The helper answered that something could not be done; some of it is about the token.
     pub(crate) fn refused(&mut self, error: &HostError) {
         let message = &error.message;
+        let is_of_pin = matches!(
+            error.kind,
+            HostErrorKind::PinIncorrect | HostErrorKind::PinIncorrectFinalTry | HostErrorKind::PinUnclear
+        );
+        if let Some(left) = error.tries_left.filter(|_| is_of_pin) {
+            self.status.tries_left = Some(left);
+            self.status.final_try = left == 1;
+        }
         match error.kind {
             HostErrorKind::Absent => {
                 self.state = Some(TokenState::Absent);
@@ -117,7 +126,10 @@ impl Seen {
                 self.state = Some(TokenState::Locked);
             }
             HostErrorKind::NotLoggedIn | HostErrorKind::Worn => self.state = Some(TokenState::Locked),
-            HostErrorKind::PinLocked => self.state = Some(TokenState::Blocked),
+            HostErrorKind::PinLocked => {
+                self.state = Some(TokenState::Blocked);
+                self.status.blocked = true;
+            }
             HostErrorKind::Reader => {
                 let usual = || "check the token's entry in the configuration".to_owned();
                 self.unusable(message.clone(), error.remedy.clone().unwrap_or_else(usual));
@@ -167,6 +179,7 @@ impl Seen {
         hints.of_another(&self.status.serial, &self.status.label)
     }
 
+    /// All that is known of the token, for everybody.
     pub(crate) fn info(&self, place: &Place, wanted: &Wanted) -> TokenInfo {
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let tries = match (self.status.blocked, self.status.final_try) {
@@ -208,7 +221,19 @@ impl Seen {
                 Measured::Damaged(_) => Some("damaged"),
             },
             problem: problem.or(damaged),
+            warnings: self
+                .status
+                .firmware
+                .as_deref()
+                .filter(|_| there)
+                .and_then(advisory)
+                .into_iter()
+                .collect(),
             fresh: false,
         }
     }
+}
+
+fn advisory(firmware: &str) -> Option<String> {
+    Firmware::parse(firmware)?.advisory()
 }

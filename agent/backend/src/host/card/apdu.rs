@@ -108,7 +108,8 @@ impl<'a> Session<'a> {
         command.extend_from_slice(data);
         let mut buffer = Zeroizing::new([0; PART + 3 + 2]);
         let answer = self.transaction.transmit(&command, buffer.as_mut_slice())?;
-        let (data, status) = answer.split_last_chunk::<2>().ok_or(pcsc::Error::Other(0))?;
+        // As from a card that was pulled while it waited.
+        let (data, status) = answer.split_last_chunk::<2>().ok_or(pcsc::Error::NoAnswer)?;
         Ok((Zeroizing::new(data.to_vec()), Status(u16::from_be_bytes(*status))))
     }
 }

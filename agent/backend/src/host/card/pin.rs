@@ -117,6 +117,8 @@ impl Held<'_> {
 
     /// One attempt with a PIN that a person or a source gave.
     pub(super) fn present(&mut self, session: &Session<'_>, pin: &[u8], last_try: bool) -> Result<(), Fault> {
+        // A shorter one is none, and would cost a try.
+        is_pin("PIN", pin)?;
         let before = self.may_try(session, last_try)?;
         let status = session.verify(pin).map_err(unclear)?;
         self.judge(session, status, before)

@@ -38,6 +38,17 @@ impl Session<'_> {
         }
     }
 
+    /// The serial number of firmware 4, which its OTP application tells. That is selected then.
+    pub(super) fn old_serial(&self) -> Result<Option<u32>, Fault> {
+        if self.command([SELECT, 4, 0], OTP)?.1 != Status::DONE {
+            return Ok(None);
+        }
+        match self.command([OTP_REQUEST, OTP_SERIAL, 0], &[])? {
+            (data, Status::DONE) => Ok(data.as_slice().try_into().ok().map(u32::from_be_bytes)),
+            _ => Ok(None),
+        }
+    }
+
     /// Selects the application. What it knew of the PIN and of the management key is forgotten.
     pub(super) fn select(&self) -> Result<bool, Fault> {
         Ok(self.command([SELECT, 4, 0], APPLICATION)?.1 == Status::DONE)
@@ -262,6 +273,9 @@ fn padded(pin: &[u8]) -> Result<Zeroizing<[u8; 8]>, HostError> {
 }
 
 const APPLICATION: &[u8] = &[0xa0, 0, 0, 3, 8];
+const OTP: &[u8] = &[0xa0, 0, 0, 5, 0x27, 0x20, 1];
+const OTP_REQUEST: u8 = 0x01;
+const OTP_SERIAL: u8 = 0x10;
 pub(super) const PIN: u8 = 0x80;
 pub(super) const PUK: u8 = 0x81;
 const SELECT: u8 = 0xa4;

@@ -24,8 +24,15 @@ pub(super) struct Readers {
 /// What is known of the card that came into a reader as the so-manieth.
 struct Seen {
     count: u16,
-    serial: Option<u32>,
+    found: Option<Identity>,
     asked: u32,
+}
+
+/// Which YubiKey it is.
+#[derive(Clone, Copy)]
+struct Identity {
+    serial: u32,
+    version: [u8; 3],
 }
 
 /// Whether the card is there.
@@ -74,14 +81,14 @@ impl Readers {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let seen = self.known.entry(reader.clone()).or_insert(Seen { count, serial: None, asked: 0 });
+            let seen = self.known.entry(reader.clone()).or_insert(Seen { count, found: None, asked: 0 });
             if seen.count != count {
-                *seen = Seen { count, serial: None, asked: 0 };
+                *seen = Seen { count, found: None, asked: 0 };
             }
-            if seen.serial.is_none() && seen.asked < MOST_ASKED {
+            if seen.found.is_none() && seen.asked < MOST_ASKED {
                 match identify(context, &reader) {
                     Ok(found) => {
-                        seen.serial = found;
+                        seen.found = found;
                         seen.asked = seen.asked.saturating_add(1);
                     }
                     Err(Fault::Pcsc(error @ Error::NoService)) => return Err(error.into()),
@@ -90,12 +97,13 @@ impl Readers {
                     Err(_) => seen.asked = seen.asked.saturating_add(1),
                 }
             }
-            match seen.serial {
-                Some(is) if is == serial => {
+            match seen.found {
+                Some(is) if is.serial == serial && is.version < OLDEST => return Err(too_old(is).into()),
+                Some(is) if is.serial == serial => {
                     self.found = Some((reader, count));
                     return Ok(Presence::New);
                 }
-                Some(is) => others.push(is.to_string()),
+                Some(is) => others.push(is.serial.to_string()),
                 None => {}
             }
         }
@@ -140,18 +148,35 @@ impl Readers {
     }
 }
 
-/// The serial number of the card in a reader; none where it is no YubiKey with PIV.
-fn identify(context: &Context, reader: &CString) -> Result<Option<u32>, Fault> {
+/// Which card is in a reader; none where it is no YubiKey with PIV.
+fn identify(context: &Context, reader: &CString) -> Result<Option<Identity>, Fault> {
     let mut card = context.connect(reader)?;
     let (transaction, _) = card.transaction()?;
     let session = Session::new(transaction);
-    if let Some(serial) = session.serial()? {
-        return Ok(Some(serial));
+    let mut serial = session.serial()?;
+    if serial.is_none() {
+        if !session.select()? {
+            return Ok(None);
+        }
+        serial = session.serial()?;
     }
-    if !session.select()? {
-        return Ok(None);
+    let version = session.version()?;
+    if serial.is_none() && version < SERIAL_SINCE {
+        serial = session.old_serial()?;
+        session.select()?;
     }
-    session.serial()
+    Ok(serial.map(|serial| Identity { serial, version }))
+}
+
+fn too_old(card: Identity) -> HostError {
+    let Identity { serial, version: [major, minor, patch] } = card;
+    let [oldest, second, _] = OLDEST;
+    let message = format!(
+        "the YubiKey with serial number {serial} has firmware {major}.{minor}.{patch}, and the agent works with \
+         {oldest}.{second} and later: older ones do not tell which keys they hold"
+    );
+    HostError::new(HostErrorKind::Reader, message)
+        .remedy("use a newer YubiKey: its firmware cannot be replaced")
 }
 
 fn absent(serial: u32, others: &[String], held: &[String]) -> HostError {
@@ -206,6 +231,10 @@ fn suspects() -> String {
     if running.is_empty() { String::new() } else { format!("; it may be {}", running.join(", ")) }
 }
 
+/// The first firmware that tells what is in its slots.
+const OLDEST: [u8; 3] = [5, 3, 0];
+/// The first one whose PIV application tells its serial number.
+const SERIAL_SINCE: [u8; 3] = [5, 0, 0];
 const SUSPECTS: &[&str] =
     &["scdaemon", "ykman", "yubico-piv-tool", "yubikey-agent", "yubioath", "pkcs11-tool"];
 const HELD: &str = "end the other program, or have it share the card (for gpg: `pcsc-shared` in scdaemon.conf, then \
