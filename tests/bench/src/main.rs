@@ -32,6 +32,7 @@ mod slip39;
 mod small;
 mod ssh_agent;
 mod token;
+mod touch;
 
 use std::path::PathBuf;
 
@@ -73,7 +74,7 @@ fn main() {
     let mut report = Report::default();
     machine::measure(&mut report);
     let bed = bed::Bed::new(&options.shipped, &options.measuring);
-    let groups: [(&str, Group); 10] = [
+    let groups: [(&str, Group); 11] = [
         ("load", large::measure),
         ("sign", sign::measure),
         ("small", small::measure),
@@ -84,6 +85,7 @@ fn main() {
         ("token-hung", token::beside_a_hung_one),
         ("shares-speed", shares::measure),
         ("shares-time", constant::measure),
+        ("touch", touch::measure),
     ];
     for (name, measure) in groups {
         if options.wants(name) {
