@@ -51,6 +51,17 @@ impl Terminal {
         Ok(line.chars().next().unwrap_or('\n').to_ascii_lowercase())
     }
 
+    /// Waits until Enter is pressed; false: something else was typed before it, or the terminal ended.
+    pub(crate) fn wait_for_enter(&self, question: &str) -> Result<bool, Failure> {
+        self.write(&format!("{question} "))?;
+        let mut line = String::new();
+        BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
+        if !line.ends_with('\n') {
+            self.write("\n")?;
+        }
+        Ok(line == "\n" || matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// Asks for a secret without showing it.
     pub(crate) fn secret(&self, label: &str) -> Result<Secret, Failure> {
         self.write(&format!("{label}: "))?;

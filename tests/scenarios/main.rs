@@ -86,6 +86,7 @@ mod watermarks;
 mod whole_copies;
 mod wire;
 mod words;
+mod yubikey_away;
 mod yubikey_confined;
 mod yubikey_faults;
 mod yubikey_matrix;

@@ -15,16 +15,16 @@ const SERIAL: u32 = 15_350_041;
 const OTHER: u32 = 15_350_042;
 
 /// An agent with a card of each firmware that is asked for: `alice`, then `bob`, then `carol`.
-struct Desk {
-    home: Home,
-    cards: Vec<Card>,
+pub(crate) struct Desk {
+    pub(crate) home: Home,
+    pub(crate) cards: Vec<Card>,
     // Before the rooms, whose folders it knows.
     _agent: Agent,
     rooms: Vec<CardRoom>,
 }
 
 impl Desk {
-    fn with(firmwares: &[[u8; 3]]) -> Option<Self> {
+    pub(crate) fn with(firmwares: &[[u8; 3]]) -> Option<Self> {
         let cards: Vec<Card> =
             (SERIAL..).zip(firmwares).map(|(serial, firmware)| card(serial, *firmware)).collect();
         // Two cards a pcscd; the third is another pcscd's.
@@ -48,12 +48,12 @@ impl Desk {
         &self.cards[0]
     }
 
-    fn unlock(&self, name: &str) {
+    pub(crate) fn unlock(&self, name: &str) {
         self.home.run(&format!("token unlock {name} --pin-file pin")).done();
     }
 
     /// Makes a key in 9c of a card that is unlocked.
-    fn key(&self, name: &str, token: &str, more: &str) -> Value {
+    pub(crate) fn key(&self, name: &str, token: &str, more: &str) -> Value {
         let generate = format!("key generate {name} --token {token} --management-key-file management --json");
         self.home.run(&format!("{generate} --type ecdsa-p256 {more}")).done().json()
     }
@@ -73,7 +73,7 @@ impl Desk {
         Some(desk)
     }
 
-    fn init(&self, root: &str, targets: &str) {
+    pub(crate) fn init(&self, root: &str, targets: &str) {
         let threshold = root.split(',').count();
         self.home
             .run(&format!(
@@ -83,7 +83,7 @@ impl Desk {
             .done();
     }
 
-    fn sign(&self) -> Outcome {
+    pub(crate) fn sign(&self) -> Outcome {
         self.home.run("sign repo --yes --json")
     }
 
@@ -101,7 +101,7 @@ impl Desk {
     }
 
     /// The list shows what has happened to a card a moment later.
-    fn until(&self, name: &str, state: &str) {
+    pub(crate) fn until(&self, name: &str, state: &str) {
         let end = Instant::now() + Duration::from_secs(60);
         while self.home.token(name)["state"] != state {
             assert!(Instant::now() < end, "{}", self.home.token(name));

@@ -265,6 +265,26 @@ fn a_card_that_another_program_reset_gets_the_pin_that_it_accepted_once_more() {
 }
 
 #[test]
+fn ykman_and_the_agent_use_one_card_in_turns_and_neither_keeps_it_from_the_other() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    for _ in 0..3 {
+        // It switches the card off when it ends.
+        let Some(told) = need(bed.room.ykman(SERIAL, &["piv", "info"])) else { return };
+        told.done();
+        bed.home.run("key attest root-a --trust-any --json");
+        bed.home.run("lock").done();
+        bed.home.run("token unlock alice --pin-file pin").done();
+    }
+    bed.home.refused("token unlock alice --pin-file wrong", 5, "PIN_INCORRECT");
+    // What is left is told at once.
+    assert_eq!(bed.home.token("alice")["pin_tries_left"], 2);
+    bed.home.run("token unlock alice --pin-file pin").done();
+    bed.repository("root-a");
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
 fn pcscd_may_end_and_come_back_under_a_running_agent() {
     let Some(mut bed) = Bed::new(FIRMWARE_5_7) else { return };
     bed.generate("root-a", "--type ecdsa-p256");

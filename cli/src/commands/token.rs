@@ -86,6 +86,7 @@ pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Toke
     if !matches!(token.pin_source.as_str(), "prompt" | "") {
         return agent.unlock(&token.name, None, None, None);
     }
+    check_is_not_last_try(token)?;
     let secret = ask(token, token.fresh)?;
     agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
 }
@@ -112,6 +113,7 @@ pub(crate) fn json(token: &v1::Token) -> Value {
     put("fresh", json!(token.fresh));
     put("locks_in_seconds", json!(token.locks_in_seconds));
     put("pin_source", json!(token.pin_source));
+    put("warnings", if token.warnings.is_empty() { Value::Null } else { json!(token.warnings) });
     Value::Object(members)
 }
 
@@ -130,7 +132,14 @@ pub(crate) fn table(tokens: &[v1::Token], style: Style) -> String {
             _ => table.paint(2, |style, text| style.red(text)),
         };
     }
-    table.render(style)
+    let mut text = table.render(style);
+    for token in tokens {
+        for warning in &token.warnings {
+            let (name, warning) = (visible(&token.name), visible(warning));
+            text.push_str(&format!("{} {name}: {warning}\n", style.yellow("warning:")));
+        }
+    }
+    text
 }
 
 /// What a person may want to know about a token beside its state.
@@ -202,6 +211,9 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
             let token = agent.token(&args.name)?;
             if matches!(token.pin_source.as_str(), "prompt" | "") {
                 check_is_there(&token)?;
+                if shown.is_none() {
+                    check_is_not_last_try(&token)?;
+                }
                 if let Some(problem) = &token.problem {
                     context.screen.warn(format!("{}: {problem}", token.name));
                 }
@@ -217,18 +229,42 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     one(&unlocked, context)
 }
 
-/// Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5).
+/// Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5). Nor for one that is
+/// blocked.
 ///
 /// # Errors
-/// `TOKEN_ABSENT`.
+/// `TOKEN_ABSENT`, `PIN_BLOCKED`.
 fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
-    if token.state != "absent" || Terminal::open().is_none() {
+    let name = visible(&token.name);
+    let failure = match token.state.as_str() {
+        _ if Terminal::open().is_none() => return Ok(()),
+        "absent" => Failure::new(reason::TOKEN_ABSENT, format!("{name} is not there{}", problem(token)))
+            .remedy("insert it, or bring its folder or service back, then run this again"),
+        "blocked" if token.kind == YUBIKEY => {
+            Failure::new(reason::PIN_BLOCKED, format!("the PIN of {} is blocked", described(token)))
+                .remedy(format!("give it a new one by its PUK: tufctl token unblock {name}"))
+        }
+        _ => return Ok(()),
+    };
+    Err(failure.detail("token", token.name.as_str()))
+}
+
+/// Nobody types a PIN that is not presented then.
+///
+/// # Errors
+/// `PIN_BLOCKED`.
+fn check_is_not_last_try(token: &v1::Token) -> Result<(), Failure> {
+    if token.kind != YUBIKEY || token.pin_tries_left != Some(1) || Terminal::open().is_none() {
         return Ok(());
     }
-    let message = format!("{} is not there{}", visible(&token.name), problem(token));
-    Err(Failure::new(reason::TOKEN_ABSENT, message)
-        .remedy("insert it, or bring its folder or service back, then run this again")
-        .detail("token", token.name.as_str()))
+    let message = format!("{} blocks its PIN when the next one is wrong", described(token));
+    Err(Failure::new(reason::PIN_BLOCKED, message)
+        .remedy(format!(
+            "make sure of the PIN, then: tufctl token unlock {} --last-try",
+            visible(&token.name)
+        ))
+        .detail("token", token.name.as_str())
+        .detail("tries_left", 1))
 }
 
 /// Asks the person for it; what they were shown is what the agent compares the card with.
@@ -294,7 +330,7 @@ pub(crate) fn described(token: &v1::Token) -> String {
     let kind = match token.kind.as_str() {
         "file" => "file store".to_owned(),
         "pkcs11" => "PKCS#11".to_owned(),
-        "yubikey" => "YubiKey".to_owned(),
+        YUBIKEY => "YubiKey".to_owned(),
         other => visible(other).into_owned(),
     };
     let serial = token.serial.as_deref().map(|serial| format!(" {}", visible(serial))).unwrap_or_default();
@@ -317,6 +353,7 @@ fn word(token: &v1::Token) -> &str {
     }
 }
 
+pub(crate) const YUBIKEY: &str = "yubikey";
 const LOCKED: &str = "locked";
 const UNLOCKED: &str = "unlocked";
 

@@ -5,6 +5,7 @@
 //! every changed role has its threshold, snapshot, timestamp, publish. Each signature lies in `staged/` as soon as it is
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
+mod absent;
 mod many;
 mod merge;
 mod online;
@@ -16,8 +17,9 @@ mod round;
 mod shares;
 mod unsigned;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use tuf::diff::Difference;
 use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
@@ -30,6 +32,7 @@ use crate::client::Agent;
 use crate::commands::limits;
 use crate::context::Context;
 use crate::error::{Failure, reason};
+use crate::prompt::Terminal;
 use crate::render::{KeyNames, Progress, Report, now};
 use crate::shares::Gathering;
 use crate::workspace::{Facts, Merged, PublishOptions, Published, Workspace};
@@ -92,6 +95,8 @@ struct Session<'a> {
     noted: BTreeSet<RoleName>,
     /// Shares that were brought for a split key. Without them people at this terminal are asked.
     gathering: Option<&'a mut Gathering>,
+    /// The person goes on without devices that are not there.
+    uninvited: bool,
 }
 
 impl<'a> Session<'a> {
@@ -137,6 +142,7 @@ impl<'a> Session<'a> {
             blocked,
             noted,
             gathering,
+            uninvited: false,
         };
         session.check_named_keys()?;
         session.check_superseding()?;
@@ -148,6 +154,9 @@ impl<'a> Session<'a> {
         let staged = self.workspace.staged_roles()?;
         let content: Vec<_> = staged.iter().filter(|role| !is_online(role)).cloned().collect();
         self.unlock_for(&content)?;
+        while self.invite(&content)? {
+            self.unlock_for(&content)?;
+        }
         let mut pending = self.inspect(&content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
         let plan = self.plan(&pending, &content)?;
@@ -169,10 +178,32 @@ impl<'a> Session<'a> {
         if self.merged.root_taken {
             self.workspace.set_name(&self.record.name)?;
         }
+        let shown = pending.iter().map(|role| (role.role.clone(), role.difference.clone())).collect();
         self.sign(pending)?;
+        self.sign_with_those_that_come(&content, &shown)?;
         self.collect_shares(&content)?;
         let published = if self.workspace.complete()? { self.finish()? } else { None };
         self.report(published)
+    }
+
+    /// One device after another, where they are inserted when they are asked for. What was shown and said yes to is not
+    /// asked about again.
+    fn sign_with_those_that_come(
+        &mut self,
+        content: &[RoleName],
+        shown: &BTreeMap<RoleName, Difference>,
+    ) -> Result<(), Failure> {
+        while self.invite(content)? {
+            self.unlock_for(content)?;
+            let mut pending = self.inspect(content)?;
+            if pending.iter().any(|role| shown.get(&role.role) != Some(&role.difference)) {
+                let plan = self.plan(&pending, content)?;
+                self.confirm(&pending, content, &plan)?;
+            }
+            self.confirm_by_person(&mut pending)?;
+            self.sign(pending)?;
+        }
+        Ok(())
     }
 
     /// Snapshot and timestamp, then out with it. `None` when signatures are missing or nothing shall be published.
@@ -279,7 +310,10 @@ impl<'a> Session<'a> {
                 .remedy(format!("tufctl repo show {} lists the keys of each role", self.args.dir.display()))
                 .detail("key", name.as_str()));
             }
-            self.ours.check_token(key)?;
+            let invites = !self.args.yes.yes && Terminal::open().is_some();
+            if !(invites && self.ours.may_come(&key.token)) {
+                self.ours.check_token(key)?;
+            }
             self.check_shares(key)?;
         }
         Ok(())

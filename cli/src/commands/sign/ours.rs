@@ -9,6 +9,7 @@ use tufagent_proto::v1;
 use crate::args::SignArgs;
 use crate::client::Agent;
 use crate::commands::names::names_of;
+use crate::commands::token::YUBIKEY;
 use crate::error::{Failure, reason};
 use crate::keys;
 use crate::prompt::Terminal;
@@ -181,8 +182,9 @@ impl Ours {
         self.tokens.get(name)
     }
 
-    /// Takes note of a token's new state.
+    /// Takes note of a token's new state: what was said of it before counts no more.
     pub(super) fn update(&mut self, token: v1::Token) {
+        self.refused.remove(&token.name);
         self.tokens.insert(token.name.clone(), token);
     }
 
@@ -222,11 +224,6 @@ impl Ours {
         self.lost.contains_key(&key.name)
     }
 
-    /// Whether a token is a YubiKey.
-    pub(super) fn is_card(&self, token: &str) -> bool {
-        self.token(token).is_some_and(|token| token.kind == "yubikey")
-    }
-
     /// Whether keys of a token are split: they sign when their custodians come together, not with the others.
     pub(super) fn split(&self, token: &str) -> bool {
         self.token(token).is_some_and(|token| token.kind == "shares")
@@ -235,6 +232,16 @@ impl Ours {
     /// Whether a token is locked and a person must unlock it.
     pub(super) fn locked(&self, token: &str) -> bool {
         self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
+    }
+
+    /// Whether a token is a YubiKey.
+    pub(super) fn is_card(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| token.kind == YUBIKEY)
+    }
+
+    /// Whether a token is a YubiKey that a person may insert.
+    pub(super) fn may_come(&self, token: &str) -> bool {
+        self.token(token).is_some_and(|token| token.kind == YUBIKEY && token.state == "absent")
     }
 
     /// A key that was named must be able to sign: exit 5 when its token is locked (and nobody can be asked) or not there.
@@ -267,7 +274,10 @@ impl Ours {
                 reason::PIN_BLOCKED,
                 format!("token {token}, which holds {key}, is blocked{problem}"),
             )
-            .remedy("unblock it with its own tools"),
+            .remedy(match self.is_card(token) {
+                true => format!("give it a new PIN by its PUK: tufctl token unblock {token}"),
+                false => "unblock it with its own tools".to_owned(),
+            }),
             "failed" => Failure::new(
                 reason::TOKEN_FAILED,
                 format!("token {token}, which holds {key}, does not work{problem}"),

@@ -159,6 +159,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// A token was pulled out while it was to sign: unless its keys were named, the others sign without it.
+    ///
+    /// # Errors
+    /// The failure itself where it is about something else.
+    fn go_on_after(&mut self, failure: Failure) -> Result<(), Failure> {
+        if self.selection.names_keys() || failure.reason() != reason::TOKEN_ABSENT {
+            return Err(failure);
+        }
+        self.look_at_tokens()?;
+        if !self.ours.refuse(&failure) {
+            return Err(failure);
+        }
+        self.context.screen.warn(failure.message());
+        Ok(())
+    }
+
     /// Shows every difference, and asks once.
     pub(super) fn confirm(
         &self,
@@ -313,7 +329,7 @@ impl<'a> Session<'a> {
                 })?;
                 self.noted.insert(role.role.clone());
             }
-            end?;
+            end.or_else(|failure| self.go_on_after(failure))?;
         }
         Ok(())
     }
