@@ -65,6 +65,19 @@ async fn a_lock_wins_over_an_unlock_that_is_under_way() {
 }
 
 #[tokio::test]
+async fn an_unlock_that_a_lock_overtakes_at_its_very_end_is_told_and_blocks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let slot = tokens(folder.path()).get("file").unwrap();
+    slot.lock();
+    // It began when nobody had said `lock` yet.
+    let overtaken = Arc::clone(&slot);
+    let ended = tokio::task::spawn_blocking(move || overtaken.begin_lease(0, None));
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap().unwrap();
+    assert!(locked(&ended), "{ended:?}");
+    assert_eq!(slot.state(), TokenState::Locked);
+}
+
+#[tokio::test]
 async fn a_lock_holds_through_a_reload_that_changes_the_token() {
     let folder = tempfile::tempdir().unwrap();
     write_pin(folder.path(), "right");

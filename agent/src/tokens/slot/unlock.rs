@@ -173,6 +173,8 @@ impl Slot {
             if lease.locks != locks {
                 lease.source = None;
                 self.backend.lock();
+                // What is said of it looks at the lease again.
+                drop(lease);
                 return Err(self.refusal(&BackendError::Locked));
             }
             *lease = Lease { until, slept: clock::slept(), held: false, locks, source: None, logged: None };
