@@ -68,6 +68,7 @@ mod screen;
 mod secrets;
 mod share_verify;
 mod small_disk;
+mod split_root;
 mod strace;
 mod strangers;
 mod strangers_kinds;
