@@ -274,6 +274,50 @@ fn a_key_that_is_gone_from_its_token_keeps_no_other_key_of_the_role_from_signing
 }
 
 #[test]
+fn a_token_that_a_person_does_not_unlock_is_passed_over_where_another_will_do() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    let names = ["anvil", "bell"];
+    for name in names {
+        folder.init_token(name, "so-pin-4711", PIN).unwrap();
+    }
+    home.config(&names.map(|name| Home::softhsm_table(name, name, &folder)).concat());
+    let _agent = home.start();
+    home.unlock_file_store();
+    home.key("online", "ed25519");
+    home.secret("pin", PIN);
+    for name in names {
+        home.run(&format!("token unlock {name} --pin-file pin")).done();
+        home.run(&format!("key generate root-{name} --token {name} --type ecdsa-p256")).done();
+    }
+    home.run(
+        "repo init repo --name app --root root-anvil,root-bell --root-threshold 1 --targets online --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    for answer in ["\n", "no-pin-8c1f\n"] {
+        home.run("token lock anvil").done();
+        home.run("token lock bell").done();
+        let pin = format!("{PIN}\n");
+        let steps = [("of anvil", answer), ("of bell", &pin), ("[y/N] ", "y\n")];
+        let Some((code, screen)) = talk(&home, "sign repo", &steps) else { return };
+        assert_eq!(code, 0, "{screen}");
+        assert!(screen.contains("going on without anvil"), "{screen}");
+        home.run("bump repo root").done();
+    }
+    // With nobody else to ask, or where it was named, the command ends as it did.
+    for command in ["sign repo --key root-anvil", "sign repo"] {
+        home.run("token lock anvil").done();
+        home.run("token lock bell").done();
+        let steps = [("of anvil", "\n"), ("of bell", "\n")];
+        let steps = if command.contains("--key") { &steps[..1] } else { &steps[..] };
+        let (code, screen) = talk(&home, command, steps).unwrap();
+        assert_eq!(code, 5, "{screen}");
+    }
+}
+
+#[test]
 fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
     let Some((home, agent, folder)) = home_with_softhsm() else { return };
     for name in ["root", "online"] {

@@ -15,6 +15,7 @@ mod person;
 pub(super) mod record;
 mod round;
 mod shares;
+mod unlocking;
 mod unsigned;
 
 use std::collections::{BTreeMap, BTreeSet};

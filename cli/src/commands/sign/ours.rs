@@ -68,7 +68,7 @@ impl Selection {
 pub(super) struct Ours {
     keys: Vec<OurKey>,
     tokens: BTreeMap<String, v1::Token>,
-    /// Tokens that should have unlocked themselves and could not be used, and what the agent said of them.
+    /// Tokens that could not be used though they should have unlocked themselves, or a person was asked; and why.
     refused: BTreeMap<String, Failure>,
     /// Keys that their tokens have no more, and what the agent said of them.
     lost: BTreeMap<String, Failure>,
@@ -231,7 +231,13 @@ impl Ours {
 
     /// Whether a token is locked and a person must unlock it.
     pub(super) fn locked(&self, token: &str) -> bool {
-        self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
+        !self.refused.contains_key(token)
+            && self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
+    }
+
+    /// Takes note that a person did not unlock this token; it is not asked for again.
+    pub(super) fn pass_over(&mut self, token: &str, failure: Failure) {
+        self.refused.insert(token.to_owned(), failure);
     }
 
     /// Whether a token is a YubiKey.

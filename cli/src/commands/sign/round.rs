@@ -1,6 +1,6 @@
 //! A round of signatures: unlock what is needed, let the agent inspect, show and ask once, sign.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tuf::diff::{self, Difference};
 use tuf::digest::Sha256Digest;
@@ -14,7 +14,7 @@ use super::ours::Candidate;
 use super::unsigned::Unsigned;
 use super::{Session, outcome, record};
 use crate::client::{SignCall, SignStep, WireFile};
-use crate::commands::token::{described, unlock_asking};
+use crate::commands::token::described;
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
@@ -46,57 +46,6 @@ fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pen
 }
 
 impl<'a> Session<'a> {
-    /// Asks for the secrets of those locked tokens without which a role does not reach its threshold.
-    pub(super) fn unlock_for(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
-        if Terminal::open().is_none() {
-            return Ok(());
-        }
-        for role in roles {
-            let tokens = self.tokens_needed(role)?;
-            for name in tokens {
-                let Some(token) = self.ours.token(&name).cloned().filter(|_| self.ours.locked(&name)) else {
-                    continue;
-                };
-                self.context.screen.note(format!(
-                    "{} is needed for {}",
-                    described(&token),
-                    visible(role.as_str())
-                ));
-                let unlocked = unlock_asking(self.agent, &token)?;
-                self.ours.update(unlocked);
-            }
-        }
-        Ok(())
-    }
-
-    /// The locked tokens without which a role does not reach some threshold.
-    fn tokens_needed(&self, role: &RoleName) -> Result<BTreeSet<String>, Failure> {
-        let usable = |key: &Candidate| {
-            !self.ours.split(&key.token) && (self.ours.can_sign(key) || self.ours.locked(&key.token))
-        };
-        let keys: Vec<Candidate> = self.candidates(role)?.into_iter().filter(usable).collect();
-        let is_ready = |key: &&Candidate| self.ours.can_sign(key);
-        if self.selection.names_keys() {
-            return Ok(keys.iter().filter(|key| !is_ready(key)).map(|key| key.token.clone()).collect());
-        }
-        let state = self.workspace.signatures(role)?;
-        let mut lacking: Vec<(u32, Vec<KeyId>)> =
-            state.wanted().map(|part| (part.lacking(), part.missing.clone())).collect();
-        if state.parts.is_empty() {
-            // Snapshot and timestamp may not be made yet: then all of their threshold is missing.
-            let all = self.workspace.authorities(role)?.into_iter();
-            lacking.extend(all.map(|one| (one.role.threshold.get(), one.role.keyids)));
-        }
-        let mut tokens = BTreeSet::new();
-        for (lacking, keyids) in lacking {
-            let of_it = keys.iter().filter(|key| keyids.contains(&key.keyid));
-            let (ready, locked): (Vec<_>, Vec<_>) = of_it.partition(is_ready);
-            let needed = usize::try_from(lacking).unwrap_or(usize::MAX).saturating_sub(ready.len());
-            tokens.extend(locked.into_iter().take(needed).map(|key| key.token.clone()));
-        }
-        Ok(tokens)
-    }
-
     /// Lets the agent read every role of `roles` that keys of ours can sign now.
     pub(super) fn inspect(&mut self, roles: &[RoleName]) -> Result<Vec<Pending<'a>>, Failure> {
         let mut pending: Vec<Pending<'a>> = Vec::new();
