@@ -11,7 +11,8 @@ use support::{reason, seal_to};
 use tufagent_proto::v1::drill_event::Event as DrillSays;
 use tufagent_proto::v1::keys_client::KeysClient;
 use tufagent_proto::v1::{
-    DrillRequest, MayServeRequest, RemoveKeyRequest, SignBegin, SplitRequest, SplitTerms, UnlockTokenRequest,
+    Collection, DrillRequest, MayServeRequest, RemoveKeyRequest, SignBegin, SplitRequest, SplitTerms,
+    UnlockTokenRequest,
 };
 
 #[tokio::test]
@@ -92,12 +93,24 @@ async fn a_share_for_one_collection_is_of_no_use_to_another_nor_for_other_conten
         (&second.id, &second.public_key, &second.sha256)
     );
     let words = made.words_of("ann").as_bytes();
-    let aad = format!("collect:{}:{}", first.id, first.sha256);
+    let bound = |to: &Collection| tuf::digest::Sha256Digest::of(&to.bound());
+    let aad = format!("collect:{}:{}", first.id, bound(&first));
     let replayed = seal_to(&first.public_key, words, &aad);
     assert_eq!(reason(&client.give_sealed(&second.id, replayed.clone()).await.unwrap_err()), "USAGE");
     // Whoever seals for the first content and the second key has seen another difference.
-    let swapped = seal_to(&second.public_key, words, &format!("collect:{}:{}", second.id, first.sha256));
+    let swapped = seal_to(&second.public_key, words, &format!("collect:{}:{}", second.id, bound(&first)));
     assert_eq!(reason(&client.give_sealed(&second.id, swapped).await.unwrap_err()), "USAGE");
+    // Or a rehearsal, or another repository, or more time.
+    for told in [
+        Collection { purpose: "drill".into(), ..second.clone() },
+        Collection { repository: "other".into(), ..second.clone() },
+        Collection { deadline: "2040-01-01T00:00:00Z".into(), ..second.clone() },
+        Collection { difference_json: "{}".into(), ..second.clone() },
+    ] {
+        let aad = format!("collect:{}:{}", second.id, bound(&told));
+        let share = seal_to(&second.public_key, words, &aad);
+        assert_eq!(reason(&client.give_sealed(&second.id, share).await.unwrap_err()), "USAGE");
+    }
     assert_eq!(client.give_sealed(&first.id, replayed).await.unwrap().custodian, "ann");
     // The caller goes away: nothing of it is left.
     drop(one);

@@ -1,4 +1,4 @@
-//! The contract between `tuf-agent` and its clients: generated code and the table of reasons, nothing else.
+//! The contract between `tuf-agent` and its clients: generated code, the table of reasons, and what a share is bound to.
 #![forbid(unsafe_code)]
 
 /// Messages and services of `tufagent/v1/agent.proto`.
@@ -12,6 +12,16 @@
 )]
 pub mod v1 {
     tonic::include_proto!("tufagent.v1");
+}
+
+impl v1::Collection {
+    /// All that whoever gives a share must know: what it is for, until when and to which key it is sealed; without what
+    /// changes while the collection is open. A share is sealed for the digest of these bytes, and people compare its start.
+    #[must_use]
+    pub fn bound(&self) -> Vec<u8> {
+        let fixed = Self { have: 0, given: Vec::new(), missing: Vec::new(), ..self.clone() };
+        prost::Message::encode_to_vec(&fixed)
+    }
 }
 
 /// The compiled descriptors, for gRPC reflection.

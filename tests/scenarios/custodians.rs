@@ -294,13 +294,37 @@ fn a_share_is_sealed_on_a_machine_without_an_agent() {
     let line = format!("{} --ticket ticket.json", collect(&["ann"]));
     let waiting = spawn(&home, &line);
     let ticket = wait_for(&home.path("ticket.json"));
-    away.write("ticket.json", ticket);
-    away.run("share seal ticket.json cy.share --identity cy.key --out cy.sealed --yes").done();
+    away.write("ticket.json", &ticket);
+    // Whoever carries the ticket changes what it says, or puts a key of their own into it: the code is another one, and
+    // what is sealed for it is of no use.
+    let seal = "share seal ticket.json cy.share --identity cy.key --yes --json --out";
+    let mut codes = std::collections::BTreeSet::new();
+    let own_key = Value::from(hex::encode([9; 32]));
+    for (member, lie) in
+        [("purpose", "drill".into()), ("public_key", own_key), ("repository", "other".into())]
+    {
+        let mut changed: Value = serde_json::from_str(&ticket).unwrap();
+        changed[member] = lie;
+        away.write("ticket.json", changed.to_string());
+        let sealed = away.run(&format!("{seal} {member}.sealed")).done().json();
+        codes.insert(sealed["code"].as_str().unwrap().to_owned());
+        fs::copy(away.path(format!("{member}.sealed")), home.path("lie.sealed")).unwrap();
+        home.refused("share give lie.sealed --yes", 2, "USAGE");
+    }
+    let mut late: Value = serde_json::from_str(&ticket).unwrap();
+    late["deadline"] = "2020-01-01T00:00:00Z".into();
+    away.write("ticket.json", late.to_string());
+    away.refused(&format!("{seal} late.sealed").replace(" --json", ""), 4, "SHARES_MISSING");
+    away.write("ticket.json", &ticket);
+    let sealed = away.run(&format!("{seal} cy.sealed")).done().json();
+    let code = sealed["code"].as_str().unwrap().to_owned();
+    assert!(codes.len() == 3 && !codes.contains(&code), "{codes:?} {code}");
     fs::copy(away.path("cy.sealed"), home.path("cy.sealed")).unwrap();
     let given = home.run("share give cy.sealed --yes --json").done().json();
     assert_eq!(given["custodian"], "cy", "{given}");
     let end = waiting.wait_with_output().unwrap();
     assert!([Some(0), Some(4)].contains(&end.status.code()), "{end:?}");
+    assert!(String::from_utf8_lossy(&end.stderr).contains(&code), "{end:?}");
     let shown = home.run("repo show repo --json").done().json();
     let root = shown["roles"].as_array().unwrap().iter().find(|it| it["role"] == "root").unwrap();
     assert_eq!(root["signed_by"].as_array().unwrap().len(), 1, "{root}");

@@ -1,7 +1,7 @@
 //! Collections: shares that are brought together for exactly one content.
 //!
-//! Each has a key of its own, to which shares are sealed with its name and the digest of what they are given for: a share
-//! that was sealed for one collection is of no use to another. What was given lies in locked memory, and is wiped at the
+//! Each has a key of its own, to which shares are sealed with its name and the digest of all that whoever gives one is shown:
+//! a share that was sealed for one collection, purpose or content is of no use to another. What was given lies in locked memory, and is wiped at the
 //! deadline, with the call that opened it, when its token is locked, and when it was used.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -260,13 +260,15 @@ impl Collection {
     /// # Errors
     /// `USAGE` for what was sealed to another one, or for other content.
     pub(crate) fn open_sealed(&self, sealed: &v1::Sealed) -> Result<SecretBytes, Refusal> {
-        self.seal.open(sealed, &format!("collect:{}:{}", self.id, self.subject.sha256)).map_err(|refusal| {
+        // What its custodian was shown, all of it, is what is collected for.
+        let bound = Sha256Digest::of(&self.describe().bound());
+        self.seal.open(sealed, &format!("collect:{}:{bound}", self.id)).map_err(|refusal| {
             match refusal.reason {
                 Reason::Usage => Refusal::new(
                     Reason::Usage,
-                    "the share was not sealed to this collection, or not for this content",
+                    "the share was not sealed to this collection, or not for what it is about",
                 )
-                .remedy("seal it to the key of the collection that is open: tufctl share give")
+                .remedy("seal it for the ticket of the collection that is open: tufctl share seal TICKET")
                 .detail("collection", self.id.as_str()),
                 _ => refusal,
             }

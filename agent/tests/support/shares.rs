@@ -109,7 +109,7 @@ impl Client {
     }
 
     pub async fn give(&self, to: &Collection, words: &str) -> Result<GiveShareReply, Status> {
-        let aad = format!("collect:{}:{}", to.id, to.sha256);
+        let aad = format!("collect:{}:{}", to.id, tuf::digest::Sha256Digest::of(&to.bound()));
         self.give_sealed(&to.id, seal_to(&to.public_key, words.as_bytes(), &aad)).await
     }
 

@@ -6,12 +6,13 @@ use hpke::inout::InOutBuf;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable, OpModeS, Serializable};
+use tuf::digest::Sha256Digest;
 use tufagent_proto::v1;
 
 use crate::error::{Failure, reason};
 
 /// What a sealed secret is for; bound to it, so that it cannot be used for anything else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SealUse<'a> {
     /// The present secret of a token.
     Unlock(&'a str),
@@ -37,8 +38,8 @@ pub(crate) enum SealUse<'a> {
     SplitPassphrase(&'a str, &'a str),
     /// A share, as the proof that its custodian has it: the set's digest.
     Confirm(&'a str),
-    /// A share, for a collection and what it is about: collection, digest.
-    Collect(&'a str, &'a str),
+    /// A share, for a collection and all that is told of it.
+    Collect(&'a v1::Collection),
 }
 
 impl SealUse<'_> {
@@ -56,7 +57,9 @@ impl SealUse<'_> {
             Self::Restore => "restore".to_owned(),
             Self::SplitPassphrase(key, custodian) => format!("split-passphrase:{key}:{custodian}"),
             Self::Confirm(set) => format!("confirm:{set}"),
-            Self::Collect(collection, sha256) => format!("collect:{collection}:{sha256}"),
+            Self::Collect(collection) => {
+                format!("collect:{}:{}", collection.id, Sha256Digest::of(&collection.bound()))
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ impl Agent {
 
     /// Gives a share to a collection.
     pub(crate) fn give(&self, to: &v1::Collection, words: &[u8]) -> Result<v1::GiveShareReply, Failure> {
-        self.give_sealed(&to.id, seal_for(&to.id, &to.sha256, &to.public_key, words)?)
+        self.give_sealed(&to.id, seal_for(to, words)?)
     }
 
     /// Gives a share that was sealed for a collection elsewhere.
@@ -81,13 +81,8 @@ impl Agent {
 }
 
 /// Seals a share to the key of a collection, for what it collects for.
-pub(crate) fn seal_for(
-    collection: &str,
-    sha256: &str,
-    public_key: &[u8],
-    words: &[u8],
-) -> Result<v1::Sealed, Failure> {
-    seal(public_key, &SealUse::Collect(collection, sha256), words)
+pub(crate) fn seal_for(collection: &v1::Collection, words: &[u8]) -> Result<v1::Sealed, Failure> {
+    seal(&collection.public_key, &SealUse::Collect(collection), words)
 }
 
 /// A collection that is no signature, from its opening to its end. Dropped, it is cancelled.

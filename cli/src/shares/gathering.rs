@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use custody::{Collected, CustodianRef, Share, SignedManifest};
 use serde_json::{Value, json};
+use tuf::digest::Sha256Digest;
 use tufagent_proto::v1;
 
 use super::{Openers, Ticket, Wanted, refused, type_share, words_of};
@@ -187,8 +188,9 @@ impl Gathering {
         if let Some(path) = &self.ticket {
             Ticket::of(collection).write(path)?;
             screen.show(format!(
-                "ticket for share seal on other machines: {}",
-                visible(&path.display().to_string())
+                "ticket for share seal on other machines: {}; its code, for them to compare: {}",
+                visible(&path.display().to_string()),
+                code(collection)
             ));
         }
         screen.note(format!(
@@ -245,6 +247,14 @@ pub(crate) fn standing(collection: &v1::Collection) -> String {
         line.push_str(&format!(" · missing: {}", visible(&collection.missing.join(", "))));
     }
     line
+}
+
+/// What people compare where a ticket goes to another machine: it covers the collection's key and all that is told of it.
+/// 80 bits, so that nobody makes another ticket with the same one.
+pub(crate) fn code(collection: &v1::Collection) -> String {
+    let digest = Sha256Digest::of(&collection.bound()).to_string();
+    let groups: Vec<&str> = (0..5).filter_map(|at| digest.get(4 * at..4 * at + 4)).collect();
+    groups.join("-")
 }
 
 /// What a collection is for, with the whole digest: people compare it.

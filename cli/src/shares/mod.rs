@@ -18,7 +18,7 @@ use std::path::Path;
 
 use custody::{SecretBytes, Share, ShareRefused, SignedManifest};
 
-pub(crate) use self::gathering::{Gathering, about, standing};
+pub(crate) use self::gathering::{Gathering, about, code, standing};
 pub(crate) use self::handout::HandOut;
 pub(crate) use self::opening::Openers;
 pub(crate) use self::terms::SplitPlan;

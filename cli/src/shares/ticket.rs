@@ -18,6 +18,8 @@ pub(crate) struct Ticket {
     pub(crate) sha256: String,
     pub(crate) purpose: String,
     pub(crate) key: String,
+    pub(crate) token: String,
+    pub(crate) need: u32,
     pub(crate) repository: String,
     pub(crate) role: String,
     pub(crate) version: u64,
@@ -38,6 +40,8 @@ impl Ticket {
             sha256: collection.sha256.clone(),
             purpose: collection.purpose.clone(),
             key: collection.key.clone(),
+            token: collection.token.clone(),
+            need: collection.need,
             repository: collection.repository.clone(),
             role: collection.role.clone(),
             version: collection.version,
@@ -49,7 +53,7 @@ impl Ticket {
         }
     }
 
-    /// The collection that it speaks of, as far as it does.
+    /// The collection that it speaks of, but for how it stands.
     pub(crate) fn collection(&self) -> Result<v1::Collection, Failure> {
         let public_key = hex::decode(&self.public_key)
             .map_err(|_| Failure::new(reason::USAGE, "the ticket's key cannot be read"))?;
@@ -59,6 +63,8 @@ impl Ticket {
             sha256: self.sha256.clone(),
             purpose: self.purpose.clone(),
             key: self.key.clone(),
+            token: self.token.clone(),
+            need: self.need,
             repository: self.repository.clone(),
             role: self.role.clone(),
             version: self.version,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tuf::diff::Difference;
+use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
 use crate::args::{OpenerArgs, ShareGiveArgs, ShareSealArgs};
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{KeyNames, Report, difference, now, visible};
-use crate::shares::{self, Openers, SealedShare, Ticket, Wanted, about, standing, type_share};
+use crate::shares::{self, Openers, SealedShare, Ticket, Wanted, about, code, standing, type_share};
 
 /// Runs `tufctl share give`.
 pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Failure> {
@@ -50,18 +51,37 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
 pub(super) fn seal(args: &ShareSealArgs, context: &Context) -> Result<Report, Failure> {
     let ticket = Ticket::read(&args.ticket)?;
     let collection = ticket.collection()?;
+    let ends: Option<UtcTime> = collection.deadline.parse().ok();
+    if ends.is_none_or(|ends| ends.unix() <= now()) {
+        return Err(Failure::new(reason::SHARES_MISSING, "the collection of this ticket has ended")
+            .remedy("ask whoever opened it to open it again, and for its ticket"));
+    }
     show(&collection, context)?;
+    // Whoever brought the ticket may have put a key of their own into it.
+    context.screen.show(format!(
+        "compare the code with the one on the screen where the collection was opened: {}",
+        code(&collection)
+    ));
     confirm("Seal your share for exactly this?", args.yes.yes)?;
     let share = read(args.file.as_deref(), &args.openers, &collection)?;
     let words = shares::words_of(&share)?;
-    let sealed =
-        seal_for(&collection.id, &collection.sha256, &collection.public_key, words.reveal_secret_bytes())?;
+    let sealed = seal_for(&collection, words.reveal_secret_bytes()).map_err(|_| {
+        Failure::new(reason::USAGE, "the ticket's key is no key of a collection").remedy(NO_TICKET)
+    })?;
     SealedShare::new(&collection.id, &sealed).write(&args.out)?;
     let name = args.out.display().to_string();
     let text = format!("sealed into {}: only the agent of this collection can open it\n", visible(&name));
-    let document = json!({"file": name, "collection": collection.id, "sha256": collection.sha256});
+    let document = json!({
+        "file": name,
+        "collection": collection.id,
+        "sha256": collection.sha256,
+        "code": code(&collection),
+    });
     Ok(Report::new(document, text).hint(format!("there: tufctl share give {}", visible(&name))))
 }
+
+/// What to do about a ticket that is none.
+const NO_TICKET: &str = "name the file that tufctl share collect --ticket has written";
 
 /// A share that belongs to the collection's set.
 fn read(
