@@ -284,6 +284,22 @@ fn words_are_shown_once_at_a_terminal_and_typed_back_as_the_proof() {
 }
 
 #[test]
+fn a_sheet_of_a_set_with_groups_says_which_must_come_together_and_what_may_be_lost() {
+    let (home, _agent) = with_token();
+    let groups = "--group board=2:ann,ben,cy --group ops=2:dan,eve,fay --group-threshold 2";
+    home.run(&format!("key generate root-g --token shares --type ed25519 {groups} --out set")).done();
+    let sheet = fs::read_to_string(home.path("set/eve.html")).unwrap();
+    assert!(sheet.contains("2 of 2 groups: board (2 of 3), ops (2 of 3) make the key"), "{sheet}");
+    assert!(sheet.contains("0 of 2 groups may be lost") && !sheet.contains("of 6"), "{sheet}");
+    let sets = home.run("share list --json").done().json();
+    assert_eq!(sets["sets"][0]["rule"], "2 of 2 groups: board (2 of 3), ops (2 of 3)", "{sets}");
+    // The manifest is no secret.
+    fs::set_permissions(home.path("set/set.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    home.run("key remove root-g --yes").done();
+    home.run("key import root-g set/set.json --token shares").done();
+}
+
+#[test]
 fn a_share_is_sealed_on_a_machine_without_an_agent() {
     let (home, _agent) = with_token();
     let Some(()) = split_root(&home, "ed25519") else { return };

@@ -5,6 +5,7 @@ mod card;
 
 use serde_json::{Value, json};
 use tufagent_proto::v1;
+use zeroize::Zeroizing;
 
 use crate::args::{ImportArgs, KeyCommand, KeyFormat};
 use crate::context::Context;
@@ -13,6 +14,7 @@ use crate::keys;
 use crate::prompt::{Terminal, confirm};
 use crate::render::{Report, Style, Table, short_keyid, visible};
 use crate::secret::Secret;
+use crate::shares;
 
 pub(crate) use card::{factory as factory_management_key, from_file as management_key_from};
 
@@ -164,7 +166,11 @@ fn export(key: &v1::Key, format: KeyFormat) -> Result<Report, Failure> {
 
 fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
     check_name(&args.name)?;
-    let file = Secret::from_key_file(&args.file)?;
+    // The manifest of a split key is no secret: every custodian has a copy.
+    let file = match shares::manifest(&args.file) {
+        Ok(manifest) => Secret::new(Zeroizing::new(manifest.to_json().as_bytes().to_vec())),
+        Err(_) => Secret::from_key_file(&args.file)?,
+    };
     let passphrase = match &args.passphrase_file {
         Some(path) => Some(Secret::from_pin_file(path)?),
         None if is_encrypted(&file) => Some(ask_passphrase(&args.file.display().to_string())?),
@@ -212,6 +218,7 @@ fn is_encrypted(file: &Secret) -> bool {
 
 #[cfg(test)]
 mod tests {
+
     use zeroize::Zeroizing;
 
     use super::{check_name, is_encrypted};

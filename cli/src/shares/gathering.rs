@@ -46,8 +46,9 @@ impl Gathering {
             match judged {
                 Ok((whose, _)) if taken.contains(&(whose.group, whose.member)) => {
                     let message = format!("the share of {whose} is there twice; it counts once");
-                    let twice =
-                        Failure::new(reason::SHARE_INVALID, message).detail("custodian", whose.name.as_str());
+                    let twice = Failure::new(reason::SHARE_INVALID, message)
+                        .remedy("give the share of another custodian")
+                        .detail("custodian", whose.name.as_str());
                     invalid.push((path.clone(), twice));
                 }
                 Ok((whose, share)) => {

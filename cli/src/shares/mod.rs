@@ -16,7 +16,7 @@ mod typing;
 
 use std::path::Path;
 
-use custody::{SecretBytes, Share, ShareRefused, SignedManifest};
+use custody::{SecretBytes, Share, ShareRefused, SignedManifest, Terms};
 
 pub(crate) use self::gathering::{Gathering, about, code, standing};
 pub(crate) use self::handout::HandOut;
@@ -44,6 +44,45 @@ pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
         Some(custodian) => failure.detail("custodian", custodian.name.as_str()),
         None => failure,
     }
+}
+
+/// How many shares make the key: `2 of 3 shares`, or which groups must come together.
+pub(crate) fn rule(terms: &Terms) -> String {
+    let groups = terms.group_terms();
+    if is_plain(terms) {
+        return format!("{} of {} shares", terms.need(), terms.count());
+    }
+    let each: Vec<String> = groups
+        .iter()
+        .map(|group| format!("{} ({} of {})", group.name, group.threshold, group.custodians.len()))
+        .collect();
+    format!("{} of {} groups: {}", terms.group_threshold(), groups.len(), each.join(", "))
+}
+
+/// How much may be lost before the key is.
+pub(crate) fn may_be_lost(terms: &Terms) -> String {
+    let of = |all: usize, need: usize, what: &str| {
+        format!("{} of {all} {what} may be lost", all.saturating_sub(need))
+    };
+    if is_plain(terms) {
+        return of(terms.count(), terms.need(), "shares");
+    }
+    let each: Vec<String> = terms
+        .group_terms()
+        .iter()
+        .map(|group| {
+            let all = group.custodians.len();
+            format!("{} of the {all} shares of {}", all.saturating_sub(group.threshold.into()), group.name)
+        })
+        .collect();
+    let groups = of(terms.group_terms().len(), terms.group_threshold(), "groups");
+    format!("{} may be lost without losing the group; {groups}", each.join(", "))
+}
+
+/// Whether any of so many shares make the key, whoever has them.
+fn is_plain(terms: &Terms) -> bool {
+    let groups = terms.group_terms();
+    groups.len() == 1 || groups.iter().all(|group| group.custodians.len() == 1)
 }
 
 /// Reads a set's manifest; what is read has its key's own signature.

@@ -6,8 +6,8 @@ use custody::{SecretBytes, SignedManifest};
 use qrcodegen_no_heap::{QrCode, QrCodeEcc, Version};
 
 use super::typing::WORDS;
+use super::{may_be_lost, rule};
 use crate::error::{Failure, reason};
-use crate::render::count;
 
 /// The sheet of the custodian who has these words.
 ///
@@ -154,13 +154,13 @@ fn has(manifest: &SignedManifest, member: &custody::Member, words: &SecretBytes)
 /// What stands around the words: before them, beside the code, and below.
 fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, String, String) {
     let (key, whose) = (escaped(manifest.key_name()), escaped(whose));
-    let (need, all) = (manifest.need(), manifest.terms().count());
+    let rule = escaped(&rule(manifest.terms()));
     let before = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>Share of {key}: {whose}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <h1>Share of the key {key} · custodian {whose}</h1>\n\
-         <p><b>{need} of {all} such shares make the key.</b> Whoever has this sheet has one of them: keep it where only \
+         <p><b>{rule} make the key.</b> Whoever has this sheet has one of them: keep it where only \
          {whose} gets at it, on paper alone, and delete the file that it was printed from.</p>\n<div class=\"two\">\n"
     );
     let custodians: Vec<String> =
@@ -190,7 +190,6 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
         keyid = manifest.keyid(),
         custodians = custodians.join(", "),
     );
-    let lost = all.saturating_sub(need);
     let short = fingerprint.get(..16).unwrap_or(fingerprint);
     let after = format!(
         "<h2>Now: check this sheet</h2>\n\
@@ -205,12 +204,12 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
          The key exists in locked memory for this one signature, and is gone again. Nobody needs to keep your share, \
          and nobody may ask you to read it out or to send it.</p>\n\
          <h2>When something is wrong</h2>\n\
-         <p>Lost or seen by somebody else: tell the others today. {lost} of {shares} may be lost. \
-         <b>A new set of shares (share resplit) revokes nothing:</b> {need} old shares still make the key, so destroy \
+         <p>Lost or seen by somebody else: tell the others today. {lost}. \
+         <b>A new set of shares (share resplit) revokes nothing:</b> as many old shares as are needed still make the key, so destroy \
          this sheet when a new set is alive; a custodian who is no longer trusted means another key (root replace-key). \
-         Without tufctl: the words are SLIP-0039, without a passphrase; {need} shares give the {secret}.</p>\n\
+         Without tufctl: the words are SLIP-0039, without a passphrase; {rule} give the {secret}.</p>\n\
          <h2>The set's manifest (set.json)</h2>\n<pre id=\"manifest\">{json}</pre>\n</body>\n</html>\n",
-        shares = count(u64::try_from(all).unwrap_or(u64::MAX), "share"),
+        lost = escaped(&may_be_lost(manifest.terms())),
         secret = match manifest.kind() {
             custody::SplitKind::Ed25519 => "32-byte seed of the Ed25519 key",
             _ => "32-byte big-endian scalar of the P-256 key",

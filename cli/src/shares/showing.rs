@@ -3,6 +3,7 @@
 use custody::{SecretBytes, SignedManifest};
 
 use super::page::{Line, Page};
+use super::rule;
 use super::typing::{WORDS, Wanted, rows, type_share};
 use crate::client::Agent;
 use crate::error::{Failure, reason};
@@ -49,9 +50,8 @@ fn show(
     manifest: &SignedManifest,
 ) -> Result<(), Failure> {
     let page = Page::begin(terminal)?;
-    let (need, count) = (manifest.need(), manifest.terms().count());
     let head =
-        format!("Share of {whose} · one of {count} of {}, {need} of which make the key", manifest.key_name());
+        format!("Share of {whose} · {} · {} make the key", manifest.key_name(), rule(manifest.terms()));
     let alone =
         format!("Nobody but {whose} should see this screen now. Enter shows the words, Ctrl-C leaves.");
     page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()]])?;

@@ -176,7 +176,7 @@ pub(super) fn list(context: &Context) -> Result<Report, Failure> {
             visible(&set.token).into_owned(),
             member("sequence"),
             state,
-            format!("{} of {}", member("need"), member("count")),
+            member("rule").trim_matches('"').trim_end_matches(" shares").to_owned(),
             visible(&set.unconfirmed.join(", ")).into_owned(),
             if set.drilled.is_empty() { "never".into() } else { visible(&set.drilled).into_owned() },
         ]);
@@ -235,6 +235,7 @@ pub(super) fn set_json(set: &v1::ShareSet) -> Value {
         members.insert("sequence".into(), manifest.sequence().into());
         members.insert("need".into(), manifest.need().into());
         members.insert("count".into(), manifest.terms().count().into());
+        members.insert("rule".into(), shares::rule(manifest.terms()).into());
         members.insert("custodians".into(), custodians.into());
     }
     document
