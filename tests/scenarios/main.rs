@@ -91,4 +91,5 @@ mod yubikey_away;
 mod yubikey_confined;
 mod yubikey_faults;
 mod yubikey_matrix;
+mod yubikey_shared;
 mod yubikeys;

@@ -2,6 +2,7 @@
 //! (FAULTS C1, C3, C5, D1, D10).
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
@@ -16,10 +17,12 @@ pub(crate) struct Bed {
     pub(crate) home: Home,
     pub(crate) agent: Agent,
     pub(crate) card: Card,
-    room: CardRoom,
+    pub(crate) room: CardRoom,
 }
 
-const SERIAL: u32 = 10_000_001;
+pub(crate) const SERIAL: u32 = 10_000_001;
+/// Has [`another_program`] keep the card within its transaction, which it says, until its standard input ends.
+pub(crate) const HOLD: &str = "hold";
 
 impl Bed {
     fn locked(firmware: [u8; 3]) -> Option<Self> {
@@ -65,8 +68,13 @@ fn another_program() {
     let context = Context::establish().unwrap();
     let reader =
         context.readers().unwrap().into_iter().find(|reader| context.presence(reader).unwrap().is_some());
-    let mut card = context.connect(&reader.unwrap()).unwrap();
-    let (transaction, _) = card.transaction().unwrap();
+    let mut card = context.card(&reader.unwrap());
+    let (transaction, _) = card.transaction(Duration::from_secs(60)).unwrap();
+    if command == HOLD {
+        println!("{HOLD}");
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        return;
+    }
     transaction.transmit(&hex::decode(command).unwrap(), &mut [0; 258]).unwrap();
 }
 
@@ -116,12 +124,17 @@ impl Bed {
 
     /// One command of another program, which shares the card.
     #[track_caller]
-    fn other_program(&self, command: &str) {
-        let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--ignored", "--exact", "yubikeys::another_program"]).env("COMMAND", command);
-        self.room.environment(&mut program);
-        let done = program.output().unwrap();
+    pub(crate) fn other_program(&self, command: &str) {
+        let done = self.another(command).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+
+    pub(crate) fn another(&self, command: &str) -> Command {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--ignored", "--exact", "--nocapture", "yubikeys::another_program"]);
+        program.env("COMMAND", command);
+        self.room.environment(&mut program);
+        program
     }
 
     pub(crate) fn key(&self, name: &str) -> Value {

@@ -43,6 +43,14 @@ pub enum BackendError {
     /// Another call has the token and did not end in time.
     #[error("the token is busy with another call")]
     Busy,
+    /// Another program has the device and did not let go of it in time. It was not asked.
+    #[error("{why}")]
+    InUse {
+        /// Who may have it.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A wrong PIN or passphrase; exactly one attempt was made.
     #[error("the {word} is wrong{}", tries(*tries_left))]
     SecretIncorrect {
@@ -199,7 +207,8 @@ impl BackendError {
             Self::Failed { remedy, .. }
             | Self::Untrusted { remedy, .. }
             | Self::Corrupt { remedy, .. }
-            | Self::Insecure { remedy, .. } => remedy.clone(),
+            | Self::Insecure { remedy, .. }
+            | Self::InUse { remedy, .. } => remedy.clone(),
             Self::HelperEnded { again_in, login, .. } => {
                 let unlock = if *login { "unlock it again (tufctl token unlock NAME), then " } else { "" };
                 format!("{}{unlock}repeat the command", wait(*again_in))
@@ -269,7 +278,7 @@ impl BackendError {
             Self::Locked | Self::LoginLost => "TOKEN_LOCKED",
             Self::Absent { .. } => "TOKEN_ABSENT",
             Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
-            Self::Busy => "TOKEN_BUSY",
+            Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
             Self::PinEachUse => "PIN_REQUIRED",

@@ -86,7 +86,9 @@ pub fn run() -> Result<(), HostFailure> {
             Next::Request => {
                 let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) else { break };
                 stage.rest()?;
-                match answer(&mut stage, &frame) {
+                // That it cannot be told shows when the answer is.
+                let asked = || drop(send(&stream, frame.id, &Reply::Asked, &[]));
+                match answer(&mut stage, &frame, &asked) {
                     Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
                     Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
                 }
@@ -234,7 +236,7 @@ fn send(stream: &UnixStream, id: u64, reply: &Reply, tail: &[u8]) -> Result<(), 
 
 type Answer = Result<(Reply, Zeroizing<Vec<u8>>), HostError>;
 
-fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
+fn answer(stage: &mut Stage, frame: &Frame, asked: &dyn Fn()) -> Answer {
     let request = protocol::parse_head(&frame.head)
         .map_err(|e| HostError::new(HostErrorKind::Protocol, e.to_string()))?;
     match (request, &mut *stage) {
@@ -250,7 +252,7 @@ fn answer(stage: &mut Stage, frame: &Frame) -> Answer {
             *stage = Stage::Card(CardHost::new(serial, token));
             plain(Reply::Confined(confinement))
         }
-        (request, Stage::Card(host)) => host.answer(request, &frame.tail),
+        (request, Stage::Card(host)) => host.answer(request, &frame.tail, asked),
         (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),
         (Request::Load, Stage::Confined(..)) => load(stage),
         (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),

@@ -179,6 +179,12 @@ pub trait Backend: Send + Sync {
         self.make_signature_with_pin(key, scheme, what, pin)?.verify(key, scheme, what)
     }
 
+    /// `tell` is called once when the device is asked for the next signature and may wait for a touch. One that tells nothing
+    /// of that is taken to be asked at once.
+    fn when_asked(&self, tell: Box<dyn Fn() + Send>) {
+        tell();
+    }
+
     /// Whether the token says that the private key of `key` was made there, never could leave it and has no copy; asked
     /// of the token now. A place that cannot tell, such as a file, never says so.
     ///

@@ -36,7 +36,7 @@ pub use yubikey::Attestation;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use secmem::SecretBytes;
@@ -278,6 +278,7 @@ impl Backend for Pkcs11Token {
             Ok(_) => Err(nonsense()),
             Err(
                 error @ (BackendError::Absent { .. }
+                | BackendError::InUse { .. }
                 | BackendError::Failed { .. }
                 | BackendError::HelperEnded { .. }),
             ) => {
@@ -379,6 +380,13 @@ impl Backend for Pkcs11Token {
         pin: &SecretBytes,
     ) -> Result<UnverifiedSignature, BackendError> {
         self.signature(key, scheme, what, Some(pin))
+    }
+
+    fn when_asked(&self, tell: Box<dyn Fn() + Send>) {
+        if !self.is_card() {
+            return tell();
+        }
+        *self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
     }
 
     fn made_here(&self, key: &PublicKey) -> Result<(), BackendError> {

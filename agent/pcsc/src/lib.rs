@@ -3,13 +3,16 @@
 //! Duty: the few calls of PC/SC that a YubiKey needs, safe and with errors that say what is wrong. The program builds
 //! without pcsc-lite's headers and runs without its library and daemon. Trust: libpcsclite keeps to its documented
 //! interface. Invariants: a card is never reset by this side, whatever ends: handles and transactions leave the card
-//! as it is.
+//! as it is; nobody waits for another program's transaction longer than was said.
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)] // Calling a C library. Each block says why it is sound.
 mod library;
+mod patience;
 
 use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use library::Library;
@@ -39,6 +42,9 @@ pub enum Error {
     /// Another program holds the card for itself alone.
     #[error("another program holds the card for itself alone")]
     Held,
+    /// Another program is within a transaction, and was not done with it in time. Nothing was sent to the card.
+    #[error("another program is in the middle of using the card")]
+    Busy,
     /// The card was asked, and did not answer.
     #[error("the card gave no answer, as when it is pulled out")]
     NoAnswer,
@@ -98,14 +104,10 @@ impl Context {
         self.library.presence(self.handle, reader)
     }
 
-    /// Connects to the card in a reader, sharing it with others.
-    ///
-    /// # Errors
-    /// [`Error::NoCard`], [`Error::Held`] and others.
-    pub fn connect(&self, reader: &CStr) -> Result<Card, Error> {
-        let (library, context) = (self.library, self.handle);
-        let handle = once_powered(|| library.connect(context, reader))?;
-        Ok(Card { library, context, reader: reader.to_owned(), handle })
+    /// The card in a reader, to be shared with others. It is not asked yet.
+    #[must_use]
+    pub fn card(&self, reader: &CStr) -> Card {
+        Card { library: self.library, reader: reader.to_owned(), open: Arc::default() }
     }
 }
 
@@ -131,53 +133,114 @@ impl Drop for Context {
 #[derive(Debug)]
 pub struct Card {
     library: &'static Library,
-    /// Of the connection that it was found by, and in which reader. Once that has ended the library refuses it.
-    context: library::Handle,
     reader: CString,
-    handle: library::Handle,
+    /// Kept while the card is: pcscd may switch off a card to which nobody has a handle.
+    open: Arc<Mutex<Option<Open>>>,
 }
 
 impl Card {
-    /// Takes the card until the transaction is dropped. Waits for other programs' transactions. Where another program
-    /// has reset the card it is taken up again; the flag says so.
+    /// Takes the card until the transaction is dropped. Where another program has reset the card it is taken up again; the
+    /// flag says so. Other programs' transactions are waited for no longer than `limit`.
     ///
     /// # Errors
-    /// [`Error::NoCard`], [`Error::NoService`] and others.
-    pub fn transaction(&mut self) -> Result<(Transaction<'_>, bool), Error> {
-        let mut reset = false;
-        // A second reset may come while the first one is taken note of.
-        for _ in 0..RESETS {
-            match self.library.begin(self.handle) {
-                Ok(()) => return Ok((Transaction { card: self }, reset)),
-                Err(Error::Reset | Error::Unpowered) => {
-                    reset = true;
-                    self.take_up()?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::Reset)
-    }
-
-    /// By a new handle: after SCardReconnect pcscd goes on to take the card for one without power, and refuses it to every
-    /// program but this one.
-    fn take_up(&mut self) -> Result<(), Error> {
-        self.library.disconnect(self.handle);
-        self.handle = once_powered(|| self.library.connect(self.context, &self.reader))?;
-        Ok(())
+    /// [`Error::Busy`], [`Error::Held`], [`Error::NoCard`], [`Error::NoService`] and others.
+    pub fn transaction(&mut self, limit: Duration) -> Result<(Transaction<'_>, bool), Error> {
+        let (library, reader) = (self.library, self.reader.clone());
+        let home = Arc::downgrade(&self.open);
+        let job = move || {
+            // From an attempt before this one that came too late, too.
+            let open = home.upgrade().and_then(|home| patience::lock(&home).take());
+            let (open, reset) = begin(library, &reader, open)?;
+            Ok(Begun { open, home, reset })
+        };
+        let Begun { open, reset, .. } = patience::within(&self.reader, limit, job)??;
+        let card = open.card;
+        *patience::lock(&self.open) = Some(open);
+        Ok((Transaction { library, card, _card: PhantomData }, reset))
     }
 }
 
 impl Drop for Card {
     fn drop(&mut self) {
-        self.library.disconnect(self.handle);
+        let open = patience::lock(&self.open).take();
+        if let Some(open) = open {
+            // There are services that give no handle back while another program uses the card.
+            let _ = patience::within(&self.reader, GIVEN_BACK_WITHIN, move || drop(open));
+        }
     }
+}
+
+/// A handle by a connection of its own: whoever waits with it for other programs keeps nobody from looking into readers.
+#[derive(Debug)]
+struct Open {
+    library: &'static Library,
+    context: library::Handle,
+    card: library::Handle,
+}
+
+impl Open {
+    fn new(library: &'static Library, reader: &CStr) -> Result<Self, Error> {
+        let context = library.establish()?;
+        match once_powered(|| library.connect(context, reader)) {
+            Ok(card) => Ok(Self { library, context, card }),
+            Err(error) => {
+                library.release(context);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.library.disconnect(self.card);
+        self.library.release(self.context);
+    }
+}
+
+/// A card that is ours alone, if only for as long as somebody wants it.
+struct Begun {
+    open: Open,
+    home: Weak<Mutex<Option<Open>>>,
+    reset: bool,
+}
+
+impl patience::GiveUp for Result<Begun, Error> {
+    fn give_up(self) {
+        let Ok(Begun { open, home, .. }) = self else { return };
+        open.library.end(open.card);
+        if let Some(home) = home.upgrade() {
+            *patience::lock(&home) = Some(open);
+        }
+    }
+}
+
+fn begin(library: &'static Library, reader: &CStr, open: Option<Open>) -> Result<(Open, bool), Error> {
+    let mut reset = false;
+    let mut open = open.map_or_else(|| Open::new(library, reader), Ok)?;
+    // A second reset may come while the first one is taken note of.
+    for _ in 0..RESETS {
+        match library.begin(open.card) {
+            Ok(()) => return Ok((open, reset)),
+            Err(Error::Reset | Error::Unpowered) => {
+                reset = true;
+                // By a new handle: after SCardReconnect pcscd goes on to take the card for one without power, and refuses
+                // it to every program but this one.
+                drop(open);
+                open = Open::new(library, reader)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Reset)
 }
 
 /// While it lives no other program talks to the card.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    card: &'a mut Card,
+    library: &'static Library,
+    card: library::Handle,
+    _card: PhantomData<&'a mut Card>,
 }
 
 impl Transaction<'_> {
@@ -186,18 +249,19 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::NoCard`] and others.
     pub fn transmit<'b>(&self, command: &[u8], answer: &'b mut [u8]) -> Result<&'b [u8], Error> {
-        let len = self.card.library.transmit(self.card.handle, command, answer)?;
+        let len = self.library.transmit(self.card, command, answer)?;
         answer.get(..len).ok_or(Error::Other(0))
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        self.card.library.end(self.card.handle);
+        self.library.end(self.card);
     }
 }
 
 const RESETS: usize = 4;
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(2);
 const POWERED_WITHIN: Duration = Duration::from_secs(5);
 const POWERED_SOON: Duration = Duration::from_millis(25);
 

@@ -43,18 +43,27 @@ pub(crate) struct CardHost {
     version: Option<[u8; 3]>,
     /// Where keys were found; looked at again before each use.
     slots: BTreeMap<PublicKey, SlotId>,
+    /// Other programs that use the card are waited for so long.
+    patience: Duration,
+    /// It was locked while another program used it: the card is still to forget the PIN.
+    to_forget: bool,
 }
 
 impl CardHost {
     pub(crate) fn new(serial: u32, token: String) -> Self {
         let status = TokenStatus { serial: serial.to_string(), ..TokenStatus::default() };
         let (readers, slots) = (Readers::default(), BTreeMap::new());
-        Self { serial, token, readers, pin: None, status, version: None, slots }
+        let (patience, to_forget) = (PATIENCE, false);
+        Self { serial, token, readers, pin: None, status, version: None, slots, patience, to_forget }
     }
 
-    /// Answers one request. Whatever panics on what a card said ends with the request.
-    pub(crate) fn answer(&mut self, request: Request, tail: &[u8]) -> Answer {
-        let answered = catch_unwind(AssertUnwindSafe(|| self.serve(request, tail)));
+    /// Answers one request; `asked` is called when the card is asked for what waits for a touch. Whatever panics on what a
+    /// card said ends with the request.
+    pub(crate) fn answer(&mut self, request: Request, tail: &[u8], asked: &dyn Fn()) -> Answer {
+        // Nobody waits for these, or what was known is as good.
+        let soon = matches!(request, Request::Poll | Request::List | Request::Logout);
+        self.patience = if soon { SHORT_PATIENCE } else { PATIENCE };
+        let answered = catch_unwind(AssertUnwindSafe(|| self.serve(request, tail, asked)));
         if self.pin.is_none() {
             // Others may want it for themselves, and the reader may take its power away.
             self.readers.close();
@@ -73,7 +82,7 @@ impl CardHost {
         self.readers.forget();
     }
 
-    fn serve(&mut self, request: Request, tail: &[u8]) -> Answer {
+    fn serve(&mut self, request: Request, tail: &[u8], asked: &dyn Fn()) -> Answer {
         match request {
             Request::Poll => self.poll(),
             Request::Look => self.look(),
@@ -119,7 +128,7 @@ impl CardHost {
                         (Some(parts.0), parts.1)
                     }
                 };
-                let signature = self.sign(&key, scheme, pin, data)?;
+                let signature = self.sign(&key, scheme, pin, data, asked)?;
                 Ok((Reply::Signature, Zeroizing::new(signature)))
             }
             Request::EachUse { public } => {
@@ -148,7 +157,12 @@ impl CardHost {
     /// Whether it is there; not asked unless it has come just now.
     fn poll(&mut self) -> Answer {
         match self.readers.look(self.serial) {
-            Ok(Presence::Still) => self.told(),
+            Ok(Presence::Still) => {
+                if self.to_forget && self.pin.is_none() {
+                    self.make_forget();
+                }
+                self.told()
+            }
             Ok(Presence::New) => {
                 self.forget_pin();
                 self.look()
@@ -190,7 +204,7 @@ impl CardHost {
                 slots: &mut self.slots,
                 token: &self.token,
             };
-            let fault = match self.readers.session(self.serial) {
+            let fault = match self.readers.session(self.serial, self.patience) {
                 Ok(session) => {
                     again = false;
                     let done = held.ask_version(&session).and_then(|()| job(&session, &mut held));
@@ -206,7 +220,9 @@ impl CardHost {
                 Fault::Pcsc(pcsc::Error::NoCard | pcsc::Error::NoReader | pcsc::Error::NoService)
             );
             if !lost || !again {
-                if let Fault::Pcsc(_) = fault {
+                if let Fault::Pcsc(error) = &fault
+                    && *error != pcsc::Error::Busy
+                {
                     self.readers.close();
                 }
                 let error = match fault {
@@ -251,6 +267,7 @@ impl CardHost {
     /// What was known of a card that is not there any more.
     fn forget(&mut self) {
         self.forget_pin();
+        self.to_forget = false;
         self.version = None;
         self.readers.close();
     }
@@ -342,6 +359,10 @@ impl Held<'_> {
     }
 }
 
+/// Longer than another program waits for a touch. With the wait for a touch of one's own it is shorter than the agent's
+/// deadline, which ends the helper.
+const PATIENCE: Duration = Duration::from_secs(18);
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 /// pcscd looks for cards a few times a second.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_SOON: Duration = Duration::from_millis(25);

@@ -148,6 +148,8 @@ pub(crate) enum Reply {
     Keys { keys: Vec<WireKey> },
     /// The key that was made.
     Key { key: WireKey },
+    /// Comes before [`Reply::Signature`], from a YubiKey whose key wants a touch: it is asked now.
+    Asked,
     /// The tail is the signature as the token gave it.
     Signature,
     /// What the token says of a private key.
@@ -304,6 +306,8 @@ pub(crate) enum HostErrorKind {
     SlotOccupied,
     /// The reader, the smart card service or another program keeps the card from answering.
     Reader,
+    /// Another program is in the middle of using the card, which was not asked.
+    Busy,
     /// No private key belongs to that public key.
     KeyNotFound,
     /// More than one private key could be meant.

@@ -101,19 +101,33 @@ impl Helper {
         tail: &[&[u8]],
         limit: Duration,
     ) -> Result<(Reply, Zeroizing<Vec<u8>>), CallError> {
+        self.call_aloud(request, tail, limit, || {})
+    }
+
+    /// The same; `asked` is called when a card is asked for what may wait for a touch.
+    pub(crate) fn call_aloud(
+        &mut self,
+        request: &Request,
+        tail: &[&[u8]],
+        limit: Duration,
+        asked: impl Fn(),
+    ) -> Result<(Reply, Zeroizing<Vec<u8>>), CallError> {
         self.last_id = self.last_id.wrapping_add(1);
         let deadline = Instant::now().checked_add(limit);
-        let sent = protocol::write_frame(&self.stream, self.last_id, request, tail, deadline);
-        let frame = sent
-            .and_then(|()| protocol::read_frame(&self.stream, Caps::REPLY, deadline))
+        protocol::write_frame(&self.stream, self.last_id, request, tail, deadline)
             .map_err(|error| self.broken(error, limit))?;
-        if frame.id != self.last_id {
-            return Err(CallError::Broken("answered a question that was not asked".to_owned()));
-        }
-        match protocol::parse_head(&frame.head) {
-            Ok(Reply::Error(error)) => Err(CallError::Host(error)),
-            Ok(reply) => Ok((reply, frame.tail)),
-            Err(error) => Err(self.broken(error, limit)),
+        loop {
+            let frame = protocol::read_frame(&self.stream, Caps::REPLY, deadline)
+                .map_err(|error| self.broken(error, limit))?;
+            if frame.id != self.last_id {
+                return Err(CallError::Broken("answered a question that was not asked".to_owned()));
+            }
+            match protocol::parse_head(&frame.head) {
+                Ok(Reply::Asked) => asked(),
+                Ok(Reply::Error(error)) => return Err(CallError::Host(error)),
+                Ok(reply) => return Ok((reply, frame.tail)),
+                Err(error) => return Err(self.broken(error, limit)),
+            }
         }
     }
 

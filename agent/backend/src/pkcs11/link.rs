@@ -30,7 +30,12 @@ pub(crate) struct Shared {
     lane: Mutex<Option<Arc<Lane>>>,
     looked: Condvar,
     wake: Arc<(Mutex<Wake>, Condvar)>,
+    /// Wants to know when the card is asked for the next signature.
+    pub(super) asked: Mutex<Option<Asked>>,
 }
+
+/// Is called when a card is asked for a signature that may wait for a touch.
+pub(super) type Asked = Box<dyn Fn() + Send>;
 
 /// Hears of each change of the state.
 pub(crate) type Listener = Box<dyn Fn(&TokenInfo) + Send + Sync>;
@@ -86,6 +91,7 @@ impl Shared {
             lane: Mutex::default(),
             looked: Condvar::new(),
             wake: Arc::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -164,7 +170,12 @@ impl Shared {
         if request.carries_secret() && !empty {
             helper.not_traced()?;
         }
-        match helper.call(request, tail, limit) {
+        let asked = || {
+            if let Some(asked) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                asked();
+            }
+        };
+        match helper.call_aloud(request, tail, limit, asked) {
             Ok(answer) => Ok(answer),
             Err(CallError::Host(error)) => {
                 self.note_error(&error);
@@ -419,6 +430,8 @@ impl Shared {
                 self.note_error(&error);
                 Err(backend_error(error))
             }
+            // What another program does to the card says nothing of it.
+            Err(CallError::Host(error)) if error.kind == HostErrorKind::Busy => Err(backend_error(error)),
             Err(CallError::Host(error)) => {
                 let why = error.message.clone();
                 let error = backend_error(error);

@@ -8,6 +8,7 @@ use secmem::SecretBytes;
 use tuf::key::PublicKey;
 
 use super::{Pkcs11Token, nonsense};
+use crate::card::PinPolicy;
 use crate::host::protocol::{Reply, Request};
 use crate::{BackendError, TokenState};
 
@@ -96,6 +97,16 @@ impl Pkcs11Token {
     /// As [`Backend::sign`](crate::Backend::sign).
     pub fn takes_pin_each_time(&self, key: &PublicKey) -> Result<bool, BackendError> {
         let shared = &self.shared;
+        self.need_unlocked()?;
+        // A YubiKey has said so with its keys.
+        let known = shared.with_seen(|seen| {
+            let stored = seen.keys.iter().find(|stored| stored.public == *key)?;
+            stored.place.map(|place| place.pin == PinPolicy::Always)
+        });
+        if let Some(pin) = known {
+            shared.note(|seen| seen.each_use.insert(key.clone(), pin));
+            return Ok(pin);
+        }
         let request = Request::EachUse { public: hex::encode(key.spki_der()) };
         let (reply, _) = self.call_unlocked("looking at a key", &request, &[], shared.config.deadline)?;
         let Reply::EachUse { pin } = reply else { return Err(nonsense()) };

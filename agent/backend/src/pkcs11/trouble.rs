@@ -130,6 +130,10 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::TouchTimeout => BackendError::TouchTimeout,
         HostErrorKind::SlotOccupied => BackendError::SlotOccupied { slot: message },
         HostErrorKind::Reader => failed(message, "look at the reader and at pcscd, the smart card service"),
+        HostErrorKind::Busy => {
+            let usual = || "repeat the command when the other program is done with it".to_owned();
+            BackendError::InUse { why: message, remedy: remedy.unwrap_or_else(usual) }
+        }
         HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },
         HostErrorKind::KeyNotFound => BackendError::KeyNotFound,
         HostErrorKind::Ambiguous => failed(

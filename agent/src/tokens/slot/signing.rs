@@ -35,7 +35,7 @@ struct Order {
     turn: Arc<Turn>,
 }
 
-/// Tells when the token begins with a signature, which may have waited for others before it.
+/// Tells when the token is asked for a signature, which may have waited for others before it: here, or at the card.
 #[derive(Debug, Default)]
 pub struct Turn(Notify);
 
@@ -55,7 +55,8 @@ impl Order {
     ) -> Result<SignatureBytes, BackendError> {
         let preimage = self.subject.preimage();
         let what = Signable::Metadata(&preimage);
-        self.turn.0.notify_one();
+        let turn = Arc::clone(&self.turn);
+        backend.when_asked(Box::new(move || turn.0.notify_one()));
         match pin {
             None => backend.sign(&self.key, self.scheme, what),
             Some(pin) => backend.sign_with_pin(&self.key, self.scheme, what, pin),

@@ -364,9 +364,12 @@ impl<'a> Session<'a> {
             For::Confirmation => {
                 format!("{} the agent asks for {key} on {token} …", style.yellow("confirm:"))
             }
-            // Only a touch that somebody else wants keeps it so long, and a person can give that.
+            // Nothing else keeps it so long, and a person can do something about both.
             For::Token if self.ours.is_card(&waiting.token) => {
-                format!("waiting for {token}: it is busy, maybe with another request that wants its touch …")
+                format!(
+                    "waiting for {token}: it is busy, maybe with another request that wants its touch, or with another \
+                     program …"
+                )
             }
             // A token that is ready answers at once: nothing that a person could do.
             For::Token if self.ours.ready(&waiting.token) => return,

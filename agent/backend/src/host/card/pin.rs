@@ -28,10 +28,15 @@ impl CardHost {
 
     pub(super) fn logout(&mut self) {
         if self.pin.take().is_some() {
-            // The card forgets it, too. One that is gone has done so.
-            let _ = self.with_card(|session, _| session.select());
+            self.make_forget();
         }
         self.readers.close();
+    }
+
+    /// The card forgets the PIN, too: one that another program uses, when that is done. One that is gone has done so.
+    pub(super) fn make_forget(&mut self) {
+        let done = self.with_card(|session, _| session.select());
+        self.to_forget = done.is_err_and(|error| error.kind == HostErrorKind::Busy);
     }
 
     pub(super) fn change_pin(

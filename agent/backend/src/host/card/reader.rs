@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::time::Duration;
 
 use pcsc::{Card, Context, Error};
 
@@ -92,7 +93,9 @@ impl Readers {
                         seen.asked = seen.asked.saturating_add(1);
                     }
                     Err(Fault::Pcsc(error @ Error::NoService)) => return Err(error.into()),
-                    Err(Fault::Pcsc(Error::Held)) => held.push(reader.to_string_lossy().into_owned()),
+                    Err(Fault::Pcsc(Error::Held | Error::Busy)) => {
+                        held.push(reader.to_string_lossy().into_owned())
+                    }
                     // A card that answers nonsense keeps nobody from the others.
                     Err(_) => seen.asked = seen.asked.saturating_add(1),
                 }
@@ -110,16 +113,14 @@ impl Readers {
         Err(absent(serial, &others, &held).into())
     }
 
-    /// The card, for as long as the transaction. What another program did to it meanwhile shows when its PIN is asked for.
-    pub(super) fn session(&mut self, serial: u32) -> Result<Session<'_>, Fault> {
+    /// The card, for as long as the transaction; other programs' are waited for no longer than `patience`. What another
+    /// program did to it meanwhile shows when its PIN is asked for.
+    pub(super) fn session(&mut self, serial: u32, patience: Duration) -> Result<Session<'_>, Fault> {
         let (Some(context), Some((reader, _))) = (&self.context, &self.found) else {
             return Err(Error::NoCard.into());
         };
-        if self.open.is_none() {
-            self.open = Some(context.connect(reader)?);
-        }
-        let Some(card) = self.open.as_mut() else { return Err(Error::NoCard.into()) };
-        let (transaction, _) = card.transaction()?;
+        let card = self.open.get_or_insert_with(|| context.card(reader));
+        let (transaction, _) = card.transaction(patience)?;
         let session = Session::new(transaction);
         // Another program may have selected another application.
         let mut found = session.serial()?;
@@ -150,8 +151,8 @@ impl Readers {
 
 /// Which card is in a reader; none where it is no YubiKey with PIV.
 fn identify(context: &Context, reader: &CString) -> Result<Option<Identity>, Fault> {
-    let mut card = context.connect(reader)?;
-    let (transaction, _) = card.transaction()?;
+    let mut card = context.card(reader);
+    let (transaction, _) = card.transaction(IDENTIFIED_WITHIN)?;
     let session = Session::new(transaction);
     let mut serial = session.serial()?;
     if serial.is_none() {
@@ -187,11 +188,7 @@ fn absent(serial: u32, others: &[String], held: &[String]) -> HostError {
     if held.is_empty() {
         return HostError::new(HostErrorKind::Absent, message);
     }
-    message.push_str(&format!(
-        "; the card in {} is held by another program for itself alone{}",
-        held.join(", "),
-        suspects()
-    ));
+    message.push_str(&format!("; the card in {} is held by another program{}", held.join(", "), suspects()));
     HostError::new(HostErrorKind::Absent, message).remedy(HELD)
 }
 
@@ -211,9 +208,10 @@ pub(super) fn told(fault: Fault) -> HostError {
         }
         Error::NoReader | Error::NoCard => (HostErrorKind::Absent, "insert the YubiKey"),
         Error::Held => (HostErrorKind::Device, HELD),
+        Error::Busy => (HostErrorKind::Busy, BUSY),
         _ => (HostErrorKind::Device, "look at the reader; take the YubiKey out and insert it again"),
     };
-    let suspects = if error == Error::Held { suspects() } else { String::new() };
+    let suspects = if matches!(error, Error::Held | Error::Busy) { suspects() } else { String::new() };
     HostError::new(kind, format!("{error}{suspects}")).remedy(remedy)
 }
 
@@ -236,8 +234,12 @@ const OLDEST: [u8; 3] = [5, 3, 0];
 /// The first one whose PIV application tells its serial number.
 const SERIAL_SINCE: [u8; 3] = [5, 0, 0];
 const SUSPECTS: &[&str] =
-    &["scdaemon", "ykman", "yubico-piv-tool", "yubikey-agent", "yubioath", "pkcs11-tool"];
+    &["scdaemon", "ykman", "yubico-piv-tool", "yubikey-agent", "yubioath", "pkcs11-tool", "ssh-pkcs11-help"];
 const HELD: &str = "end the other program, or have it share the card (for gpg: `pcsc-shared` in scdaemon.conf, then \
                     gpgconf --kill scdaemon)";
+const BUSY: &str = "repeat the command when the other program is done with it, or end that (gpg's: gpgconf --kill scdaemon; \
+                    also ssh-agent, ykman and browsers use cards)";
+/// A reader whose card somebody uses is looked into again later.
+const IDENTIFIED_WITHIN: Duration = Duration::from_secs(2);
 /// A card that has just come may not answer at once; one that never does is let alone then.
 const MOST_ASKED: u32 = 3;

@@ -12,13 +12,14 @@ use crate::host::protocol::{HostError, HostErrorKind};
 
 impl CardHost {
     /// Signs by the private key of `public`: `data` is a digest for ECDSA, and the whole message otherwise. `pin` is for a
-    /// key that wants it for each signature. ECDSA gives r || s.
+    /// key that wants it for each signature; `asked` is called before the card may wait for a touch. ECDSA gives r || s.
     pub(super) fn sign(
         &mut self,
         public: &PublicKey,
         scheme: Scheme,
         pin: Option<&[u8]>,
         data: &[u8],
+        asked: &dyn Fn(),
     ) -> Result<Vec<u8>, HostError> {
         let input = input(public, scheme, data)?;
         if pin.is_some() {
@@ -27,6 +28,9 @@ impl CardHost {
         self.with_card(|session, host| {
             let key = host.key_of(session, public)?;
             host.may_sign(session, &key, pin)?;
+            if key.facts.touch != Touch::Never {
+                asked();
+            }
             let (raw, status) = session.sign(&key, &input)?;
             if status != Status::DONE {
                 return Err(refused(&key, status));
