@@ -19,6 +19,7 @@ mod profile;
 mod restart;
 mod seen;
 mod signing;
+mod start;
 mod trouble;
 mod uri;
 mod yubikey;
