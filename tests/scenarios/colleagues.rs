@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tufagent_tests::{Agent, Home};
 
+use crate::forge::{key, keyid};
 use crate::judges::{Judges, Reads};
 
 /// A key of one home, exported into the other's working folder as `NAME.json`.
@@ -117,4 +118,28 @@ fn an_adopted_repository_goes_on_from_its_published_versions() {
     let signed = bob.run("sign repo --yes --json");
     assert!(signed.code == 0 || signed.code == 4, "{signed}");
     assert!(!signed.stdout.contains("\"version\": 1,"), "{signed}");
+}
+
+#[test]
+fn a_key_under_the_keyid_of_another_is_shown_by_its_own_and_by_nobodys_name() {
+    let (home, _agent) = Home::unlocked();
+    home.keys(&["root", "online"]);
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    home.write("bob.json", key(7).to_string());
+    home.run("root add-key repo targets --key ./bob.json").done();
+    assert!(home.run("diff repo").done().text().contains("key of targets: bob ed25519"));
+    // Somebody puts a key of theirs under the keyid that Bob is known by.
+    let staged = home.path("repo/staged/root.json");
+    let public = |number| key(number)["keyval"]["public"].as_str().unwrap().to_owned();
+    let text = std::fs::read_to_string(&staged).unwrap().replace(&public(7), &public(9));
+    std::fs::write(&staged, text).unwrap();
+    let (known, own) = (keyid(&key(7)), keyid(&key(9)));
+    let difference = home.run("diff repo").done().text();
+    assert!(difference.contains(&known) && !difference.contains("bob"), "{difference}");
+    assert!(difference.contains(&format!("another key: its own keyid is {own}")), "{difference}");
+    let signed = home.run("sign repo --role root --yes");
+    let said = format!("under the keyid {known} stands a key whose own keyid is {own}");
+    assert!(signed.text().contains(&said), "{signed}");
 }

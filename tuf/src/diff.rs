@@ -87,6 +87,9 @@ pub struct RoleKey {
     /// `ed25519`, `ecdsa-p256` and so on, else the `keytype` as it stands; empty when the key is not there.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The keyid that the key object should have, where it stands under another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub own_keyid: Option<String>,
 }
 
 /// A threshold that changes.

@@ -338,6 +338,19 @@ pub(crate) fn used_keys(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<Sha256Dige
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Fingerprints of the keys that have signed this role of a repository here.
+pub(crate) fn used_keys_of_role(
+    tx: &Tx<'_>,
+    id: &RepositoryId,
+    role: &RoleName,
+) -> Result<Vec<Sha256Digest>, LedgerError> {
+    let mut select = tx
+        .db
+        .prepare_cached("SELECT fingerprint FROM key_use WHERE repository = ?1 AND role = ?2 AND signed")?;
+    let rows = select.query_map((id.to_string(), role.as_str()), |row| marks::column_digest(row, 0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Takes note that a key signs for a role of a repository, or only may.
 pub(crate) fn note_key_use(
     tx: &mut Tx<'_>,

@@ -140,6 +140,18 @@ impl Ledger {
         self.read(move |tx| records::used_keys(tx, &id)).await
     }
 
+    /// The same, of one role alone.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn used_keys_of_role(
+        &self,
+        id: RepositoryId,
+        role: RoleName,
+    ) -> Result<Vec<Sha256Digest>, LedgerError> {
+        self.read(move |tx| records::used_keys_of_role(tx, &id, &role)).await
+    }
+
     /// All watermarks of a repository.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Texts {
         }
     }
 
+    /// Takes away what is no such text, so that it is asked for again; best effort.
+    pub(crate) fn discard(&self, digest: &Sha256Digest) {
+        let _ = fs::remove_file(self.path(digest));
+    }
+
     pub(crate) fn has(&self, digest: &Sha256Digest) -> bool {
         self.path(digest).is_file()
     }
@@ -114,6 +119,11 @@ impl Ledger {
     /// `Io`.
     pub fn load_text(&self, digest: &Sha256Digest) -> Result<Option<Vec<u8>>, LedgerError> {
         self.texts.load(digest)
+    }
+
+    /// Removes a text that was found damaged: what is not there is asked for again.
+    pub fn discard_text(&self, digest: &Sha256Digest) {
+        self.texts.discard(digest);
     }
 
     /// Whether the text with this digest is there, whole or not.

@@ -47,7 +47,7 @@ impl Concern {
     /// Whether only a person may agree, and no program that answers for one (DESIGN section 4, rule 3).
     #[must_use]
     pub fn needs_person(&self) -> bool {
-        self.reason == Reason::VersionJump
+        matches!(self.reason, Reason::VersionJump | Reason::ConfirmationMissing)
     }
 
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {

@@ -82,6 +82,10 @@ pub struct SigningFacts {
     pub keys_removed: Vec<(String, String)>,
     /// Names among the new or changed targets that break a rule.
     pub names: Vec<NameFact>,
+    /// What the metadata says newly of keys that are not what their keyids say, each a sentence fit for a screen.
+    pub odd_keys: Vec<String>,
+    /// The version that was verified last, when its text is lost and nothing could be compared with it.
+    pub lost_base: Option<u64>,
 }
 
 /// A target's name that breaks a rule for names (specification 4.5).
@@ -108,7 +112,9 @@ pub fn judge(rules: &SigningRules, facts: &SigningFacts) -> Decision {
         Ok(concern) => concerns.extend(concern),
         Err(refusal) => return Decision::Refuse(refusal),
     }
+    concerns.extend(lost_base(facts));
     concerns.extend(weakenings(facts));
+    concerns.extend(facts.odd_keys.iter().map(|said| Concern::new(Reason::Policy, said.clone())));
     concerns.extend(odd_names(facts));
     Decision::from_concerns(concerns)
 }
@@ -238,6 +244,17 @@ fn check_version(rules: &SigningRules, facts: &SigningFacts) -> Result<Option<Co
     }
 }
 
+/// What was verified is the base of every difference; without it nobody sees what the new version takes away.
+fn lost_base(facts: &SigningFacts) -> Option<Concern> {
+    let version = facts.lost_base?;
+    let message = format!(
+        "the text of {} version {version}, which was verified, is lost, so that this one is compared with nothing: show \
+         this agent the published file first (any tufctl command where metadata/ has it)",
+        facts.role
+    );
+    Some(Concern::new(Reason::ConfirmationMissing, message))
+}
+
 /// What makes a role weaker or takes somebody's key away: allowed, and shown.
 fn weakenings(facts: &SigningFacts) -> Vec<Concern> {
     let drops = facts.thresholds.iter().filter(|step| step.to < step.from).map(|step| {
@@ -274,6 +291,8 @@ mod tests {
             thresholds: Vec::new(),
             keys_removed: Vec::new(),
             names: Vec::new(),
+            odd_keys: Vec::new(),
+            lost_base: None,
         }
     }
 

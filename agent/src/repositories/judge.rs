@@ -13,7 +13,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 use tuf::target::TargetPath;
 use tuf::time::UtcTime;
 
-use super::{Authority, Repositories, days_of};
+use super::{Authority, Repositories, days_of, odd_keys};
 use crate::heavy;
 use crate::refusal::Refusal;
 
@@ -33,8 +33,12 @@ pub struct Changes {
     pub difference: Difference,
     /// There is something that it was compared with.
     compared: bool,
+    /// The version that was verified, and whose text is not kept any more.
+    lost: Option<Version>,
     /// Names of new targets that nobody should give to one.
     bad_names: Vec<NameFact>,
+    /// Keys that are not what their keyids say.
+    odd_keys: Vec<String>,
 }
 
 /// What the caller asked for beside the metadata, and when.
@@ -142,6 +146,10 @@ impl Repositories {
         subject: &Metadata,
     ) -> Result<Changes, Refusal> {
         let base = self.newest(record, role, subject).await?.map(|newest| newest.metadata);
+        let lost = match &base {
+            Some(_) => None,
+            None => self.ledger.watermark(record.id, role.clone()).await?.verified.map(|mark| mark.version),
+        };
         let (role, subject) = (role.clone(), subject.clone());
         let size = heavy::sum(base.iter().chain([&subject]).map(|file| &**file.bytes()));
         let work = move || {
@@ -149,6 +157,8 @@ impl Repositories {
             Ok(Changes {
                 difference: difference(&role, base.as_ref(), &subject),
                 compared: base.is_some(),
+                lost,
+                odd_keys: odd_keys::look(base.as_ref(), &subject),
                 bad_names: bad_names(base.as_ref(), &subject),
             })
         };
@@ -195,6 +205,8 @@ impl Repositories {
             thresholds: Vec::new(),
             keys_removed: Vec::new(),
             names: Vec::new(),
+            odd_keys: Vec::new(),
+            lost_base: None,
         };
         if facts.keys.is_empty() || facts.keys.iter().any(|key| !key.of_role) {
             // The rules refuse it for its keys; the watermark of a stranger's key is nobody's business.
@@ -278,6 +290,8 @@ impl Changes {
     /// Adds what the metadata takes away from what was verified, and what its new targets are called.
     pub fn tell(&self, facts: &mut SigningFacts) {
         facts.names.clone_from(&self.bad_names);
+        facts.odd_keys.clone_from(&self.odd_keys);
+        facts.lost_base = self.lost.map(Version::get);
         if !self.compared {
             return;
         }

@@ -101,6 +101,24 @@ impl Memory {
         if let Some(found) = self.behind.find(&digest) {
             return Ok(Some(found));
         }
+        let found = self.read_kept(digest).await?;
+        if let Some(metadata) = &found {
+            self.remember(metadata);
+        }
+        Ok(found)
+    }
+
+    /// The same with the signatures under which it was verified; of what is about to be signed again the text alone may be
+    /// at hand.
+    pub(super) async fn load_verified(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
+        let signed = |file: &Metadata| !file.signatures().is_empty();
+        match self.load(digest).await?.filter(signed) {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.read_kept(digest).await?.filter(signed)),
+        }
+    }
+
+    async fn read_kept(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
         let ledger = Arc::clone(&self.ledger);
         let work = move || -> Result<Option<Metadata>, Refusal> {
             let Some(text) = ledger.load_text(&digest)? else { return Ok(None) };
@@ -108,15 +126,12 @@ impl Memory {
             // Of a large one changes may be sent; its bytes are hashed here, not on a thread that serves others.
             let _ = found.as_ref().filter(|file| file.bytes().len() >= LARGE).map(Metadata::file_digest);
             if found.is_none() {
-                tracing::warn!(%digest, "a kept metadata file is damaged and counts as never seen");
+                tracing::warn!(%digest, "a kept metadata file is damaged: it is removed, and counts as never seen");
+                ledger.discard_text(&digest);
             }
             Ok(found)
         };
-        let found = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)??;
-        if let Some(metadata) = &found {
-            self.remember(metadata);
-        }
-        Ok(found)
+        tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
     }
 
     /// The large files that are at hand; there is room for a few.
@@ -183,6 +198,11 @@ impl Memory {
     /// Whether the file with this digest is kept, whole or not.
     pub(super) fn has(&self, digest: &Sha256Digest) -> bool {
         self.behind.find(digest).is_some() || self.ledger.has_text(digest)
+    }
+
+    /// Whether nobody can tell any more if this file delegates.
+    pub(super) fn is_lost(&self, digest: &Sha256Digest) -> bool {
+        !self.has(digest) && !self.parsed().leaves.contains(digest)
     }
 
     /// The newest trusted root; none while the repository has none.

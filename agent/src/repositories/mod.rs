@@ -13,6 +13,7 @@ mod listing;
 mod memory;
 mod missing;
 mod observe;
+mod odd_keys;
 mod past;
 mod reading;
 mod recall;

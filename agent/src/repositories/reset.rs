@@ -3,7 +3,8 @@
 //! Clients forget timestamp and snapshot once their keys have changed, so versions may restart then, and only then:
 //! nothing that was signed of timestamp, of snapshot and of the role itself may still reach its threshold by the newest
 //! root (or by those that delegate). Of what was signed here and never seen complete nobody knows who else has signed
-//! it: every key that the role had before counts as a signature.
+//! it: every key that the role had before counts as a signature, every key that has signed the role here, and, when it
+//! was signed under the keys that stand now, all of these. Where a file that the answer rests on is lost, it is no.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName};
+use tuf::time::UtcTime;
 use tuf::verify::check_signatures;
 
 use super::authority::{delegations, publics};
@@ -25,6 +27,8 @@ struct KeysNow {
     keys: BTreeMap<KeyId, Key>,
     role: RoleKeys,
     by: String,
+    /// Since when they stand, as far as this agent knows.
+    since: UtcTime,
 }
 
 impl Repositories {
@@ -104,15 +108,38 @@ impl Repositories {
         if role.is_top_level() {
             let (file, view) = root;
             let by = format!("root version {}", file.version());
-            return Ok(vec![KeysNow { keys: view.keys.clone(), role: view.role(role.kind()).clone(), by }]);
+            let since = self.newest_on(record, &RoleKind::Root.role()).await?;
+            let (keys, role) = (view.keys.clone(), view.role(role.kind()).clone());
+            return Ok(vec![KeysNow { keys, role, by, since }]);
         }
+        let mut standing = Vec::new();
+        for (name, file) in self.all_parents(record).await? {
+            let found =
+                delegations(&file).and_then(|all| Some((all.keys.clone(), all.role_keys(role)?.clone())));
+            let Some((keys, role)) = found else { continue };
+            let since = self.newest_on(record, &name).await?;
+            standing.push(KeysNow { keys, role, by: format!("{name} version {}", file.version()), since });
+        }
+        Ok(standing)
+    }
+
+    /// When the newest of a role was signed or verified here; the beginning of time when there is none.
+    async fn newest_on(&self, record: &Record, role: &RoleName) -> Result<UtcTime, Refusal> {
+        let mark = self.ledger.watermark(record.id, role.clone()).await?.newest();
+        Ok(mark.map_or(UtcTime::from_unix(0), |mark| mark.on))
+    }
+
+    /// All that delegate; refuses when one may be lost.
+    async fn all_parents(&self, record: &Record) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
         let parents = self.known_parents(record, &BTreeSet::new()).await?;
-        let standing = parents.iter().filter_map(|(name, file)| {
-            let all = delegations(file)?;
-            let role = all.role_keys(role)?.clone();
-            Some(KeysNow { keys: all.keys.clone(), role, by: format!("{name} version {}", file.version()) })
-        });
-        Ok(standing.collect())
+        for (role, watermark) in self.ledger.watermarks(record.id).await? {
+            let targets = role.kind() == RoleKind::Targets;
+            if let Some(mark) = watermark.newest().filter(|mark| targets && self.memory.is_lost(&mark.digest))
+            {
+                return Err(lost(record, &role, mark));
+            }
+        }
+        Ok(parents)
     }
 
     /// Whether what a mark names meets a threshold that stands now.
@@ -124,39 +151,72 @@ impl Repositories {
         complete: bool,
         now: &KeysNow,
     ) -> Result<bool, Refusal> {
-        let file = if complete { self.memory.load(mark.digest).await? } else { None };
-        if let Some(file) = file {
+        if complete {
+            let file = self.memory.load_verified(mark.digest).await?;
+            let file = file.ok_or_else(|| lost(record, role, mark))?;
             let (keys, role) = (now.keys.clone(), now.role.clone());
             // A role may have thousands of keys: not on a thread that serves others.
             let work = move || check_signatures(&file, &keys, &role).met();
             return tokio::task::spawn_blocking(work).await.map_err(Refusal::internal);
         }
-        let before = self.earlier_keys(record, role).await?;
-        let kept = publics(&now.keys, &now.role).iter().filter(|key| before.contains(key)).count();
+        let standing = publics(&now.keys, &now.role);
+        let kept = if mark.on > now.since {
+            standing.len()
+        } else {
+            let before = self.earlier_keys(record, role).await?;
+            let used: BTreeSet<_> = self.used_keys(record, role).await?;
+            standing.iter().filter(|key| before.contains(key) || used.contains(&key.fingerprint())).count()
+        };
         Ok(u32::try_from(kept).unwrap_or(u32::MAX) >= now.role.threshold.get())
     }
 
-    /// Every key that a top-level role had by a root before the newest; all that have signed here for a delegated one.
+    /// Fingerprints of the keys that have signed here: a top-level role itself, and of a delegated one whatever its
+    /// repository has, since a delegation may come by another name.
+    async fn used_keys(&self, record: &Record, role: &RoleName) -> Result<BTreeSet<Sha256Digest>, Refusal> {
+        let used = if role.is_top_level() {
+            self.ledger.used_keys_of_role(record.id, role.clone()).await?
+        } else {
+            self.ledger.used_keys(record.id).await?
+        };
+        Ok(used.into_iter().collect())
+    }
+
+    /// Every key that a top-level role had by a root before the newest.
     async fn earlier_keys(&self, record: &Record, role: &RoleName) -> Result<BTreeSet<PublicKey>, Refusal> {
         let mut before = BTreeSet::new();
         if !role.is_top_level() {
-            let used = self.ledger.used_keys(record.id).await?;
-            for (_, parent) in self.known_parents(record, &BTreeSet::new()).await? {
-                let all = delegations(&parent).and_then(|all| Some((all, all.role_keys(role)?)));
-                let keys = all.map(|(all, keys)| publics(&all.keys, keys)).unwrap_or_default();
-                before.extend(keys.into_iter().filter(|key| used.contains(&key.fingerprint())));
-            }
             return Ok(before);
         }
         let newest = record.root.map(|(version, _)| version);
         for (version, digest) in self.ledger.roots(record.id).await? {
-            let root = if Some(version) == newest { None } else { self.memory.load(digest).await? };
-            if let Some(root) = root.as_ref().and_then(Metadata::as_root) {
+            if Some(version) == newest {
+                continue;
+            }
+            let mark = Mark { version, digest, on: UtcTime::from_unix(0) };
+            let root = self.memory.load(digest).await?;
+            let root = root.ok_or_else(|| lost(record, &RoleKind::Root.role(), mark))?;
+            if let Some(root) = root.as_root() {
                 before.extend(publics(&root.keys, root.role(role.kind())));
             }
         }
         Ok(before)
     }
+}
+
+/// Whether something still reaches its threshold cannot be told without what it says.
+fn lost(record: &Record, role: &RoleName, mark: Mark) -> Refusal {
+    let message = format!(
+        "{}: {role} version {} (sha256 {}) is not kept any more, so that nobody can tell what still reaches its threshold",
+        record.name, mark.version, mark.digest
+    );
+    Refusal::new(Reason::StateCorrupt, message)
+        .remedy(
+            "show this agent the file again (any tufctl command in a folder whose metadata/ has it), or put the folder \
+             metadata back into its state from a backup; or go on from the version that stands",
+        )
+        .detail("repository", record.name.to_string())
+        .detail("role", role.to_string())
+        .detail("version", mark.version.get())
 }
 
 fn still_good(record: &Record, role: &RoleName, mark: Mark, by: &str) -> Refusal {

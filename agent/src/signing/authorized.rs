@@ -83,10 +83,8 @@ pub(super) async fn confirm(
 
 /// Some things a person says, and no program in a person's place (DESIGN section 4, rule 3).
 fn check_person(inspected: &Inspected, said: bool) -> Result<(), Refusal> {
-    let Some(concern) = inspected.person.first().filter(|_| !said) else { return Ok(()) };
-    let reason =
-        if inspected.supersedes.is_some() { Reason::ConfirmationMissing } else { Reason::VersionJump };
-    Err(Refusal::new(reason, format!("{concern}; no person has said yes to it"))
+    let Some((reason, concern)) = inspected.person.first().filter(|_| !said) else { return Ok(()) };
+    Err(Refusal::new(*reason, format!("{concern}; no person has said yes to it"))
         .remedy("look at it on a terminal: tufctl sign DIR")
         .detail("role", inspected.role.to_string())
         .detail("version", inspected.subject.version().get()))

@@ -39,7 +39,7 @@ pub(super) struct Inspected {
     /// What is unusual and needs a person's word, one sentence each.
     pub(super) concerns: Vec<String>,
     /// What no `--yes` answers, one sentence each.
-    pub(super) person: Vec<String>,
+    pub(super) person: Vec<(Reason, String)>,
     warnings: Vec<String>,
     /// The client can ask a person for a PIN.
     pub(super) client_asks: bool,
@@ -83,7 +83,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     };
     let mut concerns = said(&mut decision.concerns().iter());
     concerns.extend(pasts(agent, &record, &signers, begin.shared_key).await?);
-    let mut person = said(&mut decision.concerns().iter().filter(|concern| concern.needs_person()));
+    let needed = decision.concerns().iter().filter(|concern| concern.needs_person());
+    let mut person: Vec<_> = needed.map(|concern| (concern.reason, concern.message.clone())).collect();
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
     let instead = supersedes.map(|digest| {
@@ -93,7 +94,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         )
     });
     warnings.extend(instead.clone());
-    person.extend(instead);
+    person.extend(instead.map(|said| (Reason::ConfirmationMissing, said)));
     Ok(Inspected {
         preimage: Some(preimage),
         difference: changes.difference,
@@ -140,7 +141,8 @@ impl Inspected {
             difference_json: self.difference_json(),
             keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
             warnings: self.warnings.clone(),
-            person: self.person.clone(),
+            person: self.person.iter().map(|(_, said)| said.clone()).collect(),
+            person_reason: self.person.first().map(|(reason, _)| reason.to_string()).unwrap_or_default(),
             asks: self.asks,
         }
     }

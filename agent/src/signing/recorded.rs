@@ -56,7 +56,7 @@ pub(super) async fn record(
             "version": inspected.subject.version().get(),
             "sha256": inspected.digest().to_string(),
             "concerns": inspected.concerns,
-            "by_person": inspected.person,
+            "by_person": inspected.person.iter().map(|(_, said)| said).collect::<Vec<_>>(),
         });
         agent.journal("sign.confirmed", Some(client.connection().peer()), body).await?;
     }

@@ -45,6 +45,9 @@ pub(super) fn names_of(
             for (keyid, key) in keys.into_iter().flatten() {
                 if let Some(name) = ours(keyid, key) {
                     names.insert(keyid.to_string(), name);
+                } else if *keyid != key.computed_keyid() {
+                    // It was noted of the key that this keyid is the hash of.
+                    names.remove(keyid.as_str());
                 }
             }
         }
@@ -54,12 +57,13 @@ pub(super) fn names_of(
 
 /// The name of a key among ours: by its public key, since keyids differ between repositories.
 pub(super) fn key_name(ours: &[v1::Key], keyid: &KeyId, key: Option<&Key>) -> Option<String> {
-    let public = key.and_then(|key| key.public_key().ok());
+    let Some(key) = key else {
+        return ours.iter().find(|candidate| candidate.keyid == keyid.as_str()).map(|key| key.name.clone());
+    };
+    // A keyid may stand over any key object.
+    let wanted = key.public_key().ok()?;
     let is_it = |candidate: &&v1::Key| {
-        candidate.keyid == keyid.as_str()
-            || public.is_some_and(|wanted| {
-                keys::of_agent(candidate).is_ok_and(|k| k.public_key().is_ok_and(|found| found == wanted))
-            })
+        keys::of_agent(candidate).is_ok_and(|k| k.public_key().is_ok_and(|found| found == wanted))
     };
     ours.iter().find(is_it).map(|key| key.name.clone())
 }

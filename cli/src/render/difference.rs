@@ -92,7 +92,9 @@ fn away(text: &str, now: i64) -> String {
 
 fn key_line(key: &RoleKey, names: &KeyNames) -> String {
     let name = names.get(&key.keyid).map(|name| format!("{} ", visible(name))).unwrap_or_default();
-    format!("key of {}: {name}{} {}", visible(&key.role), visible(&key.kind), visible(&key.keyid))
+    let own = key.own_keyid.as_ref().map(|own| format!(" (another key: its own keyid is {})", visible(own)));
+    let (role, kind, keyid) = (visible(&key.role), visible(&key.kind), visible(&key.keyid));
+    format!("key of {role}: {name}{kind} {keyid}{}", own.unwrap_or_default())
 }
 
 fn delegations(lines: &mut Lines, diff: &Difference, names: &KeyNames) {

@@ -165,11 +165,18 @@ fn role(out: &mut Difference, name: &str, old: Option<(&RoleKeys, &Keys)>, new: 
 }
 
 fn role_key(role: &str, keyid: &KeyId, table: &Keys) -> RoleKey {
-    let kind = table.get(keyid).map(|key| match key.public_key() {
+    let key = table.get(keyid);
+    let kind = key.map(|key| match key.public_key() {
         Ok(public) => public.key_type().to_string(),
         Err(_) => key.keytype().to_owned(),
     });
-    RoleKey { role: role.to_owned(), keyid: keyid.to_string(), kind: kind.unwrap_or_default() }
+    let own = key.map(Key::computed_keyid).filter(|own| own != keyid);
+    RoleKey {
+        role: role.to_owned(),
+        keyid: keyid.to_string(),
+        kind: kind.unwrap_or_default(),
+        own_keyid: own.map(|own| own.to_string()),
+    }
 }
 
 fn entry(out: &mut Difference, name: &RoleName, old: Option<&MetaFile>, new: Option<&MetaFile>) {

@@ -2,6 +2,7 @@
 
 mod adopted;
 mod recalled;
+mod resets;
 mod signing;
 mod support;
 
@@ -128,6 +129,14 @@ async fn a_kept_text_that_was_damaged_counts_as_never_seen() {
     let fresh = super::Repositories::open(std::sync::Arc::clone(&house.ledger)).await.unwrap();
     let newest = fresh.newest(&*house.app().await, &role("targets"), &targets(2, 80)).await.unwrap();
     assert!(newest.is_none());
+    // It is asked for again, and until then nothing is compared with nothing in silence.
+    let file = |wanted| Described {
+        role: role("targets"),
+        version: version(1),
+        digest: published.digest(),
+        file: wanted,
+    };
+    assert!(fresh.misses(&*house.app().await, &file(None)).await.unwrap());
     let known = fresh.newest(&*house.app().await, &role("root"), &root(2, 2)).await.unwrap();
     assert!(known.is_some_and(|newest| newest.verified));
 }

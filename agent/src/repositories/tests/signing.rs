@@ -2,6 +2,8 @@
 
 use policy::{Decision, Reason, SigningRules, judge};
 use serde_json::Value;
+use tuf::key::Key;
+use tuf::metadata::{Limits, Metadata};
 
 use super::support::{
     House, delegating, described, pen, role, root, sign, snapshot, targets, timestamp, version,
@@ -136,4 +138,43 @@ async fn the_roles_of_a_key_are_all_that_it_may_sign() {
     let (app, file) = (house.app().await, targets(1, 80));
     let warned = house.repositories.authority(&app, &role("rel"), &file, &[]).await.unwrap().warnings;
     assert_eq!(warned, ["a key of rel also serves targets"]);
+}
+
+/// A root with these changes to its text, as somebody staged it.
+fn changed(of: &Metadata, change: impl FnOnce(&mut Value)) -> Metadata {
+    let mut signed: Value = serde_json::from_slice(&of.canonical_signed()).unwrap();
+    change(&mut signed);
+    Metadata::parse_signed_part(signed.to_string().into_bytes(), &Limits::agent()).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_that_stands_under_the_keyid_of_another_is_a_concern_and_so_is_one_that_counts_twice() {
+    let house = House::published(&sign(&targets(1, 80), &[&pen(3)])).await;
+    let facts = house.facts("root", &changed(&root(2, 2), |_| {}), &pen(1), &[]).await.unwrap();
+    assert!(facts.odd_keys.is_empty(), "{facts:?}");
+    let known = pen(3).key().computed_keyid();
+    let thief: Value = serde_json::from_str(pen(9).key().json()).unwrap();
+    let swapped = changed(&root(2, 2), |root| root["keys"][known.as_str()] = thief);
+    let facts = house.facts("root", &swapped, &pen(1), &[]).await.unwrap();
+    let (own, said) = (pen(9).key().computed_keyid(), facts.odd_keys.join(" "));
+    assert!(said.contains(known.as_str()) && said.contains(own.as_str()), "{said}");
+    assert!(!judge(&SigningRules::default(), &facts).concerns().is_empty());
+    let mut twin: Value = serde_json::from_str(pen(3).key().json()).unwrap();
+    twin["x-desk"] = "left".into();
+    let other = Key::from_json(twin.to_string().as_bytes()).unwrap().computed_keyid();
+    let doubled = changed(&root(2, 2), |root| {
+        root["keys"][other.as_str()] = twin;
+        let keyids = root["roles"]["targets"]["keyids"].as_array_mut().unwrap();
+        keyids.push(other.as_str().into());
+        root["roles"]["targets"]["threshold"] = 2.into();
+    });
+    let facts = house.facts("root", &doubled, &pen(1), &[]).await.unwrap();
+    assert_eq!(facts.odd_keys.len(), 1, "{facts:?}");
+    assert!(facts.odd_keys[0].starts_with("targets names one key under two keyids"), "{facts:?}");
+    // What stands so already is no news.
+    let both = sign(&doubled, &[&pen(1), &pen(2)]);
+    house.observe(false, &[("root", &both)]).await.unwrap();
+    let third = changed(&doubled, |root| root["version"] = 3.into());
+    let facts = house.facts("root", &third, &pen(1), &[]).await.unwrap();
+    assert!(facts.odd_keys.is_empty(), "{facts:?}");
 }

@@ -57,9 +57,8 @@ impl Session<'_> {
         let Some(first) = inspected.person.first() else { return Ok(false) };
         let (role, version) = (visible(&inspected.role), inspected.version);
         let Some(terminal) = Terminal::open() else {
-            // A root does not jump, and nothing else supersedes.
-            let is_root = inspected.role == RoleKind::Root.name();
-            let reason = if is_root { reason::CONFIRMATION_MISSING } else { reason::VERSION_JUMP };
+            let jumps = inspected.person_reason == reason::VERSION_JUMP;
+            let reason = if jumps { reason::VERSION_JUMP } else { reason::CONFIRMATION_MISSING };
             return Err(Failure::new(
                 reason,
                 format!("{first}; nobody is there to say yes to that, and --yes does not"),
