@@ -14,7 +14,7 @@ use hpke::{
     single_shot_seal_inout_detached,
 };
 use policy::Reason;
-use secmem::SecretBytes;
+use secmem::{SecretBytes, on_locked_stack};
 use tufagent_proto::v1::Sealed;
 
 use crate::limits;
@@ -27,13 +27,14 @@ type Kem = X25519HkdfSha256;
 /// Length of the AEAD's tag, bytes.
 const TAG: usize = 16;
 
-/// The key pair of one connection, made on first use.
+/// The key pair of one connection or collection, made on first use. Its private half lies in locked memory, and is used on a
+/// stack that is wiped: what was sealed to it may lie elsewhere for as long as it likes.
 #[derive(Default)]
 pub struct SealKey(OnceLock<KeyPair>);
 
 struct KeyPair {
-    private: <Kem as hpke::Kem>::PrivateKey,
-    public: <Kem as hpke::Kem>::PublicKey,
+    private: SecretBytes,
+    public: Vec<u8>,
 }
 
 impl std::fmt::Debug for SealKey {
@@ -44,16 +45,17 @@ impl std::fmt::Debug for SealKey {
 
 impl SealKey {
     /// The public key that the client seals to.
-    #[must_use]
-    pub fn public_key(&self) -> Vec<u8> {
-        self.pair().public.to_bytes().to_vec()
-    }
-
-    fn pair(&self) -> &KeyPair {
-        self.0.get_or_init(|| {
-            let (private, public) = Kem::gen_keypair();
-            KeyPair { private, public }
-        })
+    ///
+    /// # Errors
+    /// `INTERNAL` where the system has no memory or no randomness for it.
+    pub fn public_key(&self) -> Result<Vec<u8>, Refusal> {
+        if self.0.get().is_none() {
+            let made = on_locked_stack(KeyPair::generate).map_err(Refusal::internal)??;
+            // Of two that come at once one stays.
+            let _ = self.0.set(made);
+        }
+        let pair = self.0.get().ok_or_else(|| Refusal::internal("a key that was made is not there"))?;
+        Ok(pair.public.clone())
     }
 
     /// Opens what was sealed on this connection for this use, such as `unlock:TOKEN`.
@@ -79,22 +81,35 @@ impl SealKey {
         let encapped =
             <Kem as hpke::Kem>::EncappedKey::from_bytes(&sealed.encapsulated_key).map_err(|_| refused())?;
         let tag = AeadTag::<ChaCha20Poly1305>::from_bytes(tag).map_err(|_| refused())?;
-        // Decrypted in place, inside the locked pages: the plaintext lies nowhere else.
-        let mut opened = Err(hpke::HpkeError::OpenError);
-        let secret = SecretBytes::with_len(length, |buffer| {
-            buffer.copy_from_slice(ciphertext);
-            opened = single_shot_open_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
-                &OpModeR::Base,
-                &pair.private,
-                &encapped,
-                INFO,
-                InOutBuf::from(buffer),
-                purpose.as_bytes(),
-                &tag,
-            );
-        });
-        opened.map_err(|_| refused())?;
-        Ok(secret)
+        on_locked_stack(|| {
+            let private = <Kem as hpke::Kem>::PrivateKey::from_bytes(pair.private.reveal_secret_bytes())?;
+            // Decrypted in place, inside the locked pages: the plaintext lies nowhere else.
+            SecretBytes::try_with_len(length, |buffer| {
+                buffer.copy_from_slice(ciphertext);
+                single_shot_open_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
+                    &OpModeR::Base,
+                    &private,
+                    &encapped,
+                    INFO,
+                    InOutBuf::from(buffer),
+                    purpose.as_bytes(),
+                    &tag,
+                )
+            })
+        })
+        .map_err(Refusal::internal)?
+        .map_err(|_: hpke::HpkeError| refused())
+    }
+}
+
+impl KeyPair {
+    /// On a stack that is wiped.
+    fn generate() -> Result<Self, Refusal> {
+        let private = SecretBytes::random(KEY).map_err(Refusal::internal)?;
+        let key = <Kem as hpke::Kem>::PrivateKey::from_bytes(private.reveal_secret_bytes())
+            .map_err(Refusal::internal)?;
+        let public = Kem::sk_to_pk(&key).to_bytes().to_vec();
+        Ok(Self { private, public })
     }
 }
 
@@ -109,23 +124,29 @@ pub fn seal_to(key: &[u8], secret: &SecretBytes, purpose: &str) -> Result<Sealed
             .remedy("give the 32 bytes of an X25519 public key")
     };
     let public = <Kem as hpke::Kem>::PublicKey::from_bytes(key).map_err(|_| refused())?;
-    let mut sealed = Sealed::default();
-    let _ = SecretBytes::try_with_len(secret.len(), |buffer| {
-        buffer.copy_from_slice(secret.reveal_secret_bytes());
-        let (encapped, tag) = single_shot_seal_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
-            &OpModeS::Base,
-            &public,
-            INFO,
-            InOutBuf::from(&mut *buffer),
-            purpose.as_bytes(),
-        )
-        .map_err(|_| refused())?;
-        sealed.encapsulated_key = encapped.to_bytes().to_vec();
-        sealed.ciphertext = [&*buffer, &tag.to_bytes()].concat();
-        Ok::<(), Refusal>(())
-    })?;
-    Ok(sealed)
+    on_locked_stack(|| {
+        let mut sealed = Sealed::default();
+        let _ = SecretBytes::try_with_len(secret.len(), |buffer| {
+            buffer.copy_from_slice(secret.reveal_secret_bytes());
+            let (encapped, tag) = single_shot_seal_inout_detached::<ChaCha20Poly1305, HkdfSha256, Kem>(
+                &OpModeS::Base,
+                &public,
+                INFO,
+                InOutBuf::from(&mut *buffer),
+                purpose.as_bytes(),
+            )
+            .map_err(|_| refused())?;
+            sealed.encapsulated_key = encapped.to_bytes().to_vec();
+            sealed.ciphertext = [&*buffer, &tag.to_bytes()].concat();
+            Ok::<(), Refusal>(())
+        })?;
+        Ok(sealed)
+    })
+    .map_err(Refusal::internal)?
 }
+
+/// Length of an X25519 key.
+const KEY: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +154,7 @@ mod tests {
     use hpke::single_shot_seal;
 
     fn seal(key: &SealKey, plain: &[u8], purpose: &str) -> Sealed {
-        let public = <Kem as hpke::Kem>::PublicKey::from_bytes(&key.public_key()).unwrap();
+        let public = <Kem as hpke::Kem>::PublicKey::from_bytes(&key.public_key().unwrap()).unwrap();
         let (encapped, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, Kem>(
             &OpModeS::Base,
             &public,
@@ -153,12 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn the_private_half_lies_where_secrets_do_and_is_a_pair_with_the_public_one() {
+        let key = SealKey::default();
+        let public = key.public_key().unwrap();
+        assert_eq!(key.public_key().unwrap(), public);
+        let pair = key.0.get().unwrap();
+        let here = SecretBytes::copy_from(b"x").residence();
+        assert_eq!((pair.private.len(), pair.private.residence()), (KEY, here));
+    }
+
+    #[test]
     fn another_use_another_connection_or_damage_is_refused() {
         let key = SealKey::default();
         let mut sealed = seal(&key, b"1234", "unlock:file");
         assert!(key.open(&sealed, "unlock:hsm").is_err());
         let other = SealKey::default();
-        let _ = other.public_key();
+        other.public_key().unwrap();
         assert!(other.open(&sealed, "unlock:file").is_err());
         sealed.ciphertext[0] ^= 1;
         assert!(key.open(&sealed, "unlock:file").is_err());

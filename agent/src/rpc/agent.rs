@@ -83,7 +83,7 @@ impl Agent for AgentService {
 
     async fn open_seal(&self, request: Request<OpenSealRequest>) -> Result<Response<OpenSealReply>, Status> {
         answer(&self.0, "Agent.OpenSeal", request, |_, connection, _| async move {
-            Ok(OpenSealReply { public_key: connection.seal().public_key() })
+            Ok(OpenSealReply { public_key: connection.seal().public_key()? })
         })
         .await
     }

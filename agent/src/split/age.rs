@@ -9,17 +9,18 @@ use chacha20poly1305::aead::AeadInOut as _;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
-use secmem::{SecretBytes, fill_random};
+use secmem::{SecretBytes, fill_random, on_locked_stack};
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use super::refusals;
 use crate::refusal::Refusal;
 
 /// Who can open the file.
 pub(super) enum Recipient {
-    /// Whoever has the identity to this key.
-    X25519([u8; 32]),
+    /// Whoever has the identity to this key; with its text.
+    X25519([u8; 32], String),
     /// Whoever knows the passphrase.
     Passphrase(SecretBytes),
 }
@@ -48,13 +49,21 @@ impl Recipient {
         if !probe.diffie_hellman(&PublicKey::from(key)).was_contributory() {
             return Err(wrong());
         }
-        Ok(Self::X25519(key))
+        Ok(Self::X25519(key, text.to_owned()))
+    }
+
+    /// Who it is, for people: `age1…`; none of a passphrase.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::X25519(_, text) => Some(text),
+            Self::Passphrase(_) => None,
+        }
     }
 }
 
-/// Encrypts; blocks, for a second with a passphrase.
+/// Encrypts; blocks, for a second with a passphrase. The keys of the file lie on a stack that is wiped.
 pub(super) fn seal(plain: &SecretBytes, to: &Recipient) -> Result<Vec<u8>, Refusal> {
-    seal_with(plain, to, WORK)
+    on_locked_stack(|| seal_with(plain, to, WORK)).map_err(|error| refusals::memory(&error))?
 }
 
 fn seal_with(plain: &SecretBytes, to: &Recipient, work: u8) -> Result<Vec<u8>, Refusal> {
@@ -77,7 +86,7 @@ fn seal_with(plain: &SecretBytes, to: &Recipient, work: u8) -> Result<Vec<u8>, R
 fn stanza(file_key: &[u8; 16], to: &Recipient, work: u8) -> Result<String, Refusal> {
     let encode = Base64Unpadded::encode_string;
     let (arguments, wrapping) = match to {
-        Recipient::X25519(key) => {
+        Recipient::X25519(key, _) => {
             let ephemeral = StaticSecret::from(*random::<32>()?);
             let (share, theirs) = (PublicKey::from(&ephemeral), PublicKey::from(*key));
             let shared = ephemeral.diffie_hellman(&theirs);

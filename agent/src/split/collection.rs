@@ -164,6 +164,9 @@ impl Collections {
         }
         let mut id = [0; 16];
         secmem::fill_random(&mut id).map_err(Refusal::internal)?;
+        let seal = SealKey::default();
+        // Made now, so that it is there whenever the collection is told of.
+        seal.public_key()?;
         let wait = i64::try_from(limits::COLLECT.as_secs()).unwrap_or(i64::MAX);
         let collection = Arc::new(Collection {
             id: hex::encode(id),
@@ -172,7 +175,7 @@ impl Collections {
             subject,
             manifest: which.manifest.clone(),
             opener: opener.clone(),
-            seal: SealKey::default(),
+            seal,
             until: clock::boot().saturating_add(limits::COLLECT),
             deadline: UtcTime::from_unix(clock::now().unix().saturating_add(wait)),
             shares: Mutex::new(Some(Shares(Collected::new(which.manifest)))),
@@ -217,7 +220,7 @@ impl Collection {
             key: self.key.clone(),
             token: self.token.clone(),
             purpose: purpose.as_str().to_owned(),
-            public_key: self.seal.public_key(),
+            public_key: self.seal.public_key().unwrap_or_default(),
             deadline: self.deadline.to_string(),
             manifest: self.manifest.to_json().as_bytes().to_vec(),
             have: count(have),

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use backend::filestore::FileStore;
 use backend::{KeyName, Origin};
 use custody::{Context, IterationExponent, NewSet, SignedManifest, SplitKind};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::{Value, json};
-use tuf::key::KeyType;
+use tuf::key::{KeyType, PublicKey};
 use tufagent_proto::v1::split_request::Of;
 use tufagent_proto::v1::{HandedShare, SplitReply, SplitRequest};
 
 use super::hand_out;
 use super::record::{SetState, SplitKey, SplitSet, Whole};
 use super::terms::Wanted;
-use super::{Found, describe, of_public, refusals};
+use super::{Found, SplitStore, describe, of_public, refusals};
 use crate::clock;
 use crate::door::Connection;
 use crate::refusal::Refusal;
@@ -34,7 +35,7 @@ struct Source {
 /// Makes a key, or takes one of the file store, splits it and hands the shares out.
 ///
 /// # Errors
-/// `WEAK_SET`, `NAME_TAKEN`, `DUPLICATE_KEY`, `UNSUPPORTED`, `TOKEN_LOCKED` and others: then there is no set.
+/// `WEAK_SET`, `NAME_TAKEN`, `DUPLICATE_KEY`, `UNSUPPORTED`, `TOKEN_LOCKED`, `CALLER` and others: then there is no set.
 pub(crate) async fn split(
     state: AppState,
     connection: Arc<Connection>,
@@ -48,20 +49,44 @@ pub(crate) async fn split(
         Of::Key(name) => name.clone(),
     };
     let wanted = Wanted::read(&connection, &name, request.terms)?;
-    let _names = state.tokens().hold_names().await;
-    let _changing = state.splits().changing().await;
     slot.ensure_usable().await?;
-    let source = match of {
-        Of::NewKey(new) => new_key(&state, &name, &new.r#type).await?,
-        Of::Key(_) => whole_key(&state, &connection, &name, request.keep).await?,
+    // People are asked while nothing is held that others wait for.
+    let whole = match &of {
+        Of::NewKey(_) => None,
+        Of::Key(_) => Some(allowed(&state, &connection, &name, &wanted).await?),
     };
+    let purpose = Purpose::of(&connection, String::new());
+    slot.confirm_split(&name, &purpose, &wanted.lines()).await?;
+    // What is begun from here on is done to its end, also when the caller goes away.
+    let open = state.hold_open().await;
+    let work = async move {
+        let _open = open;
+        let _names = state.tokens().hold_names().await;
+        let _changing = state.splits().changing().await;
+        let source = match (of, whole) {
+            (Of::NewKey(new), _) => new_key(&state, &name, &new.r#type).await?,
+            (Of::Key(_), whole) => whole_key(&state, &name, whole, request.keep).await?,
+        };
+        made(&state, &connection, (slot, store), source, wanted).await
+    };
+    tokio::spawn(work).await.map_err(Refusal::internal)?
+}
+
+/// The set, durably, and its shares, each for its custodian.
+async fn made(
+    state: &AppState,
+    connection: &Connection,
+    (slot, store): (Arc<Slot>, Arc<SplitStore>),
+    source: Source,
+    wanted: Wanted,
+) -> Result<SplitReply, Refusal> {
     if store.all().iter().any(|key| key.name == source.name) {
         return Err(Refusal::new(
             Reason::NameTaken,
-            format!("token {} has a key named {name} already", slot.name()),
+            format!("token {} has a key named {} already", slot.name(), source.name),
         )
         .remedy("forget that one first: tufctl key remove NAME; or choose another name")
-        .detail("key", name));
+        .detail("key", source.name.as_str()));
     }
     let asked = asked_json(&slot, &source, &wanted);
     state.journal("share.split", Some(connection.peer()), asked).await?;
@@ -89,7 +114,7 @@ pub(crate) async fn split(
     let warnings = warnings(&key, found.set()?);
     let stored = key.stored().ok_or_else(|| Refusal::internal("a split key without a set"))?;
     let held = HeldKey::here(Arc::clone(&slot), stored);
-    let set = describe(&state, &slot, &key, found.set()?);
+    let set = describe(state, &slot, &key, found.set()?);
     Ok(SplitReply { key: Some(held.describe()), set: Some(set), shares, warnings })
 }
 
@@ -135,13 +160,32 @@ async fn new_key(state: &AppState, name: &str, key_type: &str) -> Result<Source,
     Ok(Source { name, kind, origin: Origin::Generated, whole: Whole::Nowhere, secret: None })
 }
 
-/// A key of the file store, in locked memory.
-async fn whole_key(
+/// A key of the file store that this caller may split: all shares together are the key itself, so that where the store has
+/// `confirm` a person says yes to whom each of them goes.
+async fn allowed(
     state: &AppState,
     connection: &Connection,
     name: &str,
-    keep: bool,
-) -> Result<Source, Refusal> {
+    wanted: &Wanted,
+) -> Result<PublicKey, Refusal> {
+    let peer = connection.peer();
+    if peer.uid != rustix::process::geteuid().as_raw() {
+        let message = format!("the key {name} would leave the file store, for a caller who is another user");
+        return Err(Refusal::new(Reason::Caller, message)
+            .remedy("have the user of the agent split it")
+            .detail("key", name));
+    }
+    let (key, _) = in_file_store(state, name).await?;
+    kind_of(key.stored.public.key_type())?;
+    let purpose = Purpose::of(connection, format!("to split the key {name} among people"));
+    key.slot.ensure_usable_for(&purpose).await?;
+    let purpose = Purpose::of(connection, "Enough shares together are the key itself.".to_owned());
+    key.slot.confirm_split(name, &purpose, &wanted.lines()).await?;
+    Ok(key.stored.public)
+}
+
+/// The key of this name, not split yet, and the file store that has it.
+async fn in_file_store(state: &AppState, name: &str) -> Result<(HeldKey, Arc<FileStore>), Refusal> {
     let key = state.tokens().key(name).await?;
     let Some(file) = key.slot.file_store() else {
         let message = format!("the key {name} lies on token {}, which gives no key out", key.slot.name());
@@ -155,11 +199,26 @@ async fn whole_key(
             .remedy(format!("see tufctl share list; other people or numbers: tufctl share resplit {name}"))
             .detail("key", name));
     }
-    let kind = kind_of(key.stored.public.key_type())?;
-    key.slot
-        .ensure_usable_for(&Purpose::of(connection, format!("to split the key {name} among people")))
-        .await?;
+    Ok((key, file))
+}
+
+/// The same key as was allowed, in locked memory.
+async fn whole_key(
+    state: &AppState,
+    name: &str,
+    allowed: Option<PublicKey>,
+    keep: bool,
+) -> Result<Source, Refusal> {
+    let (key, file) = in_file_store(state, name).await?;
     let public = key.stored.public.clone();
+    if allowed.as_ref() != Some(&public) {
+        return Err(Refusal::new(Reason::KeyNotFound, format!("the key {name} is another one now"))
+            .remedy("see the keys: tufctl key list; then split it again")
+            .detail("key", name));
+    }
+    let kind = kind_of(public.key_type())?;
+    // It may have been locked since.
+    key.slot.ensure_usable().await?;
     let secret = key.slot.run(move |_| file.copy_secret_to_split_it(&public)).await?;
     let whole = if keep { Whole::Stays } else { Whole::Goes };
     Ok(Source { name: key.stored.name, kind, origin: key.stored.origin, whole, secret: Some(secret) })
@@ -187,7 +246,6 @@ fn make(
 }
 
 fn asked_json(slot: &Slot, source: &Source, wanted: &Wanted) -> Value {
-    let weaknesses: Vec<_> = wanted.terms().weaknesses().iter().map(|weakness| weakness.name()).collect();
     json!({
         "key": source.name.as_str(),
         "token": slot.name(),
@@ -195,7 +253,6 @@ fn asked_json(slot: &Slot, source: &Source, wanted: &Wanted) -> Value {
         "of": if source.secret.is_some() { "file store" } else { "new" },
         "keep": source.whole == Whole::Stays,
         "terms": wanted.json(),
-        "weaknesses": weaknesses,
     })
 }
 

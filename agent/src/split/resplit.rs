@@ -47,8 +47,8 @@ pub(crate) async fn resplit(
     let name = found.key.name.to_string();
     let wanted = Wanted::read(connection, &name, request.terms)?;
     found.slot.ensure_usable().await?;
-    let purpose = Purpose::of(connection, format!("to split the key {name} anew, among other people"));
-    found.slot.confirm_by_person(&purpose).await?;
+    let purpose = Purpose::of(connection, "Its custodians give their shares for these terms.".to_owned());
+    found.slot.confirm_split(&name, &purpose, &wanted.lines()).await?;
     let (terms, digest) = wanted.digest_after(&found.digest);
     let subject = Subject::of(For::Resplit, digest, terms);
     let which = Which { key: &name, token: found.slot.name(), manifest: &manifest, store: &found.store };

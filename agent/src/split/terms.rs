@@ -31,6 +31,24 @@ pub(super) enum Way {
     Words,
 }
 
+impl Way {
+    /// As it stands in the terms: a recipient, or what else.
+    fn word(&self) -> &str {
+        match self {
+            Self::Age(recipient) => recipient.text().unwrap_or("passphrase"),
+            Self::Words => "words",
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Age(Recipient::X25519(_, text)) => format!("to {text}"),
+            Self::Age(Recipient::Passphrase(_)) => "by a passphrase that the caller gave".to_owned(),
+            Self::Words => "in words, to the caller".to_owned(),
+        }
+    }
+}
+
 impl Wanted {
     /// Reads the terms for a set of this key; passphrases are opened.
     ///
@@ -79,9 +97,42 @@ impl Wanted {
         self.ways.get(usize::from(custodian.group))?.get(usize::from(custodian.member))
     }
 
-    /// What of them people are shown and the journal keeps.
+    /// What of them people are shown and the journal keeps: to which recipient each share goes, too.
     pub(super) fn json(&self) -> Value {
-        json(self.terms())
+        let terms = self.terms();
+        let of_group = |(group, ways): (&GroupTerms, &Vec<Way>)| {
+            let names: Vec<_> = group.custodians.iter().map(CustodianName::as_str).collect();
+            let how: Vec<_> = ways.iter().map(Way::word).collect();
+            json!({"name": group.name.as_str(), "threshold": group.threshold, "custodians": names, "how": how})
+        };
+        let groups: Vec<_> = terms.group_terms().iter().zip(&self.ways).map(of_group).collect();
+        let weaknesses: Vec<_> = terms.weaknesses().iter().map(|weakness| weakness.name()).collect();
+        json!({
+            "group_threshold": terms.group_threshold(),
+            "groups": groups,
+            "need": terms.need(),
+            "count": terms.count(),
+            "weaknesses": weaknesses,
+        })
+    }
+
+    /// The same for a person who is asked, a line for each custodian.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let terms = self.terms();
+        let mut lines = vec![format!("{} of {} shares make the key", terms.need(), terms.count())];
+        let grouped = terms.group_terms().len() > 1;
+        if grouped {
+            lines.push(format!("{} of {} groups", terms.group_threshold(), terms.group_terms().len()));
+        }
+        lines.extend(terms.weaknesses().iter().map(ToString::to_string));
+        for (group, ways) in terms.group_terms().iter().zip(&self.ways) {
+            if grouped {
+                lines.push(format!("{}: {} of {}", group.name, group.threshold, group.custodians.len()));
+            }
+            let each = group.custodians.iter().zip(ways);
+            lines.extend(each.map(|(name, way)| format!("{name}: {}", way.in_words())));
+        }
+        lines
     }
 
     /// What shares are given for when these terms take the place of a set's.
@@ -90,16 +141,6 @@ impl Wanted {
         let digest = Sha256Digest::of(text.as_bytes());
         (text, digest)
     }
-}
-
-/// Terms, for people and the journal.
-pub(super) fn json(terms: &Terms) -> Value {
-    let of_group = |group: &GroupTerms| {
-        let names: Vec<_> = group.custodians.iter().map(CustodianName::as_str).collect();
-        json!({"name": group.name.as_str(), "threshold": group.threshold, "custodians": names})
-    };
-    let groups: Vec<_> = terms.group_terms().iter().map(of_group).collect();
-    json!({"group_threshold": terms.group_threshold(), "groups": groups, "need": terms.need(), "count": terms.count()})
 }
 
 type Group = (String, u32, Vec<CustodianName>);

@@ -86,10 +86,15 @@ pub(super) fn ask(
 }
 
 /// Asks for yes or no; blocks.
-pub(super) fn confirm(program: &Path, dialogue: &Dialogue, unwanted: &AtomicBool) -> Result<(), NoAnswer> {
+pub(super) fn confirm(
+    program: &Path,
+    dialogue: &Dialogue,
+    verb: &str,
+    unwanted: &AtomicBool,
+) -> Result<(), NoAnswer> {
     let mut talk = Talk::begin(program, dialogue, unwanted)?;
-    talk.say("SETOK", "Sign")?;
-    talk.say("SETCANCEL", "Do not sign")?;
+    talk.say("SETOK", verb)?;
+    talk.say("SETCANCEL", &format!("Do not {}", verb.to_lowercase()))?;
     talk.send("CONFIRM")?;
     talk.until_ok()
 }
@@ -342,7 +347,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The longest line that is read; a PIN of 1024 bytes fits, each as `%XX`.
 const LONGEST: usize = 4096;
 /// Assuan's lines have 1000 bytes, the command among them.
-const MOST_SHOWN: usize = 960;
+pub(super) const MOST_SHOWN: usize = 960;
 
 #[cfg(test)]
 mod tests {

@@ -122,6 +122,7 @@ fn spawn(folder: &std::path::Path) -> Child {
         .env("XDG_STATE_HOME", folder.join("s"))
         .env("XDG_RUNTIME_DIR", folder.join("r"))
         .env("TUF_AGENT_LOG", "debug")
+        .env("DISPLAY", ":none")
         .stdin(Stdio::null())
         .stderr(log)
         .spawn()

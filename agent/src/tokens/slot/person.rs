@@ -164,12 +164,59 @@ impl Slot {
         let text = format!("Sign with token {name}{serial}?\n{}", purpose.text);
         let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
         let _alone = self.asking.lock().await;
+        self.confirm_one(&program, dialogue, "Sign", format!("a yes to the signature by token {name}")).await
+    }
+
+    /// The same to a split of a key among people, told line by line: as many dialogues as it takes to show them all.
+    ///
+    /// # Errors
+    /// `CONFIRMATION_MISSING` without a yes to each.
+    pub async fn confirm_split(&self, key: &str, purpose: &Purpose, lines: &[String]) -> Result<(), Refusal> {
+        let Some(program) = self.config.confirm.clone() else { return Ok(()) };
+        let pages = pages(lines);
+        let _alone = self.asking.lock().await;
+        for (at, page) in pages.iter().enumerate() {
+            let mut text = format!("Split the key {key} (token {})? {}\n", self.name(), purpose.text);
+            if pages.len() > 1 {
+                text.push_str(&format!("part {} of {}\n", at.saturating_add(1), pages.len()));
+            }
+            text.push_str(page);
+            let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
+            self.confirm_one(&program, dialogue, "Split", format!("a yes to the split of the key {key}"))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm_one(
+        &self,
+        program: &Path,
+        dialogue: Dialogue,
+        verb: &'static str,
+        asked: String,
+    ) -> Result<(), Refusal> {
         let unwanted = Unwanted::default();
-        let (flag, path) = (unwanted.flag(), program.clone());
-        let said = tokio::task::spawn_blocking(move || pinentry::confirm(&path, &dialogue, &flag)).await;
+        let (flag, path) = (unwanted.flag(), program.to_owned());
+        let said =
+            tokio::task::spawn_blocking(move || pinentry::confirm(&path, &dialogue, verb, &flag)).await;
         said.map_err(Refusal::internal)?.map_err(|no| {
-            let what = format!("a yes to the signature by token {name}");
-            no.refusal(&what, &program, Reason::ConfirmationMissing).detail("token", name)
+            no.refusal(&asked, program, Reason::ConfirmationMissing).detail("token", self.name())
         })
     }
 }
+
+/// Lines, in pieces that a dialogue shows whole.
+fn pages(lines: &[String]) -> Vec<String> {
+    let mut pages: Vec<String> = Vec::new();
+    for line in lines {
+        let line = plain(line);
+        match pages.last_mut().filter(|page| page.len().saturating_add(line.len()) < PAGE) {
+            Some(page) => page.push_str(&format!("\n{line}")),
+            None => pages.push(line.into_owned()),
+        }
+    }
+    pages
+}
+
+/// Bytes of lines in one dialogue; ends of lines take three each, and its head a part.
+const PAGE: usize = 480;
