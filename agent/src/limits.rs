@@ -107,8 +107,10 @@ pub const CUSTODIANS: usize = 256;
 pub const COLLECTIONS: usize = 16;
 /// Of these, the most of one user.
 pub const COLLECTIONS_OF_USER: usize = 8;
-/// How long a collection waits for shares; those that were given are wiped then.
+/// How long a collection waits for shares unless the configuration says otherwise; those that were given are wiped then.
 pub const COLLECT: Duration = Duration::from_secs(15 * 60);
+/// How long whoever gives the last share waits for what comes of it.
+pub const OUTCOME: Duration = Duration::from_secs(8);
 /// How long a person may look at what is to be signed.
 pub const CONFIRM: Duration = Duration::from_secs(15 * 60);
 

@@ -50,6 +50,13 @@ impl Failure {
         self
     }
 
+    /// The same failure in other words.
+    #[must_use]
+    pub(crate) fn saying(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// A file or folder that could not be read or written; `doing` such as "read".
     pub(crate) fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
         Self::new(reason::IO, format!("cannot {doing} {}: {}", path.display(), plain(error)))
@@ -65,6 +72,11 @@ impl Failure {
     /// The upper-case reason.
     pub(crate) fn reason(&self) -> &str {
         &self.0.reason
+    }
+
+    /// Whether `details` has this member.
+    pub(crate) fn has_detail(&self, name: &str) -> bool {
+        self.0.details.contains_key(name)
     }
 
     /// What happened and why.

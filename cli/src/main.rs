@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod context;
 mod error;
+mod interrupt;
 mod keys;
 mod prompt;
 mod reading;

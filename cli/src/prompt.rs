@@ -4,12 +4,17 @@
 //! the terminal is put back before anything else happens.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 
+use rustix::fs::OFlags;
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use tokio::net::unix::pipe::Receiver;
 use zeroize::Zeroizing;
 
+use crate::client::Agent;
 use crate::error::{Failure, reason};
+use crate::interrupt::Noted;
 use crate::render::visible;
 use crate::secret::Secret;
 
@@ -25,7 +30,7 @@ impl Terminal {
         if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
             return None;
         }
-        let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+        let tty = OpenOptions::new().read(true).write(true).open(TTY).ok()?;
         Some(Self { tty })
     }
 
@@ -38,17 +43,6 @@ impl Terminal {
             self.write("\n")?;
         }
         Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-    }
-
-    /// Asks a question that is answered by one letter, in lower case; a newline for none.
-    pub(crate) fn choose(&self, question: &str) -> Result<char, Failure> {
-        self.write(question)?;
-        let mut line = String::new();
-        let read = BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
-        if read == 0 {
-            return Err(Failure::cancelled("cancelled at the prompt"));
-        }
-        Ok(line.chars().next().unwrap_or('\n').to_ascii_lowercase())
     }
 
     /// Waits until Enter is pressed; false: something else was typed before it, or the terminal ended.
@@ -90,6 +84,14 @@ impl Terminal {
         Err(Failure::new(reason::PIN_REQUIRED, "the two were not the same, three times"))
     }
 
+    /// The keys that are typed here, one by one, beside whatever else the agent's runtime waits for.
+    pub(crate) fn keys(&self, agent: &Agent) -> Result<Keys, Failure> {
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let tty = OpenOptions::new().read(true).custom_flags(flags).open(TTY).map_err(|e| broken(&e))?;
+        let keys = agent.in_runtime(|| Receiver::from_file_unchecked(tty));
+        Ok(Keys(keys.map_err(|e| broken(&e))?))
+    }
+
     /// Neither echo nor signals until the end of what is given.
     pub(crate) fn hide(&self) -> Result<Hidden<'_>, Failure> {
         Hidden::begin(&self.tty)
@@ -107,7 +109,12 @@ impl Terminal {
         (&self.tty).write_all(bytes).map_err(|e| broken(&e))
     }
 
-    fn write(&self, text: &str) -> Result<(), Failure> {
+    /// Takes a question away that nobody needs to answer any more.
+    pub(crate) fn clear_line(&self) {
+        let _ = self.write("\r\x1b[K");
+    }
+
+    pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
         self.write_bytes(text.as_bytes())
     }
 }
@@ -173,10 +180,28 @@ fn drop_character(line: &mut Vec<u8>) {
     }
 }
 
+/// Keys, while [`Hidden`] holds.
+pub(crate) struct Keys(Receiver);
+
+impl Keys {
+    /// The next one; none when the terminal hangs up.
+    pub(crate) async fn key(&self) -> Option<u8> {
+        let mut byte = Zeroizing::new([0_u8; 1]);
+        loop {
+            self.0.readable().await.ok()?;
+            match self.0.try_read(&mut *byte) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                read => return byte.first().copied().filter(|_| read.is_ok_and(|read| read > 0)),
+            }
+        }
+    }
+}
+
 /// The terminal without echo, line editing and signals, until this is dropped.
 pub(crate) struct Hidden<'a> {
     tty: &'a File,
     before: Termios,
+    noted: Noted,
 }
 
 impl<'a> Hidden<'a> {
@@ -185,8 +210,14 @@ impl<'a> Hidden<'a> {
         let mut modes = before.clone();
         modes.local_modes &= !(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
         // Flush: what was typed before the question is no answer to it.
+        let noted = Noted::new(tty, &before);
         termios::tcsetattr(tty, OptionalActions::Flush, &modes).map_err(|e| broken(&e.into()))?;
-        Ok(Self { tty, before })
+        Ok(Self { tty, before, noted })
+    }
+
+    /// What takes from the screen what is put on it from now on, should a signal end this process.
+    pub(crate) fn clears(&self, clear: &'static [u8]) {
+        self.noted.clears(clear);
     }
 }
 
@@ -200,6 +231,7 @@ fn broken(error: &std::io::Error) -> Failure {
     Failure::new(reason::IO, format!("the terminal does not answer: {error}"))
 }
 
+const TTY: &str = "/dev/tty";
 const MOST_TYPED: usize = 1024;
 const CTRL_C: u8 = 0x03;
 const CTRL_D: u8 = 0x04;

@@ -16,10 +16,14 @@ pub mod v1 {
 
 impl v1::Collection {
     /// All that whoever gives a share must know: what it is for, until when and to which key it is sealed; without what
-    /// changes while the collection is open. A share is sealed for the digest of these bytes, and people compare its start.
+    /// changes while the collection is open, and since when it is. A share is sealed for the digest of these bytes, and people
+    /// compare its start.
     #[must_use]
     pub fn bound(&self) -> Vec<u8> {
-        let fixed = Self { have: 0, given: Vec::new(), missing: Vec::new(), ..self.clone() };
+        let mut fixed = Self { have: 0, opened: String::new(), ..self.clone() };
+        fixed.given.clear();
+        fixed.missing.clear();
+        fixed.groups.clear();
         prost::Message::encode_to_vec(&fixed)
     }
 }

@@ -3,19 +3,23 @@
 usage: terminal.py STEPS PROGRAM ARGUMENT...
 
 STEPS is a JSON list of [EXPECTED, ANSWER]: when EXPECTED has appeared after the last answer, ANSWER is
-typed. Of [EXPECTED, ANSWER, COMMAND] the shell runs COMMAND before that. Prints all that was on the screen and exits as the program does; exits 99 when the program asks
-nothing of the kind for 20 seconds.
+typed. Of [EXPECTED, ANSWER, COMMAND] the shell runs COMMAND before that; CHILD is the program's process id. Prints all that
+was on the screen, and "<left raw>" where the terminal was not put back, and exits as the program does, as the shell says it;
+exits 99 when the program asks nothing of the kind for 20 seconds.
 """
 
 import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 
 LIMIT = 20
+SANE = termios.ECHO | termios.ICANON | termios.ISIG
 
 
 def talk(steps, program):
@@ -31,7 +35,7 @@ def talk(steps, program):
             time.sleep(0.2)
             _, answer, *commands = steps.pop(0)
             for command in commands:
-                subprocess.run(command, shell=True, check=True)
+                subprocess.run(command, shell=True, check=True, env={**os.environ, "CHILD": str(child)})
             os.write(terminal, answer.encode())
             end = time.monotonic() + LIMIT
         ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
@@ -45,7 +49,11 @@ def talk(steps, program):
             break
         screen += got
     _, status = os.waitpid(child, 0)
-    return (98 if steps else os.waitstatus_to_exitcode(status)), screen
+    code = os.waitstatus_to_exitcode(status)
+    # Who is killed so puts nothing back.
+    if code != -signal.SIGKILL and termios.tcgetattr(terminal)[3] & SANE != SANE:
+        screen += b"<left raw>"
+    return (98 if steps else 128 - code if code < 0 else code), screen
 
 
 code, screen = talk(json.loads(sys.argv[1]), sys.argv[2:])

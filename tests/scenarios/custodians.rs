@@ -13,13 +13,13 @@ use crate::terminal::talk;
 const TOKEN: &str = "[[token]]\nname = \"shares\"\nkind = \"shares\"\n";
 
 /// What python reads: age files by pyrage, shares by SLIP-0039's reference, sheets and their codes.
-fn python(home: &Home, arguments: &[&str]) -> Option<Value> {
+pub(crate) fn python(home: &Home, arguments: &[&str]) -> Option<Value> {
     let outcome = need(oracle::run_python("custodians.py", arguments, &home.path("")))?;
     assert_eq!(outcome.code, 0, "{outcome}");
     Some(serde_json::from_str(&outcome.stdout).unwrap())
 }
 
-fn with_token() -> (Home, Agent) {
+pub(crate) fn with_token() -> (Home, Agent) {
     let home = Home::new();
     home.config(TOKEN);
     let agent = home.start();
@@ -28,7 +28,7 @@ fn with_token() -> (Home, Agent) {
 }
 
 /// Three age identities, `NAME.key`, and their recipients as flags.
-fn identities(home: &Home, names: &[&str]) -> Option<String> {
+pub(crate) fn identities(home: &Home, names: &[&str]) -> Option<String> {
     let made = python(home, &["identities", &names.join(",")])?;
     let flags = names.iter().map(|name| {
         home.secret(&format!("{name}.key"), made[name]["identity"].as_str().unwrap());
@@ -38,7 +38,7 @@ fn identities(home: &Home, names: &[&str]) -> Option<String> {
 }
 
 /// `root-s`, 2 of ann, ben and cy, in `set/`; every share is proven.
-fn split_root(home: &Home, kind: &str) -> Option<()> {
+pub(crate) fn split_root(home: &Home, kind: &str) -> Option<()> {
     let flags = identities(home, &["ann", "ben", "cy"])?;
     home.run(&format!(
         "key generate root-s --token shares --type {kind} --threshold 2 {flags} --out set --json"
@@ -50,16 +50,16 @@ fn split_root(home: &Home, kind: &str) -> Option<()> {
     Some(())
 }
 
-fn confirm(folder: &str, name: &str) -> String {
+pub(crate) fn confirm(folder: &str, name: &str) -> String {
     format!("share confirm {folder}/{name}.share --manifest {folder}/set.json --identity {name}.key")
 }
 
-fn collect(names: &[&str]) -> String {
+pub(crate) fn collect(names: &[&str]) -> String {
     let shares = names.iter().map(|name| format!(" --share set/{name}.share --identity {name}.key"));
     format!("share collect repo --role root --manifest set/set.json --yes{}", shares.collect::<String>())
 }
 
-fn init(home: &Home) {
+pub(crate) fn init(home: &Home) {
     home.keys(&["online"]);
     home.run("repo init repo --name app --root root-s --targets online --snapshot online --timestamp online")
         .done();
@@ -346,14 +346,14 @@ fn a_share_is_sealed_on_a_machine_without_an_agent() {
     assert_eq!(root["signed_by"].as_array().unwrap().len(), 1, "{root}");
 }
 
-fn spawn(home: &Home, line: &str) -> std::process::Child {
+pub(crate) fn spawn(home: &Home, line: &str) -> std::process::Child {
     let mut command = Command::new(tufagent_tests::binary("tufctl"));
     home.environment(&mut command);
     command.args(line.split(' ')).stdin(std::process::Stdio::null());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
 }
 
-fn wait_for(path: &Path) -> String {
+pub(crate) fn wait_for(path: &Path) -> String {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         let text = fs::read_to_string(path).unwrap_or_default();

@@ -19,6 +19,8 @@ mod canonical;
 mod card_setup;
 mod cards;
 mod colleagues;
+mod collection_ways;
+mod collections;
 mod confinement;
 mod conformance;
 mod contract;

@@ -18,7 +18,10 @@ pub(crate) fn talk_in_steps(home: &Home, arguments: &str, steps: &str) -> Option
     home.environment(&mut command);
     let output = command.env("TERM", "xterm-256color").output().unwrap();
     let screen = String::from_utf8_lossy(&output.stdout).into_owned();
+    // What an answer's command says when it fails.
+    println!("{}", String::from_utf8_lossy(&output.stderr));
     assert!(!screen.contains(PASSPHRASE), "the passphrase was echoed:\n{screen}");
+    assert!(!screen.contains("<left raw>"), "{screen}");
     Some((output.status.code().unwrap(), screen))
 }
 

@@ -51,9 +51,10 @@ impl Collected {
         self.shares.iter().map(|(custodian, _)| custodian)
     }
 
-    /// How many shares there are.
+    /// How many shares count: with so many more as lack of [`Self::need`], by the easiest way from here, the key can be made.
+    /// Of a group that has enough, or is not on that way, no further share counts.
     pub fn have(&self) -> usize {
-        self.shares.len()
+        self.need().saturating_sub(self.lacking())
     }
 
     /// The fewest that could be enough.
@@ -63,8 +64,16 @@ impl Collected {
 
     /// Whether they make the key.
     pub fn complete(&self) -> bool {
-        let complete = self.progress().iter().filter(|group| group.have >= group.need).count();
-        complete >= self.manifest.terms().group_threshold()
+        self.lacking() == 0
+    }
+
+    /// The fewest shares that would still make the key.
+    fn lacking(&self) -> usize {
+        let groups = self.progress();
+        let mut lacking: Vec<usize> =
+            groups.iter().map(|group| group.need.saturating_sub(group.have)).collect();
+        lacking.sort_unstable();
+        lacking.iter().take(self.manifest.terms().group_threshold()).sum()
     }
 
     /// Who could still give a share that helps; nobody when the shares are enough.

@@ -115,6 +115,11 @@ impl Terms {
         self.groups.iter().map(|group| group.custodians.len()).sum()
     }
 
+    /// Whether any so many shares make the key, whoever has them: there is one group, or each is one person.
+    pub fn is_plain(&self) -> bool {
+        self.groups.len() == 1 || self.groups.iter().all(|group| group.custodians.len() == 1)
+    }
+
     /// What is unwise about them; empty when nothing is.
     pub fn weaknesses(&self) -> Vec<Weakness> {
         let mut found = Vec::new();

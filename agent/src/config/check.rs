@@ -104,6 +104,9 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
         Some(_) => return Err(of("confirm can be \"pinentry\" alone".to_owned())),
     };
     let unlock_for = raw.unlock_for.as_deref().map_or(Ok(UnlockFor::default()), unlock_for).map_err(of)?;
+    if raw.collect_for.is_some() && raw.kind != "shares" {
+        return Err(of(format!("collect_for means nothing for kind {:?}: remove it", raw.kind)));
+    }
     let kind = match raw.kind.as_str() {
         "file" => kind::file_kind(&raw).map_err(of)?,
         "pkcs11" => TokenKind::Pkcs11(kind::module(raw).map_err(of)?),
@@ -112,7 +115,7 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
         _ => return Err(of("kind is none of \"file\", \"pkcs11\", \"yubikey\", \"shares\"".to_owned())),
     };
     let (pin, unlock_for) = match kind {
-        TokenKind::Shares => (PinSource::Nothing, UnlockFor::Forever),
+        TokenKind::Shares { .. } => (PinSource::Nothing, UnlockFor::Forever),
         _ => (pin, unlock_for),
     };
     Ok(TokenConfig { name, kind, pin, unlock_for, confirm })
@@ -126,20 +129,25 @@ fn unlock_for(text: &str) -> Result<UnlockFor, String> {
     if text == "forever" {
         return Ok(UnlockFor::Forever);
     }
-    let unit = text.chars().last().ok_or(FORM)?;
+    match seconds(text).ok_or(FORM)? {
+        // A year is longer than any machine should hold a PIN.
+        total if (1..=365 * 86_400).contains(&total) => Ok(UnlockFor::Time(Duration::from_secs(total))),
+        _ => Err("unlock_for must be from one second to 365 days, or \"forever\"".to_owned()),
+    }
+}
+
+/// A number with s, m, h or d.
+fn seconds(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
     let seconds: u64 = match unit {
         's' => 1,
         'm' => 60,
         'h' => 3600,
         'd' => 86_400,
-        _ => return Err(FORM.to_owned()),
+        _ => return None,
     };
-    let number: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or(FORM)?;
-    match number.checked_mul(seconds) {
-        // A year is longer than any machine should hold a PIN.
-        Some(total) if (1..=365 * 86_400).contains(&total) => Ok(UnlockFor::Time(Duration::from_secs(total))),
-        _ => Err("unlock_for must be from one second to 365 days, or \"forever\"".to_owned()),
-    }
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(number.saturating_mul(seconds))
 }
 
 /// A socket file has one group, so one name is all that can be kept.

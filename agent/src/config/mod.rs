@@ -18,6 +18,8 @@ use backend::card::{PinPolicy, Touch};
 use backend::pkcs11::Limits;
 use tuf::role::RoleName;
 
+use crate::limits;
+
 pub use check::parse;
 
 /// Everything that the configuration says.
@@ -50,6 +52,17 @@ pub struct TokenConfig {
     pub confirm: Option<PathBuf>,
 }
 
+impl TokenConfig {
+    /// How long a collection of shares of its keys waits.
+    #[must_use]
+    pub const fn collect_for(&self) -> Duration {
+        match self.kind {
+            TokenKind::Shares { collect_for } => collect_for,
+            _ => limits::COLLECT,
+        }
+    }
+}
+
 /// Keys of this role must be their token's own: made there, never extractable, with no copy, by the token's word; on a
 /// YubiKey by what its maker signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +87,10 @@ pub enum TokenKind {
     /// A YubiKey, by a helper process.
     Yubikey(Card),
     /// Keys that are split among people.
-    Shares,
+    Shares {
+        /// How long a collection of shares waits.
+        collect_for: Duration,
+    },
 }
 
 /// How a PKCS#11 token is found and held.

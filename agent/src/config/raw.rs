@@ -42,6 +42,7 @@ pub(super) struct RawToken {
     pub(super) pin: Option<toml::Value>,
     pub(super) confirm: Option<String>,
     pub(super) unlock_for: Option<String>,
+    pub(super) collect_for: Option<String>,
     pub(super) module: Option<PathBuf>,
     pub(super) label: Option<String>,
     pub(super) serial: Option<toml::Value>,

@@ -6,8 +6,8 @@ use tonic::{Request, Response, Status};
 use tufagent_proto::v1::shares_server::Shares;
 use tufagent_proto::v1::{
     CollectionsReply, CollectionsRequest, ConfirmShareReply, ConfirmShareRequest, DrillEvent, DrillRequest,
-    EndResplitReply, EndResplitRequest, GiveShareReply, GiveShareRequest, ListSetsReply, ListSetsRequest,
-    ResplitEvent, ResplitRequest, SplitReply, SplitRequest,
+    EndCollectionReply, EndCollectionRequest, EndResplitReply, EndResplitRequest, GiveShareReply,
+    GiveShareRequest, ListSetsReply, ListSetsRequest, ResplitEvent, ResplitRequest, SplitReply, SplitRequest,
 };
 
 use super::answer;
@@ -60,6 +60,13 @@ impl Shares for SharesService {
             split::give(&state, &connection, share).await
         })
         .await
+    }
+
+    async fn end_collection(
+        &self,
+        request: Request<EndCollectionRequest>,
+    ) -> Result<Response<EndCollectionReply>, Status> {
+        answer(&self.0, "Shares.EndCollection", request, split::end_collection).await
     }
 
     async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<Self::DrillStream>, Status> {

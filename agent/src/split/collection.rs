@@ -4,28 +4,31 @@
 //! a share that was sealed for one collection, purpose or content is of no use to another. What was given lies in locked memory, and is wiped at the
 //! deadline, with the call that opened it, when its token is locked, and when it was used.
 
+mod open;
+mod standing;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use custody::{Collected, CustodianRef, Share, SignedManifest};
 use policy::Reason;
 use secmem::SecretBytes;
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tuf::digest::Sha256Digest;
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
+pub use self::open::Gathered;
+pub(crate) use self::open::Open;
+use self::standing::Standing;
+pub(crate) use self::standing::{ended_json, gathered_json};
 use super::refusals;
-use super::store::SplitStore;
+use super::store::{SplitStore, Stop};
 use crate::clock;
 use crate::door::Peer;
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::seal::SealKey;
-
-/// How long is slept at most: the runtime's clock stops in suspend, and the boot clock does not.
-const NAP: Duration = Duration::from_secs(5);
 
 /// What shares are collected for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,16 +96,25 @@ pub struct Collection {
     seal: SealKey,
     /// On the boot clock.
     until: Duration,
-    /// The same, for people.
+    /// From when to when it is open, for people.
+    opened: UtcTime,
     deadline: UtcTime,
-    /// None when it has ended.
-    shares: Mutex<Option<Shares>>,
+    shares: Mutex<Shares>,
     changes: watch::Sender<u64>,
-    locks: watch::Receiver<u64>,
+    /// What came of it once it had enough.
+    outcome: watch::Sender<Outcome>,
+    stops: watch::Receiver<Stop>,
 }
 
 /// What was given. Not shown by `Debug`.
-struct Shares(Collected);
+enum Shares {
+    /// More may come.
+    Open(Collected),
+    /// They were enough, and are in use or were used.
+    Enough(Standing),
+    /// It has ended before; they are wiped.
+    Ended(Standing),
+}
 
 impl std::fmt::Debug for Shares {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -110,29 +122,26 @@ impl std::fmt::Debug for Shares {
     }
 }
 
-/// Enough shares for one use, and who gave them.
-pub struct Gathered {
-    /// The shares; wiped with it.
-    pub collected: Collected,
-    /// Whose they are, in the order in which they came.
-    pub custodians: Vec<String>,
-    /// The set.
-    pub set: Sha256Digest,
-    /// The collection.
-    pub id: String,
+/// What came of the shares once they were enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is being done.
+    Open,
+    /// The content is signed, the drill has succeeded, the new set is made.
+    Done,
+    /// Nothing.
+    Failed,
 }
 
-impl std::fmt::Debug for Gathered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gathered").field("custodians", &self.custodians).finish_non_exhaustive()
-    }
-}
-
-/// Holds a collection open; it ends, and all that was given is wiped, with this.
+/// A share that was taken.
 #[derive(Debug)]
-pub(crate) struct Open<'a> {
-    all: &'a Collections,
-    collection: Arc<Collection>,
+pub(crate) struct Given {
+    /// Whose it is.
+    pub(crate) custodian: CustodianRef,
+    /// How the collection stands with it.
+    pub(crate) collection: v1::Collection,
+    /// It is the last one that was needed.
+    pub(crate) complete: bool,
 }
 
 /// Which key, by which set.
@@ -141,6 +150,8 @@ pub(crate) struct Which<'a> {
     pub(crate) token: &'a str,
     pub(crate) manifest: &'a SignedManifest,
     pub(crate) store: &'a SplitStore,
+    /// How long it waits for shares.
+    pub(crate) patience: Duration,
 }
 
 impl Collections {
@@ -167,7 +178,7 @@ impl Collections {
         let seal = SealKey::default();
         // Made now, so that it is there whenever the collection is told of.
         seal.public_key()?;
-        let wait = i64::try_from(limits::COLLECT.as_secs()).unwrap_or(i64::MAX);
+        let (opened, wait) = (clock::now(), i64::try_from(which.patience.as_secs()).unwrap_or(i64::MAX));
         let collection = Arc::new(Collection {
             id: hex::encode(id),
             key: which.key.to_owned(),
@@ -176,14 +187,16 @@ impl Collections {
             manifest: which.manifest.clone(),
             opener: opener.clone(),
             seal,
-            until: clock::boot().saturating_add(limits::COLLECT),
-            deadline: UtcTime::from_unix(clock::now().unix().saturating_add(wait)),
-            shares: Mutex::new(Some(Shares(Collected::new(which.manifest)))),
+            until: clock::boot().saturating_add(which.patience),
+            opened,
+            deadline: opened.plus_seconds(wait),
+            shares: Mutex::new(Shares::Open(Collected::new(which.manifest))),
             changes: watch::Sender::new(0),
-            locks: which.store.locks(),
+            outcome: watch::Sender::new(Outcome::Open),
+            stops: which.store.stops(),
         });
         all.push(Arc::clone(&collection));
-        Ok(Open { all: self, collection })
+        Ok(Open::new(self, collection))
     }
 
     /// Those that this caller may see and give to: their own.
@@ -201,61 +214,54 @@ impl Collections {
 }
 
 impl Collection {
-    /// As it travels.
-    pub(crate) fn describe(&self) -> v1::Collection {
-        let shares = lock(&self.shares);
-        let names =
-            |of: &mut dyn Iterator<Item = &CustodianRef>| of.map(ToString::to_string).collect::<Vec<_>>();
-        let (have, given, missing) = match shares.as_ref() {
-            Some(Shares(collected)) => {
-                (collected.have(), names(&mut collected.given()), names(&mut collected.missing().iter()))
-            }
-            None => (0, Vec::new(), Vec::new()),
-        };
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let Subject { purpose, sha256, repository, role, version, difference_json, terms_json } =
-            &self.subject;
-        v1::Collection {
-            id: self.id.clone(),
-            key: self.key.clone(),
-            token: self.token.clone(),
-            purpose: purpose.as_str().to_owned(),
-            public_key: self.seal.public_key().unwrap_or_default(),
-            deadline: self.deadline.to_string(),
-            manifest: self.manifest.to_json().as_bytes().to_vec(),
-            have: count(have),
-            need: count(self.manifest.need()),
-            given,
-            missing,
-            sha256: sha256.to_string(),
-            repository: repository.clone(),
-            role: role.clone(),
-            version: *version,
-            difference_json: difference_json.clone(),
-            opened_by: opened_by(&self.opener),
-            terms_json: terms_json.clone(),
-        }
-    }
-
-    /// Takes one share; gives whose it is. Blocks for a moment.
+    /// Takes one share; blocks for a moment.
     ///
     /// # Errors
     /// `SHARE_INVALID`: then nothing has changed, and the share is wiped. `SHARES_MISSING` when the collection has ended.
-    pub(crate) fn give(&self, words: &SecretBytes) -> Result<CustodianRef, Refusal> {
+    pub(crate) fn give(&self, words: &SecretBytes) -> Result<Given, Refusal> {
         let share =
             Share::parse(words.reveal_secret_bytes()).map_err(|error| refusals::unreadable(&error))?;
         let mut shares = lock(&self.shares);
-        let Some(Shares(collected)) = shares.as_mut().filter(|_| !self.is_over()) else {
-            return Err(refusals::ended());
+        let collected = match &mut *shares {
+            Shares::Open(collected) if collected.complete() => return Err(refusals::enough()),
+            Shares::Enough(_) => return Err(refusals::enough()),
+            Shares::Open(collected) if !self.is_over() => collected,
+            Shares::Open(_) | Shares::Ended(_) => return Err(refusals::ended()),
         };
-        if collected.complete() {
-            return Err(refusals::enough());
-        }
         let custodian =
             collected.offer(share).map_err(|error| refusals::share(&error, &self.manifest, &self.key))?;
+        let complete = collected.complete();
+        let collection = self.told(&Standing::of(collected));
         drop(shares);
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
-        Ok(custodian)
+        self.tell_of_change();
+        Ok(Given { custodian, collection, complete })
+    }
+
+    /// Its opener wants to wait no longer: what was given is wiped. How it stood.
+    ///
+    /// # Errors
+    /// `SHARES_MISSING` where it has enough, which are used, or has ended.
+    pub(crate) fn end(&self) -> Result<v1::Collection, Refusal> {
+        let mut shares = lock(&self.shares);
+        let standing = match &*shares {
+            Shares::Open(collected) if !collected.complete() => Standing::of(collected),
+            Shares::Open(_) | Shares::Enough(_) => return Err(refusals::enough()),
+            Shares::Ended(_) => return Err(refusals::ended()),
+        };
+        let told = self.told(&standing);
+        *shares = Shares::Ended(standing);
+        drop(shares);
+        self.tell_of_change();
+        Ok(told)
+    }
+
+    /// What comes of shares that are enough, if it is known within this time.
+    pub(crate) async fn outcome(&self, within: Duration) -> Outcome {
+        let mut outcomes = self.outcome.subscribe();
+        let known = outcomes.wait_for(|outcome| *outcome != Outcome::Open);
+        tokio::time::timeout(within, known)
+            .await
+            .map_or(Outcome::Open, |known| known.map_or(Outcome::Open, |known| *known))
     }
 
     /// Opens what was sealed to this collection.
@@ -282,125 +288,9 @@ impl Collection {
         clock::boot() >= self.until
     }
 
-    /// What the journal keeps of it.
-    fn json(&self) -> Value {
-        let Subject { purpose, sha256, repository, role, version, .. } = &self.subject;
-        let mut body = json!({
-            "collection": self.id,
-            "key": self.key,
-            "token": self.token,
-            "set": self.manifest.digest().to_string(),
-            "for": purpose.as_str(),
-            "sha256": sha256.to_string(),
-        });
-        if let (Purpose::Sign, Some(members)) = (purpose, body.as_object_mut()) {
-            members.insert("repository".to_owned(), json!(repository));
-            members.insert("role".to_owned(), json!(role));
-            members.insert("version".to_owned(), json!(version));
-        }
-        body
+    fn tell_of_change(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
-}
-
-impl Open<'_> {
-    /// Waits until enough shares were given; `tell` is told of the beginning and of each. Ends early when `gone` does.
-    ///
-    /// # Errors
-    /// `SHARES_MISSING` at the deadline, `TOKEN_LOCKED`, `CANCELLED`; all that was given is wiped then.
-    pub(crate) async fn gather<T, G>(
-        self,
-        tell: impl Fn(v1::Collection) -> T,
-        gone: impl Fn() -> G,
-    ) -> Result<Gathered, Refusal>
-    where
-        T: Future<Output = Result<(), Refusal>>,
-        G: Future<Output = Refusal>,
-    {
-        let collection = &self.collection;
-        let (mut changes, mut locks) = (collection.changes.subscribe(), collection.locks.clone());
-        locks.mark_unchanged();
-        loop {
-            changes.mark_unchanged();
-            if let Some(gathered) = self.take_if_complete() {
-                tell(collection.describe_complete(&gathered)).await?;
-                return Ok(gathered);
-            }
-            tell(collection.describe()).await?;
-            tokio::select! {
-                _ = changes.changed() => {}
-                _ = locks.changed() => return Err(refusals::locked(&collection.token)),
-                refusal = gone() => return Err(refusal),
-                () = collection.over() => return Err(refusals::too_late(&collection.describe())),
-            }
-        }
-    }
-
-    fn take_if_complete(&self) -> Option<Gathered> {
-        let mut shares = lock(&self.collection.shares);
-        let Shares(collected) = shares.take_if(|Shares(collected)| collected.complete())?;
-        Some(Gathered {
-            custodians: collected.given().map(ToString::to_string).collect(),
-            collected,
-            set: self.collection.manifest.digest(),
-            id: self.collection.id.clone(),
-        })
-    }
-
-    /// What the journal keeps of it.
-    pub(crate) fn json(&self) -> Value {
-        self.collection.json()
-    }
-}
-
-impl Collection {
-    async fn over(&self) {
-        loop {
-            let left = self.until.saturating_sub(clock::boot());
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left.min(NAP)).await;
-        }
-    }
-
-    fn describe_complete(&self, gathered: &Gathered) -> v1::Collection {
-        let have = u32::try_from(gathered.custodians.len()).unwrap_or(u32::MAX);
-        v1::Collection { have, given: gathered.custodians.clone(), ..self.describe() }
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        lock(&self.all.0).retain(|one| !Arc::ptr_eq(one, &self.collection));
-        // Wiped now, whoever still holds the collection.
-        drop(lock(&self.collection.shares).take());
-    }
-}
-
-/// Who opened it, for people.
-fn opened_by(peer: &Peer) -> String {
-    match &peer.exe {
-        Some(exe) => format!("uid {}, {exe}", peer.uid),
-        None => format!("uid {}", peer.uid),
-    }
-}
-
-/// What an ended collection leaves in the journal.
-pub(crate) fn ended_json(body: &Value, refusal: &Refusal) -> Value {
-    let mut body = body.clone();
-    if let Some(members) = body.as_object_mut() {
-        members.insert("why".to_owned(), refusal.journal_json());
-    }
-    body
-}
-
-/// The same, with who gave a share.
-pub(crate) fn gathered_json(body: &Value, custodians: &[String]) -> Value {
-    let mut body = body.clone();
-    if let Some(members) = body.as_object_mut() {
-        members.insert("custodians".to_owned(), json!(custodians));
-    }
-    body
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -42,7 +42,8 @@ pub(crate) async fn drill(
     found.slot.confirm_by_person(&purpose).await?;
     let about = json!({"drill": found.digest.to_string()}).to_string();
     let subject = Subject::of(For::Drill, Sha256Digest::of(about.as_bytes()), about);
-    let which = Which { key: &name, token: found.slot.name(), manifest: &manifest, store: &found.store };
+    let (token, patience) = (found.slot.name(), found.slot.config().collect_for());
+    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience };
     let tell = |collection| send(events, Event::Collecting(collection));
     let gone = || async {
         events.closed().await;
@@ -50,18 +51,19 @@ pub(crate) async fn drill(
     };
     let gathered = gather(state, connection, which, subject, tell, gone).await?;
     let at = clock::now();
+    let (mut collected, custodians, using) = (gathered.collected, gathered.custodians, gathered.using);
     let prove = move || {
-        let mut collected = gathered.collected;
         let passphrase = SecretBytes::with_len(0, |_| {});
         let drill = collected.prove(at, &passphrase).map_err(|error| refusals::recover(&error, &name))?;
         // As anybody would check it.
         Drill::parse(drill.to_json().as_bytes(), collected.manifest()).map_err(|error| {
             Refusal::new(Reason::BadSignature, format!("the drill does not hold: {error}"))
         })?;
-        Ok::<_, Refusal>((drill, gathered.custodians))
+        Ok::<_, Refusal>(drill)
     };
-    let (drill, custodians) = tokio::task::spawn_blocking(prove).await.map_err(Refusal::internal)??;
+    let drill = tokio::task::spawn_blocking(prove).await.map_err(Refusal::internal)??;
     remember(state, connection, &found.digest, &drill, &custodians).await?;
+    using.done();
     let report = DrillReport {
         key: found.key.name.to_string(),
         custodians,

@@ -1,11 +1,16 @@
 //! One collection from its opening to its end, and what others give to it.
 
-use policy::Reason;
-use tufagent_proto::v1::{self, GiveShareReply, GiveShareRequest};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::collection::{Gathered, Subject, Which, ended_json, gathered_json};
-use super::{of_public, refuse_unproven};
+use policy::Reason;
+use tufagent_proto::v1::{self, EndCollectionReply, EndCollectionRequest, GiveShareReply, GiveShareRequest};
+
+use super::collection::{Gathered, Outcome, Subject, Which, ended_json, gathered_json};
+use super::store::Stop;
+use super::{of_public, refusals, refuse_unproven};
 use crate::door::Connection;
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::tokens::HeldKey;
@@ -29,7 +34,15 @@ where
     let open = state.splits().collections().open(&which, subject, connection.peer())?;
     let body = open.json();
     state.journal("share.collect", Some(connection.peer()), body.clone()).await?;
-    match open.gather(tell, gone).await {
+    let gathered = open.gather(tell, gone).await.and_then(|gathered| {
+        // A new configuration may have come before anybody listened for it.
+        let stores = state.tokens().split_stores();
+        match stores.iter().any(|(_, store)| std::ptr::eq(&**store, which.store)) {
+            true => Ok(gathered),
+            false => Err(refusals::stopped(which.token, Stop::Left)),
+        }
+    });
+    match gathered {
         Ok(gathered) => {
             // Who took part stands in the record before the key is made whole.
             let done = gathered_json(&body, &gathered.custodians);
@@ -66,7 +79,8 @@ where
     let (slot, store, split) =
         of_public(state, &key.stored.public).ok_or_else(|| Refusal::internal("a split key has no record"))?;
     let set = split.alive().ok_or_else(|| refuse_unproven(&split))?;
-    let which = Which { key: &key.name, token: slot.name(), manifest: &set.manifest, store: &store };
+    let (token, patience) = (slot.name(), slot.config().collect_for());
+    let which = Which { key: &key.name, token, manifest: &set.manifest, store: &store, patience };
     gather(state, connection, which, subject, tell, gone).await
 }
 
@@ -87,8 +101,32 @@ pub(crate) async fn give(
     })?;
     state.splits().not_too_early(peer.uid).await?;
     let words = collection.open_sealed(sealed)?;
-    let taking = std::sync::Arc::clone(&collection);
+    let taking = Arc::clone(&collection);
     let given = tokio::task::spawn_blocking(move || taking.give(&words)).await.map_err(Refusal::internal)?;
-    let custodian = state.splits().note(peer.uid, given)?;
-    Ok(GiveShareReply { custodian: custodian.to_string(), collection: Some(collection.describe()) })
+    let given = state.splits().note(peer.uid, given)?;
+    let patience = if given.complete && request.wait { limits::OUTCOME } else { Duration::ZERO };
+    let outcome = match collection.outcome(patience).await {
+        Outcome::Open => "",
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+    };
+    Ok(GiveShareReply {
+        custodian: given.custodian.to_string(),
+        collection: Some(given.collection),
+        complete: given.complete,
+        outcome: outcome.to_owned(),
+    })
+}
+
+/// Ends a collection that waits for shares, for its opener; the call that opened it tells what came of it.
+///
+/// # Errors
+/// `SHARES_MISSING` for one that has enough shares, or has ended.
+pub(crate) async fn end_collection(
+    state: AppState,
+    connection: Arc<Connection>,
+    request: EndCollectionRequest,
+) -> Result<EndCollectionReply, Refusal> {
+    let collection = state.splits().collections().find(&request.collection, connection.peer())?;
+    Ok(EndCollectionReply { collection: Some(collection.end()?) })
 }

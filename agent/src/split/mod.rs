@@ -38,7 +38,7 @@ pub(crate) use confirm::{confirm, finish};
 pub(crate) use copy::{Copied, records, take_in, take_whole_copies_away};
 pub(crate) use drill::drill;
 use gather::gather;
-pub(crate) use gather::{gather_for, give};
+pub(crate) use gather::{end_collection, gather_for, give};
 pub(crate) use make::split;
 pub use record::{SetState, SplitKey, SplitSet, Whole};
 pub(crate) use resplit::{end_resplit, resplit};

@@ -5,6 +5,7 @@ use policy::Reason;
 use tufagent_proto::v1;
 
 use super::record::{SetState, SplitKey, SplitSet};
+use super::store::Stop;
 use crate::refusal::Refusal;
 
 /// What cannot be a share.
@@ -105,12 +106,23 @@ pub(super) fn no_collection(key: &str, need: usize, role: &str) -> Refusal {
 
 /// Nobody gave enough in time.
 pub(super) fn too_late(collection: &v1::Collection) -> Refusal {
-    let v1::Collection { key, have, need, missing, .. } = collection;
-    let message = format!(
-        "{have} of {need} shares of the key {key} were given in time; they are wiped, nothing was signed"
-    );
+    short(collection, "the collection has waited long enough")
+}
+
+/// Who opened it waits no longer.
+pub(super) fn given_up(collection: &v1::Collection) -> Refusal {
+    short(collection, "the collection was ended")
+}
+
+fn short(collection: &v1::Collection, why: &str) -> Refusal {
+    let v1::Collection { key, have, need, given, missing, .. } = collection;
+    let wiped = if given.is_empty() { "" } else { ", and what was given is wiped" };
+    let message = format!("{why}, with {have} of {need} shares of the key {key}: nothing was signed{wiped}");
     Refusal::new(Reason::SharesMissing, message)
-        .remedy(format!("collect them again, with more of: {}", missing.join(", ")))
+        .remedy(format!(
+            "collect them again when enough are there of: {}",
+            [given.as_slice(), missing].concat().join(", ")
+        ))
         .detail("key", key.as_str())
         .detail("have", *have)
         .detail("need", *need)
@@ -129,13 +141,24 @@ pub(super) fn enough() -> Refusal {
         .remedy("nothing is left to be done")
 }
 
-/// `lock` ends what is being collected.
-pub(super) fn locked(token: &str) -> Refusal {
+/// What ends all that is being collected.
+pub(super) fn stopped(token: &str, stop: Stop) -> Refusal {
+    let again = "then collect the shares again";
+    let (reason, what, remedy) = match stop {
+        Stop::None | Stop::Locked => {
+            (Reason::TokenLocked, "was locked", format!("unlock it: tufctl token unlock {token}; {again}"))
+        }
+        Stop::Left => (
+            Reason::TokenAbsent,
+            "was taken out of the configuration, or changed in it",
+            format!("see the tokens that are there: tufctl token list; {again}"),
+        ),
+    };
     Refusal::new(
-        Reason::TokenLocked,
-        format!("token {token} was locked, which ends what was being collected"),
+        reason,
+        format!("token {token} {what}, which ends what was being collected; what was given is wiped"),
     )
-    .remedy(format!("unlock it: tufctl token unlock {token}; then collect the shares again"))
+    .remedy(remedy)
     .detail("token", token)
 }
 

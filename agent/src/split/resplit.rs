@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use custody::{Context, IterationExponent, SignedManifest};
+use custody::{Collected, Context, IterationExponent, SignedManifest};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::json;
@@ -16,7 +16,7 @@ use tufagent_proto::v1::{
     EndResplitReply, EndResplitRequest, HandedShare, ResplitEvent, ResplitRequest, SplitReply,
 };
 
-use super::collection::{Gathered, Purpose as For, Subject, Which};
+use super::collection::{Purpose as For, Subject, Which};
 use super::drill::gone;
 use super::hand_out;
 use super::record::{SetState, SplitKey, SplitSet, Whole};
@@ -51,7 +51,8 @@ pub(crate) async fn resplit(
     found.slot.confirm_split(&name, &purpose, &wanted.lines()).await?;
     let (terms, digest) = wanted.digest_after(&found.digest);
     let subject = Subject::of(For::Resplit, digest, terms);
-    let which = Which { key: &name, token: found.slot.name(), manifest: &manifest, store: &found.store };
+    let (token, patience) = (found.slot.name(), found.slot.config().collect_for());
+    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience };
     let tell = |collection| send(events, Event::Collecting(collection));
     let gone = || async {
         events.closed().await;
@@ -70,17 +71,19 @@ pub(crate) async fn resplit(
         members.insert("note".to_owned(), json!(REVOKES_NOTHING));
     }
     state.journal("share.resplit", Some(connection.peer()), body).await?;
-    let (made, shares) = tokio::task::spawn_blocking(move || make(&name, gathered, &wanted))
+    let (collected, using) = (gathered.collected, gathered.using);
+    let (made, shares) = tokio::task::spawn_blocking(move || make(&name, collected, &wanted))
         .await
         .map_err(Refusal::internal)??;
     let reply = keep(state, connection, &found, made, shares).await?;
+    using.done();
     send(events, Event::Made(reply)).await
 }
 
 /// Blocks.
 fn make(
     name: &str,
-    mut gathered: Gathered,
+    mut collected: Collected,
     wanted: &Wanted,
 ) -> Result<(SignedManifest, Vec<HandedShare>), Refusal> {
     let passphrase = SecretBytes::with_len(0, |_| {});
@@ -90,9 +93,9 @@ fn make(
         exponent: IterationExponent::default(),
         passphrase: &passphrase,
     };
-    let set = gathered.collected.resplit(&passphrase, &wanted.agreed, &context);
+    let set = collected.resplit(&passphrase, &wanted.agreed, &context);
     let (manifest, shares) = set.map_err(|error| refusals::split(&error, name))?.into_parts();
-    drop(gathered);
+    drop(collected);
     let handed = hand_out::seal_all(&manifest, shares, wanted)?;
     Ok((manifest, handed))
 }

@@ -51,8 +51,8 @@ pub(crate) async fn sign(
     gathered: Gathered,
 ) -> Result<SignatureBytes, Refusal> {
     let (name, public, subject) = (key.name.clone(), key.stored.public.clone(), subject.clone());
+    let (mut collected, using) = (gathered.collected, gathered.using);
     let work = move || {
-        let mut collected = gathered.collected;
         let preimage = subject.preimage();
         let what = Signable::Metadata(&preimage);
         let passphrase = SecretBytes::with_len(0, |_| {});
@@ -64,5 +64,7 @@ pub(crate) async fn sign(
                 .detail("key", name)
         })
     };
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
+    let signature = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)??;
+    using.done();
+    Ok(signature)
 }

@@ -30,8 +30,19 @@ pub struct SplitStore {
     folder: Folder,
     writing: Mutex<()>,
     state: RwLock<State>,
-    /// How often somebody said `lock`: whatever is being collected then ends.
-    locks: watch::Sender<u64>,
+    /// Changes when whatever is being collected ends.
+    stops: watch::Sender<Stop>,
+}
+
+/// What ends all collections of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing has yet.
+    None,
+    /// Somebody said `lock`.
+    Locked,
+    /// A new configuration is without the token, or changes it.
+    Left,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +67,7 @@ impl SplitStore {
             folder,
             writing: Mutex::default(),
             state: RwLock::default(),
-            locks: watch::Sender::new(0),
+            stops: watch::Sender::new(Stop::None),
         };
         if store.look().is_ok()
             && let Ok(Some(folder)) = store.folder.open()
@@ -166,10 +177,15 @@ impl SplitStore {
         Ok(())
     }
 
-    /// Changes whenever somebody says `lock`.
+    /// Changes whenever whatever is being collected ends.
     #[must_use]
-    pub fn locks(&self) -> watch::Receiver<u64> {
-        self.locks.subscribe()
+    pub fn stops(&self) -> watch::Receiver<Stop> {
+        self.stops.subscribe()
+    }
+
+    /// The configuration is without this token now, or has another in its place.
+    pub fn leave(&self) {
+        self.stops.send_replace(Stop::Left);
     }
 
     fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -232,7 +248,7 @@ impl Backend for SplitStore {
 
     fn lock(&self) {
         self.state_mut().locked = true;
-        self.locks.send_modify(|locks| *locks = locks.wrapping_add(1));
+        self.stops.send_replace(Stop::Locked);
     }
 
     fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {

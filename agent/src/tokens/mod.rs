@@ -171,6 +171,7 @@ impl Tokens {
             old.into_iter().filter(|slot| !slots.iter().any(|kept| Arc::ptr_eq(kept, slot))).collect();
         *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots;
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).extend(gone.iter().map(Arc::downgrade));
+        gone.iter().filter_map(|slot| slot.split_store()).for_each(|store| store.leave());
         gone.into_iter().for_each(retire);
         // Whoever watches the tokens lets go of those that are gone.
         self.changed.notify_one();

@@ -24,7 +24,7 @@ pub(super) fn slot(config: &TokenConfig, places: &Places) -> Result<Arc<Slot>, R
             let card = CardConfig { name: config.name.clone(), serial: card.serial, env: card.env.clone() };
             Opened::Pkcs11(Arc::new(Pkcs11Token::of_card(card, places.program.clone())))
         }
-        TokenKind::Shares => Opened::Shares(places.splits.open(&places.state, &config.name)),
+        TokenKind::Shares { .. } => Opened::Shares(places.splits.open(&places.state, &config.name)),
     };
     Ok(Arc::new(Slot::new(config.clone(), opened, places.clone())))
 }

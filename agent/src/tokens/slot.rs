@@ -136,12 +136,12 @@ impl Slot {
         };
         // A device does one thing at a time; the file store works on as many cores as there are.
         let at_once = match config.kind {
-            TokenKind::File | TokenKind::Shares => 4,
+            TokenKind::File | TokenKind::Shares { .. } => 4,
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => 1,
         };
         let queue = Arc::new(Semaphore::new(at_once));
         let unlocks = match config.kind {
-            TokenKind::File | TokenKind::Shares => Arc::new(Semaphore::new(1)),
+            TokenKind::File | TokenKind::Shares { .. } => Arc::new(Semaphore::new(1)),
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
         let lane = Arc::new(Semaphore::new(signing::on_lane(&config)));

@@ -114,7 +114,7 @@ impl Client {
     }
 
     pub async fn give_sealed(&self, collection: &str, share: Sealed) -> Result<GiveShareReply, Status> {
-        let request = GiveShareRequest { collection: collection.into(), share: Some(share) };
+        let request = GiveShareRequest { collection: collection.into(), share: Some(share), wait: false };
         Ok(self.shares().give(request).await?.into_inner())
     }
 

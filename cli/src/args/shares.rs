@@ -399,8 +399,9 @@ Examples:
   tufctl share confirm --manifest set/set.json    type the words of a sheet";
 
 const COLLECT_EXAMPLES: &str = "\
-With fewer shares than are needed, and no terminal and no --wait: exit 4 with --json {have, need, missing}. Otherwise as
-tufctl sign, and invalid lists shares that did not belong.
+With fewer shares than are needed, and no terminal and no --wait: exit 4 with --json {have, need, missing}, and of a set with
+groups {groups: [{name, have, need, missing}]}; need less have is the fewest that would still do. Otherwise as tufctl sign, and
+invalid lists shares that did not belong.
 
 Examples:
   tufctl share collect repo --role root --manifest set.json    at a terminal: type them, or wait for others
@@ -408,6 +409,8 @@ Examples:
   tufctl share collect repo --role root --manifest set.json --ticket ticket.json    others seal theirs elsewhere";
 
 const GIVE_EXAMPLES: &str = "\
+Whoever gives the last share that is needed is told what came of it: complete and outcome (done, failed) with --json.
+
 Examples:
   tufctl share give    type the words
   tufctl share give ann.share --identity ann.key
@@ -418,7 +421,7 @@ Examples:
   tufctl share seal ticket.json ann.share --identity ann.key --out ann.sealed
   tufctl share seal ticket.json --out ann.sealed    type the words of a sheet
 
-Compare the sha256 that it shows with the one on the screen of whoever opened the collection.";
+Compare the code that it shows with the one on the screen of whoever opened the collection.";
 
 const DRILL_EXAMPLES: &str = "\
 Examples:

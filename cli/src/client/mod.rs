@@ -5,12 +5,14 @@
 
 mod calls;
 mod cards;
+mod collecting;
 mod seal;
 mod shares;
 mod signing;
 mod socket;
 mod upload;
 
+pub(crate) use self::collecting::{Collecting, News};
 pub(crate) use self::seal::ReplyKey;
 pub(crate) use self::shares::{Round, seal_for};
 pub(crate) use self::signing::{ReadCall, SignCall, SignCalls, SignStep, Turn};
@@ -30,6 +32,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::error::{Failure, reason};
+use crate::interrupt;
 use crate::render::Screen;
 
 /// A connection to the agent.
@@ -65,7 +68,7 @@ impl Agent {
             )
             .remedy(TURNED_AWAY)
         })?;
-        runtime.spawn(watch_interrupt(screen));
+        runtime.spawn(interrupt::until_interrupted(screen));
         Ok(Self { runtime, channel, seal_key: RefCell::new(None), path: path.to_owned() })
     }
 
@@ -125,17 +128,6 @@ fn connect(path: &Path) -> std::io::Result<UnixStream> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
     Ok(UnixStream::from(socket))
-}
-
-/// Ctrl-C: say so and end. The connection closes with the process, and the agent cancels what it was doing; files
-/// are written whole or not at all, so there is nothing to clean up.
-async fn watch_interrupt(screen: Screen) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        let code = screen.finish(Err(
-            Failure::cancelled("cancelled").remedy("run it again: what was done so far is kept")
-        ));
-        std::process::exit(i32::from(code));
-    }
 }
 
 /// Speaks HTTP/2 over a stream that is already connected; a second dial fails.

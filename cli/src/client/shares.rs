@@ -42,15 +42,22 @@ impl Agent {
         Ok(self.ask(self.shares_client().collections(v1::CollectionsRequest {}))?.collections)
     }
 
-    /// Gives a share to a collection.
+    /// Gives a share to the collection that this process has opened.
     pub(crate) fn give(&self, to: &v1::Collection, words: &[u8]) -> Result<v1::GiveShareReply, Failure> {
-        self.give_sealed(&to.id, seal_for(to, words)?)
+        let (collection, share) = (to.id.clone(), Some(seal_for(to, words)?));
+        let request = v1::GiveShareRequest { collection, share, wait: false };
+        self.wait(self.shares_client().give(request))
     }
 
-    /// Gives a share that was sealed for a collection elsewhere.
+    /// Gives a share that was sealed for a collection of another process; waits for what comes of it if it is the last one.
     pub(crate) fn give_sealed(&self, to: &str, share: v1::Sealed) -> Result<v1::GiveShareReply, Failure> {
-        let request = v1::GiveShareRequest { collection: to.into(), share: Some(share) };
+        let request = v1::GiveShareRequest { collection: to.into(), share: Some(share), wait: true };
         self.wait(self.shares_client().give(request))
+    }
+
+    /// Waits no longer for shares; `SHARES_MISSING` where there are enough, or it has ended.
+    pub(crate) fn end_collection(&self, id: &str) -> Result<v1::EndCollectionReply, Failure> {
+        self.ask(self.shares_client().end_collection(v1::EndCollectionRequest { collection: id.into() }))
     }
 
     /// Opens a collection that rehearses a recovery.
@@ -87,8 +94,8 @@ pub(crate) fn seal_for(collection: &v1::Collection, words: &[u8]) -> Result<v1::
 
 /// A collection that is no signature, from its opening to its end. Dropped, it is cancelled.
 pub(crate) struct Rounds<'a, E> {
-    agent: &'a Agent,
-    stream: Streaming<E>,
+    pub(super) agent: &'a Agent,
+    pub(super) stream: Streaming<E>,
 }
 
 /// What becomes of such a collection.
@@ -99,24 +106,34 @@ pub(crate) enum Round<T> {
     Done(T),
 }
 
+impl Round<v1::DrillReport> {
+    pub(super) fn of_drill(event: Option<v1::DrillEvent>) -> Option<Self> {
+        match event?.event? {
+            drill_event::Event::Collecting(collection) => Some(Self::Collecting(Box::new(collection))),
+            drill_event::Event::Report(report) => Some(Self::Done(report)),
+        }
+    }
+}
+
+impl Round<v1::SplitReply> {
+    pub(super) fn of_resplit(event: Option<v1::ResplitEvent>) -> Option<Self> {
+        match event?.event? {
+            resplit_event::Event::Collecting(collection) => Some(Self::Collecting(Box::new(collection))),
+            resplit_event::Event::Made(made) => Some(Self::Done(made)),
+        }
+    }
+}
+
 impl Rounds<'_, v1::DrillEvent> {
     /// The next of it.
     pub(crate) fn next(&mut self) -> Result<Round<v1::DrillReport>, Failure> {
-        match self.agent.next(&mut self.stream)?.and_then(|event| event.event) {
-            Some(drill_event::Event::Collecting(collection)) => Ok(Round::Collecting(Box::new(collection))),
-            Some(drill_event::Event::Report(report)) => Ok(Round::Done(report)),
-            None => Err(incomplete()),
-        }
+        Round::of_drill(self.agent.next(&mut self.stream)?).ok_or_else(incomplete)
     }
 }
 
 impl Rounds<'_, v1::ResplitEvent> {
     /// The next of it.
     pub(crate) fn next(&mut self) -> Result<Round<v1::SplitReply>, Failure> {
-        match self.agent.next(&mut self.stream)?.and_then(|event| event.event) {
-            Some(resplit_event::Event::Collecting(collection)) => Ok(Round::Collecting(Box::new(collection))),
-            Some(resplit_event::Event::Made(made)) => Ok(Round::Done(made)),
-            None => Err(incomplete()),
-        }
+        Round::of_resplit(self.agent.next(&mut self.stream)?).ok_or_else(incomplete)
     }
 }

@@ -18,9 +18,9 @@ use crate::secret::Secret;
 
 /// A call that the agent has inspected and that waits for [`SignCall::confirm`]; dropping it cancels.
 pub(crate) struct SignCall<'a> {
-    agent: &'a Agent,
+    pub(super) agent: &'a Agent,
     requests: mpsc::Sender<v1::SignRequest>,
-    events: Streaming<v1::SignEvent>,
+    pub(super) events: Streaming<v1::SignEvent>,
     inspected: v1::SignInspected,
 }
 
@@ -202,7 +202,7 @@ fn confirmation(inspected: &v1::SignInspected, person: bool) -> v1::SignRequest 
 }
 
 /// A step after the confirmation.
-fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
+pub(super) fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
     match event.event {
         Some(Event::Waiting(waiting)) => Ok(SignStep::Waiting(waiting)),
         Some(Event::Signature(signature)) => Ok(SignStep::Signature(signature)),

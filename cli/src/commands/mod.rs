@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod bump;
+mod busy;
 mod completions;
 mod delegation;
 mod diff;
@@ -33,7 +34,7 @@ use crate::render::Report;
 pub(crate) fn run(command: &Command, context: &Context) -> Result<Report, Failure> {
     let end = dispatch(command, context);
     end.map_err(|failure| match command.folder() {
-        Some(dir) => failure.in_folder(dir),
+        Some(dir) => busy::explained(failure, dir, context).in_folder(dir),
         None => failure,
     })
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use custody::{Collected, CustodianRef, Share, SignedManifest};
+use custody::{Collected, CustodianRef, GroupProgress, Share, SignedManifest};
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 use tufagent_proto::v1;
 
-use super::{Openers, Ticket, Wanted, refused, type_share, words_of};
+use super::{Openers, Ticket, refused, words_of};
 use crate::args::CollectArgs;
 use crate::client::Agent;
 use crate::error::{Failure, reason};
@@ -25,8 +25,11 @@ pub(crate) struct Gathering {
     /// Wait for others rather than ask or end.
     wait: bool,
     ticket: Option<PathBuf>,
-    announced: bool,
+    /// The collection that people were told of.
+    announced: Option<String>,
     asks: bool,
+    /// Somebody pressed Ctrl-C.
+    pub(super) left: bool,
 }
 
 impl Gathering {
@@ -69,15 +72,17 @@ impl Gathering {
             invalid,
             wait,
             ticket,
-            announced: false,
+            announced: None,
             asks: Terminal::open().is_some(),
+            left: false,
         })
     }
 
     /// With no files: people at this terminal, or at others.
     pub(crate) fn of_people() -> Self {
         let (shares, invalid) = (Vec::new(), Vec::new());
-        Self { manifest: None, shares, invalid, wait: false, ticket: None, announced: false, asks: true }
+        let (wait, left) = (false, false);
+        Self { manifest: None, shares, invalid, wait, ticket: None, announced: None, asks: true, left }
     }
 
     /// The digest of the set's manifest; empty for whichever is alive.
@@ -133,8 +138,12 @@ impl Gathering {
         }
         let given: Vec<String> = self.shares.iter().map(|(whose, _)| whose.name.to_string()).collect();
         let names = visible(&missing.join(", ")).into_owned();
-        let text = format!("{about} · {have} of {need} shares · missing: {names}\n");
-        let document = json!({
+        let progress = if manifest.terms().is_plain() { Vec::new() } else { collected.progress() };
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let groups: Vec<_> =
+            progress.iter().map(|one| (one.name.as_str(), count(one.have), count(one.need))).collect();
+        let text = format!("{about} · {have} of {need} shares{} · missing: {names}\n", each_group(&groups));
+        let mut document = json!({
             "have": have,
             "need": need,
             "missing": missing,
@@ -143,22 +152,21 @@ impl Gathering {
             "set": manifest.digest().to_string(),
             "invalid": [],
         });
+        if let Some(members) = document.as_object_mut().filter(|_| !progress.is_empty()) {
+            let one = |group: &GroupProgress| {
+                let missing: Vec<_> = group.missing.iter().map(ToString::to_string).collect();
+                json!({"name": group.name.as_str(), "have": group.have, "need": group.need, "missing": missing})
+            };
+            members.insert("groups".into(), progress.iter().map(one).collect());
+        }
         Ok(Some(Report::new(document, text).exit(4)))
     }
 
-    /// The collection is open, or somebody has given to it: gives the next share, asks for one, or leaves it to others.
+    /// Gives the next share that is at hand; false when there is none.
     ///
     /// # Errors
-    /// `SHARES_MISSING` when whoever is asked leaves.
-    pub(crate) fn go_on(
-        &mut self,
-        collection: &v1::Collection,
-        agent: &Agent,
-        screen: Screen,
-    ) -> Result<(), Failure> {
-        if collection.have >= collection.need {
-            return Ok(());
-        }
+    /// What keeps the agent from taking any.
+    pub(super) fn give_next(&mut self, collection: &v1::Collection, agent: &Agent) -> Result<bool, Failure> {
         let given: BTreeSet<&str> = collection.given.iter().map(String::as_str).collect();
         while let Some((whose, share)) = self.shares.pop() {
             if given.contains(whose.name.as_str()) && given.len() == collection.given.len() {
@@ -166,24 +174,31 @@ impl Gathering {
             }
             let words = words_of(&share)?;
             match agent.give(collection, words.reveal_secret_bytes()) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(failure) if failure.reason() == reason::SHARE_INVALID => {
                     self.invalid.push((PathBuf::from(whose.to_string()), failure));
                 }
+                // It had enough, or has ended: the call says which.
+                Err(failure) if failure.reason() == reason::SHARES_MISSING => return Ok(false),
                 Err(failure) => return Err(failure),
             }
         }
-        screen.show(standing(collection));
-        self.announce(collection, screen)?;
-        if self.wait || !self.asks {
-            return Ok(());
-        }
-        self.ask(collection, agent, screen)
+        Ok(false)
     }
 
-    /// Once: how others give theirs.
-    fn announce(&mut self, collection: &v1::Collection, screen: Screen) -> Result<(), Failure> {
-        if std::mem::replace(&mut self.announced, true) {
+    /// Whether whoever is at this terminal is asked for shares.
+    pub(super) fn asks_people(&self) -> bool {
+        self.asks && !self.wait
+    }
+
+    /// How others give theirs, where more are needed; once for each collection.
+    ///
+    /// # Errors
+    /// A ticket that cannot be written.
+    pub(super) fn announce(&mut self, collection: &v1::Collection, screen: Screen) -> Result<(), Failure> {
+        if collection.have >= collection.need
+            || self.announced.replace(collection.id.clone()).as_ref() == Some(&collection.id)
+        {
             return Ok(());
         }
         if let Some(path) = &self.ticket {
@@ -201,46 +216,14 @@ impl Gathering {
         ));
         Ok(())
     }
-
-    fn ask(&mut self, collection: &v1::Collection, agent: &Agent, screen: Screen) -> Result<(), Failure> {
-        let Some(terminal) = Terminal::open() else { return Ok(()) };
-        let manifest = SignedManifest::parse(&collection.manifest).map_err(|why| {
-            Failure::new(reason::INTERNAL, format!("the agent's manifest does not hold: {why}"))
-        })?;
-        loop {
-            match terminal.choose("Enter types a share here, w waits for others, q ends it: ")? {
-                'w' => {
-                    self.wait = true;
-                    return Ok(());
-                }
-                'q' => {
-                    return Err(Failure::new(
-                        reason::SHARES_MISSING,
-                        "the collection was ended; what was given is wiped",
-                    )
-                    .remedy("collect them again when the others are there"));
-                }
-                _ => {}
-            }
-            let title = format!("A share of {} · sha256 {}", manifest.key_name(), collection.sha256);
-            let typed = type_share(&title, Wanted::Of(&manifest)).and_then(|share| {
-                manifest.who_has(&share).map_err(|why| refused(&why, reason::SHARE_INVALID))?;
-                agent.give(collection, words_of(&share)?.reveal_secret_bytes())
-            });
-            match typed {
-                Ok(_) => return Ok(()),
-                Err(failure) if [reason::SHARE_INVALID, reason::CANCELLED].contains(&failure.reason()) => {
-                    screen.warn(format!("{}; nothing was lost", failure.message()));
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
 }
 
 /// `root v2 of app · sha256 … · 1 of 2 shares · missing: ben, cy`
 pub(crate) fn standing(collection: &v1::Collection) -> String {
     let mut line = format!("{} · {} of {} shares", about(collection), collection.have, collection.need);
+    let groups = collection.groups.iter();
+    let groups: Vec<_> = groups.map(|one| (one.name.as_str(), one.have.into(), one.need.into())).collect();
+    line.push_str(&each_group(&groups));
     if !collection.given.is_empty() {
         line.push_str(&format!(" · given: {}", visible(&collection.given.join(", "))));
     }
@@ -248,6 +231,21 @@ pub(crate) fn standing(collection: &v1::Collection) -> String {
         line.push_str(&format!(" · missing: {}", visible(&collection.missing.join(", "))));
     }
     line
+}
+
+/// ` (board 2 of 2, tech 1 of 2)`; nothing where there are no groups.
+fn each_group(groups: &[(&str, u64, u64)]) -> String {
+    if groups.is_empty() {
+        return String::new();
+    }
+    let one = |(name, have, need): &(&str, u64, u64)| format!("{} {have} of {need}", visible(name));
+    format!(" ({})", groups.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// How far each group is.
+pub(crate) fn groups_json(collection: &v1::Collection) -> Value {
+    let one = |group: &v1::GroupProgress| json!({"name": group.name, "have": group.have, "need": group.need, "missing": group.missing});
+    collection.groups.iter().map(one).collect()
 }
 
 /// What people compare where a ticket goes to another machine: it covers the collection's key and all that is told of it.

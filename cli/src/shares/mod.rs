@@ -6,6 +6,7 @@
 mod age;
 mod gathering;
 mod handout;
+mod live;
 mod opening;
 mod page;
 mod sheet;
@@ -18,7 +19,7 @@ use std::path::Path;
 
 use custody::{SecretBytes, Share, ShareRefused, SignedManifest, Terms};
 
-pub(crate) use self::gathering::{Gathering, about, code, standing};
+pub(crate) use self::gathering::{Gathering, about, code, groups_json, standing};
 pub(crate) use self::handout::HandOut;
 pub(crate) use self::opening::Openers;
 pub(crate) use self::terms::SplitPlan;
@@ -49,7 +50,7 @@ pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
 /// How many shares make the key: `2 of 3 shares`, or which groups must come together.
 pub(crate) fn rule(terms: &Terms) -> String {
     let groups = terms.group_terms();
-    if is_plain(terms) {
+    if terms.is_plain() {
         return format!("{} of {} shares", terms.need(), terms.count());
     }
     let each: Vec<String> = groups
@@ -64,7 +65,7 @@ pub(crate) fn may_be_lost(terms: &Terms) -> String {
     let of = |all: usize, need: usize, what: &str| {
         format!("{} of {all} {what} may be lost", all.saturating_sub(need))
     };
-    if is_plain(terms) {
+    if terms.is_plain() {
         return of(terms.count(), terms.need(), "shares");
     }
     let each: Vec<String> = terms
@@ -77,12 +78,6 @@ pub(crate) fn may_be_lost(terms: &Terms) -> String {
         .collect();
     let groups = of(terms.group_terms().len(), terms.group_threshold(), "groups");
     format!("{} may be lost without losing the group; {groups}", each.join(", "))
-}
-
-/// Whether any of so many shares make the key, whoever has them.
-fn is_plain(terms: &Terms) -> bool {
-    let groups = terms.group_terms();
-    groups.len() == 1 || groups.iter().all(|group| group.custodians.len() == 1)
 }
 
 /// Reads a set's manifest; what is read has its key's own signature.

@@ -1,12 +1,14 @@
 //! A page of the terminal of its own, for words that must not stay on it: the alternate screen, without echo and signals.
 
 use crate::error::Failure;
+use crate::interrupt;
 use crate::prompt::{Hidden, Terminal};
 
 /// The page; cleared and left when dropped.
 pub(crate) struct Page<'a> {
     terminal: &'a Terminal,
-    _hidden: Hidden<'a>,
+    /// Put back after the page is left.
+    hidden: Hidden<'a>,
 }
 
 impl<'a> Page<'a> {
@@ -15,13 +17,15 @@ impl<'a> Page<'a> {
     /// # Errors
     /// `IO` for a terminal that is gone.
     pub(crate) fn begin(terminal: &'a Terminal) -> Result<Self, Failure> {
-        let page = Self { terminal, _hidden: terminal.hide()? };
+        let page = Self { terminal, hidden: terminal.hide()? };
+        page.hidden.clears(LEAVE);
         page.write(ENTER)?;
         Ok(page)
     }
 
     /// Shows these lines in place of what was shown.
     pub(crate) fn draw(&self, lines: &[Line<'_>]) -> Result<(), Failure> {
+        let _writing = interrupt::writing();
         self.write(HOME)?;
         for line in lines {
             for part in line {
@@ -45,6 +49,7 @@ impl<'a> Page<'a> {
 
 impl Drop for Page<'_> {
     fn drop(&mut self) {
+        let _writing = interrupt::writing();
         let _ = self.write(LEAVE);
     }
 }

@@ -28,15 +28,49 @@ pub(crate) fn type_share(title: &str, wanted: Wanted<'_>) -> Result<Share, Failu
             .remedy("name the file that holds it, or run it on a terminal"));
     };
     let page = Page::begin(&terminal)?;
+    let mut next = || Ok(page.key()?.map_or(Stroke::Key(CTRL_C), Stroke::Key));
+    // Nothing but a key comes, so nothing makes it needless.
+    type_on(&page, title, wanted, String::new(), &mut next)?.ok_or_else(left)
+}
+
+/// What happens while a share is typed.
+pub(super) enum Stroke {
+    /// A key.
+    Key(u8),
+    /// How the collection stands now.
+    News(String),
+    /// No share is needed any more.
+    Over,
+}
+
+/// The same on a page, with `news` below the title; `None` when no share is needed any more.
+///
+/// # Errors
+/// `CANCELLED` for Ctrl-C and Ctrl-D; what `next` ends with.
+pub(super) fn type_on(
+    page: &Page<'_>,
+    title: &str,
+    wanted: Wanted<'_>,
+    mut news: String,
+    next: &mut dyn FnMut() -> Result<Stroke, Failure>,
+) -> Result<Option<Share>, Failure> {
     let mut typing = Typing::new(wanted);
     loop {
-        typing.draw(&page, title)?;
-        match page.key()?.map_or(Turn::Leave, |key| typing.take(key)) {
-            Turn::On => {}
-            Turn::Done(share) => return Ok(share),
-            Turn::Leave => return Err(Failure::cancelled("no share was typed")),
+        typing.draw(page, title, &news)?;
+        match next()? {
+            Stroke::Key(key) => match typing.take(key) {
+                Turn::On => {}
+                Turn::Done(share) => return Ok(Some(share)),
+                Turn::Leave => return Err(left()),
+            },
+            Stroke::News(now) => news = now,
+            Stroke::Over => return Ok(None),
         }
     }
+}
+
+fn left() -> Failure {
+    Failure::cancelled("no share was typed")
 }
 
 /// What a key led to.
@@ -193,13 +227,13 @@ impl<'a> Typing<'a> {
         text
     }
 
-    fn draw(&self, page: &Page<'_>, title: &str) -> Result<(), Failure> {
+    fn draw(&self, page: &Page<'_>, title: &str, news: &str) -> Result<(), Failure> {
         let completed = self.completed();
         let rest = completed.as_ref().and_then(|word| word.reveal().as_bytes().get(self.letters.len()..));
         let place = format!("word {:>2} of {WORDS}: ", self.at.saturating_add(1).min(WORDS));
         let mut lines: Vec<Line<'_>> = vec![
             vec![title.as_bytes()],
-            vec![],
+            vec![news.as_bytes()],
             vec![
                 place.as_bytes(),
                 self.number.as_bytes(),

@@ -262,11 +262,15 @@ pub(crate) fn lock(dir: &Path) -> Result<File, Failure> {
         Ok(()) => Ok(file),
         Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
             Err(Failure::new(reason::IO, format!("another tufctl works in {}", dir.display()))
-                .remedy("wait until it is done"))
+                .remedy("wait until it is done")
+                .detail(BUSY, true))
         }
         Err(e) => Err(Failure::io("lock", dir, &e.into())),
     }
 }
+
+/// The detail of a failure because another tufctl works in the folder.
+pub(crate) const BUSY: &str = "busy";
 
 #[cfg(test)]
 mod hostile;

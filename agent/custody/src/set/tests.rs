@@ -107,15 +107,18 @@ fn groups_are_handed_out_in_order_and_come_together() {
     assert_eq!((collected.need(), missing(&collected).len()), (2, 5));
     collected.offer(read_back(&set.shares()[3].share)).unwrap();
     assert_eq!(missing(&collected), ["ann", "ben", "cy", "eve"]);
+    // Two more are still the fewest.
+    assert_eq!(collected.have(), 0);
     collected.offer(read_back(&set.shares()[4].share)).unwrap();
     // Two shares, and not enough: dee's group is not complete.
     assert!(!collected.complete());
     assert_eq!(missing(&collected), ["ann", "ben", "cy"]);
     let statement = Statement::new(StatementKind::Drill, "x");
     let too_few = collected.sign(Signable::Statement(&statement), &no_passphrase());
-    assert_eq!(too_few, Err(RecoverError::Incomplete { have: 2, need: 2 }));
+    assert_eq!(too_few, Err(RecoverError::Incomplete { have: 1, need: 2 }));
     collected.offer(read_back(&set.shares()[1].share)).unwrap();
     assert!(collected.complete() && missing(&collected).is_empty());
+    assert_eq!(collected.have(), 2);
     let progress: Vec<_> = collected.progress().iter().map(|group| (group.have, group.need)).collect();
     assert_eq!(progress, [(0, 1), (2, 2), (1, 1)]);
     collected.sign(Signable::Statement(&statement), &no_passphrase()).unwrap();

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use backend::pkcs11::{Limits, check_uri};
 
 use super::super::raw::RawToken;
 use super::super::{Card, Module, Select, TokenKind};
+use super::seconds;
+use crate::limits;
 
 pub(super) fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
     misplaced(raw, &[("serial", raw.serial.is_some()), ("env", raw.env.is_some())])?;
@@ -27,7 +30,18 @@ pub(super) fn shares(raw: &RawToken) -> Result<TokenKind, String> {
             "a token of kind \"shares\" has a folder of its name, which cannot begin with a dot".to_owned()
         );
     }
-    Ok(TokenKind::Shares)
+    Ok(TokenKind::Shares {
+        collect_for: raw.collect_for.as_deref().map_or(Ok(limits::COLLECT), collect_for)?,
+    })
+}
+
+/// Long enough for people to come, and no longer than a day for what was given to lie in memory.
+fn collect_for(text: &str) -> Result<Duration, String> {
+    match seconds(text) {
+        Some(total) if (1..=86_400).contains(&total) => Ok(Duration::from_secs(total)),
+        _ => Err("collect_for must be a number with s, m or h, from one second to 24 hours, such as \"15m\""
+            .to_owned()),
+    }
 }
 
 pub(super) fn card(raw: RawToken) -> Result<Card, String> {

@@ -102,7 +102,15 @@ fn a_yubikey_is_named_by_its_number_and_has_no_module() {
 fn a_token_of_shares_has_no_pin_no_device_and_there_may_be_several() {
     let token = |name: &str, line: &str| format!("[[token]]\nname = '{name}'\nkind = 'shares'\n{line}\n");
     let config = parse(&(token("a", "") + &token("b", "confirm = 'pinentry'"))).unwrap();
-    assert_eq!((&config.tokens[1].kind, &config.tokens[2].kind), (&TokenKind::Shares, &TokenKind::Shares));
+    let collects_for = |line: &str| parse(&token("a", line)).unwrap().tokens[1].collect_for().as_secs();
+    assert_eq!((collects_for(""), collects_for("collect_for = '2h'")), (15 * 60, 2 * 3600));
+    for wrong in ["0s", "2d", "15", "forever", "99999999999999999999h"] {
+        assert!(refused(&token("a", &format!("collect_for = '{wrong}'"))).contains("collect_for"), "{wrong}");
+    }
+    assert!(
+        refused("[[token]]\nname = 'f'\nkind = 'file'\ncollect_for = '1h'")
+            .contains("collect_for means nothing")
+    );
     assert_eq!((&config.tokens[1].pin, config.tokens[1].pin.is_unattended()), (&PinSource::Nothing, false));
     assert_eq!(config.tokens[2].confirm.as_deref(), Some(Path::new(PINENTRY)));
     assert!(refused(&token("..", "")).contains("begin with a dot"));

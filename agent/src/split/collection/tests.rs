@@ -26,7 +26,13 @@ fn another_user_sees_no_collection_and_one_user_opens_no_more_than_their_part() 
     let folder = tempfile::tempdir().unwrap();
     let store = SplitStore::open(folder.path(), "people".parse().unwrap());
     let set = set();
-    let which = Which { key: "root-s", token: "people", manifest: set.manifest(), store: &store };
+    let which = Which {
+        key: "root-s",
+        token: "people",
+        manifest: set.manifest(),
+        store: &store,
+        patience: limits::COLLECT,
+    };
     let subject = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
     let all = Collections::default();
     let first = all.open(&which, subject(), &peer(1000)).unwrap();
@@ -49,17 +55,84 @@ fn what_was_given_ends_with_its_collection_whoever_still_holds_that() {
     let folder = tempfile::tempdir().unwrap();
     let store = SplitStore::open(folder.path(), "people".parse().unwrap());
     let set = set();
-    let which = Which { key: "root-s", token: "people", manifest: set.manifest(), store: &store };
+    let which = Which {
+        key: "root-s",
+        token: "people",
+        manifest: set.manifest(),
+        store: &store,
+        patience: limits::COLLECT,
+    };
     let all = Collections::default();
     let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
     let open = all.open(&which, subject, &peer(1000)).unwrap();
     let held = Arc::clone(&open.collection);
     let words = set.shares()[0].share.words().unwrap();
-    assert_eq!(held.give(&words).unwrap().name.as_str(), "ann");
+    assert_eq!(held.give(&words).unwrap().custodian.name.as_str(), "ann");
     assert_eq!(held.give(&words).unwrap_err().reason, Reason::ShareInvalid);
     assert_eq!(held.describe().have, 1);
     drop(open);
-    assert!(lock(&held.shares).is_none());
+    assert!(matches!(&*lock(&held.shares), Shares::Ended(_)));
     assert_eq!(held.give(&words).unwrap_err().reason, Reason::SharesMissing);
     assert!(!format!("{held:?}").contains("academic"));
+}
+
+#[tokio::test]
+async fn whoever_ends_a_collection_wipes_it_unless_it_has_enough_which_is_used_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SplitStore::open(folder.path(), "people".parse().unwrap());
+    let set = set();
+    let (manifest, patience) = (set.manifest(), limits::COLLECT);
+    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience };
+    let all = Collections::default();
+    let subject = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let words = |at: usize| set.shares()[at].share.words().unwrap();
+    let (tell, gone) = (|_| async { Ok(()) }, std::future::pending::<Refusal>);
+
+    let open = all.open(&which, subject(), &peer(1000)).unwrap();
+    let held = Arc::clone(&open.collection);
+    held.give(&words(0)).unwrap();
+    assert_eq!(held.end().unwrap().given, ["ann"]);
+    assert_eq!(held.give(&words(1)).unwrap_err().reason, Reason::SharesMissing);
+    let ended = open.gather(tell, gone).await.unwrap_err();
+    assert!(ended.reason == Reason::SharesMissing && ended.message.contains("what was given is wiped"));
+
+    let open = all.open(&which, subject(), &peer(1000)).unwrap();
+    let held = Arc::clone(&open.collection);
+    assert!(!held.give(&words(0)).unwrap().complete);
+    assert!(held.give(&words(2)).unwrap().complete);
+    // Enough before it is ended is enough, also before anybody has taken it.
+    assert_eq!(held.end().unwrap_err().reason, Reason::SharesMissing);
+    let gathered = open.gather(tell, gone).await.unwrap();
+    assert_eq!(gathered.custodians, ["ann", "cy"]);
+    let told = held.describe();
+    assert_eq!((told.have, told.need, told.given.len(), told.missing.len()), (2, 2, 2, 0));
+    assert_eq!(held.outcome(Duration::ZERO).await, Outcome::Open);
+    gathered.using.done();
+    assert_eq!(held.outcome(Duration::from_secs(60)).await, Outcome::Done);
+
+    let open = all.open(&which, subject(), &peer(1000)).unwrap();
+    let held = Arc::clone(&open.collection);
+    held.give(&words(0)).unwrap();
+    held.give(&words(1)).unwrap();
+    drop(open.gather(tell, gone).await.unwrap());
+    assert_eq!(held.outcome(Duration::from_secs(60)).await, Outcome::Failed);
+}
+
+#[tokio::test]
+async fn a_token_that_leaves_the_configuration_ends_its_collections_though_their_opener_does_not_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SplitStore::open(folder.path(), "people".parse().unwrap());
+    let set = set();
+    let (manifest, patience) = (set.manifest(), limits::COLLECT);
+    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience };
+    let all = Collections::default();
+    let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let open = all.open(&which, subject, &peer(1000)).unwrap();
+    let deaf = |_| std::future::pending::<Result<(), Refusal>>();
+    let leaves = async {
+        tokio::task::yield_now().await;
+        store.leave();
+    };
+    let (ended, ()) = tokio::join!(open.gather(deaf, std::future::pending::<Refusal>), leaves);
+    assert_eq!(ended.unwrap_err().reason, Reason::TokenAbsent);
 }

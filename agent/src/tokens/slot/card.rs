@@ -238,7 +238,7 @@ impl Slot {
     /// The configuration names the very card.
     fn names_serial(&self) -> bool {
         match &self.config.kind {
-            TokenKind::File | TokenKind::Yubikey(_) | TokenKind::Shares => true,
+            TokenKind::File | TokenKind::Yubikey(_) | TokenKind::Shares { .. } => true,
             TokenKind::Pkcs11(module) => match &module.select {
                 Select::Serial(_) => true,
                 Select::Label(_) => false,

@@ -82,7 +82,7 @@ impl Slot {
     /// unlocked token has shown just now is enough to choose from, since it has the last word when it signs.
     pub(in crate::tokens) fn keys_at_hand(&self, to_sign: bool) -> Option<Listing> {
         let state = self.backend.info().state;
-        if !matches!(self.config.kind, TokenKind::File | TokenKind::Shares) {
+        if !matches!(self.config.kind, TokenKind::File | TokenKind::Shares { .. }) {
             let known = lock(&self.known_keys);
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
             // Whoever asks for it at this moment waits for it.

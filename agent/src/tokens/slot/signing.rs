@@ -270,7 +270,7 @@ fn for_each(config: &TokenConfig) -> usize {
 /// Signatures that a token makes at once.
 fn at_once(config: &TokenConfig) -> usize {
     match &config.kind {
-        TokenKind::File | TokenKind::Yubikey(_) | TokenKind::Shares => 1,
+        TokenKind::File | TokenKind::Yubikey(_) | TokenKind::Shares { .. } => 1,
         TokenKind::Pkcs11(module) => module.sessions.max(1),
     }
 }

@@ -1,5 +1,6 @@
 //! `tufctl share collect`: enough shares, from here and elsewhere, for one signature.
 
+use custody::SignedManifest;
 use tuf::role::RoleName;
 
 use super::sets::of_manifest;
@@ -14,7 +15,7 @@ use crate::workspace::Workspace;
 /// Runs `tufctl share collect`.
 pub(super) fn run(args: &ShareCollectArgs, context: &Context) -> Result<Report, Failure> {
     let manifest = shares::manifest(&args.collect.manifest)?;
-    let about = staged(args)?;
+    let about = staged(args, &manifest)?;
     let mut gathering = Gathering::read(&args.collect, &manifest)?;
     gathering.tell_invalid(context.screen);
     if let Some(short) = gathering.short(&about)? {
@@ -36,7 +37,10 @@ pub(super) fn run(args: &ShareCollectArgs, context: &Context) -> Result<Report, 
 }
 
 /// What would be signed: `root v2 of app · sha256 …`.
-fn staged(args: &ShareCollectArgs) -> Result<String, Failure> {
+///
+/// # Errors
+/// `KEY_NOT_OF_ROLE`, before anybody is asked for a share that would be of no use.
+fn staged(args: &ShareCollectArgs, manifest: &SignedManifest) -> Result<String, Failure> {
     let workspace = Workspace::open(&args.dir)?;
     let nothing = || {
         Failure::new(reason::ROLE_UNKNOWN, format!("nothing is staged for {}", args.role))
@@ -45,6 +49,15 @@ fn staged(args: &ShareCollectArgs) -> Result<String, Failure> {
     };
     let role = RoleName::parse(&args.role).map_err(|_| nothing())?;
     let staged = workspace.staged(&role)?.ok_or_else(nothing)?;
+    if !sign::serves(&workspace.authorities(&role)?, manifest.public_key()) {
+        let (key, role) = (manifest.key_name(), args.role.as_str());
+        return Err(Failure::new(
+            reason::KEY_NOT_OF_ROLE,
+            format!("{key}, whose set this manifest is of, is no key of {role}: its shares are not needed"),
+        )
+        .remedy(format!("tufctl repo show {} lists the keys of each role", args.dir.display()))
+        .detail("key", key));
+    }
     let of = workspace.staged_name().map(|name| format!(" of {}", visible(name))).unwrap_or_default();
     Ok(format!("{} v{}{of} · sha256 {}", visible(&args.role), staged.version(), staged.digest()))
 }

@@ -11,7 +11,9 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{KeyNames, Report, difference, now, visible};
-use crate::shares::{self, Openers, SealedShare, Ticket, Wanted, about, code, standing, type_share};
+use crate::shares::{
+    self, Openers, SealedShare, Ticket, Wanted, about, code, groups_json, standing, type_share,
+};
 
 /// Runs `tufctl share give`.
 pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Failure> {
@@ -29,22 +31,54 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
             confirm("Give your share for exactly this?", args.yes.yes)?;
             let share = read(args.file.as_deref(), &args.openers, &collection)?;
             let words = shares::words_of(&share)?;
-            agent.give(&collection, words.reveal_secret_bytes())?
+            agent.give_sealed(&collection.id, seal_for(&collection, words.reveal_secret_bytes())?)?
         }
     };
     let now = reply.collection.unwrap_or(collection);
     let style = context.screen.out();
-    let text =
+    let mut text =
         format!("{} the share of {}\n{}\n", style.green("given:"), visible(&reply.custodian), standing(&now));
-    let document = json!({
+    if reply.complete {
+        text.push_str(&format!("{} {}\n", style.green("enough:"), came_of(&now, &reply.outcome)));
+    }
+    let mut document = json!({
         "custodian": reply.custodian,
         "collection": now.id,
+        "purpose": now.purpose,
+        "sha256": now.sha256,
         "have": now.have,
         "need": now.need,
         "given": now.given,
         "missing": now.missing,
+        "complete": reply.complete,
+        "outcome": Some(&reply.outcome).filter(|outcome| !outcome.is_empty()),
     });
+    if let Some(members) = document.as_object_mut().filter(|_| now.purpose == "sign") {
+        members.insert("repository".into(), now.repository.clone().into());
+        members.insert("role".into(), now.role.clone().into());
+        members.insert("version".into(), now.version.into());
+    }
+    if let Some(members) = document.as_object_mut().filter(|_| !now.groups.is_empty()) {
+        members.insert("groups".into(), groups_json(&now));
+    }
     Ok(Report::new(document, text))
+}
+
+/// What came of the shares once they were enough.
+fn came_of(collection: &v1::Collection, outcome: &str) -> String {
+    let done = match collection.purpose.as_str() {
+        "sign" => "is signed",
+        "drill" => "has succeeded",
+        _ => "is made; its custodians prove their shares now",
+    };
+    match outcome {
+        "done" => format!("{} {done}", about(collection)),
+        "failed" => format!(
+            "{} came to nothing: whoever opened the collection is told why, or has gone",
+            about(collection)
+        ),
+        _ => format!("{} is being done", about(collection)),
+    }
 }
 
 /// Runs `tufctl share seal`.

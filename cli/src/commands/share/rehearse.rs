@@ -27,11 +27,9 @@ pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, 
     )?;
     let agent = context.agent()?;
     let mut rounds = agent.drill(&manifest.digest().to_string())?;
-    let report = loop {
-        match rounds.next()? {
-            Round::Collecting(collection) => gathering.go_on(&collection, agent, context.screen)?,
-            Round::Done(report) => break report,
-        }
+    let report = match rounds.next()? {
+        Round::Collecting(opened) => gathering.see_through(&opened, &mut rounds, agent, context.screen)?,
+        Round::Done(report) => report,
     };
     let text = format!(
         "{} {} can be recovered by {} · {} · the key is gone again\n",
@@ -90,11 +88,9 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
     let reply_key = ReplyKey::new();
     let terms = plan.request(agent, &set.key, reply_key.public())?;
     let mut rounds = agent.resplit(&set.sha256, terms)?;
-    let made = loop {
-        match rounds.next()? {
-            Round::Collecting(collection) => gathering.go_on(&collection, agent, context.screen)?,
-            Round::Done(made) => break made,
-        }
+    let made = match rounds.next()? {
+        Round::Collecting(opened) => gathering.see_through(&opened, &mut rounds, agent, context.screen)?,
+        Round::Done(made) => made,
     };
     let abort = format!("tufctl share resplit {} --phase abort", set.key);
     let report = handed_out(&made, &hand_out, &plan, &reply_key, &abort, context)?;

@@ -18,6 +18,8 @@ mod shares;
 mod unlocking;
 mod unsigned;
 
+pub(super) use self::ours::serves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::diff::Difference;

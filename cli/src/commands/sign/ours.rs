@@ -303,7 +303,7 @@ impl Ours {
 }
 
 /// Whether the role that these authorities speak of has this public key.
-pub(super) fn serves(authorities: &[Authority], public: &PublicKey) -> bool {
+pub(in crate::commands) fn serves(authorities: &[Authority], public: &PublicKey) -> bool {
     authorities.iter().any(|authority| {
         let keys = authority.role.keyids.iter().filter_map(|keyid| authority.keys.get(keyid));
         keys.filter_map(|key| key.public_key().ok()).any(|key| key == public)

@@ -290,15 +290,21 @@ impl<'a> Session<'a> {
         entries: &mut Vec<SignatureEntry>,
     ) -> Result<(), Failure> {
         let mut people = Gathering::of_people();
-        while let Some(step) = call.step()? {
+        let mut next = None;
+        loop {
+            let step = match next.take() {
+                Some(step) => step,
+                None => call
+                    .step()
+                    .map_err(|failure| self.gathering.as_deref().unwrap_or(&people).ended(failure))?,
+            };
+            let Some(step) = step else { break };
             match &step {
                 SignStep::Ask(asked) => self.give_pin(call, asked)?,
                 SignStep::Collect(collection) => {
-                    let screen = self.context.screen;
-                    match &mut self.gathering {
-                        Some(gathering) => gathering.go_on(collection, self.agent, screen)?,
-                        None => people.go_on(collection, self.agent, screen)?,
-                    }
+                    let (agent, screen) = (self.agent, self.context.screen);
+                    let gathering = self.gathering.as_deref_mut().unwrap_or(&mut people);
+                    next = Some(gathering.see_through(collection, call, agent, screen)?);
                 }
                 _ => {}
             }

@@ -75,6 +75,13 @@ impl Session<'_> {
         for warning in &inspected.warnings {
             screen.warn(warning);
         }
+        let was_signed = self.record.signed.get(role.as_str()) == Some(&inspected.version);
+        if was_signed && self.workspace.signatures(role)?.signed_by.is_empty() {
+            screen.show(format!(
+                "{role} v{}: exactly this was signed before, and no signature of it is here; what was lost on its way is made again",
+                inspected.version
+            ));
+        }
         let name = keys.first().map(|key| visible(&key.name).into_owned()).unwrap_or_default();
         let version = inspected.version;
         confirm(
