@@ -2,12 +2,10 @@
 //! the machine's readers.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::fetched::Fetched;
 use crate::server::Server;
@@ -33,7 +31,7 @@ pub struct Pcsc {
 pub struct Pcscd {
     pcsc: Pcsc,
     dir: PathBuf,
-    ports: [u16; 2],
+    dialer: (PathBuf, String),
     server: Option<Server>,
 }
 
@@ -63,11 +61,13 @@ impl Pcsc {
         folders.find(|folder| folder.join("libpcsclite.so.1").is_file())
     }
 
-    /// Starts one in `dir`, with slots for two virtual cards.
+    /// Starts one in `dir`, with slots for two virtual cards, in a network of its own: vpcd listens at all addresses. The
+    /// `dialer`, a program and its first word, is started in that network, too, with a socket at which it is to connect to
+    /// ports there for others.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(&self, dir: &Path) -> Result<Pcscd, Skipped> {
+    pub fn start(&self, dir: &Path, (program, word): (&Path, &str)) -> Result<Pcscd, Skipped> {
         let failed = |e: std::io::Error| Skipped::new(format!("{}: {e}", dir.display()), REMEDY);
         for folder in ["run", "readers", "no-drivers"] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(dir.join(folder));
@@ -76,26 +76,25 @@ impl Pcsc {
         // A copy: where it lies is hidden from pcscd, if that is the system's folder.
         let driver = dir.join("libifdvpcd.so");
         fs::copy(&self.driver, &driver).map_err(failed)?;
-        let mut pcscd = Pcscd { pcsc: self.clone(), dir: dir.to_path_buf(), ports: [0; 2], server: None };
-        let mut taken = None;
-        for _ in 0..ATTEMPTS {
-            pcscd.ports = free_ports();
-            fs::write(dir.join("readers/virtual"), reader(&driver, pcscd.ports)).map_err(failed)?;
-            pcscd.start()?;
-            taken = pcscd.lost_port()?;
-            if taken.is_none() {
-                return Ok(pcscd);
-            }
-        }
-        Err(Skipped::new(format!("pcscd finds no free ports: {}", taken.unwrap_or_default()), REMEDY))
+        fs::write(dir.join("readers/virtual"), reader(&driver)).map_err(failed)?;
+        let dialer = (program.to_path_buf(), word.to_owned());
+        let mut pcscd = Pcscd { pcsc: self.clone(), dir: dir.to_path_buf(), dialer, server: None };
+        pcscd.start()?;
+        Ok(pcscd)
     }
 }
 
 impl Pcscd {
-    /// The port of each slot, of this machine, where a virtual card may connect.
+    /// The port of each slot, in the network of its own, where a virtual card may connect.
     #[must_use]
-    pub fn ports(&self) -> [u16; 2] {
-        self.ports
+    pub const fn ports(&self) -> [u16; 2] {
+        PORTS
+    }
+
+    /// Where the dialer is asked to connect there.
+    #[must_use]
+    pub fn dialer(&self) -> PathBuf {
+        self.dir.join("dialer")
     }
 
     /// What it was started from.
@@ -131,10 +130,16 @@ impl Pcscd {
         // What the one before left would be taken for one that runs.
         let run = self.dir.join("run");
         fs::remove_dir_all(&run).map_err(failed)?;
+        match fs::remove_file(self.dialer()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         fs::DirBuilder::new().recursive(true).mode(0o755).create(run.join("pcscd")).map_err(failed)?;
         let mut command = Command::new("unshare");
         command.args(self.pcsc.unshare).args(["setpriv", "--pdeathsig", "KILL", "sh", "-c"]);
+        let (program, word) = &self.dialer;
         command.arg(APART).arg("sh").arg(&run).arg(self.dir.join("no-drivers"));
+        command.arg(program).arg(word).arg(self.dialer());
         command
             .arg(&self.pcsc.daemon)
             .args(["--foreground", "--info", "--config"])
@@ -149,49 +154,30 @@ impl Pcscd {
         self.server = Some(server);
         Ok(())
     }
-
-    /// What it said of a port that somebody else took meanwhile.
-    fn lost_port(&self) -> Result<Option<String>, Skipped> {
-        let log = self.dir.join("pcscd.log");
-        let said = fs::read(&log).map_err(|e| Skipped::new(format!("{}: {e}", log.display()), REMEDY))?;
-        let said = String::from_utf8_lossy(&said);
-        Ok(said.lines().find(|line| line.contains("Could not initialize connection")).map(str::to_owned))
-    }
-}
-
-/// Two, one after the other, below what the system gives to those who do not care, and free a moment ago.
-fn free_ports() -> [u16; 2] {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 4_000).unwrap_or_default();
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let first = 24_000 + (begin.wrapping_mul(7).wrapping_add(step) % 4_000) * 2;
-        let both = [first, first + 1];
-        if both.iter().all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()) {
-            return both;
-        }
-    }
 }
 
 /// One reader, which has two slots: vpcd knows no more than two in all. With the name that a YubiKey has, by which some
 /// programs know it.
-fn reader(driver: &Path, [port, _]: [u16; 2]) -> String {
+fn reader(driver: &Path) -> String {
+    let [port, _] = PORTS;
     format!(
         "FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\nDEVICENAME /dev/null:{port}\nLIBPATH {}\nCHANNELID {port}\n",
         driver.display()
     )
 }
 
-const ATTEMPTS: usize = 20;
+/// Nobody else is in that network.
+const PORTS: [u16; 2] = [24_000, 24_001];
 
 /// pcscd has one place for its socket, and drivers for all the machine's readers in another: it gets folders of its own
-/// there.
+/// there. The dialer ends with it.
 const APART: &str = "mount --bind \"$1\" /run && { [ ! -d /usr/lib/pcsc/drivers ] || \
-    mount --bind \"$2\" /usr/lib/pcsc/drivers; } && shift 2 && exec \"$@\"";
+    mount --bind \"$2\" /usr/lib/pcsc/drivers; } && shift 2 && \
+    { setpriv --pdeathsig KILL \"$1\" \"$2\" \"$3\" & shift 3; exec \"$@\"; }";
 
-/// How this user comes to a mount namespace.
+/// How this user comes to namespaces for mounts and for a network.
 fn namespace() -> Result<&'static [&'static str], Skipped> {
-    const WAYS: [&[&str]; 2] = [&["--mount"], &["--map-root-user", "--mount"]];
+    const WAYS: [&[&str]; 2] = [&["--mount", "--net"], &["--map-root-user", "--mount", "--net"]];
     let mut why = String::new();
     for way in WAYS {
         let mut command = Command::new("unshare");
@@ -202,5 +188,8 @@ fn namespace() -> Result<&'static [&'static str], Skipped> {
             Err(error) => why = error,
         }
     }
-    Err(Skipped::new(format!("a pcscd of one's own needs a mount namespace: {why}"), NAMESPACES))
+    Err(Skipped::new(
+        format!("a pcscd of one's own needs namespaces for mounts and a network: {why}"),
+        NAMESPACES,
+    ))
 }

@@ -39,9 +39,11 @@ impl CardRoom {
     /// When this machine cannot have one.
     pub fn with(cards: &[&Card]) -> Result<Self, Skipped> {
         let dir = tempfile::Builder::new().prefix("tuf-agent-cards-").tempdir().unwrap();
-        let pcscd = Pcsc::find_or_fetch_in(&softhsm::third_party_dir()?)?.start(dir.path())?;
+        let pcsc = Pcsc::find_or_fetch_in(&softhsm::third_party_dir()?)?;
+        let pcscd = pcsc.start(dir.path(), (&crate::binary("virtual-yubikey"), "--serve-dial"))?;
         assert!(cards.len() <= pcscd.ports().len(), "more cards want another room");
-        cards.iter().zip(pcscd.ports()).for_each(|(card, port)| card.plug_into(port));
+        let dialer = pcscd.dialer();
+        cards.iter().zip(pcscd.ports()).for_each(|(card, port)| card.plug_in_through(&dialer, port));
         let room = Self { pcscd, dir };
         cards.iter().filter(|card| card.is_in()).for_each(|card| card.until_seen());
         Ok(room)

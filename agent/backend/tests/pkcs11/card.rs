@@ -19,6 +19,9 @@ use crate::Case;
 use crate::lab::{secret, wait_for};
 use crate::real::need;
 
+/// As its first word, and with a socket as the second, this program connects to vpcd for the others.
+pub const DIAL: &str = "dial-vpcd";
+
 pub const CASES: &[Case] =
     &[("a_yubikey_keeps_what_every_backend_keeps", a_yubikey_keeps_what_every_backend_keeps)];
 
@@ -59,9 +62,9 @@ impl Bench {
     fn new(firmware: [u8; 3]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let pcsc = need(softhsm::third_party_dir().and_then(|folder| Pcsc::find_or_fetch_in(&folder)), ALL)?;
-        let pcscd = need(pcsc.start(dir.path()), ALL)?;
+        let pcscd = need(pcsc.start(dir.path(), (&std::env::current_exe().unwrap(), DIAL)), ALL)?;
         let card = Card::with_state(State::new(SERIAL, firmware, Root::shared()).with_pin(PIN));
-        card.plug_into(pcscd.ports()[0]);
+        card.plug_in_through(&pcscd.dialer(), pcscd.ports()[0]);
         card.until_seen();
         let variable = |name: &str, path: &std::path::Path| (name.to_owned(), path.display().to_string());
         let socket = variable("PCSCLITE_CSOCK_NAME", &pcscd.socket());

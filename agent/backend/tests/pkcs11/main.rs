@@ -38,6 +38,10 @@ fn main() -> ExitCode {
         Some("host-token") => return words.get(1).and_then(|name| mad::helper(name)).unwrap_or_else(host),
         Some("direct-facts") => return doctor::direct(&words[1..]),
         Some("make-twins") => return twins::make(&words[1..]),
+        Some(card::DIAL) => {
+            virtual_yubikey::dial::serve(words[1].as_ref()).unwrap();
+            return ExitCode::SUCCESS;
+        }
         Some("probe-double") => return double::probe(&words[1..]),
         _ => {}
     }

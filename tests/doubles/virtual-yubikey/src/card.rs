@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,12 @@ impl Card {
 
     /// The reader is from now on the slot of a pcscd at this port of this machine, whether that runs already or not.
     pub fn plug_into(&self, port: u16) {
-        link::serve(&self.reader, port);
+        link::serve(&self.reader, None, port);
+    }
+
+    /// The same in a network of pcscd's own, where somebody [`serve`](crate::dial::serve)s at this socket.
+    pub fn plug_in_through(&self, dialer: &Path, port: u16) {
+        link::serve(&self.reader, Some(dialer.to_path_buf()), port);
     }
 
     /// Touches the card. Nothing happens where nothing waits for it.

@@ -7,7 +7,7 @@
 //! | `touch-timeout-ms N` | how long it waits for a touch (15,000) |
 //! | `delay-ms N` | each command takes so long |
 //! | `fail-next SW …` | the next commands get these status words |
-//! | `fail-apdu N FAULT` | the N-th command from now; `FAULT` is a status word, `after SW` (when all is done), `answer HEX`, `close` (a reset), `remove`, `remove after` |
+//! | `fail-apdu N FAULT` | the N-th command from now; `FAULT` is a status word, `after SW` (when all is done), `answer HEX`, `slow MS` (before it is done), `close` (a reset), `remove`, `remove after` |
 //! | `fail-ins INS N FAULT` | the N-th command from now with this instruction |
 //! | `remove-at N [after]` | pulled out at the N-th command from now; when it is done, before it answers |
 //! | `forgive` | what was to go wrong goes well |

@@ -1,5 +1,7 @@
 //! What is to go wrong, and when.
 
+use std::time::Duration;
+
 use crate::apdu::Sw;
 
 /// What happens at one command.
@@ -12,6 +14,8 @@ pub enum Fault {
     SwAfter(Sw),
     /// This answer, status word and all, and nothing is done.
     Answer(Vec<u8>),
+    /// It takes so long before anything is done.
+    Slow(Duration),
     /// The connection to the reader breaks, and is there again at once: a card that was reset. Nothing is done.
     Close,
     /// The card is pulled out, and nothing is done.
@@ -21,7 +25,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// `6a80`, `after 6a80`, `answer HEX`, `close`, `remove`, `remove after`.
+    /// `6a80`, `after 6a80`, `answer HEX`, `slow MS`, `close`, `remove`, `remove after`.
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
         let unknown = || format!("no fault: {}", words.join(" "));
         let sw =
@@ -31,6 +35,7 @@ impl Fault {
             ["remove"] => Ok(Self::Remove),
             ["remove", "after"] => Ok(Self::RemoveAfter),
             ["answer", hex] => hex::decode(hex).map(Self::Answer).map_err(|_| unknown()),
+            ["slow", ms] => ms.parse().map(|ms| Self::Slow(Duration::from_millis(ms))).map_err(|_| unknown()),
             ["after", text] => sw(text).map(Self::SwAfter),
             [text] => sw(text).map(Self::Sw),
             _ => Err(unknown()),
@@ -95,8 +100,9 @@ mod tests {
     #[test]
     fn a_misspelt_fault_is_refused() {
         assert_eq!(Fault::parse(&["after", "6a80"]), Ok(Fault::SwAfter(0x6a80)));
+        assert_eq!(Fault::parse(&["slow", "20"]), Ok(Fault::Slow(Duration::from_millis(20))));
         assert_eq!(Fault::parse(&["answer", "9000"]), Ok(Fault::Answer(vec![0x90, 0])));
-        for words in [&["6a8"][..], &["closed"], &["answer", "9"], &[]] {
+        for words in [&["6a8"][..], &["closed"], &["slow", "x"], &["answer", "9"], &[]] {
             assert!(Fault::parse(words).is_err(), "{words:?}");
         }
     }

@@ -15,6 +15,7 @@ mod applets;
 mod attest;
 mod card;
 pub mod control;
+pub mod dial;
 mod faults;
 mod key;
 mod link;

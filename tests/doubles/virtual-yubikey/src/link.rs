@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::apdu::{Command, FAILED, NOT_SATISFIED, Parts, Stop, WRONG_LENGTH};
 use crate::applets;
 use crate::card::{Entry, Powered, Reader, Seen};
+use crate::dial::dial;
 use crate::faults::Fault;
 use crate::piv;
 use crate::session::Session;
@@ -28,8 +30,9 @@ const ON: u8 = 1;
 const RESET: u8 = 2;
 const ASK_ATR: u8 = 4;
 
-/// Connects to vpcd's port while a card is in the reader, as long as the process lives or until it gets another one.
-pub(crate) fn serve(reader: &Arc<Reader>, port: u16) {
+/// Connects to vpcd's port, in the network of whoever serves at `dialer`, while a card is in the reader, as long as the process
+/// lives or until it gets another one.
+pub(crate) fn serve(reader: &Arc<Reader>, dialer: Option<PathBuf>, port: u16) {
     let turn = reader.change(|inner| {
         inner.port = Some(port);
         inner.turn = inner.turn.wrapping_add(1);
@@ -42,7 +45,11 @@ pub(crate) fn serve(reader: &Arc<Reader>, port: u16) {
             if !reader.wait_until(LOOK_AGAIN, |inner| inner.inserted && inner.port == Some(port)) {
                 continue;
             }
-            match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+            let made = match &dialer {
+                None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)),
+                Some(dialer) => dial(dialer, port),
+            };
+            match made {
                 // What breaks a connection is the other side, or that the card is pulled out.
                 Ok(stream) => drop(connected(stream, &reader)),
                 // No pcscd (yet).
@@ -130,8 +137,9 @@ fn transmitted(message: &[u8], parts: &mut Parts, reader: &Reader) -> Option<Vec
         Entry { ins: command.ins, p1: command.p1, p2: command.p2, sw: 0 },
         reader.change(|inner| (inner.faults.at(command.ins), inner.delay)),
     );
-    if delay > Duration::ZERO {
-        thread::sleep(delay);
+    let slow = if let Some(Fault::Slow(slow)) = fault { slow } else { Duration::ZERO };
+    if delay + slow > Duration::ZERO {
+        thread::sleep(delay + slow);
     }
     let answer = match &fault {
         Some(Fault::Sw(sw)) => Some(sw.to_be_bytes().to_vec()),
@@ -139,7 +147,7 @@ fn transmitted(message: &[u8], parts: &mut Parts, reader: &Reader) -> Option<Vec
         Some(Fault::Close | Fault::Remove) => None,
         Some(Fault::SwAfter(sw)) => handled(command, parts, reader).map(|_| sw.to_be_bytes().to_vec()),
         Some(Fault::RemoveAfter) => handled(command, parts, reader).and(None),
-        None => handled(command, parts, reader),
+        Some(Fault::Slow(_)) | None => handled(command, parts, reader),
     };
     if let Some((_, sw)) = answer.as_ref().and_then(|answer| answer.split_last_chunk()) {
         entry.sw = u16::from_be_bytes(*sw);

@@ -5,16 +5,19 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use virtual_yubikey::{Card, Root, State, control};
+use virtual_yubikey::{Card, Root, State, control, dial};
 
 const HELP: &str = "\
-virtual-yubikey --control SOCKET --port PORT [--serial N] [--firmware A.B.C] [--state FILE]
+virtual-yubikey --control SOCKET --port PORT [--dial SOCKET] [--serial N] [--firmware A.B.C] [--state FILE]
                 [--root-certificate FILE] [--rsa]
+virtual-yubikey --serve-dial SOCKET
 
 A YubiKey without hardware, for a pcscd with vpcd. It takes orders at SOCKET, one a line: see the documentation of the
 module `control`, or say `status`.
 
   --port PORT              where vpcd listens: `DEVICENAME /dev/null:PORT` in a file of readers, or the one after it
+  --dial SOCKET            vpcd listens in another network, in which a second virtual-yubikey connects for this one
+  --serve-dial SOCKET      be that one: switch its loopback on, and connect for those who ask there
   --serial N               its serial number (default: 10000001)
   --firmware A.B.C         5.4.3 or 5.7.1 (the default), or what you like
   --state FILE             the card is in this file, and stays in it; it is made where it is not there
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<(), String> {
-    let (mut control, mut port) = (None, None);
+    let (mut control, mut port, mut dialer) = (None, None, None);
     let (mut serial, mut firmware) = (10_000_001, [5, 7, 1]);
     let (mut file, mut certificate, mut rsa): (Option<PathBuf>, Option<PathBuf>, bool) = (None, None, false);
     let mut words = words.iter();
@@ -43,6 +46,11 @@ fn run(words: &[String]) -> Result<(), String> {
         match word.as_str() {
             "--control" => control = Some(PathBuf::from(next()?)),
             "--port" => port = Some(next()?.parse().map_err(|_| "--port wants a number")?),
+            "--dial" => dialer = Some(PathBuf::from(next()?)),
+            "--serve-dial" => {
+                let socket = PathBuf::from(next()?);
+                return dial::serve(&socket).map_err(|e| format!("{}: {e}", socket.display()));
+            }
             "--serial" => serial = next()?.parse().map_err(|_| "--serial wants a number")?,
             "--firmware" => firmware = control::firmware(next()?).ok_or("--firmware wants A.B.C")?,
             "--state" => file = Some(next()?.into()),
@@ -63,7 +71,10 @@ fn run(words: &[String]) -> Result<(), String> {
             .map_err(|e| format!("{}: {e}", certificate.display()))?;
     }
     let card = card(file.as_deref(), serial, firmware, &root)?;
-    card.plug_into(port);
+    match dialer {
+        None => card.plug_into(port),
+        Some(dialer) => card.plug_in_through(&dialer, port),
+    }
     control::listen(&card, &root, &control).map_err(|e| format!("{}: {e}", control.display()))
 }
 

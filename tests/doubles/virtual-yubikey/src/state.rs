@@ -92,6 +92,26 @@ impl State {
         self
     }
 
+    /// The same card, which takes its management key only with a touch.
+    #[must_use]
+    pub fn with_management_touch(mut self) -> Self {
+        self.management.touch = true;
+        self
+    }
+
+    /// The same card with a data object, such as `5F5455`.
+    #[must_use]
+    pub fn with_object(mut self, id: u32, value: &[u8]) -> Self {
+        self.objects.insert(id, value.to_vec());
+        self
+    }
+
+    /// A data object.
+    #[must_use]
+    pub fn object(&self, id: u32) -> Option<&[u8]> {
+        self.objects.get(&id).map(Vec::as_slice)
+    }
+
     /// A card that was kept.
     ///
     /// # Errors
