@@ -147,6 +147,8 @@ async fn until_stopped(
     }
     notify(&[NotifyState::Stopping]);
     let _ = stop.send(true);
+    door.close();
+    state.tokens().stop_waiting();
     tokio::select! {
         ended = &mut server => return ended?,
         () = tokio::time::sleep(DRAIN) => tracing::warn!("calls that did not finish in time are cut off"),

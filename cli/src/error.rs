@@ -221,9 +221,12 @@ fn general_remedy(reason: &str) -> &'static str {
         reason::KEY_IN_USE | reason::DUPLICATE_KEY => "see what it serves: tufctl key list",
         reason::THRESHOLD_MISSING => "see who has not signed: tufctl repo show",
         reason::TOKEN_LOCKED => "unlock it: tufctl token unlock",
-        reason::TOKEN_UNKNOWN | reason::TOKEN_ABSENT | reason::TOKEN_FAILED | reason::PIN_BLOCKED => {
-            "see how the tokens are: tufctl token list"
-        }
+        reason::TOKEN_UNKNOWN
+        | reason::TOKEN_ABSENT
+        | reason::TOKEN_FAILED
+        | reason::TOKEN_BUSY
+        | reason::PIN_INCORRECT
+        | reason::PIN_BLOCKED => "see how the tokens are: tufctl token list",
         reason::UNSUPPORTED => "use a key of another type or another token: tufctl token list",
         reason::SECRET_FILE => "use a file of your own with mode 0600",
         reason::KEY_FILE => "write one with: tufctl key export",
@@ -291,7 +294,9 @@ reasons!(
     TOKEN_LOCKED,
     TOKEN_ABSENT,
     TOKEN_FAILED,
+    TOKEN_BUSY,
     UNSUPPORTED,
+    PIN_INCORRECT,
     PIN_BLOCKED,
     PIN_REQUIRED,
     MANAGEMENT_KEY,

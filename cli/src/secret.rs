@@ -35,7 +35,7 @@ impl Secret {
         }
         if bytes.is_empty() {
             return Err(Failure::new(reason::SECRET_FILE, format!("{} is empty", path.display()))
-                .remedy("put the PIN or passphrase into it, on one line"));
+                .remedy("put what it is for into it (a PIN, a passphrase, a management key), on one line"));
         }
         Ok(Self(bytes))
     }

@@ -66,7 +66,15 @@ fn one_port_serves_for_two_yubikeys_of_a_root_each_asked_for_by_name_and_number(
     });
     let Some((code, screen)) = talked else { return };
     assert_eq!(code, 0, "{screen}");
-    for said in ["root lacks a signature", "insert bob (YubiKey 15350042", "published"] {
+    // A PIN is asked for with what it is for.
+    let digest = home.journalled("sign.intent").iter().rev().find_map(|entry| {
+        let body = &entry["body"];
+        (body["role"] == "root").then(|| body["sha256"].as_str().unwrap().to_owned())
+    });
+    let purpose = format!("root-bob, to sign root version 2 (sha256 {})", digest.unwrap());
+    for said in
+        ["root lacks a signature", "insert bob (YubiKey 15350042", "is needed for app", &purpose, "published"]
+    {
         assert!(screen.contains(said), "{said} is not in\n{screen}");
     }
     assert!(!screen.contains(CARD_PIN), "{screen}");
@@ -113,6 +121,31 @@ fn a_yubikey_that_is_lost_under_its_signature_leaves_the_others_signing() {
         bed.home.run("token unlock alice --pin-file pin").done();
     }
     assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn a_yubikey_that_fails_or_has_lost_its_login_leaves_the_others_signing() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    let publishes = || assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    let lacks_root = |reason: &str| {
+        let signed = bed.home.run("sign repo --yes --json").exits(4).json();
+        assert_eq!(signed["signed"][0]["role"], "targets", "{signed}");
+        let unsigned = &signed["unsigned"][0];
+        assert_eq!((&unsigned["key"], &unsigned["reason"]), (&json!("root-a"), &json!(reason)), "{signed}");
+    };
+    publishes();
+    bed.home.run("bump repo root targets").done();
+    bed.card.fail_at(0x87, 1, Fault::Sw(0x6f00));
+    lacks_root("TOKEN_FAILED");
+    publishes();
+    bed.home.run("bump repo root targets").done();
+    bed.other_program("A4040000");
+    bed.other_program("0020008008363534333231FFFF");
+    lacks_root("TOKEN_LOCKED");
+    bed.home.run("token unlock alice --pin-file pin").done();
+    publishes();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tufagent_tests::binary;
@@ -182,6 +182,57 @@ fn while_a_card_waits_for_a_touch_others_are_served_and_who_goes_away_gets_nothi
     assert!(!outcomes().iter().any(signed), "{:?}", outcomes());
     bed.card.touch_always(true);
     assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn an_agent_that_is_stopped_keeps_nobody_waiting_for_a_touch_and_says_what_it_knows() {
+    let Some(mut bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    bed.repository("root-a");
+    // Longer than anybody waits here.
+    bed.card.touch_within(Duration::from_secs(60));
+    let spawn = |arguments: &[&str]| {
+        let mut command = Command::new(binary("tufctl"));
+        bed.home.environment(&mut command);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let client = spawn(&["sign", "repo", "--yes", "--json"]);
+    bed.card.until_it_waits_for_a_touch();
+    let behind = spawn(&["key", "attest", "root-a", "--trust-any", "--json"]);
+    let began = Instant::now();
+    bed.agent.signal("TERM");
+    let told = client.wait_with_output().unwrap();
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let told = &told["error"];
+    assert_eq!(told["reason"], "UNREACHABLE", "{told}");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains("the agent is being stopped") && message.contains("no signature"), "{told}");
+    assert!(!message.contains("helper") && !message.contains("SIGKILL"), "{told}");
+    behind.wait_with_output().unwrap();
+    bed.home.refused("status", 7, "UNREACHABLE");
+    assert!(bed.agent.wait().success());
+    // The card still waits. No drain was sat out, whatever else the machine does.
+    assert!(
+        bed.card.waits_for_a_touch() && began.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
+    let log = bed.agent.log();
+    assert!(!log.contains("died (signal"), "{log}");
+    bed.card.touch();
+    let agent = bed.home.start();
+    agent.wait_until(|| bed.state() == "locked");
+    let outcomes = bed.home.journalled("sign.outcome");
+    assert!(outcomes.last().unwrap().to_string().contains("the agent is being stopped"), "{outcomes:?}");
+    // Nobody is left verified at the card.
+    let before = bed.verifies();
+    bed.home.refused("sign repo --yes --key root-a", 5, "TOKEN_LOCKED");
+    bed.home.run("token unlock alice --pin-file pin").done();
+    bed.home.unlock_file_store();
+    bed.card.touch_always(true);
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    assert_eq!(bed.verifies(), before + 1);
 }
 
 /// A private key whose seed is 32 times seven.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
 use serde_json::json;
-use tufagent_tests::cards::FIRMWARE_5_7;
+use tufagent_tests::cards::{Card, Entry, FIRMWARE_5_7};
 
 use crate::yubikeys::{Bed, HOLD};
 
@@ -25,6 +25,31 @@ impl Holder {
         drop(self.0.stdin.take());
         self.0.wait().unwrap();
     }
+}
+
+#[test]
+fn a_card_that_is_locked_while_another_program_uses_it_forgets_its_pin_once_that_is_done() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    // VERIFY without a PIN asks whether it is verified: it was, in this very transaction.
+    let state_of_pin = || {
+        let asked = |entry: &&Entry| entry.ins == 0x20;
+        bed.other_program("00200080");
+        bed.card.log().iter().rev().find(asked).map(|entry| entry.sw)
+    };
+    assert_eq!(state_of_pin(), Some(0x9000));
+    bed.home.run("bump repo root").done();
+    let holder = Holder::of(&bed);
+    bed.home.run("lock").done();
+    assert_eq!(bed.state(), "locked");
+    bed.home.refused("sign repo --yes --key root-a", 5, "TOKEN_LOCKED");
+    let selected = |card: &Card| card.log().iter().filter(|entry| entry.ins == 0xa4).count();
+    let before = selected(&bed.card);
+    holder.let_go();
+    bed.agent.wait_until(|| selected(&bed.card) > before);
+    assert_eq!(state_of_pin(), Some(0x63c3));
 }
 
 #[test]

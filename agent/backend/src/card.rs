@@ -175,6 +175,8 @@ pub struct CardFacts {
     pub management_algorithm: String,
     /// The management key lies on the card, where the PIN opens it.
     pub management_key_protected: bool,
+    /// The card takes it only with a touch.
+    pub management_touch: bool,
     /// Tries that are left for the PIN.
     pub pin_tries_left: Option<u32>,
     /// Tries that are left for the PUK, where the card tells.

@@ -59,6 +59,16 @@ pub enum BackendError {
         /// Attempts that are left, where the token tells.
         tries_left: Option<u32>,
     },
+    /// The PIN that a card had accepted was presented to it again, because it had forgotten that, and was wrong.
+    #[error(
+        "the card had forgotten the PIN that it accepted, and refused the same PIN when it was presented again: it was probably \
+         changed elsewhere, and a try is gone{}; nothing was signed or changed",
+        tries(*tries_left)
+    )]
+    SecretChanged {
+        /// Attempts that are left, where the token tells.
+        tries_left: Option<u32>,
+    },
     /// The secret was sent, and nobody knows whether the token looked at it: it may have cost a try.
     #[error("whether the token counted an attempt is not known: {why}")]
     AttemptUnknown {
@@ -99,6 +109,11 @@ pub enum BackendError {
         /// What to do about it.
         remedy: String,
     },
+    /// The agent ends, and waits for no touch any more.
+    #[error(
+        "the agent is being stopped, and no signature has come: if it is touched now, what it signs is thrown away"
+    )]
+    Stopping,
     /// The card waited for a touch, and nobody touched it. Nothing was signed, and no try of the PIN was spent.
     #[error("nobody touched it in time, so nothing was signed")]
     TouchTimeout,
@@ -114,6 +129,9 @@ pub enum BackendError {
         /// What is wrong.
         why: String,
     },
+    /// The card takes its management key only with a touch, and nobody touched it.
+    #[error("nobody touched it in time, so its management key was not taken, and nothing was changed")]
+    ManagementTouch,
     /// No private key on the token belongs to the public key.
     #[error("the token has no such key")]
     KeyNotFound,
@@ -214,7 +232,14 @@ impl BackendError {
                 format!("{}{unlock}repeat the command", wait(*again_in))
             }
             Self::Busy => "try again when the other call has ended".to_owned(),
+            Self::SecretIncorrect { word: "PIN", tries_left: Some(1) } => {
+                "make sure of the PIN: the next one is tried only with tufctl token unlock NAME --last-try".to_owned()
+            }
+            Self::SecretIncorrect { word: "PUK", tries_left: Some(1) } => {
+                "make sure of the PUK: the next one is tried only with tufctl token unblock NAME --last-try".to_owned()
+            }
             Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
+            Self::SecretChanged { .. } => "unlock it with the PIN that it has now: tufctl token unlock NAME".to_owned(),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
             Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
             Self::PinEachUse => {
@@ -228,6 +253,7 @@ impl BackendError {
             Self::SecretRefused { word, .. } => format!("choose another {word}"),
             Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
+            Self::Stopping => "start the agent again, then repeat the command".to_owned(),
             Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
                                    other content needs the next one (a root: tufctl sign --supersede)"
                 .to_owned(),
@@ -235,6 +261,7 @@ impl BackendError {
                 "choose another slot (--slot), or say --overwrite, which destroys the key that is there".to_owned()
             }
             Self::ManagementKey { .. } => "give it with --management-key-file F (hex, or the word default for the one of the factory)".to_owned(),
+            Self::ManagementTouch => "repeat the command, and touch it when it blinks".to_owned(),
             Self::SharesNeeded => "collect the shares: tufctl share collect DIR --role ROLE --manifest SET.json".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
             Self::NameTaken { .. } => {
@@ -279,14 +306,15 @@ impl BackendError {
             Self::Absent { .. } => "TOKEN_ABSENT",
             Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",
-            Self::SecretIncorrect { .. } => "PIN_INCORRECT",
+            Self::SecretIncorrect { .. } | Self::SecretChanged { .. } => "PIN_INCORRECT",
             Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
             Self::PinEachUse => "PIN_REQUIRED",
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
             Self::Foreign { .. } => "ORIGIN",
-            Self::TouchTimeout => "TOUCH_TIMEOUT",
+            Self::Stopping => "UNREACHABLE",
+            Self::TouchTimeout | Self::ManagementTouch => "TOUCH_TIMEOUT",
             Self::SlotOccupied { .. } => "SLOT_OCCUPIED",
             Self::ManagementKey { .. } => "MANAGEMENT_KEY",
             Self::SharesNeeded => "SHARES_MISSING",

@@ -18,6 +18,7 @@ pub(crate) mod doctor;
 mod faults;
 mod keys;
 pub(crate) mod lane;
+mod line;
 mod live;
 mod login;
 mod module;
@@ -45,6 +46,7 @@ use zeroize::Zeroizing;
 use card::CardHost;
 use confine::Confinement;
 use crew::Crew;
+use line::Line;
 use module::ModuleFile;
 use protocol::{Caps, Frame, HostError, HostErrorKind, Reply, Request, Setup, WireError};
 use token::TokenHost;
@@ -86,9 +88,7 @@ pub fn run() -> Result<(), HostFailure> {
             Next::Request => {
                 let Ok(frame) = protocol::read_frame(&stream, Caps::REQUEST, None) else { break };
                 stage.rest()?;
-                // That it cannot be told shows when the answer is.
-                let asked = || drop(send(&stream, frame.id, &Reply::Asked, &[]));
-                match answer(&mut stage, &frame, &asked) {
+                match answer(&mut stage, &frame, &Line::new(&stream, frame.id)) {
                     Ok((reply, tail)) => send(&stream, frame.id, &reply, &tail),
                     Err(error) => send(&stream, frame.id, &Reply::Error(error), &[]),
                 }
@@ -236,7 +236,7 @@ fn send(stream: &UnixStream, id: u64, reply: &Reply, tail: &[u8]) -> Result<(), 
 
 type Answer = Result<(Reply, Zeroizing<Vec<u8>>), HostError>;
 
-fn answer(stage: &mut Stage, frame: &Frame, asked: &dyn Fn()) -> Answer {
+fn answer(stage: &mut Stage, frame: &Frame, line: &Line<'_>) -> Answer {
     let request = protocol::parse_head(&frame.head)
         .map_err(|e| HostError::new(HostErrorKind::Protocol, e.to_string()))?;
     match (request, &mut *stage) {
@@ -252,7 +252,7 @@ fn answer(stage: &mut Stage, frame: &Frame, asked: &dyn Fn()) -> Answer {
             *stage = Stage::Card(CardHost::new(serial, token));
             plain(Reply::Confined(confinement))
         }
-        (request, Stage::Card(host)) => host.answer(request, &frame.tail, asked),
+        (request, Stage::Card(host)) => host.answer(request, &frame.tail, line),
         (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),
         (Request::Load, Stage::Confined(..)) => load(stage),
         (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),
@@ -354,9 +354,11 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
         | Request::ChangeManagementKey { .. } => {
             Err(HostError::new(HostErrorKind::Unsupported, "the token is no YubiKey"))
         }
-        Request::Open(_) | Request::OpenCard { .. } | Request::Confine(_) | Request::Load => {
-            Err(protocol_error("a request in its order"))
-        }
+        Request::Open(_)
+        | Request::OpenCard { .. }
+        | Request::Confine(_)
+        | Request::Load
+        | Request::Present { .. } => Err(protocol_error("a request in its order")),
     }
 }
 

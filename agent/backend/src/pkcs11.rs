@@ -12,6 +12,7 @@ mod keep;
 mod lane;
 mod link;
 mod look;
+mod meanwhile;
 mod names;
 mod place;
 mod present;
@@ -20,6 +21,7 @@ mod restart;
 mod seen;
 mod signing;
 mod start;
+mod stopping;
 mod trouble;
 mod uri;
 mod yubikey;
@@ -28,6 +30,7 @@ pub use crate::host::Limits;
 pub use digest::ModuleDigest;
 pub use doctor::Step;
 pub use lane::{Begun, Lane, Place, UnderWay};
+pub use meanwhile::{Settle, Tally};
 pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
@@ -180,6 +183,17 @@ impl Pkcs11Token {
         {
             listener(&self.shared.info());
         }
+    }
+
+    /// Has `tally` count each time that a YubiKey is presented again the PIN that it accepted. Without one that is not done.
+    /// A second one is ignored.
+    pub fn count_by(&self, tally: Box<dyn Tally>) {
+        drop(self.shared.tally.set(tally));
+    }
+
+    /// The agent ends: whoever waits for a touch is told so, and the card's helper with it.
+    pub fn stop_waiting(&self) {
+        self.shared.stop_waiting();
     }
 
     /// Trusts the module as it is now, in place of the recorded digest, and starts it. Gives the digest.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,16 @@ impl GiveUp for () {
 /// Readers that a thread still waits for on which nobody waits any more.
 static LEFT: Mutex<BTreeSet<CString>> = Mutex::new(BTreeSet::new());
 static BACK: Condvar = Condvar::new();
+
+/// Takes a reader off the list again, however that ends.
+struct Leaves(CString);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        lock(&LEFT).remove(&self.0);
+        BACK.notify_all();
+    }
+}
 
 enum Call<T> {
     UnderWay,
@@ -50,7 +61,8 @@ pub(crate) fn within<T: GiveUp + Send + 'static>(
     let call = Arc::new((Mutex::new(Call::UnderWay), Condvar::new()));
     let (theirs, name) = (Arc::clone(&call), reader.to_owned());
     let work = move || {
-        let made = job();
+        // Also where it panics.
+        let made = catch_unwind(AssertUnwindSafe(job));
         let (call, done) = &*theirs;
         let mut call = lock(call);
         if !matches!(*call, Call::Left) {
@@ -59,9 +71,10 @@ pub(crate) fn within<T: GiveUp + Send + 'static>(
             return;
         }
         drop(call);
-        made.give_up();
-        lock(&LEFT).remove(&name);
-        BACK.notify_all();
+        let _leaves = Leaves(name);
+        if let Ok(made) = made {
+            made.give_up();
+        }
     };
     std::thread::Builder::new().name("card".to_owned()).spawn(work).map_err(|_| Error::Busy)?;
     let (call, done) = &*call;
@@ -70,7 +83,8 @@ pub(crate) fn within<T: GiveUp + Send + 'static>(
         .wait_timeout_while(lock(call), left, |call| matches!(call, Call::UnderWay))
         .unwrap_or_else(PoisonError::into_inner);
     match std::mem::replace(&mut *call, Call::Left) {
-        Call::Done(made) => Ok(made),
+        Call::Done(Ok(made)) => Ok(made),
+        Call::Done(Err(panic)) => resume_unwind(panic),
         Call::UnderWay | Call::Left => {
             // While it cannot be done yet.
             lock(&LEFT).insert(reader.to_owned());
@@ -112,5 +126,25 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(told.recv(), Ok("given up"));
         assert_eq!(within(c"reader", Duration::from_secs(60), || ()), Ok(()));
+    }
+
+    #[test]
+    fn a_reader_is_free_again_also_after_a_panic_of_what_came_too_late() {
+        let (go, gone) = mpsc::channel::<()>();
+        let late = move || -> () {
+            gone.recv().unwrap();
+            panic!("as the library might");
+        };
+        assert_eq!(within(c"broken", Duration::from_millis(1), late), Err(Error::Busy));
+        go.send(()).unwrap();
+        assert_eq!(within(c"broken", Duration::from_secs(60), || ()), Ok(()));
+    }
+
+    #[test]
+    fn a_panic_in_time_is_that_of_whoever_waits() {
+        let broken =
+            || within(c"breaks", Duration::from_secs(60), || -> () { panic!("as the library might") });
+        assert!(catch_unwind(broken).is_err());
+        assert_eq!(within(c"breaks", Duration::from_secs(60), || ()), Ok(()));
     }
 }

@@ -45,6 +45,14 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
         if config.tokens.iter().any(|t| t.name == checked.name) {
             return Err(invalid(format!("two tokens are named {}: give each its own name", checked.name)));
         }
+        if let (true, Some(other)) =
+            (enabled, config.tokens.iter().find(|other| is_same_card(other, &checked)))
+        {
+            return Err(invalid(format!(
+                "{} and {} are one YubiKey: name each serial number once",
+                other.name, checked.name
+            )));
+        }
         if enabled {
             config.tokens.push(checked);
         }
@@ -53,6 +61,11 @@ pub fn parse(text: &str) -> Result<Config, ConfigError> {
         add_default_file_store(&mut config)?;
     }
     Ok(config)
+}
+
+/// Its keys would be there twice, and `lock` of the one would leave the other unlocked.
+fn is_same_card(one: &TokenConfig, other: &TokenConfig) -> bool {
+    matches!((&one.kind, &other.kind), (TokenKind::Yubikey(one), TokenKind::Yubikey(other)) if one.serial == other.serial)
 }
 
 /// A `[[role]]`: what it demands of its keys.

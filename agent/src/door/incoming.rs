@@ -150,6 +150,10 @@ impl<F: Fn(&Peer, TurnedAway) + Unpin> Stream for Incoming<F> {
                 }
                 // The peer was faster; there is nothing to wait for.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // The door was closed.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Err(error)) => self.hold_on(&error),
             }
         }

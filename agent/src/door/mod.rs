@@ -151,6 +151,16 @@ impl Door {
         tokio::net::UnixListener::from_std(listener)
     }
 
+    /// Whoever comes from now on is told that nobody is there, and does not wait for who has gone. A socket that was passed
+    /// to us stays: the next agent answers those who come.
+    pub fn close(&self) {
+        if self.bound.is_some()
+            && let Err(error) = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both)
+        {
+            tracing::warn!(%error, "the socket could not be closed");
+        }
+    }
+
     /// Gives the folder and a socket that we bound the rights for another group.
     ///
     /// # Errors

@@ -135,11 +135,17 @@ async fn import(
     })?;
     let _names = state.tokens().hold_names().await;
     state.tokens().check_free(&name).await?;
-    state.tokens().check_new(imported.public()).await?;
+    let backup = request.duplicate;
+    state.tokens().check_new(imported.public(), &slot, backup).await?;
     slot.ensure_usable_for(&Purpose::of(&connection, format!("to import the key {name}"))).await?;
     // Asked again: what a locked token holds is seen only now.
-    state.tokens().check_new(imported.public()).await?;
+    let copies = state.tokens().check_new(imported.public(), &slot, backup).await?;
     let mut body = json!({"name": name.as_str(), "token": slot.name()});
+    if let Some(members) = body.as_object_mut().filter(|_| !copies.is_empty()) {
+        let copies: Vec<_> =
+            copies.iter().map(|key| json!({"name": key.name, "token": key.slot.name()})).collect();
+        members.insert("copies".to_owned(), copies.into());
+    }
     card::note(&mut body, &options);
     let replaced = card::replaced(&state, &slot, &options, request.card.as_ref(), &mut body).await?;
     state.journal("key.import", Some(connection.peer()), body).await?;
@@ -152,9 +158,24 @@ async fn import(
         key.slot.name()
     );
     let mut warnings = vec![warning];
+    warnings.extend(copies.iter().map(|copy| with_copy(&key, copy)));
     warnings.extend(card::forget(&state, replaced).await);
     warnings.extend(card::warnings(&key).await);
     Ok(ImportKeyReply { key: Some(key.describe()), warnings })
+}
+
+/// What a person should know of a key that two tokens hold from now on.
+fn with_copy(key: &HeldKey, copy: &HeldKey) -> String {
+    format!(
+        "the key {} on token {} is the same as {} on token {}: whoever has one of them can sign as both, a role counts them \
+         once, and which of them signs is said each time (--key {} or --key {})",
+        key.name,
+        key.slot.name(),
+        copy.name,
+        copy.slot.name(),
+        key.name,
+        copy.name
+    )
 }
 
 async fn attest(

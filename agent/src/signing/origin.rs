@@ -131,6 +131,9 @@ fn demands(origins: &[OriginRule], repository: &str, role: &RoleName) -> Option<
     Demand::all(origins.iter().filter(meant).filter(|rule| is_of(rule, repository)))
 }
 
+/// The detail of a refusal of a token's own key for its policies, with those that are demanded.
+const POLICY: &str = "demanded";
+
 /// What is demanded of each key of a role, by all that is said of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Demand {
@@ -168,10 +171,19 @@ impl Demand {
             };
         }
         match key.attest(&agent.roots()).await {
-            Ok(attested) => self.missing(&attested.attestation).map_or(Ok(()), refused),
+            Ok(attested) => self.missing(&attested.attestation).map_or(Ok(()), |why| {
+                refused(why).map_err(|refusal| refusal.detail(POLICY, self.in_options()))
+            }),
             Err(refusal) if refusal.reason == Reason::Verification => refused(refusal.message),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// What makes a key that meets it, as `key generate` takes it.
+    fn in_options(self) -> String {
+        let touch = self.touch.map(|touch| format!(" --touch {}", touch.as_str()));
+        let pin = self.pin.map(|pin| format!(" --pin-policy {}", pin.as_str()));
+        [touch, pin].into_iter().flatten().collect()
     }
 
     /// What of it a key does not meet.
@@ -213,14 +225,18 @@ fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -
     if refusal.reason != Reason::Origin {
         return refusal;
     }
-    let message = format!(
-        "{role} of {repository} demands keys of a token's own, and {} is none: {}",
-        key.name, refusal.message
-    );
+    let message = match refusal.details.contains_key(POLICY) {
+        true => format!("{role} of {repository} demands another policy of {}: {}", key.name, refusal.message),
+        false => format!(
+            "{role} of {repository} demands keys of a token's own, and {} is none: {}",
+            key.name, refusal.message
+        ),
+    };
+    let how = refusal.details.get(POLICY).and_then(|words| words.as_str()).unwrap_or_default();
     Refusal::new(Reason::Origin, message)
         .remedy(format!(
-            "give {role} a key that is made on a token (tufctl key generate NAME --token TOKEN), or take the demand out of \
-             the configuration until that has been done"
+            "give {role} a key that is made on a token (tufctl key generate NAME --token TOKEN{how}), or take the demand out \
+             of the configuration until that has been done"
         ))
         .detail("role", role.to_string())
         .detail("key", key.name.as_str())

@@ -29,7 +29,7 @@ pub(crate) async fn adopt(
     let manifest = tokio::task::spawn_blocking(read).await.map_err(Refusal::internal)?;
     let manifest = manifest.map_err(|error| refusals::manifest(&error))?;
     let _changing = state.splits().changing().await;
-    state.tokens().check_new(manifest.public_key()).await?;
+    state.tokens().check_new(manifest.public_key(), &slot, false).await?;
     slot.ensure_usable().await?;
     let set = SplitSet::new(SetState::Alive, manifest);
     let digest = set.manifest.digest();

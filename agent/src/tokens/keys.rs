@@ -194,20 +194,30 @@ impl Tokens {
             .detail("key", name.as_str()))
     }
 
-    /// One place for a key: of two, nobody could say by which it signs. One that its token has lost may come back.
+    /// One place for a key: of two, nobody could say by which it signs, unless a person has said that it is to have a
+    /// backup on `slot`. One that its token has lost may come back. Gives the copies that there are.
     ///
     /// # Errors
     /// `DUPLICATE_KEY`.
-    pub(crate) async fn check_new(&self, public: &PublicKey) -> Result<(), Refusal> {
-        let keys = self.keys().await;
-        let Some(other) = keys.iter().find(|key| key.stored.public == *public && !key.lost) else {
-            return Ok(());
-        };
+    pub(crate) async fn check_new(
+        &self,
+        public: &PublicKey,
+        slot: &Slot,
+        backup: bool,
+    ) -> Result<Vec<HeldKey>, Refusal> {
+        let is_same = |key: &HeldKey| key.stored.public == *public && !key.lost;
+        let same: Vec<_> = self.keys().await.into_iter().filter(is_same).collect();
+        let refused = |key: &&HeldKey| !backup || key.slot.name() == slot.name() || key.slot.is_split();
+        let Some(other) = same.iter().find(refused) else { return Ok(same) };
         let (name, token) = (other.name.as_str(), other.slot.name());
         let message = format!("this very key is on token {token} already, named {name}");
+        let or = match other.slot.is_split() || token == slot.name() {
+            true => "",
+            false => "; or, for a backup on another token, say --duplicate",
+        };
         Err(Refusal::new(Reason::DuplicateKey, message)
             .remedy(format!(
-                "use the key that is there: {name}; or remove that one first: tufctl key remove {name}"
+                "use the key that is there: {name}; or remove that one first: tufctl key remove {name}{or}"
             ))
             .detail("key", name)
             .detail("token", token))

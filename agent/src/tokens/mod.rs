@@ -241,6 +241,11 @@ impl Tokens {
         self.naming.lock().await
     }
 
+    /// The agent ends: nobody is kept waiting for a touch. At once.
+    pub fn stop_waiting(&self) {
+        self.all().iter().chain(&self.retired()).for_each(|slot| slot.stop_waiting());
+    }
+
     /// Ends all tokens; blocks.
     pub fn shutdown(&self) {
         self.all().iter().chain(&self.retired()).for_each(|slot| slot.shutdown());

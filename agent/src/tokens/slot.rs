@@ -1,6 +1,7 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
 mod card;
+mod count;
 mod doctor;
 mod listing;
 mod person;
@@ -32,7 +33,7 @@ pub use self::puk::PukAct;
 pub use self::signing::Turn;
 pub use self::unlock::{Attempt, Shown};
 
-use self::card::Count;
+use self::count::{Again, Counter};
 use self::listing::Known;
 use self::source::{Contents, SourceTrouble};
 use super::Places;
@@ -84,8 +85,8 @@ pub struct Slot {
     from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
     /// What is known of contents of the source.
     contents: Mutex<Contents>,
-    /// Our own count of wrong PINs, as it was last seen.
-    count: Mutex<Count>,
+    /// Our own count of wrong PINs.
+    counter: Arc<Counter>,
     /// What wrong ones cost each user.
     delays: Mutex<Delays>,
     /// The module that stands in the journal.
@@ -145,6 +146,10 @@ impl Slot {
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
         let lane = Arc::new(Semaphore::new(signing::on_lane(&config)));
+        let counter = Arc::new(Counter::new(Arc::clone(&places.ledger), config.name.to_string()));
+        if let Some(token) = &pkcs11 {
+            token.count_by(Box::new(Again(Arc::clone(&counter))));
+        }
         Self {
             config,
             backend,
@@ -165,7 +170,7 @@ impl Slot {
             places,
             from_descriptor: Mutex::default(),
             contents: Mutex::default(),
-            count: Mutex::default(),
+            counter,
             delays: Mutex::default(),
             journalled: Mutex::default(),
         }
@@ -254,7 +259,7 @@ impl Slot {
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),
-            pins_wrong: self.pkcs11.is_some().then(|| lock(&self.count).wrong),
+            pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }
 
@@ -402,6 +407,13 @@ impl Slot {
     /// How long until it locks itself.
     pub(super) fn time_left(&self) -> Option<Duration> {
         lock(&self.lease).until.map(|until| until.saturating_sub(clock::boot()))
+    }
+
+    /// The agent ends: no touch is waited for any more.
+    pub(super) fn stop_waiting(&self) {
+        if let Some(token) = self.card() {
+            token.stop_waiting();
+        }
     }
 
     /// Ends what the token runs; blocks.

@@ -223,6 +223,10 @@ pub(crate) struct ImportArgs {
     /// Read the passphrase of an encrypted key from this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// Also a key that another token holds already: a backup on a second YubiKey, say. Which of them signs is then said by
+    /// sign --key.
+    #[arg(long)]
+    pub(crate) duplicate: bool,
     #[command(flatten)]
     pub(crate) slot: SlotArgs,
     #[command(flatten)]

@@ -209,7 +209,7 @@ impl Agent {
         file: &Secret,
         passphrase: Option<&Secret>,
         card: Option<v1::CardOptions>,
-        management: Option<&Secret>,
+        (management, duplicate): (Option<&Secret>, bool),
     ) -> Result<(v1::Key, Vec<String>), Failure> {
         let purpose = SealUse::Import(name);
         let request = v1::ImportKeyRequest {
@@ -218,6 +218,7 @@ impl Agent {
             file: Some(self.seal(&purpose, file)?),
             passphrase: passphrase.map(|secret| self.seal(&purpose, secret)).transpose()?,
             card: self.card_options(name, card, management)?,
+            duplicate,
         };
         let reply = self.wait(self.keys_client().import(request))?;
         Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))

@@ -16,7 +16,7 @@ use crate::render::{Report, Style, Table, short_keyid, visible};
 use crate::secret::Secret;
 use crate::shares;
 
-pub(crate) use card::{factory as factory_management_key, from_file as management_key_from};
+pub(crate) use card::{announce_touch, factory as factory_management_key, from_file as management_key_from};
 
 /// Runs a `key` command.
 pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Failure> {
@@ -29,12 +29,18 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             }
             let token = args.token.as_deref().unwrap_or_default();
             let agent = context.agent()?;
-            let (key, warnings) = card::with_management_key(&args.card, |management| {
-                agent.generate(&args.name, token, &args.key_type, card::options(&args.slot), management)
-            })?;
+            let (key, warnings) =
+                card::with_management_key((context, agent, token), &args.card, |management| {
+                    agent.generate(&args.name, token, &args.key_type, card::options(&args.slot), management)
+                })?;
             warned(&key, warnings, context, style)
         }
-        KeyCommand::List => list(&context.agent()?.keys()?, style),
+        KeyCommand::List => {
+            let agent = context.agent()?;
+            let all = agent.keys()?;
+            tell_silent(&all, &agent.tokens()?, context);
+            list(&all, style)
+        }
         KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
         KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
         KeyCommand::Import(args) => import(args, context),
@@ -44,7 +50,9 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             let all = agent.keys()?;
             let key = keys::find(&all, name)?;
             confirm(&format!("Destroy key {name} on {}? There is no way back", key.token), yes.yes)?;
-            card::with_management_key(card, |management| agent.remove_key(name, *force, management))?;
+            card::with_management_key((context, agent, &key.token), card, |management| {
+                agent.remove_key(name, *force, management)
+            })?;
             Ok(Report::new(
                 json!({"removed": name, "token": key.token, "keyid": key.keyid}),
                 format!("{name} is gone\n"),
@@ -126,6 +134,18 @@ fn presence(key: &v1::Key) -> &'static str {
     }
 }
 
+/// A token of which no key is listed may hold some all the same.
+fn tell_silent(keys: &[v1::Key], tokens: &[v1::Token], context: &Context) {
+    for token in tokens {
+        let silent = token.state == "failed" || (keys.is_empty() && token.state == "absent");
+        if silent && !keys.iter().any(|key| key.token == token.name) {
+            let problem = token.problem.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+            let (name, state) = (&token.name, &token.state);
+            context.screen.warn(format!("the keys of {name} are not known: it is {state}{problem}"));
+        }
+    }
+}
+
 fn list(all: &[v1::Key], style: Style) -> Result<Report, Failure> {
     let list = all.iter().map(json).collect::<Result<Vec<_>, _>>()?;
     let mut table = Table::new(&["KEY", "TYPE", "TOKEN", "KEYID"]);
@@ -178,8 +198,9 @@ fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
     };
     let token = args.token.as_deref().unwrap_or_default();
     let agent = context.agent()?;
-    let (key, warnings) = card::with_management_key(&args.card, |management| {
-        agent.import(&args.name, token, &file, passphrase.as_ref(), card::options(&args.slot), management)
+    let (key, warnings) = card::with_management_key((context, agent, token), &args.card, |management| {
+        let (options, how) = (card::options(&args.slot), (management, args.duplicate));
+        agent.import(&args.name, token, &file, passphrase.as_ref(), options, how)
     })?;
     warned(&key, warnings, context, context.screen.out())
 }

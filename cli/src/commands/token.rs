@@ -239,7 +239,10 @@ fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
     let failure = match token.state.as_str() {
         _ if Terminal::open().is_none() => return Ok(()),
         "absent" => Failure::new(reason::TOKEN_ABSENT, format!("{name} is not there{}", problem(token)))
-            .remedy("insert it, or bring its folder or service back, then run this again"),
+            .remedy(match token.kind == YUBIKEY {
+                true => "insert it, then run this again",
+                false => "insert it, or bring its folder or service back, then run this again",
+            }),
         "blocked" if token.kind == YUBIKEY => {
             Failure::new(reason::PIN_BLOCKED, format!("the PIN of {} is blocked", described(token)))
                 .remedy(format!("give it a new one by its PUK: tufctl token unblock {name}"))
@@ -327,6 +330,15 @@ pub(crate) fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
 
 /// `alice (YubiKey 12345678)`, `build-hsm (PKCS#11 9e…, label build)`, `file (file store)`.
 pub(crate) fn described(token: &v1::Token) -> String {
+    described_with(token, token.pin_tries_left)
+}
+
+/// The same without the tries of its PIN: where something else is asked for.
+pub(crate) fn described_device(token: &v1::Token) -> String {
+    described_with(token, None)
+}
+
+fn described_with(token: &v1::Token, left: Option<u32>) -> String {
     let kind = match token.kind.as_str() {
         "file" => "file store".to_owned(),
         "pkcs11" => "PKCS#11".to_owned(),
@@ -336,7 +348,7 @@ pub(crate) fn described(token: &v1::Token) -> String {
     let serial = token.serial.as_deref().map(|serial| format!(" {}", visible(serial))).unwrap_or_default();
     let label = token.label.as_deref().filter(|label| *label != token.name);
     let label = label.map(|label| format!(", label {}", visible(label))).unwrap_or_default();
-    let tries = token.pin_tries_left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
+    let tries = left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
     format!("{} ({kind}{serial}{label}{tries})", visible(&token.name))
 }
 

@@ -24,6 +24,7 @@ use secmem::SecretBytes;
 use tuf::key::{KeyType, PublicKey};
 use zeroize::Zeroizing;
 
+use super::line::Line;
 use super::protocol::{HostError, HostErrorKind, Reply, Request, TokenStatus};
 use super::{Answer, plain, protocol_error, public_key};
 use crate::card::{CardFacts, SlotId};
@@ -57,13 +58,13 @@ impl CardHost {
         Self { serial, token, readers, pin: None, status, version: None, slots, patience, to_forget }
     }
 
-    /// Answers one request; `asked` is called when the card is asked for what waits for a touch. Whatever panics on what a
-    /// card said ends with the request.
-    pub(crate) fn answer(&mut self, request: Request, tail: &[u8], asked: &dyn Fn()) -> Answer {
+    /// Answers one request; by `line` it says before that what the agent is to know at once. Whatever panics on what a card
+    /// said ends with the request.
+    pub(crate) fn answer(&mut self, request: Request, tail: &[u8], line: &Line<'_>) -> Answer {
         // Nobody waits for these, or what was known is as good.
         let soon = matches!(request, Request::Poll | Request::List | Request::Logout);
         self.patience = if soon { SHORT_PATIENCE } else { PATIENCE };
-        let answered = catch_unwind(AssertUnwindSafe(|| self.serve(request, tail, asked)));
+        let answered = catch_unwind(AssertUnwindSafe(|| self.serve(request, tail, line)));
         if self.pin.is_none() {
             // Others may want it for themselves, and the reader may take its power away.
             self.readers.close();
@@ -82,7 +83,7 @@ impl CardHost {
         self.readers.forget();
     }
 
-    fn serve(&mut self, request: Request, tail: &[u8], asked: &dyn Fn()) -> Answer {
+    fn serve(&mut self, request: Request, tail: &[u8], line: &Line<'_>) -> Answer {
         match request {
             Request::Poll => self.poll(),
             Request::Look => self.look(),
@@ -110,14 +111,14 @@ impl CardHost {
             }
             Request::Generate { name, kind, card, .. } => {
                 let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;
-                self.generate(&name, kind, card, tail)
+                self.generate(&name, kind, card, (tail, line))
             }
             Request::Import { name, public, card, management_len } => {
                 let public = public_key(&public)?;
                 let parts = tail.split_at_checked(management_len).ok_or_else(|| protocol_error("a key"))?;
-                self.import(&name, &public, card, parts)
+                self.import(&name, &public, card, parts, line)
             }
-            Request::Remove { public } => self.remove(&public_key(&public)?, tail),
+            Request::Remove { public } => self.remove(&public_key(&public)?, tail, line),
             Request::Sign { public, scheme, pin_len, .. } => {
                 let key = public_key(&public)?;
                 let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
@@ -128,7 +129,7 @@ impl CardHost {
                         (Some(parts.0), parts.1)
                     }
                 };
-                let signature = self.sign(&key, scheme, pin, data, asked)?;
+                let signature = self.sign(&key, scheme, pin, data, line)?;
                 Ok((Reply::Signature, Zeroizing::new(signature)))
             }
             Request::EachUse { public } => {
@@ -143,14 +144,16 @@ impl CardHost {
             }
             Request::ChangeManagementKey { old_len, protect } => {
                 let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two keys"))?;
-                self.change_management_key(old, new, protect)
+                self.change_management_key(old, new, protect, line)
             }
             Request::Probe { .. } => {
                 Err(HostError::new(HostErrorKind::Unsupported, "a YubiKey has no module to measure"))
             }
-            Request::Open(_) | Request::OpenCard { .. } | Request::Confine(_) | Request::Load => {
-                Err(protocol_error("a request in its order"))
-            }
+            Request::Open(_)
+            | Request::OpenCard { .. }
+            | Request::Confine(_)
+            | Request::Load
+            | Request::Present { .. } => Err(protocol_error("a request in its order")),
         }
     }
 
@@ -288,6 +291,7 @@ impl CardHost {
                 default_puk: puk.and_then(|puk| puk.factory),
                 default_management_key: management.factory,
                 management_algorithm: management.algorithm.name().to_owned(),
+                management_touch: management.touch,
                 management_key_protected: session.management_key_is_protected()?,
                 pin_tries_left: pin.map(|pin| pin.left),
                 puk_tries_left: puk.map(|puk| puk.left),
@@ -295,12 +299,12 @@ impl CardHost {
         })
     }
 
-    fn change_management_key(&mut self, old: &[u8], new: &[u8], protect: bool) -> Answer {
+    fn change_management_key(&mut self, old: &[u8], new: &[u8], protect: bool, line: &Line<'_>) -> Answer {
         super::login::not_traced()?;
         self.with_card(|session, host| {
             // A key that the PIN protects is read once that is verified.
-            host.verified(session)?;
-            let before = session.authenticate(old)?;
+            host.verified(session, line)?;
+            let before = session.authenticate(old, line)?;
             let changed = session.change_management_key(before, new, protect, host.version());
             host.leave(session)?;
             changed

@@ -95,6 +95,8 @@ pub(crate) enum Request {
     Origin { public: String },
     /// Whether a private key takes the PIN for each signature. [`Reply::EachUse`]
     EachUse { public: String },
+    /// Comes after [`Reply::Presents`], while another request is carried out: whether that was counted.
+    Present { counted: bool },
     /// One probe of `token doctor`; the tail is a PIN that the token took, or empty. [`Reply::Facts`]
     Probe {
         probe: Probe,
@@ -148,8 +150,13 @@ pub(crate) enum Reply {
     Keys { keys: Vec<WireKey> },
     /// The key that was made.
     Key { key: WireKey },
-    /// Comes before [`Reply::Signature`], from a YubiKey whose key wants a touch: it is asked now.
+    /// Comes before the answer, from a YubiKey that is asked now for what wants a touch.
     Asked,
+    /// Comes before the answer, from a YubiKey that has forgotten the PIN that it accepted: it is to be presented again, once
+    /// the agent has counted that ([`Request::Present`]).
+    Presents,
+    /// Comes after that: the card has accepted it, or says that it has counted nothing.
+    Presented { accepted: bool },
     /// The tail is the signature as the token gave it.
     Signature,
     /// What the token says of a private key.
@@ -282,6 +289,8 @@ pub(crate) enum HostErrorKind {
     PinIncorrect,
     /// A wrong PIN, and one try is left.
     PinIncorrectFinalTry,
+    /// A PIN that the card had accepted, and does not accept any more.
+    PinChanged,
     /// The PIN was presented, and what the module answered does not say whether it was counted as wrong.
     PinUnclear,
     /// The same, and the module is of no use before it is started anew, or has somebody logged in for all that was done.
@@ -300,6 +309,8 @@ pub(crate) enum HostErrorKind {
     PukLocked,
     /// The management key was not given, or the card does not take it.
     ManagementKey,
+    /// Nobody touched the card, which takes its management key only with a touch.
+    ManagementTouch,
     /// Nobody touched the card.
     TouchTimeout,
     /// The slot holds a key.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::lane::Lane;
+use super::meanwhile::Listener;
 use super::place::{Module, Place};
 use super::trouble::traced;
 use crate::BackendError;
@@ -101,16 +102,16 @@ impl Helper {
         tail: &[&[u8]],
         limit: Duration,
     ) -> Result<(Reply, Zeroizing<Vec<u8>>), CallError> {
-        self.call_aloud(request, tail, limit, || {})
+        self.call_aloud(request, tail, limit, &())
     }
 
-    /// The same; `asked` is called when a card is asked for what may wait for a touch.
+    /// The same; `listener` hears what the helper says before it answers.
     pub(crate) fn call_aloud(
         &mut self,
         request: &Request,
         tail: &[&[u8]],
         limit: Duration,
-        asked: impl Fn(),
+        listener: &dyn Listener,
     ) -> Result<(Reply, Zeroizing<Vec<u8>>), CallError> {
         self.last_id = self.last_id.wrapping_add(1);
         let deadline = Instant::now().checked_add(limit);
@@ -123,7 +124,13 @@ impl Helper {
                 return Err(CallError::Broken("answered a question that was not asked".to_owned()));
             }
             match protocol::parse_head(&frame.head) {
-                Ok(Reply::Asked) => asked(),
+                Ok(Reply::Asked) => listener.asked(),
+                Ok(Reply::Presents) => {
+                    let word = Request::Present { counted: listener.presents() };
+                    protocol::write_frame(&self.stream, self.last_id, &word, &[], deadline)
+                        .map_err(|error| self.broken(error, limit))?;
+                }
+                Ok(Reply::Presented { accepted }) => listener.presented(accepted),
                 Ok(Reply::Error(error)) => return Err(CallError::Host(error)),
                 Ok(reply) => return Ok((reply, frame.tail)),
                 Err(error) => return Err(self.broken(error, limit)),

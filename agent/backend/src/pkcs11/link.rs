@@ -9,9 +9,11 @@ use zeroize::Zeroizing;
 
 use super::helper::{CallError, Helper, NONSENSE};
 use super::lane::Lane;
+use super::meanwhile::{Asked, OfCard, Tally};
 use super::place::Place;
 use super::restart::RestartPolicy;
 use super::seen::Seen;
+use super::stopping::Stopping;
 use super::trouble::{Ended, Trouble, backend_error};
 use crate::host::protocol::{HostError, HostErrorKind, Reply, Request, TokenStatus, Wanted};
 use crate::{BackendError, TokenInfo, TokenState};
@@ -30,10 +32,10 @@ pub(crate) struct Shared {
     wake: Arc<(Mutex<Wake>, Condvar)>,
     /// Wants to know when the card is asked for the next signature.
     pub(super) asked: Mutex<Option<Asked>>,
+    /// Counts what a card is asked again with the PIN that it accepted.
+    pub(super) tally: OnceLock<Box<dyn Tally>>,
+    pub(super) stopping: Stopping,
 }
-
-/// Is called when a card is asked for a signature that may wait for a touch.
-pub(super) type Asked = Box<dyn Fn() + Send>;
 
 /// Hears of each change of the state.
 pub(crate) type Listener = Box<dyn Fn(&TokenInfo) + Send + Sync>;
@@ -90,6 +92,8 @@ impl Shared {
             looked: Condvar::new(),
             wake: Arc::default(),
             asked: Mutex::default(),
+            tally: OnceLock::new(),
+            stopping: Stopping::default(),
         }
     }
 
@@ -168,12 +172,7 @@ impl Shared {
         if request.carries_secret() && !empty {
             helper.not_traced()?;
         }
-        let asked = || {
-            if let Some(asked) = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                asked();
-            }
-        };
-        match helper.call_aloud(request, tail, limit, asked) {
+        match helper.call_aloud(request, tail, limit, &OfCard::new(self)) {
             Ok(answer) => Ok(answer),
             Err(CallError::Host(error)) => {
                 self.note_error(&error);
@@ -186,7 +185,10 @@ impl Shared {
                 Err(backend_error(error))
             }
             Err(CallError::Broken(how)) => {
-                let error = BackendError::from(self.lost(link, what, &how));
+                let error = match self.is_stopping() {
+                    true => self.stopped(link),
+                    false => self.lost(link, what, &how).into(),
+                };
                 Err(if request.presents_pin() {
                     BackendError::AttemptUnknown { why: error.to_string() }
                 } else {
@@ -239,8 +241,8 @@ impl Shared {
         let what = if self.is_signing() { "signing" } else { what };
         let trouble = self.bury(link, &format!("{how} while it was {what}"));
         let started = match link.policy.wait(Instant::now()) {
-            None => self.start(link),
-            Some(_) => Ok(()),
+            None if !self.is_stopping() => self.start(link),
+            _ => Ok(()),
         };
         let ended = match started {
             Ok(()) => Self::ended(link, &trouble.to_string(), login),
@@ -324,30 +326,9 @@ impl Shared {
         }
     }
 
-    /// Ends the helper and the background thread. A call under way gets a moment, then its helper
-    /// is killed.
-    pub(crate) fn shutdown(&self) {
+    /// Ends the background thread.
+    pub(super) fn rest(&self) {
         rouse(&self.wake, |wake| wake.stop = true);
-        let end = Instant::now() + SHUTDOWN_GRACE;
-        loop {
-            if let Some(mut link) = self.try_link() {
-                if let Some(helper) = link.helper.take() {
-                    helper.stop();
-                }
-                self.note(|seen| seen.pid = None);
-                return;
-            }
-            if Instant::now() >= end {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // Whoever holds the link has not waited for this process, so its id is still its own.
-        let pid =
-            self.seen().pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
     }
 
     /// Has the background thread look at once.
@@ -385,4 +366,3 @@ fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
 
 /// A new helper is the module initialised again (FAULTS D2).
 const RENEWED_APART: Duration = Duration::from_secs(30);
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use tuf::key::PublicKey;
 
 use super::{Pkcs11Token, nonsense};
 use crate::card::PinPolicy;
-use crate::host::protocol::{Reply, Request};
+use crate::host::protocol::{Reply, Request, TokenStatus};
 use crate::{BackendError, TokenState};
 
 /// The token that is there now, as it says itself.
@@ -27,6 +27,13 @@ pub struct Card {
     pub blocked: bool,
     /// Tries that are left, where the card tells.
     pub tries_left: Option<u32>,
+}
+
+impl Card {
+    pub(super) fn of(status: TokenStatus) -> Self {
+        let TokenStatus { serial, label, count_low, final_try, blocked, tries_left, .. } = status;
+        Self { serial, label, count_low, final_try, blocked, tries_left }
+    }
 }
 
 /// How a PIN is presented.
@@ -75,14 +82,7 @@ impl Pkcs11Token {
         let seen = shared.seen();
         match (seen.state, seen.trouble) {
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
-            _ => Ok(Card {
-                serial: seen.status.serial,
-                label: seen.status.label,
-                count_low: seen.status.count_low,
-                final_try: seen.status.final_try,
-                blocked: seen.status.blocked,
-                tries_left: seen.status.tries_left,
-            }),
+            _ => Ok(Card::of(seen.status)),
         }
     }
 
@@ -164,6 +164,7 @@ impl Spent {
     pub const fn by(error: &BackendError) -> Self {
         match error {
             BackendError::SecretIncorrect { .. }
+            | BackendError::SecretChanged { .. }
             | BackendError::AttemptUnknown { .. }
             | BackendError::Blocked => Self::Perhaps,
             _ => Self::Nothing,

@@ -105,7 +105,10 @@ impl Seen {
         let message = &error.message;
         let is_of_pin = matches!(
             error.kind,
-            HostErrorKind::PinIncorrect | HostErrorKind::PinIncorrectFinalTry | HostErrorKind::PinUnclear
+            HostErrorKind::PinIncorrect
+                | HostErrorKind::PinIncorrectFinalTry
+                | HostErrorKind::PinChanged
+                | HostErrorKind::PinUnclear
         );
         if let Some(left) = error.tries_left.filter(|_| is_of_pin) {
             self.status.tries_left = Some(left);
@@ -125,7 +128,9 @@ impl Seen {
             {
                 self.state = Some(TokenState::Locked);
             }
-            HostErrorKind::NotLoggedIn | HostErrorKind::Worn => self.state = Some(TokenState::Locked),
+            HostErrorKind::NotLoggedIn | HostErrorKind::PinChanged | HostErrorKind::Worn => {
+                self.state = Some(TokenState::Locked)
+            }
             HostErrorKind::PinLocked => {
                 self.state = Some(TokenState::Blocked);
                 self.status.blocked = true;

@@ -18,7 +18,11 @@ use crate::{BackendError, TokenState};
 impl Shared {
     /// Sees that a helper runs that has loaded the module.
     pub(crate) fn ready(&self, link: &mut Link) -> Result<(), BackendError> {
-        if let Some(status) = link.helper.as_mut().and_then(Helper::ended) {
+        let ended = link.helper.as_mut().and_then(Helper::ended);
+        if self.is_stopping() && (ended.is_some() || link.helper.is_none()) {
+            return Err(self.stopped(link));
+        }
+        if let Some(status) = ended {
             let during = if self.is_signing() { " while it was signing" } else { "" };
             let trouble = self.bury(link, &format!("died ({status}){during}"));
             tracing::warn!(token = %self.config.name, "{trouble}");

@@ -114,6 +114,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::PinIncorrectFinalTry => {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
         }
+        HostErrorKind::PinChanged => BackendError::SecretChanged { tries_left },
         HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
         HostErrorKind::PinWorn => {
             BackendError::AttemptUnknown { why: format!("{message}; the module is started anew") }
@@ -127,6 +128,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             "reset the PIV application with its vendor's tool (ykman piv reset), which destroys its keys",
         ),
         HostErrorKind::ManagementKey => BackendError::ManagementKey { why: message },
+        HostErrorKind::ManagementTouch => BackendError::ManagementTouch,
         HostErrorKind::TouchTimeout => BackendError::TouchTimeout,
         HostErrorKind::SlotOccupied => BackendError::SlotOccupied { slot: message },
         HostErrorKind::Reader => failed(message, "look at the reader and at pcscd, the smart card service"),

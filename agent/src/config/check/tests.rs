@@ -96,6 +96,9 @@ fn a_yubikey_is_named_by_its_number_and_has_no_module() {
     assert!(refused(&with("serial = -1")).contains("is a number"));
     assert!(refused(&with("serial = 1\nmodule = '/m.so'")).contains("module means nothing"));
     assert!(refused(&with("serial = 1\nlabel = 'x'")).contains("label means nothing"));
+    let twice = with("serial = 1\n") + &with("serial = '1'\n").replace("'a'", "'b'");
+    assert!(refused(&twice).contains("a and b are one YubiKey"));
+    assert!(parse(&twice.replace("serial = '1'", "serial = '1'\nenabled = false")).is_ok());
 }
 
 #[test]

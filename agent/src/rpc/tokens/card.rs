@@ -30,6 +30,7 @@ pub(super) async fn facts(
         default_management_key: facts.default_management_key,
         management_algorithm: facts.management_algorithm,
         management_key_protected: facts.management_key_protected,
+        management_touch: facts.management_touch,
         pin_tries_left: facts.pin_tries_left,
         puk_tries_left: facts.puk_tries_left,
     })

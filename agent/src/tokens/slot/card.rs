@@ -12,6 +12,7 @@ use ledger::{PinAttempt, PinLeave, PinOutcome, SourceMark};
 use policy::Reason;
 use serde_json::{Value, json};
 
+use super::count::Proof;
 use super::refusals::SPENT;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
@@ -56,22 +57,6 @@ pub(super) struct Sourced {
     pub(super) proof: Option<Proof>,
 }
 
-/// A card that accepted a PIN.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Proof {
-    pub(super) card: String,
-    /// It said then already that tries are gone: some say so for ever after the first wrong one.
-    pub(super) count_low: bool,
-}
-
-/// What was last seen of our own count.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Count {
-    pub(super) wrong: u32,
-    /// Which card accepted a PIN last.
-    pub(super) accepted: Option<Proof>,
-}
-
 impl Slot {
     /// One attempt, or none: `ask` presents the PIN once, to the card of this serial number, and says what it may have cost.
     pub(super) async fn ask_card<T: Send + 'static>(
@@ -95,7 +80,7 @@ impl Slot {
             Spent::Accepted => Some(PinOutcome::Accepted { from_source: how.is_from_source() }),
             Spent::Nothing => Some(PinOutcome::NotMade { source_before }),
         };
-        self.settle(outcome, wrong, proof).await;
+        self.counter.settle(outcome, wrong, proof).await;
         result.map_err(|error| match spent {
             Spent::Perhaps => {
                 let refusal = self.refusal(&error).detail("wrong", wrong);
@@ -128,7 +113,7 @@ impl Slot {
     /// Who says yes to a last try says it of this card with these tries: the agent compares, and takes nobody's word for it.
     async fn is_as_shown(&self, card: &Card, id: &str, shown: &Shown) -> Result<(), Refusal> {
         let wrong = self.places.ledger.pin_record(id.to_owned()).await?.wrong;
-        lock(&self.count).wrong = wrong;
+        lock(&self.counter.seen).wrong = wrong;
         let tries_left = if card.final_try { Some(1) } else { card.tries_left };
         let now = Shown { serial: card.serial.clone(), tries_left, wrong };
         if *shown == now {
@@ -175,30 +160,9 @@ impl Slot {
                 Ok((wrong_before.saturating_add(1), source_before))
             }
             PinLeave::Stopped(wrong) => {
-                lock(&self.count).wrong = wrong;
+                lock(&self.counter.seen).wrong = wrong;
                 Err(self.stopped(wrong))
             }
-        }
-    }
-
-    /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
-    pub(super) async fn settle(&self, outcome: Option<PinOutcome>, wrong: u32, proof: Proof) {
-        let Some(outcome) = outcome else {
-            *lock(&self.count) = Count { wrong, accepted: None };
-            return;
-        };
-        let (id, token) = (proof.card.clone(), self.name().to_owned());
-        let now = match outcome {
-            PinOutcome::Accepted { .. } => Count { wrong: 0, accepted: Some(proof) },
-            PinOutcome::NotMade { .. } => {
-                let accepted = lock(&self.count).accepted.clone();
-                Count { wrong: wrong.saturating_sub(1), accepted }
-            }
-        };
-        match self.places.ledger.settle_pin_attempt(id, token, outcome).await {
-            Ok(()) => *lock(&self.count) = now,
-            // Too high a count costs a question; too low a one could cost the card.
-            Err(error) => tracing::warn!(token = self.name(), "an attempt stays counted: {error}"),
         }
     }
 
@@ -301,7 +265,7 @@ impl Slot {
 
     /// What a person should know of our own count before giving a PIN.
     pub(super) fn count_problem(&self) -> Option<String> {
-        let wrong = lock(&self.count).wrong;
+        let wrong = lock(&self.counter.seen).wrong;
         let tells = matches!(self.config.kind, TokenKind::Yubikey(_));
         (wrong >= MOST_WRONG && !tells)
             .then(|| format!("{}: no further one is tried without --last-try", stopped_because(wrong)))
@@ -316,7 +280,7 @@ impl Slot {
         }
         let id = identity_of(&info.serial.unwrap_or_default(), &info.label.unwrap_or_default());
         if let Ok(record) = self.places.ledger.pin_record(id).await {
-            lock(&self.count).wrong = record.wrong;
+            lock(&self.counter.seen).wrong = record.wrong;
         }
     }
 }

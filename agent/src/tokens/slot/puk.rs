@@ -12,7 +12,8 @@ use policy::Reason;
 use secmem::SecretBytes;
 
 use super::Slot;
-use super::card::{Presenting, Proof, blocking, identity};
+use super::card::{Presenting, blocking, identity};
+use super::count::Proof;
 use super::unlock::{Attempt, Shown};
 use crate::refusal::Refusal;
 
@@ -73,7 +74,7 @@ impl Slot {
         if unblocks && presented.spent == Spent::Accepted {
             // A new PIN: what was wrong with the one before counts no more.
             let proof = Proof { card: id, count_low: false };
-            self.settle(Some(PinOutcome::Accepted { from_source: false }), 0, proof).await;
+            self.counter.settle(Some(PinOutcome::Accepted { from_source: false }), 0, proof).await;
             // Seen at once, not at the next look.
             let _ = blocking(move || token.card()).await;
         }

@@ -42,8 +42,12 @@ impl Slot {
         let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
         let refusal = match info.state {
             TokenState::Absent => {
-                Refusal::new(Reason::TokenAbsent, format!("token {name} is not there{problem}"))
-                    .remedy("insert it, or bring its folder or service back; the agent will see it")
+                Refusal::new(Reason::TokenAbsent, format!("token {name} is not there{problem}")).remedy(
+                    match self.is_card() {
+                        true => "insert it; the agent will see it",
+                        false => "insert it, or bring its folder or service back; the agent will see it",
+                    },
+                )
             }
             TokenState::Failed => {
                 let remedy = if self.may_unlock_itself().is_some() {
@@ -79,7 +83,9 @@ impl Slot {
         let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
         let mut refusal =
             Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
-        if let BackendError::SecretIncorrect { tries_left: Some(left), .. } = error {
+        if let BackendError::SecretIncorrect { tries_left: Some(left), .. }
+        | BackendError::SecretChanged { tries_left: Some(left) } = error
+        {
             refusal = refusal.detail("tries_left", *left);
         }
         if let BackendError::AttemptUnknown { .. } = error {

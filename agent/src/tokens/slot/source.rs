@@ -13,7 +13,8 @@ use policy::Reason;
 use secmem::SecretBytes;
 use sha2::{Digest as _, Sha256};
 
-use super::card::{Presenting, Proof, Sourced};
+use super::card::{Presenting, Sourced};
+use super::count::Proof;
 use super::person::Purpose;
 use super::refusals::SPENT;
 use super::unlock::{Act, Attempt};
@@ -172,7 +173,7 @@ impl Slot {
     pub(super) fn note_presented(&self, content: SecretBytes, refused: Option<&Refusal>) {
         match refused {
             None => {
-                let proof = lock(&self.count).accepted.clone();
+                let proof = lock(&self.counter.seen).accepted.clone();
                 lock(&self.contents).prove(content, proof);
             }
             Some(refusal) if self.note_source(refusal) => lock(&self.contents).refuse(content),
@@ -244,7 +245,7 @@ impl Slot {
 
     /// After a restart, too, the old secret costs no try, unless somebody has written the file since.
     async fn keep_that_it_is_replaced(&self) {
-        let accepted = lock(&self.count).accepted.clone();
+        let accepted = lock(&self.counter.seen).accepted.clone();
         let (Some(Proof { card, .. }), Some(how)) = (accepted, self.source_stamp().await) else { return };
         let token = self.name().to_owned();
         if let Err(error) = self.places.ledger.note_source_replaced(card, token, how).await {

@@ -6,6 +6,9 @@ use tufagent_proto::v1;
 use zeroize::Zeroizing;
 
 use crate::args::{ManagementKeyArgs, SlotArgs};
+use crate::client::Agent;
+use crate::commands::token::{YUBIKEY, described_device};
+use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
 use crate::secret::Secret;
@@ -25,20 +28,43 @@ pub(super) fn options(args: &SlotArgs) -> Option<v1::CardOptions> {
 }
 
 /// Makes a call with the management key of the file. Without one the agent takes the key that the PIN protects; where there
-/// is none, a person is asked for it.
+/// is none, a person is asked for it, for the YubiKey that `token` names (empty: the only token).
 pub(super) fn with_management_key<T>(
+    (context, agent, token): (&Context, &Agent, &str),
     args: &ManagementKeyArgs,
     call: impl Fn(Option<&Secret>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    if let Some(path) = &args.management_key_file {
-        return call(Some(&from_file(path)?));
+    let given = args.management_key_file.as_deref().map(from_file).transpose()?;
+    let token = card(agent, token);
+    if let Some(token) = &token {
+        announce_touch(context, agent, token);
     }
+    let Some(token) = token.filter(|_| given.is_none()) else { return call(given.as_ref()) };
     match (call(None), Terminal::open()) {
         (Err(failure), Some(terminal)) if failure.reason() == reason::MANAGEMENT_KEY => {
-            let typed = terminal.secret("management key of the YubiKey (hex, or default)")?;
+            let label = format!("management key of {} (hex, or default)", described_device(&token));
+            let typed = terminal.secret(&label)?;
             call(Some(&parse(&typed).ok_or_else(|| malformed("what was typed"))?))
         }
         (done, _) => done,
+    }
+}
+
+/// The YubiKey that is meant, if it is one. What else is wrong with the name is told by whoever makes the call.
+fn card(agent: &Agent, name: &str) -> Option<v1::Token> {
+    let all = agent.tokens().ok()?;
+    let meant = match all.as_slice() {
+        [only] if name.is_empty() => Some(only),
+        all => all.iter().find(|token| token.name == name),
+    };
+    meant.filter(|token| token.kind == YUBIKEY).cloned()
+}
+
+/// A card whose management key wants a touch blinks, and says nothing.
+pub(crate) fn announce_touch(context: &Context, agent: &Agent, token: &v1::Token) {
+    if agent.card_facts(&token.name).is_ok_and(|facts| facts.management_touch) {
+        let word = context.screen.err().yellow("touch when it blinks:");
+        context.screen.show(format!("{word} {}, for its management key …", described_device(token)));
     }
 }
 

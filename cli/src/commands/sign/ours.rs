@@ -204,6 +204,11 @@ impl Ours {
         true
     }
 
+    /// Whether a token could not be used when it was wanted.
+    pub(super) fn is_refused(&self, token: &str) -> bool {
+        self.refused.contains_key(token)
+    }
+
     /// Whether a token signs without asking anybody: unlocked, or unlocked by the agent when it is needed.
     pub(super) fn ready(&self, token: &str) -> bool {
         !self.refused.contains_key(token)
@@ -296,7 +301,11 @@ impl Ours {
                 reason::TOKEN_ABSENT,
                 format!("token {token}, which holds {key}, is not there{problem}"),
             )
-            .remedy("insert it, or bring its folder back"),
+            .remedy(if self.is_card(token) {
+                "insert it"
+            } else {
+                "insert it, or bring its folder back"
+            }),
         };
         failure.detail("token", token).detail("key", key).detail("state", state)
     }

@@ -108,20 +108,46 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// A token was pulled out while it was to sign: unless its keys were named, the others sign without it.
+    /// A token was pulled out while it was to sign, or does not work or is locked and there are others: unless its keys were
+    /// named, those sign without it.
     ///
     /// # Errors
     /// The failure itself where it is about something else.
     fn go_on_after(&mut self, failure: Failure) -> Result<(), Failure> {
-        if self.selection.names_keys() || failure.reason() != reason::TOKEN_ABSENT {
+        if self.selection.names_keys() || !OF_ONE_TOKEN.contains(&failure.reason()) {
             return Err(failure);
         }
-        self.look_at_tokens()?;
+        let token = failure.text_detail("token").unwrap_or_default();
+        // What it said first is why.
+        if self.ours.is_refused(token) {
+            return Ok(());
+        }
+        if failure.reason() != reason::TOKEN_ABSENT && !self.others_than(token)? {
+            return Err(failure);
+        }
+        if let Ok(token) = self.agent.token(token) {
+            self.ours.update(token);
+        }
         if !self.ours.refuse(&failure) {
             return Err(failure);
         }
         self.context.screen.warn(failure.message());
         Ok(())
+    }
+
+    /// Whether another token than this has signed in this run, or may.
+    fn others_than(&self, token: &str) -> Result<bool, Failure> {
+        if self.signed.iter().any(|signed| signed.token != token) {
+            return Ok(true);
+        }
+        let staged = self.workspace.staged_roles()?;
+        for role in staged.iter().filter(|role| !super::is_online(role)) {
+            let other = |key: &Candidate| key.token != token && self.ours.can_sign(key);
+            if !self.workspace.signatures(role)?.met && self.candidates(role)?.iter().any(other) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Shows every difference, and asks once.
@@ -504,3 +530,12 @@ pub(super) fn read_difference(inspected: &v1::SignInspected) -> Result<Differenc
 /// How many calls stay open while a person reads, well below the streams that the agent allows a connection; a
 /// repository with hundreds of bins has the others inspected while they are signed.
 const MOST_OPEN: usize = 32;
+/// What keeps one token from signing, and no other. That nobody touched one is a no.
+const OF_ONE_TOKEN: &[&str] = &[
+    reason::TOKEN_ABSENT,
+    reason::TOKEN_FAILED,
+    reason::TOKEN_LOCKED,
+    reason::TOKEN_BUSY,
+    reason::PIN_INCORRECT,
+    reason::PIN_BLOCKED,
+];

@@ -31,11 +31,7 @@ impl Session<'_> {
             let mut asked = BTreeSet::new();
             // Asked anew each time: every answer tells who else is needed.
             while let Some(token) = self.next_locked(role, &asked)? {
-                self.context.screen.note(format!(
-                    "{} is needed for {}",
-                    described(&token),
-                    visible(role.as_str())
-                ));
+                self.context.screen.show(self.need_of(&token, roles)?);
                 match unlock_asking(self.agent, &token) {
                     Ok(unlocked) => self.ours.update(unlocked),
                     Err(failure) => self.pass_over(role, &token, failure)?,
@@ -44,6 +40,32 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What its secret is asked for: which key of it is to sign what (FAULTS C5).
+    fn need_of(&self, token: &v1::Token, roles: &[RoleName]) -> Result<String, Failure> {
+        let mut signs = Vec::new();
+        for role in roles {
+            let of_it = self.candidates(role)?.into_iter().filter(|key| key.token == token.name);
+            for key in of_it {
+                let (key, name) = (visible(&key.name), visible(role.as_str()));
+                let what = match self.workspace.staged(role)? {
+                    Some(staged) => {
+                        format!("{name} version {} (sha256 {})", staged.version(), staged.digest())
+                    }
+                    None => format!("{name}, which is made when the others are signed"),
+                };
+                signs.push(format!("  {key}, to sign {what}"));
+            }
+        }
+        let repository = visible(&self.record.name);
+        let mut lines = vec![format!("{} is needed for {repository}:", described(token))];
+        let more = signs.len().saturating_sub(MOST_SAID);
+        lines.extend(signs.into_iter().take(MOST_SAID));
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+        Ok(lines.join("\n"))
     }
 
     /// A locked token without which a role does not reach some threshold.
@@ -99,3 +121,6 @@ impl Session<'_> {
         Ok(lacking.into_iter().map(need).collect())
     }
 }
+
+/// Delegated roles come by the thousand.
+const MOST_SAID: usize = 6;

@@ -56,6 +56,7 @@ pub(super) fn setup(args: &SetupArgs, context: &Context) -> Result<Report, Failu
             None => args.pin_file.as_deref().map(Secret::from_pin_file).transpose()?,
         };
         setting.unlocked(present.as_ref())?;
+        key::announce_touch(context, agent, &setting.token);
         agent.protect_management_key(name, old.as_ref())?;
         changed.push("management key");
     }

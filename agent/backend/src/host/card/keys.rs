@@ -11,6 +11,7 @@ use super::{Answer, CardHost, Held};
 use crate::Origin;
 use crate::card::{CardOptions, PinPolicy, SlotFacts, SlotId};
 use crate::doctor::OriginFacts;
+use crate::host::line::Line;
 use crate::host::login::not_traced;
 use crate::host::plain;
 use crate::host::protocol::{HostError, HostErrorKind, Reply, WireKey};
@@ -22,12 +23,12 @@ impl CardHost {
         name: &str,
         kind: KeyType,
         options: CardOptions,
-        management: &[u8],
+        (management, line): (&[u8], &Line<'_>),
     ) -> Answer {
         not_traced()?;
         let key = self.with_card(|session, host| {
             host.takes(kind)?;
-            host.put(session, name, options, management, |session, facts| {
+            host.put(session, name, options, (management, line), |session, facts| {
                 Ok((session.generate(facts, kind)?, Origin::Generated))
             })
         })?;
@@ -41,6 +42,7 @@ impl CardHost {
         public: &PublicKey,
         options: CardOptions,
         (management, secret): (&[u8], &[u8]),
+        line: &Line<'_>,
     ) -> Answer {
         not_traced()?;
         let kind = public.key_type();
@@ -51,7 +53,7 @@ impl CardHost {
             if let Some(known) = host.list(session)?.into_iter().find(|known| known.public == wanted) {
                 return Err(HostError::new(HostErrorKind::Duplicate, known.label).into());
             }
-            host.put(session, name, options, management, |session, facts| {
+            host.put(session, name, options, (management, line), |session, facts| {
                 session.import(facts, kind, &parts)?;
                 Ok((public.clone(), Origin::Imported))
             })
@@ -59,14 +61,15 @@ impl CardHost {
         plain(Reply::Key { key })
     }
 
-    pub(super) fn remove(&mut self, public: &PublicKey, management: &[u8]) -> Answer {
+    pub(super) fn remove(&mut self, public: &PublicKey, management: &[u8], line: &Line<'_>) -> Answer {
         not_traced()?;
         self.with_card(|session, host| {
             let slot = host.key_of(session, public)?.facts.slot;
             host.needs([5, 7, 0], "removing a key")?;
-            host.manage(session, management, |session| {
+            host.manage(session, (management, line), |session| {
+                let names = Names::read_to_change(session)?;
                 session.delete(slot)?;
-                Names::read(session)?.set(session, slot, None)
+                names.set(session, slot, None)
             })
         })?;
         plain(Reply::Done)
@@ -163,7 +166,7 @@ impl Held<'_> {
         session: &Session<'_>,
         name: &str,
         options: CardOptions,
-        management: &[u8],
+        (management, line): (&[u8], &Line<'_>),
         put: impl FnOnce(&Session<'_>, SlotFacts) -> Result<(PublicKey, Origin), Fault>,
     ) -> Result<WireKey, Fault> {
         self.needs([5, 3, 0], "keeping keys for signatures")?;
@@ -179,9 +182,10 @@ impl Held<'_> {
         if self.list(session)?.iter().any(|key| key.label == name && is_elsewhere(key)) {
             return Err(HostError::new(HostErrorKind::NameTaken, name).into());
         }
-        let (public, origin) = self.manage(session, management, |session| {
+        let (public, origin) = self.manage(session, (management, line), |session| {
+            let names = Names::read_to_change(session)?;
             let made = put(session, facts)?;
-            Names::read(session)?.set(session, facts.slot, Some((&made.0, name)))?;
+            names.set(session, facts.slot, Some((&made.0, name)))?;
             Ok(made)
         })?;
         let public = hex::encode(public.spki_der());
@@ -192,14 +196,14 @@ impl Held<'_> {
     fn manage<T>(
         &mut self,
         session: &Session<'_>,
-        management: &[u8],
+        (management, line): (&[u8], &Line<'_>),
         work: impl FnOnce(&Session<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         if management.is_empty() {
             // The PIN opens it.
-            self.verified(session)?;
+            self.verified(session, line)?;
         }
-        session.authenticate(management)?;
+        session.authenticate(management, line)?;
         let done = work(session);
         self.leave(session)?;
         done

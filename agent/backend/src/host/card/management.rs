@@ -1,12 +1,15 @@
 //! The management key: proving it to the card and the card to us, changing it, and where the PIN protects it (CONTRACT
 //! section 6). It is no PIN: nothing of it is ever told as one.
 
+use std::time::{Duration, Instant};
+
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::apdu::{Data, Fault, Session, Status, nonsense};
 use super::piv::{AUTHENTICATE, METADATA, SET_MANAGEMENT_KEY};
 use super::tlv::{tlv, value_of};
+use crate::host::line::Line;
 use crate::host::protocol::{HostError, HostErrorKind};
 
 /// What the card says of its management key.
@@ -15,6 +18,8 @@ pub(super) struct Management {
     pub(super) algorithm: Algorithm,
     /// It is the one of the factory, where the card tells.
     pub(super) factory: Option<bool>,
+    /// It is taken only with a touch.
+    pub(super) touch: bool,
 }
 
 /// How the card checks it.
@@ -98,12 +103,13 @@ impl Session<'_> {
         let number = value_of(&[1], &data).filter(|_| status == Status::DONE);
         let known = Algorithm::ALL.into_iter().find(|algorithm| Some(&[algorithm.number()][..]) == number);
         let factory = value_of(&[5], &data).map(|is| is == [1]);
-        Ok(Management { algorithm: known.unwrap_or(Algorithm::TripleDes), factory })
+        let touch = matches!(value_of(&[2], &data), Some([_, policy]) if *policy > NO_TOUCH);
+        Ok(Management { algorithm: known.unwrap_or(Algorithm::TripleDes), factory, touch })
     }
 
     /// Proves `given` to the card, or the key that the PIN protects, which has to be verified, where none is given. The
-    /// card is to prove that it knows it, too.
-    pub(super) fn authenticate(&self, given: &[u8]) -> Result<Management, Fault> {
+    /// card is to prove that it knows it, too. That it may wait for a touch is said before.
+    pub(super) fn authenticate(&self, given: &[u8], line: &Line<'_>) -> Result<Management, Fault> {
         let management = self.management()?;
         let protected;
         let key = if given.is_empty() {
@@ -121,11 +127,12 @@ impl Session<'_> {
             );
             return Err(wrong(why).into());
         }
-        self.prove(algorithm, key)?;
+        self.prove(management, key, line)?;
         Ok(management)
     }
 
-    fn prove(&self, algorithm: Algorithm, key: &[u8]) -> Result<(), Fault> {
+    fn prove(&self, management: Management, key: &[u8], line: &Line<'_>) -> Result<(), Fault> {
+        let algorithm = management.algorithm;
         let doing = "checking the management key";
         let refused = || wrong("the card did not take the management key that was given");
         let command = [AUTHENTICATE, algorithm.number(), MANAGEMENT];
@@ -136,9 +143,17 @@ impl Session<'_> {
         let mut challenge = vec![0; algorithm.block_len()];
         random(&mut challenge)?;
         let proof = tlv(&[0x7c], &[tlv(&[0x80], &witness), tlv(&[0x81], &challenge)].concat());
+        if management.touch {
+            line.asked();
+        }
+        let asked = Instant::now();
         let (answer, status) = self.command(command, &proof)?;
         match status {
             Status::DONE => {}
+            // A wrong key is refused at once.
+            Status::NOT_ALLOWED if management.touch && asked.elapsed() >= AT_ONCE => {
+                return Err(HostError::new(HostErrorKind::ManagementTouch, "nobody touched it").into());
+            }
             Status::NOT_ALLOWED | Status(0x6a80) => return Err(refused().into()),
             status => return Err(status.refused(doing)),
         }
@@ -244,6 +259,9 @@ fn random(bytes: &mut [u8]) -> Result<(), HostError> {
     })
 }
 
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// The touch policy of what wants none.
+const NO_TOUCH: u8 = 1;
 const MANAGEMENT: u8 = 0x9b;
 /// Where Yubico's tools keep what they know of a card, and a management key that the PIN protects.
 const ADMIN: [u8; 3] = [0x5f, 0xff, 0x00];

@@ -22,6 +22,25 @@ impl Names {
         Ok(std::str::from_utf8(&object).ok().and_then(Self::parse).unwrap_or_default())
     }
 
+    /// Those of a card whose names are to be changed: what this version does not understand is not overwritten.
+    pub(super) fn read_to_change(session: &Session<'_>) -> Result<Self, Fault> {
+        let object = session.object(OBJECT)?.unwrap_or_default();
+        if object.is_empty() {
+            return Ok(Self::default());
+        }
+        let known = std::str::from_utf8(&object).ok().and_then(Self::parse);
+        known.ok_or_else(|| {
+            let message = "the names of its keys (data object 5F5455) are not in a form that this version knows, and are \
+                           not overwritten";
+            HostError::new(HostErrorKind::Device, message)
+                .remedy(
+                    "use the version of tuf-agent that wrote them; if nobody needs them, clear the object: ykman piv objects \
+                     import 0x5f5455 /dev/null",
+                )
+                .into()
+        })
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let lines = text.strip_prefix(MAGIC)?.lines();
         let entry = |line: &str| {

@@ -6,6 +6,7 @@ use secmem::SecretBytes;
 use super::apdu::{Fault, Session, Status};
 use super::piv::Tries;
 use super::{Answer, CardHost, Held};
+use crate::host::line::Line;
 use crate::host::login::not_traced;
 use crate::host::plain;
 use crate::host::protocol::{HostError, HostErrorKind, Reply, TokenStatus};
@@ -153,8 +154,9 @@ impl Held<'_> {
     }
 
     /// Sees that the PIN is verified in this transaction. A card that has forgotten it (another program reset it, or used
-    /// another application) gets the one that it accepted, once, and only while all tries are left.
-    pub(super) fn verified(&mut self, session: &Session<'_>) -> Result<(), Fault> {
+    /// another application) gets the one that it accepted, once, and only while all tries are left. The agent counts that
+    /// before it is done.
+    pub(super) fn verified(&mut self, session: &Session<'_>, line: &Line<'_>) -> Result<(), Fault> {
         let lost = |message: &str| HostError::new(HostErrorKind::NotLoggedIn, message);
         if self.pin.is_none() {
             return Err(lost("the card is locked").into());
@@ -171,12 +173,27 @@ impl Held<'_> {
         if tries.is_none_or(|tries| tries.total != Some(tries.left)) {
             return Err(lost("the card forgot the PIN, and not all of its tries are left").into());
         }
-        if session.verify(pin.reveal_secret_bytes())? == Status::DONE {
+        if !line.may_present() {
+            return Err(lost("the card forgot the PIN, and could not be given it again").into());
+        }
+        let status = session.verify(pin.reveal_secret_bytes()).map_err(unclear)?;
+        let Err(refused) = self.judge(session, status, tries) else {
+            line.presented(true);
             *self.pin = Some(pin);
             return Ok(());
+        };
+        if session
+            .pin_tries()
+            .is_ok_and(|after| after.map(|after| after.left) == tries.map(|tries| tries.left))
+        {
+            line.presented(false);
         }
-        self.note_tries(session.pin_tries()?);
-        Err(lost("the card forgot the PIN and does not take it any more").into())
+        Err(match refused {
+            Fault::Host(error) if error.kind == HostErrorKind::PinIncorrect => {
+                Fault::Host(HostError { kind: HostErrorKind::PinChanged, ..error })
+            }
+            refused => refused,
+        })
     }
 }
 

@@ -72,7 +72,7 @@ impl Readers {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (mut others, mut held) = (Vec::new(), Vec::new());
+        let (mut matching, mut others, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for reader in context.readers()? {
             let count = match context.presence(&reader) {
                 Ok(Some(count)) => count,
@@ -102,15 +102,19 @@ impl Readers {
             }
             match seen.found {
                 Some(is) if is.serial == serial && is.version < OLDEST => return Err(too_old(is).into()),
-                Some(is) if is.serial == serial => {
-                    self.found = Some((reader, count));
-                    return Ok(Presence::New);
-                }
+                Some(is) if is.serial == serial => matching.push((reader, count)),
                 Some(is) => others.push(is.serial.to_string()),
                 None => {}
             }
         }
-        Err(absent(serial, &others, &held).into())
+        if matching.len() > 1 {
+            return Err(ambiguous(serial, &matching).into());
+        }
+        self.found = matching.pop();
+        match self.found {
+            Some(_) => Ok(Presence::New),
+            None => Err(absent(serial, &others, &held).into()),
+        }
     }
 
     /// The card, for as long as the transaction; other programs' are waited for no longer than `patience`. What another
@@ -124,8 +128,10 @@ impl Readers {
         let session = Session::new(transaction);
         // Another program may have selected another application.
         let mut found = session.serial()?;
-        if found.is_none() && session.select()? {
-            found = session.serial()?;
+        for _ in 0..SELECTED_WITHIN {
+            if found.is_none() && session.select()? {
+                found = session.serial()?;
+            }
         }
         match found {
             Some(found) if found == serial => Ok(session),
@@ -134,7 +140,13 @@ impl Readers {
                 let message = format!("serial {found} is there, and serial {serial} is meant");
                 Err(HostError::new(HostErrorKind::Swapped, message).into())
             }
-            None => Err(Error::NoCard.into()),
+            None => {
+                let message =
+                    "the card does not open its PIV application, or does not tell its serial number";
+                Err(HostError::new(HostErrorKind::Device, message)
+                    .remedy("take the YubiKey out and insert it again")
+                    .into())
+            }
         }
     }
 
@@ -178,6 +190,17 @@ fn too_old(card: Identity) -> HostError {
     );
     HostError::new(HostErrorKind::Reader, message)
         .remedy("use a newer YubiKey: its firmware cannot be replaced")
+}
+
+/// One of them is not what it says (FAULTS 22).
+fn ambiguous(serial: u32, readers: &[(CString, u16)]) -> HostError {
+    let names: Vec<_> = readers.iter().map(|(reader, _)| reader.to_string_lossy()).collect();
+    let message = format!(
+        "{} cards say that they have serial number {serial}, in {}: none of them is used",
+        readers.len(),
+        names.join(" and ")
+    );
+    HostError::new(HostErrorKind::Reader, message).remedy("leave the right one in, and take the others out")
 }
 
 fn absent(serial: u32, others: &[String], held: &[String]) -> HostError {
@@ -229,6 +252,8 @@ fn suspects() -> String {
     if running.is_empty() { String::new() } else { format!("; it may be {}", running.join(", ")) }
 }
 
+/// Another program may have taken it away in between.
+const SELECTED_WITHIN: u32 = 2;
 /// The first firmware that tells what is in its slots.
 const OLDEST: [u8; 3] = [5, 3, 0];
 /// The first one whose PIV application tells its serial number.

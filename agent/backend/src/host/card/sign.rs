@@ -7,19 +7,20 @@ use super::piv::SlotKey;
 use super::{CardHost, Held};
 use crate::card::{PinPolicy, Touch};
 use crate::host::codec::{Curve, ecdsa_from_der};
+use crate::host::line::Line;
 use crate::host::login::not_traced;
 use crate::host::protocol::{HostError, HostErrorKind};
 
 impl CardHost {
     /// Signs by the private key of `public`: `data` is a digest for ECDSA, and the whole message otherwise. `pin` is for a
-    /// key that wants it for each signature; `asked` is called before the card may wait for a touch. ECDSA gives r || s.
+    /// key that wants it for each signature; that the card may wait for a touch is said before. ECDSA gives r || s.
     pub(super) fn sign(
         &mut self,
         public: &PublicKey,
         scheme: Scheme,
         pin: Option<&[u8]>,
         data: &[u8],
-        asked: &dyn Fn(),
+        line: &Line<'_>,
     ) -> Result<Vec<u8>, HostError> {
         let input = input(public, scheme, data)?;
         if pin.is_some() {
@@ -27,9 +28,9 @@ impl CardHost {
         }
         self.with_card(|session, host| {
             let key = host.key_of(session, public)?;
-            host.may_sign(session, &key, pin)?;
+            host.may_sign(session, &key, pin, line)?;
             if key.facts.touch != Touch::Never {
-                asked();
+                line.asked();
             }
             let (raw, status) = session.sign(&key, &input)?;
             if status != Status::DONE {
@@ -49,10 +50,16 @@ impl CardHost {
 
 impl Held<'_> {
     /// The PIN is verified, where the key wants it.
-    fn may_sign(&mut self, session: &Session<'_>, key: &SlotKey, pin: Option<&[u8]>) -> Result<(), Fault> {
+    fn may_sign(
+        &mut self,
+        session: &Session<'_>,
+        key: &SlotKey,
+        pin: Option<&[u8]>,
+        line: &Line<'_>,
+    ) -> Result<(), Fault> {
         match (key.facts.pin, pin) {
             (PinPolicy::Never, _) => Ok(()),
-            (PinPolicy::Once, _) => self.verified(session),
+            (PinPolicy::Once, _) => self.verified(session, line),
             (PinPolicy::Always, Some(pin)) => self.present(session, pin, false),
             (PinPolicy::Always, None) => {
                 let message = "the key takes the PIN anew for each signature";

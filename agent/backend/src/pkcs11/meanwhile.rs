@@ -1,0 +1,84 @@
+//! What a helper says before it answers: that its card is asked for what waits for a touch, and that the PIN which it
+//! accepted is to be presented again, which the agent counts first (DESIGN section 4, rule 5; FAULTS C2).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::link::Shared;
+use super::present::Card;
+
+/// Counts, durably, what a card is asked again with the PIN that it accepted.
+pub trait Tally: Send + Sync {
+    /// Counts one that is about to be made. None: it could not be counted, so it must not be made.
+    fn count(&self, card: &Card) -> Option<Settle>;
+}
+
+/// Ends an attempt that was counted: the card accepted the PIN, or says that it has counted nothing. Without a word the
+/// attempt stays counted.
+pub type Settle = Box<dyn FnOnce(bool) + Send>;
+
+/// Is called when a card is asked for a signature that may wait for a touch.
+pub(super) type Asked = Box<dyn Fn() + Send>;
+
+/// Hears what a helper says while it carries out a request.
+pub(super) trait Listener {
+    /// The card is asked for what waits for a touch.
+    fn asked(&self) {}
+
+    /// Whether the PIN may be presented again.
+    fn presents(&self) -> bool {
+        false
+    }
+
+    /// What came of that.
+    fn presented(&self, _accepted: bool) {}
+}
+
+/// Hears nothing.
+impl Listener for () {}
+
+/// Hears it for one request to a card.
+pub(super) struct OfCard<'a> {
+    shared: &'a Shared,
+    settle: Mutex<Option<Settle>>,
+}
+
+impl<'a> OfCard<'a> {
+    pub(super) const fn new(shared: &'a Shared) -> Self {
+        Self { shared, settle: Mutex::new(None) }
+    }
+
+    fn settle(&self) -> MutexGuard<'_, Option<Settle>> {
+        self.settle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OfCard<'_> {
+    fn drop(&mut self) {
+        self.shared.end_of_touch();
+    }
+}
+
+impl Listener for OfCard<'_> {
+    fn asked(&self) {
+        self.shared.wait_for_touch();
+        if let Some(asked) = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            asked();
+        }
+    }
+
+    fn presents(&self) -> bool {
+        let Some(tally) = self.shared.tally.get().filter(|_| self.shared.config.is_card()) else {
+            return false;
+        };
+        let counted = tally.count(&Card::of(self.shared.seen().status));
+        let may = counted.is_some();
+        *self.settle() = counted;
+        may
+    }
+
+    fn presented(&self, accepted: bool) {
+        if let Some(settle) = self.settle().take() {
+            settle(accepted);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Our own count of what a card was asked with PINs: in the ledger before each attempt, and what was last seen of it
+//! (FAULTS C2).
+
+use std::sync::{Arc, Mutex};
+
+use backend::pkcs11::{Card, Settle, Tally};
+use ledger::{Ledger, PinAttempt, PinLeave, PinOutcome};
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::card::identity;
+use super::lock;
+
+/// A card that accepted a PIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) card: String,
+    /// It said then already that tries are gone: some say so for ever after the first wrong one.
+    pub(super) count_low: bool,
+}
+
+/// What was last seen of our own count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Count {
+    pub(super) wrong: u32,
+    /// Which card accepted a PIN last.
+    pub(super) accepted: Option<Proof>,
+    /// That PIN is what the configured source held.
+    pub(super) from_source: bool,
+}
+
+/// Counts what one token is asked.
+pub(super) struct Counter {
+    ledger: Arc<Ledger>,
+    token: String,
+    pub(super) seen: Mutex<Count>,
+}
+
+impl Counter {
+    pub(super) fn new(ledger: Arc<Ledger>, token: String) -> Self {
+        Self { ledger, token, seen: Mutex::default() }
+    }
+
+    /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
+    pub(super) async fn settle(&self, outcome: Option<PinOutcome>, wrong: u32, proof: Proof) {
+        let before = lock(&self.seen).clone();
+        let Some(outcome) = outcome else {
+            *lock(&self.seen) = Count { wrong, accepted: None, ..before };
+            return;
+        };
+        let id = proof.card.clone();
+        let now = match outcome {
+            PinOutcome::Accepted { from_source } => Count { wrong: 0, accepted: Some(proof), from_source },
+            PinOutcome::NotMade { .. } => Count { wrong: wrong.saturating_sub(1), ..before },
+        };
+        match self.ledger.settle_pin_attempt(id, self.token.clone(), outcome).await {
+            Ok(()) => *lock(&self.seen) = now,
+            // Too high a count costs a question; too low a one could cost the card.
+            Err(error) => tracing::warn!(token = self.token, "an attempt stays counted: {error}"),
+        }
+    }
+}
+
+/// A YubiKey that forgot the PIN that it accepted is presented it again by its helper, in the middle of a request: that is
+/// an attempt, too (DESIGN section 4, rule 5).
+pub(super) struct Again(pub(super) Arc<Counter>);
+
+impl Tally for Again {
+    fn count(&self, card: &Card) -> Option<Settle> {
+        let counter = Arc::clone(&self.0);
+        // Requests to a card are made on threads that may block.
+        let runtime = Handle::try_current().ok()?;
+        let (proof, from_source) =
+            (Proof { card: identity(card), count_low: card.count_low }, lock(&counter.seen).from_source);
+        let attempt = PinAttempt {
+            card: proof.card.clone(),
+            token: counter.token.clone(),
+            // The card tells its tries, and stops by them.
+            limit: None,
+            from_source,
+            by_person: false,
+            about: json!({"serial": card.serial, "label": card.label, "again": true}),
+        };
+        let (wrong, source_before) = match runtime.block_on(counter.ledger.count_pin_attempt(attempt)) {
+            Ok(PinLeave::Counted { wrong_before, source_before }) => {
+                (wrong_before.saturating_add(1), source_before)
+            }
+            Ok(PinLeave::Stopped(_)) => return None,
+            Err(error) => {
+                tracing::warn!(
+                    token = counter.token,
+                    "the PIN is not presented again, as that cannot be counted: {error}"
+                );
+                return None;
+            }
+        };
+        // Until more is said of it.
+        lock(&counter.seen).wrong = wrong;
+        Some(Box::new(move |accepted| {
+            let outcome = match accepted {
+                true => PinOutcome::Accepted { from_source },
+                false => PinOutcome::NotMade { source_before },
+            };
+            runtime.block_on(counter.settle(Some(outcome), wrong, proof));
+        }))
+    }
+}

@@ -1,0 +1,77 @@
+//! One key on two YubiKeys, and one serial number on two: a person's backup, and what nobody can tell apart.
+
+use serde_json::json;
+use tufagent_tests::cards::{Card, CardRoom, FIRMWARE_5_4, FIRMWARE_5_7};
+use tufagent_tests::{Home, need};
+
+use crate::yubikey_matrix::Desk;
+use crate::yubikeys::private;
+
+#[test]
+fn a_key_is_brought_onto_a_second_yubikey_for_backup_when_that_is_said_and_signs_by_the_one_that_is_named() {
+    let Some(desk) = Desk::with(&[FIRMWARE_5_7, FIRMWARE_5_4]) else { return };
+    let home = &desk.home;
+    private(home, "key.pem", include_str!("../../agent/backend/tests/vectors/import/ecdsa-p256.pem"));
+    desk.unlock("alice");
+    desk.unlock("bob");
+    let import = |name: &str, token: &str, more: &str| {
+        format!("key import {name} key.pem --token {token} --management-key-file management {more}")
+    };
+    home.run(&import("root-a", "alice", "")).done();
+    let refused = home.refused(&import("root-b", "bob", ""), 3, "DUPLICATE_KEY");
+    assert!(refused["remedy"].as_str().unwrap().contains("--duplicate"), "{refused}");
+    // Twice on one card is no backup.
+    let twice = import("root-b", "alice", "--duplicate --slot 9a");
+    let refused = home.refused(&twice, 3, "DUPLICATE_KEY");
+    assert!(!refused["remedy"].as_str().unwrap().contains("--duplicate"), "{refused}");
+    let made = home.run(&(import("root-b", "bob", "--duplicate") + " --json")).done();
+    let warnings = made.json()["warnings"].to_string();
+    for said in ["root-a on token alice", "root-b on token bob", "whoever has one of them"] {
+        assert!(warnings.contains(said), "{warnings}");
+    }
+    assert!(made.stderr.contains("root-a on token alice"), "{made}");
+    let entry = home.journalled("key.import").last().unwrap()["body"].clone();
+    assert_eq!(entry["copies"], json!([{"name": "root-a", "token": "alice"}]), "{entry}");
+    home.unlock_file_store();
+    home.keys(&["online"]);
+    desk.init("root-a", "online");
+    // Which of them is said; neither takes the other's place by itself.
+    let refused = home.refused("sign repo --yes", 3, "DUPLICATE_KEY");
+    assert!(refused["remedy"].as_str().unwrap().contains("--key root-a or --key root-b"), "{refused}");
+    let signed = home.run("sign repo --role root --key root-b --yes --json").exits(4).json();
+    assert_eq!(
+        (&signed["signed"][0]["key"], &signed["signed"][0]["token"]),
+        (&json!("root-b"), &json!("bob"))
+    );
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    let before = (desk.cards[0].counters().signatures, desk.cards[1].counters().signatures);
+    home.run("bump repo root").done();
+    home.run("sign repo --key root-a --yes --json").done();
+    let now = (desk.cards[0].counters().signatures, desk.cards[1].counters().signatures);
+    assert_eq!(now, (before.0 + 1, before.1));
+}
+
+#[test]
+fn two_cards_with_one_serial_number_are_told_and_none_is_used() {
+    let (one, two) = (Card::new(7, FIRMWARE_5_7), Card::new(7, FIRMWARE_5_4));
+    two.remove();
+    let Some(room) = need(CardRoom::with(&[&one, &two])) else { return };
+    let home = Home::new();
+    home.config(&room.table("alice", 7));
+    private(&home, "pin", "123456");
+    two.insert();
+    two.until_seen();
+    let agent = home.start();
+    agent.wait_until(|| home.token("alice")["state"] == "failed");
+    let problem = home.token("alice")["problem"].to_string();
+    assert!(problem.contains("2 cards say that they have serial number 7"), "{problem}");
+    home.refused("token unlock alice --pin-file pin", 5, "TOKEN_FAILED");
+    assert_eq!((one.counters().verifies, two.counters().verifies), (0, 0));
+    // Of a list without keys it is said whose are not in it.
+    let listed = home.run("key list").done();
+    assert!(listed.stderr.contains("the keys of alice are not known"), "{listed}");
+    two.remove();
+    agent.wait_until(|| home.token("alice")["state"] == "locked");
+    home.run("token unlock alice --pin-file pin").done();
+    assert_eq!((one.counters().verifies, two.counters().verifies), (1, 0));
+}

@@ -1,0 +1,78 @@
+//! What a YubiKey's management key may want, and what another version has written on the card.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tufagent_tests::cards::{CARD_PIN, Card, CardRoom, FIRMWARE_5_7, Root, State};
+use tufagent_tests::{Agent, Home, need};
+
+use crate::yubikeys::private;
+
+const SERIAL: u32 = 16_400_001;
+/// Where the names of keys are.
+const NAMES: u32 = 0x5f_5455;
+const GENERATE: &str = "key generate a --token alice --type ecdsa-p256 --management-key-file management";
+
+struct Bed {
+    home: Home,
+    // Before the room, whose folder it knows.
+    _agent: Agent,
+    card: Card,
+    _room: CardRoom,
+}
+
+impl Bed {
+    /// With a card that is unlocked.
+    fn with(state: State) -> Option<Self> {
+        let card = Card::with_state(state.with_pin(CARD_PIN));
+        let room = need(CardRoom::with(&[&card]))?;
+        let home = Home::new();
+        home.config(&room.table("alice", SERIAL));
+        home.secret("pin", CARD_PIN);
+        private(&home, "management", "default");
+        private(&home, "other", &"ab".repeat(24));
+        let agent = home.start();
+        home.run("token unlock alice --pin-file pin").done();
+        Some(Self { home, _agent: agent, card, _room: room })
+    }
+}
+
+fn new() -> State {
+    State::new(SERIAL, FIRMWARE_5_7, Root::shared())
+}
+
+#[test]
+fn a_management_key_that_wants_a_touch_is_announced_and_a_missing_touch_is_no_wrong_key() {
+    let Some(bed) = Bed::with(new().with_management_touch()) else { return };
+    bed.card.touch_within(Duration::from_secs(4));
+    let made = bed.home.run(&format!("{GENERATE} --json"));
+    let refused = made.refused(5, "TOUCH_TIMEOUT");
+    assert!(refused["message"].as_str().unwrap().contains("its management key was not taken"), "{made}");
+    for said in ["touch when it blinks", "alice", &SERIAL.to_string(), "management key"] {
+        assert!(made.stderr.contains(said), "{said} is not in\n{made}");
+    }
+    assert_eq!((bed.card.tries_left(), &bed.home.token("alice")["state"]), ((3, 3), &json!("unlocked")));
+    // One that is wrong is refused without a touch, as what it is.
+    let wrong = GENERATE.replace("management-key-file management", "management-key-file other");
+    bed.home.refused(&wrong, 5, "MANAGEMENT_KEY");
+    let card = bed.card.clone();
+    let touched = std::thread::spawn(move || {
+        card.until_it_waits_for_a_touch();
+        card.touch();
+    });
+    bed.home.run(GENERATE).done();
+    touched.join().unwrap();
+}
+
+#[test]
+fn names_that_another_version_has_written_are_not_overwritten() {
+    let theirs = b"tuf-agent-names-v9\n9c 00 theirs\n";
+    let Some(bed) = Bed::with(new().with_object(NAMES, theirs)) else { return };
+    let refused = bed.home.refused(GENERATE, 5, "TOKEN_FAILED");
+    assert!(
+        refused["message"].as_str().unwrap().contains("not in a form that this version knows"),
+        "{refused}"
+    );
+    assert_eq!(bed.card.state().object(NAMES), Some(&theirs[..]));
+    assert_eq!(bed.home.run("key list --json").done().json(), json!({"keys": []}));
+}
