@@ -176,6 +176,11 @@ async fn a_manifest_is_taken_in_by_another_agent_and_its_shares_sign_there() {
         let imported = KeysClient::new(client.channel.clone()).import(request).await;
         assert_eq!(imported.is_ok(), taken, "{imported:?}");
     }
+    // No new role before this agent has seen that the shares are there.
+    let refused = client.show(root(), file.bytes()).await.err().unwrap();
+    assert_eq!(reason(&refused), "SHARE_UNPROVEN");
+    let words: Vec<_> = made.words.iter().take(2).map(|(_, words)| words.as_str()).collect();
+    client.drill(&made.set.sha256, &words).await.unwrap();
     works(&client, &made, &file).await;
 }
 

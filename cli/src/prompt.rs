@@ -97,6 +97,12 @@ impl Terminal {
         Hidden::begin(&self.tty)
     }
 
+    /// Columns and lines, where the terminal tells.
+    pub(crate) fn size(&self) -> Option<(u16, u16)> {
+        let size = termios::tcgetwinsize(&self.tty).ok()?;
+        Some((size.ws_col, size.ws_row)).filter(|(columns, lines)| *columns > 0 && *lines > 0)
+    }
+
     /// The next byte that is typed; `None` when the terminal hangs up.
     pub(crate) fn byte(&self) -> Result<Option<u8>, Failure> {
         let mut byte = Zeroizing::new([0_u8; 1]);

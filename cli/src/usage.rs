@@ -3,8 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ErrorKind};
 
+use crate::args::Cli;
 use crate::error::{Failure, reason};
 use crate::render::{Screen, visible};
 
@@ -13,7 +15,7 @@ pub(crate) fn end(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if !asked && wants_json(std::env::args_os().skip(1)) {
         let screen = Screen::new(true, true);
-        return ExitCode::from(screen.finish(Err(failure(error))));
+        return ExitCode::from(screen.finish(Err(failure(error, std::env::args_os().skip(1)))));
     }
     // clap prints help and version to stdout, errors and help instead of a missing subcommand to stderr. It repeats
     // arguments as they were given: those that could drive the terminal are made visible.
@@ -33,7 +35,7 @@ fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// The first sentence of clap's text is the message, the usage line the remedy.
-fn failure(error: &clap::Error) -> Failure {
+fn failure(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Failure {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::new(reason::USAGE, "a subcommand is missing").remedy("tufctl --help lists them");
     }
@@ -43,8 +45,22 @@ fn failure(error: &clap::Error) -> Failure {
     let message = sentence.strip_prefix("error: ").unwrap_or(&sentence);
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     let usage = usage.split_whitespace().collect::<Vec<_>>().join(" ");
-    let remedy = usage.strip_prefix("Usage: ").unwrap_or("tufctl --help").to_owned();
+    let remedy = usage.strip_prefix("Usage: ").map(ToOwned::to_owned);
+    let remedy = remedy.unwrap_or_else(|| format!("see {} --help", command_of(arguments)));
     Failure::new(reason::USAGE, message).remedy(remedy)
+}
+
+/// The command that was meant: `tufctl share split`.
+fn command_of(arguments: impl Iterator<Item = OsString>) -> String {
+    let root = Cli::command();
+    let (mut named, mut command) = (root.get_name().to_owned(), &root);
+    for argument in arguments {
+        let Some(below) = argument.to_str().and_then(|name| command.find_subcommand(name)) else { continue };
+        command = below;
+        named.push(' ');
+        named.push_str(below.get_name());
+    }
+    named
 }
 
 #[cfg(test)]
@@ -53,11 +69,16 @@ mod tests {
 
     use super::{failure, wants_json};
     use crate::args::Cli;
+    use crate::error::Failure;
+
+    fn of(line: &str) -> Failure {
+        let words = || line.split_whitespace();
+        failure(&Cli::try_parse_from(words()).unwrap_err(), words().skip(1).map(Into::into))
+    }
 
     #[test]
     fn a_usage_error_says_what_is_wrong_and_how_it_is_written() {
-        let error = Cli::try_parse_from(["tufctl", "key", "generate", "a"]).unwrap_err();
-        let failure = failure(&error);
+        let failure = of("tufctl key generate a");
         assert_eq!((failure.reason(), failure.exit_code()), ("USAGE", 2));
         assert_eq!(failure.message(), "the following required arguments were not provided: --type <TYPE>");
         assert!(failure.remedy_text().starts_with("tufctl key generate"), "{}", failure.remedy_text());
@@ -65,10 +86,25 @@ mod tests {
 
     #[test]
     fn a_missing_subcommand_is_wrong_usage_too() {
-        let error = Cli::try_parse_from(["tufctl", "token", "--json"]).unwrap_err();
-        assert_eq!(failure(&error).exit_code(), 2);
-        let error = Cli::try_parse_from(["tufctl", "nonsense"]).unwrap_err();
-        assert!(failure(&error).message().contains("nonsense"));
+        assert_eq!(of("tufctl token --json").exit_code(), 2);
+        assert!(of("tufctl nonsense").message().contains("nonsense"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_leads_to_the_help_of_its_command() {
+        for line in [
+            "tufctl share split a --threshold 2 --custodian ann=rot13",
+            "tufctl --json share split a --group board",
+            "tufctl share split a --group board=2:x,y,-z --group-threshold 1",
+        ] {
+            let failure = of(line);
+            assert_eq!(failure.reason(), "USAGE");
+            assert_eq!(failure.remedy_text(), "see tufctl share split --help", "{}", failure.message());
+        }
+        assert_eq!(
+            of("tufctl share verify --fingerprint 12").remedy_text(),
+            "see tufctl share verify --help"
+        );
     }
 
     #[test]

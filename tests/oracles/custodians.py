@@ -5,9 +5,11 @@ usage: custodians.py identities NAME,NAME
        custodians.py recover ed25519|ecdsa-p256 FILE IDENTITY_FILE FILE IDENTITY_FILE
        custodians.py forge FILE IDENTITY_FILE
        custodians.py sheet FILE.html
+       custodians.py manifest SET.json FILE IDENTITY_FILE FILE IDENTITY_FILE
 """
 
 import dataclasses
+import hashlib
 import html
 import json
 import re
@@ -15,8 +17,10 @@ import sys
 
 import pyrage
 import shamir_mnemonic
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.formats import encode_canonical
 from shamir_mnemonic.share import Share
 
 
@@ -55,6 +59,38 @@ def forge(file, identity_file):
     return {"words": dataclasses.replace(share, value=bytes(value)).mnemonic()}
 
 
+def manifest(set_json, *files):
+    """All that tufctl-shares(7) says of set.json, and of the shares of its set."""
+    with open(set_json) as source:
+        whole = json.load(source)
+    assert sorted(whole) == ["manifest", "signature"]
+    said, signature = whole["manifest"], bytes.fromhex(whole["signature"])
+    canonical = encode_canonical(said).encode()
+    signed = b"tuf-agent-statement-v1\nshare-manifest\n" + canonical
+    public = said["key"]["keyval"]["public"]
+    if said["kind"] == "ed25519":
+        ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, signed)
+    else:
+        load_pem_public_key(public.encode()).verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    assert said["keyid"] == hashlib.sha256(encode_canonical(said["key"]).encode()).hexdigest()
+    assert (said["type"], said["version"], said["sequence"], said["previous"]) == ("tuf-agent-share-set", 1, 1, None)
+    owners = []
+    for pair in zip(files[::2], files[1::2]):
+        words = opened(*pair)
+        share = Share.from_mnemonic(words)
+        assert (share.identifier, share.extendable) == (said["identifier"], said["extendable"])
+        assert share.iteration_exponent == said["iteration_exponent"]
+        assert (share.group_threshold, share.group_count) == (said["group_threshold"], len(said["groups"]))
+        group = said["groups"][share.group_index]
+        assert share.member_threshold == group["threshold"]
+        member = group["members"][share.index]
+        line = b"tuf-agent-share-fingerprint-v1\n" + words.encode()
+        assert member["fingerprint"] == hashlib.sha256(line).hexdigest()
+        owners.append(member["custodian"])
+    members = sorted(said)
+    return {"owners": owners, "sha256": hashlib.sha256(canonical).hexdigest(), "members": members}
+
+
 def sheet(file):
     with open(file) as source:
         page = source.read()
@@ -85,5 +121,5 @@ def code(page):
     return found[0].text if found else None
 
 
-COMMANDS = {"identities": identities, "recover": recover, "forge": forge, "sheet": sheet}
+COMMANDS = {"identities": identities, "recover": recover, "forge": forge, "sheet": sheet, "manifest": manifest}
 print(json.dumps(COMMANDS[sys.argv[1]](*sys.argv[2:])))

@@ -103,6 +103,21 @@ fn a_root_is_split_by_encrypted_files_proven_and_brought_together_for_one_signat
         let key =
             python(&home, &["recover", kind, "set/ann.share", "ann.key", "set/cy.share", "cy.key"]).unwrap();
         assert_eq!(key["public"], made["public"]);
+        // And reads the manifest as the man page describes it.
+        let pairs = ["set/ann.share", "ann.key", "set/cy.share", "cy.key"];
+        let read = python(&home, &[&["manifest", "set/set.json"][..], &pairs].concat()).unwrap();
+        assert_eq!(
+            (&read["owners"], &read["sha256"]),
+            (&serde_json::json!(["ann", "cy"]), &made["set"]["sha256"])
+        );
+        let page = include_str!("../../cli/tufctl-shares.7");
+        for member in read["members"].as_array().unwrap() {
+            let member = member.as_str().unwrap();
+            assert!(
+                page.contains(&format!("{member} ")) || page.contains(&format!("{member}\n")),
+                "{member}"
+            );
+        }
     }
 }
 

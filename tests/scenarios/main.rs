@@ -71,6 +71,8 @@ mod secrets;
 mod share_verify;
 mod small_disk;
 mod split_root;
+mod split_sets;
+mod split_signing;
 mod strace;
 mod strangers;
 mod strangers_kinds;

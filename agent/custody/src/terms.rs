@@ -81,11 +81,16 @@ impl Terms {
     /// Any `group_threshold` of the groups.
     ///
     /// # Errors
-    /// [`TermsError`] when there are too many, or fewer than a threshold wants, or a threshold of 1 in a group of more.
+    /// [`TermsError`] when there are too many, or fewer than a threshold wants, or a threshold of 1 in a group of more, or two
+    /// of one name.
     pub fn groups(group_threshold: usize, groups: Vec<GroupTerms>) -> Result<Self, TermsError> {
         let threshold = threshold_of("groups", group_threshold, groups.len())?;
         for group in &groups {
             threshold_of("shares", group.threshold.into(), group.custodians.len())?;
+            let named = |other: &&GroupTerms| other.name.0.eq_ignore_ascii_case(&group.name.0);
+            if groups.iter().filter(named).count() > 1 {
+                return Err(TermsError::GroupTwice { group: group.name.to_string() });
+            }
             if group.threshold == 1 && group.custodians.len() > 1 {
                 return Err(TermsError::OneOfMany { group: group.name.to_string() });
             }
@@ -212,6 +217,16 @@ pub enum Weakness {
         /// Who.
         name: CustodianName,
     },
+    /// One secret opens two custodians' shares. What opens them is no part of terms: whoever hands them out finds it.
+    #[error(
+        "the shares of {one} and {other} are opened by the same recipient or passphrase: one person can have both"
+    )]
+    OpenedAlike {
+        /// Whose share it opens.
+        one: CustodianName,
+        /// Whose as well.
+        other: CustodianName,
+    },
     /// Two parties without a share in common can each make the key.
     #[error("two parties with no share in common can each make the key, and neither learns of the other")]
     DisjointQuorums,
@@ -224,6 +239,7 @@ impl Weakness {
             Self::OneIsEnough => "one-is-enough",
             Self::NoneMayBeLost => "none-may-be-lost",
             Self::CustodianTwice { .. } => "custodian-twice",
+            Self::OpenedAlike { .. } => "opened-alike",
             Self::DisjointQuorums => "disjoint-quorums",
         }
     }
@@ -268,6 +284,12 @@ pub enum TermsError {
         threshold: usize,
         /// How many there are.
         count: usize,
+    },
+    /// Two groups of one name.
+    #[error("two groups are named {group}: nobody could tell whose shares complete which")]
+    GroupTwice {
+        /// The name.
+        group: String,
     },
     /// Several members of which one is enough.
     #[error(

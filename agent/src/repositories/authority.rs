@@ -33,6 +33,27 @@ pub struct RoleOfKey {
     pub role: RoleName,
 }
 
+impl RoleOfKey {
+    /// Several of them, for people: many are told by their number.
+    #[must_use]
+    pub fn list(all: &[Self]) -> String {
+        let mut names: Vec<_> = all.iter().take(MOST_NAMED).map(ToString::to_string).collect();
+        if let Some(more) = all.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            names.push(format!("{more} more"));
+        }
+        names.join(", ")
+    }
+}
+
+impl std::fmt::Display for RoleOfKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.role, self.repository.name)
+    }
+}
+
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;
+
 impl Authority {
     /// Whether it lists this public key.
     #[must_use]

@@ -35,7 +35,7 @@ impl Keys for KeysService {
         answer(&self.0, "Keys.List", request, |state, _, wanted| async move {
             let tokens = state.tokens();
             let keys = if wanted.to_sign { tokens.keys_to_sign().await } else { tokens.keys_to_show().await };
-            Ok(ListKeysReply { keys: keys.iter().map(HeldKey::describe).collect() })
+            Ok(ListKeysReply { keys: keys.iter().map(|key| split::described(&state, key)).collect() })
         })
         .await
     }
@@ -71,7 +71,8 @@ impl Keys for KeysService {
                     .remedy("name a role")
             })?;
             let unasked = signing::may_serve(&state, &wanted.repository, &role, &wanted.keys).await?;
-            Ok(MayServeReply { unasked })
+            let warnings = split::by_hand(&state, &role, &wanted.keys).await;
+            Ok(MayServeReply { unasked, warnings })
         })
         .await
     }
@@ -211,6 +212,9 @@ async fn remove(
     let _changing = if key.slot.is_split() { Some(state.splits().changing().await) } else { None };
     // A key that is on no token any more is only forgotten.
     let serves = served(&state, &key, request.force).await?;
+    if !request.force {
+        split::check_not_the_last(&state, &key)?;
+    }
     if !key.lost {
         let why = format!("to remove the key {}", key.name);
         key.slot.ensure_usable_for(&Purpose::of(&connection, why)).await?;
@@ -246,34 +250,24 @@ async fn served(state: &AppState, key: &HeldKey, force: bool) -> Result<Vec<Role
 fn note_force(body: &mut Value, force: bool, serves: &[RoleOfKey]) {
     if let Some(members) = body.as_object_mut().filter(|_| force) {
         members.insert("force".to_owned(), json!(true));
-        members.insert("serves".to_owned(), serves.iter().map(in_words).map(Value::from).collect());
+        members.insert("serves".to_owned(), serves.iter().map(|of| Value::from(of.to_string())).collect());
     }
 }
 
 /// A role that would lose the key is a role that may never reach its threshold again.
 fn unused(key: &HeldKey, serves: Vec<RoleOfKey>) -> Result<Vec<RoleOfKey>, Refusal> {
     let Some(first) = serves.first() else { return Ok(serves) };
-    let mut names: Vec<_> = serves.iter().take(MOST_NAMED).map(in_words).collect();
-    if let Some(more) = serves.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
-        names.push(format!("{more} more"));
-    }
     let (role, repository) = (first.role.to_string(), first.repository.name.to_string());
     let replace = if first.role.is_top_level() { "root replace-key" } else { "delegation edit" };
-    Err(Refusal::new(Reason::KeyInUse, format!("the key {} still serves {}", key.name, names.join(", ")))
-        .remedy(format!(
-            "give the role another key first (tufctl {replace}) and publish that; or say --force"
-        ))
-        .detail("key", key.name.as_str())
-        .detail("role", role)
-        .detail("repository", repository))
+    Err(Refusal::new(
+        Reason::KeyInUse,
+        format!("the key {} still serves {}", key.name, RoleOfKey::list(&serves)),
+    )
+    .remedy(format!("give the role another key first (tufctl {replace}) and publish that; or say --force"))
+    .detail("key", key.name.as_str())
+    .detail("role", role)
+    .detail("repository", repository))
 }
-
-fn in_words(of: &RoleOfKey) -> String {
-    format!("{} of {}", of.role, of.repository.name)
-}
-
-/// More roles than this are told by their number.
-const MOST_NAMED: usize = 4;
 
 fn made(key: &HeldKey) -> Value {
     let mut body = json!({

@@ -1,4 +1,5 @@
-//! A split key is given to no role before every custodian has proven their share: one lost share too many would end it.
+//! A split key is given to no role before its shares were seen to be there (every custodian has proven theirs; of one whose
+//! manifest was imported a drill does, too): one lost share too many would end it.
 
 use tuf::metadata::Metadata;
 use tuf::role::RoleName;

@@ -83,9 +83,9 @@ pub(super) async fn choose(
     }
 }
 
-/// Its token is ready; of a split key every share is proven, and somebody brings enough of them.
+/// Its token is ready; of a split key a set is alive, and somebody brings enough of them.
 async fn usable(agent: &AppState, begin: &SignBegin, key: &HeldKey) -> Result<(), Refusal> {
-    split::check_proven(agent, key)?;
+    split::check_alive(agent, key)?;
     key.ensure_usable().await?;
     if key.slot.is_split() { split::check_collects(agent, key, begin) } else { Ok(()) }
 }

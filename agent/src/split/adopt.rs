@@ -13,7 +13,8 @@ use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::tokens::{HeldKey, Slot};
 
-/// Takes a manifest (`set.json`) in under this name; the set counts as alive.
+/// Takes a manifest (`set.json`) in under this name; the set counts as alive, so that it goes on signing, and
+/// its key gets no new role before its shares were seen to be there.
 ///
 /// # Errors
 /// `KEY_FILE` for what is no manifest, or does not hold; `DUPLICATE_KEY`.
@@ -40,7 +41,7 @@ pub(crate) async fn adopt(
     found.put(SplitKey::clone(&key)).await?;
     let stored = key.stored().ok_or_else(|| Refusal::internal("a split key without a set"))?;
     let warnings = vec![format!(
-        "nobody has proven a share of {} to this agent, and a newer set of the key may be in use: rehearse with tufctl share drill",
+        "nobody has proven a share of {} to this agent, and a newer set of the key may be in use: it gets no new role before it was rehearsed (tufctl share drill) or every custodian has run tufctl share confirm",
         key.name
     )];
     Ok((HeldKey::here(slot, stored), warnings))

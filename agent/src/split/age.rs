@@ -26,6 +26,22 @@ pub(super) enum Recipient {
 }
 
 impl Recipient {
+    /// Whether what opens the one opens the other.
+    pub(super) fn is_opened_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::X25519(one, _), Self::X25519(other, _)) => one == other,
+            (Self::Passphrase(one), Self::Passphrase(other)) => {
+                one.reveal_secret_bytes() == other.reveal_secret_bytes()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether whoever has the file may find what opens it by trying.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(self, Self::Passphrase(passphrase) if passphrase.len() < SHORTEST_PASSPHRASE)
+    }
+
     /// `age1…`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
@@ -151,6 +167,8 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Refusal> {
 
 /// What age itself takes: 2^18, about a second and 256 MiB.
 const WORK: u8 = 18;
+/// Bytes of a passphrase that is not warned of.
+const SHORTEST_PASSPHRASE: usize = 12;
 /// The length of a chunk of the payload.
 const CHUNK: usize = 64 << 10;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backend::BackendError;
 
-use super::record::Whole;
+use super::record::{SplitKey, Whole};
 use super::{SplitStore, of_public};
 use crate::refusal::Refusal;
 use crate::state::AppState;
@@ -33,7 +33,8 @@ pub(crate) fn records(stores: &[(Arc<Slot>, Arc<SplitStore>)]) -> Result<Vec<Cop
     Ok(all)
 }
 
-/// Takes in what is not here. What is here is as new or newer, and stays. Names of keys that were added, and of those whose
+/// Takes in what is not here, and records in which a later set is alive than here: backups may be restored in any order.
+/// What else is here is as new or newer, and stays. Names of keys that were added, and of those whose
 /// token is not configured, or whose record does not hold, or whose name is taken.
 ///
 /// # Errors
@@ -54,7 +55,13 @@ pub(crate) async fn take_in(
             left_out.push(name);
             continue;
         };
-        if key.public().is_some_and(|public| of_public(state, public).is_some()) {
+        let here = key.public().and_then(|public| of_public(state, public));
+        if let Some((at, _, here)) = here {
+            let is_later = alive_since(&key) > alive_since(&here);
+            if is_later && (at.name(), &here.name) == (slot.name(), &key.name) {
+                slot.run(move |_| store.put(key)).await?;
+                added.push(name);
+            }
             continue;
         }
         if store.all().iter().any(|other| other.name == key.name) {
@@ -67,21 +74,28 @@ pub(crate) async fn take_in(
     Ok((added, left_out))
 }
 
-/// A backup from before a key was split has it whole: of one that is proven and whole nowhere that copy goes again. Gives
-/// the names.
+/// The number of the set that is alive; 0 for none.
+fn alive_since(key: &SplitKey) -> u64 {
+    key.alive().map_or(0, |set| set.manifest.sequence())
+}
+
+/// A backup from before a key was split has it whole: of one that is proven and whole nowhere that copy goes again, be it
+/// that the copy was restored just now, or the record that says so. Gives the names.
 ///
 /// # Errors
 /// `STATE_IO`.
 pub(crate) async fn take_whole_copies_away(
     state: &AppState,
     restored: &[String],
+    records: &[String],
 ) -> Result<Vec<String>, Refusal> {
     let mut gone = Vec::new();
     for key in state.tokens().keys().await {
-        let Some(store) = key.slot.file_store().filter(|_| restored.contains(&key.name)) else { continue };
+        let Some(store) = key.slot.file_store() else { continue };
         let public = key.stored.public.clone();
-        let split = of_public(state, &public).map(|(_, _, split)| split);
-        if !split.is_some_and(|split| split.whole == Whole::Nowhere && split.alive().is_some()) {
+        let Some((_, _, split)) = of_public(state, &public) else { continue };
+        let is_new = restored.contains(&key.name) || records.iter().any(|name| *name == *split.name.as_str());
+        if !(is_new && split.whole == Whole::Nowhere && split.may_serve()) {
             continue;
         }
         let taken = public.clone();

@@ -15,7 +15,7 @@ use tufagent_proto::v1::{HandedShare, SplitReply, SplitRequest};
 use super::hand_out;
 use super::record::{SetState, SplitKey, SplitSet, Whole};
 use super::terms::Wanted;
-use super::{Found, SplitStore, describe, of_public, refusals};
+use super::{Found, SplitStore, describe, of_public, refusals, serving};
 use crate::clock;
 use crate::door::Connection;
 use crate::refusal::Refusal;
@@ -88,7 +88,7 @@ async fn made(
         .remedy("forget that one first: tufctl key remove NAME; or choose another name")
         .detail("key", source.name.as_str()));
     }
-    let asked = asked_json(&slot, &source, &wanted);
+    let (asked, unwise) = (asked_json(&slot, &source, &wanted), wanted.warnings());
     state.journal("share.split", Some(connection.peer()), asked).await?;
     let Source { name, kind, origin, whole, secret } = source;
     let of_file_store = secret.is_some();
@@ -111,11 +111,15 @@ async fn made(
         state.journal("key.made", Some(connection.peer()), made_json(&found)?).await?;
     }
     state.journal("share.made", Some(connection.peer()), super::set_json(&key, found.set()?)).await?;
-    let warnings = warnings(&key, found.set()?);
+    let mut warnings = warnings(&key, found.set()?, unwise);
+    if let Some(public) = key.public().filter(|_| of_file_store) {
+        let serves = state.repositories().served_by(public).await.unwrap_or_default();
+        warnings.extend(serving::of_roles(&key, &serves));
+    }
     let stored = key.stored().ok_or_else(|| Refusal::internal("a split key without a set"))?;
     let held = HeldKey::here(Arc::clone(&slot), stored);
     let set = describe(state, &slot, &key, found.set()?);
-    Ok(SplitReply { key: Some(held.describe()), set: Some(set), shares, warnings })
+    Ok(SplitReply { key: Some(serving::described(state, &held)), set: Some(set), shares, warnings })
 }
 
 /// The token that is named; with no name the only one that holds split keys.
@@ -194,9 +198,17 @@ async fn in_file_store(state: &AppState, name: &str) -> Result<(HeldKey, Arc<Fil
             .detail("key", name));
     };
     if let Some((_, _, split)) = of_public(state, &key.stored.public) {
-        let what = if split.proving().is_some() { "is being split already" } else { "is split already" };
+        let (what, remedy) = match split.alive() {
+            Some(_) => ("is split already", format!("other people or numbers: tufctl share resplit {name}")),
+            None => (
+                "is being split already",
+                format!(
+                    "have its custodians run tufctl share confirm; other people or numbers: tufctl share split {name} --abort, then split it again"
+                ),
+            ),
+        };
         return Err(Refusal::new(Reason::DuplicateKey, format!("the key {name} {what}"))
-            .remedy(format!("see tufctl share list; other people or numbers: tufctl share resplit {name}"))
+            .remedy(remedy)
             .detail("key", name));
     }
     Ok((key, file))
@@ -270,11 +282,10 @@ fn made_json(found: &Found) -> Result<Value, Refusal> {
 }
 
 /// What people should know of it.
-fn warnings(key: &SplitKey, set: &SplitSet) -> Vec<String> {
+fn warnings(key: &SplitKey, set: &SplitSet, mut warnings: Vec<String>) -> Vec<String> {
     let name = &key.name;
-    let mut warnings: Vec<_> = set.manifest.weaknesses().iter().map(ToString::to_string).collect();
     warnings.push(format!(
-        "the key {name} serves no role before all {} custodians have proven their shares (tufctl share confirm)",
+        "the key {name} signs nothing and serves no role before all {} custodians have proven their shares (tufctl share confirm)",
         set.manifest.terms().count()
     ));
     match key.whole {

@@ -19,6 +19,7 @@ mod make;
 mod record;
 mod refusals;
 mod resplit;
+mod serving;
 mod signing;
 mod store;
 mod terms;
@@ -42,6 +43,7 @@ pub(crate) use gather::{end_collection, gather_for, give};
 pub(crate) use make::split;
 pub use record::{SetState, SplitKey, SplitSet, Whole};
 pub(crate) use resplit::{end_resplit, resplit};
+pub(crate) use serving::{by_hand, described};
 pub(crate) use signing::{check_collects, sign};
 pub use store::{SplitStore, SplitStores};
 
@@ -175,25 +177,56 @@ pub(crate) fn of_public(
     stores.into_iter().find_map(|(slot, store)| store.of_public(public).map(|key| (slot, store, key)))
 }
 
-/// Before a key serves a role: of one that is split, wherever it still lies whole, every share is proven.
+/// Before a key signs: of one that is split, wherever it still lies whole, there is a set that is alive.
+///
+/// # Errors
+/// `SHARE_UNPROVEN`.
+pub(crate) fn check_alive(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
+    let Some((_, _, split)) = of_public(state, &key.stored.public) else { return Ok(()) };
+    if split.alive().is_some() { Ok(()) } else { Err(refuse_unproven(&split)) }
+}
+
+/// Before a key is given to a role: the shares of one that is split were seen to be there.
 ///
 /// # Errors
 /// `SHARE_UNPROVEN`.
 pub(crate) fn check_proven(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
     let Some((_, _, split)) = of_public(state, &key.stored.public) else { return Ok(()) };
-    if split.alive().is_some() { Ok(()) } else { Err(refuse_unproven(&split)) }
+    if split.may_serve() { Ok(()) } else { Err(refuse_unproven(&split)) }
 }
 
-/// Keys of which a custodian has not proven their share, and no set is alive.
+/// Before a key of the file store is removed: while it is being split nobody knows that its shares are there.
+///
+/// # Errors
+/// `KEY_IN_USE`.
+pub(crate) fn check_not_the_last(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
+    let split = of_public(state, &key.stored.public).map(|(_, _, split)| split);
+    let is_last = key.slot.file_store().is_some() && split.is_some_and(|split| !split.may_serve());
+    if !is_last {
+        return Ok(());
+    }
+    let name = &key.name;
+    let message = format!(
+        "the key {name} is being split, and not all of its shares are proven: without the whole copy it may be lost"
+    );
+    Err(Refusal::new(Reason::KeyInUse, message)
+        .remedy(format!("give the split up first (tufctl share split {name} --abort), or say --force"))
+        .detail("key", name.as_str()))
+}
+
+/// Keys that are given to no role yet: nobody has seen that their shares are there.
 pub(crate) fn unproven(state: &AppState) -> Vec<Arc<SplitKey>> {
     let stores = state.tokens().split_stores();
-    stores.iter().flat_map(|(_, store)| store.all()).filter(|key| key.alive().is_none()).collect()
+    stores.iter().flat_map(|(_, store)| store.all()).filter(|key| !key.may_serve()).collect()
 }
 
 /// The refusal of such a key.
 pub(crate) fn refuse_unproven(key: &SplitKey) -> Refusal {
-    key.proving()
-        .map_or_else(|| Refusal::internal("a split key without a set"), |set| refusals::unproven(key, set))
+    match (key.alive(), key.proving()) {
+        (Some(set), _) => refusals::never_seen(key, set),
+        (None, Some(set)) => refusals::unproven(key, set),
+        (None, None) => Refusal::internal("a split key without a set"),
+    }
 }
 
 /// Every set of every split key.
@@ -210,7 +243,6 @@ pub(crate) fn list(state: &AppState) -> Vec<v1::ShareSet> {
 /// A set, as it travels.
 fn describe(state: &AppState, slot: &Slot, key: &SplitKey, set: &SplitSet) -> v1::ShareSet {
     let (confirmed, unconfirmed) = set.proofs();
-    let names = |of: Vec<&custody::CustodianRef>| of.into_iter().map(ToString::to_string).collect();
     v1::ShareSet {
         key: key.name.to_string(),
         token: slot.name().to_owned(),
@@ -222,7 +254,12 @@ fn describe(state: &AppState, slot: &Slot, key: &SplitKey, set: &SplitSet) -> v1
         drilled: set.drilled.map(|at| at.to_string()).unwrap_or_default(),
         whole: lies_whole(state, key),
         kept: key.whole == Whole::Stays,
+        seen: set.is_seen(),
     }
+}
+
+fn names(of: Vec<&custody::CustodianRef>) -> Vec<String> {
+    of.into_iter().map(ToString::to_string).collect()
 }
 
 /// Whether the file store has it whole; while that cannot be asked, whether it had.

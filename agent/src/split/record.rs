@@ -95,6 +95,12 @@ impl SplitKey {
         self.sets.iter().find(|set| set.state == SetState::Alive)
     }
 
+    /// Whether it may be given to roles: a set is alive, and its shares were seen to be there.
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        self.alive().is_some_and(SplitSet::is_seen)
+    }
+
     /// The set that waits for its proofs.
     #[must_use]
     pub fn proving(&self) -> Option<&SplitSet> {
@@ -173,6 +179,13 @@ impl SplitSet {
     pub fn proofs(&self) -> (Vec<&CustodianRef>, Vec<&CustodianRef>) {
         let all = self.manifest.members().iter().map(|member| &member.custodian);
         all.partition(|one| self.confirmed.contains(&(one.group, one.member)))
+    }
+
+    /// Whether this agent has seen that its shares are there: all of them, or enough in a drill. Of one whose manifest was
+    /// imported it has not.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.is_proven() || self.drilled.is_some()
     }
 
     /// Whether all have.

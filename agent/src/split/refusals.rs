@@ -76,19 +76,43 @@ pub(super) fn unproven(key: &SplitKey, set: &SplitSet) -> Refusal {
     let (proven, missing) = set.proofs();
     let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
     let all = proven.len().saturating_add(missing.len());
+    let name = &key.name;
+    let (message, abort) = match key.alive() {
+        // Its old set goes on signing.
+        Some(_) => (
+            format!("set {} of the key {name} takes over", set.manifest.sequence()),
+            format!("tufctl share resplit {name} --phase abort"),
+        ),
+        None => (
+            format!("the key {name} signs nothing in any role"),
+            format!("tufctl share split {name} --abort"),
+        ),
+    };
     let message = format!(
-        "the key {} serves no role before all {all} custodians have proven their shares, and these have not: {}",
-        key.name,
+        "{message} before all {all} custodians have proven their shares, and these have not: {}",
         names.join(", ")
     );
     Refusal::new(Reason::ShareUnproven, message)
         .remedy(format!(
-            "have each of them run tufctl share confirm FILE --manifest set.json; or give the set up: tufctl share resplit {} --phase abort",
-            key.name
+            "have each of them run tufctl share confirm FILE --manifest set.json; or give the set up: {abort}"
         ))
         .detail("key", key.name.as_str())
         .detail("set", set.manifest.digest().to_string())
         .detail("unconfirmed", names)
+}
+
+/// The key may go on signing, and gets no new role yet: its manifest was imported.
+pub(super) fn never_seen(key: &SplitKey, set: &SplitSet) -> Refusal {
+    let name = &key.name;
+    let missing: Vec<_> = set.proofs().1.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "the manifest of the key {name} was imported, and this agent has not seen that its shares are there: it goes on signing for roles that it has, and gets no new one"
+    );
+    Refusal::new(Reason::ShareUnproven, message)
+        .remedy("rehearse it: tufctl share drill --manifest set.json; or have every custodian run tufctl share confirm FILE --manifest set.json")
+        .detail("key", name.as_str())
+        .detail("set", set.manifest.digest().to_string())
+        .detail("unconfirmed", missing)
 }
 
 /// A split key, and nobody here to bring shares.

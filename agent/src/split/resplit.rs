@@ -71,11 +71,12 @@ pub(crate) async fn resplit(
         members.insert("note".to_owned(), json!(REVOKES_NOTHING));
     }
     state.journal("share.resplit", Some(connection.peer()), body).await?;
+    let unwise = wanted.warnings();
     let (collected, using) = (gathered.collected, gathered.using);
     let (made, shares) = tokio::task::spawn_blocking(move || make(&name, collected, &wanted))
         .await
         .map_err(Refusal::internal)??;
-    let reply = keep(state, connection, &found, made, shares).await?;
+    let reply = keep(state, connection, &found, (made, shares), unwise).await?;
     using.done();
     send(events, Event::Made(reply)).await
 }
@@ -105,11 +106,10 @@ async fn keep(
     state: &AppState,
     connection: &Connection,
     found: &Found,
-    manifest: SignedManifest,
-    shares: Vec<HandedShare>,
+    (manifest, shares): (SignedManifest, Vec<HandedShare>),
+    mut warnings: Vec<String>,
 ) -> Result<SplitReply, Refusal> {
     let set = SplitSet::new(SetState::Proving, manifest);
-    let mut warnings: Vec<_> = set.manifest.weaknesses().iter().map(ToString::to_string).collect();
     warnings.push(REVOKES_NOTHING.to_owned());
     let (described, body) = (describe(state, &found.slot, &found.key, &set), set_json(&found.key, &set));
     let mut key = SplitKey::clone(&found.key);

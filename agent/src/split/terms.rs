@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use custody::{AgreedTerms, CustodianName, CustodianRef, GroupTerms, Terms, Weak, WeakTerms};
+use custody::{AgreedTerms, CustodianName, CustodianRef, GroupTerms, Terms, Weak, WeakTerms, Weakness};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
@@ -21,6 +21,8 @@ pub(super) struct Wanted {
     ways: Vec<Vec<Way>>,
     /// The caller's key of this call.
     pub(super) reply_key: Vec<u8>,
+    /// What is unwise about them, and was asked for all the same.
+    weaknesses: Vec<Weakness>,
 }
 
 /// How one share is handed out.
@@ -83,9 +85,26 @@ impl Wanted {
             return Err(usage("words go to a key of the caller (32 bytes), which was not given"));
         }
         let (terms, ways) = of_groups(read, group_threshold, ways)?;
-        let weak = if allow_weak { Weak::Allowed } else { Weak::Refused };
-        let agreed = terms.agreed(weak).map_err(|weak| refused(&weak))?;
-        Ok(Self { agreed, ways, reply_key })
+        let mut weaknesses = terms.weaknesses();
+        weaknesses.extend(opened_alike(&terms, &ways));
+        if !(weaknesses.is_empty() || allow_weak) {
+            return Err(refused(&WeakTerms { weaknesses }));
+        }
+        let agreed = terms.agreed(Weak::Allowed).map_err(|weak| refused(&weak))?;
+        Ok(Self { agreed, ways, reply_key, weaknesses })
+    }
+
+    /// What people should know of them.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self.weaknesses.iter().map(ToString::to_string).collect();
+        let short = in_order(self.terms(), &self.ways).into_iter().filter(|(_, way)| match way {
+            Way::Age(recipient) => recipient.is_short(),
+            Way::Words => false,
+        });
+        warnings.extend(short.map(|(name, _)| {
+            format!("the passphrase of {name} is short: whoever gets the file may find it by trying all; take a longer one, of several words")
+        }));
+        warnings
     }
 
     pub(super) fn terms(&self) -> &Terms {
@@ -106,7 +125,7 @@ impl Wanted {
             json!({"name": group.name.as_str(), "threshold": group.threshold, "custodians": names, "how": how})
         };
         let groups: Vec<_> = terms.group_terms().iter().zip(&self.ways).map(of_group).collect();
-        let weaknesses: Vec<_> = terms.weaknesses().iter().map(|weakness| weakness.name()).collect();
+        let weaknesses: Vec<_> = self.weaknesses.iter().map(|weakness| weakness.name()).collect();
         json!({
             "group_threshold": terms.group_threshold(),
             "groups": groups,
@@ -124,7 +143,7 @@ impl Wanted {
         if grouped {
             lines.push(format!("{} of {} groups", terms.group_threshold(), terms.group_terms().len()));
         }
-        lines.extend(terms.weaknesses().iter().map(ToString::to_string));
+        lines.extend(self.weaknesses.iter().map(ToString::to_string));
         for (group, ways) in terms.group_terms().iter().zip(&self.ways) {
             if grouped {
                 lines.push(format!("{}: {} of {}", group.name, group.threshold, group.custodians.len()));
@@ -175,6 +194,30 @@ fn of_groups(
     let groups = groups.into_iter().map(one).collect::<Result<_, Refusal>>()?;
     let threshold = usize::try_from(threshold).map_err(Refusal::internal)?;
     Ok((Terms::groups(threshold, groups).map_err(wrong)?, ways))
+}
+
+/// All custodians, and how each gets their share.
+fn in_order<'a>(terms: &'a Terms, ways: &'a [Vec<Way>]) -> Vec<(&'a CustodianName, &'a Way)> {
+    let names = terms.group_terms().iter().flat_map(|group| &group.custodians);
+    names.zip(ways.iter().flatten()).collect()
+}
+
+/// Custodians whose shares one secret opens: of one who has two shares by name that is told already.
+fn opened_alike(terms: &Terms, ways: &[Vec<Way>]) -> Vec<Weakness> {
+    let all = in_order(terms, ways);
+    let alike = |(at, (one, way)): (usize, &(&CustodianName, &Way))| {
+        let Way::Age(recipient) = way else { return None };
+        let mut before = all.iter().take(at);
+        let same = |(other, way): &&(&CustodianName, &Way)| match way {
+            Way::Age(theirs) => {
+                recipient.is_opened_as(theirs) && !other.as_str().eq_ignore_ascii_case(one.as_str())
+            }
+            Way::Words => false,
+        };
+        let (other, _) = before.find(same)?;
+        Some(Weakness::OpenedAlike { one: (*other).clone(), other: (*one).clone() })
+    };
+    all.iter().enumerate().filter_map(alike).collect()
 }
 
 fn one(connection: &Connection, key: &str, custodian: Custodian) -> Result<(CustodianName, Way), Refusal> {

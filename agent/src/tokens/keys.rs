@@ -81,6 +81,8 @@ impl HeldKey {
             slot: self.stored.place.map(|place| place.slot.to_string()).unwrap_or_default(),
             touch: self.stored.place.map(|place| place.touch.as_str().to_owned()).unwrap_or_default(),
             pin_policy: self.stored.place.map(|place| place.pin.as_str().to_owned()).unwrap_or_default(),
+            // Known to whoever keeps the manifests.
+            unproven: Vec::new(),
         }
     }
 }

@@ -137,6 +137,9 @@ pub(crate) struct ShareCollectArgs {
     pub(crate) role: String,
     #[command(flatten)]
     pub(crate) collect: CollectArgs,
+    /// Let the key sign although it has signed for another repository, or nobody knows what it has signed.
+    #[arg(long)]
+    pub(crate) shared_key: bool,
     #[command(flatten)]
     pub(crate) yes: Yes,
 }
@@ -243,8 +246,8 @@ pub(crate) struct TermsArgs {
     /// Write encrypted shares (NAME.share), sheets (NAME.html) and the manifest (set.json) into this folder.
     #[arg(long, value_name = "DIR", help_heading = "Split keys")]
     pub(crate) out: Option<PathBuf>,
-    /// Also a set where one share is enough, none may be lost, two groups of people could each make the key, or one
-    /// custodian has two shares.
+    /// Also a set where one share is enough, none may be lost, two groups of people could each make the key, one
+    /// custodian has two shares, or one recipient or passphrase opens those of two.
     #[arg(long, help_heading = "Split keys")]
     pub(crate) allow_weak_set: bool,
 }

@@ -74,7 +74,8 @@ impl Agent {
         self.wait(self.tokens_client().change_secret(request)).map(drop)
     }
 
-    /// Whether these keys of the agent may be given to a role; of which it cannot be asked now, and why.
+    /// Whether these keys of the agent may be given to a role; what people should know of it before, such as of which it
+    /// cannot be asked now.
     pub(crate) fn may_serve(
         &self,
         repository: &str,
@@ -83,7 +84,9 @@ impl Agent {
     ) -> Result<Vec<String>, Failure> {
         let request = v1::MayServeRequest { repository: repository.into(), role: role.into(), keys };
         let mut client = KeysClient::new(self.channel.clone());
-        Ok(self.wait(client.may_serve(request))?.unasked)
+        let v1::MayServeReply { mut unasked, warnings } = self.wait(client.may_serve(request))?;
+        unasked.extend(warnings);
+        Ok(unasked)
     }
 
     /// Pins the digest that the token's module has now, and gives it.

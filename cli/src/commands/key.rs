@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::keys;
 use crate::prompt::{Terminal, confirm};
-use crate::render::{Report, Style, Table, short_keyid, visible};
+use crate::render::{Report, Style, Table, count, short_keyid, visible};
 use crate::secret::Secret;
 use crate::shares;
 
@@ -87,6 +87,9 @@ pub(crate) fn json(key: &v1::Key) -> Result<Value, Failure> {
         "unanswered": key.unanswered,
         "origin": key.origin,
     });
+    if let Some(members) = document.as_object_mut().filter(|_| !key.unproven.is_empty()) {
+        members.insert("unproven".to_owned(), key.unproven.clone().into());
+    }
     if let Some(members) = document.as_object_mut().filter(|_| !key.slot.is_empty()) {
         for (name, value) in [("slot", &key.slot), ("touch", &key.touch), ("pin_policy", &key.pin_policy)] {
             members.insert(name.to_owned(), value.as_str().into());
@@ -126,11 +129,15 @@ fn text(key: &v1::Key, style: Style) -> Result<String, Failure> {
 }
 
 /// What is said behind the token's name.
-fn presence(key: &v1::Key) -> &'static str {
-    match (key.available, key.unanswered) {
-        (true, _) => "",
-        (false, true) => " (does not answer)",
-        (false, false) => " (not there now)",
+fn presence(key: &v1::Key) -> String {
+    match (key.available, key.unanswered, key.unproven.len()) {
+        (true, _, 0) => String::new(),
+        (true, _, shares) => {
+            let shares = count(u64::try_from(shares).unwrap_or(u64::MAX), "share");
+            format!(" (signs nothing: {shares} not proven)")
+        }
+        (false, true, _) => " (does not answer)".to_owned(),
+        (false, false, _) => " (not there now)".to_owned(),
     }
 }
 

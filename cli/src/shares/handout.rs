@@ -1,7 +1,7 @@
 //! Hands shares out: as files, as sheets, at the terminal. Each goes to its custodian alone.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,17 @@ pub(crate) struct HandOut {
     out: Option<PathBuf>,
     /// Names of the files, by custodian; none for who gets theirs at the terminal.
     names: Vec<Option<String>>,
+    /// The folder was made for it; it goes again if nothing comes into it.
+    made: bool,
+}
+
+impl Drop for HandOut {
+    fn drop(&mut self) {
+        if let Some(out) = self.out.as_ref().filter(|_| self.made) {
+            // Only one that is empty goes.
+            let _ = std::fs::remove_dir(out);
+        }
+    }
 }
 
 impl HandOut {
@@ -43,9 +54,9 @@ impl HandOut {
                 Err(Failure::new(reason::USAGE, "there is no terminal to show shares at")
                     .remedy("name a folder for files and sheets: --out DIR"))
             }
-            None => Ok(Self { out: None, names }),
+            None => Ok(Self { out: None, names, made: false }),
             Some(out) => {
-                make_folder(out)?;
+                let made = make_folder(out)?;
                 let there =
                     taken.iter().map(|name| out.join(name)).find(|path| path.symlink_metadata().is_ok());
                 if let Some(there) = there {
@@ -55,7 +66,7 @@ impl HandOut {
                     );
                     return Err(Failure::new(reason::USAGE, message).remedy("name another folder: --out DIR"));
                 }
-                Ok(Self { out: Some(out.to_owned()), names })
+                Ok(Self { out: Some(out.to_owned()), names, made })
             }
         }
     }
@@ -151,10 +162,16 @@ fn file_name(custodian: &CustodianArg, taken: &mut Vec<String>) -> String {
     name
 }
 
-fn make_folder(out: &Path) -> Result<(), Failure> {
+/// Whether it was not there.
+fn make_folder(out: &Path) -> Result<bool, Failure> {
     match DirBuilder::new().mode(0o700).create(out) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && out.is_dir() => Ok(()),
-        made => made.map_err(|e| Failure::io("make", out, &e)),
+        Ok(()) => Ok(true),
+        Err(_) if out.is_dir() => Ok(false),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            Err(Failure::new(reason::USAGE, format!("{} is there, and is no folder", out.display()))
+                .remedy("name a folder for files and sheets, new or empty: --out DIR"))
+        }
+        Err(e) => Err(Failure::io("make", out, &e)),
     }
 }
 
@@ -166,7 +183,13 @@ fn write(path: &Path, bytes: &[u8], files: &mut Vec<PathBuf>) -> Result<(), Fail
 
 /// Writes a new file for this user alone, whole or not at all.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |e| Failure::io("write", path, &e);
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            let message = format!("{} is there already, and nothing is written over it", path.display());
+            Failure::new(reason::USAGE, message).remedy("name another file")
+        }
+        _ => Failure::io("write", path, &e),
+    };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     if let Err(e) = file.write_all(bytes).and_then(|()| file.sync_all()) {
         let _ = std::fs::remove_file(path);

@@ -18,6 +18,7 @@ mod typing;
 use std::path::Path;
 
 use custody::{SecretBytes, Share, ShareRefused, SignedManifest, Terms};
+use tufagent_proto::v1;
 
 pub(crate) use self::gathering::{Gathering, about, code, groups_json, standing};
 pub(crate) use self::handout::HandOut;
@@ -28,6 +29,7 @@ pub(crate) use self::typing::{Wanted, type_share};
 
 use crate::error::{Failure, reason};
 use crate::reading;
+use crate::render::visible;
 
 /// The words of a share, for sealing.
 ///
@@ -45,6 +47,22 @@ pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
         Some(custodian) => failure.detail("custodian", custodian.name.as_str()),
         None => failure,
     }
+}
+
+/// Why a key that was split signs nothing: custodians have not proven their shares.
+pub(crate) fn unproven(key: &v1::Key) -> Failure {
+    let name = visible(&key.name);
+    let message = format!(
+        "the key {name} signs nothing before all custodians of its shares have proven them, and these have not: {}",
+        visible(&key.unproven.join(", "))
+    );
+    Failure::new(reason::SHARE_UNPROVEN, message)
+        .remedy(format!(
+            "have each of them run tufctl share confirm FILE --manifest set.json; or give the split up: tufctl share split {name} --abort"
+        ))
+        .detail("key", key.name.as_str())
+        .detail("token", key.token.as_str())
+        .detail("unconfirmed", key.unproven.clone())
 }
 
 /// How many shares make the key: `2 of 3 shares`, or which groups must come together.

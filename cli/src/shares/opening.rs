@@ -36,7 +36,12 @@ impl Openers {
     /// # Errors
     /// `bad` when no key that was given opens it or it is no share; `SECRET_FILE` for bare words that others may read.
     pub(crate) fn read(&self, path: &Path, bad: &'static str) -> Result<Share, Failure> {
-        let bytes = read_share_file(path, is_age)?;
+        let bytes = read_share_file(path, is_age).map_err(|failure| match failure.reason() {
+            reason::LIMIT => Failure::new(bad, format!("{}, and no share is so large", failure.message()))
+                .remedy("name the file of a share, as it was handed out (NAME.share), or one with its words")
+                .detail("file", path.display().to_string()),
+            _ => failure,
+        })?;
         let name = path.display().to_string();
         if !is_age(bytes.reveal_secret_bytes()) {
             return parse_share(bytes.reveal_secret_bytes(), &name, bad);

@@ -154,47 +154,41 @@ fn has(manifest: &SignedManifest, member: &custody::Member, words: &SecretBytes)
 /// What stands around the words: before them, beside the code, and below.
 fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, String, String) {
     let (key, whose) = (escaped(manifest.key_name()), escaped(whose));
+    let custodians: Vec<String> =
+        manifest.members().iter().map(|member| escaped(member.custodian.name.as_str())).collect();
+    let names: usize = custodians.iter().map(String::len).sum();
+    let class = if names > MANY_NAMES { " class=\"long\"" } else { "" };
     let rule = escaped(&rule(manifest.terms()));
     let before = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>Share of {key}: {whose}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         <title>Share of {key}: {whose}</title>\n<style>{STYLE}</style>\n</head>\n<body{class}>\n\
          <h1>Share of the key {key} · custodian {whose}</h1>\n\
          <p><b>{rule} make the key.</b> Whoever has this sheet has one of them: keep it where only \
          {whose} gets at it, on paper alone, and delete the file that it was printed from.</p>\n<div class=\"two\">\n"
     );
-    let custodians: Vec<String> =
-        manifest.members().iter().map(|member| escaped(member.custodian.name.as_str())).collect();
-    let groups = manifest.terms().group_terms().iter().map(|group| {
-        format!("{} ({} of {})", escaped(group.name.as_str()), group.threshold, group.custodians.len())
-    });
-    let groups: Vec<String> = groups.collect();
-    let groups = match groups.len() {
-        1 => String::new(),
-        _ => format!(
-            "<dt>Groups</dt><dd>{} of: {}</dd>\n",
-            manifest.terms().group_threshold(),
-            groups.join(", ")
-        ),
-    };
     let between = format!(
         "</div>\n<dl>\n<dt>Fingerprint</dt><dd><code id=\"fingerprint\">{fingerprint}</code></dd>\n\
          <dt>Set</dt><dd><code>{set}</code>, number {sequence}, made {made}, manifest sha256 <code>{digest}</code></dd>\n\
          <dt>Key</dt><dd>{kind}, keyid <code>{keyid}</code></dd>\n\
-         <dt>Custodians</dt><dd>{custodians}</dd>\n{groups}</dl>\n",
+         <dt>Custodians</dt><dd>{custodians}</dd>\n</dl>\n",
         set = manifest.set_id(),
         sequence = manifest.sequence(),
         made = manifest.made_at(),
         digest = manifest.digest(),
         kind = manifest.kind(),
         keyid = manifest.keyid(),
-        custodians = custodians.join(", "),
+        custodians = if names > MOST_NAMES {
+            format!("{} people, whom set.json names", custodians.len())
+        } else {
+            custodians.join(", ")
+        },
     );
     let short = fingerprint.get(..16).unwrap_or(fingerprint);
     let after = format!(
         "<h2>Now: check this sheet</h2>\n\
-         <p>On any machine with tufctl, and with nothing but this sheet: run the line below and type the words (four letters \
-         of each are enough). It talks to nobody. Then prove it to the agent that made the set, once.</p>\n\
+         <p>On any machine with tufctl, and with nothing but this sheet: run the line below and type the words (at its prompt \
+         the first four letters of each are enough). It talks to nobody. Then prove it to the agent that made the set, once.</p>\n\
          <pre>tufctl share verify --fingerprint {short}</pre>\n\
          <pre>tufctl share confirm --manifest set.json</pre>\n\
          <h2>When the key is needed</h2>\n\
@@ -207,16 +201,25 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
          <p>Lost or seen by somebody else: tell the others today. {lost}. \
          <b>A new set of shares (share resplit) revokes nothing:</b> as many old shares as are needed still make the key, so destroy \
          this sheet when a new set is alive; a custodian who is no longer trusted means another key (root replace-key). \
-         Without tufctl: the words are SLIP-0039, without a passphrase; {rule} give the {secret}.</p>\n\
-         <h2>The set's manifest (set.json)</h2>\n<pre id=\"manifest\">{json}</pre>\n</body>\n</html>\n",
+         Without tufctl: the words are SLIP-0039, without a passphrase; as many as make the key give the {secret}.</p>\n\
+         <h2>The set's manifest (set.json)</h2>\n{json}\n</body>\n</html>\n",
         lost = escaped(&may_be_lost(manifest.terms())),
         secret = match manifest.kind() {
             custody::SplitKind::Ed25519 => "32-byte seed of the Ed25519 key",
             _ => "32-byte big-endian scalar of the P-256 key",
         },
-        json = escaped(&compact(manifest.to_json())),
+        json = printed(&compact(manifest.to_json())),
     );
     (before, between, after)
+}
+
+/// The manifest, where the page has room for it.
+fn printed(json: &str) -> String {
+    if json.len() > MOST_MANIFEST {
+        return "<p>It is too long for this page: keep set.json with it, on paper or not. Its sha256 stands above.</p>"
+            .to_owned();
+    }
+    format!("<pre id=\"manifest\">{}</pre>", escaped(json))
 }
 
 /// The same JSON on one line.
@@ -243,11 +246,18 @@ fn largest() -> Version {
     Version::new(15)
 }
 
+/// Letters of custodians' names from which on all is written smaller, and from which on they are left to set.json; and of a
+/// manifest. Up to them all was seen to fit on one page, of Letter too, in a wide font.
+const MANY_NAMES: usize = 600;
+const MOST_NAMES: usize = 1100;
+const MOST_MANIFEST: usize = 3100;
+
 /// One page of A4 or Letter, in black on white.
 const STYLE: &str = "\
-@page{margin:10mm}*{box-sizing:border-box}\
-body{font:9pt/1.3 sans-serif;margin:0 auto;max-width:190mm;color:#000;background:#fff}\
-h1{font-size:14pt;margin:0 0 1mm}h2{font-size:10pt;margin:2mm 0 .5mm}p{margin:0 0 1mm}\
+@page{margin:9mm}*{box-sizing:border-box}\
+body{font:8.5pt/1.25 sans-serif;margin:0 auto;max-width:190mm;color:#000;background:#fff}\
+.long{font-size:7pt;line-height:1.2}\
+h1{font-size:12pt;margin:0 0 1mm;overflow-wrap:anywhere}h2{font-size:9.5pt;margin:1.5mm 0 .5mm}p{margin:0 0 1mm}\
 .two{display:flex;gap:4mm;align-items:flex-start;break-inside:avoid}\
 .words{flex:1;columns:3;column-gap:5mm;margin:0;padding-left:7mm;font:bold 10.5pt/1.5 monospace}\
 .code{width:48mm;height:48mm;flex:none}\

@@ -54,8 +54,16 @@ fn show(
         format!("Share of {whose} · {} · {} make the key", manifest.key_name(), rule(manifest.terms()));
     let alone =
         format!("Nobody but {whose} should see this screen now. Enter shows the words, Ctrl-C leaves.");
-    page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()]])?;
-    wait(&page)?;
+    loop {
+        let small = too_small(terminal);
+        let small = small.as_deref().unwrap_or_default();
+        page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()], vec![], vec![small.as_bytes()]])?;
+        wait(&page)?;
+        // They would scroll off, or be cut in two.
+        if too_small(terminal).is_none() {
+            break;
+        }
+    }
     let numbers: Vec<String> = (1..=WORDS).map(|number| format!("{number:>3} ")).collect();
     let mut lines: Vec<Line<'_>> = vec![vec![head.as_bytes()], vec![]];
     lines.extend(rows(words.reveal_secret_bytes().split(|byte| *byte == b' '), &numbers));
@@ -66,6 +74,18 @@ fn show(
     page.draw(&lines)?;
     wait(&page)
 }
+
+/// What is said where the words do not fit.
+fn too_small(terminal: &Terminal) -> Option<String> {
+    let (columns, lines) = terminal.size()?;
+    let (wide, high) = NEEDED;
+    (columns < wide || lines < high).then(|| {
+        format!("This terminal has {columns} columns and {lines} lines; the words need {wide} and {high}: make it larger first.")
+    })
+}
+
+/// Columns and lines that all words take, with what stands around them.
+const NEEDED: (u16, u16) = (48, 16);
 
 fn wait(page: &Page<'_>) -> Result<(), Failure> {
     loop {

@@ -86,6 +86,16 @@ impl SignatureState {
             && !self.parts.iter().zip(self.parts.iter().skip(1)).all(same)
     }
 
+    /// The part where most signatures are missing.
+    fn shown(&self) -> Option<&Part> {
+        self.wanted().rev().max_by_key(|part| part.lacking())
+    }
+
+    /// Of how many keys those that are needed there must be.
+    pub(crate) fn needed_of(&self) -> usize {
+        self.shown().map_or(self.keyids.len(), |part| part.keyids.len())
+    }
+
     /// Whose signatures it waits for; where all ways to it are closed, of any one of them.
     pub(crate) fn wanted(&self) -> impl DoubleEndedIterator<Item = &Part> {
         let only_closed = !self.parts.iter().any(|part| part.met() || part.is_waited_for());
@@ -262,8 +272,7 @@ impl Workspace {
 pub(super) fn state(role: &RoleName, parts: Vec<Part>) -> SignatureState {
     let mut all = SignatureState { parts, ..SignatureState::default() };
     all.met = all.would_meet(|part| part.met());
-    let shown = all.wanted().rev().max_by_key(|part| part.lacking());
-    let shown = shown.or_else(|| all.parts.iter().find(|part| part.met()));
+    let shown = all.shown().or_else(|| all.parts.iter().find(|part| part.met()));
     (all.have, all.need) = shown.map_or((0, 0), |part| (part.have, part.need));
     let (mut missing, mut signed_by, mut keyids) = (Vec::new(), Vec::new(), Vec::new());
     all.wanted().for_each(|part| extend(&mut missing, &part.missing));

@@ -35,6 +35,13 @@ fn each_weakness_is_named_and_sound_terms_have_none() {
     assert_eq!(twice.clone().agreed(Weak::Allowed).unwrap().terms(), &twice);
 }
 
+#[test]
+fn two_groups_of_one_name_are_refused() {
+    let group = |name: &str| GroupTerms { name: name.parse().unwrap(), threshold: 2, custodians: names(3) };
+    let twice = Terms::groups(2, vec![group("board"), group("ops"), group("Board")]);
+    assert_eq!(twice, Err(TermsError::GroupTwice { group: "board".to_owned() }));
+}
+
 /// All sets of shares, as sets of numbers, that make the key.
 fn quorums(terms: &Terms) -> Vec<u32> {
     let mut start = 0;

@@ -82,7 +82,7 @@ pub(super) async fn forget(state: &AppState, replaced: Option<HeldKey>) -> Vec<S
     let Some(key) = replaced else { return Vec::new() };
     key.slot.forget(&key.stored.public);
     let serves = state.repositories().served_by(&key.stored.public).await.unwrap_or_default();
-    let roles: Vec<_> = serves.iter().map(super::in_words).collect();
+    let roles: Vec<_> = serves.iter().map(ToString::to_string).collect();
     let roles =
         if roles.is_empty() { String::new() } else { format!("; it still served {}", roles.join(", ")) };
     vec![format!("the key {} was in that slot and is gone{roles}", key.name)]

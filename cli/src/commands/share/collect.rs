@@ -29,7 +29,7 @@ pub(super) fn run(args: &ShareCollectArgs, context: &Context) -> Result<Report, 
         no_publish: false,
         from: None,
         supersede: None,
-        shared_key: false,
+        shared_key: args.shared_key,
         yes: args.yes,
     };
     let report = sign::run_with(&sign_args, Some(&mut gathering), context)?;

@@ -65,6 +65,10 @@ pub(super) fn handed_out(
     abort: &str,
     context: &Context,
 ) -> Result<Report, Failure> {
+    // Before the shares: whoever reads them may turn back.
+    for warning in &made.warnings {
+        context.screen.warn(warning);
+    }
     let agent = context.agent()?;
     let given = hand_out.give(made, plan, reply_key, (agent, context.screen));
     // Whatever is missing, no custodian has proven all: the set serves nothing yet.
@@ -72,9 +76,6 @@ pub(super) fn handed_out(
         let what = "the set was made, and its shares were not all handed out";
         failure.context(what).remedy(format!("forget this set, then make another: {abort}"))
     })?;
-    for warning in &made.warnings {
-        context.screen.warn(warning);
-    }
     // As it stands now: at a terminal they have proven their shares already.
     let digest = manifest.digest().to_string();
     let set = agent.sets()?.into_iter().find(|set| set.sha256 == digest);
@@ -97,9 +98,14 @@ pub(super) fn handed_out(
     Ok(if set.unconfirmed.is_empty() {
         report
     } else {
+        let left = count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share");
+        let then = match manifest.previous() {
+            Some(_) => format!("takes over by tufctl share resplit {} --phase commit", visible(&set.key)),
+            None => "may serve".to_owned(),
+        };
+        let what = if manifest.previous().is_some() { "the new set" } else { "the key" };
         report.hint(format!(
-            "each custodian proves their share, then the key may serve: tufctl share confirm FILE --manifest set.json ({} left)",
-            count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share")
+            "each custodian proves their share, then {what} {then}: tufctl share confirm FILE --manifest set.json ({left} left)"
         ))
     })
 }
@@ -170,7 +176,9 @@ pub(super) fn list(context: &Context) -> Result<Report, Failure> {
     for set in &sets {
         let json = set_json(set);
         let member = |name: &str| json.get(name).map(ToString::to_string).unwrap_or_default();
-        let state = if set.whole { format!("{}, whole copy", set.state) } else { set.state.clone() };
+        let mut state = set.state.clone();
+        state.push_str(if set.state == ALIVE && !set.seen { ", shares not seen" } else { "" });
+        state.push_str(if set.whole { ", whole copy" } else { "" });
         table.row([
             visible(&set.key).into_owned(),
             visible(&set.token).into_owned(),
@@ -224,6 +232,7 @@ pub(super) fn set_json(set: &v1::ShareSet) -> Value {
         "drilled": Some(&set.drilled).filter(|drilled| !drilled.is_empty()),
         "whole": set.whole,
         "kept": set.kept,
+        "seen": set.seen,
     });
     if let (Some(members), Ok(manifest)) =
         (document.as_object_mut(), custody::SignedManifest::parse(&set.manifest))
@@ -244,14 +253,16 @@ pub(super) fn set_json(set: &v1::ShareSet) -> Value {
 fn set_text(set: &v1::ShareSet, style: Style) -> String {
     let json = set_json(set);
     let member = |name: &str| json.get(name).map(ToString::to_string).unwrap_or_default();
-    let (key, need, count) = (style.bold(visible(&set.key)), member("need"), member("count"));
+    let key = style.bold(visible(&set.key));
+    let rule = member("rule");
+    let rule = rule.trim_matches('"');
     let state = match set.state.as_str() {
-        ALIVE => style.green("alive"),
+        ALIVE if set.seen => style.green("alive"),
+        ALIVE => style.yellow("alive, its shares not seen by this agent"),
         PROVING => style.yellow("waits for proof"),
         other => style.dim(visible(other)),
     };
-    let mut text =
-        format!("{key} · set {} · {need} of {count} shares make the key · {state}\n", member("sequence"));
+    let mut text = format!("{key} · set {} · {rule} make the key · {state}\n", member("sequence"));
     for name in &set.confirmed {
         text.push_str(&format!("  {} {}\n", style.green("+"), visible(name)));
     }

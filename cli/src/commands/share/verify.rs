@@ -31,9 +31,9 @@ pub(super) fn run(args: &ShareVerifyArgs, context: &Context) -> Result<Report, F
 
 fn of_set(share: &Share, manifest: &SignedManifest, style: Style) -> Result<Report, Failure> {
     let whose = manifest.who_has(share).map_err(|why| shares::refused(&why, reason::VERIFICATION))?;
-    let (need, count) = (manifest.need(), manifest.terms().count());
+    let (need, count, rule) = (manifest.need(), manifest.terms().count(), shares::rule(manifest.terms()));
     let text = format!(
-        "{} the share of {whose} · {} · {need} of {count} make the key\n",
+        "{} the share of {whose} · {} · {rule} make the key\n",
         style.green("right:"),
         visible(manifest.key_name()),
     );
@@ -47,6 +47,7 @@ fn of_set(share: &Share, manifest: &SignedManifest, style: Style) -> Result<Repo
         "sequence": manifest.sequence(),
         "need": need,
         "count": count,
+        "rule": rule,
         "fingerprint": fingerprint_of(share)?,
     });
     Ok(Report::new(document, text))

@@ -6,6 +6,7 @@
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
 mod absent;
+mod key_line;
 mod many;
 mod merge;
 mod online;
@@ -186,6 +187,7 @@ impl<'a> Session<'a> {
         self.sign_with_those_that_come(&content, &shown)?;
         self.collect_shares(&content)?;
         let published = if self.workspace.complete()? { self.finish()? } else { None };
+        self.tell_unused_shares();
         self.report(published)
     }
 
@@ -267,7 +269,7 @@ impl<'a> Session<'a> {
         let roles = [role.clone()];
         self.unlock_for(&roles)?;
         let pending = self.inspect(&roles)?;
-        let signed = self.sign_each(pending);
+        let signed = self.sign_each(pending).and_then(|()| self.collect_shares_online(&role));
         let met = signed.is_ok() && self.workspace.signatures(&role)?.met;
         // The publication that follows flushes the folder with its first step.
         if !met || self.args.no_publish {

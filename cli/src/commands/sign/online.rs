@@ -79,12 +79,9 @@ impl Session<'_> {
             return Ok(format!("  signed when shares of {} are brought together", visible(&key.name)));
         }
         Ok(match keys.first() {
-            Some(key) if self.ours.is_lost(key) => {
-                format!(
-                    "  not signed now: {} is on token {} no more",
-                    visible(&key.name),
-                    visible(&key.token)
-                )
+            Some(key) if self.ours.barred(&key.name).is_some() => {
+                let why = self.ours.unusable(&key.token, &key.name);
+                format!("  not signed now: {}", visible(why.message()))
             }
             Some(key) => {
                 let state = self.ours.token(&key.token).map_or("absent", |token| token.state.as_str());

@@ -14,6 +14,7 @@ use crate::error::{Failure, reason};
 use crate::keys;
 use crate::prompt::Terminal;
 use crate::render::KeyNames;
+use crate::shares;
 use crate::workspace::{Authority, Workspace};
 
 /// What `--role` and `--key` leave to be signed.
@@ -70,8 +71,9 @@ pub(super) struct Ours {
     tokens: BTreeMap<String, v1::Token>,
     /// Tokens that could not be used though they should have unlocked themselves, or a person was asked; and why.
     refused: BTreeMap<String, Failure>,
-    /// Keys that their tokens have no more, and what the agent said of them.
-    lost: BTreeMap<String, Failure>,
+    /// Keys that cannot sign while others on their tokens can, by name, and why: their tokens have them no more, or they
+    /// were split and not every share of them is proven.
+    barred: BTreeMap<String, Failure>,
 }
 
 /// A key of the agent.
@@ -93,15 +95,18 @@ impl Ours {
     /// Asks the agent.
     pub(super) fn load(agent: &Agent) -> Result<Self, Failure> {
         let tokens = agent.tokens()?.into_iter().map(|token| (token.name.clone(), token)).collect();
-        let mut ours = Vec::new();
+        let (mut ours, mut barred) = (Vec::new(), BTreeMap::new());
         for key in agent.keys_to_sign()? {
             let object = keys::of_agent(&key)?;
+            if !key.unproven.is_empty() {
+                barred.insert(key.name.clone(), shares::unproven(&key));
+            }
             // A key of a kind that this build cannot read is not one it could ask to sign with.
             if let Ok(public) = object.public_key() {
                 ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
             }
         }
-        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), lost: BTreeMap::new() })
+        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred })
     }
 
     /// The key of this name.
@@ -192,10 +197,10 @@ impl Ours {
     /// one: what it would have signed waits, and other keys sign. False: it speaks of something else.
     pub(super) fn refuse(&mut self, failure: &Failure) -> bool {
         let is_ours = |name: &&str| self.keys.iter().any(|key| key.name == **name);
-        if failure.reason() == reason::KEY_NOT_FOUND
+        if [reason::KEY_NOT_FOUND, reason::SHARE_UNPROVEN].contains(&failure.reason())
             && let Some(key) = failure.text_detail("key").filter(is_ours)
         {
-            self.lost.insert(key.to_owned(), failure.clone());
+            self.barred.insert(key.to_owned(), failure.clone());
             return true;
         }
         let token = failure.text_detail("token").filter(|name| self.tokens.contains_key(*name));
@@ -221,12 +226,12 @@ impl Ours {
 
     /// Whether a key is there and its token signs without asking anybody.
     pub(super) fn can_sign(&self, key: &Candidate) -> bool {
-        self.ready(&key.token) && !self.is_lost(key)
+        self.ready(&key.token) && self.barred(&key.name).is_none()
     }
 
-    /// Whether the agent said that its token has this key no more.
-    pub(super) fn is_lost(&self, key: &Candidate) -> bool {
-        self.lost.contains_key(&key.name)
+    /// Why a key cannot sign, whatever its token can.
+    pub(super) fn barred(&self, key: &str) -> Option<&Failure> {
+        self.barred.get(key)
     }
 
     /// Whether keys of a token are split: they sign when their custodians come together, not with the others.
@@ -257,6 +262,9 @@ impl Ours {
 
     /// A key that was named must be able to sign: exit 5 when its token is locked (and nobody can be asked) or not there.
     pub(super) fn check_token(&self, key: &OurKey) -> Result<(), Failure> {
+        if let Some(failure) = self.barred(&key.name) {
+            return Err(failure.clone());
+        }
         if self.ready(&key.token) || (self.locked(&key.token) && Terminal::open().is_some()) {
             return Ok(());
         }
@@ -265,7 +273,7 @@ impl Ours {
 
     /// Why a key cannot sign now.
     pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
-        if let Some(failure) = self.lost.get(key) {
+        if let Some(failure) = self.barred(key) {
             return failure.clone();
         }
         if let Some(failure) = self.refused.get(token) {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tuf::key::KeyId;
-use tuf::role::RoleName;
+use tuf::role::{RoleKind, RoleName};
 
+use super::key_line::{HOW, KeyLine};
 use super::ours::Ours;
 use super::{Session, unsigned};
 use crate::error::{Failure, reason};
-use crate::render::{KeyNames, Report, Style, count, short_digest, short_keyid, visible};
+use crate::render::{KeyNames, Report, Style, count, short_digest, visible};
 use crate::workspace::{Part, Published, SignatureState, Workspace};
 
 /// A signature that was made in this run.
@@ -35,25 +36,6 @@ pub(super) struct RoleLine {
     keys: Vec<KeyLine>,
 }
 
-/// A key of a role: what it is called here, and where it lies.
-struct KeyLine {
-    keyid: KeyId,
-    name: Option<String>,
-    token: Option<(String, String)>,
-    /// It is split, so its custodians must come together.
-    split: bool,
-    /// It has signed for this repository here, and no token holds it any more.
-    gone: bool,
-}
-
-impl KeyLine {
-    fn called(&self) -> String {
-        self.name
-            .as_deref()
-            .map_or_else(|| short_keyid(self.keyid.as_str()), |name| visible(name).into_owned())
-    }
-}
-
 /// Nothing is staged: exit 0, `published` only when an interrupted publish was finished just now.
 pub(super) fn nothing_staged(finished: bool) -> Report {
     let text = if finished { "finished the interrupted publish\n" } else { "nothing is staged\n" };
@@ -72,7 +54,9 @@ pub(super) fn role_lines(
         let Some(metadata) = workspace.staged(&role)? else { continue };
         let state = workspace.signatures(&role)?;
         let authorities = workspace.authorities(&role)?;
-        let keys = state.keyids.iter().map(|keyid| {
+        // Of a root also those of the root before that are waited for.
+        let before = state.missing.iter().filter(|keyid| !state.keyids.contains(keyid));
+        let keys = state.keyids.iter().chain(before).map(|keyid| {
             let key = authorities.iter().find_map(|authority| authority.keys.get(keyid));
             let found = key.and_then(|key| ours.name_of(key));
             let token = found.map(|key| {
@@ -82,7 +66,15 @@ pub(super) fn role_lines(
             let print = key.and_then(|key| key.public_key().ok()).map(|key| key.fingerprint().to_string());
             let gone = found.is_none() && print.is_some_and(|print| used.contains(&print));
             let split = found.is_some_and(|key| ours.split(&key.token));
-            KeyLine { keyid: keyid.clone(), name: names.get(keyid.as_str()).cloned(), token, split, gone }
+            let barred = found.and_then(|key| ours.barred(&key.name)).cloned();
+            KeyLine {
+                keyid: keyid.clone(),
+                name: names.get(keyid.as_str()).cloned(),
+                token,
+                split,
+                barred,
+                gone,
+            }
         });
         let keys = keys.collect();
         lines.push(RoleLine {
@@ -228,6 +220,10 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
     for line in missing {
         for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
             match &key.token {
+                Some(_) if key.barred.is_some() => {
+                    let remedy = key.barred.as_ref().map(Failure::remedy_text).unwrap_or_default();
+                    tokens.insert(format!("{}: {}\n", key.called(), visible(remedy)));
+                }
                 Some((token, state)) if state == "locked" => {
                     tokens.insert(format!(
                         "unlock {0} and sign again: tufctl token unlock {0}\n",
@@ -306,18 +302,7 @@ impl RoleLine {
             .keys
             .iter()
             .filter(|key| self.state.missing.contains(&key.keyid))
-            .map(|key| match &key.token {
-                Some((token, state)) if key.split => {
-                    json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state, "how": HOW})
-                }
-                Some((token, state)) => {
-                    json!({"keyid": key.keyid.as_str(), "key": key.name, "token": token, "state": state})
-                }
-                None => match &key.name {
-                    Some(name) => json!({"keyid": key.keyid.as_str(), "name": name}),
-                    None => json!({"keyid": key.keyid.as_str()}),
-                },
-            })
+            .map(KeyLine::json)
             .collect();
         let keyids: Vec<_> = self.state.missing.iter().map(KeyId::as_str).collect();
         let mut missing = json!({
@@ -328,7 +313,7 @@ impl RoleLine {
             "keyids": keyids,
             "keys": keys,
         });
-        let is_split = |key: &KeyLine| key.split && self.state.missing.contains(&key.keyid);
+        let is_split = |key: &KeyLine| key.collects() && self.state.missing.contains(&key.keyid);
         if let Some(members) = missing.as_object_mut().filter(|_| self.keys.iter().any(is_split)) {
             members.insert("how".into(), HOW.into());
         }
@@ -351,6 +336,9 @@ impl RoleLine {
             let needs = needs.collect::<Vec<_>>().join(" and ");
             return format!("{} needs {needs}", visible(self.role.as_str()));
         }
+        if let Some(needs) = self.needs_of_both() {
+            return needs;
+        }
         let more = u64::from(self.state.need.saturating_sub(self.state.have));
         let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
         format!(
@@ -359,6 +347,23 @@ impl RoleLine {
             count(more, "more signature"),
             who.collect::<Vec<_>>().join(" or ")
         )
+    }
+
+    /// Of a root that waits for keys of the root before and for others of its own.
+    fn needs_of_both(&self) -> Option<String> {
+        let wanted: Vec<_> = self.state.wanted().collect();
+        let [before, own] = wanted.as_slice() else { return None };
+        if self.role.kind() != RoleKind::Root || before.missing == own.missing {
+            return None;
+        }
+        let needs = |part: &Part| {
+            let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid)).map(KeyLine::called);
+            (count(part.lacking().into(), "more signature"), who.collect::<Vec<_>>().join(" or "))
+        };
+        let ((before, old), (own, new)) = (needs(before), needs(own));
+        Some(format!(
+            "root needs {before} by keys of the root before it ({old}) and {own} by its own ({new})"
+        ))
     }
 
     /// One line for a role with one key, one for each key otherwise.
@@ -382,7 +387,7 @@ impl RoleLine {
             };
             self.state.parts.iter().map(by).collect::<Vec<_>>().join(", ")
         } else {
-            format!("{} of {}", self.state.need, keys(self.keys.len()))
+            format!("{} of {}", self.state.need, keys(self.state.needed_of()))
         };
         let mut out = format!("{head}  {needed} needed · {tail}\n");
         for key in &self.keys {
@@ -392,6 +397,7 @@ impl RoleLine {
                 format!("  {} {:<12} {place:<16} {}", style.green("+"), key.called(), style.green("signed"))
             } else {
                 let why = match &key.token {
+                    Some(_) if key.barred.is_some() => key.barred_in_words().to_owned(),
                     Some((_, state)) if state != "unlocked" => format!("missing, token {state}"),
                     None if key.gone => "missing, on no token any more".to_owned(),
                     _ => "missing".to_owned(),
@@ -408,8 +414,6 @@ impl RoleLine {
 const WIDEST_HEAD: usize = 24;
 /// More signatures than this are told by their number.
 const MOST_TOLD: u64 = 8;
-/// How a split key comes to sign.
-const HOW: &str = "share collect";
 
 #[cfg(test)]
 mod tests {
@@ -428,6 +432,7 @@ mod tests {
             name: ours.map(|(name, _, _)| name.into()),
             token: ours.map(|(_, token, state)| (token.into(), state.into())),
             split: false,
+            barred: None,
             gone: false,
         }
     }

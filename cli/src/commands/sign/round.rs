@@ -52,6 +52,9 @@ impl<'a> Session<'a> {
         for role in roles {
             let met = self.workspace.signatures(role)?.met;
             let mut keys = self.candidates(role)?;
+            if !met {
+                self.note_barred(role, &keys)?;
+            }
             keys.retain(|key| self.ours.can_sign(key) && !self.ours.split(&key.token));
             if keys.is_empty() || (met && !self.selection.names_keys()) {
                 continue;

@@ -6,6 +6,7 @@ use tuf::role::RoleName;
 use tufagent_proto::v1::SignSkipped;
 
 use super::Session;
+use super::ours::Candidate;
 use crate::error::Failure;
 
 /// Keys that the agent passed over, and of roles that miss signatures those of ours whose token cannot be used.
@@ -26,6 +27,25 @@ pub(super) fn told<'r>(
         }
     }
     all.iter().map(Unsigned::json).collect()
+}
+
+impl Session<'_> {
+    /// Keys that cannot sign though their tokens can: the others sign without them.
+    pub(super) fn note_barred(&mut self, role: &RoleName, keys: &[Candidate]) -> Result<(), Failure> {
+        let Some(staged) = self.workspace.staged(role)? else { return Ok(()) };
+        for key in keys {
+            let Some(why) = self.ours.barred(&key.name) else { continue };
+            if self.unsigned.iter().any(|unsigned| unsigned.is_of(role, &key.keyid)) {
+                continue;
+            }
+            if !self.unsigned.iter().any(|unsigned| unsigned.key == key.name) {
+                self.context.screen.warn(why.message());
+            }
+            let (version, names) = (staged.version().get(), (key.name.as_str(), key.token.as_str()));
+            self.unsigned.push(Unsigned::unusable((role, version), &key.keyid, names, why));
+        }
+        Ok(())
+    }
 }
 
 /// A key of ours that did not sign a role in this run.

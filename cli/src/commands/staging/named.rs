@@ -47,8 +47,8 @@ impl Staging<'_> {
         };
         let ours: Vec<_> = arguments.iter().zip(&found).flat_map(called).collect();
         if !ours.is_empty() {
-            for unasked in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
-                self.context.screen.warn(unasked);
+            for warning in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
+                self.context.screen.warn(warning);
             }
         }
         Ok(found)

@@ -1,0 +1,64 @@
+//! A key of a staged role, as `sign` tells of it at its end.
+
+use serde_json::{Value, json};
+use tuf::key::KeyId;
+
+use crate::error::{Failure, reason};
+use crate::render::{short_keyid, visible};
+
+/// A key of a role: what it is called here, and where it lies.
+pub(super) struct KeyLine {
+    pub(super) keyid: KeyId,
+    pub(super) name: Option<String>,
+    pub(super) token: Option<(String, String)>,
+    /// It is split, so its custodians must come together.
+    pub(super) split: bool,
+    /// Why it cannot sign, whatever its token can.
+    pub(super) barred: Option<Failure>,
+    /// It has signed for this repository here, and no token holds it any more.
+    pub(super) gone: bool,
+}
+
+impl KeyLine {
+    /// As `missing` has it.
+    pub(super) fn json(&self) -> Value {
+        let keyid = self.keyid.as_str();
+        let Some((token, state)) = &self.token else {
+            return match &self.name {
+                Some(name) => json!({"keyid": keyid, "name": name}),
+                None => json!({"keyid": keyid}),
+            };
+        };
+        let mut key = json!({"keyid": keyid, "key": self.name, "token": token, "state": state});
+        let more = match &self.barred {
+            Some(why) => Some(("reason", why.reason())),
+            None => self.split.then_some(("how", HOW)),
+        };
+        if let (Some(members), Some((name, value))) = (key.as_object_mut(), more) {
+            members.insert(name.into(), value.into());
+        }
+        key
+    }
+
+    /// What is said of it in its line.
+    pub(super) fn barred_in_words(&self) -> &'static str {
+        match self.barred.as_ref().is_some_and(|why| why.reason() == reason::SHARE_UNPROVEN) {
+            true => "missing, its shares are not proven",
+            false => "missing, on its token no more",
+        }
+    }
+
+    /// It signs when its custodians come together.
+    pub(super) fn collects(&self) -> bool {
+        self.split && self.barred.is_none()
+    }
+
+    pub(super) fn called(&self) -> String {
+        self.name
+            .as_deref()
+            .map_or_else(|| short_keyid(self.keyid.as_str()), |name| visible(name).into_owned())
+    }
+}
+
+/// How a split key comes to sign.
+pub(super) const HOW: &str = "share collect";
