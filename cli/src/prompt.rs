@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, QueueSelector, Termios};
 use tokio::net::unix::pipe::Receiver;
 use zeroize::Zeroizing;
 
@@ -36,24 +36,31 @@ impl Terminal {
 
     /// Asks a question with yes and no; anything but y and yes is no.
     pub(crate) fn confirm(&self, question: &str) -> Result<bool, Failure> {
-        self.write(&format!("{question} [y/N] "))?;
-        let mut line = String::new();
-        BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
-        if !line.ends_with('\n') {
-            self.write("\n")?;
-        }
-        Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        Ok(is_yes(&self.line(&format!("{question} [y/N] "))?))
     }
 
     /// Waits until Enter is pressed; false: something else was typed before it, or the terminal ended.
     pub(crate) fn wait_for_enter(&self, question: &str) -> Result<bool, Failure> {
-        self.write(&format!("{question} "))?;
-        let mut line = String::new();
-        BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
+        let line = self.line(&format!("{question} "))?;
+        Ok(line == "\n" || is_yes(&line))
+    }
+
+    /// What is typed after a question, on a line of its own on the screen also when the terminal ends under it.
+    fn line(&self, question: &str) -> Result<String, Failure> {
+        let line = self.answer(question)?;
         if !line.ends_with('\n') {
             self.write("\n")?;
         }
-        Ok(line == "\n" || matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        Ok(line)
+    }
+
+    /// What is typed after a question: what was typed before it was shown is no answer to it.
+    fn answer(&self, question: &str) -> Result<String, Failure> {
+        termios::tcflush(&self.tty, QueueSelector::IFlush).map_err(|e| broken(&e.into()))?;
+        self.write(question)?;
+        let mut line = String::new();
+        BufReader::new(&self.tty).take(64).read_line(&mut line).map_err(|e| broken(&e))?;
+        Ok(line)
     }
 
     /// Asks for a secret without showing it.
@@ -123,6 +130,10 @@ impl Terminal {
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
         self.write_bytes(text.as_bytes())
     }
+}
+
+fn is_yes(line: &str) -> bool {
+    matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// Asks before going on. `yes` is the command's `--yes`; without it and without a terminal nothing is done (exit 3).

@@ -70,6 +70,10 @@ fn sixteen_versions_further_pass_and_seventeen_only_when_a_person_says_so() {
     assert!(!staged.contains("\"sig\""), "it was signed: {staged}");
     let Some((code, screen)) = talk(&home, "sign repo --yes", &[("[y/N] ", "n\n")]) else { return };
     assert_eq!(code, 3, "{screen}");
+    // The second yes was typed before its question stood there: it is no answer to it.
+    let ahead = [("[y/N] ", "y\ny\n"), ("[y/N] ", "n\n")];
+    let (code, screen) = talk(&home, "sign repo", &ahead).unwrap();
+    assert_eq!(code, 3, "{screen}");
     let (code, screen) = talk(&home, "sign repo --yes", &[("[y/N] ", "y\n")]).unwrap();
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains(sentence), "{screen}");
