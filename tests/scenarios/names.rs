@@ -61,6 +61,30 @@ fn nobody_passes_a_key_off_as_one_of_ours() {
 }
 
 #[test]
+fn whoever_stages_gives_no_other_name_to_a_key_that_was_named_here_nor_its_name_to_another_key() {
+    let ((ann, _ann_agent), _bob) = with_bob();
+    let file = ann.path("repo/staged/repository.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let names = record["names"].as_object().unwrap();
+    let keyid = names.iter().find(|(_, name)| *name == "bob").unwrap().0.clone();
+    ann.write("repo/.key-names.json", serde_json::json!({&keyid: "bob"}).to_string());
+    let shown = |name: &str| {
+        let mut record = record.clone();
+        record["names"][&keyid] = name.into();
+        std::fs::write(&file, record.to_string()).unwrap();
+        [ann.run("diff repo").done().stdout, ann.run("repo show repo").done().stdout]
+    };
+    for shown in shown("carol") {
+        assert!(shown.contains("bob") && !shown.contains("carol"), "{shown}");
+    }
+    // One who was called otherwise here has not the name of somebody else.
+    ann.write("repo/.key-names.json", serde_json::json!({"0123": "Bob"}).to_string());
+    for shown in shown("bob") {
+        assert!(!shown.contains("bob") && shown.contains(&keyid[..8]), "{shown}");
+    }
+}
+
+#[test]
 fn what_is_not_made_yet_is_shown_with_its_keys() {
     let ((ann, _ann_agent), _bob) = with_bob();
     let shown = ann.run("repo show repo").done().stdout;

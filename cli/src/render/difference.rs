@@ -120,7 +120,8 @@ fn delegation_text(delegation: &Delegation, names: &KeyNames) -> String {
         format!("paths {}", joined(&delegation.paths))
     };
     let keys = delegation.keyids.iter().map(|keyid| match names.get(keyid) {
-        Some(name) => visible(name).into_owned(),
+        // A name is what somebody noted: the keyid is what counts.
+        Some(name) => format!("{} {}", visible(name), super::short_keyid(keyid)),
         None => super::short_keyid(keyid),
     });
     let keys = keys.collect::<Vec<_>>().join(", ");

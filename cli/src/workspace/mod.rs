@@ -60,6 +60,7 @@ pub(crate) struct Workspace {
     _lock: Option<File>,
     interrupted: Option<String>,
     record: Record,
+    labels: names::Labels,
     published: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     staged: RefCell<BTreeMap<RoleName, Option<Metadata>>>,
     /// Roles that were made in memory and are not in `staged/` yet.
@@ -164,15 +165,15 @@ impl Workspace {
 
     fn at(dir: &Path, lock: Option<File>) -> Result<Self, Failure> {
         let mut record = Record::read(&dir.join(layout::STAGED).join(layout::RECORD))?;
-        let staged_names = std::mem::take(&mut record.names);
-        record.names = names::read(&dir.join(layout::NAMES))?;
-        record.names.extend(staged_names);
+        let labels = names::Labels::read(dir, &record.names)?;
+        record.names = labels.over(record.names);
         Ok(Self {
             dir: dir.to_owned(),
             metadata: swap::metadata_of(dir),
             _lock: lock,
             interrupted: None,
             record,
+            labels,
             published: RefCell::default(),
             staged: RefCell::default(),
             held: BTreeSet::new(),
