@@ -67,3 +67,24 @@ fn a_difference_shows_no_digest_of_what_is_made_anew_when_it_is_signed() {
     assert_eq!((&timestamp["made_anew"], &timestamp["sha256"]), (&true.into(), &serde_json::Value::Null));
     home.run("sign repo --yes").done();
 }
+
+#[test]
+fn a_thousand_changes_hide_none_and_custom_data_of_a_new_target_is_told() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    (0..=1000).for_each(|number| drop(home.write(&format!("many/f{number:04}"), "x")));
+    home.run("target add repo many").done();
+    let staged = repo.dir().join("staged/targets.json");
+    let mut targets: serde_json::Value = serde_json::from_slice(&fs::read(&staged).unwrap()).unwrap();
+    targets["signed"]["targets"]["f1000"]["custom"] = serde_json::json!({"run": "at once"});
+    fs::write(&staged, targets.to_string()).unwrap();
+    let asked = home.run("sign repo").exits(3).text();
+    assert!(
+        asked.contains("… and 1 more change, not listed here: tufctl diff DIR lists them all"),
+        "{asked}"
+    );
+    let shown = home.run("diff repo").done().stdout;
+    assert!(!shown.contains("not listed"), "{shown}");
+    let (_, last) = shown.split_once("+ target f1000 ").expect("the last one");
+    assert_eq!(last.lines().nth(1), Some("      with custom data"), "{shown}");
+}

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::metadata::{Metadata, TargetFile};
 use crate::role::RoleName;
 
-/// At most so many targets are listed of each kind of change; the counts are exact.
+/// At most so many targets are listed of each kind of change, but by [`full_difference`]; the counts are exact.
 pub const MOST_LISTED: usize = 1000;
 
 /// What changes from one version of a role to another. Lists are empty and options absent where nothing changes.
@@ -116,7 +116,7 @@ pub struct TargetChange {
     /// What it was before, of one that changes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub was: Option<TargetBefore>,
-    /// Whether anything beside length and digests (such as `custom`) changes.
+    /// Whether anything beside length and digests (such as `custom`) changes, or comes with a target that comes.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub other_changed: bool,
 }
@@ -222,6 +222,17 @@ impl Difference {
 /// What changes from `old` (nothing, for a first version) to `new`. Both are metadata of `role`.
 #[must_use]
 pub fn difference(role: &RoleName, old: Option<&Metadata>, new: &Metadata) -> Difference {
+    listing(MOST_LISTED, role, old, new)
+}
+
+/// The same, and every target that changes is listed, however many there are.
+#[must_use]
+pub fn full_difference(role: &RoleName, old: Option<&Metadata>, new: &Metadata) -> Difference {
+    listing(usize::MAX, role, old, new)
+}
+
+/// With at most so many targets of each kind of change.
+fn listing(most: usize, role: &RoleName, old: Option<&Metadata>, new: &Metadata) -> Difference {
     let mut out = Difference {
         role: role.as_str().to_owned(),
         from_version: old.map(|m| m.version().get()),
@@ -243,7 +254,8 @@ pub fn difference(role: &RoleName, old: Option<&Metadata>, new: &Metadata) -> Di
             targets.delegations.as_ref(),
         );
         let old_signed = before.and(old).map(Metadata::signed);
-        targets::compare(&mut out, old_signed.and_then(|s| s.get("targets")), new.signed().get("targets"));
+        let old_targets = old_signed.and_then(|s| s.get("targets"));
+        targets::compare(&mut out, most, old_targets, new.signed().get("targets"));
     }
     if let Some(snapshot) = new.as_snapshot() {
         let before = old.and_then(Metadata::as_snapshot);

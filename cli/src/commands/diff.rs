@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tuf::diff::difference;
+use tuf::diff::full_difference;
 use tuf::role::{RoleKind, RoleName};
 
 use super::names::key_names;
@@ -45,7 +45,7 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
             continue;
         }
         let published = workspace.published(&role)?.filter(|_| fault.is_none());
-        let said = difference(&role, published.as_ref(), &staged);
+        let said = full_difference(&role, published.as_ref(), &staged);
         // Bins by the hundred with one content (and so one digest) are said once.
         let unnamed = said.unnamed();
         if last.as_ref() == Some(&unnamed) {

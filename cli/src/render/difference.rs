@@ -151,6 +151,9 @@ fn meta(lines: &mut Lines, entry: &MetaChange) {
 fn targets(lines: &mut Lines, diff: &Difference) {
     for target in &diff.targets_added {
         lines.add(target_text(target));
+        if target.other_changed {
+            lines.push("      with custom data");
+        }
     }
     for target in &diff.targets_changed {
         lines.change(target_text(target));
@@ -173,8 +176,8 @@ fn targets(lines: &mut Lines, diff: &Difference) {
     let all = counts.added.saturating_add(counts.changed).saturating_add(counts.removed);
     if all > listed {
         lines.push(&format!(
-            "  … and {} that are not listed here",
-            count(all.saturating_sub(listed), "change")
+            "  … and {}, not listed here: tufctl diff DIR lists them all",
+            count(all.saturating_sub(listed), "more change")
         ));
     }
     if all > 1 {
@@ -211,7 +214,9 @@ mod tests {
             "from_expires": "2026-11-01T00:00:00Z", "to_expires": "2027-01-30T00:00:00Z", "sha256": "5be0",
             "thresholds": [{"role": "docs", "from": 1, "to": 2}],
             "keys_added": [{"role": "docs", "keyid": "77aa", "type": "ed25519"}],
-            "targets_added": [{"path": "app/\u{202e}gz.exe", "length": 2048, "hashes": {"sha256": "ab"}}],
+            "delegations_added": [{"name": "docs", "paths": ["docs/*"], "keyids": ["77aa"], "threshold": 2}],
+            "targets_added": [{"path": "app/\u{202e}gz.exe", "length": 2048, "hashes": {"sha256": "ab"},
+                "other_changed": true}],
             "targets_changed": [{"path": "b", "length": 1, "hashes": {"sha256": "cd"},
                 "was": {"length": 2, "hashes": {"sha256": "ef"}}, "other_changed": true}],
             "targets_removed": [{"path": "c", "length": 3, "hashes": {"sha256": "01"}}],
@@ -227,12 +232,14 @@ mod tests {
              \x20 sha256  5be0\n\
              \x20 + key of docs: carol ed25519 77aa\n\
              \x20 ~ threshold of docs: 1 → 2\n\
+             \x20 + delegation docs: paths docs/* · 2 of 1 key (carol 77aa)\n\
              \x20 + target app/\\u{202e}gz.exe 2048 B (2.0 KiB) sha256 ab\n\
+             \x20     with custom data\n\
              \x20 ~ target b 1 B sha256 cd\n\
              \x20     was 2 B sha256 ef\n\
              \x20     and its custom data\n\
              \x20 - target c 3 B sha256 01\n\
-             \x20 … and 3 changes that are not listed here\n\
+             \x20 … and 3 more changes, not listed here: tufctl diff DIR lists them all\n\
              \x20 targets: 1 added, 1 changed, 4 removed, 9 in all\n"
         );
     }

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Difference, MOST_LISTED, TargetBefore, TargetChange};
+use super::{Difference, TargetBefore, TargetChange};
 use crate::canonical::canonical;
 use crate::json::Value;
 use crate::metadata::{TargetFile, Targets};
 
-pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<Value<'_>>) {
+/// At most `most` targets of each kind of change are listed.
+pub(super) fn compare(out: &mut Difference, most: usize, old: Option<Value<'_>>, new: Option<Value<'_>>) {
     let mut befores = old.map(Value::members).into_iter().flatten();
     let mut afters = new.map(Value::members).into_iter().flatten();
     out.targets_count.total = new.map_or(0, |n| u64::try_from(n.len()).unwrap_or(u64::MAX));
@@ -26,17 +27,22 @@ pub(super) fn compare(out: &mut Difference, old: Option<Value<'_>>, new: Option<
     }
     for (name, value) in come {
         match gone.remove(name.decoded().as_ref()) {
-            Some(before) => changed(out, name, before, value),
+            Some(before) => changed(out, most, name, before, value),
             None => {
                 out.targets_count.added += 1;
-                push(&mut out.targets_added, || change(name, value));
+                push(&mut out.targets_added, most, || {
+                    let mut change = change(name, value);
+                    change.other_changed = !rest(value).is_empty();
+                    change
+                });
             }
         }
     }
     let gone: BTreeMap<_, _> = gone.into_iter().collect();
     for (name, value) in gone {
         out.targets_count.removed += 1;
-        push(&mut out.targets_removed, || described(String::from_utf8_lossy(&name).into_owned(), value));
+        let path = String::from_utf8_lossy(&name).into_owned();
+        push(&mut out.targets_removed, most, || described(path, value));
     }
 }
 
@@ -76,12 +82,12 @@ pub(super) fn come(old: Option<&Targets>, new: Option<&Targets>) -> Vec<(String,
     new.value().members().filter(is_new).filter_map(read).collect()
 }
 
-fn changed(out: &mut Difference, name: Value<'_>, before: Value<'_>, after: Value<'_>) {
+fn changed(out: &mut Difference, most: usize, name: Value<'_>, before: Value<'_>, after: Value<'_>) {
     if before.raw() == after.raw() || canonical(before) == canonical(after) {
         return;
     }
     out.targets_count.changed += 1;
-    push(&mut out.targets_changed, || {
+    push(&mut out.targets_changed, most, || {
         let mut change = change(name, after);
         change.was = Some(TargetBefore { length: length(before), hashes: hashes(before) });
         change.other_changed = rest(before) != rest(after);
@@ -89,8 +95,8 @@ fn changed(out: &mut Difference, name: Value<'_>, before: Value<'_>, after: Valu
     });
 }
 
-fn push(list: &mut Vec<TargetChange>, change: impl FnOnce() -> TargetChange) {
-    if list.len() < MOST_LISTED {
+fn push(list: &mut Vec<TargetChange>, most: usize, change: impl FnOnce() -> TargetChange) {
+    if list.len() < most {
         list.push(change());
     }
 }

@@ -50,6 +50,10 @@ fn other_bytes_to_sign_are_never_an_empty_difference() {
 fn custom_data_of_a_target_counts_as_a_change() {
     let said = of(BASE, &BASE.replace(r#"{"v":1}"#, r#"{"v":2}"#));
     assert_eq!((said.targets_count.changed, said.targets_changed[0].other_changed), (1, true));
+    let said = of(BASE, &BASE.replace(r#""targets":{"a""#, r#""targets":{"b""#));
+    assert_eq!((&*said.targets_added[0].path, said.targets_added[0].other_changed), ("b", true));
+    let plain = BASE.replace(r#","custom":{"v":1}"#, "").replace(r#""targets":{"a""#, r#""targets":{"b""#);
+    assert!(!of(BASE, &plain).targets_added[0].other_changed);
 }
 
 #[test]
@@ -78,6 +82,8 @@ fn the_lists_are_capped_and_the_counts_are_not() {
     let big = BASE.replacen(r#""targets":{"#, &format!(r#""targets":{{{},"#, many.join(",")), 1);
     let said = of(BASE, &big);
     assert_eq!((said.targets_added.len(), said.targets_count.added), (MOST_LISTED, 2500));
+    let full = full_difference(&RoleName::parse("targets").unwrap(), Some(&parse(BASE)), &parse(&big));
+    assert_eq!((full.targets_added.len(), full.targets_count), (2500, said.targets_count));
     assert_eq!(of(&big, BASE).targets_count.removed, 2500);
 }
 
