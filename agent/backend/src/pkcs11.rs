@@ -214,7 +214,7 @@ impl Pkcs11Token {
         limit: Duration,
     ) -> Result<link::Answer, BackendError> {
         let shared = &self.shared;
-        let lost = self.need_unlocked()?;
+        let lost = self.need_unlocked()?.logins_lost;
         let mut link = shared.link();
         // Whoever had the token before may have lost it, or `lock` was called.
         shared.ready(&mut link)?;
@@ -229,10 +229,12 @@ impl Pkcs11Token {
         shared.call(&mut link, what, request, tail, limit)
     }
 
-    /// Gives [`seen::Seen::logins_lost`] as it is now.
-    fn need_unlocked(&self) -> Result<u64, BackendError> {
+    /// What an unlocked token has seen, of one moment: a `lock` that comes behind it is counted by none of it.
+    fn need_unlocked(&self) -> Result<Unlocked, BackendError> {
         self.shared.with_seen(|seen| match (seen.state, &seen.trouble) {
-            (Some(TokenState::Unlocked), _) => Ok(seen.logins_lost),
+            (Some(TokenState::Unlocked), _) => {
+                Ok(Unlocked { logins_lost: seen.logins_lost, locks: seen.locks })
+            }
             (Some(TokenState::Blocked), _) => Err(BackendError::Blocked),
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.clone().into()),
             _ => Err(BackendError::Locked),
@@ -247,6 +249,12 @@ impl Pkcs11Token {
         self.shared.note(|seen| seen.keys.push(stored.clone()));
         Ok(stored)
     }
+}
+
+/// [`seen::Seen`] of an unlocked token.
+struct Unlocked {
+    logins_lost: u64,
+    locks: u64,
 }
 
 impl Backend for Pkcs11Token {

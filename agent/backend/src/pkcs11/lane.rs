@@ -263,15 +263,15 @@ impl Pkcs11Token {
         if !scheme.fits(key.key_type()) || self.is_card() {
             return Begun::NotThisWay;
         }
-        if let Err(error) = self.need_unlocked() {
-            return Begun::Refused(error);
-        }
+        let locks = match self.need_unlocked() {
+            Ok(unlocked) => unlocked.locks,
+            Err(error) => return Begun::Refused(error),
+        };
         // What the module was measured to want otherwise, or not to do, is for the call that says so.
         let hints = self.shared.with_seen(|seen| seen.hints());
         if !hints.is_ok_and(|hints| hints.how(scheme) == Ok(How::InOrder)) {
             return Begun::NotThisWay;
         }
-        let locks = self.shared.with_seen(|seen| seen.locks);
         let Some(lane) = self.shared.lane() else { return Begun::NotThisWay };
         match lane.ask(key, scheme, &taken(scheme, How::InOrder, &what), place) {
             Some(id) => {

@@ -41,10 +41,10 @@ impl Pkcs11Token {
         let limit =
             self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
         let tail = [pin.unwrap_or_default(), &*data];
-        let locks = self.shared.with_seen(|seen| seen.locks);
+        let locks = self.need_unlocked()?.locks;
         let (_, raw) = self.call_unlocked("signing", &request, &tail, limit)?;
-        // A touch takes its time: nothing leaves after a `lock` that came meanwhile.
-        if self.is_card() && self.shared.with_seen(|seen| seen.locks) != locks {
+        // A touch takes its time, and so does a large file: nothing leaves after a `lock` that came meanwhile.
+        if self.shared.with_seen(|seen| seen.locks) != locks {
             return Err(BackendError::Locked);
         }
         released(scheme, &raw)

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("many_signatures_under_way_come_each_to_its_own_question", many),
     ("a_crash_under_signatures_under_way_is_told_to_each_and_none_is_made_again", crash),
     ("a_lock_overtakes_signatures_under_way", lock_overtakes),
+    ("a_lock_overtakes_a_large_signature_that_somebody_waits_for", lock_overtakes_a_call),
     ("a_signature_that_nobody_waits_for_keeps_its_place_until_it_is_made", abandoned),
     ("a_key_that_takes_the_pin_says_so_on_the_lane_too", wants_pin),
 ];
@@ -119,6 +120,24 @@ fn lock_overtakes() {
     }
     // The logout went before what was asked earlier and not begun.
     assert!(lab.traced("C_Sign") < 4, "{}", lab.traced("C_Sign"));
+    lab.say("pass");
+    unlock(&token).unwrap();
+    sign(&token, &key, "x").unwrap();
+}
+
+fn lock_overtakes_a_call() {
+    let lab = Lab::new();
+    let token = unlocked(lab.lying_config("liar"));
+    let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    lab.say("C_Sign * sleep 3000");
+    lab.desk().forget();
+    std::thread::scope(|scope| {
+        let signing = scope.spawn(|| sign(&token, &key, "waited for"));
+        wait_until(|| lab.traced("C_Sign") > 0, || "nothing was begun".to_owned());
+        token.lock();
+        let error = signing.join().unwrap().unwrap_err();
+        assert_eq!(error.reason(), "TOKEN_LOCKED", "{error}");
+    });
     lab.say("pass");
     unlock(&token).unwrap();
     sign(&token, &key, "x").unwrap();
