@@ -176,6 +176,22 @@ impl FileStore {
         file.unwrap(&self.folder, passphrase)
     }
 
+    /// Seals the store key again where whoever made the file lets a guess at the passphrase cost too little.
+    fn raise_cost(&self, file: &StoreFile, key: &StoreKey, passphrase: &SecretBytes) {
+        if !file.is_cheap() {
+            return;
+        }
+        let sealed = StoreFile::rewrap(&self.folder, key, passphrase);
+        let written =
+            sealed.and_then(|file| self.folder.create()?.write(files::STORE, &file.to_bytes(), true));
+        match written {
+            Ok(_) => tracing::warn!("the file store let a guess at its passphrase cost little: sealed again"),
+            Err(error) => {
+                tracing::warn!("the file store lets a guess at its passphrase cost little: {error}")
+            }
+        }
+    }
+
     /// Seals a new key into the store.
     fn add(&self, name: &KeyName, key: SoftwareKey, origin: Origin) -> Result<StoredKey, BackendError> {
         let stored = StoredKey { name: name.clone(), public: key.public().clone(), origin, place: None };
@@ -235,7 +251,11 @@ impl Backend for FileStore {
         let files = self.look()?;
         let store_key = match &files.store {
             None => self.set_up(secret)?,
-            Some(file) => self.check(file, secret)?,
+            Some(file) => {
+                let key = self.check(file, secret)?;
+                self.raise_cost(file, &key, secret);
+                key
+            }
         };
         let keys =
             files.keys.iter().map(|file| file.open(&self.folder, &store_key)).collect::<Result<Vec<_>, _>>();

@@ -80,7 +80,7 @@ impl StoreFile {
         let path = folder.path().join(STORE);
         let key = SecretBytes::random(KEY_LEN).map_err(|e| BackendError::io(&path, "written", e))?;
         let key = StoreKey { key, store: hex::encode(random::<8>(&path)?) };
-        Ok((Self::wrap(&path, &key, passphrase)?, key))
+        Ok((Self::wrap(&path, &key, passphrase, kdf::FLOOR)?, key))
     }
 
     /// The same store key under a new passphrase and a new salt.
@@ -89,7 +89,12 @@ impl StoreFile {
         key: &StoreKey,
         passphrase: &SecretBytes,
     ) -> Result<Self, BackendError> {
-        Self::wrap(&folder.path().join(STORE), key, passphrase)
+        Self::wrap(&folder.path().join(STORE), key, passphrase, kdf::FLOOR)
+    }
+
+    /// Whether a guess at the passphrase costs less than with any file of this program.
+    pub(super) fn is_cheap(&self) -> bool {
+        self.header.cost.is_below_floor()
     }
 
     /// The store key, if the passphrase is right.
@@ -117,14 +122,19 @@ impl StoreFile {
         &self.header.store
     }
 
-    fn wrap(path: &Path, key: &StoreKey, passphrase: &SecretBytes) -> Result<Self, BackendError> {
+    pub(super) fn wrap(
+        path: &Path,
+        key: &StoreKey,
+        passphrase: &SecretBytes,
+        cost: Cost,
+    ) -> Result<Self, BackendError> {
         let salt = random::<16>(path)?;
         let header = StoreHeader {
             format: STORE_FORMAT.to_owned(),
             version: VERSION,
             store: key.store.clone(),
             kdf: KDF.to_owned(),
-            cost: kdf::FLOOR,
+            cost,
             salt: hex::encode(salt),
         };
         let derived = kdf::derive(passphrase, &salt, header.cost).map_err(|e| kdf_failed(path, &e))?;

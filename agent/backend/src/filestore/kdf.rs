@@ -32,7 +32,8 @@ pub(crate) enum KdfError {
     Memory(u32),
 }
 
-/// What new and changed passphrases are written with, and the least that may ever be written:
+/// What new and changed passphrases are written with, and the least that may ever be written; what others made for less
+/// is sealed anew at the next unlock:
 /// 64 MiB, 3 passes, 1 lane (above the second recommendation of RFC 9106, section 4, for one lane).
 pub(crate) const FLOOR: Cost = Cost { memory_kib: 64 * 1024, passes: 3, lanes: 1 };
 
@@ -46,6 +47,12 @@ impl Cost {
             return Err(KdfError::TooCostly(self));
         }
         self.params().map(drop)
+    }
+
+    /// Whether a guess costs less than with what is written here.
+    pub(crate) fn is_below_floor(self) -> bool {
+        let work = |cost: Self| u64::from(cost.memory_kib).saturating_mul(cost.passes.into());
+        self.memory_kib < FLOOR.memory_kib || work(self) < work(FLOOR)
     }
 
     fn params(self) -> Result<Params, KdfError> {

@@ -137,6 +137,28 @@ fn a_cheaper_cost_written_into_the_file_does_not_open_it() {
 }
 
 #[test]
+fn a_store_that_somebody_made_with_a_cheap_cost_is_sealed_anew_when_it_is_unlocked() {
+    let kept = kept();
+    let store = open(kept.temp.path());
+    let files = store.look().unwrap();
+    let key = store.check(files.store.as_ref().unwrap(), &secret("right")).unwrap();
+    let cost = kdf::Cost { memory_kib: 64, passes: 1, lanes: 1 };
+    let cheap = StoreFile::wrap(&kept.file("store"), &key, &secret("right"), cost).unwrap();
+    fs::write(kept.file("store"), cheap.to_bytes()).unwrap();
+    let before = kept.contents();
+    let wrong = open(kept.temp.path()).unlock(&secret("wrong"));
+    assert!(matches!(wrong, Err(BackendError::SecretIncorrect { .. })), "{wrong:?}");
+    assert_eq!(kept.contents(), before);
+    open(kept.temp.path()).unlock(&secret("right")).unwrap();
+    let text = fs::read_to_string(kept.file("store")).unwrap();
+    let header: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((&header["cost"]["memory_kib"], &header["cost"]["passes"]), (&65536.into(), &3.into()));
+    let again = open(kept.temp.path());
+    again.unlock(&secret("right")).unwrap();
+    sign(&again, &kept.keys[0]).unwrap();
+}
+
+#[test]
 fn files_of_a_newer_version_are_refused_with_the_version() {
     for name in ["store", "a.key"] {
         let kept = kept();
