@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, types::Value as Sql};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tuf::digest::Sha256Digest;
 use tuf::role::RoleName;
 
@@ -153,7 +153,11 @@ fn restore(
     let before = tx.position();
     let takes_journal = is_untouched(tx)?;
     if takes_journal {
+        let earlier = of_tokens(tx)?;
         take_journal(tx, copy)?;
+        for (kind, body) in earlier {
+            tx.append(&kind, body)?;
+        }
     }
     let theirs = copy.looking(tx.clock());
     let mut all = Vec::new();
@@ -182,7 +186,7 @@ fn restore(
     Ok(Ok(all))
 }
 
-/// Nothing but starts and ends of the agent stands in the journal.
+/// Nothing but starts and ends of the agent stands in the journal, and what was done with tokens, see [`of_tokens`].
 fn is_untouched(tx: &Tx<'_>) -> Result<bool, LedgerError> {
     let used: bool = tx.db.query_row(
         "SELECT EXISTS (SELECT 1 FROM repositories) OR EXISTS (SELECT 1 FROM journal WHERE kind NOT LIKE 'agent.%' \
@@ -191,6 +195,22 @@ fn is_untouched(tx: &Tx<'_>) -> Result<bool, LedgerError> {
         |row| row.get(0),
     )?;
     Ok(!used)
+}
+
+/// What was done with tokens here, such as attempts at a PIN, each with when it was and its number: it stays in the
+/// record, behind the journal that is taken over.
+fn of_tokens(tx: &Tx<'_>) -> Result<Vec<(String, Value)>, LedgerError> {
+    let mut select = tx
+        .db
+        .prepare_cached("SELECT seq, time, kind, body FROM journal WHERE kind LIKE 'token.%' ORDER BY seq")?;
+    let rows = select.query_map((), |row| {
+        let (seq, time, kind): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let mut body: Map<String, Value> =
+            serde_json::from_str(&row.get::<_, String>(3)?).unwrap_or_default();
+        body.insert("before_restore".to_owned(), json!({"seq": seq, "time": time}));
+        Ok((kind, Value::Object(body)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn take_journal(tx: &mut Tx<'_>, copy: &Copy) -> Result<(), LedgerError> {

@@ -63,6 +63,28 @@ async fn a_new_ledger_takes_journal_and_marks_over_and_signs_nothing_before_an_a
 }
 
 #[tokio::test]
+async fn attempts_at_a_pin_before_a_restore_stay_in_the_record_behind_the_journal_that_is_taken_over() {
+    let (old, new, copied) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let (ledger, _) = signed(old.path(), 3).await;
+    let snapshot = copy(&ledger, &copied).await;
+    let ledger = Ledger::open(new.path()).unwrap();
+    ledger.record_event("agent.start", json!({})).await.unwrap();
+    ledger.record_event("token.attempt", json!({"token": "yk", "anyway": true})).await.unwrap();
+    ledger.record_event("token.management-key", json!({"token": "yk"})).await.unwrap();
+    let before = ledger.entries(0, 1000).await.unwrap();
+    let attempt = before.iter().find(|entry| entry.kind == "token.attempt").unwrap();
+    give_back(&ledger, &copied, &snapshot.head).await.unwrap();
+    let entries = ledger.entries(0, 1000).await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.kind == "sign.intent").count(), 3);
+    let kinds: Vec<_> = entries.iter().rev().take(3).map(|entry| entry.kind.as_str()).collect();
+    assert_eq!(kinds, ["backup.restored", "token.management-key", "token.attempt"]);
+    let kept: serde_json::Value = serde_json::from_str(&entries[entries.len() - 3].body).unwrap();
+    let when = json!({"seq": attempt.seq, "time": attempt.time});
+    assert_eq!((&kept["anyway"], &kept["before_restore"]), (&json!(true), &when), "{kept}");
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
 async fn a_ledger_that_lives_keeps_its_journal_and_no_mark_goes_down() {
     let (old, copied) = (tempdir().unwrap(), tempdir().unwrap());
     let (ledger, app) = signed(old.path(), 3).await;
