@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use backend::filestore::{CopiedFile, FileStore, Imported};
 use backend::{Opener, SealedFileError, Sealer};
@@ -28,7 +29,9 @@ pub use self::receive::{Received, receive};
 use self::records::Contents;
 use self::scratch::Scratch;
 use crate::door::Connection;
+use crate::limits;
 use crate::refusal::Refusal;
+use crate::sparing;
 use crate::split::{self, Copied};
 use crate::state::AppState;
 
@@ -43,7 +46,7 @@ pub struct Done {
     pub sha256: Sha256Digest,
 }
 
-/// One at a time: they share a folder, and each may take a while.
+/// One at a time: it is a copy of one moment, and each may take a while.
 static WORK: Mutex<()> = Mutex::const_new(());
 
 /// Takes a backup and sends it in pieces.
@@ -63,13 +66,14 @@ pub async fn backup(
     state.journal("backup.made", Some(connection.peer()), json!({})).await?;
     let scratch = Scratch::new(state.ledger().folder(), ".backup")?;
     let db = scratch.path("ledger.db");
-    let snapshot = state.ledger().snapshot(db.clone()).await?;
+    let (keeper, into) = (state.clone(), db.clone());
+    let snapshot = sparing::run(async move { keeper.ledger().snapshot(into).await }).await??;
     let (store, splits) = (file_store(&state), state.tokens().split_stores());
     let (sender, receiver) = mpsc::channel(4);
     let peer = connection.peer().clone();
     tokio::spawn(async move {
         let writer = state.clone();
-        let out = Pieces { to: sender.clone(), open: Vec::with_capacity(PIECE) };
+        let out = Pieces { to: sender.clone(), open: Vec::with_capacity(PIECE), sent: 0, began: None };
         let work = move || -> Result<(), Refusal> {
             let keys =
                 store.map_or(Ok(Vec::new()), |store| store.export_files()).map_err(|e| of_store(&e))?;
@@ -95,7 +99,8 @@ pub async fn backup(
 /// `STATE_CORRUPT` for a file that is no backup, or damaged, or newer; `PIN_INCORRECT`; `NAME_TAKEN`; `STATE_IO`. Nothing was
 /// changed then, but for `STATE_IO` after the ledger took it over: the same restore again adds what is missing.
 pub async fn restore(state: AppState, connection: &Connection, received: Received) -> Result<Done, Refusal> {
-    let Received { sealed, passphrase, sha256, scratch, working } = received;
+    let Received { sealed, passphrase, sha256, scratch, receiving: _receiving } = received;
+    let working = WORK.lock().await;
     let unpack = {
         let (db, texts) = (scratch.path("ledger.db"), scratch.path("texts"));
         move || records::read(&sealed, &passphrase, &db, &texts)
@@ -199,6 +204,9 @@ fn keep_texts(ledger: &Ledger, folder: &Path, texts: &[Sha256Digest]) -> Result<
 struct Pieces {
     to: mpsc::Sender<Result<BackupChunk, Status>>,
     open: Vec<u8>,
+    sent: u64,
+    /// When the first piece went.
+    began: Option<Instant>,
 }
 
 impl Write for Pieces {
@@ -216,7 +224,14 @@ impl Write for Pieces {
         }
         let data = std::mem::replace(&mut self.open, Vec::with_capacity(PIECE));
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away");
-        self.to.blocking_send(Ok(BackupChunk { data })).map_err(gone)
+        self.sent = self.sent.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.to.blocking_send(Ok(BackupChunk { data })).map_err(gone)?;
+        // Another backup waits until this one is taken.
+        let began = self.began.get_or_insert_with(Instant::now);
+        if limits::too_slow(began.elapsed(), self.sent) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes it too slowly"));
+        }
+        Ok(())
     }
 }
 
@@ -253,4 +268,23 @@ fn sealing(error: &SealedFileError) -> Refusal {
 fn open(path: &Path, passphrase: &SecretBytes) -> Result<Opener<File>, Refusal> {
     let file = File::open(path).map_err(|e| failed(&e))?;
     Opener::new(file, passphrase).map_err(|e| sealing(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_a_little_now_and_then_keeps_no_other_backup_waiting() {
+        let (to, _taken) = mpsc::channel(4);
+        let began = Instant::now().checked_sub(Duration::from_secs(60));
+        let mut pieces = Pieces { to, open: Vec::new(), sent: 0, began };
+        pieces.write_all(&[0; 100]).unwrap();
+        assert_eq!(pieces.flush().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        pieces.sent = 60 * limits::RATE;
+        pieces.write_all(&[0; 100]).unwrap();
+        pieces.flush().unwrap();
+    }
 }

@@ -24,6 +24,7 @@ pub mod run;
 pub mod seal;
 mod serve;
 pub mod signing;
+mod sparing;
 pub mod split;
 pub mod state;
 pub mod tokens;

@@ -292,3 +292,21 @@ fn an_older_backup_in_a_new_state_signs_nothing_until_the_newest_copy_is_adopted
     assert_eq!(repo.version("targets"), 4);
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }
+
+#[test]
+fn a_restore_whose_client_sends_nothing_keeps_no_backup_waiting() {
+    let (home, agent) = backed_up();
+    let pipe = home.path("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Held open, and never written to.
+    let held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let mut restore = std::process::Command::new(binary("tufctl"));
+    home.environment(&mut restore);
+    let mut restore = restore.args(["restore", "pipe", "--passphrase-file", "sealing"]).spawn().unwrap();
+    agent.wait_until(|| home.state().join(".restore").exists());
+    home.run("backup second.backup --passphrase-file sealing").done();
+    assert!(restore.try_wait().unwrap().is_none(), "the backup waited for it");
+    drop(held);
+    assert!(!restore.wait().unwrap().success());
+    agent.wait_until(|| !home.state().join(".restore").exists());
+}

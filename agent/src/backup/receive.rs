@@ -8,15 +8,15 @@ use std::time::Duration;
 use policy::Reason;
 use secmem::SecretBytes;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 use tuf::digest::Sha256Digest;
 use tufagent_proto::v1::RestoreRequest;
 use tufagent_proto::v1::restore_request::Part;
 
+use super::failed;
 use super::scratch::Scratch;
-use super::{WORK, failed};
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
@@ -27,8 +27,11 @@ pub struct Received {
     pub(super) passphrase: SecretBytes,
     pub(super) sha256: Sha256Digest,
     pub(super) scratch: Scratch,
-    pub(super) working: MutexGuard<'static, ()>,
+    pub(super) receiving: MutexGuard<'static, ()>,
 }
+
+/// One at a time: they share a folder. No backup waits for what a client has not sent.
+static RECEIVING: Mutex<()> = Mutex::const_new(());
 
 /// Reads the whole stream: the sealed passphrase, then the file.
 ///
@@ -43,7 +46,7 @@ pub async fn receive(
         return Err(usage("the first part must be the passphrase"));
     };
     let passphrase = connection.seal().open(&passphrase, "restore")?;
-    let working = WORK.lock().await;
+    let receiving = RECEIVING.lock().await;
     let scratch = Scratch::new(state.ledger().folder(), ".restore")?;
     let sealed = scratch.path("sealed");
     let mut file = File::create_new(&sealed).map_err(|e| failed(&e))?;
@@ -62,7 +65,7 @@ pub async fn receive(
         file = written.map_err(|e| failed(&e))?;
     }
     let sha256 = Sha256Digest::from_bytes(hash.finalize().into());
-    Ok(Received { sealed, passphrase, sha256, scratch, working })
+    Ok(Received { sealed, passphrase, sha256, scratch, receiving })
 }
 
 async fn next(stream: &mut Streaming<RestoreRequest>) -> Result<Option<Part>, Refusal> {

@@ -8,6 +8,7 @@ use tufagent_proto::v1::{AuditEntry, AuditListRequest, AuditVerifyReply, AuditVe
 
 use super::answer;
 use crate::refusal::Refusal;
+use crate::sparing;
 use crate::state::AppState;
 
 /// The service.
@@ -38,7 +39,7 @@ impl Audit for AuditService {
         request: Request<AuditVerifyRequest>,
     ) -> Result<Response<AuditVerifyReply>, Status> {
         answer(&self.0, "Audit.Verify", request, |state, _, _| async move {
-            let report = state.ledger().verify_chain().await?;
+            let report = sparing::run(async move { state.ledger().verify_chain().await }).await??;
             Ok(AuditVerifyReply {
                 valid: report.problem.is_none(),
                 entries: report.entries,
