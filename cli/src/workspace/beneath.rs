@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use crate::error::{Failure, reason};
@@ -118,11 +118,26 @@ impl Folder {
     /// Gives a file of another folder a second name here, in place of what has that name; `false` where the file system
     /// has no hard links.
     pub(super) fn link(&self, from: &Self, name: &OsStr, to: &OsStr) -> Result<bool, Failure> {
+        self.link_if(from, name, to, None)
+    }
+
+    /// The same, if that file has the name still.
+    fn link_if(
+        &self,
+        from: &Self,
+        name: &OsStr,
+        to: &OsStr,
+        wanted: Option<Identity>,
+    ) -> Result<bool, Failure> {
         let temporary = OsStr::new(TEMPORARY);
         self.remove(temporary)?;
         let (from, name) = (from.file.as_fd(), from.plain(name)?);
         if rustix::fs::linkat(from, name, &self.file, temporary, AtFlags::empty()).is_err() {
             return Ok(false);
+        }
+        // What has the name can be another file by now: looked at under the name that nobody else gives.
+        if wanted.is_some() && self.about(temporary)?.as_ref().map(identity) != wanted {
+            return self.remove(temporary).map(|()| false);
         }
         self.rename(temporary, to).map(|()| true)
     }
@@ -152,12 +167,12 @@ impl Folder {
         if !is_flushed {
             file.sync_all().map_err(|e| from.failed("write", name, e))?;
         }
-        let identity = |about: Stat| (about.st_dev, about.st_ino);
-        let (first, second) = (from.about(name)?.map(identity), self.about(to)?.map(identity));
-        if first.is_some() && first == second {
+        let looked_at = fstat(&file).map_err(|e| from.failed("read", name, e.into()))?;
+        let looked_at = Some(identity(&looked_at));
+        if self.about(to)?.as_ref().map(identity) == looked_at {
             return Ok(true);
         }
-        self.link(from, name, to)
+        self.link_if(from, name, to, looked_at)
     }
 
     /// Takes a file's name away, if it is there.
@@ -225,6 +240,13 @@ pub(super) const TEMPORARY: &str = ".tufctl.tmp";
 /// Files are compared in pieces of so many bytes.
 const PIECE: usize = 1 << 18;
 
+/// By which a file is told from others, whatever its name.
+type Identity = (u64, u64);
+
+fn identity(about: &Stat) -> Identity {
+    (about.st_dev, about.st_ino)
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -262,6 +284,12 @@ mod tests {
             assert_eq!(found.unwrap(), adopted);
             assert!(!inside.path().join(super::TEMPORARY).exists());
         }
+        // What has the name by now is not what was looked at.
+        let looked_at = other.about(OsStr::new("y")).unwrap().as_ref().map(super::identity);
+        other.write(OsStr::new("y"), b"others").unwrap();
+        let mine = folder.link_if(&other, OsStr::new("y"), OsStr::new("z"), looked_at).unwrap();
+        assert!(!mine && !inside.path().join(super::TEMPORARY).exists());
+        assert_eq!(std::fs::read(inside.path().join("z")).unwrap(), b"theirs");
         assert!(!folder.adopt(&other, OsStr::new("none"), OsStr::new("z"), b"", true).unwrap());
         folder.make(Path::new("a/b")).unwrap().write(OsStr::new("c"), b"").unwrap();
         assert!(inside.path().join("a/b/c").is_file());
