@@ -134,6 +134,10 @@ fn a_person_is_asked_for_each_new_one_at_the_terminal() {
 fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
     let Some(desk) = Desk::new(FIRMWARE_5_7) else { return };
     let home = &desk.home;
+    home.secret("four", "1234");
+    home.refused("token change-pin yk --pin-file four --new-pin-file pin", 2, "USAGE");
+    home.refused("token unblock yk --puk-file four --new-pin-file pin", 2, "USAGE");
+    assert_eq!(desk.card.tries_left(), (3, 3), "what is no PIN and no PUK costs no try");
     home.run("token change-pin yk --pin-file factory-pin --new-pin-file pin").done();
     for _ in 0..2 {
         home.refused("token unlock yk --pin-file wrong", 5, "PIN_INCORRECT");

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use backend::card::CardFacts;
-use backend::pkcs11::{Card, Spent};
+use backend::pkcs11::Spent;
 use ledger::PinOutcome;
 use policy::Reason;
 use secmem::SecretBytes;
@@ -61,7 +60,7 @@ impl Slot {
         let looked = blocking(move || Ok((looking.card()?, looking.card_facts()?))).await?;
         let (card, facts) = looked.map_err(|error| self.refusal(&error))?;
         let id = identity(&card);
-        self.may_try_puk(&card, &facts, attempt.last_try.as_ref())?;
+        may_try(self.name(), &card.serial, facts.puk_tries_left, attempt.last_try.as_ref())?;
         self.is_meant(&card, &id, &Presenting::Person(attempt)).await?;
         let serial = Some(card.serial);
         let unblocks = matches!(act, PukAct::Unblock { .. });
@@ -81,31 +80,6 @@ impl Slot {
         presented.result.map_err(|error| self.refusal(&error))
     }
 
-    /// Whether there may be an attempt, by the tries that the card tells of.
-    fn may_try_puk(&self, card: &Card, facts: &CardFacts, shown: Option<&Shown>) -> Result<(), Refusal> {
-        let name = self.name();
-        let refused = |message: String| Refusal::new(Reason::PinBlocked, message).detail("token", name);
-        match (facts.puk_tries_left, shown) {
-            (Some(0), _) => Err(refused(format!("token {name}: its PUK is blocked after wrong ones")).remedy(
-                "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there",
-            )),
-            (Some(1), None) => Err(refused(format!(
-                "token {name}: one more wrong PUK blocks it for ever, so it was not tried; 1 try left"
-            ))
-            .remedy(format!("make sure of the PUK, then at a terminal: tufctl token unblock {name} --last-try"))
-            .detail("tries_left", 1)),
-            (left, Some(shown)) if shown.serial != card.serial || shown.tries_left != left => {
-                let message = format!(
-                    "token {name} is not as it was shown when a last try was agreed to, so none was made"
-                );
-                Err(Refusal::new(Reason::ConfirmationMissing, message)
-                    .remedy(format!("look at it again: tufctl token unblock {name} --last-try"))
-                    .detail("token", name))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// A new management key, at random, that the card keeps where its PIN opens it; needs the token unlocked. `old` is the
     /// one that it has; none: the one that is kept so already.
     ///
@@ -114,5 +88,55 @@ impl Slot {
     pub async fn protect_management_key(&self, old: Option<SecretBytes>) -> Result<(), Refusal> {
         let token = self.need_card()?;
         self.run(move |_| token.change_management_key(old.as_ref(), None, true)).await
+    }
+}
+
+/// Whether there may be an attempt at the PUK, by the tries that the card tells of.
+fn may_try(name: &str, serial: &str, left: Option<u32>, shown: Option<&Shown>) -> Result<(), Refusal> {
+    let refused = |message: String| Refusal::new(Reason::PinBlocked, message).detail("token", name);
+    let agreed = format!("make sure of the PUK, then at a terminal: tufctl token unblock {name} --last-try");
+    match (left, shown) {
+        (Some(0), _) => Err(refused(format!("token {name}: its PUK is blocked after wrong ones")).remedy(
+            "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there",
+        )),
+        (Some(1), None) => Err(refused(format!(
+            "token {name}: one more wrong PUK blocks it for ever, so it was not tried; 1 try left"
+        ))
+        .remedy(agreed)
+        .detail("tries_left", 1)),
+        (None, None) => Err(refused(format!(
+            "token {name} does not say how many tries its PUK has left; one more wrong one may block it for ever, \
+             so it was not tried"
+        ))
+        .remedy(agreed)),
+        (left, Some(shown)) if shown.serial != serial || shown.tries_left != left => {
+            let message = format!(
+                "token {name} is not as it was shown when a last try was agreed to, so none was made"
+            );
+            Err(Refusal::new(Reason::ConfirmationMissing, message)
+                .remedy(format!("look at it again: tufctl token unblock {name} --last-try"))
+                .detail("token", name))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_puk_whose_tries_are_one_or_not_known_is_left_to_a_person_who_was_shown_that() {
+        let shown = |tries_left| Shown { serial: "1".to_owned(), tries_left, wrong: 0 };
+        let tried =
+            |left, shown: Option<&Shown>| may_try("yk", "1", left, shown).map_err(|error| error.reason);
+        for left in [None, Some(1)] {
+            assert_eq!(tried(left, None), Err(Reason::PinBlocked), "{left:?}");
+            assert_eq!(tried(left, Some(&shown(left))), Ok(()), "{left:?}");
+            assert_eq!(tried(left, Some(&shown(Some(2)))), Err(Reason::ConfirmationMissing), "{left:?}");
+        }
+        assert_eq!(tried(Some(2), None), Ok(()));
+        assert_eq!(tried(Some(0), Some(&shown(Some(0)))), Err(Reason::PinBlocked));
+        assert!(may_try("yk", "2", Some(1), Some(&shown(Some(1)))).is_err());
     }
 }

@@ -49,6 +49,8 @@ impl CardHost {
     ) -> Answer {
         self.is_meant(serial)?;
         not_traced()?;
+        // What is none would cost a try.
+        is_pin("PIN", old)?;
         is_pin("PIN", new)?;
         self.with_card(|session, host| {
             let before = host.may_try(session, last_try)?;
@@ -68,6 +70,7 @@ impl CardHost {
     pub(super) fn change_puk(&mut self, old: &[u8], new: &[u8], serial: Option<&str>) -> Answer {
         self.is_meant(serial)?;
         not_traced()?;
+        is_pin("PUK", old)?;
         is_pin("PUK", new)?;
         self.with_card(|session, _| puk_outcome(session.change_puk(old, new).map_err(unclear)?))?;
         plain(Reply::Done)
@@ -76,6 +79,7 @@ impl CardHost {
     pub(super) fn unblock(&mut self, puk: &[u8], pin: &[u8], serial: Option<&str>) -> Answer {
         self.is_meant(serial)?;
         not_traced()?;
+        is_pin("PUK", puk)?;
         is_pin("PIN", pin)?;
         self.with_card(|session, host| {
             puk_outcome(session.unblock(puk, pin).map_err(unclear)?)?;
@@ -197,10 +201,10 @@ impl Held<'_> {
     }
 }
 
-/// A new PIN or PUK of the form that cards take.
-fn is_pin(word: &str, new: &[u8]) -> Result<(), HostError> {
-    match new.len() {
-        6..=8 if new.iter().all(|byte| *byte != 0xff) => Ok(()),
+/// A PIN or PUK of the form that cards take.
+fn is_pin(word: &str, typed: &[u8]) -> Result<(), HostError> {
+    match typed.len() {
+        6..=8 if typed.iter().all(|byte| *byte != 0xff) => Ok(()),
         _ => Err(HostError::new(
             HostErrorKind::PinRefused,
             format!("a YubiKey's {word} has six to eight characters"),
