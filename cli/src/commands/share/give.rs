@@ -1,7 +1,6 @@
 //! `tufctl share give` and `share seal`: a share for a collection that somebody else opened.
 
 use serde_json::json;
-use tuf::diff::Difference;
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
@@ -10,9 +9,9 @@ use crate::client::seal_for;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{KeyNames, Report, difference, now, visible};
+use crate::render::{Report, now, visible};
 use crate::shares::{
-    self, Openers, SealedShare, Ticket, Wanted, about, code, groups_json, standing, type_share,
+    self, Openers, SealedShare, Ticket, Wanted, about, code, groups_json, show, standing, type_share,
 };
 
 /// Runs `tufctl share give`.
@@ -21,7 +20,7 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
     let agent = context.agent()?;
     let wanted = args.collection.as_deref().or(sealed.as_ref().map(|sealed| sealed.collection.as_str()));
     let collection = pick(agent.collections()?, wanted)?;
-    show(&collection, context)?;
+    show(&collection, context.screen)?;
     let reply = match sealed {
         Some(sealed) => {
             confirm("Give this sealed share to it?", args.yes.yes)?;
@@ -90,7 +89,7 @@ pub(super) fn seal(args: &ShareSealArgs, context: &Context) -> Result<Report, Fa
         return Err(Failure::new(reason::SHARES_MISSING, "the collection of this ticket has ended")
             .remedy("ask whoever opened it to open it again, and for its ticket"));
     }
-    show(&collection, context)?;
+    show(&collection, context.screen)?;
     // Whoever brought the ticket may have put a key of their own into it.
     context.screen.show(format!(
         "compare the code with the one on the screen where the collection was opened: {}",
@@ -135,27 +134,6 @@ fn read(
     };
     manifest.who_has(&share).map_err(|why| shares::refused(&why, reason::SHARE_INVALID))?;
     Ok(share)
-}
-
-/// What the share is given for: the difference, and the digest in full.
-fn show(collection: &v1::Collection, context: &Context) -> Result<(), Failure> {
-    let screen = context.screen;
-    screen.show(format!(
-        "{} asks for shares of {}",
-        visible(&collection.opened_by),
-        visible(&collection.key)
-    ));
-    if !collection.difference_json.is_empty() {
-        let said: Difference = serde_json::from_str(&collection.difference_json).map_err(|e| {
-            Failure::new(reason::INTERNAL, format!("the agent's difference cannot be read: {e}"))
-        })?;
-        screen.show(difference(&said, &KeyNames::new(), screen.err(), now()));
-    }
-    if !collection.terms_json.is_empty() {
-        screen.show(visible(&collection.terms_json));
-    }
-    screen.show(about(collection));
-    Ok(())
 }
 
 fn pick(mut all: Vec<v1::Collection>, wanted: Option<&str>) -> Result<v1::Collection, Failure> {

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{Report, visible};
-use crate::shares::{self, Gathering, HandOut, SplitPlan};
+use crate::shares::{self, Gathering, HandOut, SplitPlan, show_terms};
 
 /// Runs `tufctl share drill`.
 pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, Failure> {
@@ -28,7 +28,10 @@ pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, 
     let agent = context.agent()?;
     let mut rounds = agent.drill(&manifest.digest().to_string())?;
     let report = match rounds.next()? {
-        Round::Collecting(opened) => gathering.see_through(&opened, &mut rounds, agent, context.screen)?,
+        Round::Collecting(opened) => {
+            show_terms(&opened, context.screen)?;
+            gathering.see_through(&opened, &mut rounds, agent, context.screen)?
+        }
         Round::Done(report) => report,
     };
     let text = format!(
@@ -89,7 +92,10 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
     let terms = plan.request(agent, &set.key, reply_key.public())?;
     let mut rounds = agent.resplit(&set.sha256, terms)?;
     let made = match rounds.next()? {
-        Round::Collecting(opened) => gathering.see_through(&opened, &mut rounds, agent, context.screen)?,
+        Round::Collecting(opened) => {
+            show_terms(&opened, context.screen)?;
+            gathering.see_through(&opened, &mut rounds, agent, context.screen)?
+        }
         Round::Done(made) => made,
     };
     let abort = format!("tufctl share resplit {} --phase abort", set.key);
