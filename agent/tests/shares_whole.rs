@@ -404,3 +404,80 @@ async fn a_key_that_is_whole_nowhere_is_split_no_more_and_its_name_is_taken() {
     assert_eq!(reason(&client.generate("plain").await.unwrap_err()), "USAGE", "of two tokens one is named");
     assert_eq!(client.end_resplit(&made.set.sha256, true).await.unwrap().set.unwrap().state, "alive");
 }
+
+#[tokio::test]
+async fn a_whole_copy_is_not_removed_while_its_split_waits_nor_said_to_be_there_when_it_is_not() {
+    let (agent, client, _, _) = whole().await;
+    let made = split_whole(&client, false).await;
+    client.prove(&made.set.sha256, &made.words[0].1).await.unwrap();
+    let remove = |name: &str, force| {
+        let request = RemoveKeyRequest { name: name.into(), force, ..Default::default() };
+        let mut keys = KeysClient::new(client.channel.clone());
+        async move { keys.remove(request).await }
+    };
+    assert_eq!(reason(&remove("root-s", false).await.unwrap_err()), "SHARE_UNPROVEN");
+    assert!(key_file(&agent).exists());
+    remove("root-s", true).await.unwrap();
+    assert!(!key_file(&agent).exists() && !client.sets().await[0].whole);
+    // From here on the shares are all there is; forgetting them takes another word.
+    let other = whole_named(&client, "other").await;
+    std::fs::remove_file(agent.folder.path().join("s/tuf-agent/keys/other.key")).unwrap();
+    let mut agent = agent;
+    agent.kill_and_start().await;
+    let client = agent.connect().await;
+    let refused = client.end_resplit(&other.set.sha256, false).await.unwrap_err();
+    assert_eq!(reason(&refused), "KEY_NOT_FOUND");
+    assert!(refused.message().contains("all there is"), "{refused:?}");
+    assert_eq!(client.sets().await.len(), 2);
+    client.prove_all(&other).await;
+    assert_eq!(token_of(&client, "other").await, "people");
+}
+
+/// A key of the file store that is being split.
+async fn whole_named(client: &Client, name: &str) -> Made {
+    let request = tufagent_proto::v1::GenerateKeyRequest {
+        name: name.into(),
+        token: "file".into(),
+        r#type: "ed25519".into(),
+        ..Default::default()
+    };
+    KeysClient::new(client.channel.clone()).generate(request).await.unwrap();
+    let reply = Reply::new();
+    let terms = Some(terms(2, &NAMES, &reply));
+    let request = SplitRequest { of: Some(Of::Key(name.into())), terms, ..Default::default() };
+    reply.open(client.shares().split(request).await.unwrap().into_inner())
+}
+
+#[tokio::test]
+async fn the_number_of_a_set_that_was_given_up_is_not_used_again() {
+    let (mut agent, client) = agent().await;
+    let (old, _) = proven(&client, "ed25519").await;
+    let words = [old.words_of("ben"), old.words_of("cy")];
+    let numbers = |made: &Made| {
+        let manifest: serde_json::Value = serde_json::from_slice(&made.set.manifest).unwrap();
+        manifest["manifest"]["sequence"].as_u64().unwrap()
+    };
+    let second = client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.unwrap();
+    client.end_resplit(&second.set.sha256, false).await.unwrap();
+    agent.kill_and_start().await;
+    let client = agent.connect().await;
+    let third = client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.unwrap();
+    assert_eq!((numbers(&old), numbers(&second), numbers(&third)), (1, 2, 3));
+    client.prove_all(&third).await;
+    client.end_resplit(&third.set.sha256, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_copy_whose_shares_are_all_proven_signs_no_more_even_where_it_could_not_be_taken_away() {
+    let (agent, client, _, _) = whole().await;
+    let made = split_whole(&client, false).await;
+    agent.configure(&format!("{CONFIG}[[token]]\nname = 'file'\nkind = 'file'\nenabled = false\n"));
+    agent.signal("HUP");
+    client.reaches("file", "none").await;
+    client.prove_all(&made).await;
+    agent.configure(CONFIG);
+    agent.signal("HUP");
+    client.reaches("file", "locked").await;
+    assert!(key_file(&agent).exists());
+    assert_eq!(token_of(&client, "root-s").await, "people");
+}

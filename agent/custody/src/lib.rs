@@ -60,7 +60,7 @@ pub use drill::Drill;
 pub use key::SplitKind;
 pub use manifest::{CustodianRef, ManifestError, Member, SetId, ShareRefused, SignedManifest};
 pub use secmem::SecretBytes;
-pub use set::{Context, NewSet, NewShare, SplitError};
+pub use set::{Context, NewSet, NewShare, SplitError, Used};
 pub use share::{IterationExponent, Share, ShareError};
 pub use terms::{AgreedTerms, CustodianName, GroupTerms, Terms, TermsError, Weak, WeakTerms, Weakness};
 pub use typing::{SoFar, Word, check_so_far, complete_word, is_word};

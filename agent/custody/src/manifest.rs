@@ -18,6 +18,7 @@ pub(crate) use read::{check_sort, is_key_name};
 pub(crate) use signed_text::{Fields, SignedText, fields};
 
 use crate::key::SplitKind;
+use crate::set::Used;
 use crate::share::{IterationExponent, Share};
 use crate::slip39::Common;
 use crate::terms::{CustodianName, Terms, Weakness};
@@ -254,21 +255,26 @@ impl SignedManifest {
         Err(ShareRefused::Forged { claims })
     }
 
-    /// Whether this set replaces `before`: of the same key, with the next number, naming it by its digest.
+    /// Whether this set replaces `before`: of the same key, with a later number, naming it by its digest.
     ///
     /// # Errors
     /// [`ManifestError::DoesNotFollow`].
     pub fn follows(&self, before: &Self) -> Result<(), ManifestError> {
         let why = if self.public_key() != before.public_key() {
             "it is of another key"
-        } else if Some(self.sequence()) != before.sequence().checked_add(1) {
-            "its number is not the next one"
+        } else if self.sequence() <= before.sequence() {
+            "its number is no later one"
         } else if self.previous() != Some(before.digest()) {
             "it names another set before it"
         } else {
             return Ok(());
         };
         Err(ManifestError::DoesNotFollow { why })
+    }
+
+    /// What no other set of this key may have.
+    pub fn used(&self) -> Used {
+        Used { sequence: self.sequence(), identifier: self.identifier() }
     }
 
     /// What the headers of all its shares have in common.

@@ -25,6 +25,17 @@ pub struct Context<'a> {
     pub exponent: IterationExponent,
     /// SLIP-0039's passphrase for the set, printable ASCII; empty for none. It is needed beside the shares, each time.
     pub passphrase: &'a SecretBytes,
+    /// Other sets that were made of the same key and given up: no other set gets their numbers.
+    pub used: &'a [Used],
+}
+
+/// By what a set and its shares are told from others of the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// The manifest's number.
+    pub sequence: u64,
+    /// In the header of each share.
+    pub identifier: u16,
 }
 
 /// A set that was made and checked, and nothing of the key.
@@ -110,9 +121,11 @@ impl NewSet {
             return Err(SplitError::OtherKey);
         }
         let random = |_| SplitError::Random;
+        let mut used = context.used.to_vec();
+        used.extend(after.map(SignedManifest::used));
         let mut facts = Facts {
             set_id: SetId::random().map_err(random)?,
-            identifier: identifier(after).map_err(random)?,
+            identifier: identifier(&used).map_err(random)?,
             exponent: context.exponent,
             key_name: context.key_name.to_owned(),
             key: public.to_key(),
@@ -120,7 +133,7 @@ impl NewSet {
             terms: terms.terms().clone(),
             fingerprints: Vec::new(),
             made_at: context.made_at,
-            sequence: after.map_or(Some(1), |before| before.sequence().checked_add(1)).unwrap_or(u64::MAX),
+            sequence: used.iter().map(|set| set.sequence).max().unwrap_or(0).saturating_add(1),
             previous: after.map(SignedManifest::digest),
         };
         let shares = checked_shares(secret, &facts, context.passphrase)?;
@@ -167,17 +180,21 @@ fn shape(facts: &Facts) -> Vec<(u8, u8)> {
     groups.map(|group| (group.threshold, u8::try_from(group.custodians.len()).unwrap_or(u8::MAX))).collect()
 }
 
-/// 15 random bits, others than those of the set before.
-fn identifier(after: Option<&SignedManifest>) -> std::io::Result<u16> {
+/// 15 random bits, others than those of the sets before; of so many that few are left, than the last ones'.
+fn identifier(used: &[Used]) -> std::io::Result<u16> {
     let mut bytes = [0; 2];
+    let last = used.iter().rev().take(MOST_USED);
     loop {
         secmem::fill_random(&mut bytes)?;
         let identifier = u16::from_be_bytes(bytes) & 0x7FFF;
-        if after.is_none_or(|before| before.identifier() != identifier) {
+        if last.clone().all(|set| set.identifier != identifier) {
             return Ok(identifier);
         }
     }
 }
+
+/// Half of all that there are.
+const MOST_USED: usize = 1 << 14;
 
 /// Why there is no new set. Nothing of the key or the shares is left then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -17,6 +17,7 @@ pub(crate) fn context(passphrase: &SecretBytes) -> Context<'_> {
         made_at: "2026-11-20T10:00:00Z".parse().unwrap(),
         exponent: IterationExponent::try_from(0).unwrap(),
         passphrase,
+        used: &[],
     }
 }
 

@@ -163,7 +163,7 @@ fn assert_nowhere(patterns: &[Pattern], when: &str) {
 fn context(passphrase: &SecretBytes) -> Context<'_> {
     let made_at = "2026-11-20T10:00:00Z".parse().unwrap();
     let exponent = IterationExponent::try_from(0).unwrap();
-    Context { key_name: "root-s", made_at, exponent, passphrase }
+    Context { key_name: "root-s", made_at, exponent, passphrase, used: &[] }
 }
 
 /// Every step of a split key's life; afterwards nothing of it is anywhere.

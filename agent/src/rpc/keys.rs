@@ -209,7 +209,7 @@ async fn remove(
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
     let options = card::options(&connection, request.card.as_ref(), &request.name)?;
-    let _changing = if key.slot.is_split() { Some(state.splits().changing().await) } else { None };
+    split::WholeCopy::of(&state, &key).check(&key.name, request.force)?;
     // A key that is on no token any more is only forgotten.
     let serves = served(&state, &key, request.force).await?;
     if !request.force {
@@ -219,6 +219,11 @@ async fn remove(
         let why = format!("to remove the key {}", key.name);
         key.slot.ensure_usable_for(&Purpose::of(&connection, why)).await?;
     }
+    // Nobody is asked any more while others wait; what was looked at is looked at again.
+    let is_split = key.slot.is_split() || split::of_public(&state, &key.stored.public).is_some();
+    let _changing = if is_split { Some(state.splits().changing().await) } else { None };
+    let copy = split::WholeCopy::of(&state, &key);
+    copy.check(&key.name, request.force)?;
     let mut body = made(&key);
     note_force(&mut body, request.force, &serves);
     state.journal("key.remove", Some(connection.peer()), body).await?;
@@ -227,6 +232,7 @@ async fn remove(
         key.slot.run(move |backend| backend.remove_with(&public, &options)).await?;
     }
     key.slot.forget(&key.stored.public);
+    copy.is_gone().await?;
     Ok(RemoveKeyReply {})
 }
 

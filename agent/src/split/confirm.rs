@@ -33,8 +33,23 @@ pub(crate) async fn confirm(
     })?;
     state.splits().not_too_early(peer.uid).await?;
     let words = connection.seal().open(sealed, &format!("confirm:{}", request.set_sha256))?;
+    // A record that is being written is written to its end before another one, also when the caller goes away.
+    let open = state.hold_open().await;
+    let work = async move {
+        let _open = open;
+        proven(&state, connection.peer(), &request, words).await
+    };
+    tokio::spawn(work).await.map_err(Refusal::internal)?
+}
+
+async fn proven(
+    state: &AppState,
+    peer: &Peer,
+    request: &ConfirmShareRequest,
+    words: SecretBytes,
+) -> Result<ConfirmShareReply, Refusal> {
     let _changing = state.splits().changing().await;
-    let found = Found::by_digest(&state, &request.set_sha256)?;
+    let found = Found::by_digest(state, &request.set_sha256)?;
     if found.set()?.state == SetState::Dead {
         return Err(refusals::dead(&found.key, found.set()?));
     }
@@ -43,10 +58,10 @@ pub(crate) async fn confirm(
     let look = move || whose(&key, &digest, &words);
     let looked = tokio::task::spawn_blocking(look).await.map_err(Refusal::internal)?;
     let custodian = state.splits().note(peer.uid, looked)?;
-    let key = note(&state, peer, &found, &custodian).await?;
-    let (key, notes) = settle(&state, Some(peer), &found, key).await?;
+    let key = note(state, peer, &found, &custodian).await?;
+    let (key, notes) = settle(state, Some(peer), &found, key).await?;
     let set = key.set(&found.digest).ok_or_else(|| refusals::unknown_set(&request.set_sha256))?;
-    let set = describe(&state, &found.slot, &key, set);
+    let set = describe(state, &found.slot, &key, set);
     Ok(ConfirmShareReply { custodian: custodian.to_string(), set: Some(set), notes })
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use backend::BackendError;
+use policy::Reason;
 
 use super::record::{SplitKey, Whole};
-use super::{SplitStore, of_public};
+use super::{Found, SplitStore, of_public};
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::Slot;
+use crate::tokens::{HeldKey, Slot};
 
 /// A record: the token, the key, and the file.
 pub(crate) struct Copied {
@@ -104,4 +105,48 @@ pub(crate) async fn take_whole_copies_away(
         gone.push(key.name);
     }
     Ok(gone)
+}
+
+/// The record of a key of which this one, of the file store, is the whole copy; mostly there is none.
+pub(crate) struct WholeCopy(Option<Found>);
+
+impl WholeCopy {
+    /// Looks; records are to be held still from here on.
+    pub(crate) fn of(state: &AppState, key: &HeldKey) -> Self {
+        let found = of_public(state, &key.stored.public).filter(|_| key.slot.file_store().is_some());
+        Self(found.and_then(|(slot, store, split)| {
+            let digest = split.sets().last()?.manifest.digest();
+            Some(Found { slot, store, key: split, digest })
+        }))
+    }
+
+    /// Whether it may be removed: as long as not all custodians have proven their shares it is all that surely works.
+    ///
+    /// # Errors
+    /// `SHARE_UNPROVEN`, unless it is forced.
+    pub(crate) fn check(&self, name: &str, force: bool) -> Result<(), Refusal> {
+        let Some(found) = self.0.as_ref().filter(|found| found.key.alive().is_none() && !force) else {
+            return Ok(());
+        };
+        let message = format!(
+            "the key {name} is being split, and not all custodians have proven their shares: this is its whole copy"
+        );
+        Err(Refusal::new(Reason::ShareUnproven, message)
+            .remedy(format!(
+                "have them prove theirs, which takes it away (tufctl share confirm); or give the split up first: tufctl share split {name} --abort; or say --force"
+            ))
+            .detail("key", name)
+            .detail("set", found.digest.to_string()))
+    }
+
+    /// It was removed.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub(crate) async fn is_gone(self) -> Result<(), Refusal> {
+        let Some(found) = self.0 else { return Ok(()) };
+        let mut key = SplitKey::clone(&found.key);
+        key.whole = Whole::Nowhere;
+        found.put(key).await
+    }
 }

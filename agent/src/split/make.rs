@@ -249,6 +249,7 @@ fn make(
         made_at: clock::now(),
         exponent: IterationExponent::default(),
         passphrase: &passphrase,
+        used: &[],
     };
     let made = match secret {
         None => NewSet::generate(kind, &wanted.agreed, &context),

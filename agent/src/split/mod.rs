@@ -36,7 +36,7 @@ use tufagent_proto::v1;
 pub(crate) use adopt::adopt;
 pub use collection::{Collection, Collections, Gathered, Purpose, Subject};
 pub(crate) use confirm::{confirm, finish};
-pub(crate) use copy::{Copied, records, take_in, take_whole_copies_away};
+pub(crate) use copy::{Copied, WholeCopy, records, take_in, take_whole_copies_away};
 pub(crate) use drill::drill;
 use gather::gather;
 pub(crate) use gather::{end_collection, gather_for, give};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use backend::folder::corrupt;
 use backend::{BackendError, KeyName, Origin, StoredKey};
-use custody::{CustodianRef, SignedManifest};
+use custody::{CustodianRef, SignedManifest, Used};
 use serde::{Deserialize, Serialize};
 use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
@@ -25,6 +25,8 @@ pub struct SplitKey {
     pub whole: Whole,
     /// Never empty.
     sets: Vec<SplitSet>,
+    /// Of sets that stand here no more, were they given up or replaced long ago: no other set gets their numbers.
+    used: Vec<Used>,
 }
 
 /// Whether the file store had this key when it was split.
@@ -80,7 +82,7 @@ impl SplitKey {
     /// A key with its first set.
     #[must_use]
     pub fn new(name: KeyName, origin: Origin, whole: Whole, first: SplitSet) -> Self {
-        Self { name, origin, whole, sets: vec![first] }
+        Self { name, origin, whole, sets: vec![first], used: Vec::new() }
     }
 
     /// Its sets.
@@ -118,6 +120,26 @@ impl SplitKey {
         self.sets.iter_mut().find(|set| set.manifest.digest() == *digest)
     }
 
+    /// The numbers of all sets that were ever made of it here.
+    #[must_use]
+    pub fn used(&self) -> Vec<Used> {
+        let mut used = self.used.clone();
+        used.extend(self.sets.iter().map(|set| set.manifest.used()));
+        used
+    }
+
+    /// Keeps those of its sets that are wanted, and the numbers of the others.
+    fn keep(&mut self, mut wanted: impl FnMut(&SplitSet) -> bool) {
+        let used = &mut self.used;
+        self.sets.retain(|set| {
+            let stays = wanted(set);
+            if !stays {
+                used.push(set.manifest.used());
+            }
+            stays
+        });
+    }
+
     /// Its public half.
     #[must_use]
     pub fn public(&self) -> Option<&PublicKey> {
@@ -136,7 +158,7 @@ impl SplitKey {
         self.sets.push(set);
         let dead = self.sets.iter().filter(|set| set.state == SetState::Dead).count();
         let mut surplus = dead.saturating_sub(MOST_DEAD);
-        self.sets.retain(|set| {
+        self.keep(|set| {
             let goes = surplus > 0 && set.state == SetState::Dead;
             surplus = surplus.saturating_sub(usize::from(goes));
             !goes
@@ -157,7 +179,7 @@ impl SplitKey {
     /// Without the set that waits for its proofs; none when there is no other.
     #[must_use]
     pub fn without_proving(mut self) -> Option<Self> {
-        self.sets.retain(|set| set.state != SetState::Proving);
+        self.keep(|set| set.state != SetState::Proving);
         Some(self).filter(|key| !key.sets.is_empty())
     }
 }
@@ -210,6 +232,9 @@ struct Body {
     origin: Origin,
     whole: Whole,
     sets: Vec<BodySet>,
+    /// Number and identifier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    used: Vec<(u64, u16)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -232,7 +257,8 @@ impl SplitKey {
             manifest: set.manifest.to_json().to_owned(),
         };
         let sets = self.sets.iter().map(of_set).collect();
-        let body = Body { key: self.name.to_string(), origin: self.origin, whole: self.whole, sets };
+        let used = self.used.iter().map(|set| (set.sequence, set.identifier)).collect();
+        let body = Body { key: self.name.to_string(), origin: self.origin, whole: self.whole, sets, used };
         let body = serde_json::to_string_pretty(&body).map_err(|error| BackendError::Failed {
             why: format!("the record of a split key cannot be written: {error}"),
             remedy: "report it".to_owned(),
@@ -270,7 +296,8 @@ impl SplitKey {
         }
         let name = name.parse().map_err(|e| format!("its name cannot be used: {e}"))?;
         let sets = body.sets.into_iter().map(read_set).collect::<Result<Vec<_>, _>>()?;
-        let key = Self { name, origin: body.origin, whole: body.whole, sets };
+        let used = body.used.into_iter().map(|(sequence, identifier)| Used { sequence, identifier });
+        let key = Self { name, origin: body.origin, whole: body.whole, sets, used: used.collect() };
         let Some(public) = key.public() else { return Err("it has no set".to_owned()) };
         if key.sets.iter().any(|set| set.manifest.public_key() != public) {
             return Err("its sets are of different keys".to_owned());

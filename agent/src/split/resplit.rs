@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use custody::{Collected, Context, IterationExponent, SignedManifest};
+use custody::{Collected, Context, IterationExponent, SignedManifest, Used};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::json;
@@ -73,7 +73,8 @@ pub(crate) async fn resplit(
     state.journal("share.resplit", Some(connection.peer()), body).await?;
     let unwise = wanted.warnings();
     let (collected, using) = (gathered.collected, gathered.using);
-    let (made, shares) = tokio::task::spawn_blocking(move || make(&name, collected, &wanted))
+    let used = found.key.used();
+    let (made, shares) = tokio::task::spawn_blocking(move || make(&name, collected, &wanted, &used))
         .await
         .map_err(Refusal::internal)??;
     let reply = keep(state, connection, &found, (made, shares), unwise).await?;
@@ -86,6 +87,7 @@ fn make(
     name: &str,
     mut collected: Collected,
     wanted: &Wanted,
+    used: &[Used],
 ) -> Result<(SignedManifest, Vec<HandedShare>), Refusal> {
     let passphrase = SecretBytes::with_len(0, |_| {});
     let context = Context {
@@ -93,6 +95,7 @@ fn make(
         made_at: clock::now(),
         exponent: IterationExponent::default(),
         passphrase: &passphrase,
+        used,
     };
     let set = collected.resplit(&passphrase, &wanted.agreed, &context);
     let (manifest, shares) = set.map_err(|error| refusals::split(&error, name))?.into_parts();
@@ -142,8 +145,22 @@ pub(crate) async fn end_resplit(
     connection: Arc<Connection>,
     request: EndResplitRequest,
 ) -> Result<EndResplitReply, Refusal> {
+    // A record that is being written is written to its end before another one, also when the caller goes away.
+    let open = state.hold_open().await;
+    let work = async move {
+        let _open = open;
+        end(&state, &connection, &request).await
+    };
+    tokio::spawn(work).await.map_err(Refusal::internal)?
+}
+
+async fn end(
+    state: &AppState,
+    connection: &Connection,
+    request: &EndResplitRequest,
+) -> Result<EndResplitReply, Refusal> {
     let _changing = state.splits().changing().await;
-    let found = Found::by_digest(&state, &request.set_sha256)?;
+    let found = Found::by_digest(state, &request.set_sha256)?;
     let set = found.set()?;
     if set.state == SetState::Dead {
         return Err(refusals::dead(&found.key, set));
@@ -151,7 +168,7 @@ pub(crate) async fn end_resplit(
     match (request.commit, set.state) {
         (true, SetState::Alive) => {
             // Asked again after an answer that was lost.
-            let set = describe(&state, &found.slot, &found.key, set);
+            let set = describe(state, &found.slot, &found.key, set);
             Ok(EndResplitReply { set: Some(set), notes: Vec::new() })
         }
         (false, SetState::Alive) => Err(Refusal::new(
@@ -163,8 +180,8 @@ pub(crate) async fn end_resplit(
             ),
         )
         .remedy(format!("to forget the key: tufctl key remove {}", found.key.name))),
-        (true, _) => commit(&state, &connection, &found).await,
-        (false, _) => abort(&state, &connection, &found).await,
+        (true, _) => commit(state, connection, &found).await,
+        (false, _) => abort(state, connection, &found).await,
     }
 }
 
@@ -194,10 +211,14 @@ async fn commit(
 
 async fn abort(state: &AppState, connection: &Connection, found: &Found) -> Result<EndResplitReply, Refusal> {
     let body = set_json(&found.key, found.set()?);
-    state.journal("set.abort", Some(connection.peer()), body).await?;
     let (name, whole) = (&found.key.name, found.key.whole);
+    let left = SplitKey::clone(&found.key).without_proving();
+    if left.is_none() && whole != Whole::Nowhere {
+        whole_is_there(state, &found.key).await?;
+    }
+    state.journal("set.abort", Some(connection.peer()), body).await?;
     let given_up = "shares of it that were handed out still make the key: have them destroyed";
-    if let Some(left) = SplitKey::clone(&found.key).without_proving() {
+    if let Some(left) = left {
         found.put(left.clone()).await?;
         let set = left.alive().map(|set| describe(state, &found.slot, &left, set));
         let note = format!("the set that was alive stays so; the new one is given up, and {given_up}");
@@ -209,12 +230,30 @@ async fn abort(state: &AppState, connection: &Connection, found: &Found) -> Resu
         found.slot.forget(public);
     }
     let note = match whole {
-        Whole::Nowhere => format!("the key {name} is forgotten; {given_up}"),
+        Whole::Nowhere => format!("the key {name} is forgotten, and was whole nowhere; {given_up}"),
         Whole::Goes | Whole::Stays => {
             format!("the key {name} is whole in the file store, as before; {given_up}")
         }
     };
     Ok(EndResplitReply { set: None, notes: vec![note] })
+}
+
+/// Looks whether the file store really has the key: these shares may be all there is of it.
+async fn whole_is_there(state: &AppState, key: &SplitKey) -> Result<(), Refusal> {
+    let files = state.tokens().all().into_iter().find(|slot| slot.file_store().is_some());
+    let held = match files {
+        Some(files) => files.run(|backend| backend.keys()).await?,
+        None => Vec::new(),
+    };
+    if held.iter().any(|stored| Some(&stored.public) == key.public()) {
+        return Ok(());
+    }
+    let name = &key.name;
+    Err(Refusal::new(Reason::KeyNotFound, format!("the whole copy of {name} is not in the file store: these shares are all there is of it"))
+        .remedy(format!(
+            "have every custodian prove their share (tufctl share confirm), or bring the copy back (tufctl restore); to be without the key: tufctl key remove {name}"
+        ))
+        .detail("key", name.as_str()))
 }
 
 /// Said wherever a set takes the place of another.

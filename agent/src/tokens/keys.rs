@@ -10,6 +10,7 @@ use tufagent_proto::v1::Key;
 
 use super::{Listing, Slot, Tokens};
 use crate::refusal::Refusal;
+use crate::split::Whole;
 
 /// A key that this agent holds.
 #[derive(Clone)]
@@ -250,14 +251,24 @@ enum Asked {
     Under(tokio::task::JoinHandle<Listing>),
 }
 
-/// A split key of which the file store has a whole copy is that copy, as long as it is there.
+/// A split key of which the file store has a whole copy is that copy, as long as it is there; one that should be gone, as all
+/// shares are proven, is none.
 fn hide_behind_whole_copies(held: &mut Vec<HeldKey>) {
     if !held.iter().any(|key| key.slot.is_split()) {
         return;
     }
+    let condemned: Vec<_> =
+        held.iter().filter(|key| is_condemned(key)).map(|key| key.stored.public.clone()).collect();
+    held.retain(|key| key.slot.file_store().is_none() || !condemned.contains(&key.stored.public));
     let whole = held.iter().filter(|key| key.slot.file_store().is_some());
     let whole: Vec<_> = whole.map(|key| key.stored.public.clone()).collect();
     held.retain(|key| !key.slot.is_split() || !whole.contains(&key.stored.public));
+}
+
+/// Whether this is a split key whose whole copy is to be destroyed.
+fn is_condemned(key: &HeldKey) -> bool {
+    let split = key.slot.split_store().and_then(|store| store.of_public(&key.stored.public));
+    split.is_some_and(|split| split.whole == Whole::Goes && split.alive().is_some())
 }
 
 /// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.

@@ -34,6 +34,7 @@ fn times(exponent: u8) -> (f64, f64) {
         made_at: tuf::time::UtcTime::from_unix(0),
         exponent: IterationExponent::try_from(exponent).expect("small"),
         passphrase: &passphrase,
+        used: &[],
     };
     let statement = Statement::new(StatementKind::Drill, "x");
     let (mut splitting, mut collecting) = (Samples::default(), Samples::default());

@@ -86,6 +86,12 @@ fn the_same_key_goes_to_other_people_and_the_manifests_are_a_chain() {
     assert_eq!(third.manifest().sequence(), 3);
     assert_eq!(third.manifest().public_key(), first.manifest().public_key());
     assert!(matches!(third.manifest().follows(first.manifest()), Err(ManifestError::DoesNotFollow { .. })));
+    // One that was given up has used its number up, and its identifier.
+    let given_up = [second.manifest().used(), third.manifest().used()];
+    let context = Context { used: &given_up, ..context(&none) };
+    let next = collected(&first, &[0, 1]).resplit(&none, &simple(2, 3), &context).unwrap();
+    assert_eq!((next.manifest().sequence(), next.manifest().follows(first.manifest())), (4, Ok(())));
+    assert!(given_up.iter().all(|set| set.identifier != next.manifest().identifier()));
     // Nothing is revoked: the first shares still make the key.
     let statement = Statement::new(StatementKind::Drill, "x");
     let signatures = [collected(&first, &[1, 2]), collected(&third, &[0, 1])]

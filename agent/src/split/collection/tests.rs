@@ -17,6 +17,7 @@ fn set() -> NewSet {
         made_at: UtcTime::from_unix(0),
         exponent: IterationExponent::default(),
         passphrase: &passphrase,
+        used: &[],
     };
     NewSet::generate(SplitKind::Ed25519, &terms, &context).unwrap()
 }
