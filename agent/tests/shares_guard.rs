@@ -7,14 +7,18 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use support::shares::{CONFIG, NAMES, Reply, new_key, proven, terms};
+use support::shares::{CONFIG, NAMES, Reply, new_key, opened, proven, root, root_of, signature, terms, tuf};
 use support::{Client, Running, reason};
 use tuf::digest::Sha256Digest;
+use tuf::metadata::SignatureEntry;
 use tufagent_proto::v1::custodian::How;
 use tufagent_proto::v1::keys_client::KeysClient;
 use tufagent_proto::v1::resplit_event::Event as ResplitSays;
+use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::split_request::Of;
-use tufagent_proto::v1::{Collection, GenerateKeyRequest, ResplitRequest, SplitRequest, SplitTerms};
+use tufagent_proto::v1::{
+    Collection, GenerateKeyRequest, ResplitRequest, SignBegin, SignCollect, SplitRequest, SplitTerms,
+};
 
 /// A pinentry that answers as its file `mode` says, and keeps what it was told.
 struct Pinentry(tempfile::TempDir);
@@ -150,4 +154,39 @@ async fn the_journal_keeps_to_which_recipient_each_share_has_gone() {
     let journal = client.journal().await;
     let (_, entry) = journal.iter().find(|(kind, _)| kind == "share.split").unwrap();
     assert!(entry.contains(AGE), "{entry}");
+}
+
+#[tokio::test]
+async fn custodians_are_told_what_is_unusual_and_which_repository_it_is() {
+    let agent = Running::start(CONFIG).await;
+    let client = agent.connect().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let (mut shown, first) = opened(&client, &file).await;
+    assert_eq!((first.warnings.as_slice(), first.root_sha256.as_str()), (&[][..], ""));
+    for name in ["ann", "ben"] {
+        client.give(&first, made.words_of(name)).await.unwrap();
+    }
+    signature(&mut shown).await;
+    // Another root of this version, in its place.
+    let other = root_of(&tuf(&made.key), 200);
+    let begin = SignBegin { supersede: file.digest().to_string(), ..root() };
+    let mut shown = client.show(begin, other.bytes()).await.unwrap();
+    shown.say_yes_as(true).await;
+    let Some(Event::Collect(SignCollect { collection: Some(second) })) = shown.event().await.unwrap() else {
+        panic!("no collection")
+    };
+    let warned =
+        |to: &Collection| to.warnings.iter().any(|one| one.contains("takes the place of other content"));
+    assert!(warned(&second), "{:?}", second.warnings);
+    // Whoever was not shown the warning seals for something else.
+    let silent = Collection { warnings: Vec::new(), ..second.clone() };
+    assert_eq!(reason(&client.give(&silent, made.words_of("ann")).await.unwrap_err()), "USAGE");
+    client.give(&second, made.words_of("ann")).await.unwrap();
+    client.give(&second, made.words_of("cy")).await.unwrap();
+    let signed = signature(&mut shown).await;
+    let entry = SignatureEntry { keyid: tuf(&made.key).computed_keyid(), sig: signed.sig };
+    client.observe("app", "root", &other.with_signatures(&[entry])).await;
+    // The same content once more, now that it is trusted.
+    let (_shown, third) = opened(&client, &other).await;
+    assert_eq!((third.root_version, third.root_sha256), (1, other.digest().to_string()));
 }

@@ -112,8 +112,10 @@ async fn by_custodians(
         repository: inspected.record.name.to_string(),
         role: inspected.role.to_string(),
         version: inspected.subject.version().get(),
-        difference_json: inspected.difference_json(),
+        difference_json: inspected.difference_json()?,
         terms_json: String::new(),
+        warnings: inspected.warnings.clone(),
+        root: inspected.record.root,
     };
     let tell = |collection| client.tell(Event::Collect(SignCollect { collection: Some(collection) }));
     let gone = || async {

@@ -38,7 +38,7 @@ pub(super) async fn confirm(
     mut inspected: Inspected,
     under_way: UnderWay,
 ) -> Result<(Authorized, UnderWay), Refusal> {
-    client.tell(Event::Inspected(inspected.describe())).await?;
+    client.tell(Event::Inspected(inspected.describe()?)).await?;
     for skipped in inspected.skipped() {
         client.tell(Event::Skipped(skipped.clone())).await?;
     }

@@ -40,7 +40,8 @@ pub(super) struct Inspected {
     pub(super) concerns: Vec<String>,
     /// What no `--yes` answers, one sentence each.
     pub(super) person: Vec<(Reason, String)>,
-    warnings: Vec<String>,
+    /// All that is unusual, what needs a person's word too.
+    pub(super) warnings: Vec<String>,
     /// The client can ask a person for a PIN.
     pub(super) client_asks: bool,
     /// A key takes the PIN for each signature, and it will be asked for.
@@ -127,24 +128,27 @@ impl Inspected {
     }
 
     /// What it changes.
-    pub(super) fn difference_json(&self) -> String {
-        serde_json::to_string(&self.difference).unwrap_or_default()
+    ///
+    /// # Errors
+    /// `INTERNAL`: nobody says yes to what was not shown.
+    pub(super) fn difference_json(&self) -> Result<String, Refusal> {
+        serde_json::to_string(&self.difference).map_err(Refusal::internal)
     }
 
     /// What the client is shown.
-    pub(super) fn describe(&self) -> SignInspected {
-        SignInspected {
+    pub(super) fn describe(&self) -> Result<SignInspected, Refusal> {
+        Ok(SignInspected {
             repository: self.record.name.to_string(),
             role: self.role.to_string(),
             version: self.subject.version().get(),
             sha256: self.digest().to_string(),
-            difference_json: self.difference_json(),
+            difference_json: self.difference_json()?,
             keys: self.signers.iter().map(|signer| signer.key.describe()).collect(),
             warnings: self.warnings.clone(),
             person: self.person.iter().map(|(_, said)| said.clone()).collect(),
             person_reason: self.person.first().map(|(reason, _)| reason.to_string()).unwrap_or_default(),
             asks: self.asks,
-        }
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use policy::Reason;
 use secmem::SecretBytes;
 use tokio::sync::watch;
 use tuf::digest::Sha256Digest;
+use tuf::role::Version;
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
@@ -70,13 +71,27 @@ pub struct Subject {
     pub difference_json: String,
     /// Of a new set: its terms, and which set it replaces.
     pub terms_json: String,
+    /// Of metadata: what is unusual about it.
+    pub warnings: Vec<String>,
+    /// Of metadata: the newest trusted root of its repository.
+    pub root: Option<(Version, Sha256Digest)>,
 }
 
 impl Subject {
     /// What is no metadata.
     pub(super) fn of(purpose: Purpose, sha256: Sha256Digest, terms_json: String) -> Self {
-        let (repository, role, difference_json) = Default::default();
-        Self { purpose, sha256, repository, role, version: 0, difference_json, terms_json }
+        let (repository, role, difference_json, warnings) = Default::default();
+        Self {
+            purpose,
+            sha256,
+            repository,
+            role,
+            version: 0,
+            difference_json,
+            terms_json,
+            warnings,
+            root: None,
+        }
     }
 }
 

@@ -270,7 +270,12 @@ impl Shown {
 
     /// Confirms.
     pub async fn say_yes(&mut self) {
-        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person: false };
+        self.say_yes_as(false).await;
+    }
+
+    /// The same, as a person said or a program.
+    pub async fn say_yes_as(&mut self, person: bool) {
+        let confirm = SignConfirm { sha256: self.inspected.sha256.clone(), person };
         let part = Some(sign_request::Part::Confirm(confirm));
         self.parts.send(SignRequest { part }).await.unwrap();
     }

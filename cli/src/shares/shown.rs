@@ -19,7 +19,13 @@ pub(crate) fn show(collection: &v1::Collection, screen: Screen) -> Result<(), Fa
         visible(&collection.opened_by),
         visible(&collection.key)
     ));
-    if !collection.difference_json.is_empty() {
+    for warning in &collection.warnings {
+        screen.warn(warning);
+    }
+    if collection.purpose == SIGN {
+        screen.show(of_repository(collection));
+    }
+    if collection.purpose == SIGN || !collection.difference_json.is_empty() {
         let said: Difference = serde_json::from_str(&collection.difference_json)
             .map_err(|why| unreadable(&format!("the agent's difference cannot be read: {why}")))?;
         screen.show(difference(&said, &KeyNames::new(), screen.err(), now()));
@@ -27,6 +33,17 @@ pub(crate) fn show(collection: &v1::Collection, screen: Screen) -> Result<(), Fa
     show_terms(collection, screen)?;
     screen.show(about(collection));
     Ok(())
+}
+
+/// A repository is its root chain, not its name.
+fn of_repository(collection: &v1::Collection) -> String {
+    let name = visible(&collection.repository);
+    match collection.root_sha256.as_str() {
+        "" => format!("{name} has no trusted root yet"),
+        digest => {
+            format!("{name} is what root v{} leads to · sha256 {}", collection.root_version, visible(digest))
+        }
+    }
 }
 
 /// Of what is no metadata: the terms, and the text whose digest the shares are given for.
@@ -129,7 +146,8 @@ fn unreadable(why: &str) -> Failure {
         .remedy("give no share; use a tufctl of the agent's version, and ask whoever opened it")
 }
 
-/// The purpose on the wire.
+/// Purposes on the wire.
+const SIGN: &str = "sign";
 const RESPLIT: &str = "resplit";
 
 /// How a recipient begins.

@@ -27,6 +27,9 @@ pub(crate) struct Ticket {
     pub(crate) opened_by: String,
     pub(crate) difference: String,
     pub(crate) terms: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) root_version: u64,
+    pub(crate) root_sha256: String,
     pub(crate) manifest: String,
 }
 
@@ -49,6 +52,9 @@ impl Ticket {
             opened_by: collection.opened_by.clone(),
             difference: collection.difference_json.clone(),
             terms: collection.terms_json.clone(),
+            warnings: collection.warnings.clone(),
+            root_version: collection.root_version,
+            root_sha256: collection.root_sha256.clone(),
             manifest: String::from_utf8_lossy(&collection.manifest).into_owned(),
         }
     }
@@ -72,6 +78,9 @@ impl Ticket {
             opened_by: self.opened_by.clone(),
             difference_json: self.difference.clone(),
             terms_json: self.terms.clone(),
+            warnings: self.warnings.clone(),
+            root_version: self.root_version,
+            root_sha256: self.root_sha256.clone(),
             manifest: self.manifest.clone().into_bytes(),
             ..v1::Collection::default()
         })

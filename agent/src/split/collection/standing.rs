@@ -48,8 +48,19 @@ impl Collection {
     }
 
     pub(super) fn told(&self, standing: &Standing) -> v1::Collection {
-        let Subject { purpose, sha256, repository, role, version, difference_json, terms_json } =
-            &self.subject;
+        let Subject {
+            purpose,
+            sha256,
+            repository,
+            role,
+            version,
+            difference_json,
+            terms_json,
+            warnings,
+            root,
+        } = &self.subject;
+        let (root_version, root_sha256) =
+            root.map(|(version, digest)| (version.get(), digest.to_string())).unwrap_or_default();
         v1::Collection {
             id: self.id.clone(),
             key: self.key.clone(),
@@ -71,6 +82,9 @@ impl Collection {
             terms_json: terms_json.clone(),
             opened: self.opened.to_string(),
             groups: standing.groups.clone(),
+            warnings: warnings.clone(),
+            root_version,
+            root_sha256,
         }
     }
 
