@@ -1,38 +1,33 @@
 //! PINs, passphrases and key files on their way to the agent, where they are sealed and wiped.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use custody::SecretBytes;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, reason};
 use crate::reading;
 
-/// A secret; wiped when dropped, never shown.
-pub(crate) struct Secret(Zeroizing<Vec<u8>>);
+/// A secret, in locked memory; wiped when dropped, never shown.
+pub(crate) struct Secret(SecretBytes);
 
 impl Secret {
     /// Takes the bytes over.
     pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
-        Self(bytes)
+        Self(SecretBytes::copy_from(&bytes))
     }
 
     /// The secret itself, for sealing and for comparing two prompts.
     pub(crate) fn reveal_secret_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.reveal_secret_bytes()
     }
 
     /// Reads a PIN or passphrase; a trailing newline in the file is not part of it.
     pub(crate) fn from_pin_file(path: &Path) -> Result<Self, Failure> {
-        let mut bytes = read_private(path, MOST_PIN_BYTES)?;
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
+        let bytes = read_private(path, MOST_PIN_BYTES)?.without_trailing_newline();
         if bytes.is_empty() {
             return Err(Failure::new(reason::SECRET_FILE, format!("{} is empty", path.display()))
                 .remedy("put what it is for into it (a PIN, a passphrase, a management key), on one line"));
@@ -50,7 +45,7 @@ impl Secret {
 pub(crate) fn read_share_file(path: &Path, sealed: impl FnOnce(&[u8]) -> bool) -> Result<Secret, Failure> {
     let (file, found) = open(path)?;
     let bytes = read_all(path, file, MOST_KEY_BYTES)?;
-    if !sealed(&bytes) {
+    if !sealed(bytes.reveal_secret_bytes()) {
         check_private(path, found.uid(), found.mode(), is_credential(path))?;
     }
     Ok(Secret(bytes))
@@ -58,7 +53,7 @@ pub(crate) fn read_share_file(path: &Path, sealed: impl FnOnce(&[u8]) -> bool) -
 
 /// Reads a file that nobody else may read: 0600 or 0400 and our own, or, inside `$CREDENTIALS_DIRECTORY`,
 /// also root's own and not readable by others (CONTRACT section 2).
-fn read_private(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read_private(path: &Path, most: usize) -> Result<SecretBytes, Failure> {
     let (file, found) = open(path)?;
     check_private(path, found.uid(), found.mode(), is_credential(path))?;
     read_all(path, file, most)
@@ -71,17 +66,17 @@ fn open(path: &Path) -> Result<(File, Metadata), Failure> {
     Ok((file, found))
 }
 
-fn read_all(path: &Path, file: File, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(1)));
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(|e| Failure::io("read", path, &e))?;
-    if bytes.len() > most {
-        return Err(Failure::new(reason::LIMIT, format!("{} holds more than {most} bytes", path.display()))
-            .remedy("it is no PIN, passphrase or key file: name the right one")
-            .detail("file", path.display().to_string()));
-    }
-    Ok(bytes)
+fn read_all(path: &Path, mut file: File, most: usize) -> Result<SecretBytes, Failure> {
+    let read = SecretBytes::read_to_end(&mut file, most).map_err(|e| match e.kind() {
+        ErrorKind::InvalidData => {
+            Failure::new(reason::LIMIT, format!("{} holds more than {most} bytes", path.display()))
+                .remedy("it is no PIN, passphrase or key file: name the right one")
+                .detail("file", path.display().to_string())
+        }
+        _ => Failure::io("read", path, &e),
+    })?;
+    // Locked memory is scarce: no more of it than that is kept.
+    Ok(SecretBytes::copy_from(read.reveal_secret_bytes()))
 }
 
 fn check_private(path: &Path, owner: u32, mode: u32, credential: bool) -> Result<(), Failure> {

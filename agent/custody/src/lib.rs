@@ -59,7 +59,7 @@ pub use collected::{Collected, GroupProgress, RecoverError};
 pub use drill::Drill;
 pub use key::SplitKind;
 pub use manifest::{CustodianRef, ManifestError, Member, SetId, ShareRefused, SignedManifest};
-pub use secmem::SecretBytes;
+pub use secmem::{SecretBytes, on_locked_stack};
 pub use set::{Context, NewSet, NewShare, SplitError, Used};
 pub use share::{IterationExponent, Share, ShareError};
 pub use terms::{AgreedTerms, CustodianName, GroupTerms, Terms, TermsError, Weak, WeakTerms, Weakness};

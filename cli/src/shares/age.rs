@@ -8,7 +8,7 @@ mod bech32;
 use base64ct::{Base64, Base64Unpadded, Encoding};
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, Tag};
-use custody::SecretBytes;
+use custody::{SecretBytes, on_locked_stack};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -27,6 +27,8 @@ pub(crate) enum AgeError {
     Work,
     /// It was opened, and what is in it was changed or is more than a share.
     Payload,
+    /// There is no memory to open it in.
+    Memory,
 }
 
 impl AgeError {
@@ -38,25 +40,32 @@ impl AgeError {
             Self::NoKey => "is not opened by any identity that was given",
             Self::Work => "asks for more work on its passphrase than any honest file does",
             Self::Payload => "was damaged, or holds something else than one share",
+            Self::Memory => "cannot be opened now: the system gives no memory for it",
         }
     }
 }
 
 /// The secret half of an age X25519 key pair.
-pub(crate) struct Identity(Zeroizing<[u8; 32]>);
+pub(crate) struct Identity(SecretBytes);
 
 impl Identity {
     /// All identities of a file as `age-keygen` writes it; `None` when a line is none, or there are none.
     pub(crate) fn all_of(file: &[u8]) -> Option<Vec<Self>> {
+        on_locked_stack(|| Self::read_all(file)).ok().flatten()
+    }
+
+    fn read_all(file: &[u8]) -> Option<Vec<Self>> {
         let lines = file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-        let all: Vec<_> =
-            lines.map(|line| bech32::decode("age-secret-key-", line).map(Self)).collect::<Option<_>>()?;
+        let one = |line| Some(Self(SecretBytes::copy_from(&*bech32::decode("age-secret-key-", line)?)));
+        let all: Vec<_> = lines.map(one).collect::<Option<_>>()?;
         (!all.is_empty()).then_some(all)
     }
 
-    fn public(&self) -> [u8; 32] {
-        x25519_dalek::x25519(*self.0, x25519_dalek::X25519_BASEPOINT_BYTES)
+    /// On a stack that is wiped alone.
+    fn shared_with(&self, point: [u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let key = Zeroizing::new(<[u8; 32]>::try_from(self.0.reveal_secret_bytes()).ok()?);
+        Some(Zeroizing::new(x25519_dalek::x25519(*key, point)))
     }
 }
 
@@ -106,6 +115,11 @@ impl AgeFile {
         identities: &[Identity],
         passphrases: &[Secret],
     ) -> Result<SecretBytes, AgeError> {
+        on_locked_stack(|| self.open_here(identities, passphrases)).map_err(|_| AgeError::Memory)?
+    }
+
+    /// On a stack that is wiped: the keys of the file lie there.
+    fn open_here(&self, identities: &[Identity], passphrases: &[Secret]) -> Result<SecretBytes, AgeError> {
         let file_key = match self.stanzas.as_slice() {
             [Stanza::Scrypt { salt, log_n, body }] => by_passphrase((salt, *log_n), body, passphrases)?,
             stanzas => stanzas.iter().find_map(|stanza| by_identity(stanza, identities)),
@@ -183,13 +197,13 @@ fn stanza<'b>(arguments: &[u8], mut rest: &'b [u8]) -> Option<(Stanza, &'b [u8])
 fn by_identity(stanza: &Stanza, identities: &[Identity]) -> Option<Zeroizing<[u8; 16]>> {
     let Stanza::X25519 { ephemeral, body } = stanza else { return None };
     identities.iter().find_map(|identity| {
-        let shared = Zeroizing::new(x25519_dalek::x25519(*identity.0, *ephemeral));
+        let shared = identity.shared_with(*ephemeral)?;
         // A point of low order: whoever sent it knows the secret without knowing any key.
         if shared.iter().all(|byte| *byte == 0) {
             return None;
         }
         let mut salt = ephemeral.to_vec();
-        salt.extend_from_slice(&identity.public());
+        salt.extend_from_slice(&*identity.shared_with(x25519_dalek::X25519_BASEPOINT_BYTES)?);
         unwrapped(&derived(&salt, &*shared, b"age-encryption.org/v1/X25519"), body)
     })
 }

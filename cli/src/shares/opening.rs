@@ -23,6 +23,8 @@ impl Openers {
     /// # Errors
     /// `SECRET_FILE` for what others may read, or what is no identity.
     pub(crate) fn load(args: &OpenerArgs) -> Result<Self, Failure> {
+        // Whoever reads shares is not read by others.
+        super::harden();
         let mut identities = Vec::new();
         for path in &args.identities {
             identities.append(&mut read_identities(path)?);

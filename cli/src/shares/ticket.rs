@@ -8,6 +8,7 @@ use tufagent_proto::v1;
 use super::handout::write_new;
 use crate::error::{Failure, reason};
 use crate::reading;
+use crate::secret::read_share_file;
 
 /// What a share is sealed for. It holds no secret; that it is the right one is seen by its digest.
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,7 +136,11 @@ impl SealedShare {
 
     /// The sealed share in a file; `None` when it holds something else, such as a share.
     pub(crate) fn read(path: &Path) -> Option<Self> {
-        parse(path, "").ok().filter(|read: &Self| read.format == SEALED)
+        // It may be a share: read as one, and only as far as it begins like what is looked for.
+        let is_json = |bytes: &[u8]| bytes.trim_ascii_start().starts_with(b"{");
+        let file = read_share_file(path, is_json).ok()?;
+        let bytes = Some(file.reveal_secret_bytes()).filter(|bytes| is_json(bytes))?;
+        serde_json::from_slice(bytes).ok().filter(|read: &Self| read.format == SEALED)
     }
 }
 

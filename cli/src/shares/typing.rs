@@ -27,6 +27,7 @@ pub(crate) fn type_share(title: &str, wanted: Wanted<'_>) -> Result<Share, Failu
         return Err(Failure::new(reason::USAGE, "there is no terminal to type a share at")
             .remedy("name the file that holds it, or run it on a terminal"));
     };
+    super::harden();
     let page = Page::begin(&terminal)?;
     let mut next = || Ok(page.key()?.map_or(Stroke::Key(CTRL_C), Stroke::Key));
     // Nothing but a key comes, so nothing makes it needless.
