@@ -232,7 +232,7 @@ async fn remove(
         key.slot.run(move |backend| backend.remove_with(&public, &options)).await?;
     }
     key.slot.forget(&key.stored.public);
-    copy.is_gone().await?;
+    copy.note_removed().await?;
     Ok(RemoveKeyReply {})
 }
 

@@ -143,7 +143,7 @@ impl WholeCopy {
     ///
     /// # Errors
     /// `STATE_IO`.
-    pub(crate) async fn is_gone(self) -> Result<(), Refusal> {
+    pub(crate) async fn note_removed(self) -> Result<(), Refusal> {
         let Some(found) = self.0 else { return Ok(()) };
         let mut key = SplitKey::clone(&found.key);
         key.whole = Whole::Nowhere;
