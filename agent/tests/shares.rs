@@ -155,6 +155,35 @@ async fn a_lock_ends_what_is_being_collected_and_holds_until_unlock() {
 }
 
 #[tokio::test]
+async fn a_lock_holds_also_for_what_was_shown_before_it() {
+    let (_agent, client) = agent().await;
+    let (_made, file) = proven(&client, "ed25519").await;
+    let mut shown = client.show(root(), file.bytes()).await.unwrap();
+    client.lock().await;
+    shown.say_yes().await;
+    assert_eq!(reason(&refusal(&mut shown).await), "TOKEN_LOCKED");
+    assert!(client.collections().await.is_empty());
+}
+
+#[tokio::test]
+async fn shares_of_a_set_that_is_replaced_meanwhile_sign_nothing() {
+    let (_agent, client) = agent().await;
+    let (made, file) = proven(&client, "ed25519").await;
+    let (mut shown, collection) = opened(&client, &file).await;
+    client.give(&collection, made.words_of("ann")).await.unwrap();
+    let next = client
+        .resplit(&made.set.sha256, &[made.words_of("ann"), made.words_of("ben")], 2, &["dan", "eve", "fay"])
+        .await
+        .unwrap();
+    client.prove_all(&next).await;
+    client.end_resplit(&next.set.sha256, true).await.unwrap();
+    client.give(&collection, made.words_of("ben")).await.unwrap();
+    assert_eq!(reason(&refusal(&mut shown).await), "SHARE_INVALID");
+    let journal = client.journal().await;
+    assert!(!journal.iter().any(|(_, body)| body.contains("\"outcome\":\"signed\"")), "{journal:?}");
+}
+
+#[tokio::test]
 async fn sets_live_on_after_a_kill_and_a_damaged_record_is_named_and_never_reset() {
     let (mut agent, client) = agent().await;
     let made = client.split(new_key("root-s", "ed25519"), 2, &NAMES).await.unwrap();

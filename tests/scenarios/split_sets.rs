@@ -119,7 +119,7 @@ fn what_is_refused_before_a_set_is_made_leaves_nothing_and_names_the_way_on() {
     assert_eq!(wrong["remedy"], "see tufctl share split --help");
     // A split that is under way is finished or given up, and nothing else.
     home.run(&format!("share split f4{}", among("f4"))).done();
-    home.refused("key remove f4 --yes", 3, "KEY_IN_USE");
+    home.refused("key remove f4 --yes", 3, "SHARE_UNPROVEN");
     let again = home.refused(&format!("share split f4{}", among("again")), 3, "DUPLICATE_KEY");
     assert!(again["remedy"].as_str().unwrap().contains("tufctl share split f4 --abort"), "{again}");
     assert!(!home.path("again").exists());

@@ -212,9 +212,6 @@ async fn remove(
     split::WholeCopy::of(&state, &key).check(&key.name, request.force)?;
     // A key that is on no token any more is only forgotten.
     let serves = served(&state, &key, request.force).await?;
-    if !request.force {
-        split::check_not_the_last(&state, &key)?;
-    }
     if !key.lost {
         let why = format!("to remove the key {}", key.name);
         key.slot.ensure_usable_for(&Purpose::of(&connection, why)).await?;

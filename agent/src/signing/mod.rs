@@ -40,7 +40,7 @@ pub async fn sign(agent: &AppState, client: &mut Client) -> Result<(), Refusal> 
     let mut recorded = recorded::record(agent, client, authorized).await?;
     while let Some(signer) = recorded.next_signer() {
         // PIN and touch -> token signs -> verified in software
-        let signed = signed::sign(client, &recorded, signer).await;
+        let signed = signed::sign(agent, client, &recorded, signer).await;
         // caller asked again -> reply
         recorded.release(agent, client, signed).await;
     }

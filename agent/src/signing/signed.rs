@@ -14,6 +14,7 @@ use super::recorded::Recorded;
 use super::signers::Signer;
 use crate::refusal::Refusal;
 use crate::split::{self, Gathered};
+use crate::state::AppState;
 use crate::tokens::{Turn, Typed};
 
 /// A token that answers within this time is not worth a word.
@@ -42,6 +43,7 @@ impl Signed {
 
 /// Lets the token sign; says so when it takes a while; a client that goes away ends the wait.
 pub(super) async fn sign(
+    agent: &AppState,
     client: &Client,
     recorded: &Recorded,
     mut signer: Signer,
@@ -49,7 +51,7 @@ pub(super) async fn sign(
     let (typed, gathered) = (signer.typed.take(), signer.gathered.take());
     let turn = Arc::default();
     let made = {
-        let mut making = std::pin::pin!(make(recorded, &signer, typed, gathered, &turn));
+        let mut making = std::pin::pin!(make(agent, recorded, &signer, typed, gathered, &turn));
         tokio::select! {
             made = &mut making => made,
             gone = wait_aloud(client, recorded, &signer, &turn) => Err(gone),
@@ -121,6 +123,7 @@ fn waiting(recorded: &Recorded, signer: &Signer, what: For) -> SignWaiting {
 
 /// The token signs, and the signature is verified against this very public key and scheme before it comes out.
 async fn make(
+    agent: &AppState,
     recorded: &Recorded,
     signer: &Signer,
     typed: Option<Typed>,
@@ -129,7 +132,7 @@ async fn make(
 ) -> Result<SignatureBytes, Refusal> {
     let (slot, public) = (&signer.key.slot, &signer.key.stored.public);
     if let Some(gathered) = gathered {
-        return split::sign(&signer.key, signer.scheme, recorded.subject(), gathered).await;
+        return split::sign(agent, &signer.key, signer.scheme, recorded.subject(), gathered).await;
     }
     // The token may have locked itself while a person was reading.
     slot.ensure_usable().await?;

@@ -173,13 +173,18 @@ impl Collections {
     /// Opens one for this caller.
     ///
     /// # Errors
-    /// `LIMIT` when too many are open.
+    /// `LIMIT` when too many are open; `TOKEN_LOCKED`.
     pub(crate) fn open(
         &self,
         which: &Which<'_>,
         subject: Subject,
         opener: &Peer,
     ) -> Result<Open<'_>, Refusal> {
+        // Listened to before it is looked at: a lock in between ends it.
+        let stops = which.store.stops();
+        if which.store.is_locked() {
+            return Err(refusals::stopped(which.token, Stop::Locked));
+        }
         let mut all = lock(&self.0);
         let of_user = all.iter().filter(|one| one.opener.uid == opener.uid).count();
         if all.len() >= limits::COLLECTIONS || of_user >= limits::COLLECTIONS_OF_USER {
@@ -208,7 +213,7 @@ impl Collections {
             shares: Mutex::new(Shares::Open(Collected::new(which.manifest))),
             changes: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Open),
-            stops: which.store.stops(),
+            stops,
         });
         all.push(Arc::clone(&collection));
         Ok(Open::new(self, collection))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backend::BackendError;
 use policy::Reason;
 
-use super::record::{SplitKey, Whole};
+use super::record::{SplitKey, SplitSet, Whole};
 use super::{Found, SplitStore, of_public};
 use crate::refusal::Refusal;
 use crate::state::AppState;
@@ -96,7 +96,8 @@ pub(crate) async fn take_whole_copies_away(
         let public = key.stored.public.clone();
         let Some((_, _, split)) = of_public(state, &public) else { continue };
         let is_new = restored.contains(&key.name) || records.iter().any(|name| *name == *split.name.as_str());
-        if !(is_new && split.whole == Whole::Nowhere && split.may_serve()) {
+        let is_proven = split.alive().is_some_and(SplitSet::is_proven);
+        if !(is_new && split.whole == Whole::Nowhere && is_proven) {
             continue;
         }
         let taken = public.clone();
@@ -125,7 +126,7 @@ impl WholeCopy {
     /// # Errors
     /// `SHARE_UNPROVEN`, unless it is forced.
     pub(crate) fn check(&self, name: &str, force: bool) -> Result<(), Refusal> {
-        let Some(found) = self.0.as_ref().filter(|found| found.key.alive().is_none() && !force) else {
+        let Some(found) = self.0.as_ref().filter(|found| !found.key.may_serve() && !force) else {
             return Ok(());
         };
         let message = format!(

@@ -50,6 +50,7 @@ pub(crate) async fn drill(
         gone()
     };
     let gathered = gather(state, connection, which, subject, tell, gone).await?;
+    gathered.check(state)?;
     let at = clock::now();
     let (mut collected, custodians, using) = (gathered.collected, gathered.custodians, gathered.using);
     let prove = move || {

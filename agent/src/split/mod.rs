@@ -195,25 +195,6 @@ pub(crate) fn check_proven(state: &AppState, key: &HeldKey) -> Result<(), Refusa
     if split.may_serve() { Ok(()) } else { Err(refuse_unproven(&split)) }
 }
 
-/// Before a key of the file store is removed: while it is being split nobody knows that its shares are there.
-///
-/// # Errors
-/// `KEY_IN_USE`.
-pub(crate) fn check_not_the_last(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
-    let split = of_public(state, &key.stored.public).map(|(_, _, split)| split);
-    let is_last = key.slot.file_store().is_some() && split.is_some_and(|split| !split.may_serve());
-    if !is_last {
-        return Ok(());
-    }
-    let name = &key.name;
-    let message = format!(
-        "the key {name} is being split, and not all of its shares are proven: without the whole copy it may be lost"
-    );
-    Err(Refusal::new(Reason::KeyInUse, message)
-        .remedy(format!("give the split up first (tufctl share split {name} --abort), or say --force"))
-        .detail("key", name.as_str()))
-}
-
 /// Keys that are given to no role yet: nobody has seen that their shares are there.
 pub(crate) fn unproven(state: &AppState) -> Vec<Arc<SplitKey>> {
     let stores = state.tokens().split_stores();

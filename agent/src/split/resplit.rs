@@ -71,6 +71,7 @@ pub(crate) async fn resplit(
         members.insert("note".to_owned(), json!(REVOKES_NOTHING));
     }
     state.journal("share.resplit", Some(connection.peer()), body).await?;
+    gathered.check(state)?;
     let unwise = wanted.warnings();
     let (collected, using) = (gathered.collected, gathered.using);
     let used = found.key.used();

@@ -43,14 +43,17 @@ pub(crate) fn check_collects(state: &AppState, key: &HeldKey, begin: &SignBegin)
 /// The key is whole for this signature, in locked memory, and gone again; verified before it leaves.
 ///
 /// # Errors
-/// `SHARE_INVALID` where the shares do not make the key; `BAD_SIGNATURE`.
+/// `SHARE_INVALID` where the shares do not make the key or another set is alive; `TOKEN_LOCKED` and `TOKEN_ABSENT` where its
+/// token was locked or taken away meanwhile; `BAD_SIGNATURE`.
 pub(crate) async fn sign(
+    state: &AppState,
     key: &HeldKey,
     scheme: Scheme,
     subject: &Metadata,
     gathered: Gathered,
 ) -> Result<SignatureBytes, Refusal> {
     let (name, public, subject) = (key.name.clone(), key.stored.public.clone(), subject.clone());
+    gathered.check(state)?;
     let (mut collected, using) = (gathered.collected, gathered.using);
     let work = move || {
         let preimage = subject.preimage();

@@ -183,6 +183,12 @@ impl SplitStore {
         self.stops.subscribe()
     }
 
+    /// Whether somebody said `lock`, and nobody `unlock` since.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.state().locked
+    }
+
     /// The configuration is without this token now, or has another in its place.
     pub fn leave(&self) {
         self.stops.send_replace(Stop::Left);

@@ -8,11 +8,13 @@ use serde_json::Value;
 use tuf::digest::Sha256Digest;
 use tufagent_proto::v1;
 
-use super::super::refusals;
+use super::super::store::Stop;
+use super::super::{of_public, refusals};
 use super::standing::Standing;
 use super::{Collection, Collections, Outcome, Shares, lock};
 use crate::clock;
 use crate::refusal::Refusal;
+use crate::state::AppState;
 
 /// How long is slept at most: the runtime's clock stops in suspend, and the boot clock does not.
 const NAP: Duration = Duration::from_secs(5);
@@ -36,6 +38,31 @@ pub struct Gathered {
     pub id: String,
     /// Who gave the last one waits for what comes of them.
     pub(crate) using: Using,
+}
+
+impl Gathered {
+    /// Looks once more, right before the shares make the key whole: a lock, the end of the token, another set in the place
+    /// of this one or the removal of the key may have come while something else was waited for.
+    ///
+    /// # Errors
+    /// `TOKEN_LOCKED`, `TOKEN_ABSENT`, `SHARE_INVALID`.
+    pub(crate) fn check(&self, state: &AppState) -> Result<(), Refusal> {
+        let collection = &self.using.0;
+        if collection.stops.has_changed().unwrap_or(true) {
+            return Err(refusals::stopped(&collection.token, *collection.stops.borrow()));
+        }
+        let Some((_, _, key)) = of_public(state, self.collected.manifest().public_key()) else {
+            return Err(refusals::stopped(&collection.token, Stop::Left));
+        };
+        if key.alive().is_some_and(|alive| alive.manifest.digest() == self.set) {
+            return Ok(());
+        }
+        let set = key.set(&self.set);
+        Err(set.map_or_else(
+            || refusals::stopped(&collection.token, Stop::Left),
+            |set| refusals::dead_or_new(&key, set),
+        ))
+    }
 }
 
 impl std::fmt::Debug for Gathered {
@@ -86,8 +113,8 @@ impl<'a> Open<'a> {
         G: Future<Output = Refusal>,
     {
         let collection = &self.collection;
+        // What came since it was opened counts, too.
         let (mut changes, mut stops) = (collection.changes.subscribe(), collection.stops.clone());
-        stops.mark_unchanged();
         loop {
             changes.mark_unchanged();
             if let Some(gathered) = self.take_if_complete() {
