@@ -298,11 +298,12 @@ fn a_restore_whose_client_sends_nothing_keeps_no_backup_waiting() {
     let (home, agent) = backed_up();
     let pipe = home.path("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Held open, and never written to.
-    let held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let mut held = fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
     let mut restore = std::process::Command::new(binary("tufctl"));
     home.environment(&mut restore);
     let mut restore = restore.args(["restore", "pipe", "--passphrase-file", "sealing"]).spawn().unwrap();
+    // More than tufctl holds back, and then no more, with the end still open.
+    std::io::Write::write_all(&mut held, &vec![0; 32 << 20]).unwrap();
     agent.wait_until(|| home.state().join(".restore").exists());
     home.run("backup second.backup --passphrase-file sealing").done();
     assert!(restore.try_wait().unwrap().is_none(), "the backup waited for it");
