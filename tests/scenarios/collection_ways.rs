@@ -117,6 +117,20 @@ fn a_new_set_that_is_given_up_leaves_the_old_one() {
     home.refused(&confirm("new", "eve"), 5, "SHARE_INVALID");
     let sets = home.run("share list --json").done().json();
     assert_eq!(sets["sets"].as_array().unwrap().len(), 1, "{sets}");
+    // What waits for another key is nobody's to end by this manifest.
+    home.keys(&["spare"]);
+    home.run(&format!("share split spare --threshold 2 {flags} --out spare")).done();
+    for phase in ["abort", "commit"] {
+        let given_up = format!("share resplit --phase {phase} --manifest new/set.json --yes");
+        home.refused(&given_up, 5, "SHARE_INVALID");
+        home.refused(&format!("share resplit --phase {phase} --yes"), 5, "SHARE_INVALID");
+        home.refused(
+            &format!("share resplit spare --phase {phase} --manifest set/set.json --yes"),
+            2,
+            "USAGE",
+        );
+    }
+    assert_eq!(home.run("share list --json").done().json()["sets"].as_array().unwrap().len(), 2);
     begin(&home);
     home.run(&collect(&["ben", "cy"])).done();
     home.run("verify repo --root repo/metadata/1.root.json").done();

@@ -135,12 +135,12 @@ fn a_damaged_ledger_is_refused_by_name_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_repository_whose_texts_are_damaged_signs_nothing_until_it_is_adopted_again() {
+fn a_repository_whose_texts_are_damaged_is_shown_again_or_signs_nothing_until_it_is_adopted_again() {
     let (home, state) = home_after_a_kill();
     let repo = contents(&home.path("repo"));
     let texts: Vec<_> = state.keys().filter(|path| path.parent().unwrap().ends_with("metadata")).collect();
     assert!(!texts.is_empty());
-    let mut refusals = 0;
+    let mut noticed = 0;
     for number in 0..damages(&state[texts[0]]).len() {
         restore(&home.state(), &state);
         for text in &texts {
@@ -153,14 +153,14 @@ fn a_repository_whose_texts_are_damaged_signs_nothing_until_it_is_adopted_again(
         if refused.code != 0 {
             let remedy = refused.json()["error"]["remedy"].as_str().unwrap().to_owned();
             assert!(remedy.contains("tufctl repo adopt"), "{refused}");
-            refusals += 1;
             home.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
         }
+        noticed += u32::from(refused.code != 0 || agent.log().contains("a kept metadata file is damaged"));
         is_whole(&home, 0);
         agent.kill();
         restore(&home.path("repo"), &repo);
     }
-    assert!(refusals >= 4, "only {refusals} damages were found");
+    assert!(noticed >= 4, "only {noticed} damages were found");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use custody::SignedManifest;
 use serde_json::json;
 use tufagent_proto::v1;
 
-use super::sets::{ALIVE, PROVING, ended, handed_out, of_manifest};
+use super::sets::{ALIVE, PROVING, among, ended, handed_out, of_manifest};
 use crate::args::{CollectArgs, Phase, ShareDrillArgs, ShareResplitArgs};
 use crate::client::{ReplyKey, Round};
 use crate::context::Context;
@@ -60,7 +60,7 @@ pub(super) fn resplit(args: &ShareResplitArgs, context: &Context) -> Result<Repo
         Phase::Abort => false,
     };
     let agent = context.agent()?;
-    let new = new_set(args, agent.sets()?)?;
+    let new = new_set(args, &agent.sets()?)?;
     if commit {
         context.screen.show(format!("{REVOKES_NOTHING}."));
         confirm(&format!("Declare the new set of {} alive, and the old one dead?", new.key), args.yes.yes)?;
@@ -88,6 +88,7 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
     confirm(&format!("Make another set of shares of {}?", manifest.key_name()), args.yes.yes)?;
     let agent = context.agent()?;
     let set = of_manifest(&manifest, context)?;
+    check_named(args, Some(&set))?;
     let reply_key = ReplyKey::new();
     let terms = plan.request(agent, &set.key, reply_key.public())?;
     let mut rounds = agent.resplit(&set.sha256, terms)?;
@@ -118,24 +119,50 @@ fn gathered(
     })
 }
 
-/// The set that waits: of the key or the manifest that was named, be it the old set's or its own.
-fn new_set(args: &ShareResplitArgs, sets: Vec<v1::ShareSet>) -> Result<v1::ShareSet, Failure> {
-    let manifest = args.manifest.as_deref().map(shares::manifest).transpose()?;
-    let digest = manifest.map(|manifest| manifest.digest().to_string());
-    let named = sets.iter().find(|set| digest.as_ref() == Some(&set.sha256));
-    let key = args.key.clone().or_else(|| named.map(|set| set.key.clone()));
-    let is_it = |set: &&v1::ShareSet| set.state == PROVING && key.as_ref().is_none_or(|key| set.key == *key);
-    let mut waiting = sets.iter().filter(is_it);
+/// The set that waits: of the key or the manifest that was named, be it the old set's or its own. One that this agent does
+/// not know stands for no other; with neither it is the only one that is to take the place of another.
+fn new_set(args: &ShareResplitArgs, sets: &[v1::ShareSet]) -> Result<v1::ShareSet, Failure> {
+    let named = match args.manifest.as_deref() {
+        Some(path) => Some(among(sets, &shares::manifest(path)?)?),
+        None => None,
+    };
+    check_named(args, named)?;
+    let key = args.key.as_ref().or(named.map(|set| &set.key));
+    let is_resplit = |of: &str| sets.iter().any(|set| set.key == of && set.state == ALIVE);
+    let is_it = |set: &&v1::ShareSet| match key {
+        Some(key) => set.key == *key,
+        None => is_resplit(&set.key),
+    };
+    let mut waiting = sets.iter().filter(|set| set.state == PROVING).filter(is_it);
     match (waiting.next(), waiting.next()) {
         (Some(set), None) => Ok(set.clone()),
         // Doing it twice is no fault.
         _ => match named.filter(|set| set.state == ALIVE && args.phase == Phase::Commit) {
             Some(set) => Ok(set.clone()),
-            None => Err(Failure::new(reason::SHARE_INVALID, "no new set waits, or more than one does")
-                .remedy(
-                    "see them: tufctl share list; then name the key: tufctl share resplit KEY --phase …",
-                )),
+            None => Err(Failure::new(reason::SHARE_INVALID, none_waits(key))
+                .remedy("see them: tufctl share list; and name the key: tufctl share resplit KEY --phase …")),
         },
+    }
+}
+
+fn none_waits(key: Option<&String>) -> String {
+    match key {
+        Some(key) => format!("no new set of {} waits", visible(key)),
+        None => "no new set waits, or more than one does".to_owned(),
+    }
+}
+
+/// A key and a manifest that are both named belong together.
+fn check_named(args: &ShareResplitArgs, of_manifest: Option<&v1::ShareSet>) -> Result<(), Failure> {
+    match (&args.key, of_manifest) {
+        (Some(key), Some(set)) if *key != set.key => {
+            let message =
+                format!("the manifest is of the key {}, not of {}", visible(&set.key), visible(key));
+            Err(Failure::new(reason::USAGE, message)
+                .remedy("name the key alone, or its own manifest")
+                .detail("key", key.as_str()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -212,8 +212,16 @@ pub(super) fn of_manifest(
     manifest: &custody::SignedManifest,
     context: &Context,
 ) -> Result<v1::ShareSet, Failure> {
+    among(&context.agent()?.sets()?, manifest).cloned()
+}
+
+/// The one of them that this manifest describes.
+pub(super) fn among<'s>(
+    sets: &'s [v1::ShareSet],
+    manifest: &custody::SignedManifest,
+) -> Result<&'s v1::ShareSet, Failure> {
     let digest = manifest.digest().to_string();
-    context.agent()?.sets()?.into_iter().find(|set| set.sha256 == digest).ok_or_else(|| {
+    sets.iter().find(|set| set.sha256 == digest).ok_or_else(|| {
         Failure::new(reason::SHARE_INVALID, "this agent has no set with this manifest")
             .remedy("see the sets that it has: tufctl share list; one of another agent is taken in by tufctl key import NAME set.json --token TOKEN")
             .detail("set", digest)
