@@ -143,3 +143,22 @@ fn a_key_under_the_keyid_of_another_is_shown_by_its_own_and_by_nobodys_name() {
     let said = format!("under the keyid {known} stands a key whose own keyid is {own}");
     assert!(signed.text().contains(&said), "{signed}");
 }
+
+#[test]
+fn who_signed_the_first_root_before_it_was_complete_adopts_what_others_made_of_it() {
+    let ((ann, _ann_agent), (bob, _bob_agent)) = two_colleagues();
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("sign repo --yes").exits(4);
+    bob.published("repo").copy_to(&ann.path("from-bob"));
+    ann.run("sign repo --from from-bob --yes").done();
+    ann.published("repo").copy_to(&bob.path("published"));
+    bob.run("repo adopt published --name app --root published/metadata/1.root.json --yes").done();
+    bob.run("audit verify").done();
+    // Another root of that name is another repository.
+    let (other, _other_agent) = Home::unlocked();
+    other.keys(&["key"]);
+    other.run("repo init repo --name app --root key --targets key --snapshot key --timestamp key").done();
+    other.run("sign repo --yes").done();
+    other.published("repo").copy_to(&bob.path("other"));
+    bob.refused("repo adopt other --name app --root other/metadata/1.root.json --yes", 3, "NAME_TAKEN");
+}

@@ -14,7 +14,9 @@ use crate::listings::{self, Listing};
 use crate::marks;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain};
+use crate::{
+    AdoptedRoot, LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain,
+};
 
 /// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
 pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
@@ -24,18 +26,27 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         let same = known.name == new.name;
         return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
     }
-    if let Some(known) = by_name(tx, &new.name)?
-        && !forget_unused(tx, &known, &new.caller)?
-    {
-        return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
-    }
+    let known = by_name(tx, &new.name)?;
+    let begun = match &known {
+        Some(known) if is_begun_with(tx, known, new.root.as_ref())? => Some(known.id),
+        Some(known) if !forget_unused(tx, known, &new.caller)? => {
+            return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
+        }
+        _ => None,
+    };
     let keys = new.root.as_ref().map_or(&[][..], |root| &root.keys);
     for (fingerprint, _) in keys.iter().filter(|_| !new.shared_key) {
-        if let Some(other) = used_elsewhere(tx, None, *fingerprint)? {
+        if let Some(other) = used_elsewhere(tx, begun.as_ref(), *fingerprint)? {
             return Ok(Err(LedgerError::SharedKey { key: fingerprint.to_string(), other }));
         }
     }
-    let id = insert_record(tx, new)?;
+    let id = match begun {
+        Some(id) => {
+            tx.append("repository.adopted", adoption(&id, new))?;
+            id
+        }
+        None => insert_record(tx, new)?,
+    };
     for (fingerprint, role) in keys {
         note_key_use(tx, &id, role, *fingerprint, false)?;
     }
@@ -46,6 +57,13 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
         return Err(fault);
     }
     Ok(by_id(tx, &id)?.ok_or_else(|| LedgerError::RepositoryUnknown { name: new.name.to_string() }))
+}
+
+/// Whether this root is the one that the record began with: signed here before others had, who then completed it elsewhere.
+fn is_begun_with(tx: &Tx<'_>, known: &Record, root: Option<&AdoptedRoot>) -> Result<bool, LedgerError> {
+    let Some(root) = root.filter(|_| known.root.is_none()) else { return Ok(false) };
+    let signed = marks::read(tx, &known.id, &RoleKind::Root.role())?.signed;
+    Ok(signed.is_some_and(|mark| (mark.version, mark.digest) == (root.version, root.digest)))
 }
 
 /// Takes away a record for which nothing was ever signed or verified: whoever begins anew may have its name.
@@ -69,12 +87,8 @@ fn forget_unused(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<bool
 
 fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, LedgerError> {
     let id = RepositoryId::from_bytes(tx.db.query_row("SELECT randomblob(16)", (), |row| row.get(0))?);
-    let body = json!({
-        "repository": new.name.as_str(), "repository_id": id.to_string(), "expiry_days": days(&new.expiry_days),
-        "root": new.root.as_ref().map(|root| json!({"version": root.version.get(), "sha256": root.digest.to_string()})),
-        "shared_key": new.shared_key, "caller": new.caller,
-    });
-    tx.append(if new.root.is_some() { "repository.adopted" } else { "repository.registered" }, body)?;
+    let kind = if new.root.is_some() { "repository.adopted" } else { "repository.registered" };
+    tx.append(kind, adoption(&id, new))?;
     let text = id.to_string();
     tx.change(
         Table::Repositories,
@@ -89,6 +103,15 @@ fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, L
         ),
     )?;
     Ok(id)
+}
+
+/// What the journal says of a repository that becomes known, or whose first root is.
+fn adoption(id: &RepositoryId, new: &NewRepository) -> Value {
+    json!({
+        "repository": new.name.as_str(), "repository_id": id.to_string(), "expiry_days": days(&new.expiry_days),
+        "root": new.root.as_ref().map(|root| json!({"version": root.version.get(), "sha256": root.digest.to_string()})),
+        "shared_key": new.shared_key, "caller": new.caller,
+    })
 }
 
 /// Takes a record over as it is, with its identity.
