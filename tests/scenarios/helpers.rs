@@ -185,8 +185,10 @@ fn what_is_told_of_a_helpers_death_and_of_the_way_on_is_true() {
     assert!(message.contains("it was started again"), "{message}");
     assert!(remedy.starts_with("repeat"), "{remedy}");
     assert_eq!(agent.log().matches("WARN the helper of token hsm").count(), 1, "{}", agent.log());
-    // The next within a minute waits, and says so.
-    let (message, remedy) = died("C_Sign once abort");
+    // The next within a minute waits, longer each time, and says so.
+    died("C_Sign * abort");
+    died("C_Sign * abort");
+    let (message, remedy) = died("C_Sign * abort");
     assert!(message.contains("it is started again in") && !message.contains("was started"), "{message}");
     assert!(remedy.starts_with("wait"), "{remedy}");
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");

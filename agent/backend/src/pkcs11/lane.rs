@@ -10,7 +10,7 @@ use std::future::Future;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use rustix::io::Errno;
@@ -45,6 +45,8 @@ pub struct Lane {
     socket: OwnedFd,
     waiting: Mutex<Waiting>,
     attended: AtomicBool,
+    /// What its helper died of, once that was noted.
+    died_of: OnceLock<String>,
 }
 
 #[derive(Default)]
@@ -71,7 +73,7 @@ enum Failure {
 
 impl Lane {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, waiting: Mutex::default(), attended: AtomicBool::new(false) }
+        Self { socket, waiting: Mutex::default(), attended: AtomicBool::new(false), died_of: OnceLock::new() }
     }
 
     /// True for the first who asks: it sees to it that [`Lane::receive`] is called when there is something to be read.
@@ -124,6 +126,13 @@ impl Lane {
         let entry = Entry { outcome: None, waker: None, abandoned: false, _place: place };
         waiting.entries.insert(id, entry);
         Some(id)
+    }
+
+    /// Notes what its helper died of. Whoever waits here is told that, though the next helper may have unlocked the token
+    /// before they are.
+    pub(super) fn died_of(&self, how: &str) {
+        // The first is the cause.
+        let _ = self.died_of.set(how.to_owned());
     }
 
     /// All that is under way has failed so.
@@ -290,7 +299,10 @@ impl Pkcs11Token {
             let same = |helper: &Helper| Arc::ptr_eq(helper.lane(), lane);
             match link.helper.as_mut().filter(|helper| same(helper)).map(Helper::how_it_ended) {
                 Some(how) => shared.lost(&mut link, "signing", &how),
-                None => shared.lost_login(&link),
+                None => match lane.died_of.get() {
+                    Some(how) => Shared::ended(&link, how, true),
+                    None => shared.lost_login(&link),
+                },
             }
         };
         lane.fail(&ended);

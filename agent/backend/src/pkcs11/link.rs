@@ -262,7 +262,7 @@ impl Shared {
     }
 
     /// What a helper did, and whether there is another one by now.
-    fn ended(link: &Link, how: &str, login: bool) -> Ended {
+    pub(super) fn ended(link: &Link, how: &str, login: bool) -> Ended {
         let wait = link.policy.wait(Instant::now()).filter(|_| link.helper.is_none());
         let again_in = wait.map(|wait| wait.as_secs().saturating_add(1));
         let next = match (again_in, &link.helper) {
@@ -281,6 +281,7 @@ impl Shared {
     /// Notes the end of the helper.
     pub(super) fn bury(&self, link: &mut Link, how: &str) -> Trouble {
         let dead = link.helper.take();
+        let lane = dead.as_ref().map(|helper| Arc::clone(helper.lane()));
         self.serve_by(link);
         drop(dead);
         link.policy.died(Instant::now());
@@ -288,6 +289,9 @@ impl Shared {
             why: format!("the helper of token {} {how}", self.config.name),
             remedy: "look into the agent's log for what the module said".to_owned(),
         };
+        if let Some(lane) = lane {
+            lane.died_of(&trouble.to_string());
+        }
         self.note(|seen| seen.failed(&trouble));
         trouble
     }
