@@ -87,6 +87,8 @@ fn a_key_whose_split_waits_for_proofs_keeps_no_other_key_from_signing() {
     assert_eq!(role(&half, "unsigned", "root")["key"], "rc");
     let told = home.run("sign both --yes --no-publish");
     assert!((told.stdout.clone() + &told.stderr).contains("share split rc --abort"), "{told}");
+    // Nothing has changed, and so it is told the same.
+    assert_eq!(told.code, 4, "{told}");
     // Alone, or named, it is refused.
     home.refused("sign both --yes --key rc", 3, "SHARE_UNPROVEN");
     home.refused("sign both --yes --key rc,rd", 3, "SHARE_UNPROVEN");
@@ -105,16 +107,33 @@ fn a_root_that_goes_from_one_split_key_to_another_names_both_sets_of_people() {
     home.run("sign repo --yes").exits(4);
     home.run(&format!("share collect repo --role root{}", two("q1"))).done();
     home.run("root replace-key repo root --old q1 --new q2").done();
-    let how = |report: &Value, keys: &[&str]| {
-        let root = role(report, "missing", "root");
-        let named: Vec<_> = root["keys"].as_array().unwrap().iter().map(|key| &key["key"]).collect();
-        assert_eq!(json!(named), json!(keys), "{report}");
-        for key in root["keys"].as_array().unwrap() {
-            assert_eq!(key["how"], "share collect", "{report}");
+    let how = |report: &Value, wanted: &[(&str, &Value)]| {
+        let all = report["missing"].as_array().unwrap();
+        let roots: Vec<_> = all.iter().filter(|one| one["role"] == "root").collect();
+        assert_eq!(roots.len(), wanted.len(), "{report}");
+        for (root, (key, version)) in roots.into_iter().zip(wanted) {
+            assert_eq!(
+                (&root["have"], &root["need"], &root["root_version"]),
+                (&0.into(), &1.into(), *version)
+            );
+            assert_eq!(
+                (&root["keys"][0]["key"], &root["keys"][0]["how"]),
+                (&json!(key), &"share collect".into())
+            );
+            assert_eq!((root["keys"].as_array().unwrap().len(), &root["how"]), (1, &"share collect".into()));
         }
-        assert_eq!(root["how"], "share collect", "{report}");
     };
-    how(&home.run("sign repo --yes --json").exits(4).json(), &["q2", "q1"]);
+    how(&home.run("sign repo --yes --json").exits(4).json(), &[("q1", &json!(1)), ("q2", &json!(2))]);
+    let shown = home.run("repo show repo").done().stdout;
+    for told in ["by root v1: 1 of 1 keys", "by root v2: 1 of 1 keys", "q1  missing", "q2  missing"] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    let shown = home.run("repo show repo --json").done().json();
+    let root = role(&shown, "roles", "root");
+    assert_eq!(
+        (&root["roots"][0]["root_version"], &root["roots"][1]["complete"]),
+        (&1.into(), &false.into())
+    );
     let text = home.run("sign repo --yes").exits(4).stdout;
     assert!(
         text.contains(
@@ -123,7 +142,18 @@ fn a_root_that_goes_from_one_split_key_to_another_names_both_sets_of_people() {
         "{text}"
     );
     let collect = format!("share collect repo --role root{}", two("q2"));
-    how(&home.run(&format!("{collect} --json")).exits(4).json(), &["q1"]);
+    how(&home.run(&format!("{collect} --json")).exits(4).json(), &[("q1", &Value::Null)]);
+    // Nobody is sent for once more, and nothing is opened, with too few shares neither.
+    let opened = home.journalled("share.collect").len();
+    let one = "share collect repo --role root --manifest q2/set.json --share q2/ann.share --passphrase-file ann=ann.pass";
+    for again in [collect.as_str(), one] {
+        let told = home.run(&format!("{again} --json")).exits(4);
+        assert!(told.stderr.contains("q2 has signed this already"), "{told}");
+        let told = told.json();
+        assert_eq!((&told["signed_before"], &told["signed"]), (&true.into(), &json!([])), "{told}");
+        how(&told, &[("q1", &Value::Null)]);
+    }
+    assert_eq!(home.journalled("share.collect").len(), opened);
     let text = home.run("sign repo --yes").exits(4).stdout;
     assert!(text.contains("needs 1 more signature (q1)"), "{text}");
     assert!(text.contains("bring shares of q1 together"), "{text}");
@@ -171,4 +201,63 @@ fn a_split_key_of_online_roles_is_warned_of_and_its_people_can_publish_all_the_s
         init.stderr.contains("nothing of the repository can be published without its custodians"),
         "{init}"
     );
+}
+
+#[test]
+fn a_root_that_was_never_published_is_signed_by_the_others_while_a_key_of_it_is_split() {
+    let (home, _agent) = people(&["ra", "rb", "rc", "rd", "on"]);
+    let init = |dir: &str, root: &str, threshold: u8| {
+        let online = "--targets on --snapshot on --timestamp on --shared-key";
+        home.run(&format!(
+            "repo init {dir} --name {dir} --root {root} --root-threshold {threshold} {online}"
+        ))
+        .done();
+    };
+    init("one", "ra,rb", 1);
+    init("two", "rc,rd", 2);
+    for name in ["ra", "rc"] {
+        home.run(&format!("share split {name}{}", among(name))).done();
+    }
+    let signed = home.run("sign one --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    assert_eq!(role(&signed, "signed", "root")["key"], "rb", "{signed}");
+    let unsigned = role(&signed, "unsigned", "root");
+    assert_eq!((&unsigned["key"], &unsigned["reason"]), (&"ra".into(), &"SHARE_UNPROVEN".into()), "{signed}");
+    for _ in 0..2 {
+        let half = home.run("sign two --yes --shared-key --json").exits(4).json();
+        assert_eq!(role(&half, "missing", "root")["keys"][0]["reason"], "SHARE_UNPROVEN", "{half}");
+    }
+    // Once proven it comes by its shares.
+    for custodian in PEOPLE {
+        confirm(&home, "rc", custodian);
+    }
+    let waits = home.run("sign two --yes --shared-key --json").exits(4).json();
+    assert_eq!(role(&waits, "missing", "root")["how"], "share collect", "{waits}");
+    home.run(&format!("share collect two --role root --shared-key{}", two("rc"))).done();
+    home.run("verify two --root two/metadata/1.root.json").done();
+}
+
+#[test]
+fn shares_that_were_brought_are_used_though_the_file_store_has_the_key_whole() {
+    let (home, _agent) = people(&["fk", "on"]);
+    home.run("repo init repo --name app --root fk --targets on --snapshot on --timestamp on").done();
+    home.run("sign repo --yes").done();
+    home.run(&format!("share split fk --keep{}", among("fk"))).done();
+    for custodian in PEOPLE {
+        confirm(&home, "fk", custodian);
+    }
+    home.run("bump repo root").done();
+    home.run("token lock file").done();
+    home.refused("sign repo --yes --key fk", 5, "TOKEN_LOCKED");
+    // The store is locked, or its passphrase lost: this is what there are shares for.
+    let collected = home.run(&format!("share collect repo --role root{} --json", two("fk"))).done().json();
+    let signed = role(&collected, "signed", "root");
+    assert_eq!((&signed["key"], &signed["token"]), (&"fk".into(), &"people".into()), "{collected}");
+    assert_eq!(home.journalled("share.collected")[0]["body"]["custodians"], json!(["cy", "ann"]));
+    home.unlock_file_store();
+    // The whole copy goes on signing where nobody brings any.
+    home.run("bump repo root").done();
+    let signed = home.run("sign repo --yes --json").done().json();
+    assert_eq!(role(&signed, "signed", "root")["token"], "file", "{signed}");
+    assert_eq!(home.journalled("share.collected").len(), 1);
 }

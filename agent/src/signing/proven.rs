@@ -20,7 +20,10 @@ pub(super) async fn check(
     role: &RoleName,
     subject: &Metadata,
 ) -> Result<(), Refusal> {
-    let unproven = split::unproven(agent);
+    let mut unproven = split::unproven(agent);
+    // As long as it is whole in the file store too no share too many can be lost: it signs nothing itself meanwhile, and
+    // keeps no other key from signing.
+    unproven.retain(|key| !split::lies_whole(agent, key));
     if unproven.is_empty() {
         return Ok(());
     }

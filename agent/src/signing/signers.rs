@@ -50,7 +50,10 @@ pub(super) async fn choose(
     authority: &BTreeMap<KeyId, Key>,
 ) -> Result<Chosen, Refusal> {
     let named = begin.keys.as_slice();
-    let held = agent.tokens().keys_to_sign().await;
+    let held = match split::collected_key(agent, begin) {
+        Some(public) => agent.tokens().keys_to_collect(&public).await,
+        None => agent.tokens().keys_to_sign().await,
+    };
     let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
     let candidates = if named.is_empty() {
         let (alone, twice) = of_role(held, authority);

@@ -44,7 +44,7 @@ pub(crate) use make::split;
 pub use record::{SetState, SplitKey, SplitSet, Whole};
 pub(crate) use resplit::{end_resplit, resplit};
 pub(crate) use serving::{by_hand, described};
-pub(crate) use signing::{check_collects, sign};
+pub(crate) use signing::{check_collects, collected_key, sign};
 pub use store::{SplitStore, SplitStores};
 
 use crate::clock;
@@ -244,7 +244,7 @@ fn names(of: Vec<&custody::CustodianRef>) -> Vec<String> {
 }
 
 /// Whether the file store has it whole; while that cannot be asked, whether it had.
-fn lies_whole(state: &AppState, key: &SplitKey) -> bool {
+pub(crate) fn lies_whole(state: &AppState, key: &SplitKey) -> bool {
     let stores = state.tokens().all();
     match (
         stores.iter().find_map(|slot| slot.file_store()).map(|store| backend::Backend::keys(&*store)),

@@ -3,7 +3,8 @@
 use backend::UnverifiedSignature;
 use policy::Reason;
 use secmem::SecretBytes;
-use tuf::key::{Scheme, SignatureBytes};
+use tuf::digest::Sha256Digest;
+use tuf::key::{PublicKey, Scheme, SignatureBytes};
 use tuf::metadata::Metadata;
 use tuf::preimage::Signable;
 use tufagent_proto::v1::SignBegin;
@@ -13,6 +14,13 @@ use super::{of_public, refusals};
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::tokens::HeldKey;
+
+/// The key of which the caller brings shares: they are used although it may lie somewhere whole.
+pub(crate) fn collected_key(state: &AppState, begin: &SignBegin) -> Option<PublicKey> {
+    let digest: Sha256Digest = begin.set_sha256.parse().ok().filter(|_| begin.collects)?;
+    let key = state.tokens().split_stores().into_iter().find_map(|(_, store)| store.of_set(&digest))?;
+    key.public().cloned()
+}
 
 /// Whether the caller brings shares, and those of the set that is alive.
 ///

@@ -104,7 +104,21 @@ impl Tokens {
         self.all_keys(Wanted::ToSign).await
     }
 
+    /// The same, where shares of this key are brought: it is the split one that signs, also while there is a whole copy.
+    pub(crate) async fn keys_to_collect(&self, public: &PublicKey) -> Vec<HeldKey> {
+        let mut held = self.listed(Wanted::ToSign).await;
+        if held.0.iter().any(|key| key.slot.is_split() && key.stored.public == *public) {
+            held.0.retain(|key| key.slot.file_store().is_none() || key.stored.public != *public);
+        }
+        in_one_name_space(held)
+    }
+
     async fn all_keys(&self, wanted: Wanted) -> Vec<HeldKey> {
+        in_one_name_space(self.listed(wanted).await)
+    }
+
+    /// What all tokens have, and what they have lost.
+    async fn listed(&self, wanted: Wanted) -> (Vec<HeldKey>, Vec<HeldKey>) {
         let to_sign = wanted == Wanted::ToSign;
         let (mut held, mut lost) = (Vec::new(), Vec::new());
         // Asked side by side: one slow token does not add up with another.
@@ -137,14 +151,7 @@ impl Tokens {
             held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
             lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
         }
-        hide_behind_whole_copies(&mut held);
-        name_apart(&mut held);
-        // What took the place of a lost key, or is a copy of it, is what is meant.
-        lost.retain(|gone| {
-            !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
-        });
-        held.append(&mut lost);
-        held
+        (held, lost)
     }
 
     /// The key of this name.
@@ -249,6 +256,18 @@ enum Wanted {
 enum Asked {
     AtHand(Listing),
     Under(tokio::task::JoinHandle<Listing>),
+}
+
+/// Each key once, under a name of its own.
+fn in_one_name_space((mut held, mut lost): (Vec<HeldKey>, Vec<HeldKey>)) -> Vec<HeldKey> {
+    hide_behind_whole_copies(&mut held);
+    name_apart(&mut held);
+    // What took the place of a lost key, or is a copy of it, is what is meant.
+    lost.retain(|gone| {
+        !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
+    });
+    held.append(&mut lost);
+    held
 }
 
 /// A split key of which the file store has a whole copy is that copy, as long as it is there; one that should be gone, as all

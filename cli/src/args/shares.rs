@@ -404,7 +404,7 @@ Examples:
 const COLLECT_EXAMPLES: &str = "\
 With fewer shares than are needed, and no terminal and no --wait: exit 4 with --json {have, need, missing}, and of a set with
 groups {groups: [{name, have, need, missing}]}; need less have is the fewest that would still do. Otherwise as tufctl sign, and
-invalid lists shares that did not belong.
+invalid lists shares that did not belong. Where the key has signed this already nothing is opened: signed_before is true then.
 
 Examples:
   tufctl share collect repo --role root --manifest set.json    at a terminal: type them, or wait for others

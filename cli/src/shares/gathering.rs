@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use custody::{Collected, CustodianRef, GroupProgress, Share, SignedManifest};
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
+use tuf::key::PublicKey;
 use tufagent_proto::v1;
 
 use super::{Openers, Ticket, refused, words_of};
@@ -18,6 +19,8 @@ use crate::render::{Report, Screen, visible};
 /// Shares that were read from files and belong to the set, and where more come from.
 pub(crate) struct Gathering {
     manifest: Option<SignedManifest>,
+    /// The split key that the agent knows by this set: its name, and its token.
+    key: Option<(String, String)>,
     /// Good ones that were not given yet.
     shares: Vec<(CustodianRef, Share)>,
     /// Files that did not belong, with what is wrong.
@@ -68,6 +71,7 @@ impl Gathering {
         let (ticket, manifest) = (args.sources.ticket.clone(), Some(manifest.clone()));
         Ok(Self {
             manifest,
+            key: None,
             shares,
             invalid,
             wait,
@@ -82,7 +86,19 @@ impl Gathering {
     pub(crate) fn of_people() -> Self {
         let (shares, invalid) = (Vec::new(), Vec::new());
         let (wait, left) = (false, false);
-        Self { manifest: None, shares, invalid, wait, ticket: None, announced: None, asks: true, left }
+        let (manifest, key, ticket, announced) = (None, None, None, None);
+        Self { manifest, key, shares, invalid, wait, ticket, announced, asks: true, left }
+    }
+
+    /// Takes note of the set as the agent knows it.
+    pub(crate) fn is_of(&mut self, set: &v1::ShareSet) {
+        self.key = Some((set.key.clone(), set.token.clone()));
+    }
+
+    /// The key whose shares were brought: its public half, its name and the token of shares that it is on.
+    pub(crate) fn split_key(&self) -> Option<(&PublicKey, &str, &str)> {
+        let (manifest, (name, token)) = (self.manifest.as_ref()?, self.key.as_ref()?);
+        Some((manifest.public_key(), name, token))
     }
 
     /// The digest of the set's manifest; empty for whichever is alive.

@@ -158,7 +158,23 @@ impl Row {
         if let Some(members) = row.as_object_mut().filter(|_| self.state.by_parents()) {
             members.insert("parents".into(), self.state.parts.iter().map(Part::json).collect());
         }
+        if let (Some(members), Some(parts)) = (row.as_object_mut(), self.roots()) {
+            members.insert(
+                "roots".into(),
+                parts.iter().map(|(version, part)| of_root(*version, part)).collect(),
+            );
+        }
         Some(row)
+    }
+
+    /// Of a staged root whose keys, or their number, are not those of the root before it: whose signatures it needs, by the
+    /// version of the root that says so.
+    fn roots(&self) -> Option<[(u64, &Part); 2]> {
+        let version = self.metadata.as_ref()?.version().get();
+        let [before, own] = self.state.parts.as_slice() else { return None };
+        let differ = (&before.keyids, before.need) != (&own.keyids, own.need);
+        let is_staged_root = self.role.kind() == RoleKind::Root && self.staged;
+        (is_staged_root && differ).then_some([(version.saturating_sub(1), before), (version, own)])
     }
 
     /// As `--check` lists it: what is published, which is what clients see expire.
@@ -226,6 +242,15 @@ impl Row {
             }
             return text;
         }
+        if let Some(parts) = self.roots() {
+            for (root, part) in parts {
+                let keys = format!("{} of {} keys", part.need, part.keyids.len());
+                text.push_str(&format!("{indent}  by root v{root}: {keys}\n"));
+                let inner = format!("{indent}  ");
+                text.push_str(&marks(&inner, &part.keyids, &part.signed_by, part.met(), names, style));
+            }
+            return text;
+        }
         text.push_str(&marks(
             &indent,
             &self.state.keyids,
@@ -236,6 +261,16 @@ impl Row {
         ));
         text
     }
+}
+
+/// What the keys of one root have to sign.
+fn of_root(version: u64, part: &Part) -> Value {
+    let mut said = part.json();
+    if let Some(members) = said.as_object_mut() {
+        members.retain(|name, _| name != "parent" && name != "usable_before");
+        members.insert("root_version".into(), version.into());
+    }
+    said
 }
 
 /// One line for each key: whether it has signed, or should.

@@ -9,6 +9,7 @@ mod absent;
 mod key_line;
 mod many;
 mod merge;
+mod missing;
 mod online;
 mod ours;
 mod outcome;
@@ -126,7 +127,10 @@ impl<'a> Session<'a> {
         let mut progress = Progress::new(context.screen, "checking targets");
         workspace.check_sources(&mut |done, total| progress.update(done, total))?;
         drop(progress);
-        let ours = Ours::load(agent)?;
+        let mut ours = Ours::load(agent)?;
+        if let Some((public, name, token)) = gathering.as_ref().and_then(|brought| brought.split_key()) {
+            ours.signs_by_shares(public, name, token);
+        }
         let names = ours.names(&workspace)?;
         let (signed, unsigned, blocked, noted) = (Vec::new(), Vec::new(), None, BTreeSet::new());
         let facts = Facts { record: Some(record.clone()) };

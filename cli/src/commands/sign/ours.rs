@@ -109,6 +109,13 @@ impl Ours {
         Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred })
     }
 
+    /// Shares of this key were brought: it signs by them, though the file store may have a whole copy, which may be locked.
+    pub(super) fn signs_by_shares(&mut self, public: &PublicKey, name: &str, token: &str) {
+        for key in self.keys.iter_mut().filter(|key| key.public == *public) {
+            (key.name, key.token) = (name.to_owned(), token.to_owned());
+        }
+    }
+
     /// The key of this name.
     pub(super) fn named(&self, name: &str) -> Result<&OurKey, Failure> {
         self.keys.iter().find(|key| key.name == name).ok_or_else(|| {

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tuf::key::KeyId;
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::RoleName;
 
-use super::key_line::{HOW, KeyLine};
+use super::key_line::KeyLine;
 use super::ours::Ours;
 use super::{Session, unsigned};
 use crate::error::{Failure, reason};
@@ -28,12 +27,12 @@ pub(super) type RoleLines = Vec<RoleLine>;
 
 /// How one staged role stands.
 pub(super) struct RoleLine {
-    role: RoleName,
-    version: u64,
+    pub(super) role: RoleName,
+    pub(super) version: u64,
     expires: String,
     sha256: String,
-    state: SignatureState,
-    keys: Vec<KeyLine>,
+    pub(super) state: SignatureState,
+    pub(super) keys: Vec<KeyLine>,
 }
 
 /// Nothing is staged: exit 0, `published` only when an interrupted publish was finished just now.
@@ -139,10 +138,10 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     let lines = role_lines(&session.workspace, &session.ours, &session.names, &session.record.used_keys)?;
     let missing: Vec<_> = lines.iter().filter(|line| !line.state.met).collect();
     if session.signed.is_empty()
-        && let Some(failure) = unusable(session, &missing)?
+        && let Some(failure) = unusable(session, &missing)?.filter(|failure| tells(failure, &lines))
     {
         return Err(failure
-            .detail("missing", missing.iter().map(|line| line.json()).collect::<Vec<_>>())
+            .detail("missing", missing.iter().flat_map(|line| line.json()).collect::<Vec<_>>())
             .detail("unsigned", unsigned(session, &missing)));
     }
     let style = session.context.screen.out();
@@ -162,7 +161,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let unsigned = unsigned(session, &missing);
-    let missing: Vec<_> = missing.iter().map(|line| line.json()).collect();
+    let missing: Vec<_> = missing.iter().flat_map(|line| line.json()).collect();
     let json = json!({
         "published": false,
         "signed": signed(session),
@@ -171,6 +170,15 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     });
     Ok(Report::new(json, text).exit(exit))
 }
+
+/// Whether that a key of ours did not sign is what is to be said. Where others have signed before, more signatures are
+/// needed, as they were when they had: the same state gives the same exit. That a token is to be unlocked is said always.
+fn tells(failure: &Failure, lines: &[RoleLine]) -> bool {
+    failure.exit_code() == OF_TOKENS || lines.iter().all(|line| line.state.signed_by.is_empty())
+}
+
+/// The exit code of what is wrong with a token.
+const OF_TOKENS: u8 = 5;
 
 /// Nothing could be signed, and a token of ours that is locked or not there is why.
 fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failure>, Failure> {
@@ -297,75 +305,6 @@ impl RoleLine {
             && called(self) == called(other)
     }
 
-    fn json(&self) -> Value {
-        let keys: Vec<_> = self
-            .keys
-            .iter()
-            .filter(|key| self.state.missing.contains(&key.keyid))
-            .map(KeyLine::json)
-            .collect();
-        let keyids: Vec<_> = self.state.missing.iter().map(KeyId::as_str).collect();
-        let mut missing = json!({
-            "role": self.role.as_str(),
-            "version": self.version,
-            "have": self.state.have,
-            "need": self.state.need,
-            "keyids": keyids,
-            "keys": keys,
-        });
-        let is_split = |key: &KeyLine| key.collects() && self.state.missing.contains(&key.keyid);
-        if let Some(members) = missing.as_object_mut().filter(|_| self.keys.iter().any(is_split)) {
-            members.insert("how".into(), HOW.into());
-        }
-        if let Some(members) = missing.as_object_mut().filter(|_| self.state.by_parents()) {
-            members.insert("parents".into(), self.state.wanted().map(Part::json).collect());
-        }
-        missing
-    }
-
-    /// `root needs 1 more signature (bob or carol)`; of a role with several parents who have keys of their own for it, as
-    /// much for each of them.
-    fn needs(&self) -> String {
-        if self.state.by_parents() {
-            let needs = self.state.wanted().map(|part| {
-                let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid));
-                let who = who.map(KeyLine::called).collect::<Vec<_>>().join(" or ");
-                let more = count(part.lacking().into(), "more signature");
-                format!("{more} for {} ({who})", visible(part.by.as_str()))
-            });
-            let needs = needs.collect::<Vec<_>>().join(" and ");
-            return format!("{} needs {needs}", visible(self.role.as_str()));
-        }
-        if let Some(needs) = self.needs_of_both() {
-            return needs;
-        }
-        let more = u64::from(self.state.need.saturating_sub(self.state.have));
-        let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
-        format!(
-            "{} needs {} ({})",
-            visible(self.role.as_str()),
-            count(more, "more signature"),
-            who.collect::<Vec<_>>().join(" or ")
-        )
-    }
-
-    /// Of a root that waits for keys of the root before and for others of its own.
-    fn needs_of_both(&self) -> Option<String> {
-        let wanted: Vec<_> = self.state.wanted().collect();
-        let [before, own] = wanted.as_slice() else { return None };
-        if self.role.kind() != RoleKind::Root || before.missing == own.missing {
-            return None;
-        }
-        let needs = |part: &Part| {
-            let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid)).map(KeyLine::called);
-            (count(part.lacking().into(), "more signature"), who.collect::<Vec<_>>().join(" or "))
-        };
-        let ((before, old), (own, new)) = (needs(before), needs(own));
-        Some(format!(
-            "root needs {before} by keys of the root before it ({old}) and {own} by its own ({new})"
-        ))
-    }
-
     /// One line for a role with one key, one for each key otherwise.
     fn text(&self, width: usize, style: Style) -> String {
         let pad = " ".repeat(width.saturating_sub(self.head().chars().count()));
@@ -480,7 +419,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_names_the_token_of_a_key_of_ours() {
-        let json = root().json();
+        let [json] = root().json().try_into().unwrap();
         assert_eq!((&json["have"], &json["need"]), (&1.into(), &2.into()));
         assert_eq!(json["keyids"], serde_json::json!(["77aabbccdd", "e1"]));
         assert_eq!(json["keys"][1]["token"], "hsm");

@@ -1,0 +1,93 @@
+//! What a staged role lacks, for programs and in words.
+
+use serde_json::{Value, json};
+use tuf::key::KeyId;
+use tuf::role::RoleKind;
+
+use super::key_line::{HOW, KeyLine};
+use super::outcome::RoleLine;
+use crate::render::{count, visible};
+use crate::workspace::Part;
+
+impl RoleLine {
+    /// What it lacks, as `missing` has it: one entry; of a root that waits for keys of the root before and for others of its
+    /// own, one for each of them.
+    pub(super) fn json(&self) -> Vec<Value> {
+        if let Some((before, own)) = self.both() {
+            let one = |part: &Part, root: u64| {
+                let mut entry = self.entry((part.have, part.need), &part.missing);
+                if let Some(members) = entry.as_object_mut() {
+                    members.insert("root_version".into(), root.into());
+                }
+                entry
+            };
+            return vec![one(before, self.version.saturating_sub(1)), one(own, self.version)];
+        }
+        let mut missing = self.entry((self.state.have, self.state.need), &self.state.missing);
+        if let Some(members) = missing.as_object_mut().filter(|_| self.state.by_parents()) {
+            members.insert("parents".into(), self.state.wanted().map(Part::json).collect());
+        }
+        vec![missing]
+    }
+
+    fn entry(&self, (have, need): (u32, u32), missing: &[KeyId]) -> Value {
+        let keys: Vec<_> = self.keys.iter().filter(|key| missing.contains(&key.keyid)).collect();
+        let mut entry = json!({
+            "role": self.role.as_str(),
+            "version": self.version,
+            "have": have,
+            "need": need,
+            "keyids": missing.iter().map(KeyId::as_str).collect::<Vec<_>>(),
+            "keys": keys.iter().map(|key| key.json()).collect::<Vec<_>>(),
+        });
+        if let Some(members) = entry.as_object_mut().filter(|_| keys.iter().any(|key| key.collects())) {
+            members.insert("how".into(), HOW.into());
+        }
+        entry
+    }
+
+    /// `root needs 1 more signature (bob or carol)`; of a role with several parents who have keys of their own for it, as
+    /// much for each of them.
+    pub(super) fn needs(&self) -> String {
+        if self.state.by_parents() {
+            let needs = self.state.wanted().map(|part| {
+                let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid));
+                let who = who.map(KeyLine::called).collect::<Vec<_>>().join(" or ");
+                let more = count(part.lacking().into(), "more signature");
+                format!("{more} for {} ({who})", visible(part.by.as_str()))
+            });
+            let needs = needs.collect::<Vec<_>>().join(" and ");
+            return format!("{} needs {needs}", visible(self.role.as_str()));
+        }
+        if let Some(needs) = self.needs_of_both() {
+            return needs;
+        }
+        let more = u64::from(self.state.need.saturating_sub(self.state.have));
+        let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
+        format!(
+            "{} needs {} ({})",
+            visible(self.role.as_str()),
+            count(more, "more signature"),
+            who.collect::<Vec<_>>().join(" or ")
+        )
+    }
+
+    /// Of a root that waits for keys of the root before and for others of its own: both.
+    fn both(&self) -> Option<(&Part, &Part)> {
+        let wanted: Vec<_> = self.state.wanted().collect();
+        let [before, own] = wanted.as_slice() else { return None };
+        (self.role.kind() == RoleKind::Root && before.missing != own.missing).then_some((before, own))
+    }
+
+    fn needs_of_both(&self) -> Option<String> {
+        let (before, own) = self.both()?;
+        let needs = |part: &Part| {
+            let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid)).map(KeyLine::called);
+            (count(part.lacking().into(), "more signature"), who.collect::<Vec<_>>().join(" or "))
+        };
+        let ((before, old), (own, new)) = (needs(before), needs(own));
+        Some(format!(
+            "root needs {before} by keys of the root before it ({old}) and {own} by its own ({new})"
+        ))
+    }
+}
