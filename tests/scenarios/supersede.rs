@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 use tufagent_tests::Home;
+use tufagent_tests::cards::FIRMWARE_5_7;
 
 use crate::colleagues::hand_over;
 use crate::terminal::talk;
+use crate::yubikeys::Bed;
 
 /// A repository whose first root was signed, and then got another key.
 fn edited_root() -> (Home, tufagent_tests::Agent, String) {
@@ -93,4 +95,36 @@ fn an_edit_that_drops_a_colleagues_signature_takes_the_next_version() {
     drop(copy);
     let again = bob.run("sign again --yes --no-publish --json");
     assert_eq!(again.json()["signed"][0]["version"], 2, "{again}");
+}
+
+#[test]
+fn what_a_superseded_root_came_to_is_told_as_the_journal_knows_it() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let home = &bed.home;
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    home.unlock_file_store();
+    home.keys(&["second", "online", "spare", "other"]);
+    home.run(
+        "repo init repo --name app --root root-a,second --root-threshold 2 --targets online --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    bed.card.touch_within(std::time::Duration::from_secs(1));
+    home.refused("sign repo --yes --key root-a", 5, "TOUCH_TIMEOUT");
+    home.run("root add-key repo root --key spare").done();
+    let told = |touches: bool| {
+        bed.card.touch_always(touches);
+        let refused = home.refused("sign repo --yes --key root-a", 3, "WATERMARK");
+        let digest = refused["details"]["signed_sha256"].as_str().unwrap();
+        let command = format!("sign repo --yes --key root-a --supersede {digest}");
+        talk(home, &command, &[("[y/N] ", "y\n")]).map(|(_, screen)| screen)
+    };
+    // Nobody had touched it.
+    let Some(screen) = told(true) else { return };
+    assert!(screen.contains("was to be signed and no signature of it was made here"), "{screen}");
+    assert!(!screen.contains("content that was signed"), "{screen}");
+    // And now it was signed.
+    home.run("root add-key repo root --key other --yes").done();
+    let screen = told(true).unwrap();
+    assert!(screen.contains("other content that was signed"), "{screen}");
 }

@@ -47,6 +47,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
+use tuf::role::RoleName;
 
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
@@ -283,6 +284,20 @@ impl Ledger {
         let Some(refusal) = refusal else { return Ok(()) };
         // With the outcomes that wait for the next commit.
         Err(self.read_all(move |tx| unmade::told(tx, &intent, refusal)).await?)
+    }
+
+    /// Whether no signature came of what stands under this mark of what was signed: each time that it was to be signed,
+    /// there was none.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn came_to_nothing(
+        &self,
+        repository: RepositoryId,
+        role: RoleName,
+        mark: Mark,
+    ) -> Result<bool, LedgerError> {
+        self.read_all(move |tx| unmade::came_to_nothing(tx, &repository, &role, &mark)).await
     }
 
     /// Records what became of an intent. Not waited for: it joins the next commit.

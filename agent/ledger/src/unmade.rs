@@ -5,11 +5,10 @@
 //! and not that the version "was signed".
 
 use serde_json::Value;
-use tuf::digest::Sha256Digest;
-use tuf::time::UtcTime;
+use tuf::role::RoleName;
 
 use crate::tx::Tx;
-use crate::{Intent, LedgerError, chain};
+use crate::{Intent, LedgerError, Mark, RepositoryId, chain};
 
 /// So many entries are looked at, the newest: what is older is taken for signed.
 const MOST: u64 = 10_000;
@@ -21,34 +20,41 @@ pub(crate) fn told(
     mut refusal: LedgerError,
 ) -> Result<LedgerError, LedgerError> {
     if let LedgerError::Watermark {
-        marked_role, marked_digest, marked_on, published: false, unmade, ..
+        marked_role,
+        marked_version,
+        marked_digest,
+        marked_on,
+        published: false,
+        unmade,
+        ..
     } = &mut refusal
     {
-        let wanted = [&intent.repository.to_string(), marked_role.as_str(), &marked_digest.to_string()];
-        *unmade = came_to_nothing(tx, wanted, *marked_digest, *marked_on)?;
+        let mark = Mark { version: *marked_version, digest: *marked_digest, on: *marked_on };
+        *unmade = came_to_nothing(tx, &intent.repository, marked_role, &mark)?;
     }
     Ok(refusal)
 }
 
 /// Whether every intent of this content, from the one that made the mark on, has ended without a signature.
-fn came_to_nothing(
+pub(crate) fn came_to_nothing(
     tx: &Tx<'_>,
-    [repository, role, sha256]: [&str; 3],
-    digest: Sha256Digest,
-    since: UtcTime,
+    repository: &RepositoryId,
+    role: &RoleName,
+    mark: &Mark,
 ) -> Result<bool, LedgerError> {
+    let (repository, sha256) = (repository.to_string(), mark.digest.to_string());
     let newest = chain::newest(tx.db)?.unwrap_or(0);
     let mut select = tx.db.prepare_cached(
         "SELECT seq, time, kind, body FROM journal \
          WHERE seq > ?1 AND kind IN ('sign.intent', 'sign.outcome') AND instr(body, ?2) > 0 ORDER BY seq",
     )?;
-    let mut rows = select.query((chain::number(newest.saturating_sub(MOST))?, digest.to_string()))?;
+    let mut rows = select.query((chain::number(newest.saturating_sub(MOST))?, &sha256))?;
     let (mut first, mut open) = (None, 0_u64);
     while let Some(row) = rows.next()? {
         let (time, kind, body): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
         let Ok(body) = serde_json::from_str::<Value>(&body) else { return Ok(false) };
         let is = |name: &str, wanted: &str| body.get(name).and_then(Value::as_str) == Some(wanted);
-        if !(is("repository_id", repository) && is("role", role) && is("sha256", sha256)) {
+        if !(is("repository_id", &repository) && is("role", role.as_str()) && is("sha256", &sha256)) {
             continue;
         }
         if kind == "sign.intent" {
@@ -61,5 +67,5 @@ fn came_to_nothing(
         }
     }
     // The mark's time is that of the first intent: an older one may have ended otherwise.
-    Ok(open == 0 && first.and_then(|time| time.parse().ok()) == Some(since))
+    Ok(open == 0 && first.and_then(|time| time.parse().ok()) == Some(mark.on))
 }

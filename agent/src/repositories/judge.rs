@@ -73,6 +73,15 @@ pub struct Signing<'a> {
     pub caller: Value,
 }
 
+/// A root in whose place another one shall stand, as a person has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Superseded {
+    /// What its `signed` is known by.
+    pub digest: Sha256Digest,
+    /// No signature came of it.
+    pub unmade: bool,
+}
+
 /// What a judgement rests on; when it moves, the judgement is void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -91,7 +100,7 @@ impl Repositories {
         Ok(Standing { root, verified: verified.map(|mark| (mark.version, mark.digest)) })
     }
 
-    /// The digest in whose place this root shall stand, if it is another than its own; the ledger judges whether it may.
+    /// In whose place this root shall stand, if that is another than itself; the ledger judges whether it may.
     ///
     /// # Errors
     /// `WATERMARK` when this agent has signed no root of that version; `STATE_IO`.
@@ -100,13 +109,16 @@ impl Repositories {
         record: &Record,
         subject: &Metadata,
         digest: Sha256Digest,
-    ) -> Result<Option<Sha256Digest>, Refusal> {
+    ) -> Result<Option<Superseded>, Refusal> {
         let (role, version) = (RoleKind::Root.role(), subject.version());
         let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
         match signed.filter(|mark| mark.version == version) {
             // It stands in that place already.
             Some(mark) if mark.digest == subject.digest() => Ok(None),
-            Some(_) => Ok(Some(digest)),
+            Some(mark) => {
+                let unmade = self.ledger.came_to_nothing(record.id, role, mark).await?;
+                Ok(Some(Superseded { digest, unmade: unmade && mark.digest == digest }))
+            }
             None => {
                 let message = format!("this agent has signed no root version {version} of {}", record.name);
                 Err(Refusal::new(Reason::Watermark, message)

@@ -25,7 +25,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use authority::{Authority, RoleOfKey};
-pub use judge::{Asked, Changes, Newest, Signing, Standing};
+pub use judge::{Asked, Changes, Newest, Signing, Standing, Superseded};
 pub use ledger::Record;
 use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;

@@ -19,7 +19,9 @@ use crate::clock;
 use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{self, Asked, Authority, Record, Standing, unknown_past, unknown_past_of_token};
+use crate::repositories::{
+    self, Asked, Authority, Record, Standing, Superseded, unknown_past, unknown_past_of_token,
+};
 use crate::state::AppState;
 
 /// Metadata that was understood, and that the rules let these keys sign.
@@ -62,10 +64,11 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { mut signers, skipped } = choose(agent, &begin, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
-    let supersedes = match supersedes {
+    let instead = match supersedes {
         Some(digest) => repositories.superseded(&record, &subject, digest).await?,
         None => None,
     };
+    let supersedes = instead.map(|other| other.digest);
     let asked = Asked { shared_key: begin.shared_key, supersedes, now: clock::now() };
     let keys: Vec<_> =
         signers.iter().map(|signer| (signer.key.name.clone(), signer.key.stored.public.clone())).collect();
@@ -88,12 +91,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let mut person: Vec<_> = needed.map(|concern| (concern.reason, concern.message.clone())).collect();
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
-    let instead = supersedes.map(|digest| {
-        format!(
-            "{role} version {} takes the place of other content that was signed (sha256 {digest}): whoever holds enough signatures over that content can still publish it",
-            subject.version()
-        )
-    });
+    let instead = instead.map(|other| takes_the_place(&subject, &role, other));
     warnings.extend(instead.clone());
     person.extend(instead.map(|said| (Reason::ConfirmationMissing, said)));
     Ok(Inspected {
@@ -175,6 +173,21 @@ async fn pasts(
     }
     said.dedup();
     Ok(said)
+}
+
+/// What a person is told of content in whose place `subject` shall stand: by what came of it.
+fn takes_the_place(subject: &Metadata, role: &RoleName, of: Superseded) -> String {
+    let Superseded { digest, unmade } = of;
+    let what = match unmade {
+        true => format!(
+            "was to be signed and no signature of it was made here (sha256 {digest}): where others have signed it, enough of their \
+             signatures can still publish it"
+        ),
+        false => format!(
+            "was signed (sha256 {digest}): whoever holds enough signatures over that content can still publish it"
+        ),
+    };
+    format!("{role} version {} takes the place of other content that {what}", subject.version())
 }
 
 /// The digest in whose place a root shall stand; other roles take the next version instead.

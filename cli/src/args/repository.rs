@@ -334,8 +334,8 @@ pub(crate) struct SignArgs {
     /// root.json. A root that is not staged here is taken on when it follows the published one.
     #[arg(long, value_name = "COPY")]
     pub(crate) from: Option<PathBuf>,
-    /// Put the staged root in the place of one that was signed under its version and never published; asks at the
-    /// terminal, --yes or not (as for a version that jumps by more than 16).
+    /// Put the staged root in the place of one that was signed, or was to be, under its version and never published; asks
+    /// at the terminal, --yes or not (as for a version that jumps by more than 16).
     #[arg(long, value_name = "DIGEST")]
     pub(crate) supersede: Option<Sha256Digest>,
     /// Let keys sign although they have signed for another repository, or nobody knows what they have signed.

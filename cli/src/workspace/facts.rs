@@ -113,7 +113,7 @@ pub(crate) struct LostRoot {
 impl LostRoot {
     /// What is lost, and how it comes back, for people.
     pub(crate) fn sentence(&self, dir: &Path) -> String {
-        let how = if self.complete { "has all its signatures" } else { "was signed here" };
+        let how = if self.complete { "has all its signatures" } else { "was signed here, or was to be," };
         format!(
             "root v{} {how} and is neither published nor staged here; the agent has it still: tufctl root restage {}",
             self.version,
