@@ -91,6 +91,45 @@ fn one_port_serves_for_two_yubikeys_of_a_root_each_asked_for_by_name_and_number(
 }
 
 #[test]
+fn a_yubikey_that_is_pulled_while_its_pin_is_typed_is_asked_for_again() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    let (home, card) = (&bed.home, &bed.card);
+    let rounds = [("", true, "root"), ("--key root-a", true, "root targets"), ("", false, "root")];
+    for (more, insists, next) in rounds {
+        home.run("lock").done();
+        home.unlock_file_store();
+        let before = bed.verifies();
+        let talked = std::thread::scope(|scope| {
+            let name = |what: &str| format!("{what}{more}{insists}").replace(' ', "-");
+            let pulls = meanwhile(scope, home.dir(), &name("pull"), || card.remove());
+            let back = meanwhile(scope, home.dir(), &name("back"), || {
+                card.insert();
+                card.until_seen();
+            });
+            let pin = format!("{FACTORY_PIN}\n");
+            let again = format!("insert alice (YubiKey {}", bed.card.state().serial());
+            let mut steps = vec![json!(["PIN of alice", pin, pulls])];
+            match insists {
+                true => steps.extend([
+                    json!([again, "\n", back]),
+                    json!(["PIN of alice", pin]),
+                    json!(["[y/N] ", "y\n"]),
+                ]),
+                false => steps.extend([json!([again, "no\n", back]), json!(["[y/N] ", "y\n"])]),
+            }
+            talk_in_steps(home, format!("sign repo {more}").trim(), &json!(steps).to_string())
+        });
+        let Some((code, screen)) = talked else { return };
+        // Whoever goes on without it keeps what the others signed.
+        let signs_all = if insists { (0, before + 1) } else { (4, before) };
+        assert_eq!((code, bed.verifies()), signs_all, "{screen}");
+        home.run(&format!("bump repo {next}")).done();
+    }
+}
+
+#[test]
 fn a_yubikey_that_is_lost_under_its_signature_leaves_the_others_signing() {
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     bed.generate("root-a", "--type ecdsa-p256");

@@ -4,6 +4,7 @@ use serde_json::json;
 use tufagent_tests::cards::{Card, CardRoom, FIRMWARE_5_4, FIRMWARE_5_7};
 use tufagent_tests::{Home, need};
 
+use crate::terminal::talk;
 use crate::yubikey_matrix::Desk;
 use crate::yubikeys::private;
 
@@ -49,6 +50,38 @@ fn a_key_is_brought_onto_a_second_yubikey_for_backup_when_that_is_said_and_signs
     home.run("sign repo --key root-a --yes --json").done();
     let now = (desk.cards[0].counters().signatures, desk.cards[1].counters().signatures);
     assert_eq!(now, (before.0 + 1, before.1));
+    of_a_key_and_its_backup_whichever_is_in_the_reader_signs(&desk);
+}
+
+fn of_a_key_and_its_backup_whichever_is_in_the_reader_signs(desk: &Desk) {
+    let home = &desk.home;
+    for (out, away, there, name) in [(0, "alice", "bob", "root-b"), (1, "bob", "alice", "root-a")] {
+        desk.cards[out].remove();
+        desk.until(away, "absent");
+        home.run("bump repo root").done();
+        let signed = home.run("sign repo --yes --json").done();
+        assert!(signed.stderr.contains(&format!("is on {away}, which is not there")), "{signed}");
+        let signed = signed.json();
+        let root = &signed["signed"][0];
+        assert_eq!((&root["key"], &root["token"]), (&json!(name), &json!(there)), "{signed}");
+        desk.cards[out].insert();
+        desk.until(away, "locked");
+        desk.unlock(away);
+    }
+    // Where both are there a person says which.
+    home.run("bump repo root").done();
+    let steps = [("root-a on alice", "n\n"), ("root-b on bob", "y\n"), ("when all is signed? [y/N] ", "y\n")];
+    let Some((code, screen)) = talk(home, "sign repo", &steps) else { return };
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("to be signed with root-b"), "{screen}");
+    // With both away either is asked for, and named it is the one that was named.
+    desk.cards.iter().for_each(|card| card.remove());
+    ["alice", "bob"].iter().for_each(|name| desk.until(name, "absent"));
+    home.run("bump repo root").done();
+    let steps = [("or bob (YubiKey 15350042) and press Enter", "no\n")];
+    let (code, screen) = talk(home, "sign repo", &steps).unwrap();
+    assert_eq!(code, 5, "{screen}");
+    home.refused("sign repo --yes --key root-b", 5, "TOKEN_ABSENT");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backend::TokenState;
 use policy::Reason;
 use tuf::key::{Key, KeyId, Scheme};
 use tufagent_proto::v1::{SignBegin, SignSkipped};
@@ -96,9 +97,10 @@ async fn usable(agent: &AppState, begin: &SignBegin, key: &HeldKey) -> Result<()
 /// Keys of the role, and those that lie on two tokens with the reason why they do not sign: which copy is meant a person
 /// says, by naming it. None takes the place of another silently (DESIGN section 4, rule 9).
 fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> (Vec<Signer>, Vec<(Signer, Refusal)>) {
-    let ours: Vec<Signer> = held.into_iter().flat_map(|key| with_keyids(key, authority)).collect();
+    let mut ours: Vec<Signer> = held.into_iter().flat_map(|key| with_keyids(key, authority)).collect();
+    ours.retain(|signer| !signer.keyids.is_empty());
     let (mut alone, mut twice): (Vec<Signer>, Vec<(Signer, Refusal)>) = (Vec::new(), Vec::new());
-    for signer in ours.into_iter().filter(|signer| !signer.keyids.is_empty()) {
+    for signer in in_readers(ours) {
         if twice.iter().any(|(other, _)| other.is_copy_of(&signer)) {
             continue;
         }
@@ -114,6 +116,21 @@ fn of_role(held: Vec<HeldKey>, authority: &BTreeMap<KeyId, Key>) -> (Vec<Signer>
         }
     }
     (alone, twice)
+}
+
+/// Of a key on several YubiKeys those that are in their readers: whichever is there signs. Where none is, the first is asked for.
+fn in_readers(ours: Vec<Signer>) -> Vec<Signer> {
+    let is_out = |signer: &Signer| signer.key.slot.state() == TokenState::Absent;
+    let (cards, mut kept): (Vec<Signer>, Vec<Signer>) =
+        ours.into_iter().partition(|signer| signer.key.slot.is_card());
+    let (out, there): (Vec<Signer>, Vec<Signer>) = cards.into_iter().partition(is_out);
+    kept.extend(there);
+    for signer in out {
+        if !kept.iter().any(|other| other.key.slot.is_card() && other.is_copy_of(&signer)) {
+            kept.push(signer);
+        }
+    }
+    kept
 }
 
 fn on_two_tokens(one: &HeldKey, other: &HeldKey) -> Refusal {

@@ -6,6 +6,7 @@
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
 mod absent;
+mod copies;
 mod key_line;
 mod many;
 mod merge;
@@ -272,6 +273,9 @@ impl<'a> Session<'a> {
         }
         let roles = [role.clone()];
         self.unlock_for(&roles)?;
+        while self.invite(&roles)? {
+            self.unlock_for(&roles)?;
+        }
         let pending = self.inspect(&roles)?;
         let signed = self.sign_each(pending).and_then(|()| self.collect_shares_online(&role));
         let met = signed.is_ok() && self.workspace.signatures(&role)?.met;

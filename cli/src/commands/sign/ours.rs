@@ -1,6 +1,6 @@
 //! The keys that the agent holds, the tokens they lie on, and which of them a role still needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::role::RoleName;
@@ -74,6 +74,8 @@ pub(super) struct Ours {
     /// Keys that cannot sign while others on their tokens can, by name, and why: their tokens have them no more, or they
     /// were split and not every share of them is proven.
     barred: BTreeMap<String, Failure>,
+    /// Which copies of keys on several tokens a person has said are to sign, by name.
+    chosen: BTreeSet<String>,
 }
 
 /// A key of the agent.
@@ -106,7 +108,7 @@ impl Ours {
                 ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
             }
         }
-        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred })
+        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred, chosen: BTreeSet::new() })
     }
 
     /// Shares of this key were brought: it signs by them, though the file store may have a whole copy, which may be locked.
@@ -128,10 +130,12 @@ impl Ours {
     /// The name of a key of metadata, if it is ours.
     pub(super) fn name_of(&self, key: &Key) -> Option<&OurKey> {
         let public = key.public_key().ok()?;
-        let mut same = self.keys.iter().filter(|ours| ours.public == *public);
-        // One key under two names: the one that can sign is the one to speak of.
-        let first = same.clone().next();
-        same.find(|key| self.ready(&key.token)).or(first)
+        // One key under two names: the one that was chosen, or can sign, or is there is the one to speak of.
+        let rank = |key: &&OurKey| {
+            let chosen = self.is_there(&key.token) && self.chosen.contains(&key.name);
+            (!chosen, !self.ready(&key.token), !self.is_there(&key.token))
+        };
+        self.keys.iter().filter(|ours| ours.public == *public).min_by_key(rank)
     }
 
     /// What the keys of all roles are called, by keyid.
@@ -149,15 +153,12 @@ impl Ours {
         self.keys.iter().find(|ours| ours.public == *public && selection.key(&ours.name))
     }
 
-    /// A key that lies on two tokens signs when it is named: no copy takes the place of another silently.
+    /// A key that lies on two tokens signs when one is chosen: no copy takes the place of another silently.
     ///
     /// # Errors
     /// `DUPLICATE_KEY`, with both.
     pub(super) fn only_copy(&self, candidate: &Candidate) -> Result<(), Failure> {
-        let of_it = |key: &&OurKey| key.name == candidate.name;
-        let Some(one) = self.keys.iter().find(of_it) else { return Ok(()) };
-        let is_copy = |key: &&OurKey| key.public == one.public && key.token != one.token;
-        let Some(other) = self.keys.iter().find(is_copy) else { return Ok(()) };
+        let (Some(one), Some(other)) = self.two_copies(candidate) else { return Ok(()) };
         let on = |key: &OurKey| format!("{} on token {}", key.name, key.token);
         let message = format!("one key is there twice, as {} and as {}: which is meant?", on(one), on(other));
         Err(Failure::new(reason::DUPLICATE_KEY, message)
@@ -166,6 +167,37 @@ impl Ours {
             .detail("token", one.token.as_str())
             .detail("other_key", other.name.as_str())
             .detail("other_token", other.token.as_str()))
+    }
+
+    /// This key, and a copy of it that could as well be meant, where nobody has chosen one of them. Of a key on two
+    /// YubiKeys the one that is away is not: whichever is in the reader signs.
+    pub(super) fn two_copies(&self, candidate: &Candidate) -> (Option<&OurKey>, Option<&OurKey>) {
+        if self.chosen.contains(&candidate.name) {
+            return (None, None);
+        }
+        let is_out = |key: &OurKey| self.is_card(&candidate.token) && self.may_come(&key.token);
+        let mut copies = self.copies(candidate);
+        let one = self.keys.iter().find(|key| key.name == candidate.name);
+        (one, copies.find(|key| key.token != candidate.token && !is_out(key)))
+    }
+
+    /// All copies of a key, the candidate itself among them.
+    pub(super) fn copies(&self, candidate: &Candidate) -> impl Iterator<Item = &OurKey> {
+        let one = self.keys.iter().find(|key| key.name == candidate.name);
+        self.keys.iter().filter(move |key| one.is_some_and(|one| key.public == one.public))
+    }
+
+    /// A person has said that this copy signs.
+    pub(super) fn choose(&mut self, name: &str) {
+        self.chosen.insert(name.to_owned());
+    }
+
+    /// What is to be said beside a key that signs because the card with its copy is away.
+    pub(super) fn instead_of(&self, candidate: &Candidate) -> Option<&OurKey> {
+        if !self.is_card(&candidate.token) {
+            return None;
+        }
+        self.copies(candidate).find(|key| key.token != candidate.token && self.may_come(&key.token))
     }
 
     /// Keys of ours that these authorities give to the role, that `--key` leaves, and that have not signed.
@@ -229,6 +261,11 @@ impl Ours {
                 "locked" => !asks(token),
                 _ => false,
             })
+    }
+
+    /// Whether a token is there and could sign, maybe once a person has unlocked it.
+    pub(super) fn is_there(&self, token: &str) -> bool {
+        self.ready(token) || self.locked(token)
     }
 
     /// Whether a key is there and its token signs without asking anybody.

@@ -10,7 +10,7 @@ use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{self, sign_waiting::For};
 
 use super::online::{Fate, Plan};
-use super::ours::Candidate;
+use super::ours::{Candidate, Ours};
 use super::unsigned::Unsigned;
 use super::{Session, outcome, record};
 use crate::client::{SignCall, SignStep, WireFile};
@@ -172,7 +172,7 @@ impl<'a> Session<'a> {
         for role in content.iter().chain(kept) {
             let (diff, warnings, end) = match by_role.get(role) {
                 Some(pending) => {
-                    let keys: Vec<_> = pending.keys.iter().map(|k| visible(&k.name).into_owned()).collect();
+                    let keys: Vec<_> = pending.keys.iter().map(|key| self.called(key)).collect();
                     let end = format!("  to be signed with {}", keys.join(", "));
                     (pending.difference.clone(), pending.warnings.as_slice(), end)
                 }
@@ -200,6 +200,18 @@ impl<'a> Session<'a> {
             say(&self.to_be_made(role)?);
         }
         confirm(&self.question(pending, plan)?, self.args.yes.yes)
+    }
+
+    /// A key by its name; one that signs because the card with its copy is away, with both.
+    fn called(&self, key: &Candidate) -> String {
+        let name = visible(&key.name);
+        match self.ours.instead_of(key) {
+            None => name.into_owned(),
+            Some(copy) => {
+                let [here, copy, away] = [&key.token, &copy.name, &copy.token].map(|text| visible(text));
+                format!("{name} on {here} (its copy {copy} is on {away}, which is not there)")
+            }
+        }
     }
 
     /// What becomes of a staged role that is not signed in this round.
@@ -415,6 +427,15 @@ impl<'a> Session<'a> {
 
     /// Keys of ours that `--role` and `--key` leave and that have not signed the role.
     pub(super) fn candidates(&self, role: &RoleName) -> Result<Vec<Candidate>, Failure> {
+        self.candidates_checked(role, Ours::only_copy)
+    }
+
+    /// The same; of each by which the role would be signed `check` says whether it may.
+    pub(super) fn candidates_checked(
+        &self,
+        role: &RoleName,
+        check: impl Fn(&Ours, &Candidate) -> Result<(), Failure>,
+    ) -> Result<Vec<Candidate>, Failure> {
         if !self.selection.role(role) {
             return Ok(Vec::new());
         }
@@ -428,7 +449,7 @@ impl<'a> Session<'a> {
         let authorities = self.workspace.authorities(role)?;
         let all = self.ours.candidates(&authorities, &signed_by, self.selection.of(role));
         if !met && !self.selection.names_keys() {
-            all.iter().try_for_each(|key| self.ours.only_copy(key))?;
+            all.iter().try_for_each(|key| check(&self.ours, key))?;
         }
         Ok(all)
     }

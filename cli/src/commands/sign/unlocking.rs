@@ -27,6 +27,7 @@ impl Session<'_> {
         if Terminal::open().is_none() {
             return Ok(());
         }
+        self.choose_copies(roles)?;
         for role in roles {
             let mut asked = BTreeSet::new();
             // Asked anew each time: every answer tells who else is needed.
@@ -79,8 +80,14 @@ impl Session<'_> {
         Ok(next.and_then(|name| self.ours.token(name)).cloned())
     }
 
-    /// A person did not unlock this token: others of the role may do.
+    /// A person did not unlock this token: others of the role may do. One that was pulled out while its PIN was typed is one
+    /// that is not there, and is asked for again as such.
     fn pass_over(&mut self, role: &RoleName, token: &v1::Token, failure: Failure) -> Result<(), Failure> {
+        let is_named_unasked = self.selection.names_keys() && !self.invites();
+        if !is_named_unasked && self.was_pulled(token, &failure) {
+            self.context.screen.warn(failure.message());
+            return Ok(());
+        }
         if self.selection.names_keys() || failure.exit_code() != 5 {
             return Err(failure);
         }
