@@ -107,6 +107,8 @@ pub const CUSTODIANS: usize = 256;
 pub const COLLECTIONS: usize = 16;
 /// Of these, the most of one user.
 pub const COLLECTIONS_OF_USER: usize = 8;
+/// Of these again, the most that sign nothing: drills, and those for another set.
+pub const REHEARSALS_OF_USER: usize = 3;
 /// How long a collection waits for shares unless the configuration says otherwise; those that were given are wiped then.
 pub const COLLECT: Duration = Duration::from_secs(15 * 60);
 /// How long whoever gives the last share waits for what comes of it.

@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bail!("tuf-agent does not run as root: run it as the user who owns the keys, or say --allow-root");
     }
     secmem::harden_process().context("the process cannot be protected from others of this user")?;
+    warn_of_swap();
     // Whatever is made from here on is this user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let passed = passed_socket()?;
@@ -60,6 +61,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // Only now may another agent take the state folder.
     drop(lock);
     result
+}
+
+/// Tries once what work on a whole key takes, so that whoever begins a ceremony knows before it; `status` has it as an alarm.
+fn warn_of_swap() {
+    let tried = secmem::on_locked_stack(|| ());
+    if tried.is_err() || secmem::unlocked_secrets() > 0 {
+        tracing::warn!(
+            "memory cannot be locked, so that secrets may reach swap: raise its limit (ulimit -l, LimitMEMLOCK=)"
+        );
+    }
 }
 
 /// Whether the agent would take the configuration: nothing is started, opened or made.

@@ -244,7 +244,7 @@ async fn a_weak_set_is_refused_unless_it_is_asked_for() {
 async fn a_drill_signs_no_metadata_and_is_remembered() {
     let (_agent, client) = agent().await;
     let (made, _) = proven(&client, "ed25519").await;
-    let request = DrillRequest { set_sha256: made.set.sha256.clone() };
+    let request = DrillRequest { set_sha256: made.set.sha256.clone(), shares: 0 };
     let mut events = client.shares().drill(request).await.unwrap().into_inner();
     let Some(DrillSays::Collecting(collection)) = events.message().await.unwrap().unwrap().event else {
         panic!()

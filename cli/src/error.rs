@@ -69,6 +69,12 @@ impl Failure {
         Self::new(reason::CANCELLED, message)
     }
 
+    /// The same, as the fault of who named what it is about.
+    pub(crate) fn into_usage(mut self) -> Self {
+        self.0.reason = Cow::Borrowed(reason::USAGE);
+        self
+    }
+
     /// The upper-case reason.
     pub(crate) fn reason(&self) -> &str {
         &self.0.reason

@@ -18,6 +18,7 @@ mod build_machine;
 mod canonical;
 mod card_setup;
 mod cards;
+mod ceremony;
 mod colleagues;
 mod collection_ways;
 mod collections;

@@ -98,7 +98,8 @@ fn bare_words_that_others_may_read_and_no_terminal_are_refused() {
     let home = Home::new();
     let vector = set(&home);
     home.write("ann.txt", text(&vector, "ann"));
-    home.refused("share verify ann.txt --manifest set.json", 5, "SECRET_FILE");
+    // Neither right nor wrong, and no token is in it.
+    home.refused("share verify ann.txt --manifest set.json", 2, "USAGE");
     home.refused("share verify --manifest set.json", 2, "USAGE");
 }
 

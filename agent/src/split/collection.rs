@@ -115,6 +115,7 @@ pub struct Collection {
     opened: UtcTime,
     deadline: UtcTime,
     shares: Mutex<Shares>,
+    at_least: usize,
     changes: watch::Sender<u64>,
     /// What came of it once it had enough.
     outcome: watch::Sender<Outcome>,
@@ -167,6 +168,8 @@ pub(crate) struct Which<'a> {
     pub(crate) store: &'a SplitStore,
     /// How long it waits for shares.
     pub(crate) patience: Duration,
+    /// So many shares are waited for, where fewer would do.
+    pub(crate) at_least: usize,
 }
 
 impl Collections {
@@ -186,6 +189,16 @@ impl Collections {
             return Err(refusals::stopped(which.token, Stop::Locked));
         }
         let mut all = lock(&self.0);
+        // What signs nothing leaves room for what does.
+        let is_rehearsal =
+            |one: &Arc<Collection>| one.subject.purpose != Purpose::Sign && one.opener.uid == opener.uid;
+        let rehearsals = all.iter().filter(|one| is_rehearsal(one)).count();
+        if subject.purpose != Purpose::Sign && rehearsals >= limits::REHEARSALS_OF_USER {
+            let message = format!("{rehearsals} drills and resplits of this user wait for shares");
+            return Err(Refusal::new(Reason::Limit, message)
+                .remedy("end one of them, or wait until it is over: tufctl share give lists them")
+                .detail("limit", limits::REHEARSALS_OF_USER));
+        }
         let of_user = all.iter().filter(|one| one.opener.uid == opener.uid).count();
         if all.len() >= limits::COLLECTIONS || of_user >= limits::COLLECTIONS_OF_USER {
             let message = format!("{} collections of shares are open, {of_user} of this user", all.len());
@@ -211,6 +224,7 @@ impl Collections {
             opened,
             deadline: opened.plus_seconds(wait),
             shares: Mutex::new(Shares::Open(Collected::new(which.manifest))),
+            at_least: which.at_least,
             changes: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Open),
             stops,
@@ -243,14 +257,14 @@ impl Collection {
             Share::parse(words.reveal_secret_bytes()).map_err(|error| refusals::unreadable(&error))?;
         let mut shares = lock(&self.shares);
         let collected = match &mut *shares {
-            Shares::Open(collected) if collected.complete() => return Err(refusals::enough()),
+            Shares::Open(collected) if self.has_enough(collected) => return Err(refusals::enough()),
             Shares::Enough(_) => return Err(refusals::enough()),
             Shares::Open(collected) if !self.is_over() => collected,
             Shares::Open(_) | Shares::Ended(_) => return Err(refusals::ended()),
         };
         let custodian =
             collected.offer(share).map_err(|error| refusals::share(&error, &self.manifest, &self.key))?;
-        let complete = collected.complete();
+        let complete = self.has_enough(collected);
         let collection = self.told(&Standing::of(collected));
         drop(shares);
         self.tell_of_change();
@@ -264,7 +278,7 @@ impl Collection {
     pub(crate) fn end(&self) -> Result<v1::Collection, Refusal> {
         let mut shares = lock(&self.shares);
         let standing = match &*shares {
-            Shares::Open(collected) if !collected.complete() => Standing::of(collected),
+            Shares::Open(collected) if !self.has_enough(collected) => Standing::of(collected),
             Shares::Open(_) | Shares::Enough(_) => return Err(refusals::enough()),
             Shares::Ended(_) => return Err(refusals::ended()),
         };
@@ -302,6 +316,11 @@ impl Collection {
                 _ => refusal,
             }
         })
+    }
+
+    /// Whether they make the key, and no more of them are waited for.
+    fn has_enough(&self, collected: &Collected) -> bool {
+        collected.complete() && collected.given().count() >= self.at_least
     }
 
     fn is_over(&self) -> bool {

@@ -43,7 +43,8 @@ pub(crate) async fn drill(
     let about = json!({"drill": found.digest.to_string()}).to_string();
     let subject = Subject::of(For::Drill, Sha256Digest::of(about.as_bytes()), about);
     let (token, patience) = (found.slot.name(), found.slot.config().collect_for());
-    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience };
+    let at_least = usize::try_from(request.shares).unwrap_or(usize::MAX).min(manifest.members().len());
+    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience, at_least };
     let tell = |collection| send(events, Event::Collecting(collection));
     let gone = || async {
         events.closed().await;

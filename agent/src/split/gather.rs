@@ -80,7 +80,8 @@ where
         of_public(state, &key.stored.public).ok_or_else(|| Refusal::internal("a split key has no record"))?;
     let set = split.alive().ok_or_else(|| refuse_unproven(&split))?;
     let (token, patience) = (slot.name(), slot.config().collect_for());
-    let which = Which { key: &key.name, token, manifest: &set.manifest, store: &store, patience };
+    let which =
+        Which { key: &key.name, token, manifest: &set.manifest, store: &store, patience, at_least: 0 };
     gather(state, connection, which, subject, tell, gone).await
 }
 

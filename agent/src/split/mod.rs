@@ -182,7 +182,9 @@ pub(crate) fn of_public(
 /// # Errors
 /// `SHARE_UNPROVEN`.
 pub(crate) fn check_alive(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
-    let Some((_, _, split)) = of_public(state, &key.stored.public) else { return Ok(()) };
+    let Some((_, _, split)) = of_public(state, &key.stored.public) else {
+        return check_record_of(state, key);
+    };
     if split.alive().is_some() { Ok(()) } else { Err(refuse_unproven(&split)) }
 }
 
@@ -191,8 +193,38 @@ pub(crate) fn check_alive(state: &AppState, key: &HeldKey) -> Result<(), Refusal
 /// # Errors
 /// `SHARE_UNPROVEN`.
 pub(crate) fn check_proven(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
-    let Some((_, _, split)) = of_public(state, &key.stored.public) else { return Ok(()) };
+    let Some((_, _, split)) = of_public(state, &key.stored.public) else {
+        return check_readable(state);
+    };
     if split.may_serve() { Ok(()) } else { Err(refuse_unproven(&split)) }
+}
+
+/// Where the records of a token cannot be read nobody knows which keys are split, and which of them are proven.
+///
+/// # Errors
+/// The trouble of that token.
+pub(crate) fn check_readable(state: &AppState) -> Result<(), Refusal> {
+    let trouble = state.tokens().split_stores().into_iter().find_map(|(slot, _)| slot.trouble());
+    trouble.map_or(Ok(()), |refusal| Err(refusal.detail("what", "records of split keys")))
+}
+
+/// The same of a key of the file store that has such a record; one without signs on.
+///
+/// # Errors
+/// `SHARE_UNPROVEN`.
+fn check_record_of(state: &AppState, key: &HeldKey) -> Result<(), Refusal> {
+    if key.slot.file_store().is_none() {
+        return Ok(());
+    }
+    let mut stores = state.tokens().split_stores().into_iter();
+    let trouble = stores.find_map(|(slot, store)| slot.trouble().filter(|_| store.may_have(&key.name)));
+    let Some(trouble) = trouble else { return Ok(()) };
+    let name = &key.name;
+    let message = format!(
+        "the key {name} was split, and whether its shares are proven is not known: {}",
+        trouble.message
+    );
+    Err(Refusal::new(Reason::ShareUnproven, message).remedy(trouble.remedy).detail("key", name.as_str()))
 }
 
 /// Keys that are given to no role yet: nobody has seen that their shares are there.

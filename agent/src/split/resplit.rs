@@ -52,7 +52,7 @@ pub(crate) async fn resplit(
     let (terms, digest) = wanted.digest_after(&found.digest);
     let subject = Subject::of(For::Resplit, digest, terms);
     let (token, patience) = (found.slot.name(), found.slot.config().collect_for());
-    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience };
+    let which = Which { key: &name, token, manifest: &manifest, store: &found.store, patience, at_least: 0 };
     let tell = |collection| send(events, Event::Collecting(collection));
     let gone = || async {
         events.closed().await;

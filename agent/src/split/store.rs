@@ -115,6 +115,18 @@ impl SplitStore {
         if self.state().failed.is_some() { self.look() } else { Ok(()) }
     }
 
+    /// Whether there is a record of this name, also while they cannot be used; true where that cannot be seen.
+    #[must_use]
+    pub fn may_have(&self, name: &str) -> bool {
+        match self.folder.open() {
+            Ok(None) => false,
+            Ok(Some(folder)) => {
+                folder.names().map_or(true, |names| names.iter().any(|there| *there == file_name(name)))
+            }
+            Err(_) => true,
+        }
+    }
+
     /// All split keys; none while the records cannot be used.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<SplitKey>> {

@@ -120,7 +120,8 @@ impl Client {
 
     /// A rehearsal with these shares.
     pub async fn drill(&self, set: &str, words: &[&str]) -> Result<DrillReport, Status> {
-        let mut events = self.shares().drill(DrillRequest { set_sha256: set.into() }).await?.into_inner();
+        let mut events =
+            self.shares().drill(DrillRequest { set_sha256: set.into(), shares: 0 }).await?.into_inner();
         let mut words = words.iter();
         loop {
             match events.message().await?.unwrap().event.unwrap() {

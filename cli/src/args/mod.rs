@@ -52,7 +52,7 @@ pub(crate) struct Globals {
     /// Print one JSON document on stdout, errors too.
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
-    /// Say nothing on stderr but errors and questions.
+    /// Say nothing on stderr but errors, warnings, questions, and what these are about.
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
     /// Talk to the agent at this socket [default: $TUF_AGENT_SOCK, then $XDG_RUNTIME_DIR/tuf-agent/agent.sock].

@@ -87,6 +87,8 @@ pub(crate) struct ShareSplitArgs {
     /// Forget a set that was begun and not proven by all; the whole copy stays.
     #[arg(long, conflicts_with_all = ["TermsArgs", "keep"])]
     pub(crate) abort: bool,
+    #[command(flatten)]
+    pub(crate) yes: Yes,
 }
 
 /// `tufctl share confirm`
@@ -385,13 +387,17 @@ Examples:
   tufctl share verify --manifest set.json    type the words of a sheet
   tufctl share verify --fingerprint 9f31c04ab2775d10    as the sheet says, with nothing but the sheet
 
-Exit 0 when the share is right, 6 when it is not.";
+Exit 0 when the share is right, 6 when it is not, 2 when it could not be looked at: a file that is not there, or words that others
+may read.";
 
 const SPLIT_EXAMPLES: &str = "\
 Examples:
   tufctl share split root-s --threshold 2 --custodian ann=age1… --custodian ben=age1… --custodian cy --out set/
   tufctl share split root-s --threshold 2 --custodian ann --custodian ben --custodian cy    at this terminal
   tufctl share split root-s --abort
+
+--abort is of the first set of a key alone, and asks where the key is whole nowhere else; a new set that waits to take the place of
+another is given up by: tufctl share resplit KEY --phase abort.
 
 Backups and the flash cells of a disk may still hold the whole key afterwards: a key that is split from its making
 (tufctl key generate) never lay anywhere.";
@@ -427,6 +433,8 @@ Examples:
 Compare the code that it shows with the one on the screen of whoever opened the collection.";
 
 const DRILL_EXAMPLES: &str = "\
+All shares that are named are checked, also where fewer would do, and all whose they are go on record.
+
 Examples:
   tufctl share drill --manifest set.json    at a terminal
   tufctl share drill --manifest set.json --share ann.share --identity ann.key --share cy.share --identity cy.key";

@@ -61,8 +61,9 @@ impl Agent {
     }
 
     /// Opens a collection that rehearses a recovery.
-    pub(crate) fn drill(&self, set: &str) -> Result<Rounds<'_, v1::DrillEvent>, Failure> {
-        let request = v1::DrillRequest { set_sha256: set.into() };
+    pub(crate) fn drill(&self, set: &str, shares: usize) -> Result<Rounds<'_, v1::DrillEvent>, Failure> {
+        let shares = u32::try_from(shares).unwrap_or(u32::MAX);
+        let request = v1::DrillRequest { set_sha256: set.into(), shares };
         Ok(Rounds { agent: self, stream: self.wait(self.shares_client().drill(request))? })
     }
 

@@ -6,7 +6,8 @@
 //!   to `/dev/tty` and nowhere else.
 //! * Under `--json` stdout holds exactly one JSON document, success or error; no table, no line more.
 //!   Member names are those of CONTRACT section 3 and never change meaning. Text for people still goes to stderr.
-//! * `--quiet` silences stderr except for errors, warnings and questions.
+//! * `--quiet` silences stderr except for errors, warnings, questions, and what these are about: nobody says yes to, or gives
+//!   a share for, what was not shown.
 //!
 //! # How it is said
 //! * One sentence: what happened, and why. Lower case after the prefix, no full stop, no exclamation mark, no
@@ -146,6 +147,11 @@ impl Screen {
     /// What must be seen before a question is answered: also under `--quiet`.
     pub(crate) fn show(&self, text: impl AsRef<str>) {
         say(text.as_ref());
+    }
+
+    /// What is shown because somebody is `asked` about it; otherwise silent under `--quiet`.
+    pub(crate) fn show_if(&self, asked: bool, text: impl AsRef<str>) {
+        if asked { self.show(text) } else { self.note(text) }
     }
 
     /// Warns: something went through that should be looked at.

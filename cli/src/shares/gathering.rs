@@ -31,6 +31,10 @@ pub(crate) struct Gathering {
     /// The collection that people were told of.
     announced: Option<String>,
     asks: bool,
+    /// The files alone are enough.
+    enough: bool,
+    /// All shares are given, also where fewer would do.
+    all: bool,
     /// Somebody pressed Ctrl-C.
     pub(super) left: bool,
 }
@@ -78,6 +82,8 @@ impl Gathering {
             ticket,
             announced: None,
             asks: Terminal::open().is_some(),
+            enough: false,
+            all: false,
             left: false,
         })
     }
@@ -87,7 +93,34 @@ impl Gathering {
         let (shares, invalid) = (Vec::new(), Vec::new());
         let (wait, left) = (false, false);
         let (manifest, key, ticket, announced) = (None, None, None, None);
-        Self { manifest, key, shares, invalid, wait, ticket, announced, asks: true, left }
+        Self {
+            manifest,
+            key,
+            shares,
+            invalid,
+            wait,
+            ticket,
+            announced,
+            asks: true,
+            enough: false,
+            all: false,
+            left,
+        }
+    }
+
+    /// Gives every share, also where fewer would do: in a rehearsal each is to be seen.
+    pub(crate) const fn gives_all(&mut self) {
+        self.all = true;
+    }
+
+    /// How many shares there are to give.
+    pub(crate) const fn at_hand(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// Whether the next share is given though there are enough.
+    pub(super) const fn gives_more(&self) -> bool {
+        self.all && !self.shares.is_empty()
     }
 
     /// Takes note of the set as the agent knows it.
@@ -138,11 +171,12 @@ impl Gathering {
             let again = Share::parse(words.reveal_secret_bytes());
             let again = again.map_err(|why| Failure::new(reason::INTERNAL, why.to_string()))?;
             // One more than is enough is not given.
-            if !collected.complete() && collected.offer(again).is_ok() {
+            if (self.all || !collected.complete()) && collected.offer(again).is_ok() {
                 left.push((whose, share));
             }
         }
         self.shares = left;
+        self.enough = collected.complete();
         if collected.complete() || self.wait || self.asks {
             return Ok(None);
         }
@@ -205,6 +239,11 @@ impl Gathering {
     /// Whether whoever is at this terminal is asked for shares.
     pub(super) fn asks_people(&self) -> bool {
         self.asks && !self.wait
+    }
+
+    /// Whether somebody at this terminal is asked for a share, and so is shown what it is for.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.asks_people() && !self.enough
     }
 
     /// How others give theirs, where more are needed; once for each collection.

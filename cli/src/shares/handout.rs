@@ -1,5 +1,6 @@
 //! Hands shares out: as files, as sheets, at the terminal. Each goes to its custodian alone.
 
+use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,7 +15,7 @@ use crate::args::{CustodianArg, How};
 use crate::client::{Agent, ReplyKey};
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
-use crate::render::Screen;
+use crate::render::{Screen, visible};
 
 /// Where the shares of a set go that is about to be made.
 pub(crate) struct HandOut {
@@ -112,6 +113,7 @@ impl HandOut {
             // Shares without it are worth less than it is without them.
             write(&out.join(MANIFEST), manifest.to_json().as_bytes(), files)?;
         }
+        let mut later = VecDeque::new();
         for (share, name) in made.shares.iter().zip(&self.names) {
             let path = self.out.as_ref().zip(name.as_ref()).map(|(out, name)| out.join(name));
             match (&share.share, path) {
@@ -127,12 +129,13 @@ impl HandOut {
                             let page = sheet::sheet(&whose, &words, manifest)?;
                             write(&path, page.reveal_secret_bytes(), files)?;
                         }
-                        None => showing::hand_out(&whose, &words, manifest, agent, screen)?,
+                        None => later.push_back((whose, words)),
                     }
                 }
                 _ => return Err(strange()),
             }
         }
+        hand_out_each(later, manifest, agent, screen)?;
         match &self.out {
             Some(out) => {
                 let settled = File::open(out).and_then(|folder| folder.sync_all());
@@ -141,6 +144,26 @@ impl HandOut {
             None => Ok(()),
         }
     }
+}
+
+/// At the terminal, one custodian after another; whoever leaves keeps the others from nothing, and is come back to.
+fn hand_out_each(
+    mut shares: VecDeque<(String, SecretBytes)>,
+    manifest: &SignedManifest,
+    agent: &Agent,
+    screen: Screen,
+) -> Result<(), Failure> {
+    while let Some((whose, words)) = shares.pop_front() {
+        let Err(failure) = showing::hand_out(&whose, &words, manifest, agent, screen) else { continue };
+        screen.warn(format!("{whose} has not proven their share: {}", failure.message()));
+        shares.push_back((whose, words));
+        let names: Vec<&str> = shares.iter().map(|(whose, _)| whose.as_str()).collect();
+        let question = format!("Go on, with {}? Otherwise these shares are lost", visible(&names.join(", ")));
+        if !Terminal::open().is_some_and(|terminal| terminal.confirm(&question).unwrap_or(false)) {
+            return Err(failure);
+        }
+    }
+    Ok(())
 }
 
 /// Whose the words are; they belong to the set.

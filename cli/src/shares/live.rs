@@ -27,8 +27,8 @@ impl Gathering {
         screen: Screen,
     ) -> Result<C::Next, Failure> {
         let hold = Hold::begin();
-        let mut live =
-            Live { call, agent, screen, hold, now: opened.clone(), told: None, left: false, next: None };
+        let (now, told, watched) = (opened.clone(), None, self.is_watched());
+        let mut live = Live { call, agent, screen, hold, now, told, watched, left: false, next: None };
         let end = live.see_through(self);
         self.left = live.left;
         end.map_err(|failure| self.ended(failure))
@@ -52,6 +52,8 @@ struct Live<'l, C: Collecting> {
     now: v1::Collection,
     /// The last line that people saw of it.
     told: Option<String>,
+    /// Somebody at this terminal is asked for a share.
+    watched: bool,
     /// Somebody pressed Ctrl-C.
     left: bool,
     next: Option<C::Next>,
@@ -59,7 +61,7 @@ struct Live<'l, C: Collecting> {
 
 impl<C: Collecting> Live<'_, C> {
     fn see_through(&mut self, gathering: &mut Gathering) -> Result<C::Next, Failure> {
-        while self.is_short() && gathering.give_next(&self.now, self.agent)? {
+        while (self.is_short() || gathering.gives_more()) && gathering.give_next(&self.now, self.agent)? {
             // What it comes to is told by the agent.
             if let Some(next) = self.wait()? {
                 return Ok(next);
@@ -213,7 +215,7 @@ impl<C: Collecting> Live<'_, C> {
     fn tell(&mut self) {
         let line = standing(&self.now);
         if self.told.as_ref() != Some(&line) {
-            self.screen.show(&line);
+            self.screen.show_if(self.watched, &line);
             self.told = Some(line);
         }
     }

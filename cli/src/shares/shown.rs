@@ -9,29 +9,27 @@ use super::about;
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Screen, difference, now, visible};
 
-/// The difference or the terms, what is unusual about them, and the digest in full.
+/// The difference or the terms, what is unusual about them, and the digest in full; under `--quiet` where somebody is
+/// `asked` for a share.
 ///
 /// # Errors
 /// What the agent tells and cannot be read, or does not fit its digest: nobody gives a share for that.
-pub(crate) fn show(collection: &v1::Collection, screen: Screen) -> Result<(), Failure> {
-    screen.show(format!(
-        "{} asks for shares of {}",
-        visible(&collection.opened_by),
-        visible(&collection.key)
-    ));
+pub(crate) fn show(collection: &v1::Collection, asked: bool, screen: Screen) -> Result<(), Failure> {
+    let say = |text: &str| screen.show_if(asked, text);
+    say(&format!("{} asks for shares of {}", visible(&collection.opened_by), visible(&collection.key)));
     for warning in &collection.warnings {
         screen.warn(warning);
     }
     if collection.purpose == SIGN {
-        screen.show(of_repository(collection));
+        say(&of_repository(collection));
     }
     if collection.purpose == SIGN || !collection.difference_json.is_empty() {
         let said: Difference = serde_json::from_str(&collection.difference_json)
             .map_err(|why| unreadable(&format!("the agent's difference cannot be read: {why}")))?;
-        screen.show(difference(&said, &KeyNames::new(), screen.err(), now()));
+        say(&difference(&said, &KeyNames::new(), screen.err(), now()));
     }
-    show_terms(collection, screen)?;
-    screen.show(about(collection));
+    show_terms(collection, asked, screen)?;
+    say(&about(collection));
     Ok(())
 }
 
@@ -50,7 +48,7 @@ fn of_repository(collection: &v1::Collection) -> String {
 ///
 /// # Errors
 /// As [`show`].
-pub(crate) fn show_terms(collection: &v1::Collection, screen: Screen) -> Result<(), Failure> {
+pub(crate) fn show_terms(collection: &v1::Collection, asked: bool, screen: Screen) -> Result<(), Failure> {
     let text = &collection.terms_json;
     if text.is_empty() {
         return Ok(());
@@ -62,13 +60,13 @@ pub(crate) fn show_terms(collection: &v1::Collection, screen: Screen) -> Result<
         let new: New = serde_json::from_str(text)
             .map_err(|why| unreadable(&format!("the agent's terms cannot be read: {why}")))?;
         for line in new.lines() {
-            screen.show(visible(&line));
+            screen.show_if(asked, visible(&line));
         }
         for warning in new.warnings() {
             screen.warn(warning);
         }
     }
-    screen.show(format!("sha256 of: {}", visible(text)));
+    screen.show_if(asked, format!("sha256 of: {}", visible(text)));
     Ok(())
 }
 

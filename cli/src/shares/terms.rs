@@ -16,6 +16,8 @@ pub(crate) struct SplitPlan {
     terms: AgreedTerms,
     pub(crate) custodians: Vec<CustodianArg>,
     allow_weak: bool,
+    /// What was said of them.
+    warned: Vec<String>,
 }
 
 impl SplitPlan {
@@ -33,11 +35,17 @@ impl SplitPlan {
                 .remedy("choose other terms, such as 2 of 3 or 3 of 5; or say --allow-weak-set")
                 .detail("weaknesses", names)
         })?;
-        for weakness in &weaknesses {
-            screen.warn(weakness.to_string());
+        let warned: Vec<String> = weaknesses.iter().map(ToString::to_string).collect();
+        for warning in &warned {
+            screen.warn(warning);
         }
         let custodians = in_order(&terms, &args.custodians);
-        Ok(Self { terms, custodians, allow_weak: args.allow_weak_set })
+        Ok(Self { terms, custodians, allow_weak: args.allow_weak_set, warned })
+    }
+
+    /// Whether this was said already, before the agent was asked.
+    pub(crate) fn has_warned_of(&self, warning: &str) -> bool {
+        self.warned.iter().any(|said| said == warning)
     }
 
     /// The terms.

@@ -146,7 +146,7 @@ impl<'a> Open<'a> {
     fn take_if_complete(&self) -> Option<Gathered> {
         let mut shares = lock(&self.collection.shares);
         let standing = match &*shares {
-            Shares::Open(collected) if collected.complete() => Standing::of(collected),
+            Shares::Open(collected) if self.collection.has_enough(collected) => Standing::of(collected),
             _ => return None,
         };
         let custodians = standing.given.clone();

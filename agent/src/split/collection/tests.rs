@@ -33,8 +33,10 @@ fn another_user_sees_no_collection_and_one_user_opens_no_more_than_their_part() 
         manifest: set.manifest(),
         store: &store,
         patience: limits::COLLECT,
+        at_least: 0,
     };
-    let subject = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let drill = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let subject = || Subject::of(Purpose::Sign, Sha256Digest::of(b"x"), String::new());
     let all = Collections::default();
     let first = all.open(&which, subject(), &peer(1000)).unwrap();
     let id = first.collection.id.clone();
@@ -49,6 +51,14 @@ fn another_user_sees_no_collection_and_one_user_opens_no_more_than_their_part() 
     assert_eq!(all.open(&which, subject(), &peer(1002)).unwrap_err().reason, Reason::Limit);
     drop(open);
     assert_eq!(all.of(&peer(1000)).len(), 1);
+    // Those that sign nothing leave room for those that do.
+    let drills: Vec<_> =
+        (0..limits::REHEARSALS_OF_USER).map(|_| all.open(&which, drill(), &peer(1000)).unwrap()).collect();
+    assert_eq!(all.open(&which, drill(), &peer(1000)).unwrap_err().reason, Reason::Limit);
+    assert!(
+        all.open(&which, subject(), &peer(1000)).is_ok() && all.open(&which, drill(), &peer(1001)).is_ok()
+    );
+    drop(drills);
 }
 
 #[test]
@@ -62,6 +72,7 @@ fn what_was_given_ends_with_its_collection_whoever_still_holds_that() {
         manifest: set.manifest(),
         store: &store,
         patience: limits::COLLECT,
+        at_least: 0,
     };
     let all = Collections::default();
     let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
@@ -83,7 +94,7 @@ async fn whoever_ends_a_collection_wipes_it_unless_it_has_enough_which_is_used_a
     let store = SplitStore::open(folder.path(), "people".parse().unwrap());
     let set = set();
     let (manifest, patience) = (set.manifest(), limits::COLLECT);
-    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience };
+    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience, at_least: 0 };
     let all = Collections::default();
     let subject = || Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
     let words = |at: usize| set.shares()[at].share.words().unwrap();
@@ -125,7 +136,7 @@ async fn a_token_that_leaves_the_configuration_ends_its_collections_though_their
     let store = SplitStore::open(folder.path(), "people".parse().unwrap());
     let set = set();
     let (manifest, patience) = (set.manifest(), limits::COLLECT);
-    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience };
+    let which = Which { key: "root-s", token: "people", manifest, store: &store, patience, at_least: 0 };
     let all = Collections::default();
     let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
     let open = all.open(&which, subject, &peer(1000)).unwrap();

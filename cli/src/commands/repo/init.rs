@@ -1,6 +1,7 @@
 //! `tufctl repo init`: a new repository, staged.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tuf::edit::{NewRole, NewRoles, new_root, new_targets};
@@ -17,6 +18,36 @@ use crate::workspace::{Facts, Workspace, default_days};
 /// Runs `tufctl repo init`.
 pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Report, Failure> {
     let days = days(&args.expires)?;
+    let made = Made::of(&args.dir);
+    let report = begin(args, days, context)?;
+    made.stay();
+    Ok(report)
+}
+
+/// The folders that are made for the repository: refused, it leaves none that is empty.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn of(dir: &Path) -> Self {
+        let all = dir.ancestors().filter(|path| !path.as_os_str().is_empty());
+        Self(all.take_while(|path| path.symlink_metadata().is_err()).map(Path::to_owned).collect())
+    }
+
+    fn stay(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // Only one that is empty goes.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+fn begin(args: &InitArgs, days: HashMap<String, u32>, context: &Context) -> Result<Report, Failure> {
     let workspace = Workspace::create(&args.dir)?;
     let mut staging = Staging::of(context, workspace, Facts::default(), args.yes.yes)?;
     let role = |kind: RoleKind, keys: &[String], threshold: u32| {

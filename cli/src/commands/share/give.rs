@@ -20,7 +20,8 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
     let agent = context.agent()?;
     let wanted = args.collection.as_deref().or(sealed.as_ref().map(|sealed| sealed.collection.as_str()));
     let collection = pick(agent.collections()?, wanted)?;
-    show(&collection, context.screen)?;
+    // Who types a share is asked for it, also with --yes.
+    show(&collection, !args.yes.yes || args.file.is_none(), context.screen)?;
     let reply = match sealed {
         Some(sealed) => {
             confirm("Give this sealed share to it?", args.yes.yes)?;
@@ -89,12 +90,14 @@ pub(super) fn seal(args: &ShareSealArgs, context: &Context) -> Result<Report, Fa
         return Err(Failure::new(reason::SHARES_MISSING, "the collection of this ticket has ended")
             .remedy("ask whoever opened it to open it again, and for its ticket"));
     }
-    show(&collection, context.screen)?;
+    let asked = !args.yes.yes || args.file.is_none();
+    show(&collection, asked, context.screen)?;
     // Whoever brought the ticket may have put a key of their own into it.
-    context.screen.show(format!(
+    let compare = format!(
         "compare the code with the one on the screen where the collection was opened: {}",
         code(&collection)
-    ));
+    );
+    context.screen.show_if(asked, compare);
     confirm("Seal your share for exactly this?", args.yes.yes)?;
     let share = read(args.file.as_deref(), &args.openers, &collection)?;
     let words = shares::words_of(&share)?;

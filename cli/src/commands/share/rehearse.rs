@@ -4,7 +4,7 @@ use custody::SignedManifest;
 use serde_json::json;
 use tufagent_proto::v1;
 
-use super::sets::{ALIVE, PROVING, among, ended, handed_out, of_manifest};
+use super::sets::{ALIVE, PROVING, among, ended, forgets, handed_out, of_manifest};
 use crate::args::{CollectArgs, Phase, ShareDrillArgs, ShareResplitArgs};
 use crate::client::{ReplyKey, Round};
 use crate::context::Context;
@@ -17,19 +17,21 @@ use crate::shares::{self, Gathering, HandOut, SplitPlan, show_terms};
 pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, Failure> {
     let manifest = shares::manifest(&args.collect.manifest)?;
     let about = format!("a drill of {}", visible(manifest.key_name()));
-    let mut gathering = match gathered(&args.collect, &manifest, &about, context)? {
-        Ok(gathering) => gathering,
-        Err(short) => return Ok(short),
-    };
+    let mut gathering = Gathering::read(&args.collect, &manifest)?;
+    gathering.gives_all();
+    gathering.tell_invalid(context.screen);
+    if let Some(short) = gathering.short(&about)? {
+        return Ok(short);
+    }
     confirm(
         &format!("Rehearse the recovery of {}? It signs no metadata", manifest.key_name()),
         args.yes.yes,
     )?;
     let agent = context.agent()?;
-    let mut rounds = agent.drill(&manifest.digest().to_string())?;
+    let mut rounds = agent.drill(&manifest.digest().to_string(), gathering.at_hand())?;
     let report = match rounds.next()? {
         Round::Collecting(opened) => {
-            show_terms(&opened, context.screen)?;
+            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen)?;
             gathering.see_through(&opened, &mut rounds, agent, context.screen)?
         }
         Round::Done(report) => report,
@@ -62,8 +64,10 @@ pub(super) fn resplit(args: &ShareResplitArgs, context: &Context) -> Result<Repo
     let agent = context.agent()?;
     let new = new_set(args, &agent.sets()?)?;
     if commit {
-        context.screen.show(format!("{REVOKES_NOTHING}."));
+        context.screen.show_if(!args.yes.yes, format!("{REVOKES_NOTHING}."));
         confirm(&format!("Declare the new set of {} alive, and the old one dead?", new.key), args.yes.yes)?;
+    } else {
+        confirm(&forgets(&new), args.yes.yes)?;
     }
     let reply = agent.end_resplit(&new.sha256, commit)?;
     let what = if commit { "the new set is alive" } else { "the new set is forgotten: destroy its shares" };
@@ -84,7 +88,7 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
         Err(short) => return Ok(short),
     };
     let hand_out = HandOut::prepare(&plan, args.terms.out.as_deref())?;
-    context.screen.show(format!("{REVOKES_NOTHING}."));
+    context.screen.show_if(!args.yes.yes, format!("{REVOKES_NOTHING}."));
     confirm(&format!("Make another set of shares of {}?", manifest.key_name()), args.yes.yes)?;
     let agent = context.agent()?;
     let set = of_manifest(&manifest, context)?;
@@ -94,7 +98,7 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
     let mut rounds = agent.resplit(&set.sha256, terms)?;
     let made = match rounds.next()? {
         Round::Collecting(opened) => {
-            show_terms(&opened, context.screen)?;
+            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen)?;
             gathering.see_through(&opened, &mut rounds, agent, context.screen)?
         }
         Round::Done(made) => made,

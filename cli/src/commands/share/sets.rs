@@ -8,6 +8,7 @@ use crate::client::ReplyKey;
 use crate::commands::key;
 use crate::context::Context;
 use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm as ask};
 use crate::render::{Report, Style, Table, count, visible};
 use crate::shares::{self, HandOut, Openers, SplitPlan, Wanted, type_share};
 
@@ -27,7 +28,7 @@ pub(crate) fn generate(args: &GenerateArgs, context: &Context) -> Result<Report,
 /// `tufctl share split`
 pub(super) fn split(args: &ShareSplitArgs, context: &Context) -> Result<Report, Failure> {
     if args.abort {
-        return abort(&args.key, context);
+        return abort(&args.key, args.yes.yes, context);
     }
     let request = v1::SplitRequest {
         of: Some(v1::split_request::Of::Key(args.key.clone())),
@@ -66,7 +67,7 @@ pub(super) fn handed_out(
     context: &Context,
 ) -> Result<Report, Failure> {
     // Before the shares: whoever reads them may turn back.
-    for warning in &made.warnings {
+    for warning in made.warnings.iter().filter(|warning| !plan.has_warned_of(warning)) {
         context.screen.warn(warning);
     }
     let agent = context.agent()?;
@@ -110,16 +111,42 @@ pub(super) fn handed_out(
     })
 }
 
-fn abort(key: &str, context: &Context) -> Result<Report, Failure> {
+/// The first set of a key is given up; what waits to take the place of another is not this command's.
+fn abort(key: &str, yes: bool, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let sets = agent.sets()?;
+    if sets.iter().any(|set| set.key == key && set.state == ALIVE) {
+        let key = visible(key);
+        return Err(Failure::new(
+            reason::USAGE,
+            format!("the split of {key} is done: a set of its shares is alive, and stays so"),
+        )
+        .remedy(format!("to give up a new set of it that waits: tufctl share resplit {key} --phase abort"))
+        .detail("key", key.into_owned()));
+    }
     let proving = sets.iter().find(|set| set.key == key && set.state == PROVING).ok_or_else(|| {
         Failure::new(reason::KEY_NOT_FOUND, format!("no set of {key} waits for proof"))
             .remedy("see which sets there are: tufctl share list")
             .detail("key", key)
     })?;
+    // With its whole copy nothing is lost that a person should be asked about; without one the key goes.
+    if !proving.whole || Terminal::open().is_some() {
+        ask(&forgets(proving), yes)?;
+    }
     let reply = agent.end_resplit(&proving.sha256, false)?;
     Ok(ended(&reply, "the new set is forgotten: destroy its shares", context))
+}
+
+/// What is asked before a set is given up that waits for proofs.
+pub(super) fn forgets(set: &v1::ShareSet) -> String {
+    let (proven, all) = (set.confirmed.len(), set.confirmed.len().saturating_add(set.unconfirmed.len()));
+    let waits = format!("Give up the set of {} that waits ({proven} of {all} shares proven)", set.key);
+    let is_first = custody::SignedManifest::parse(&set.manifest).is_ok_and(|it| it.previous().is_none());
+    if is_first && !set.whole {
+        format!("{waits}? The key is whole nowhere, and goes with it")
+    } else {
+        waits + "?"
+    }
 }
 
 /// A set was declared alive, or forgotten.
@@ -177,6 +204,7 @@ pub(super) fn list(context: &Context) -> Result<Report, Failure> {
         let json = set_json(set);
         let member = |name: &str| json.get(name).map(ToString::to_string).unwrap_or_default();
         let mut state = set.state.clone();
+        state.push_str(if waits_for_commit(set) { ", all proven: commit lacks" } else { "" });
         state.push_str(if set.state == ALIVE && !set.seen { ", shares not seen" } else { "" });
         state.push_str(if set.whole { ", whole copy" } else { "" });
         table.row([
@@ -191,7 +219,12 @@ pub(super) fn list(context: &Context) -> Result<Report, Failure> {
         table.paint(0, |style, text| style.bold(text));
     }
     let text = if sets.is_empty() { "no split keys\n".into() } else { table.render(context.screen.out()) };
-    Ok(Report::new(json!({"sets": sets.iter().map(set_json).collect::<Vec<_>>()}), text))
+    let report = Report::new(json!({"sets": sets.iter().map(set_json).collect::<Vec<_>>()}), text);
+    Ok(match sets.iter().find(|set| waits_for_commit(set)) {
+        Some(set) => report
+            .hint(format!("it takes over by: tufctl share resplit {} --phase commit", visible(&set.key))),
+        None => report,
+    })
 }
 
 /// `tufctl share manifest`
@@ -241,6 +274,11 @@ pub(super) fn set_json(set: &v1::ShareSet) -> Value {
         "whole": set.whole,
         "kept": set.kept,
         "seen": set.seen,
+        "waits_for": match set.state.as_str() {
+            PROVING if set.unconfirmed.is_empty() => Some("commit"),
+            PROVING => Some("proof"),
+            _ => None,
+        },
     });
     if let (Some(members), Ok(manifest)) =
         (document.as_object_mut(), custody::SignedManifest::parse(&set.manifest))
@@ -267,6 +305,7 @@ fn set_text(set: &v1::ShareSet, style: Style) -> String {
     let state = match set.state.as_str() {
         ALIVE if set.seen => style.green("alive"),
         ALIVE => style.yellow("alive, its shares not seen by this agent"),
+        PROVING if set.unconfirmed.is_empty() => style.yellow("proven by all, and not alive yet"),
         PROVING => style.yellow("waits for proof"),
         other => style.dim(visible(other)),
     };
@@ -277,7 +316,16 @@ fn set_text(set: &v1::ShareSet, style: Style) -> String {
     for name in &set.unconfirmed {
         text.push_str(&format!("  {} {:<16} not proven\n", style.yellow("·"), visible(name)));
     }
+    if waits_for_commit(set) {
+        let key = visible(&set.key);
+        text.push_str(&format!("it takes over by: tufctl share resplit {key} --phase commit\n"));
+    }
     text
+}
+
+/// A new set that everybody has proven: nothing but the word that it takes over lacks.
+fn waits_for_commit(set: &v1::ShareSet) -> bool {
+    set.state == PROVING && set.unconfirmed.is_empty()
 }
 
 /// The words for a set's state on the wire.

@@ -11,6 +11,14 @@ use crate::shares::{self, Openers, Wanted, type_share};
 
 /// Runs `tufctl share verify`.
 pub(super) fn run(args: &ShareVerifyArgs, context: &Context) -> Result<Report, Failure> {
+    judge(args, context).map_err(|failure| match failure.reason() {
+        // It says right or wrong; what could not be looked at is neither.
+        reason::IO | reason::SECRET_FILE | reason::LIMIT => failure.into_usage(),
+        _ => failure,
+    })
+}
+
+fn judge(args: &ShareVerifyArgs, context: &Context) -> Result<Report, Failure> {
     let style = context.screen.out();
     let manifest = args.manifest.as_deref().map(shares::manifest).transpose()?;
     let openers = Openers::load(&args.openers)?;

@@ -86,13 +86,9 @@ impl Session<'_> {
         let call = self.open(role, &keys)?;
         let inspected = call.inspected();
         let said = read_difference(inspected)?;
-        let asks = !self.args.yes.yes && Terminal::open().is_some();
-        let text = difference(&said, &self.names, screen.err(), now());
-        if asks {
-            screen.show(text)
-        } else {
-            screen.note(text)
-        }
+        let gives = self.gathering.as_ref().is_none_or(|gathering| gathering.is_watched());
+        let asks = Terminal::open().is_some() && (gives || !self.args.yes.yes);
+        screen.show_if(asks, difference(&said, &self.names, screen.err(), now()));
         for warning in &inspected.warnings {
             screen.warn(warning);
         }
