@@ -1,10 +1,11 @@
 //! A YubiKey that others use, too, and what they did to it.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 use tufagent_tests::cards::{Card, Entry, FIRMWARE_5_7};
+use tufagent_tests::{binary, run_to_end};
 
 use crate::yubikeys::{Bed, HOLD};
 
@@ -64,6 +65,10 @@ fn a_card_that_another_program_is_using_is_said_to_be_so_and_stays_unlocked() {
     let helper = bed.home.token("alice")["helper_pid"].clone();
     let verifies = bed.verifies();
     let holder = Holder::of(&bed);
+    let mut attest = Command::new(binary("tufctl"));
+    bed.home.environment(&mut attest);
+    attest.args(["key", "attest", "root-a"]);
+    let attested = std::thread::spawn(move || run_to_end(&mut attest));
     let signed = bed.home.run("sign repo --yes --key root-a --json");
     let refused = signed.refused(5, "TOKEN_BUSY");
     assert!(refused["message"].as_str().unwrap().contains("another program is in the middle"), "{signed}");
@@ -73,6 +78,10 @@ fn a_card_that_another_program_is_using_is_said_to_be_so_and_stays_unlocked() {
     assert_eq!(bed.home.run("key list --json").done().json()["keys"][0]["name"], "online");
     assert_eq!((bed.state(), &bed.home.token("alice")["helper_pid"]), (json!("unlocked"), &helper));
     holder.let_go();
+    // Nobody is left without a word meanwhile.
+    let attested = attested.join().unwrap();
+    assert!(attested.stderr.contains("waiting for alice (YubiKey 10000001"), "{attested}");
+    assert!(attested.stderr.contains("scdaemon"), "{attested}");
     assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
     assert_eq!((bed.verifies(), &bed.home.token("alice")["helper_pid"]), (verifies, &helper));
 }

@@ -1,5 +1,7 @@
 //! The requests, one method each.
 
+use std::time::Duration;
+
 use tonic::Streaming;
 use tufagent_proto::v1::{
     self, agent_client::AgentClient, audit_client::AuditClient, keys_client::KeysClient, observe_request,
@@ -13,6 +15,9 @@ use crate::error::{Failure, reason};
 use crate::secret::Secret;
 
 /// The agent itself, and its tokens.
+/// A card that nobody keeps answers sooner.
+const A_WHILE: Duration = Duration::from_secs(2);
+
 impl Agent {
     /// What runs, and which tokens are there.
     pub(crate) fn status(&self) -> Result<v1::StatusReply, Failure> {
@@ -227,9 +232,20 @@ impl Agent {
         Ok((reply.key.ok_or_else(incomplete)?, reply.warnings))
     }
 
-    /// What the maker of a YubiKey vouches for of a key.
-    pub(crate) fn attest_key(&self, name: &str) -> Result<v1::AttestKeyReply, Failure> {
-        self.wait(self.keys_client().attest(v1::AttestKeyRequest { name: name.into() }))
+    /// What the maker of a YubiKey vouches for of a key; `slow` is called when that takes a while.
+    pub(crate) fn attest_key(&self, name: &str, slow: impl FnOnce()) -> Result<v1::AttestKeyReply, Failure> {
+        let request = v1::AttestKeyRequest { name: name.into() };
+        self.wait(async {
+            let mut client = self.keys_client();
+            let mut call = std::pin::pin!(client.attest(request));
+            match tokio::time::timeout(A_WHILE, call.as_mut()).await {
+                Ok(done) => done,
+                Err(_) => {
+                    slow();
+                    call.await
+                }
+            }
+        })
     }
 
     /// Destroys a key; one that still serves a role only with `force`.

@@ -98,6 +98,10 @@ fn what(entry: &v1::AuditEntry) -> String {
     if let Some(Value::Object(refusal)) = members.get("refusal") {
         parts.extend(["reason", "message"].into_iter().filter_map(|name| member(name, refusal.get(name)?)));
     }
+    // Of an attempt with a PIN that the card had accepted before.
+    if let Some(again) = members.get("about").and_then(|about| about.get("again")) {
+        parts.extend(member("again", again));
+    }
     parts.join(" ")
 }
 
@@ -133,5 +137,8 @@ mod tests {
         assert_eq!(json(&entry)["body_json"], body);
         assert_eq!(json(&entry)["body"]["b"], 1);
         assert_eq!(what(&entry), "a=x\\u{1b} b=1");
+        let body_json = r#"{"about":{"again":true,"serial":"7"},"card":"serial 7"}"#.into();
+        let entry = AuditEntry { kind: "token.attempt".into(), body_json, ..Default::default() };
+        assert_eq!(what(&entry), "card=\"serial 7\" again=true");
     }
 }

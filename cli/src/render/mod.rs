@@ -47,6 +47,7 @@ pub(crate) use self::time::{expires, expiry, now, span};
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -156,6 +157,7 @@ impl Screen {
 
     /// Warns: something went through that should be looked at.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        warned().push(text.as_ref().to_owned());
         say(&format!("{} {}", self.err.yellow("warning:"), visible(text.as_ref())));
     }
 
@@ -190,7 +192,10 @@ impl Screen {
             }
             return;
         }
-        say(&format!("{} {}", self.err.red("error:"), visible(failure.message())));
+        // Nobody reads a text for news that they have read a moment ago.
+        let is_known = warned().iter().any(|text| text.starts_with(failure.message()));
+        let message = if is_known { AS_WARNED } else { failure.message() };
+        say(&format!("{} {}", self.err.red("error:"), visible(message)));
         if !failure.remedy_text().is_empty() {
             say(&format!("{} {}", self.err.bold(" help:"), visible(failure.remedy_text())));
         }
@@ -202,6 +207,14 @@ impl Screen {
         if TAKEN.swap(true, Ordering::SeqCst) { Ok(()) } else { print(&json.to_string()) }
     }
 }
+
+/// What this process has warned of.
+fn warned() -> MutexGuard<'static, Vec<String>> {
+    static WARNED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    WARNED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const AS_WARNED: &str = "nothing else could be done: see the warning above";
 
 /// Writes to stdout; a reader that went away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> io::Result<()> {

@@ -4,16 +4,33 @@ use serde_json::{Value, json};
 use tufagent_proto::v1::AttestKeyReply;
 
 use super::json as key_json;
+use crate::client::Agent;
+use crate::commands::token::described_device;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::render::{Report, Style, short_keyid, visible};
 
 pub(super) fn attest(name: &str, context: &Context) -> Result<Report, Failure> {
-    let reply = context.agent()?.attest_key(name)?;
+    let agent = context.agent()?;
+    let device = device_of(name, agent)?;
+    let slow = || {
+        context.screen.note(format!(
+            "waiting for {device}: another program may be using it (gpg's scdaemon, ssh-agent, ykman, a browser), or another \
+             request waits for its touch …"
+        ));
+    };
+    let reply = agent.attest_key(name, slow)?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
     }
     Ok(Report::new(document(name, &reply)?, text(name, &reply, context.screen.out())))
+}
+
+/// The token that holds the key, as far as that is known without asking it.
+fn device_of(name: &str, agent: &Agent) -> Result<String, Failure> {
+    let key = agent.keys_to_sign()?.into_iter().find(|key| key.name == name);
+    let token = key.and_then(|key| agent.token(&key.token).ok());
+    Ok(token.map_or_else(|| "the YubiKey".to_owned(), |token| described_device(&token)))
 }
 
 fn document(name: &str, reply: &AttestKeyReply) -> Result<Value, Failure> {

@@ -157,7 +157,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     } else {
         let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
         text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
-        text.push_str(&advice(&missing, &dir.to_string()));
+        text.push_str(&advice(&missing, &dir.to_string(), &|token| session.ours.is_card(token)));
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let unsigned = unsigned(session, &missing);
@@ -223,7 +223,7 @@ fn unsigned(session: &Session<'_>, missing: &[&RoleLine]) -> Vec<Value> {
 }
 
 /// What to do about what is missing: colleagues, and tokens of ours.
-fn advice(missing: &[&RoleLine], dir: &str) -> String {
+fn advice(missing: &[&RoleLine], dir: &str, is_card: &dyn Fn(&str) -> bool) -> String {
     let (mut tokens, mut others) = (BTreeSet::new(), false);
     for line in missing {
         for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
@@ -235,6 +235,12 @@ fn advice(missing: &[&RoleLine], dir: &str) -> String {
                 Some((token, state)) if state == "locked" => {
                     tokens.insert(format!(
                         "unlock {0} and sign again: tufctl token unlock {0}\n",
+                        visible(token)
+                    ));
+                }
+                Some((token, state)) if state == "blocked" && is_card(token) => {
+                    tokens.insert(format!(
+                        "token {0} is blocked; give it a new PIN by its PUK: tufctl token unblock {0}\n",
                         visible(token)
                     ));
                 }
@@ -411,7 +417,7 @@ mod tests {
         );
         assert_eq!(root().needs(), "root needs 1 more signature (77aabbcc or root-c)");
         assert_eq!(
-            advice(&[&root()], "repo"),
+            advice(&[&root()], "repo", &|_| false),
             "unlock hsm and sign again: tufctl token unlock hsm\n\
              Give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
         );
