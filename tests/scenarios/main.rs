@@ -100,4 +100,5 @@ mod yubikey_management;
 mod yubikey_matrix;
 mod yubikey_pins;
 mod yubikey_shared;
+mod yubikey_typing;
 mod yubikeys;

@@ -25,7 +25,7 @@ pub(crate) const SERIAL: u32 = 10_000_001;
 pub(crate) const HOLD: &str = "hold";
 
 impl Bed {
-    fn locked(firmware: [u8; 3]) -> Option<Self> {
+    pub(crate) fn locked(firmware: [u8; 3]) -> Option<Self> {
         Self::configured(firmware, |_| String::new())
     }
 
@@ -34,7 +34,7 @@ impl Bed {
         Self::configured(firmware, |home| format!("pin = {{ file = {:?} }}\n", home.path("pin")))
     }
 
-    fn configured(firmware: [u8; 3], more: impl FnOnce(&Home) -> String) -> Option<Self> {
+    pub(crate) fn configured(firmware: [u8; 3], more: impl FnOnce(&Home) -> String) -> Option<Self> {
         let card = Card::new(SERIAL, firmware);
         let room = need(CardRoom::with(&[&card]))?;
         let home = Home::new();

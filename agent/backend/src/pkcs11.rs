@@ -241,6 +241,14 @@ impl Pkcs11Token {
         })
     }
 
+    /// The same of a token that need not be unlocked, but there.
+    fn need_there(&self) -> Result<Unlocked, BackendError> {
+        self.shared.with_seen(|seen| match (seen.state, &seen.trouble) {
+            (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.clone().into()),
+            _ => Ok(Unlocked { logins_lost: seen.logins_lost, locks: seen.locks }),
+        })
+    }
+
     /// The key that was asked for, under the name that was asked for.
     fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
         let Reply::Key { key } = reply else { return Err(nonsense()) };

@@ -119,6 +119,8 @@ pub struct Card {
     pub serial: u32,
     /// The only environment that the helper gets beside the locale.
     pub env: BTreeMap<String, String>,
+    /// Also keys that take no PIN sign only while it is unlocked.
+    pub need_unlock: bool,
 }
 
 /// Which token of a module.

@@ -46,6 +46,7 @@ pub(super) struct RawToken {
     pub(super) module: Option<PathBuf>,
     pub(super) label: Option<String>,
     pub(super) serial: Option<toml::Value>,
+    pub(super) need_unlock: Option<bool>,
     pub(super) manufacturer: Option<String>,
     pub(super) uri: Option<String>,
     pub(super) env: Option<BTreeMap<String, String>>,

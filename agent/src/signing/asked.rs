@@ -149,10 +149,14 @@ async fn by_pinentry(
         waiting(For::Confirmation).await?;
         slot.confirm_by_person(&purpose).await?;
     }
-    if slot.state() == backend::TokenState::Locked {
-        waiting(For::Pin).await?;
+    // A key that takes no PIN, or takes it with the signature, wants none before.
+    let stored = &signer.key.stored;
+    if !(slot.signs_locked(stored) || slot.unlocks_with_signature(stored)) {
+        if slot.state() == backend::TokenState::Locked {
+            waiting(For::Pin).await?;
+        }
+        slot.ensure_usable_for(&purpose).await?;
     }
-    slot.ensure_usable_for(&purpose).await?;
     // Of a token that was locked nobody knew before.
     if !slot.asks_for_each_signature(&signer.key.stored.public).await? {
         return Ok(None);

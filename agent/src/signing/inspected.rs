@@ -62,7 +62,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
-    let Chosen { mut signers, skipped } = choose(agent, &begin, &authority.keys).await?;
+    let Chosen { mut signers, skipped, locked } = choose(agent, &begin, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
     let instead = match supersedes {
         Some(digest) => repositories.superseded(&record, &subject, digest).await?,
@@ -78,6 +78,9 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let decision = policy::judge(&SigningRules::default(), &facts);
     if let Decision::Refuse(refusal) = decision {
         return Err(refusal.into());
+    }
+    if let Some(locked) = locked {
+        return Err(locked);
     }
     origin::check(agent, &record, &role, &subject, &signers).await?;
     proven::check(agent, &record, &role, &subject).await?;

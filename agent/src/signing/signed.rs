@@ -135,7 +135,10 @@ async fn make(
         return split::sign(agent, &signer.key, signer.scheme, recorded.subject(), gathered).await;
     }
     // The token may have locked itself while a person was reading.
-    slot.ensure_usable().await?;
+    let stored = &signer.key.stored;
+    if !(slot.signs_locked(stored) || typed.is_some() && slot.unlocks_with_signature(stored)) {
+        slot.ensure_usable().await?;
+    }
     let made = match typed {
         None => slot.sign(public, signer.scheme, recorded.subject(), turn).await,
         Some(typed) => slot.sign_typed(public, signer.scheme, recorded.subject(), typed, turn).await,

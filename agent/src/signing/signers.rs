@@ -38,6 +38,9 @@ pub(super) struct Chosen {
     pub(super) signers: Vec<Signer>,
     /// Keys of the role that are ours and cannot be used now.
     pub(super) skipped: Vec<(Signer, Refusal)>,
+    /// Why the first key that was named cannot sign now, though it is judged whether it might: nobody is to type a PIN for
+    /// what is refused then.
+    pub(super) locked: Option<Refusal>,
 }
 
 /// Chooses among our keys. Keys that were named are all in `signers`, whether the role has them or not: policy
@@ -55,7 +58,7 @@ pub(super) async fn choose(
         Some(public) => agent.tokens().keys_to_collect(&public).await,
         None => agent.tokens().keys_to_sign().await,
     };
-    let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new() };
+    let mut chosen = Chosen { signers: Vec::new(), skipped: Vec::new(), locked: None };
     let candidates = if named.is_empty() {
         let (alone, twice) = of_role(held, authority);
         chosen.skipped = twice;
@@ -77,6 +80,10 @@ pub(super) async fn choose(
         let usable = if signer.keyids.is_empty() { Ok(()) } else { usable(agent, begin, &signer.key).await };
         match usable {
             Ok(()) => chosen.signers.push(signer),
+            Err(refusal) if !named.is_empty() && refusal.reason == Reason::TokenLocked => {
+                chosen.locked.get_or_insert(refusal.detail("key", signer.key.name.as_str()));
+                chosen.signers.push(signer);
+            }
             Err(refusal) if !named.is_empty() => return Err(refusal.detail("key", signer.key.name)),
             Err(refusal) => chosen.skipped.push((signer, refusal)),
         }
@@ -90,7 +97,7 @@ pub(super) async fn choose(
 /// Its token is ready; of a split key a set is alive, and somebody brings enough of them.
 async fn usable(agent: &AppState, begin: &SignBegin, key: &HeldKey) -> Result<(), Refusal> {
     split::check_alive(agent, key)?;
-    key.ensure_usable().await?;
+    key.ensure_usable(begin.asks).await?;
     if key.slot.is_split() { split::check_collects(agent, key, begin) } else { Ok(()) }
 }
 

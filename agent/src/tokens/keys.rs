@@ -37,12 +37,16 @@ impl HeldKey {
         Self { name, slot, stored, available: true, lost: false, unanswered: false }
     }
 
-    /// Before its use: the token is ready, or will be once a person was asked, and the key is on it.
+    /// Before its use: the token is ready, or will be once a person was asked, and the key is on it. `asks`: the caller
+    /// has a person type a PIN that the key takes for each signature.
     ///
     /// # Errors
     /// As [`Slot::may_become_usable`]; `KEY_NOT_FOUND` for a key that is lost.
-    pub async fn ensure_usable(&self) -> Result<(), Refusal> {
-        self.slot.may_become_usable().await?;
+    pub async fn ensure_usable(&self, asks: bool) -> Result<(), Refusal> {
+        let slot = &self.slot;
+        if !(slot.signs_locked(&self.stored) || asks && slot.unlocks_with_signature(&self.stored)) {
+            slot.may_become_usable().await?;
+        }
         if self.lost { Err(self.gone()) } else { Ok(()) }
     }
 
@@ -82,6 +86,7 @@ impl HeldKey {
             slot: self.stored.place.map(|place| place.slot.to_string()).unwrap_or_default(),
             touch: self.stored.place.map(|place| place.touch.as_str().to_owned()).unwrap_or_default(),
             pin_policy: self.stored.place.map(|place| place.pin.as_str().to_owned()).unwrap_or_default(),
+            signs_locked: self.available && self.slot.signs_locked(&self.stored),
             // Known to whoever keeps the manifests.
             unproven: Vec::new(),
         }

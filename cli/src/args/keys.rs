@@ -191,7 +191,7 @@ pub(crate) struct SlotArgs {
     /// On a YubiKey, when the key wants to be touched [never unless given].
     #[arg(long, value_name = "WHEN", value_parser = ["always", "cached", "never"])]
     pub(crate) touch: Option<String>,
-    /// On a YubiKey, when the key wants the PIN [once unless given, in 9c too].
+    /// On a YubiKey, when the key wants the PIN [once unless given, in 9c too]; with never it signs on a locked one, too.
     #[arg(long, value_name = "WHEN", value_parser = ["once", "always", "never"])]
     pub(crate) pin_policy: Option<String>,
     /// On a YubiKey, destroy the key that the slot holds.

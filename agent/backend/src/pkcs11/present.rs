@@ -97,7 +97,6 @@ impl Pkcs11Token {
     /// As [`Backend::sign`](crate::Backend::sign).
     pub fn takes_pin_each_time(&self, key: &PublicKey) -> Result<bool, BackendError> {
         let shared = &self.shared;
-        self.need_unlocked()?;
         // A YubiKey has said so with its keys.
         let known = shared.with_seen(|seen| {
             let stored = seen.keys.iter().find(|stored| stored.public == *key)?;
@@ -107,6 +106,7 @@ impl Pkcs11Token {
             shared.note(|seen| seen.each_use.insert(key.clone(), pin));
             return Ok(pin);
         }
+        self.need_unlocked()?;
         let request = Request::EachUse { public: hex::encode(key.spki_der()) };
         let (reply, _) = self.call_unlocked("looking at a key", &request, &[], shared.config.deadline)?;
         let Reply::EachUse { pin } = reply else { return Err(nonsense()) };

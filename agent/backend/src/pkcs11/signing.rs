@@ -8,10 +8,12 @@ use tuf::key::{PublicKey, Scheme};
 use tuf::preimage::Signable;
 
 use super::Pkcs11Token;
+use super::link::Answer;
+use crate::card::PinPolicy;
 use crate::doctor::How;
 use crate::host::protocol::Request;
 use crate::host::{Curve, ecdsa_to_der};
-use crate::{BackendError, UnverifiedSignature};
+use crate::{BackendError, TokenState, UnverifiedSignature};
 
 impl Pkcs11Token {
     /// A signature in the form that metadata wants; with a PIN, for a key that takes one each time.
@@ -41,13 +43,52 @@ impl Pkcs11Token {
         let limit =
             self.shared.config.deadline.saturating_add(Duration::from_secs(1).saturating_mul(megabytes));
         let tail = [pin.unwrap_or_default(), &*data];
-        let locks = self.need_unlocked()?.locks;
-        let (_, raw) = self.call_unlocked("signing", &request, &tail, limit)?;
+        let before =
+            if self.signs_locked(key, pin.is_some()) { self.need_there() } else { self.need_unlocked() };
+        let locks = before?.locks;
+        let (_, raw) = match self.signs_locked(key, pin.is_some()) {
+            true => self.call_locked("signing", &request, &tail, limit),
+            false => self.call_unlocked("signing", &request, &tail, limit),
+        }?;
         // A touch takes its time, and so does a large file: nothing leaves after a `lock` that came meanwhile.
         if self.shared.with_seen(|seen| seen.locks) != locks {
             return Err(BackendError::Locked);
         }
         released(scheme, &raw)
+    }
+}
+
+impl Pkcs11Token {
+    /// Whether the card signs with this key though it is locked: a key that takes no PIN, or the one that is given with what
+    /// is signed.
+    fn signs_locked(&self, key: &PublicKey, with_pin: bool) -> bool {
+        let place = self.shared.with_seen(|seen| {
+            seen.keys.iter().find(|stored| stored.public == *key).and_then(|stored| stored.place)
+        });
+        place.is_some_and(|place| match place.pin {
+            PinPolicy::Never => true,
+            PinPolicy::Always => with_pin,
+            PinPolicy::Once => false,
+        })
+    }
+
+    /// For what needs no login. A PIN that the card takes with it unlocks it, too, which is seen at once.
+    fn call_locked(
+        &self,
+        what: &str,
+        request: &Request,
+        tail: &[&[u8]],
+        limit: Duration,
+    ) -> Result<Answer, BackendError> {
+        let shared = &self.shared;
+        let mut link = shared.link();
+        let answer = shared.call(&mut link, what, request, tail, limit);
+        let locked = shared.with_seen(|seen| seen.state == Some(TokenState::Locked));
+        if locked && request.presents_pin() {
+            // What comes of it is noted.
+            let _ = shared.ask_how_it_is(&mut link, &Request::Poll);
+        }
+        answer
     }
 }
 

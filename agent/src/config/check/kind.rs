@@ -12,7 +12,7 @@ use super::seconds;
 use crate::limits;
 
 pub(super) fn file_kind(raw: &RawToken) -> Result<TokenKind, String> {
-    misplaced(raw, &[("serial", raw.serial.is_some()), ("env", raw.env.is_some())])?;
+    misplaced(raw, &[("serial", raw.serial.is_some()), ("env", raw.env.is_some()), of_cards(raw)])?;
     Ok(TokenKind::File)
 }
 
@@ -23,6 +23,7 @@ pub(super) fn shares(raw: &RawToken) -> Result<TokenKind, String> {
         ("unlock_for", raw.unlock_for.is_some()),
         ("serial", raw.serial.is_some()),
         ("env", raw.env.is_some()),
+        of_cards(raw),
     ];
     misplaced(raw, &of_others)?;
     if raw.name.starts_with('.') {
@@ -50,7 +51,12 @@ pub(super) fn card(raw: RawToken) -> Result<Card, String> {
     let serial = serial(named)?;
     let serial =
         serial.parse().map_err(|_| format!("serial = {serial:?} is no YubiKey's: it is a number"))?;
-    Ok(Card { serial, env: environment(raw.env)? })
+    Ok(Card { serial, env: environment(raw.env)?, need_unlock: raw.need_unlock.unwrap_or(false) })
+}
+
+/// What means something for YubiKeys alone.
+fn of_cards(raw: &RawToken) -> (&'static str, bool) {
+    ("need_unlock", raw.need_unlock.is_some())
 }
 
 /// What means something for modules alone, and `more`.
@@ -89,6 +95,9 @@ fn uri_of(attributes: &[(&str, Option<String>)]) -> String {
 }
 
 pub(super) fn module(raw: RawToken) -> Result<Module, String> {
+    if raw.need_unlock.is_some() {
+        return Err("need_unlock means nothing for kind \"pkcs11\": remove it".to_owned());
+    }
     let path = raw.module.ok_or("module is missing: name the PKCS#11 module's file")?;
     if !path.is_absolute() {
         return Err("module must be an absolute path".to_owned());

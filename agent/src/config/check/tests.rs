@@ -92,6 +92,15 @@ fn a_yubikey_is_named_by_its_number_and_has_no_module() {
         let TokenKind::Yubikey(card) = &config.tokens[1].kind else { panic!("no card") };
         assert_eq!((card.serial, card.env["A"].as_str()), (12_345_678, "b"));
     }
+    let needs = |line: &str| match &parse(&with(line)).unwrap().tokens[1].kind {
+        TokenKind::Yubikey(card) => card.need_unlock,
+        _ => panic!("no card"),
+    };
+    assert!(!needs("serial = 1") && needs("serial = 1\nneed_unlock = true"));
+    for kind in ["file'", "shares'", "pkcs11'\nmodule = '/m.so'\nlabel = 'x'"] {
+        let other = format!("[[token]]\nname = 'b'\nneed_unlock = true\nkind = '{kind}");
+        assert!(refused(&other).contains("need_unlock means nothing"), "{kind}");
+    }
     assert!(refused(&with("")).contains("serial is missing"));
     assert!(refused(&with("serial = -1")).contains("is a number"));
     assert!(refused(&with("serial = 1\nmodule = '/m.so'")).contains("module means nothing"));

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backend::pkcs11::{Asking, Begun, Lane, Pkcs11Token, Spent};
-use backend::{Backend, BackendError};
+use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use tokio::io::Interest;
@@ -20,7 +20,7 @@ use tuf::preimage::Signable;
 
 use super::card::Presenting;
 use super::refusals::LOGIN_LOST;
-use super::{BLINK, Slot, Typed};
+use super::{BLINK, Slot, Typed, lock};
 use crate::awake;
 use crate::config::{TokenConfig, TokenKind};
 use crate::limits;
@@ -101,8 +101,18 @@ impl Slot {
         }
     }
 
+    /// A signature by a card, which may need no login, neither begins nor leaves after a `lock`.
+    fn unless_locked<T>(&self, sign: impl FnOnce() -> Result<T, BackendError>) -> Result<T, BackendError> {
+        if !self.is_card() {
+            return sign();
+        }
+        let locks = self.locks_unless_held().ok_or(BackendError::Locked)?;
+        let signed = sign()?;
+        if self.locks_unless_held() == Some(locks) { Ok(signed) } else { Err(BackendError::Locked) }
+    }
+
     /// Without a PIN for this signature.
-    async fn sign_once(&self, order: &Order) -> Result<SignatureBytes, Refusal> {
+    async fn sign_once(self: &Arc<Self>, order: &Order) -> Result<SignatureBytes, Refusal> {
         if self.config.kind == TokenKind::File && order.is_quick() {
             let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
             self.lapse();
@@ -112,8 +122,9 @@ impl Slot {
         match at_once {
             Some(signed) => signed,
             None => {
-                let order = order.clone();
-                self.run_blinking(&self.queue, BLINK, move |backend| order.carry_out(backend, None)).await
+                let (order, slot) = (order.clone(), Arc::clone(self));
+                let work = move |backend: &dyn Backend| slot.unless_locked(|| order.carry_out(backend, None));
+                self.run_blinking(&self.queue, BLINK, work).await
             }
         }
     }
@@ -141,9 +152,15 @@ impl Slot {
             slot.not_too_early(user)?;
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
+            let locks = lock(&slot.lease).locks;
+            let before = slot.state();
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
             slot.note_delay(user, signed.as_ref().err());
+            if before == TokenState::Locked && slot.state() == TokenState::Unlocked {
+                // It was the PIN that unlocks the card, too.
+                slot.begin_lease(locks, slot.lease_of_person())?;
+            }
             signed
         };
         // Whoever asked may go away meanwhile: what came of it is still noted.

@@ -62,13 +62,7 @@ impl Slot {
         let work = async move {
             let locks = lock(&slot.lease).locks;
             slot.present(Act::Unlock(Arc::new(secret)), Presenting::Person(attempt)).await?;
-            let until = match slot.config.unlock_for {
-                UnlockFor::Time(time) if !slot.config.pin.is_unattended() => {
-                    Some(clock::boot().saturating_add(time))
-                }
-                UnlockFor::Time(_) | UnlockFor::Forever => None,
-            };
-            slot.begin_lease(locks, until)
+            slot.begin_lease(locks, slot.lease_of_person())
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
@@ -164,6 +158,16 @@ impl Slot {
             .remedy(format!("make sure of the {word}, then try again in {seconds} s"))
             .detail("token", name)
             .detail("retry_in_seconds", seconds))
+    }
+
+    /// Until when an unlock by a person lasts that is made now.
+    pub(super) fn lease_of_person(&self) -> Option<Duration> {
+        match self.config.unlock_for {
+            UnlockFor::Time(time) if !self.config.pin.is_unattended() => {
+                Some(clock::boot().saturating_add(time))
+            }
+            UnlockFor::Time(_) | UnlockFor::Forever => None,
+        }
     }
 
     /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.

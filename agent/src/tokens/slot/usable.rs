@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend::TokenState;
+use backend::card::PinPolicy;
+use backend::{StoredKey, TokenState};
 
 use super::{Later, Slot, lock};
+use crate::config::TokenKind;
 use crate::refusal::Refusal;
 
 /// How long a device may take to say its first word after the start.
@@ -39,6 +41,28 @@ impl Slot {
             };
             tokio::spawn(work).await.map_err(Refusal::internal)?
         })
+    }
+
+    /// Whether the card signs with this key though it is locked: the key takes no PIN, nobody said `lock`, and the
+    /// configuration does not demand that it is unlocked all the same.
+    #[must_use]
+    pub fn signs_locked(&self, key: &StoredKey) -> bool {
+        let TokenKind::Yubikey(card) = &self.config.kind else { return false };
+        let takes_none = key.place.is_some_and(|place| place.pin == PinPolicy::Never);
+        takes_none && !card.need_unlock && !lock(&self.lease).held && self.state() == TokenState::Locked
+    }
+
+    /// Whether the PIN that this key takes for each signature unlocks the card with the first one, when a person gives it.
+    #[must_use]
+    pub fn unlocks_with_signature(&self, key: &StoredKey) -> bool {
+        let takes_it = key.place.is_some_and(|place| place.pin == PinPolicy::Always);
+        takes_it && !self.config.pin.is_unattended() && self.state() == TokenState::Locked
+    }
+
+    /// How often somebody said `lock`; none where it holds.
+    pub(super) fn locks_unless_held(&self) -> Option<u64> {
+        let lease = lock(&self.lease);
+        (!lease.held).then_some(lease.locks)
     }
 
     /// False: it is locked.

@@ -196,14 +196,16 @@ impl<'a> Session<'a> {
         self.report(published)
     }
 
-    /// One device after another, where they are inserted when they are asked for. What was shown and said yes to is not
+    /// Others, where a token did not sign after all; and one device after another, where they are inserted when they are
+    /// asked for. What was shown and said yes to is not
     /// asked about again.
     fn sign_with_those_that_come(
         &mut self,
         content: &[RoleName],
         shown: &BTreeMap<RoleName, Difference>,
     ) -> Result<(), Failure> {
-        while self.invite(content)? {
+        // A PIN that goes with its signature may have been wrong: others are asked for as after any other.
+        while self.unlock_for(content)? || self.invite(content)? {
             self.unlock_for(content)?;
             let mut pending = self.inspect(content)?;
             if pending.iter().any(|role| shown.get(&role.role) != Some(&role.difference)) {

@@ -83,6 +83,10 @@ pub(super) struct OurKey {
     pub(super) name: String,
     pub(super) token: String,
     pub(super) public: PublicKey,
+    /// It takes no PIN, and signs though its token is locked.
+    signs_locked: bool,
+    /// It takes the PIN for each signature, and that unlocks its YubiKey, too.
+    unlocks: bool,
 }
 
 /// A key of ours that a role has and that has not signed it yet.
@@ -105,7 +109,9 @@ impl Ours {
             }
             // A key of a kind that this build cannot read is not one it could ask to sign with.
             if let Ok(public) = object.public_key() {
-                ours.push(OurKey { name: key.name, token: key.token, public: public.clone() });
+                let unlocks = key.pin_policy == "always";
+                let (name, token, signs_locked) = (key.name, key.token, key.signs_locked);
+                ours.push(OurKey { name, token, public: public.clone(), signs_locked, unlocks });
             }
         }
         Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred, chosen: BTreeSet::new() })
@@ -268,9 +274,16 @@ impl Ours {
         self.ready(token) || self.locked(token)
     }
 
-    /// Whether a key is there and its token signs without asking anybody.
+    /// Whether a key is there and signs without anybody being asked before.
     pub(super) fn can_sign(&self, key: &Candidate) -> bool {
-        self.ready(&key.token) && self.barred(&key.name).is_none()
+        (self.ready(&key.token) || self.signs_locked(&key.name, &key.token))
+            && self.barred(&key.name).is_none()
+    }
+
+    /// Whether a key signs though its token is locked: it takes no PIN, or one that is asked for when it is to sign.
+    fn signs_locked(&self, key: &str, token: &str) -> bool {
+        let Some(key) = self.keys.iter().find(|ours| ours.name == key) else { return false };
+        self.locked(token) && (key.signs_locked || key.unlocks && Terminal::open().is_some())
     }
 
     /// Why a key cannot sign, whatever its token can.
@@ -309,7 +322,8 @@ impl Ours {
         if let Some(failure) = self.barred(&key.name) {
             return Err(failure.clone());
         }
-        if self.ready(&key.token) || (self.locked(&key.token) && Terminal::open().is_some()) {
+        let is_ready = self.ready(&key.token) || self.signs_locked(&key.name, &key.token);
+        if is_ready || (self.locked(&key.token) && Terminal::open().is_some()) {
             return Ok(());
         }
         Err(self.unusable(&key.token, &key.name))

@@ -9,7 +9,7 @@ use tufagent_proto::v1;
 use super::Session;
 use super::ours::Candidate;
 use crate::commands::token::{described, unlock_asking};
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
 use crate::render::visible;
 
@@ -22,25 +22,45 @@ struct Need {
 
 impl Session<'_> {
     /// Asks for the secrets of those locked tokens without which a role does not reach its threshold. Where one is not
-    /// given, or is wrong, others are asked for that will do without it; unless keys were named.
-    pub(super) fn unlock_for(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
+    /// given, or is wrong, others are asked for that will do without it; unless keys were named. Gives whether one was
+    /// unlocked.
+    pub(super) fn unlock_for(&mut self, roles: &[RoleName]) -> Result<bool, Failure> {
         if Terminal::open().is_none() {
-            return Ok(());
+            return Ok(false);
         }
+        let mut any = false;
         self.choose_copies(roles)?;
         for role in roles {
             let mut asked = BTreeSet::new();
             // Asked anew each time: every answer tells who else is needed.
             while let Some(token) = self.next_locked(role, &asked)? {
+                self.foresee(role, &token)?;
                 self.context.screen.show(self.need_of(&token, roles)?);
                 match unlock_asking(self.agent, &token) {
-                    Ok(unlocked) => self.ours.update(unlocked),
+                    Ok(unlocked) => {
+                        self.ours.update(unlocked);
+                        any = true;
+                    }
                     Err(failure) => self.pass_over(role, &token, failure)?,
                 }
                 asked.insert(token.name);
             }
         }
-        Ok(())
+        Ok(any)
+    }
+
+    /// Nobody types a secret for what the agent will refuse whatever is typed: it judges before it looks whether tokens are
+    /// locked.
+    fn foresee(&self, role: &RoleName, token: &v1::Token) -> Result<(), Failure> {
+        if self.workspace.staged(role)?.is_none() {
+            return Ok(());
+        }
+        let mut keys = self.candidates(role)?;
+        keys.retain(|key| self.ours.can_sign(key) || key.token == token.name);
+        match self.open(role, &keys) {
+            Err(failure) if FORESEEN.contains(&failure.reason()) => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// What its secret is asked for: which key of it is to sign what (FAULTS C5).
@@ -129,5 +149,7 @@ impl Session<'_> {
     }
 }
 
+/// What is refused whoever unlocks.
+const FORESEEN: &[&str] = &[reason::SHARED_KEY, reason::WATERMARK];
 /// Delegated roles come by the thousand.
 const MOST_SAID: usize = 6;

@@ -1,5 +1,6 @@
 //! One signature by a card, in one transaction: what its key wants is seen to first, so that a refusal can mean one thing.
 
+use secmem::SecretBytes;
 use tuf::key::{PublicKey, RsaHash, Scheme};
 
 use super::apdu::{Fault, Session, Status};
@@ -60,7 +61,14 @@ impl Held<'_> {
         match (key.facts.pin, pin) {
             (PinPolicy::Never, _) => Ok(()),
             (PinPolicy::Once, _) => self.verified(session, line),
-            (PinPolicy::Always, Some(pin)) => self.present(session, pin, false),
+            (PinPolicy::Always, Some(pin)) => {
+                self.present(session, pin, false)?;
+                if self.pin.is_none() {
+                    // One entry does: it is the one that unlocks the card, too.
+                    *self.pin = Some(SecretBytes::copy_from(pin));
+                }
+                Ok(())
+            }
             (PinPolicy::Always, None) => {
                 let message = "the key takes the PIN anew for each signature";
                 Err(HostError::new(HostErrorKind::PinEachUse, message).into())
