@@ -211,11 +211,11 @@ fn a_collection_that_nobody_completes_ends_at_its_deadline() {
 }
 
 #[test]
-fn who_meets_a_folder_in_which_shares_are_collected_is_told_so() {
+fn who_would_change_what_shares_are_collected_for_is_told_so() {
     let (home, _agent) = with_token();
     let Some(()) = split_root(&home, "ed25519") else { return };
     begin(&home);
-    let bump = tufctl("bump repo targets --json > busy.json || true");
+    let bump = tufctl("bump repo root --json > busy.json || true");
     let (code, screen) = at_terminal(&home, OPEN, &[(MENU, "q\n", bump)]).unwrap();
     assert_eq!(code, 4, "{screen}");
     let busy: Value = serde_json::from_str(&fs::read_to_string(home.path("busy.json")).unwrap()).unwrap();
@@ -227,6 +227,47 @@ fn who_meets_a_folder_in_which_shares_are_collected_is_told_so() {
     }
     assert!(busy["error"]["remedy"].as_str().unwrap().contains("tufctl token lock shares"), "{busy}");
     assert_eq!(busy["error"]["details"]["role"], "root", "{busy}");
+}
+
+#[test]
+fn others_work_in_the_folder_while_people_walk_to_the_terminal() {
+    let (home, _agent) = with_token();
+    let Some(()) = split_root(&home, "ed25519") else { return };
+    begin(&home);
+    home.write("more.txt", "more\n");
+    let (add, sign, show) = (
+        tufctl("target add repo more.txt --yes > added.txt"),
+        tufctl("sign repo --role targets --no-publish --yes > signed.txt"),
+        tufctl("repo show repo > shown.txt"),
+    );
+    let others = format!("{add} && ({sign}; test $? = 4) && {show} && {}", give("ann"));
+    let steps = [(MENU, "", others), ("given: ann", "", give("cy")), ("2 of 2 shares", "", String::new())];
+    let (code, screen) = at_terminal(&home, OPEN, &steps).unwrap();
+    // Its signature is there; what was not shown here is not published from here.
+    assert_eq!(code, 4, "{screen}");
+    assert!(screen.contains("was changed by another tufctl while shares were collected"), "{screen}");
+    assert!(root_is_signed(&home) && !home.path("repo/metadata/timestamp.json").exists(), "{screen}");
+    home.run("sign repo --yes").done();
+    assert_eq!(home.run("target list repo").done().stdout.matches("more.txt").count(), 1);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn what_is_staged_no_more_when_it_is_signed_gets_no_signature_and_is_signed_again() {
+    let (home, _agent) = with_token();
+    let Some(()) = split_root(&home, "ed25519") else { return };
+    begin(&home);
+    let others = format!("mv repo/staged/root.json kept.json && {}", give("ann"));
+    let steps = [(MENU, "", others), ("given: ann", "", give("cy")), ("2 of 2 shares", "", String::new())];
+    let (code, screen) = at_terminal(&home, OPEN, &steps).unwrap();
+    assert_eq!(code, 3, "{screen}");
+    assert!(
+        screen.contains("was changed in staged/ or published while its shares were collected"),
+        "{screen}"
+    );
+    fs::rename(home.path("kept.json"), home.path("repo/staged/root.json")).unwrap();
+    home.run(&collect(&["ben", "cy"])).done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
 }
 
 #[test]

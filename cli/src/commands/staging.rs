@@ -18,6 +18,7 @@ use tufagent_proto::v1;
 pub(super) use self::refused::{edit_failure, unknown_role};
 
 use self::refused::after;
+use super::busy;
 use super::limits;
 use super::names::key_name;
 use crate::context::Context;
@@ -211,6 +212,10 @@ impl<'c> Staging<'c> {
 
     /// Writes what is prepared. Signatures that this drops are named first, and those of others only go after a yes.
     pub(super) fn commit(&mut self) -> Result<(), Failure> {
+        if let Some(name) = self.facts.name() {
+            let roles = self.prepared.iter().map(|(role, _)| role).chain(&self.removed);
+            busy::check_not_collected(roles, name, self.workspace.dir(), self.context)?;
+        }
         let mut dropped = BTreeMap::new();
         let mut questions = Vec::new();
         for role in self.prepared.iter().map(|(role, _)| role).chain(&self.removed) {

@@ -44,6 +44,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use tuf::metadata::Metadata;
 use tuf::role::{RoleName, Version};
@@ -57,7 +58,7 @@ pub(crate) struct Workspace {
     /// What is published.
     metadata: PathBuf,
     /// Held for its lifetime by writing commands.
-    _lock: Option<File>,
+    lock: Option<File>,
     interrupted: Option<String>,
     record: Record,
     labels: names::Labels,
@@ -141,6 +142,34 @@ impl Workspace {
         Self::at(dir, Some(lock))
     }
 
+    /// Lets others work in the folder until [`Self::open_again`]; false where something is on its way to `staged/`.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let is_idle = self.held.is_empty() && self.ahead.is_empty();
+        if is_idle {
+            self.lock = None;
+        }
+        is_idle
+    }
+
+    /// As [`Self::open_for_writing`]; another command that works in it just now is waited for.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_again(dir: &Path) -> Result<Self, Failure> {
+        let end = Instant::now() + OTHERS;
+        loop {
+            match Self::open_for_writing(dir) {
+                Err(failure) if failure.has_detail(BUSY) && Instant::now() < end => std::thread::sleep(SOON),
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Goes on with what was read before, in the folder that `again` has taken.
+    pub(crate) fn take_over(&mut self, again: Self) {
+        self.lock = again.lock;
+    }
+
     /// Says that what is staged from now on is a part, until [`Self::begun`]; so it can be begun again after a crash.
     pub(crate) fn begin(&self) -> Result<(), Failure> {
         files::make_folder(&self.staged_folder())?;
@@ -170,7 +199,7 @@ impl Workspace {
         Ok(Self {
             dir: dir.to_owned(),
             metadata: swap::metadata_of(dir),
-            _lock: lock,
+            lock,
             interrupted: None,
             record,
             labels,
@@ -269,6 +298,10 @@ pub(crate) fn lock(dir: &Path) -> Result<File, Failure> {
         Err(e) => Err(Failure::io("lock", dir, &e.into())),
     }
 }
+
+/// For how long another command may work in a folder that is to be taken again, and how often it is tried.
+const OTHERS: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_millis(50);
 
 /// The detail of a failure because another tufctl works in the folder.
 pub(crate) const BUSY: &str = "busy";

@@ -6,6 +6,7 @@
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
 mod absent;
+mod aside;
 mod copies;
 mod key_line;
 mod many;
@@ -191,7 +192,9 @@ impl<'a> Session<'a> {
         self.sign(pending)?;
         self.sign_with_those_that_come(&content, &shown)?;
         self.collect_shares(&content)?;
-        let published = if self.workspace.complete()? { self.finish()? } else { None };
+        // What others have staged while shares were collected nobody here was shown.
+        let may_finish = self.blocked.is_none() && self.workspace.complete()?;
+        let published = if may_finish { self.finish()? } else { None };
         self.tell_unused_shares();
         self.report(published)
     }

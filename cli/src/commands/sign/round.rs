@@ -343,9 +343,7 @@ impl<'a> Session<'a> {
             match &step {
                 SignStep::Ask(asked) => self.give_pin(call, asked)?,
                 SignStep::Collect(collection) => {
-                    let (agent, screen) = (self.agent, self.context.screen);
-                    let gathering = self.gathering.as_deref_mut().unwrap_or(&mut people);
-                    next = Some(gathering.see_through(collection, call, agent, screen)?);
+                    next = Some(self.see_through(&role.role, collection, &mut people, call)?);
                 }
                 _ => {}
             }

@@ -36,6 +36,10 @@ impl Session<'_> {
         }
         let before = self.signed.len();
         for role in roles {
+            // Others may have worked here while the shares of another key were collected.
+            if self.workspace.staged(role)?.is_none() {
+                continue;
+            }
             for key in self.candidates(role)? {
                 let is_usable = self.ours.split(&key.token) && self.ours.can_sign(&key);
                 let met = self.workspace.signatures(role)?.met;
