@@ -243,10 +243,12 @@ fn shares_that_were_brought_are_used_though_the_file_store_has_the_key_whole() {
     home.run("repo init repo --name app --root fk --targets on --snapshot on --timestamp on").done();
     home.run("sign repo --yes").done();
     home.run(&format!("share split fk --keep{}", among("fk"))).done();
+    // Not before all have proven theirs, and the whole copy signs in its place no more than they do.
+    home.run("bump repo root").done();
+    home.refused(&format!("share collect repo --role root{}", two("fk")), 3, "SHARE_UNPROVEN");
     for custodian in PEOPLE {
         confirm(&home, "fk", custodian);
     }
-    home.run("bump repo root").done();
     home.run("token lock file").done();
     home.refused("sign repo --yes --key fk", 5, "TOKEN_LOCKED");
     // The store is locked, or its passphrase lost: this is what there are shares for.

@@ -137,6 +137,11 @@ impl SecretBytes {
         self.pages.bytes().get(..self.len).unwrap_or_default()
     }
 
+    /// Changes the secret where it lies: for one that is typed letter by letter.
+    pub fn change_secret_bytes(&mut self, change: impl FnOnce(&mut [u8])) {
+        change(self.buffer());
+    }
+
     /// How many bytes it has.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -193,6 +198,16 @@ mod tests {
         assert!(SecretBytes::take_from(Vec::new()).is_empty());
         let big = SecretBytes::with_len(100_000, |b| b.fill(9));
         assert!(big.len() == 100_000 && big.reveal_secret_bytes().iter().all(|b| *b == 9));
+    }
+
+    #[test]
+    fn a_secret_is_changed_where_it_lies() {
+        let mut typed = SecretBytes::with_len(3, |_| {});
+        let place = typed.reveal_secret_bytes().as_ptr();
+        typed.change_secret_bytes(|bytes| bytes.copy_from_slice(b"abc"));
+        typed.change_secret_bytes(|bytes| bytes.swap(0, 2));
+        assert_eq!((typed.reveal_secret_bytes(), typed.len()), (&b"cba"[..], 3));
+        assert_eq!(typed.reveal_secret_bytes().as_ptr(), place);
     }
 
     #[test]

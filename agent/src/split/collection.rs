@@ -111,6 +111,8 @@ pub struct Collection {
     seal: SealKey,
     /// On the boot clock.
     until: Duration,
+    /// How long the machine had slept when it was opened.
+    slept: Duration,
     /// From when to when it is open, for people.
     opened: UtcTime,
     deadline: UtcTime,
@@ -221,6 +223,7 @@ impl Collections {
             opener: opener.clone(),
             seal,
             until: clock::boot().saturating_add(which.patience),
+            slept: clock::slept(),
             opened,
             deadline: opened.plus_seconds(wait),
             shares: Mutex::new(Shares::Open(Collected::new(which.manifest))),
@@ -323,14 +326,26 @@ impl Collection {
         collected.complete() && collected.given().count() >= self.at_least
     }
 
+    /// Why it takes no more shares, if it does not: its time is over, or the machine was suspended, and locked memory is
+    /// written to an image of it.
+    fn over_by(&self, boot: Duration, slept: Duration) -> Option<&'static str> {
+        if boot >= self.until {
+            return Some("the collection has waited long enough");
+        }
+        (slept > self.slept.saturating_add(DOZE)).then_some("the machine was suspended")
+    }
+
     fn is_over(&self) -> bool {
-        clock::boot() >= self.until
+        self.over_by(clock::boot(), clock::slept()).is_some()
     }
 
     fn tell_of_change(&self) {
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 }
+
+/// What the two clocks may differ by with no suspension between.
+const DOZE: Duration = Duration::from_secs(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -128,9 +128,9 @@ pub(super) fn no_collection(key: &str, need: usize, role: &str) -> Refusal {
     .detail("need", need)
 }
 
-/// Nobody gave enough in time.
-pub(super) fn too_late(collection: &v1::Collection) -> Refusal {
-    short(collection, "the collection has waited long enough")
+/// It takes no more shares: nobody gave enough in time, or the machine was suspended.
+pub(super) fn over(collection: &v1::Collection, why: &str) -> Refusal {
+    short(collection, why)
 }
 
 /// Who opened it waits no longer.

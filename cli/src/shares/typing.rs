@@ -1,7 +1,7 @@
 //! A share that is typed: words are completed from four letters, and judged as soon as they can be.
 
-use custody::{Share, SignedManifest, Word, check_so_far, complete_word};
-use zeroize::{Zeroize, Zeroizing};
+use custody::{SecretBytes, Share, SignedManifest, Word, check_so_far, complete_word};
+use zeroize::Zeroize;
 
 use super::page::{Line, Page};
 use crate::error::{Failure, reason};
@@ -84,10 +84,10 @@ enum Turn {
 /// What was typed so far.
 struct Typing<'a> {
     wanted: Wanted<'a>,
-    words: Zeroizing<Vec<[u8; LONGEST]>>,
+    words: Words,
     /// The word that is being typed: a new one, or, where somebody went back to it, one of `words`.
     at: usize,
-    letters: Zeroizing<Vec<u8>>,
+    letters: Letters,
     /// The number of a word to go back to.
     number: String,
     shown: bool,
@@ -98,10 +98,9 @@ impl<'a> Typing<'a> {
     fn new(wanted: Wanted<'a>) -> Self {
         Self {
             wanted,
-            // Full size at once: a buffer that grows leaves copies behind.
-            words: Zeroizing::new(Vec::with_capacity(WORDS)),
+            words: Words::new(),
             at: 0,
-            letters: Zeroizing::new(Vec::with_capacity(LONGEST)),
+            letters: Letters::new(),
             number: String::new(),
             shown: false,
             message: String::new(),
@@ -129,14 +128,11 @@ impl<'a> Typing<'a> {
 
     fn back(&mut self) {
         self.message.clear();
-        if self.number.pop().is_some() || self.letters.pop().is_some() {
+        if self.number.pop().is_some() || self.letters.pop() {
             return;
         }
-        if self.at == self.words.len()
-            && let Some(mut word) = self.words.pop()
-        {
-            self.letters.extend(word.iter().take_while(|letter| **letter != 0));
-            word.zeroize();
+        if self.at == self.words.len() {
+            self.words.take_last(&mut self.letters);
         }
         self.at = self.words.len();
     }
@@ -171,17 +167,11 @@ impl<'a> Typing<'a> {
             && words.split(|byte| *byte == b' ').nth(self.at) != Some(word)
         {
             self.message = format!("this is not word {} as it was shown", self.at.saturating_add(1));
-            self.letters.zeroize();
+            self.letters.clear();
             return Turn::On;
         }
-        let mut slot = [0; LONGEST];
-        slot.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-        match self.words.get_mut(self.at) {
-            Some(place) => *place = slot,
-            None => self.words.push(slot),
-        }
-        slot.zeroize();
-        self.letters.zeroize();
+        self.words.put(self.at, word);
+        self.letters.clear();
         self.at = self.words.len();
         self.judge()
     }
@@ -190,7 +180,7 @@ impl<'a> Typing<'a> {
     fn judge(&mut self) -> Turn {
         let text = self.text();
         self.message.clear();
-        if let (Wanted::Of(manifest), Ok(so_far)) = (self.wanted, check_so_far(&text)) {
+        if let (Wanted::Of(manifest), Ok(so_far)) = (self.wanted, check_so_far(text.reveal_secret_bytes())) {
             if so_far.identifier.is_some_and(|found| found != manifest.identifier()) {
                 self.message = "these words are of another set: is it the right sheet?".into();
             } else if let Some(place) = so_far.member {
@@ -203,7 +193,7 @@ impl<'a> Typing<'a> {
         if self.words.len() < WORDS {
             return Turn::On;
         }
-        match Share::parse(&text) {
+        match Share::parse(text.reveal_secret_bytes()) {
             Ok(share) => Turn::Done(share),
             Err(why) => {
                 self.message = format!("{why}; ? shows the words, a number goes back to one");
@@ -214,18 +204,21 @@ impl<'a> Typing<'a> {
 
     /// The one word that begins as what was typed of it.
     fn completed(&self) -> Option<Word> {
-        complete_word(std::str::from_utf8(&self.letters).ok()?).ok().flatten()
+        complete_word(std::str::from_utf8(self.letters.typed()).ok()?).ok().flatten()
     }
 
     /// The words with spaces between them.
-    fn text(&self) -> Zeroizing<Vec<u8>> {
-        let mut text = Zeroizing::new(Vec::with_capacity(WORDS * (LONGEST + 1)));
-        for word in self.words.iter() {
-            text.extend(word.iter().take_while(|letter| **letter != 0));
-            text.push(b' ');
-        }
-        text.pop();
-        text
+    fn text(&self) -> SecretBytes {
+        let mut length: usize = 0;
+        let text = SecretBytes::with_len(WORDS * (LONGEST + 1), |buffer| {
+            let words = self.words.each().flat_map(|word| word.iter().chain(b" "));
+            let mut places = buffer.iter_mut();
+            for (letter, place) in words.zip(&mut places) {
+                *place = *letter;
+                length = length.saturating_add(1);
+            }
+        });
+        text.shortened_to(length.saturating_sub(1))
     }
 
     fn draw(&self, page: &Page<'_>, title: &str, news: &str) -> Result<(), Failure> {
@@ -238,7 +231,7 @@ impl<'a> Typing<'a> {
             vec![
                 place.as_bytes(),
                 self.number.as_bytes(),
-                &self.letters,
+                self.letters.typed(),
                 DIM,
                 rest.unwrap_or_default(),
                 PLAIN,
@@ -251,9 +244,97 @@ impl<'a> Typing<'a> {
         let numbers: Vec<String> = (1..=WORDS).map(|number| format!("{number:>3} ")).collect();
         if self.shown {
             lines.push(vec![]);
-            lines.extend(rows(self.words.iter().map(<[u8; LONGEST]>::as_slice), &numbers));
+            lines.extend(rows(self.words.each(), &numbers));
         }
         page.draw(&lines)
+    }
+}
+
+/// The letters of one word, in locked memory: a custodian takes minutes for a share.
+struct Letters {
+    bytes: SecretBytes,
+    count: usize,
+}
+
+impl Letters {
+    fn new() -> Self {
+        Self { bytes: SecretBytes::with_len(LONGEST, |_| {}), count: 0 }
+    }
+
+    fn typed(&self) -> &[u8] {
+        self.bytes.reveal_secret_bytes().get(..self.count).unwrap_or_default()
+    }
+
+    const fn len(&self) -> usize {
+        self.count
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn push(&mut self, letter: u8) {
+        let at = self.count;
+        self.bytes.change_secret_bytes(|bytes| {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = letter;
+                self.count = at.saturating_add(1);
+            }
+        });
+    }
+
+    /// Takes the last one away; false when there was none.
+    fn pop(&mut self) -> bool {
+        let Some(last) = self.count.checked_sub(1) else { return false };
+        self.count = last;
+        self.bytes.change_secret_bytes(|bytes| bytes.iter_mut().skip(last).for_each(|place| *place = 0));
+        true
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.bytes.change_secret_bytes(|bytes| bytes.zeroize());
+    }
+}
+
+/// The words that there are, in locked memory, each in a place of its own that is filled up with zeros.
+struct Words {
+    bytes: SecretBytes,
+    count: usize,
+}
+
+impl Words {
+    fn new() -> Self {
+        Self { bytes: SecretBytes::with_len(WORDS * LONGEST, |_| {}), count: 0 }
+    }
+
+    const fn len(&self) -> usize {
+        self.count
+    }
+
+    fn each(&self) -> impl Iterator<Item = &[u8]> {
+        let places = self.bytes.reveal_secret_bytes().chunks(LONGEST).take(self.count);
+        places.map(|place| place.split(|letter| *letter == 0).next().unwrap_or_default())
+    }
+
+    /// In the place of a word, or behind the last.
+    fn put(&mut self, at: usize, word: &[u8]) {
+        self.bytes.change_secret_bytes(|bytes| {
+            if let Some(place) = bytes.chunks_mut(LONGEST).nth(at) {
+                place.zeroize();
+                place.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+                self.count = self.count.max(at.saturating_add(1));
+            }
+        });
+    }
+
+    /// The last one becomes what is being typed.
+    fn take_last(&mut self, letters: &mut Letters) {
+        let Some(last) = self.count.checked_sub(1) else { return };
+        letters.clear();
+        self.each().nth(last).unwrap_or_default().iter().for_each(|letter| letters.push(*letter));
+        self.put(last, &[]);
+        self.count = last;
     }
 }
 
@@ -284,3 +365,34 @@ const CTRL_C: u8 = 0x03;
 const CTRL_D: u8 = 0x04;
 const BACKSPACE: u8 = 0x08;
 const DELETE: u8 = 0x7f;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is typed, and the words that are there then.
+    fn typed(keys: &str) -> (String, String) {
+        let mut typing = Typing::new(Wanted::Any);
+        for key in keys.bytes() {
+            assert!(matches!(typing.take(key), Turn::On));
+        }
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (text(typing.text().reveal_secret_bytes()), text(typing.letters.typed()))
+    }
+
+    #[test]
+    fn words_are_completed_taken_back_and_put_right_where_they_stand() {
+        let both = |words: &str, letters: &str| (words.to_owned(), letters.to_owned());
+        assert_eq!(typed(""), both("", ""));
+        assert_eq!(typed("acad ROMP aci"), both("academic romp", "aci"));
+        // Backspace over the space gives the last word back, letter by letter.
+        assert_eq!(typed("acad romp \u{7f}\u{7f}"), both("academic", "rom"));
+        assert_eq!(
+            typed("acad \u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}\u{7f}romp "),
+            both("romp", "")
+        );
+        // A shorter word takes the place of a longer one whole.
+        assert_eq!(typed("acad quick 1 romp "), both("romp quick", ""));
+        assert_eq!(typed("abcdefghijkl"), both("", "abcdefgh"));
+    }
+}

@@ -51,6 +51,9 @@ impl Gathered {
         if collection.stops.has_changed().unwrap_or(true) {
             return Err(refusals::stopped(&collection.token, *collection.stops.borrow()));
         }
+        if let Some(why) = collection.over_by(Duration::ZERO, clock::slept()) {
+            return Err(refusals::over(&collection.describe(), why));
+        }
         let Some((_, _, key)) = of_public(state, self.collected.manifest().public_key()) else {
             return Err(refusals::stopped(&collection.token, Stop::Left));
         };
@@ -138,7 +141,7 @@ impl<'a> Open<'a> {
                 }
                 refusal = gone() => return Err(refusal),
                 told = next => told?,
-                () = collection.over() => return Err(refusals::too_late(&collection.describe())),
+                why = collection.over() => return Err(refusals::over(&collection.describe(), why)),
             }
         }
     }
@@ -164,13 +167,14 @@ impl<'a> Open<'a> {
 }
 
 impl Collection {
-    async fn over(&self) {
+    /// Waits until it is over; why it is.
+    async fn over(&self) -> &'static str {
         loop {
-            let left = self.until.saturating_sub(clock::boot());
-            if left.is_zero() {
-                return;
+            let now = clock::boot();
+            if let Some(why) = self.over_by(now, clock::slept()) {
+                return why;
             }
-            tokio::time::sleep(left.min(NAP)).await;
+            tokio::time::sleep(self.until.saturating_sub(now).min(NAP)).await;
         }
     }
 

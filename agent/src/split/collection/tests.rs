@@ -148,3 +148,28 @@ async fn a_token_that_leaves_the_configuration_ends_its_collections_though_their
     let (ended, ()) = tokio::join!(open.gather(deaf, std::future::pending::<Refusal>), leaves);
     assert_eq!(ended.unwrap_err().reason, Reason::TokenAbsent);
 }
+
+#[test]
+fn a_suspension_ends_a_collection_and_a_clock_that_is_read_late_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SplitStore::open(folder.path(), "people".parse().unwrap());
+    let (set, patience) = (set(), limits::COLLECT);
+    let which = Which {
+        key: "root-s",
+        token: "people",
+        manifest: set.manifest(),
+        store: &store,
+        patience,
+        at_least: 0,
+    };
+    let all = Collections::default();
+    let subject = Subject::of(Purpose::Drill, Sha256Digest::of(b"x"), String::new());
+    let open = all.open(&which, subject, &peer(1000)).unwrap();
+    let one = &open.collection;
+    assert_eq!(one.over_by(one.until - patience, one.slept + Duration::from_millis(200)), None);
+    let suspended = one.over_by(one.until - patience, one.slept + Duration::from_secs(60)).unwrap();
+    let refused = refusals::over(&one.describe(), suspended);
+    assert_eq!(refused.reason, Reason::SharesMissing);
+    assert!(refused.message.contains("suspended"), "{}", refused.message);
+    assert!(one.over_by(one.until, one.slept).is_some_and(|why| why.contains("long enough")));
+}
