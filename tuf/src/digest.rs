@@ -26,7 +26,7 @@ impl Sha256Digest {
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write_hex(&self.0, f)
     }
 }
 
@@ -86,6 +86,25 @@ pub struct DigestError {
     bytes: usize,
 }
 
+/// Lower-case hexadecimal. A signature names a few dozen digests on its way: this takes a fraction of the time of writing
+/// them letter by letter.
+pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0; 64];
+    for part in bytes.chunks(32) {
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(part) {
+            *pair = [digit(byte >> 4), digit(byte & 0xF)];
+        }
+        let text = text.get(..part.len() * 2).and_then(|text| std::str::from_utf8(text).ok());
+        f.write_str(text.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// The lower-case hexadecimal digit of a value below 16.
+const fn digit(nibble: u8) -> u8 {
+    nibble + if nibble < 10 { b'0' } else { b'a' - 10 }
+}
+
 /// Exactly `N` bytes from lower-case hexadecimal.
 ///
 /// A large role has 100,000 of them, each read more than once: this loop takes a tenth of the time of one that gives an
@@ -126,6 +145,10 @@ mod tests {
         assert_eq!(text.parse(), Ok(digest));
         assert!(text.to_uppercase().parse::<Sha256Digest>().is_err());
         assert!(text[1..].parse::<Sha256Digest>().is_err());
+        for first in [0, 32, 64, 96, 128, 160, 192, 224] {
+            let bytes = std::array::from_fn(|at| first + u8::try_from(at).unwrap());
+            assert_eq!(Sha256Digest::from_bytes(bytes).to_string(), hex::encode(bytes));
+        }
         for wrong in ['g', '/', ':', '`', 'A', ' ', '\u{e9}'] {
             for at in [0, 1, 62, 63] {
                 let mut other: Vec<char> = text.chars().collect();

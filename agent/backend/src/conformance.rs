@@ -84,7 +84,8 @@ impl Subject<'_> {
 
     fn a_locked_token_refuses_and_says_so(&self) {
         let backend = self.backend;
-        assert_eq!(backend.info().state, TokenState::Locked, "the suite begins with a locked token");
+        assert_eq!(backend.state(), TokenState::Locked, "the suite begins with a locked token");
+        assert_eq!(backend.info().state, TokenState::Locked, "and says so with all else");
         let made = backend.generate(&name("conf-locked"), KeyType::EcdsaP256);
         assert!(matches!(made, Err(BackendError::Locked)), "generate on a locked token: {made:?}");
         let signed = backend.sign(
@@ -102,10 +103,10 @@ impl Subject<'_> {
         // A store that was never used takes any first secret.
         self.unlock();
         self.backend.lock();
-        assert_eq!(self.backend.info().state, TokenState::Locked, "after lock");
+        assert_eq!(self.backend.state(), TokenState::Locked, "after lock");
         let wrong = self.backend.unlock(&self.wrong_secret);
         assert!(matches!(wrong, Err(BackendError::SecretIncorrect { .. })), "a wrong secret: {wrong:?}");
-        assert_ne!(self.backend.info().state, TokenState::Unlocked, "after a wrong secret");
+        assert_ne!(self.backend.state(), TokenState::Unlocked, "after a wrong secret");
     }
 
     fn unlocking_twice_is_fine(&self) {
@@ -113,6 +114,7 @@ impl Subject<'_> {
         self.unlock();
         let info = self.backend.info();
         assert!(!info.fresh && info.problem.is_none(), "after unlock: {info:?}");
+        assert_eq!(info.state, TokenState::Unlocked, "after unlock, with all else");
     }
 
     fn a_generated_key_signs(&self, kind: KeyType) {
@@ -178,7 +180,7 @@ impl Subject<'_> {
         let (scheme, what) = (self.scheme_of(&key), Signable::Statement(&statement));
         let signature = self.backend.sign_with_pin(&key, scheme, what, &self.wrong_secret).unwrap();
         judge::check(&key, scheme, statement.bytes(), signature.as_bytes());
-        assert_eq!(self.backend.info().state, TokenState::Unlocked, "after a signature with a PIN");
+        assert_eq!(self.backend.state(), TokenState::Unlocked, "after a signature with a PIN");
     }
 
     fn signatures_are_right(&self, key: &PublicKey) {
@@ -278,7 +280,7 @@ impl Subject<'_> {
                 "sign after lock: {after:?}"
             );
         });
-        assert_eq!(self.backend.info().state, TokenState::Locked);
+        assert_eq!(self.backend.state(), TokenState::Locked);
     }
 
     fn keys_outlive_a_lock(&self) {
@@ -334,7 +336,7 @@ impl Subject<'_> {
 
     fn unlock(&self) {
         self.backend.unlock(&self.secret).unwrap_or_else(|e| panic!("unlock: {e}"));
-        assert_eq!(self.backend.info().state, TokenState::Unlocked, "after unlock");
+        assert_eq!(self.backend.state(), TokenState::Unlocked, "after unlock");
     }
 
     fn first_key(&self) -> PublicKey {

@@ -60,6 +60,16 @@ enum Condition {
     Failed(String),
 }
 
+impl Condition {
+    const fn state(&self) -> TokenState {
+        match self {
+            Self::Fresh | Self::Locked => TokenState::Locked,
+            Self::Unlocked(_) => TokenState::Unlocked,
+            Self::Failed(_) => TokenState::Failed,
+        }
+    }
+}
+
 struct HeldKey {
     stored: StoredKey,
     /// There while unlocked. A signature under way keeps its own reference.
@@ -223,15 +233,14 @@ impl FileStore {
 impl Backend for FileStore {
     fn info(&self) -> TokenInfo {
         let state = self.state();
-        let (token_state, problem) = match &state.condition {
-            Condition::Fresh | Condition::Locked => (TokenState::Locked, None),
-            Condition::Unlocked(_) => (TokenState::Unlocked, None),
-            Condition::Failed(why) => (TokenState::Failed, Some(why.clone())),
+        let problem = match &state.condition {
+            Condition::Failed(why) => Some(why.clone()),
+            Condition::Fresh | Condition::Locked | Condition::Unlocked(_) => None,
         };
         TokenInfo {
             name: self.name.clone(),
             kind: TokenKind::File,
-            state: token_state,
+            state: state.condition.state(),
             serial: None,
             label: None,
             pin_tries_left: None,
@@ -243,6 +252,10 @@ impl Backend for FileStore {
             warnings: Vec::new(),
             fresh: matches!(state.condition, Condition::Fresh),
         }
+    }
+
+    fn state(&self) -> TokenState {
+        Self::state(self).condition.state()
     }
 
     fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {

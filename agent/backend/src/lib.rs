@@ -44,6 +44,11 @@ pub trait Backend: Send + Sync {
     /// What is known about the token now. Never blocks and never asks the device.
     fn info(&self) -> TokenInfo;
 
+    /// What it can be used for now: of [`Backend::info`] the one thing that is asked for at every step.
+    fn state(&self) -> TokenState {
+        self.info().state
+    }
+
     /// Presents `secret` to the token: exactly one attempt, also when it is unlocked already.
     /// On a file store that was never used it sets the passphrase.
     ///

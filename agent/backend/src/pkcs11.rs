@@ -270,6 +270,10 @@ impl Backend for Pkcs11Token {
         self.shared.info()
     }
 
+    fn state(&self) -> TokenState {
+        self.shared.state()
+    }
+
     fn unlock(&self, secret: &SecretBytes) -> Result<(), BackendError> {
         self.present(secret, &Asking::default()).result
     }

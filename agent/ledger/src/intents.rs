@@ -38,7 +38,7 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
         tx.append("sign.refused", body)?;
         return Ok(Err(unmade::told(tx, intent, refusal)?));
     }
-    let seq = tx.append("sign.intent", body)?;
+    let seq = if waits { tx.append_alone("sign.intent", body)? } else { tx.append("sign.intent", body)? };
     let put = Put::new(seq, intent, Mark { version: intent.version, digest: intent.digest, on: tx.now() });
     if waits {
         tx.put_off(put);
@@ -107,11 +107,12 @@ pub(crate) fn record_outcome(tx: &mut Tx<'_>, id: IntentId, outcome: &Outcome) -
         "intent": id.0, "outcome": word, "about": more, "repository_id": intent.repository.to_string(),
         "role": intent.role.as_str(), "version": intent.version.get(), "sha256": intent.digest.to_string(),
     });
-    tx.append("sign.outcome", body)?;
     if is_put_off {
+        tx.append_alone("sign.outcome", body)?;
         tx.close_put_off(id);
         return Ok(Ok(()));
     }
+    tx.append("sign.outcome", body)?;
     let key = (chain::number(id.0)?,);
     tx.change(Table::Intents, key, "DELETE FROM intents WHERE seq = ?1", key)?;
     Ok(Ok(()))

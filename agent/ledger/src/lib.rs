@@ -220,9 +220,25 @@ impl Ledger {
         job: fn(writer::Work) -> Job,
         request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        self.deliver(job, |tx| tx.attempt(request)).await
+    }
+
+    /// An entry of the journal, and what follows from it.
+    async fn send_entry<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Tx<'_>) -> Verdict<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.deliver(Job::Run, |tx| tx.attempt_lightly(request)).await
+    }
+
+    async fn deliver<T: Send + 'static>(
+        &self,
+        job: fn(writer::Work) -> Job,
+        attempt: impl FnOnce(&mut Tx<'_>) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let (tell, told) = oneshot::channel();
         let work: writer::Work = Box::new(move |tx| {
-            let result = tx.attempt(request);
+            let result = attempt(tx);
             Box::new(move |failure| {
                 let _ = tell.send(failure.map_or(result, |error| Err(error.clone())));
             })
@@ -266,7 +282,7 @@ impl Ledger {
         if let Some(recorded) = self.at_once(&intent) {
             return recorded;
         }
-        self.send(Job::Run, move |tx| intents::record_intent(tx, &intent)).await
+        self.send_entry(move |tx| intents::record_intent(tx, &intent)).await
     }
 
     /// Whether an intent would be refused now: a question, which records nothing.
@@ -325,7 +341,7 @@ impl Ledger {
     /// `Io` or `Closed`.
     pub async fn record_event(&self, kind: &str, body: Value) -> Result<u64, LedgerError> {
         let kind = kind.to_owned();
-        self.send(Job::Run, move |tx| tx.append(&kind, body).map(Ok)).await
+        self.send_entry(move |tx| tx.append_alone(&kind, body).map(Ok)).await
     }
 
     /// Adds an entry with the next commit, not waited for.

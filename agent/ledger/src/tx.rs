@@ -47,8 +47,21 @@ pub(crate) struct Tx<'a> {
     fresh: Fresh,
     /// What is committed; none where intents are not put off.
     mirror: Option<&'a Mirror>,
+    /// How the request under way is undone.
+    undo: Undo,
     /// Why nothing can be done in this transaction any more.
     broken: Option<LedgerError>,
+}
+
+/// How what one request has written is taken out again, where it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// It has written nothing.
+    Nothing,
+    /// By the savepoint at its beginning.
+    Savepoint,
+    /// With the whole transaction alone.
+    Whole,
 }
 
 impl<'a> Tx<'a> {
@@ -66,7 +79,8 @@ impl<'a> Tx<'a> {
     /// No transaction of its own: for one question.
     pub(crate) fn looking(db: &'a Connection, clock: &'a dyn Clock, position: Position) -> Self {
         let (before, fresh, touched) = (&put_off::NOTHING, Fresh::default(), Touched::default());
-        Self { db, clock, began: position, position, touched, before, fresh, mirror: None, broken: None }
+        let (mirror, undo, broken) = (None, Undo::Nothing, None);
+        Self { db, clock, began: position, position, touched, before, fresh, mirror, undo, broken }
     }
 
     /// The same, with nothing to be done in it any more.
@@ -79,14 +93,27 @@ impl<'a> Tx<'a> {
         &mut self,
         request: impl FnOnce(&mut Self) -> Verdict<T>,
     ) -> Result<T, LedgerError> {
+        self.attempt_lightly(|tx| {
+            tx.save()?;
+            request(tx)
+        })
+    }
+
+    /// The same for a request that writes by the methods of this type alone. Most add one entry, which is whole by itself:
+    /// a savepoint is made where there is more.
+    pub(crate) fn attempt_lightly<T>(
+        &mut self,
+        request: impl FnOnce(&mut Self) -> Verdict<T>,
+    ) -> Result<T, LedgerError> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
         let (before, point) = (self.position, self.fresh.point());
-        let done = step(self.db, "SAVEPOINT request").map_err(LedgerError::from);
-        let done = done.and_then(|()| {
-            let verdict = request(self)?;
-            step(self.db, "RELEASE request")?;
+        self.undo = Undo::Nothing;
+        let done = request(self).and_then(|verdict| {
+            if self.undo == Undo::Savepoint {
+                step(self.db, "RELEASE request")?;
+            }
             Ok(verdict)
         });
         done.unwrap_or_else(|fault| {
@@ -94,13 +121,26 @@ impl<'a> Tx<'a> {
             self.fresh.back_to(point);
             // What was undone is noted among what was done.
             self.touched.everything();
-            let undone = self.db.execute_batch("ROLLBACK TO request; RELEASE request");
+            let undone = match self.undo {
+                Undo::Nothing => true,
+                Undo::Savepoint => self.db.execute_batch("ROLLBACK TO request; RELEASE request").is_ok(),
+                Undo::Whole => false,
+            };
             // On a full disk SQLite may have given up the whole transaction: then nobody's part of it will stand.
-            if undone.is_err() || self.db.is_autocommit() {
+            if !undone || self.db.is_autocommit() {
                 self.broken = Some(fault.clone());
             }
             Err(fault)
         })
+    }
+
+    /// What the request under way writes from here on can be taken out again.
+    fn save(&mut self) -> Result<(), LedgerError> {
+        if self.undo == Undo::Nothing {
+            step(self.db, "SAVEPOINT request")?;
+            self.undo = Undo::Savepoint;
+        }
+        Ok(())
     }
 
     /// Commits, durably, and says where journal and state stand then and what was changed. On failure the caller undoes what is open.
@@ -153,6 +193,10 @@ impl<'a> Tx<'a> {
 
     /// Writes all rows that were put off: the tables say what the journal says.
     pub(crate) fn settle(&mut self) -> Result<(), LedgerError> {
+        if self.fresh.waiting(self.before).next().is_none() {
+            return Ok(());
+        }
+        self.save()?;
         let mut fresh = std::mem::take(&mut self.fresh);
         let done = put_off::write(self, &mut fresh, self.before);
         self.fresh = fresh;
@@ -187,6 +231,20 @@ impl<'a> Tx<'a> {
 
     /// Adds an entry to the journal; gives its number.
     pub(crate) fn append(&mut self, kind: &str, members: Value) -> Result<u64, LedgerError> {
+        self.save()?;
+        self.add(kind, members)
+    }
+
+    /// The same where nothing else is written by this request: a statement that fails is undone by itself.
+    pub(crate) fn append_alone(&mut self, kind: &str, members: Value) -> Result<u64, LedgerError> {
+        let seq = self.add(kind, members)?;
+        if self.undo == Undo::Nothing {
+            self.undo = Undo::Whole;
+        }
+        Ok(seq)
+    }
+
+    fn add(&mut self, kind: &str, members: Value) -> Result<u64, LedgerError> {
         let members = match members {
             Value::Object(members) => members,
             other => Map::from_iter([("value".to_owned(), other)]),
@@ -217,6 +275,7 @@ impl<'a> Tx<'a> {
         sql: &str,
         params: impl Params,
     ) -> Result<(), LedgerError> {
+        self.save()?;
         self.position.sum.toggle_row(self.db, table, key.clone(), &mut self.touched)?;
         self.db.prepare_cached(sql)?.execute(params)?;
         self.position.sum.toggle_row(self.db, table, key, &mut self.touched)

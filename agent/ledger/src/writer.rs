@@ -163,7 +163,7 @@ impl Writer {
         request: impl FnOnce(&mut Tx<'_>) -> Verdict<T>,
     ) -> Result<T, LedgerError> {
         let mut answer = Err(LedgerError::Closed);
-        let failure = self.commit(false, |tx| answer = tx.attempt(request));
+        let failure = self.commit(false, |tx| answer = tx.attempt_lightly(request));
         failure.map_or(answer, Err)
     }
 
@@ -195,7 +195,7 @@ impl Writer {
         let tx = Tx::begin(&self.db, &*self.clock, self.position);
         let mut tx = tx.with(&self.put_off, Some(&self.mirror));
         for item in &items {
-            if let Err(error) = tx.attempt(|tx| record_later(tx, item)) {
+            if let Err(error) = tx.attempt_lightly(|tx| record_later(tx, item)) {
                 tracing::warn!(%error, "an entry of the journal could not be written");
             }
         }
@@ -317,7 +317,7 @@ impl Queue {
 fn record_later(tx: &mut Tx<'_>, item: &Later) -> Verdict<()> {
     match item {
         Later::Outcome(id, outcome) => intents::record_outcome(tx, *id, outcome),
-        Later::Event(kind, body) => tx.append(kind, body.clone()).map(|_| Ok(())),
+        Later::Event(kind, body) => tx.append_alone(kind, body.clone()).map(|_| Ok(())),
     }
 }
 

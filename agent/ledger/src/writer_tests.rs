@@ -78,6 +78,34 @@ async fn one_that_fails_is_undone_alone() {
 }
 
 #[tokio::test]
+async fn one_entry_needs_no_savepoint_and_what_would_follow_it_is_never_written_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let release = hold(&ledger).await;
+    let first = ledger.record_event("test.first", json!({}));
+    // Its one statement fails, and is all that there is to undo.
+    let refused = ledger.send_entry::<()>(|tx| {
+        tx.go_on_from(0, crate::chain::GENESIS);
+        tx.append_alone("test.taken", json!({}))?;
+        Ok(Ok(()))
+    });
+    let last = ledger.record_event("test.last", json!({}));
+    let release = async move { drop(release) };
+    let (first, refused, last, ()) = tokio::join!(first, refused, last, release);
+    assert!(first.is_ok() && last.is_ok(), "{first:?} {last:?}");
+    assert!(matches!(refused, Err(LedgerError::Io { .. })), "{refused:?}");
+    // Here something failed behind the entry, which cannot be taken out any more: nothing of the transaction stands.
+    let broken = ledger.send_entry::<()>(|tx| {
+        tx.append_alone("test.lost", json!({}))?;
+        Err(LedgerError::Closed)
+    });
+    assert_eq!(broken.await, Err(LedgerError::Closed));
+    let kinds: Vec<_> = ledger.entries(0, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, ["ledger.created", "test.first", "test.last"]);
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
 async fn a_full_disk_is_told_to_each_and_recovers_alone() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();

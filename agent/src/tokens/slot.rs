@@ -222,7 +222,7 @@ impl Slot {
     #[must_use]
     pub fn state(&self) -> TokenState {
         self.lapse();
-        self.backend.info().state
+        self.backend.state()
     }
 
     /// All that is known about it; at once, never behind a touch, a PIN or a hung module.

@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
+use p256::ecdsa;
 use serde_json::json;
 use tempfile::TempDir;
+use tuf::key::PublicKey;
 
 use crate::report::Report;
 use crate::samples::Samples;
@@ -64,6 +66,8 @@ pub(crate) fn measure(report: &mut Report) {
     let (mut signing, mut verifying) = (Samples::default(), Samples::default());
     let key = SigningKey::from_bytes(&[7; 32]);
     let message = [9; 400];
+    let (p256, p256_signature) = p256_signed(&message);
+    let mut verifying_p256 = Samples::default();
     for round in 0..400 {
         let mut warm = Samples::default();
         let warming = round < 40;
@@ -82,6 +86,9 @@ pub(crate) fn measure(report: &mut Report) {
         into(&mut verifying, &mut warm, &mut || {
             key.verifying_key().verify(&message, &signature).expect("it verifies");
         });
+        into(&mut verifying_p256, &mut warm, &mut || {
+            p256.verify(&message, &p256_signature).expect("it verifies");
+        });
     }
     let (flush, whole) = (flushes.median(), commits.median());
     report.fact("fdatasync of 4 KiB", format!("{flush:.0} µs"), json!({"us": flush}));
@@ -96,4 +103,14 @@ pub(crate) fn measure(report: &mut Report) {
         format!("{:.0} signatures/s ({sign:.0} µs), verified in {verify:.0} µs", 1e6 / sign),
         json!({"sign_us": sign, "verify_us": verify}),
     );
+    let verify = verifying_p256.median();
+    report.fact("P-256 verified in this process", format!("{verify:.0} µs"), json!({"us": verify}));
+}
+
+/// A key, and its signature in DER.
+fn p256_signed(message: &[u8]) -> (PublicKey, Vec<u8>) {
+    let key = ecdsa::SigningKey::from_slice(&[7; 32]).expect("a key");
+    let public = key.verifying_key().to_sec1_point(false);
+    let signature: ecdsa::Signature = key.sign(message);
+    (PublicKey::from_p256_sec1(public.as_bytes()).expect("a key"), signature.to_der().as_bytes().to_vec())
 }

@@ -33,6 +33,7 @@ mod small;
 mod ssh_agent;
 mod token;
 mod touch;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -68,13 +69,15 @@ fn main() {
         Some((command, rest)) if command == "load" => return load::main(rest),
         Some((command, rest)) if command == "crowd" => return crowd::main(rest),
         Some((command, rest)) if command == "raw-token" => return token::main(rest),
+        Some((command, rest)) if command == "bare-server" => return wire::main(rest),
         _ => {}
     }
     let options = options(&arguments);
     let mut report = Report::default();
     machine::measure(&mut report);
     let bed = bed::Bed::new(&options.shipped, &options.measuring);
-    let groups: [(&str, Group); 11] = [
+    let groups: [(&str, Group); 12] = [
+        ("wire", wire::measure),
         ("load", large::measure),
         ("sign", sign::measure),
         ("small", small::measure),

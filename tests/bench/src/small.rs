@@ -18,7 +18,7 @@ const IN_TURN: usize = 16;
 /// Requests in flight.
 pub(crate) const IN_FLIGHT: usize = 64;
 /// Connections that they come on.
-const CONNECTIONS: usize = 8;
+pub(crate) const CONNECTIONS: usize = 8;
 /// Milliseconds that are added to each flush in the slow half of the row.
 const ADDED: u32 = 3;
 

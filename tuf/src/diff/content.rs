@@ -1,5 +1,6 @@
 //! Everything but targets: keys, thresholds, delegations, entries, and members without a word of their own.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Delegation, DelegationChanged, Difference, MetaChange, RoleKey, ThresholdChange};
@@ -190,13 +191,13 @@ fn entry(out: &mut Difference, name: &RoleName, old: Option<&MetaFile>, new: Opt
 fn pairs<'d>(
     old: Option<Value<'d>>,
     new: Option<Value<'d>>,
-) -> impl Iterator<Item = (String, Option<Value<'d>>, Option<Value<'d>>)> {
-    let mut all: BTreeMap<String, (Option<Value<'d>>, Option<Value<'d>>)> = BTreeMap::new();
+) -> impl Iterator<Item = (Cow<'d, str>, Option<Value<'d>>, Option<Value<'d>>)> {
+    let mut all: BTreeMap<Cow<'d, str>, (Option<Value<'d>>, Option<Value<'d>>)> = BTreeMap::new();
     for (name, value) in old.map(Value::members).into_iter().flatten() {
-        all.entry(name.as_str().unwrap_or_default().into_owned()).or_default().0 = Some(value);
+        all.entry(name.as_str().unwrap_or_default()).or_default().0 = Some(value);
     }
     for (name, value) in new.map(Value::members).into_iter().flatten() {
-        all.entry(name.as_str().unwrap_or_default().into_owned()).or_default().1 = Some(value);
+        all.entry(name.as_str().unwrap_or_default()).or_default().1 = Some(value);
     }
     all.into_iter().map(|(name, (before, after))| (name, before, after))
 }
@@ -209,7 +210,7 @@ fn members(
     known: &[&str],
 ) {
     for (name, before, after) in pairs(old, new) {
-        if !known.contains(&name.as_str()) && !same(before, after) {
+        if !known.contains(&&*name) && !same(before, after) {
             found.push(format!("{prefix}{name}"));
         }
     }
@@ -242,7 +243,7 @@ fn key_objects(
         out.keys_added.iter().chain(&out.keys_removed).map(|key| key.keyid.as_str()).collect();
     for (keyid, before, after) in pairs(old, new) {
         let came_or_went = before.is_some() != after.is_some();
-        let is_told = came_or_went && told.contains(keyid.as_str());
+        let is_told = came_or_went && told.contains(&*keyid);
         if !is_told && !same(before, after) {
             found.push(format!("keys.{keyid}"));
         }

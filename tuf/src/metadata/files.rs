@@ -2,7 +2,7 @@
 
 use super::error::{self, Read, inside, member, object, optional, wrong};
 use crate::{
-    digest::{OtherHasher, Sha256Digest, lower_hex},
+    digest::{OtherHasher, Sha256Digest, lower_hex, write_hex},
     json::Value,
     role::{RoleName, Version},
 };
@@ -199,7 +199,7 @@ impl Sha512Digest {
 
 impl fmt::Display for Sha512Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write_hex(&self.0, f)
     }
 }
 

@@ -153,6 +153,11 @@ impl Shared {
         self.with_seen(|seen| seen.info(&self.config, &self.wanted))
     }
 
+    /// Of that what it can be used for.
+    pub(crate) fn state(&self) -> TokenState {
+        self.with_seen(|seen| seen.state.unwrap_or(TokenState::Absent))
+    }
+
     /// One request to the helper, which is started when it does not run. `what` is for people: "while
     /// it was ...".
     pub(crate) fn call(

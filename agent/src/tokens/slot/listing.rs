@@ -81,7 +81,7 @@ impl Slot {
     /// Its keys, where they are had at once: the file store and tokens of shares hold their public halves in memory, and what another
     /// unlocked token has shown just now is enough to choose from, since it has the last word when it signs.
     pub(in crate::tokens) fn keys_at_hand(&self, to_sign: bool) -> Option<Listing> {
-        let state = self.backend.info().state;
+        let state = self.backend.state();
         if !matches!(self.config.kind, TokenKind::File | TokenKind::Shares { .. }) {
             let known = lock(&self.known_keys);
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
@@ -95,7 +95,7 @@ impl Slot {
         }
         let shown = self.backend.keys().ok()?;
         let mut known = lock(&self.known_keys);
-        known.see(shown, state == TokenState::Unlocked && self.backend.info().state == state);
+        known.see(shown, state == TokenState::Unlocked && self.backend.state() == state);
         Some(known.listing())
     }
 
@@ -156,7 +156,7 @@ impl Slot {
         let backend = Arc::clone(&self.backend);
         let work = move || {
             let _place = place;
-            let unlocked = || backend.info().state == TokenState::Unlocked;
+            let unlocked = || backend.state() == TokenState::Unlocked;
             let before = unlocked();
             backend.keys().map(|keys| (keys, before && unlocked()))
         };
@@ -169,7 +169,7 @@ impl Slot {
     pub(in crate::tokens) async fn last_shown_unless(&self, asked: JoinHandle<Listing>) -> Listing {
         let last = || {
             let known = lock(&self.known_keys);
-            let there = matches!(self.backend.info().state, TokenState::Unlocked | TokenState::Locked);
+            let there = matches!(self.backend.state(), TokenState::Unlocked | TokenState::Locked);
             (there && known.shown.is_some() && known.is_whole()).then(|| known.listing())
         };
         if last().is_none() {
