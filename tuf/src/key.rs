@@ -1,5 +1,6 @@
 //! Keys: keyids, public keys, and the key objects of metadata (specification 4.2.1, 4.2.2, 4.3; TAP 12).
 
+mod ed25519;
 mod public;
 mod scheme;
 
@@ -8,6 +9,7 @@ use crate::{
     digest::Sha256Digest,
     json::{self, Value},
 };
+pub(crate) use ed25519::Challenge;
 pub use public::PublicKey;
 pub use scheme::{RsaHash, Scheme};
 use std::{

@@ -126,6 +126,14 @@ impl Signable<'_> {
         }
     }
 
+    /// For whoever makes an Ed25519 signature by `key` that begins with `r`, on another thread meanwhile: takes the hash by which
+    /// [`Signable::verify`] will verify it. Of a large text that takes as long as signing.
+    pub fn foresee(&self, key: &PublicKey, r: [u8; 32]) {
+        if let Self::Metadata(preimage) = self {
+            preimage.verdicts.foresee(key, r, preimage.bytes());
+        }
+    }
+
     /// Their SHA-384, which ECDSA P-384 signs.
     pub fn sha384(&self) -> [u8; 48] {
         sha2::Sha384::digest(self.bytes()).into()
@@ -141,6 +149,37 @@ mod tests {
         let statement = Statement::new(StatementKind::Drill, "{}");
         assert_eq!(statement.bytes(), b"tuf-agent-statement-v1\ndrill\n{}");
         assert!(crate::json::Document::parse(statement.bytes(), 1 << 10).is_err());
+    }
+
+    #[test]
+    fn what_is_foreseen_changes_no_verdict() {
+        use ed25519_dalek::Signer as _;
+        let text = crate::edit::new_targets(crate::role::Version::FIRST, crate::time::UtcTime::from_unix(0));
+        let read =
+            || crate::metadata::Metadata::parse(text.clone(), &crate::metadata::Limits::agent()).unwrap();
+        let private = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+        let key = PublicKey::from_ed25519(private.verifying_key().to_bytes()).unwrap();
+        let other = PublicKey::from_ed25519([0x58; 32]);
+        let good = private.sign(read().preimage().bytes()).to_bytes();
+        let r: [u8; 32] = good[..32].try_into().unwrap();
+        for foreseen in [r, [7; 32]] {
+            for at in 0..=64 {
+                let preimage = read().preimage();
+                let mut bytes = good;
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 4;
+                }
+                Signable::Metadata(&preimage).foresee(&key, foreseen);
+                let verdict = Signable::Metadata(&preimage).verify(&key, Scheme::Ed25519, &bytes);
+                assert_eq!(verdict.is_ok(), at == 64, "{at}");
+            }
+        }
+        let preimage = read().preimage();
+        Signable::Metadata(&preimage).foresee(&key, r);
+        for (key, scheme) in [(other.as_ref().ok(), Scheme::Ed25519), (Some(&key), Scheme::EcdsaP256)] {
+            let verdict = key.map(|key| Signable::Metadata(&preimage).verify(key, scheme, &good));
+            assert!(verdict.is_none_or(|verdict| verdict.is_err()));
+        }
     }
 
     #[test]

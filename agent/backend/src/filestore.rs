@@ -364,7 +364,7 @@ impl Backend for FileStore {
             let state = self.state();
             state.find(key)?.private.clone().ok_or_else(|| state.not_unlocked())?
         };
-        let bytes = private.sign(scheme, what.bytes()).map_err(|e| software_failed(&e))?;
+        let bytes = private.sign_signable(scheme, what).map_err(|e| software_failed(&e))?;
         Ok(UnverifiedSignature::new(bytes))
     }
 

@@ -1,5 +1,6 @@
 //! Private keys that this process can use itself: those of the file store and of imported files.
 
+mod large;
 mod sign;
 
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};

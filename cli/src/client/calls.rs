@@ -1,5 +1,6 @@
 //! The requests, one method each.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tonic::Streaming;
@@ -156,7 +157,7 @@ impl Agent {
 
     /// As [`Self::seal`], for what lies in locked memory.
     pub(super) fn seal_bytes(&self, purpose: &SealUse<'_>, secret: &[u8]) -> Result<v1::Sealed, Failure> {
-        let mut known = self.seal_key.borrow_mut();
+        let mut known = self.seal_key.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_none() {
             let mut client = AgentClient::new(self.channel.clone());
             *known = Some(self.ask(client.open_seal(v1::OpenSealRequest {}))?.public_key);

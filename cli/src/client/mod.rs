@@ -19,7 +19,6 @@ pub(crate) use self::signing::{ReadCall, SignCall, SignCalls, SignStep, Turn};
 pub(crate) use self::socket::resolve as resolve_socket;
 pub(crate) use self::upload::WireFile;
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -40,7 +39,7 @@ pub(crate) struct Agent {
     runtime: tokio::runtime::Runtime,
     channel: Channel,
     /// The public key to seal secrets to, once the agent has made it for this connection.
-    seal_key: RefCell<Option<Vec<u8>>>,
+    seal_key: Mutex<Option<Vec<u8>>>,
     /// The socket's path, for messages.
     path: PathBuf,
 }
@@ -69,7 +68,7 @@ impl Agent {
             .remedy(TURNED_AWAY)
         })?;
         runtime.spawn(interrupt::until_interrupted(screen));
-        Ok(Self { runtime, channel, seal_key: RefCell::new(None), path: path.to_owned() })
+        Ok(Self { runtime, channel, seal_key: Mutex::new(None), path: path.to_owned() })
     }
 
     /// Waits for the answer to a question that the agent answers from what it has in hand.

@@ -1,6 +1,6 @@
 //! Public keys: what identifies a key whatever the metadata calls it.
 
-use super::{Key, KeyError, KeyType, RsaHash, Scheme};
+use super::{Key, KeyError, KeyType, RsaHash, Scheme, ed25519, ed25519::Challenge};
 use crate::{digest::Sha256Digest, json};
 use p256::pkcs8::{
     EncodePublicKey, LineEnding,
@@ -241,7 +241,7 @@ impl PublicKey {
         }
         let good = match &self.material {
             Material::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .and_then(|signature| key.verify_strict(message, &signature)),
+                .and_then(|signature| ed25519::verify(key, message, &signature)),
             Material::P256(key) => p256::ecdsa::Signature::from_der(signature)
                 .and_then(|signature| verify_p256(key, message, &signature)),
             Material::P384(key) => p384::ecdsa::Signature::from_der(signature)
@@ -256,6 +256,18 @@ impl PublicKey {
         good.map_err(|_| KeyError::Signature)
     }
 
+    /// As [`PublicKey::verify_by`], of a text that was hashed before.
+    pub(crate) fn verify_foreseen(
+        &self,
+        scheme: Scheme,
+        foreseen: &Challenge,
+        signature: &[u8],
+    ) -> Result<(), KeyError> {
+        let good = foreseen.is_of(self, signature) && scheme.fits(self.key_type());
+        let read = ed25519_dalek::Signature::from_slice(signature).ok().filter(|_| good);
+        read.and_then(|read| foreseen.check(&read).ok()).ok_or(KeyError::Signature)
+    }
+
     /// The key as its kind writes it raw: the 32 bytes of Ed25519, the uncompressed SEC1 point; `None` for others.
     pub fn raw(&self) -> Option<Vec<u8>> {
         match &self.material {
@@ -264,6 +276,13 @@ impl PublicKey {
             Material::P384(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
             Material::P521(key) => Some(key.to_sec1_point(false).as_bytes().to_vec()),
             Material::Rsa(_) | Material::MlDsa44(_) | Material::MlDsa65(_) | Material::MlDsa87(_) => None,
+        }
+    }
+
+    pub(super) fn ed25519(&self) -> Option<&ed25519_dalek::VerifyingKey> {
+        match &self.material {
+            Material::Ed25519(key) => Some(key),
+            _ => None,
         }
     }
 

@@ -4,7 +4,7 @@ use super::Metadata;
 use crate::{
     canonical::canonical,
     json::Document,
-    key::{KeyError, PublicKey, Scheme},
+    key::{Challenge, KeyError, PublicKey, Scheme},
 };
 use std::{
     cell::LazyCell,
@@ -82,6 +82,8 @@ impl Metadata {
 #[derive(Default)]
 pub(crate) struct Verdicts {
     all: Mutex<Vec<Verdict>>,
+    /// Of a signature that is being made.
+    foreseen: Mutex<Option<Challenge>>,
 }
 
 struct Verdict {
@@ -100,13 +102,28 @@ impl Verdicts {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), KeyError> {
-        let verified = key.verify_by(scheme, message, signature);
+        let foreseen = self.foreseen().take_if(|foreseen| foreseen.is_of(key, signature));
+        let verified = match foreseen {
+            Some(foreseen) => key.verify_foreseen(scheme, &foreseen, signature),
+            None => key.verify_by(scheme, message, signature),
+        };
         let mut all = self.lock();
         if all.len() < MOST_VERDICTS && find(&all, key, scheme, signature).is_none() {
             let (key, signature, good) = (key.clone(), signature.to_owned(), verified.is_ok());
             all.push(Verdict { key, scheme, signature, good });
         }
         verified
+    }
+
+    /// Hashes `message`, the canonical form of this content, for the Ed25519 signature by `key` that begins with `r`: it is
+    /// verified by that.
+    pub(crate) fn foresee(&self, key: &PublicKey, r: [u8; 32], message: &[u8]) {
+        let challenge = Challenge::foreseen(key, r, message);
+        *self.foreseen() = challenge;
+    }
+
+    fn foreseen(&self) -> MutexGuard<'_, Option<Challenge>> {
+        self.foreseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self, key: &PublicKey, scheme: Scheme, signature: &[u8]) -> Option<bool> {

@@ -1,5 +1,6 @@
 //! One signature with a private key in this process, by the scheme that metadata names.
 
+use ed25519_dalek::hazmat::ExpandedSecretKey;
 use getrandom::SysRng;
 use rsa::pkcs1v15;
 use rsa::pss;
@@ -7,10 +8,10 @@ use sha2::digest::FixedOutputReset;
 use sha2::digest::const_oid::AssociatedOid;
 use signature::{RandomizedSigner as _, SignatureEncoding as _, Signer as _};
 use tuf::key::{RsaHash, Scheme};
-
+use tuf::preimage::Signable;
 use zeroize::Zeroizing;
 
-use super::{Algorithm, SoftwareKey, SoftwareKeyError};
+use super::{Algorithm, SoftwareKey, SoftwareKeyError, large};
 
 impl SoftwareKey {
     /// A signature as metadata wants it: 64 bytes for Ed25519, DER for ECDSA (with the curve's own SHA-2), the block
@@ -38,6 +39,22 @@ impl SoftwareKey {
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             Algorithm::Rsa => self.sign_rsa(scheme, message),
+        }
+    }
+
+    /// The same of metadata or a statement; where it is large and the key Ed25519, what verifying it will cost is done
+    /// meanwhile.
+    pub(crate) fn sign_signable(
+        &self,
+        scheme: Scheme,
+        what: Signable<'_>,
+    ) -> Result<Vec<u8>, SoftwareKeyError> {
+        match self.algorithm {
+            Algorithm::Ed25519(public) if scheme == Scheme::Ed25519 && what.bytes().len() >= LARGE => {
+                let foresee = |r| what.foresee(&self.public, r);
+                large::sign_ed25519(self.secret.reveal_secret_bytes(), &public, what.bytes(), foresee)
+            }
+            _ => self.sign(scheme, what.bytes()),
         }
     }
 
@@ -85,11 +102,18 @@ fn sign_ed25519(
     public: &ed25519_dalek::VerifyingKey,
     message: &[u8],
 ) -> Result<Vec<u8>, SoftwareKeyError> {
-    let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| SoftwareKeyError::Malformed)?);
-    // Wiped when dropped.
-    let expanded = ed25519_dalek::hazmat::ExpandedSecretKey::from(&*seed);
+    let expanded = expanded(seed)?;
     Ok(ed25519_dalek::hazmat::raw_sign::<sha2::Sha512>(&expanded, message, public).to_bytes().to_vec())
 }
+
+/// Wiped when dropped.
+pub(super) fn expanded(seed: &[u8]) -> Result<ExpandedSecretKey, SoftwareKeyError> {
+    let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| SoftwareKeyError::Malformed)?);
+    Ok(ExpandedSecretKey::from(&*seed))
+}
+
+/// From this size on, bytes, another thread is worth it.
+const LARGE: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

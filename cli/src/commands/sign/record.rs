@@ -207,13 +207,14 @@ pub(super) fn show_signed(
     }
     let file = wire(workspace, record, role, signed)?;
     std::thread::scope(|scope| {
+        // The new thread is the one that mostly waits: it is started on another processor, where the agent has to work.
         scope.spawn(|| {
-            let _ = signed.file_digest();
-            for authority in &authorities {
-                let _ = tuf::verify::check_signatures(signed, &authority.keys, &authority.role);
-            }
+            let _ = agent.observe(&record.name, false, vec![file]);
         });
-        let _ = agent.observe(&record.name, false, vec![file]);
+        let _ = signed.file_digest();
+        for authority in &authorities {
+            let _ = tuf::verify::check_signatures(signed, &authority.keys, &authority.role);
+        }
     });
     Ok(())
 }
