@@ -305,7 +305,7 @@ impl CardHost {
             // A key that the PIN protects is read once that is verified.
             host.verified(session, line)?;
             let before = session.authenticate(old, line)?;
-            let changed = session.change_management_key(before, new, protect, host.version());
+            let changed = session.change_management_key(&before, new, protect, host.version());
             host.leave(session)?;
             changed
         })?;

@@ -13,7 +13,7 @@ use secmem::SecretBytes;
 use softhsm::{Pcsc, Pcscd};
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::Signable;
-use virtual_yubikey::{Card, Root, State};
+use virtual_yubikey::{Card, Fault, Root, State};
 
 use crate::Case;
 use crate::lab::{secret, wait_for};
@@ -22,8 +22,13 @@ use crate::real::need;
 /// As its first word, and with a socket as the second, this program connects to vpcd for the others.
 pub const DIAL: &str = "dial-vpcd";
 
-pub const CASES: &[Case] =
-    &[("a_yubikey_keeps_what_every_backend_keeps", a_yubikey_keeps_what_every_backend_keeps)];
+pub const CASES: &[Case] = &[
+    ("a_yubikey_keeps_what_every_backend_keeps", a_yubikey_keeps_what_every_backend_keeps),
+    (
+        "a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off",
+        a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off,
+    ),
+];
 
 fn a_yubikey_keeps_what_every_backend_keeps() {
     let Some(bench) = Bench::new([5, 7, 1]) else { return };
@@ -49,6 +54,48 @@ fn a_yubikey_keeps_what_every_backend_keeps() {
     );
 }
 
+/// Pulled before each command, and after each that writes, before it has answered.
+fn a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off() {
+    for (firmware, at_each) in [([5, 4, 3], false), ([5, 7, 1], true)] {
+        // The first time the key of the factory was given, and the new one is nowhere but on the card.
+        let Some(bench) = Bench::set_up(firmware) else { return };
+        bench.cut_off(Some(FACTORY_KEY), |card| card.fail_at(SET_MANAGEMENT_KEY, 1, Fault::RemoveAfter));
+        bench.changes_its_management_key();
+        let before = bench.card.apdus();
+        bench.changes_its_management_key();
+        let commands = bench.card.apdus() - before;
+        for nth in (1..=commands).filter(|_| at_each) {
+            bench.cut_off(None, |card| card.fail(nth, Fault::Remove));
+            bench.changes_its_management_key();
+        }
+        for (ins, times) in [(PUT_DATA, 2), (SET_MANAGEMENT_KEY, 1)] {
+            for nth in 1..=times {
+                bench.cut_off(None, |card| card.fail_at(ins, nth, Fault::RemoveAfter));
+                bench.changes_its_management_key();
+            }
+        }
+    }
+}
+
+impl Bench {
+    /// Begins to change the management key, and pulls the card out where `plan` says.
+    fn cut_off(&self, old: Option<&str>, plan: impl FnOnce(&Card)) {
+        plan(&self.card);
+        // What it says is of no matter: the card may have done it.
+        drop(self.token.change_management_key(old.map(secret).as_ref(), None, true));
+        wait_for(&self.token, TokenState::Absent);
+        self.card.insert();
+        wait_for(&self.token, TokenState::Locked);
+        self.token.unlock(&secret(PIN)).unwrap();
+    }
+
+    /// The card's management key is known: it is taken, and a new one takes its place.
+    #[track_caller]
+    fn changes_its_management_key(&self) {
+        self.token.change_management_key(None, None, true).unwrap();
+    }
+}
+
 /// Lets the PIN be presented again where the card has forgotten it.
 struct NoLedger;
 
@@ -62,13 +109,21 @@ impl Tally for NoLedger {
 /// with the token's secret alone, as everywhere else.
 struct Bench {
     token: Pkcs11Token,
-    _card: Card,
+    card: Card,
     _pcscd: Pcscd,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
     fn new(firmware: [u8; 3]) -> Option<Self> {
+        let bench = Self::set_up(firmware)?;
+        bench.token.change_management_key(Some(&secret(FACTORY_KEY)), None, true).unwrap();
+        bench.token.lock();
+        Some(bench)
+    }
+
+    /// Unlocked, and with the management key of the factory.
+    fn set_up(firmware: [u8; 3]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let pcsc = need(softhsm::third_party_dir().and_then(|folder| Pcsc::find_or_fetch_in(&folder)), ALL)?;
         let pcscd = need(pcsc.start(dir.path(), (&std::env::current_exe().unwrap(), DIAL)), ALL)?;
@@ -84,9 +139,7 @@ impl Bench {
         token.count_by(Box::new(NoLedger));
         wait_for(&token, TokenState::Locked);
         token.unlock(&secret(PIN)).unwrap();
-        token.change_management_key(Some(&secret(FACTORY_KEY)), None, true).unwrap();
-        token.lock();
-        Some(Self { token, _card: card, _pcscd: pcscd, _dir: dir })
+        Some(Self { token, card, _pcscd: pcscd, _dir: dir })
     }
 
     fn slots(&self) -> NextSlot<'_> {
@@ -171,6 +224,8 @@ impl Backend for NextSlot<'_> {
 }
 
 const ALL: &str = "TUFAGENT_REQUIRE_ALL";
+const PUT_DATA: u8 = 0xdb;
+const SET_MANAGEMENT_KEY: u8 = 0xff;
 const SERIAL: u32 = 15_350_077;
 const PIN: &str = "47110815";
 /// It is in every manual.

@@ -109,15 +109,36 @@ impl Session<'_> {
 
     /// Proves `given` to the card, or the key that the PIN protects, which has to be verified, where none is given. The
     /// card is to prove that it knows it, too. That it may wait for a touch is said before.
-    pub(super) fn authenticate(&self, given: &[u8], line: &Line<'_>) -> Result<Management, Fault> {
+    pub(super) fn authenticate(&self, given: &[u8], line: &Line<'_>) -> Result<Proven, Fault> {
         let management = self.management()?;
-        let protected;
-        let key = if given.is_empty() {
-            protected = self.protected_key()?.ok_or_else(|| wrong("the management key is needed"))?;
-            &protected
-        } else {
-            given
+        let taken = |key: &[u8]| Proven { management, key: Zeroizing::new(key.to_vec()) };
+        if !given.is_empty() {
+            self.prove(management, given, line)?;
+            return Ok(taken(given));
+        }
+        let Kept { now, next } = self.kept()?;
+        let (Some(first), then) = (match now {
+            Some(now) => (Some(now), next),
+            None => (next, None),
+        }) else {
+            return Err(wrong("the management key is needed").into());
         };
+        let proven = match self.prove(management, &first, line) {
+            Ok(()) => taken(&first),
+            Err(refused) => {
+                // A change of it was cut off, and the card may have the new one already.
+                let Some(next) = then.as_ref().filter(|_| is_wrong(&refused)) else { return Err(refused) };
+                self.prove(management, next, line)?;
+                taken(next)
+            }
+        };
+        if then.is_some() {
+            self.keep(&proven.key, None)?;
+        }
+        Ok(proven)
+    }
+
+    fn prove(&self, management: Management, key: &[u8], line: &Line<'_>) -> Result<(), Fault> {
         let algorithm = management.algorithm;
         if key.len() != algorithm.key_len() {
             let (name, len) = (algorithm.name(), algorithm.key_len());
@@ -127,12 +148,6 @@ impl Session<'_> {
             );
             return Err(wrong(why).into());
         }
-        self.prove(management, key, line)?;
-        Ok(management)
-    }
-
-    fn prove(&self, management: Management, key: &[u8], line: &Line<'_>) -> Result<(), Fault> {
-        let algorithm = management.algorithm;
         let doing = "checking the management key";
         let refused = || wrong("the card did not take the management key that was given");
         let command = [AUTHENTICATE, algorithm.number(), MANAGEMENT];
@@ -165,14 +180,17 @@ impl Session<'_> {
         Err(wrong("the card could not prove that it knows its own management key: do not use it").into())
     }
 
-    /// The key that lies on the card where the PIN opens it, if there is one.
-    fn protected_key(&self) -> Result<Option<Data>, Fault> {
+    /// What lies on the card where the PIN opens it.
+    fn kept(&self) -> Result<Kept, Fault> {
         if !self.management_key_is_protected()? {
-            return Ok(None);
+            return Ok(Kept { now: None, next: None });
         }
         let object = self.object(PRINTED)?.unwrap_or_default();
-        let key = value_of(&[0x88], &object).and_then(|inner| value_of(&[0x89], inner));
-        Ok(key.map(|key| Zeroizing::new(key.to_vec())))
+        let of = |tag: u8| {
+            let key = value_of(&[0x88], &object).and_then(|inner| value_of(&[tag], inner));
+            key.map(|key| Zeroizing::new(key.to_vec()))
+        };
+        Ok(Kept { now: of(NOW), next: of(NEXT) })
     }
 
     pub(super) fn management_key_is_protected(&self) -> Result<bool, Fault> {
@@ -182,10 +200,11 @@ impl Session<'_> {
     }
 
     /// A new management key, once the old one was proven; an empty one stands for one at random. Protected, it is kept on
-    /// the card, where the PIN opens it.
+    /// the card, where the PIN opens it: beside the old one until it holds, so that wherever this is cut off the card's key
+    /// is one of the two.
     pub(super) fn change_management_key(
         &self,
-        old: Management,
+        proven: &Proven,
         new: &[u8],
         protect: bool,
         version: [u8; 3],
@@ -195,6 +214,7 @@ impl Session<'_> {
         let usual = if aes { Algorithm::Aes192 } else { Algorithm::TripleDes };
         let by_len =
             |len| Algorithm::ALL.into_iter().skip(usize::from(aes)).find(|known| known.key_len() == len);
+        let old = proven.management;
         let algorithm = match new.len() {
             0 if old.algorithm != Algorithm::TripleDes => old.algorithm,
             0 => usual,
@@ -208,24 +228,31 @@ impl Session<'_> {
             random(&mut key)?;
         }
         if protect {
-            // Kept before it holds: a card that is pulled in between still has its old key, and says so by its refusal.
-            self.protect(&key)?;
+            self.keep(&proven.key, Some(&key))?;
+            self.set_flags(|flags| flags | PROTECTED)?;
         }
         let mut data = Zeroizing::new(vec![algorithm.number(), MANAGEMENT]);
         data.push(u8::try_from(key.len()).unwrap_or_default());
         data.reserve_exact(key.len());
         data.extend_from_slice(&key);
         self.done([SET_MANAGEMENT_KEY, 0xff, 0xff], &data, "changing the management key")?;
-        if !protect && self.management_key_is_protected()? {
-            self.unprotect()?;
+        if protect {
+            self.keep(&key, None)
+        } else if self.management_key_is_protected()? {
+            self.unprotect()
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 
-    fn protect(&self, key: &[u8]) -> Result<(), Fault> {
-        let printed = Zeroizing::new(tlv(&[0x88], &Zeroizing::new(tlv(&[0x89], key))));
-        self.put_object(PRINTED, &printed)?;
-        self.set_flags(|flags| flags | PROTECTED)
+    /// Writes, where the PIN opens it, the key that the card has, and the one that is about to take its place.
+    fn keep(&self, now: &[u8], next: Option<&[u8]>) -> Result<(), Fault> {
+        let mut keys = Zeroizing::new(Vec::with_capacity(MOST_KEPT));
+        keys.extend_from_slice(&Zeroizing::new(tlv(&[NOW], now)));
+        if let Some(next) = next {
+            keys.extend_from_slice(&Zeroizing::new(tlv(&[NEXT], next)));
+        }
+        self.put_object(PRINTED, &Zeroizing::new(tlv(&[0x88], &keys)))
     }
 
     fn unprotect(&self) -> Result<(), Fault> {
@@ -248,6 +275,25 @@ impl Session<'_> {
     }
 }
 
+/// A management key that the card took.
+pub(super) struct Proven {
+    management: Management,
+    key: Data,
+}
+
+/// Management keys that lie on the card where the PIN opens them.
+struct Kept {
+    /// The one that it has; where a change was cut off, maybe the one that it had.
+    now: Option<Data>,
+    /// The one of a change that was cut off.
+    next: Option<Data>,
+}
+
+/// Whether the card refused the key, and nothing else was amiss.
+fn is_wrong(fault: &Fault) -> bool {
+    matches!(fault, Fault::Host(error) if error.kind == HostErrorKind::ManagementKey)
+}
+
 fn wrong(why: impl Into<String>) -> HostError {
     HostError::new(HostErrorKind::ManagementKey, why)
 }
@@ -267,6 +313,11 @@ const MANAGEMENT: u8 = 0x9b;
 const ADMIN: [u8; 3] = [0x5f, 0xff, 0x00];
 const PRINTED: [u8; 3] = [0x5f, 0xc1, 0x09];
 const PROTECTED: u8 = 0x02;
+/// In it, the key that Yubico's tools take, too, and beside it one that is about to take its place.
+const NOW: u8 = 0x89;
+const NEXT: u8 = 0x8b;
+/// Two keys of 32 bytes and their tags, so that none is left where a growing buffer was.
+const MOST_KEPT: usize = 72;
 
 #[cfg(test)]
 mod tests {
