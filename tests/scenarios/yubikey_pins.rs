@@ -97,7 +97,7 @@ fn whatever_ends_the_agent_after_it_has_counted_the_count_is_not_lower_than_what
 }
 
 #[test]
-fn a_pin_of_which_no_answer_comes_stays_counted() {
+fn a_pin_of_which_no_answer_comes_stays_counted_until_the_card_tells_its_tries() {
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     bed.generate("root-a", "--type ecdsa-p256");
     bed.repository("root-a");
@@ -109,7 +109,26 @@ fn a_pin_of_which_no_answer_comes_stays_counted() {
     bed.card.insert();
     bed.agent.wait_until(|| bed.state() == "locked");
     bed.home.run("token unlock alice --pin-file pin").done();
-    assert_eq!(wrong_before(&bed), 1);
+    assert_eq!((wrong_before(&bed), bed.card.tries_left()), (json!(0), (3, 3)));
+    let corrected = bed.home.journalled("token.count-corrected").last().unwrap()["body"].clone();
+    assert_eq!((&corrected["wrong_before"], &corrected["wrong"]), (&json!(1), &json!(0)), "{corrected}");
+}
+
+#[test]
+fn a_file_whose_pin_was_accepted_unseen_unlocks_the_card_after_a_restart() {
+    let Some(mut bed) = Bed::with_pin_file(FIRMWARE_5_7) else { return };
+    bed.agent.wait_until(|| bed.state() == "unlocked");
+    bed.card.remove();
+    bed.agent.wait_until(|| bed.state() == "absent");
+    bed.card.fail_at(VERIFY, 1, Fault::RemoveAfter);
+    bed.card.insert();
+    bed.agent.wait_until(|| bed.card.faults_left() == 0);
+    let before = bed.verifies();
+    bed.agent.stop();
+    bed.card.insert();
+    bed.agent = bed.home.start();
+    bed.agent.wait_until(|| bed.state() == "unlocked");
+    assert_eq!((bed.verifies(), bed.card.tries_left()), (before + 1, (3, 3)));
 }
 
 #[test]

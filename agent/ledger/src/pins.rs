@@ -31,6 +31,8 @@ pub enum SourceMark {
     Fresh,
     /// It was tried, and no attempt with what it holds was accepted since.
     Tried,
+    /// The same, and the card has said that it is wrong.
+    Refused,
     /// It held the secret that another one replaced on the card; the text is the caller's, and says of the source, not of
     /// the secret, how it was then.
     Replaced(String),
@@ -75,6 +77,11 @@ pub enum PinOutcome {
         /// As in [`PinAttempt::from_source`]: another PIN that is right says nothing for what the source holds.
         from_source: bool,
     },
+    /// The card has refused the PIN: it stays counted.
+    Refused {
+        /// As in [`PinAttempt::from_source`].
+        from_source: bool,
+    },
     /// The card was certainly not asked.
     NotMade {
         /// As [`PinLeave::Counted`] gave it.
@@ -91,8 +98,7 @@ impl Ledger {
         self.ask(move |tx| begin(tx, &attempt)).await
     }
 
-    /// Ends an attempt that was counted. Of one that was wrong, or whose outcome nobody knows, nothing is said: it stays
-    /// counted.
+    /// Ends an attempt that was counted. Of one whose outcome nobody knows nothing is said: it stays counted.
     ///
     /// # Errors
     /// `Io` or `Closed`: it stays counted.
@@ -103,6 +109,24 @@ impl Ledger {
         outcome: PinOutcome,
     ) -> Result<(), LedgerError> {
         self.ask(move |tx| settle(tx, &card, &token, &outcome)).await
+    }
+
+    /// The card tells how many tries are gone since it accepted its PIN: attempts beyond these were accepted, though nobody
+    /// saw the answer. A source that was tried then, and not refused, may hold the right one. Gives what is counted now.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: it stays as it is.
+    pub async fn correct_pin_count(
+        &self,
+        card: String,
+        token: String,
+        gone: u32,
+    ) -> Result<u32, LedgerError> {
+        let wrong = self.pin_record(card.clone()).await?.wrong;
+        if wrong <= gone {
+            return Ok(wrong);
+        }
+        self.ask(move |tx| correct(tx, &card, &token, gone)).await
     }
 
     /// The card takes another secret from now on, and the source of `token` still holds the old one; `how` it is, so that a
@@ -152,6 +176,7 @@ impl SourceMark {
         match (text, text.strip_prefix(REPLACED)) {
             ("", _) => Self::Fresh,
             (_, Some(how)) => Self::Replaced(how.to_owned()),
+            (REFUSED, _) => Self::Refused,
             _ => Self::Tried,
         }
     }
@@ -160,12 +185,14 @@ impl SourceMark {
         match self {
             Self::Fresh => String::new(),
             Self::Tried => "tried".to_owned(),
+            Self::Refused => REFUSED.to_owned(),
             Self::Replaced(how) => format!("{REPLACED}{how}"),
         }
     }
 }
 
 const REPLACED: &str = "replaced ";
+const REFUSED: &str = "refused";
 
 fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
     let PinAttempt { card, token, limit, from_source, by_person, about } = attempt;
@@ -193,6 +220,13 @@ fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Ver
             let source = if *from_source { SourceMark::Fresh } else { known.source };
             ("token.accepted", PinRecord { wrong: 0, source, token: token.to_owned() })
         }
+        PinOutcome::Refused { from_source } => {
+            let source = if *from_source { SourceMark::Refused } else { known.source.clone() };
+            if source != known.source {
+                write(tx, card, &PinRecord { source, ..known })?;
+            }
+            return Ok(Ok(()));
+        }
         PinOutcome::NotMade { source_before } => {
             let (wrong, source) = (known.wrong.saturating_sub(1), source_before.clone());
             ("token.not-asked", PinRecord { wrong, source, token: known.token })
@@ -201,6 +235,21 @@ fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Ver
     tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;
     write(tx, card, &record)?;
     Ok(Ok(()))
+}
+
+fn correct(tx: &mut Tx<'_>, card: &str, token: &str, gone: u32) -> Verdict<u32> {
+    let known = read(tx, card)?;
+    if known.wrong <= gone {
+        return Ok(Ok(known.wrong));
+    }
+    let body = json!({"token": token, "card": card, "wrong_before": known.wrong, "wrong": gone});
+    tx.append("token.count-corrected", body)?;
+    let source = match known.source {
+        SourceMark::Tried if gone == 0 => SourceMark::Fresh,
+        source => source,
+    };
+    write(tx, card, &PinRecord { wrong: gone, source, token: known.token })?;
+    Ok(Ok(gone))
 }
 
 /// A name means one card: the one that has accepted its PIN now.

@@ -109,6 +109,31 @@ async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_card_that_tells_of_fewer_tries_gone_than_are_counted_has_accepted_the_others() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let with_source = PinAttempt { from_source: true, by_person: false, ..attempt("a", None) };
+    let record = async || ledger.pin_record("a".to_owned()).await.unwrap();
+    let correct = async |gone| ledger.correct_pin_count("a".into(), "hsm".into(), gone).await.unwrap();
+    ledger.count_pin_attempt(with_source.clone()).await.unwrap();
+    count(&ledger, "a").await;
+    assert_eq!((correct(3).await, correct(2).await, correct(1).await), (2, 2, 1));
+    assert_eq!((record().await.wrong, record().await.source), (1, SourceMark::Tried));
+    assert_eq!(correct(0).await, 0);
+    assert_eq!((record().await.wrong, record().await.source), (0, SourceMark::Fresh));
+    // Of what the card has refused that says nothing.
+    ledger.count_pin_attempt(with_source).await.unwrap();
+    settle(&ledger, "a", PinOutcome::Refused { from_source: true }).await;
+    assert_eq!(correct(0).await, 0);
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().source, SourceMark::Refused);
+    let entries = ledger.entries(0, 100).await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.kind == "token.count-corrected").count(), 3);
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
 async fn a_count_that_somebody_lowers_is_found() {
     for edit in ["UPDATE pins SET wrong = 0", "DELETE FROM pins", "UPDATE pins SET card = 'b'"] {
         let folder = tempdir().unwrap();

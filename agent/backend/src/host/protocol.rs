@@ -219,6 +219,9 @@ pub(crate) struct TokenStatus {
     /// Tries that are left, where the token tells.
     #[serde(default)]
     pub(crate) tries_left: Option<u32>,
+    /// Of a YubiKey, how many are gone since it accepted its PIN.
+    #[serde(default)]
+    pub(crate) tries_gone: Option<u32>,
     /// Of a YubiKey, such as "5.7.1".
     #[serde(default)]
     pub(crate) firmware: Option<String>,

@@ -426,6 +426,7 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         proven: false,
         worn: false,
         tries_left: None,
+        tries_gone: None,
         firmware: None,
     }
 }

@@ -27,12 +27,14 @@ pub struct Card {
     pub blocked: bool,
     /// Tries that are left, where the card tells.
     pub tries_left: Option<u32>,
+    /// Of a YubiKey, how many are gone since it accepted its PIN.
+    pub tries_gone: Option<u32>,
 }
 
 impl Card {
     pub(super) fn of(status: TokenStatus) -> Self {
-        let TokenStatus { serial, label, count_low, final_try, blocked, tries_left, .. } = status;
-        Self { serial, label, count_low, final_try, blocked, tries_left }
+        let TokenStatus { serial, label, count_low, final_try, blocked, tries_left, tries_gone, .. } = status;
+        Self { serial, label, count_low, final_try, blocked, tries_left, tries_gone }
     }
 }
 

@@ -69,6 +69,7 @@ impl Slot {
         let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
         let (id, tells) = (identity(&card), card.tries_left.is_some());
         let last_try = how.last_try().is_some();
+        self.correct_count(&id, card.tries_gone).await?;
         self.may_ask(&card, &id, how).await?;
         let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
@@ -76,6 +77,9 @@ impl Slot {
         let (spent, result) = blocking(move || ask(&asked, &asking)).await?;
         let proof = Proof { card: id, count_low: card.count_low };
         let outcome = match spent {
+            Spent::Perhaps if result.as_ref().is_err_and(is_refusal) => {
+                Some(PinOutcome::Refused { from_source: how.is_from_source() })
+            }
             Spent::Perhaps => None,
             Spent::Accepted => Some(PinOutcome::Accepted { from_source: how.is_from_source() }),
             Spent::Nothing => Some(PinOutcome::NotMade { source_before }),
@@ -89,6 +93,14 @@ impl Slot {
             }
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
         })
+    }
+
+    /// Our own count is not higher than what the card says itself is gone: an attempt whose answer nobody saw was accepted.
+    async fn correct_count(&self, id: &str, gone: Option<u32>) -> Result<(), Refusal> {
+        let Some(gone) = gone else { return Ok(()) };
+        let wrong = self.places.ledger.correct_pin_count(id.to_owned(), self.name().to_owned(), gone).await?;
+        lock(&self.counter.seen).wrong = wrong;
+        Ok(())
     }
 
     /// The card that is meant, with tries that it may be asked for.
@@ -218,7 +230,7 @@ impl Slot {
         let record = self.places.ledger.pin_record(id.to_owned()).await?;
         let place = self.config.pin.place();
         match &record.source {
-            SourceMark::Tried if !sourced.changed => {
+            SourceMark::Tried | SourceMark::Refused if !sourced.changed => {
                 return Err(self.not_by_itself(&format!(
                     "a PIN in {place} was tried before, and the card has not accepted it"
                 )));
@@ -283,6 +295,14 @@ impl Slot {
             lock(&self.counter.seen).wrong = record.wrong;
         }
     }
+}
+
+/// Whether the card itself has said that the PIN is not the right one.
+fn is_refusal(error: &BackendError) -> bool {
+    matches!(
+        error,
+        BackendError::SecretIncorrect { .. } | BackendError::SecretChanged { .. } | BackendError::Blocked
+    )
 }
 
 fn stopped_because(wrong: u32) -> String {

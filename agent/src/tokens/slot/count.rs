@@ -51,6 +51,7 @@ impl Counter {
         let id = proof.card.clone();
         let now = match outcome {
             PinOutcome::Accepted { from_source } => Count { wrong: 0, accepted: Some(proof), from_source },
+            PinOutcome::Refused { .. } => Count { wrong, accepted: None, ..before },
             PinOutcome::NotMade { .. } => Count { wrong: wrong.saturating_sub(1), ..before },
         };
         match self.ledger.settle_pin_attempt(id, self.token.clone(), outcome).await {

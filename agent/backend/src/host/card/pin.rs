@@ -107,6 +107,7 @@ impl Held<'_> {
         // Of an old card whose PIN is verified nothing new is known.
         let Some(tries) = tries else { return };
         self.status.tries_left = Some(tries.left);
+        self.status.tries_gone = tries.total.map(|total| total.saturating_sub(tries.left));
         self.status.count_low = tries.total.is_some_and(|total| tries.left < total);
         self.status.final_try = tries.left == 1;
         self.status.blocked = tries.left == 0;
