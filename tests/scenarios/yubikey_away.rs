@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 use tufagent_tests::cards::{CARD_PIN, Card, CardRoom, FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_5_7, Fault};
-use tufagent_tests::{Home, need};
+use tufagent_tests::{Home, binary, need, run_to_end};
 
 use crate::terminal::talk_in_steps;
 use crate::yubikey_matrix::Desk;
@@ -262,4 +262,39 @@ fn a_yubikey_that_is_too_old_says_so_and_gets_no_pin() {
         assert!(refused["remedy"].as_str().unwrap().contains("newer YubiKey"), "{refused}");
         assert_eq!(card.counters().verifies, 0);
     }
+}
+
+#[test]
+fn pcscd_that_ends_or_is_started_anew_while_a_touch_is_waited_for_is_told_as_what_it_is() {
+    let Some(mut bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    bed.repository("root-a");
+    let card = bed.card.clone();
+    let verifies = bed.verifies();
+    for restarts in [false, true] {
+        let mut command = Command::new(binary("tufctl"));
+        bed.home.environment(&mut command);
+        command.args(["sign", "repo", "--yes", "--key", "root-a", "--json"]);
+        let signing = std::thread::spawn(move || run_to_end(&mut command));
+        card.until_it_waits_for_a_touch();
+        match restarts {
+            true => bed.room.restart(&[&card]),
+            false => bed.room.stop(),
+        }
+        let refused = signing.join().unwrap();
+        assert_eq!(refused.code, 5, "{refused}");
+        let error = refused.json()["error"].clone();
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains("0x"), "{error}");
+        if !restarts {
+            assert!(message.contains("pcscd, the smart card service"), "{error}");
+            bed.room.restart(&[&card]);
+        }
+        bed.agent.wait_until(|| bed.state() == "locked");
+        assert_eq!(card.tries_left(), (3, 3));
+        bed.home.run("token unlock alice --pin-file pin").done();
+    }
+    card.touch_always(true);
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    assert!(bed.verifies() <= verifies + 3, "each entry is one VERIFY");
 }

@@ -246,11 +246,15 @@ fn a_card_that_another_program_holds_is_said_to_be_held_and_is_taken_when_it_is_
         need::<()>(Err(softhsm::Skipped::new("ykman is not there", "cargo xtask test")));
         return;
     }
-    let script = "import sys\n\
+    // Nobody gets it for themselves alone before the agent has let go of it.
+    let script = "import sys, time\n\
         from smartcard.scard import *\n\
         _, context = SCardEstablishContext(SCARD_SCOPE_USER)\n\
         _, readers = SCardListReaders(context, [])\n\
-        result, card, _ = SCardConnect(context, readers[0], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_T1)\n\
+        for _ in range(600):\n\
+        \x20   result, card, _ = SCardConnect(context, readers[0], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_T1)\n\
+        \x20   if result == 0: break\n\
+        \x20   time.sleep(0.1)\n\
         print(result, flush=True)\n\
         sys.stdin.read()\n\
         SCardDisconnect(card, SCARD_LEAVE_CARD)\n";

@@ -62,7 +62,8 @@ impl Error {
             0x8010_0067 => Self::Unpowered,
             0x8010_0068 => Self::Reset,
             0x8010_000B => Self::Held,
-            0x8010_0016 | 0x8010_002F => Self::NoAnswer,
+            // The last one is what is left of a request when the service ends under it.
+            0x8010_0016 | 0x8010_002F | 0x8010_0013 => Self::NoAnswer,
             code => Self::Other(code),
         }
     }

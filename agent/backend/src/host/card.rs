@@ -232,14 +232,14 @@ impl CardHost {
                     Fault::Pcsc(pcsc::Error::NoAnswer) => self.pulled().unwrap_or_else(|| told(fault)),
                     fault => told(fault),
                 };
-                return Err(if error.kind == HostErrorKind::Absent { self.gone(error) } else { error });
+                return Err(self.gone(error));
             }
             again = false;
             self.readers.close();
         }
     }
 
-    /// Why a card is not there that gave no answer, if it was pulled: pcscd tells that a moment later.
+    /// Why a card is not there that gave no answer, if it was pulled, or pcscd has ended: that is told a moment later.
     fn pulled(&mut self) -> Option<HostError> {
         let end = Instant::now() + TOLD_WITHIN;
         loop {
@@ -252,7 +252,10 @@ impl CardHost {
                     return None;
                 }
                 Err(mut error) => {
-                    error.message.push_str("; it was pulled out while it was asked");
+                    error.message.push_str(match error.kind {
+                        HostErrorKind::Absent => "; it was pulled out while it was asked",
+                        _ => " any more; the card was being asked",
+                    });
                     return Some(error);
                 }
             }
