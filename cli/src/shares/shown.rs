@@ -28,7 +28,7 @@ pub(crate) fn show(collection: &v1::Collection, asked: bool, screen: Screen) -> 
             .map_err(|why| unreadable(&format!("the agent's difference cannot be read: {why}")))?;
         say(&difference(&said, &KeyNames::new(), screen.err(), now()));
     }
-    show_terms(collection, asked, screen)?;
+    show_terms(collection, asked, screen, true)?;
     say(&about(collection));
     Ok(())
 }
@@ -44,11 +44,17 @@ fn of_repository(collection: &v1::Collection) -> String {
     }
 }
 
-/// Of what is no metadata: the terms, and the text whose digest the shares are given for.
+/// Of what is no metadata: the terms, and the text whose digest the shares are given for. `warns`: nobody at this screen was
+/// told yet what is weak about them.
 ///
 /// # Errors
 /// As [`show`].
-pub(crate) fn show_terms(collection: &v1::Collection, asked: bool, screen: Screen) -> Result<(), Failure> {
+pub(crate) fn show_terms(
+    collection: &v1::Collection,
+    asked: bool,
+    screen: Screen,
+    warns: bool,
+) -> Result<(), Failure> {
     let text = &collection.terms_json;
     if text.is_empty() {
         return Ok(());
@@ -62,7 +68,7 @@ pub(crate) fn show_terms(collection: &v1::Collection, asked: bool, screen: Scree
         for line in new.lines() {
             screen.show_if(asked, visible(&line));
         }
-        for warning in new.warnings() {
+        for warning in new.weaknesses().into_iter().filter(|_| warns).chain(new.seen()) {
             screen.warn(warning);
         }
     }
@@ -115,19 +121,21 @@ impl New {
         lines
     }
 
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> =
-            self.terms.weaknesses.iter().map(|name| format!("the new set is weak: {name}")).collect();
+    fn weaknesses(&self) -> Vec<String> {
+        self.terms.weaknesses.iter().map(|name| format!("the new set is weak: {name}")).collect()
+    }
+
+    /// Whose shares whoever runs the command can read.
+    fn seen(&self) -> Option<String> {
         let all = self.terms.groups.iter().flat_map(|group| group.custodians.iter().zip(&group.how));
         let seen: Vec<&str> =
             all.filter(|(_, how)| !how.starts_with(AGE)).map(|(name, _)| name.as_str()).collect();
-        if !seen.is_empty() {
-            warnings.push(format!(
+        (!seen.is_empty()).then(|| {
+            format!(
                 "whoever runs this can read the shares of {}: they leave in words, or under a passphrase that was given here",
                 seen.join(", ")
-            ));
-        }
-        warnings
+            )
+        })
     }
 }
 
@@ -162,7 +170,7 @@ mod tests {
         let new: New = serde_json::from_str(text).unwrap();
         let lines = new.lines().join("\n");
         assert!(lines.contains("dan gets theirs for age1xyz") && lines.contains("1 of 3"), "{lines}");
-        let warnings = new.warnings().join("\n");
+        let warnings = new.weaknesses().into_iter().chain(new.seen()).collect::<Vec<_>>().join("\n");
         assert!(warnings.contains("one-is-enough") && warnings.contains("eve, fay"), "{warnings}");
         let missing = text.replace(r#","how":["age1xyz","words","passphrase"]"#, "");
         assert!(serde_json::from_str::<New>(&missing).is_err());

@@ -31,7 +31,7 @@ pub(super) fn drill(args: &ShareDrillArgs, context: &Context) -> Result<Report, 
     let mut rounds = agent.drill(&manifest.digest().to_string(), gathering.at_hand())?;
     let report = match rounds.next()? {
         Round::Collecting(opened) => {
-            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen)?;
+            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen, true)?;
             gathering.see_through(&opened, &mut rounds, agent, context.screen)?
         }
         Round::Done(report) => report,
@@ -98,7 +98,8 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
     let mut rounds = agent.resplit(&set.sha256, terms)?;
     let made = match rounds.next()? {
         Round::Collecting(opened) => {
-            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen)?;
+            // What is weak about them was said when they were read.
+            show_terms(&opened, gathering.is_watched() || !args.yes.yes, context.screen, false)?;
             gathering.see_through(&opened, &mut rounds, agent, context.screen)?
         }
         Round::Done(made) => made,
