@@ -193,7 +193,8 @@ impl Screen {
             return;
         }
         // Nobody reads a text for news that they have read a moment ago.
-        let is_known = warned().iter().any(|text| text.starts_with(failure.message()));
+        let says_it = |rest: &str| rest.is_empty() || rest.starts_with(';');
+        let is_known = warned().iter().any(|text| text.strip_prefix(failure.message()).is_some_and(says_it));
         let message = if is_known { AS_WARNED } else { failure.message() };
         say(&format!("{} {}", self.err.red("error:"), visible(message)));
         if !failure.remedy_text().is_empty() {
