@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct ThresholdReport {
     /// Keyids whose signatures count, in the order of the role.
     pub signed_by: Vec<KeyId>,
-    /// Keyids of the role that have no signature there (or an empty one), or no key.
+    /// Keyids of the role that have no signature there (or an empty one), or no key; not those of a key that counts already
+    /// under another keyid.
     pub missing: Vec<KeyId>,
     /// How many signatures are needed.
     pub need: u32,
@@ -67,6 +68,11 @@ pub fn check_signatures(
         };
         list.push(keyid.clone());
     }
+    // Whose key counts already, under another keyid, adds nothing by signing again.
+    let counts = |keyid: &KeyId| {
+        keys.get(keyid).and_then(|key| key.public_key().ok()).is_some_and(|key| counted.contains(key))
+    };
+    report.missing.retain(|keyid| !counts(keyid));
     report
 }
 

@@ -268,6 +268,12 @@ fn one_key_under_two_keyids_or_listed_by_two_names_counts_once() {
     let fault = at(TrustedSet::from_root(signed, &options()), "root", "5.2");
     let TrustFault::Threshold { report, .. } = fault else { panic!("{fault}") };
     assert_eq!((report.have(), report.same_key.len(), report.missing.len()), (1, 1, 2));
+    // Its other keyid is missing no more: signing again would add nothing.
+    let fault =
+        at(TrustedSet::from_root(file_named(&twice, &[(second.clone(), a)]), &options()), "root", "5.2");
+    let TrustFault::Threshold { report, .. } = fault else { panic!("{fault}") };
+    let others = [b.id(), c.id()].map(|keyid| keyid.parse().unwrap());
+    assert_eq!((report.have(), report.same_key.len(), report.missing), (1, 0, others.to_vec()));
     TrustedSet::from_root(file_named(&twice, &[(second, a), (b.id(), b)]), &options()).unwrap();
 }
 
