@@ -157,8 +157,9 @@ impl Slot {
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
             slot.note_delay(user, signed.as_ref().err());
-            if before == TokenState::Locked && slot.state() == TokenState::Unlocked {
-                // It was the PIN that unlocks the card, too.
+            let overtaken = lock(&slot.lease).locks != locks;
+            if overtaken || before == TokenState::Locked && slot.state() == TokenState::Unlocked {
+                // It was the PIN that unlocks the card, too; a `lock` that came meanwhile wins, and nothing leaves after it.
                 slot.begin_lease(locks, slot.lease_of_person())?;
             }
             signed
