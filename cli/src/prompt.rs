@@ -138,6 +138,11 @@ fn is_yes(line: &str) -> bool {
 
 /// Asks before going on. `yes` is the command's `--yes`; without it and without a terminal nothing is done (exit 3).
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    confirm_or(question, yes, "nothing was done")
+}
+
+/// The same; after a no it is `undone` that is said, where other things may have been done before.
+pub(crate) fn confirm_or(question: &str, yes: bool, undone: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -151,7 +156,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if terminal.confirm(&visible(question))? {
         Ok(())
     } else {
-        Err(Failure::new(reason::CONFIRMATION_MISSING, "you said no; nothing was done")
+        Err(Failure::new(reason::CONFIRMATION_MISSING, format!("you said no; {undone}"))
             .remedy("run it again when you are ready"))
     }
 }

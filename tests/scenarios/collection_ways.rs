@@ -193,4 +193,16 @@ fn ctrl_c_while_waiting_says_what_is_wiped() {
     let said = String::from_utf8_lossy(&end.stderr).into_owned();
     assert_eq!(end.status.code(), Some(1), "{said}");
     assert!(said.contains("what was given is wiped") && said.contains("collect them again"), "{said}");
+    // The ticket lies there still: that is said before anybody opens a share.
+    let (opened, ticket) =
+        (home.journalled("share.collect").len(), fs::read(home.path("ticket.json")).unwrap());
+    home.refused(&format!("{} --ticket ticket.json", collect(&["ann"])), 2, "USAGE");
+    assert_eq!(home.journalled("share.collect").len(), opened);
+    assert_eq!(fs::read(home.path("ticket.json")).unwrap(), ticket);
+    let steps = json!([["Bring shares of root-s", "n\n"]]);
+    let (code, screen) = talk_in_steps(&home, "sign repo", &steps.to_string()).unwrap();
+    assert!(
+        code == 3 && screen.contains("you said no; no shares of root-s were asked for"),
+        "{code} {screen}"
+    );
 }

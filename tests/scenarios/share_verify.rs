@@ -43,8 +43,8 @@ fn a_share_is_checked_against_its_set_in_words_and_in_an_age_file() {
         let right = home.run(&format!("share verify ann.share --manifest set.json {identities} --json"));
         assert_eq!(right.done().json()["custodian"], "ann");
     }
-    home.refused("share verify ann.share --manifest set.json --identity strange.key", 6, "VERIFICATION");
-    home.refused("share verify ann.share --manifest set.json", 6, "VERIFICATION");
+    home.refused("share verify ann.share --manifest set.json --identity strange.key", 2, "USAGE");
+    home.refused("share verify ann.share --manifest set.json", 2, "USAGE");
 }
 
 #[test]

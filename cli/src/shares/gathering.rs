@@ -9,6 +9,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
 use tufagent_proto::v1;
 
+use super::handout::check_new;
 use super::{Openers, Ticket, refused, words_of};
 use crate::args::CollectArgs;
 use crate::client::Agent;
@@ -45,6 +46,7 @@ impl Gathering {
     /// # Errors
     /// What keeps a file from being read at all; one that is no share, or not of the set, is noted.
     pub(crate) fn read(args: &CollectArgs, manifest: &SignedManifest) -> Result<Self, Failure> {
+        args.sources.ticket.as_deref().map_or(Ok(()), check_new)?;
         let openers = Openers::load(&args.sources.openers)?;
         let (mut shares, mut invalid) = (Vec::new(), Vec::new());
         let mut taken = BTreeSet::new();

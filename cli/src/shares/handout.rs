@@ -207,10 +207,7 @@ fn write(path: &Path, bytes: &[u8], files: &mut Vec<PathBuf>) -> Result<(), Fail
 /// Writes a new file for this user alone, whole or not at all.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |e: std::io::Error| match e.kind() {
-        ErrorKind::AlreadyExists => {
-            let message = format!("{} is there already, and nothing is written over it", path.display());
-            Failure::new(reason::USAGE, message).remedy("name another file")
-        }
+        ErrorKind::AlreadyExists => there_already(path),
         _ => Failure::io("write", path, &e),
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
@@ -219,6 +216,19 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         return Err(failed(e));
     }
     Ok(())
+}
+
+/// For whoever will write this file only after something has happened.
+///
+/// # Errors
+/// `USAGE` where it is there already.
+pub(super) fn check_new(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() { Err(there_already(path)) } else { Ok(()) }
+}
+
+fn there_already(path: &Path) -> Failure {
+    let message = format!("{} is there already, and nothing is written over it", path.display());
+    Failure::new(reason::USAGE, message).remedy("name another file")
 }
 
 fn strange() -> Failure {

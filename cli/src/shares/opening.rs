@@ -49,9 +49,14 @@ impl Openers {
             return parse_share(bytes.reveal_secret_bytes(), &name, bad);
         }
         let words = self.open(bytes.reveal_secret_bytes(), &name).map_err(|(why, passphrase)| {
-            Failure::new(bad, format!("{name} {}", why.sentence(passphrase)))
-                .remedy(remedy(why, passphrase))
-                .detail("file", name.as_str())
+            // What nobody has opened is neither right nor wrong.
+            let unseen = why == AgeError::NoKey && bad == reason::VERIFICATION;
+            Failure::new(
+                if unseen { reason::USAGE } else { bad },
+                format!("{name} {}", why.sentence(passphrase)),
+            )
+            .remedy(remedy(why, passphrase))
+            .detail("file", name.as_str())
         })?;
         parse_share(words.reveal_secret_bytes(), &name, bad)
     }

@@ -6,7 +6,7 @@ use super::Session;
 use super::ours::{Candidate, OurKey};
 use super::round::{Pending, read_difference};
 use crate::error::{Failure, reason};
-use crate::prompt::{Terminal, confirm};
+use crate::prompt::{Terminal, confirm_or};
 use crate::render::{difference, now, visible};
 
 impl Session<'_> {
@@ -105,10 +105,9 @@ impl Session<'_> {
         }
         let name = keys.first().map(|key| visible(&key.name).into_owned()).unwrap_or_default();
         let version = inspected.version;
-        confirm(
-            &format!("Bring shares of {name} together to sign {role} v{version} of {}?", self.record.name),
-            self.args.yes.yes,
-        )?;
+        let question =
+            format!("Bring shares of {name} together to sign {role} v{version} of {}?", self.record.name);
+        confirm_or(&question, self.args.yes.yes, &format!("no shares of {name} were asked for"))?;
         let warnings = Vec::new();
         let pending = Pending {
             role: role.clone(),
