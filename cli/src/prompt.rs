@@ -39,10 +39,18 @@ impl Terminal {
         Ok(is_yes(&self.line(&format!("{question} [y/N] "))?))
     }
 
-    /// Waits until Enter is pressed; false: something else was typed before it, or the terminal ended.
+    /// Waits until Enter is pressed; false: no was typed before it, or the terminal ended. What is neither is asked about
+    /// again: it may have been meant for another question.
     pub(crate) fn wait_for_enter(&self, question: &str) -> Result<bool, Failure> {
-        let line = self.line(&format!("{question} "))?;
-        Ok(line == "\n" || is_yes(&line))
+        loop {
+            let line = self.line(&format!("{question} "))?;
+            match line.trim().to_ascii_lowercase().as_str() {
+                "" => return Ok(line == "\n"),
+                "n" | "no" => return Ok(false),
+                _ if is_yes(&line) => return Ok(true),
+                _ => self.write("that is neither Enter nor no\n")?,
+            }
+        }
     }
 
     /// What is typed after a question, on a line of its own on the screen also when the terminal ends under it.

@@ -83,7 +83,8 @@ fn one_port_serves_for_two_yubikeys_of_a_root_each_asked_for_by_name_and_number(
     // Whoever goes on without gets what is there.
     desk.until("alice", "absent");
     home.run("bump repo root").done();
-    let steps = json!([["[y/N] ", "y\n"], ["go on without:", "no\n"]]);
+    let again = "nor no\r\nroot lacks a signature: insert alice (YubiKey 15350041) and press Enter, or type no to go on without:";
+    let steps = json!([["[y/N] ", "y\n"], ["go on without:", "nobody\n"], [again, "no\n"]]);
     let Some((code, screen)) = talk_in_steps(home, "sign repo", &steps.to_string()) else { return };
     assert_eq!(code, 4, "{screen}");
     // A script, or whoever says --yes, is asked for nothing.

@@ -110,6 +110,21 @@ fn an_rsa_key_that_was_made_elsewhere_signs_on_a_card_which_takes_it_once() {
 }
 
 #[test]
+fn a_key_that_wants_a_touch_is_imported_without_one() {
+    for firmware in [FIRMWARE_5_4, FIRMWARE_5_7] {
+        let Some(bed) = Bed::new(firmware) else { return };
+        private(&bed.home, "key.pem", include_str!("../../agent/backend/tests/vectors/import/rsa-2048.pem"));
+        let asked = bed.card.touches_asked();
+        let command = "key import brought key.pem --token alice --slot 84 --touch always --pin-policy always \
+                       --management-key-file management --json";
+        let brought = bed.home.run(command).done().json();
+        assert_eq!((&brought["origin"], &brought["touch"]), (&json!("imported"), &json!("always")));
+        assert_eq!(bed.card.touches_asked(), asked, "nobody was asked for a touch");
+        assert_eq!(bed.key("brought")["available"], true);
+    }
+}
+
+#[test]
 fn an_old_firmware_says_what_it_lacks() {
     let Some(bed) = Bed::new(FIRMWARE_5_4) else { return };
     let wanted = "key generate a --token alice --management-key-file management --type ed25519";

@@ -48,6 +48,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
+use crate::card::{PinPolicy, Touch};
 use crate::host::protocol::{Reply, Request, Wanted};
 use crate::{
     Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenName, TokenState,
@@ -249,6 +250,28 @@ impl Pkcs11Token {
         })
     }
 
+    /// A token may take a private key in a form that it then understands otherwise: one that does not sign goes again.
+    fn try_imported(&self, public: &PublicKey, options: &KeyOptions) -> Result<(), BackendError> {
+        let kind = public.key_type();
+        let proof = Statement::new(StatementKind::Possession, &format!("import {}\n", public.fingerprint()));
+        let Err(error) = self.sign(public, kind.default_scheme(), Signable::Statement(&proof)) else {
+            return Ok(());
+        };
+        if let Err(left) = self.remove_with(public, options) {
+            return Err(BackendError::Failed {
+                why: format!("the imported key does not sign ({error}), and lies there still ({left})"),
+                remedy: "use it for nothing: remove it, or put another key into its place with --overwrite"
+                    .to_owned(),
+            });
+        }
+        Err(match error {
+            BackendError::BadSignature => BackendError::Unsupported {
+                what: format!("use the imported {kind} key; it was removed again"),
+            },
+            error => error,
+        })
+    }
+
     /// The key that was asked for, under the name that was asked for.
     fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
         let Reply::Key { key } = reply else { return Err(nonsense()) };
@@ -365,20 +388,10 @@ impl Backend for Pkcs11Token {
         let (reply, _) =
             self.call_unlocked("importing a key", &request, &tail, self.shared.config.deadline)?;
         let stored = self.made(name, reply)?;
-        tracing::warn!(token = %self.shared.config.name, key = %name, "imported: a copy of the key may exist elsewhere");
-        // A token may take a private key in a form that it then understands otherwise.
-        let proof = Statement::new(StatementKind::Possession, &format!("import {}\n", public.fingerprint()));
-        if let Err(error) =
-            self.sign(&public, public.key_type().default_scheme(), Signable::Statement(&proof))
-        {
-            self.remove(&public)?;
-            return Err(match error {
-                BackendError::BadSignature => BackendError::Unsupported {
-                    what: format!("use the imported {} key; it was removed again", public.key_type()),
-                },
-                error => error,
-            });
+        if tried_at_once(&stored) {
+            self.try_imported(&public, options)?;
         }
+        tracing::warn!(token = %self.shared.config.name, key = %name, "imported: a copy of the key may exist elsewhere");
         Ok(stored)
     }
 
@@ -465,3 +478,9 @@ fn nonsense() -> BackendError {
 }
 
 const GENERATE_DEADLINE: Duration = Duration::from_secs(180);
+
+/// Whether a key that was imported signs without anybody at hand. A card that wants a touch, or the PIN each time, has said
+/// that the private key belongs to the public one.
+fn tried_at_once(key: &StoredKey) -> bool {
+    key.place.is_none_or(|place| place.touch == Touch::Never && place.pin != PinPolicy::Always)
+}

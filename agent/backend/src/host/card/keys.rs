@@ -55,7 +55,12 @@ impl CardHost {
             }
             host.put(session, name, options, (management, line), |session, facts| {
                 session.import(facts, kind, &parts)?;
-                Ok((public.clone(), Origin::Imported))
+                // The card makes the public half of what it was given by itself.
+                if session.slot(facts.slot)?.and_then(|key| key.public).as_ref() == Some(public) {
+                    return Ok((public.clone(), Origin::Imported));
+                }
+                let message = format!("use that key: what lies in slot {} now is another one", facts.slot);
+                Err(HostError::new(HostErrorKind::Unsupported, message).into())
             })
         })?;
         plain(Reply::Key { key })
