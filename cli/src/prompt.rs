@@ -81,7 +81,10 @@ impl Terminal {
         self.write("\n")?;
         match typed? {
             Some(bytes) if !bytes.is_empty() => Ok(Secret::new(bytes)),
-            Some(_) => Err(Failure::new(reason::PIN_REQUIRED, "nothing was typed")),
+            Some(_) => {
+                Err(Failure::new(reason::PIN_REQUIRED, "nothing was typed")
+                    .remedy("run it again, and type it"))
+            }
             None => Err(Failure::cancelled("cancelled at the prompt")),
         }
     }

@@ -35,7 +35,9 @@ pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, F
         None => terminal(&args.name)?.new_secret(&format!("PIN of {which}"))?,
     };
     // The card that was looked at, and no other.
-    one(&agent.unblock(&args.name, (&puk, &pin), token.serial.as_deref(), shown)?, context)
+    let now = agent.unblock(&args.name, (&puk, &pin), token.serial.as_deref(), shown)?;
+    context.screen.note(format!("{which} has its new PIN, and all its tries"));
+    one(&now, context)
 }
 
 fn terminal(name: &str) -> Result<Terminal, Failure> {
