@@ -5,6 +5,7 @@ use tufagent_tests::Home;
 use tufagent_tests::cards::FIRMWARE_5_7;
 
 use crate::colleagues::hand_over;
+use crate::split_signing::{people, split_key, two};
 use crate::terminal::talk;
 use crate::yubikeys::Bed;
 
@@ -127,4 +128,24 @@ fn what_a_superseded_root_came_to_is_told_as_the_journal_knows_it() {
     home.run("root add-key repo root --key other --yes").done();
     let screen = told(true).unwrap();
     assert!(screen.contains("other content that was signed"), "{screen}");
+}
+
+#[test]
+fn people_are_told_of_a_signature_that_was_lost_only_where_exactly_that_was_to_be_signed() {
+    let (home, _agent) = people(&["online", "spare", "second"]);
+    split_key(&home, "q1");
+    home.run(
+        "repo init repo --name app --root q1,second --root-threshold 2 --targets online --snapshot online --timestamp online",
+    )
+    .done();
+    let collect = format!("share collect repo --role root --yes{}", two("q1").replace(" --yes", ""));
+    home.run(&collect).exits(4);
+    home.run("root add-key repo root --key spare").done();
+    let refused = home.refused(&collect, 3, "WATERMARK");
+    let digest = refused["details"]["signed_sha256"].as_str().unwrap();
+    let command = format!("sign repo --key q1 --supersede {digest}");
+    let Some((_, screen)) = talk(&home, &command, &[("[y/N] ", "n\n")]) else { return };
+    assert!(screen.contains("takes the place of other content"), "{screen}");
+    assert!(screen.contains("Bring shares of q1 together"), "{screen}");
+    assert!(!screen.contains("exactly this was signed before"), "{screen}");
 }

@@ -100,6 +100,20 @@ impl Repositories {
         Ok(Standing { root, verified: verified.map(|mark| (mark.version, mark.digest)) })
     }
 
+    /// Whether exactly this stands under its mark of what was signed, or was to be: not another content of the same version.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn has_marked(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        subject: &Metadata,
+    ) -> Result<bool, Refusal> {
+        let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
+        Ok(signed.is_some_and(|mark| (mark.version, mark.digest) == (subject.version(), subject.digest())))
+    }
+
     /// In whose place this root shall stand, if that is another than itself; the ledger judges whether it may.
     ///
     /// # Errors

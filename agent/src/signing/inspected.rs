@@ -36,6 +36,8 @@ pub(super) struct Inspected {
     pub(super) shared_key: bool,
     pub(super) supersedes: Option<Sha256Digest>,
     pub(super) standing: Standing,
+    /// Exactly this was signed before, or was to be.
+    again: bool,
     skipped: Vec<SignSkipped>,
     difference: Difference,
     /// What is unusual and needs a person's word, one sentence each.
@@ -61,6 +63,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let repositories = agent.repositories();
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
+    let again = repositories.has_marked(&record, &role, &subject).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { mut signers, skipped, locked } = choose(agent, &begin, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;
@@ -104,6 +107,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         shared_key: begin.shared_key,
         supersedes,
         standing,
+        again,
         record,
         role,
         subject,
@@ -149,6 +153,7 @@ impl Inspected {
             person: self.person.iter().map(|(_, said)| said.clone()).collect(),
             person_reason: self.person.first().map(|(reason, _)| reason.to_string()).unwrap_or_default(),
             asks: self.asks,
+            again: self.again,
         })
     }
 }

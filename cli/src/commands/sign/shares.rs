@@ -96,8 +96,7 @@ impl Session<'_> {
         for warning in &inspected.warnings {
             screen.warn(warning);
         }
-        let was_signed = self.record.signed.get(role.as_str()) == Some(&inspected.version);
-        if was_signed && self.workspace.signatures(role)?.signed_by.is_empty() {
+        if inspected.again && self.workspace.signatures(role)?.signed_by.is_empty() {
             screen.show(format!(
                 "{role} v{}: exactly this was signed before, or was to be, and no signature of it is here; what was lost on its way is made again",
                 inspected.version
