@@ -3,7 +3,7 @@
 use serde_json::json;
 use tufagent_tests::Home;
 
-use crate::split_signing::{among, confirm, people, two};
+use crate::split_signing::{among, confirm, people, split_key, two};
 
 const INIT: &str =
     "repo init repo --name app --root q1 --targets online --snapshot online --timestamp online";
@@ -78,6 +78,76 @@ fn backups_in_any_order_bring_back_no_whole_copy_of_a_key_that_was_split() {
         let key = other.run("key show fz --json").done().json();
         assert_eq!(key["token"], "people", "{order:?}");
     }
+}
+
+#[test]
+fn a_set_that_is_newer_than_a_restored_backup_is_taken_in_by_its_manifest() {
+    let (home, _agent) = people(&["online", "taken"]);
+    split_key(&home, "q1");
+    home.run(INIT).done();
+    home.run("sign repo --yes").exits(4);
+    home.run(&format!("share collect repo --role root{}", two("q1"))).done();
+    home.secret("sealing", "a passphrase for the backup");
+    home.run("backup old --passphrase-file sealing").done();
+    let resplit = |from: &str, to: &str| {
+        home.run(&format!("share resplit --phase prove{}{}", two(from), among(to))).done();
+    };
+    resplit("q1", "new");
+    for name in ["ann", "ben", "cy"] {
+        confirm(&home, "new", name);
+    }
+    home.run("share resplit q1 --phase commit --yes").done();
+    // A new state, from a backup that knows set 1 alone.
+    let other = Home::new();
+    other.config("[[token]]\nname = \"people\"\nkind = \"shares\"\n");
+    let _other = other.start();
+    for name in ["old", "q1", "new", "repo", "ann.pass", "cy.pass"] {
+        let mut copy = std::process::Command::new("cp");
+        assert!(copy.arg("-a").args([home.path(name), other.path(name)]).status().unwrap().success());
+    }
+    other.secret("sealing", "a passphrase for the backup");
+    other.run("restore old --passphrase-file sealing").done();
+    other.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
+    other.run("bump repo root --yes").done();
+    let collect = |folder: &str| format!("share collect repo --role root{}", two(folder));
+    let unknown = other.refused(&collect("new"), 5, "SHARE_INVALID");
+    let import = "key import q1 new/set.json --token people";
+    assert!(
+        unknown["remedy"].as_str().unwrap().contains("tufctl key import q1 set.json --token people"),
+        "{unknown}"
+    );
+    // Not under the name of another key; under any free one the key keeps its own.
+    other.refused(&import.replace("q1 ", "taken "), 3, "NAME_TAKEN");
+    let taken = other.run(&format!("{} --json", import.replace("q1 ", "else "))).done().json();
+    assert_eq!(taken["name"], "q1", "{taken}");
+    for told in ["no new role", "takes the place of set 1", "keeps its name q1"] {
+        assert!(taken["warnings"].to_string().contains(told), "{told}: {taken}");
+    }
+    let states = |home: &Home| -> Vec<_> {
+        let listed = home.run("share list --json").done().json();
+        let of =
+            |set: &serde_json::Value| (set["sequence"].clone(), set["state"].clone(), set["seen"].clone());
+        listed["sets"].as_array().unwrap().iter().map(of).collect()
+    };
+    let set = |number: u8, state: &str, seen: bool| (json!(number), json!(state), json!(seen));
+    assert_eq!(states(&other), [set(1, "dead", true), set(2, "alive", false)]);
+    let adopted = other.journalled("share.adopted");
+    assert_eq!((adopted.len(), &adopted[0]["body"]["sequence"]), (1, &json!(2)), "{adopted:?}");
+    assert!(adopted[0]["body"]["replaces"].is_string(), "{adopted:?}");
+    // It signs on for its roles, gets no new one before it was seen, and the old one is dead.
+    other.refused(&collect("q1"), 5, "SHARE_INVALID");
+    other.refused("root add-key repo targets --key q1", 3, "SHARE_UNPROVEN");
+    let signed = other.run(&format!("{} --json", collect("new"))).json();
+    assert_eq!(signed["signed"][0]["key"], "q1", "{signed}");
+    other.run(&format!("share drill{}", two("new"))).done();
+    assert_eq!(states(&other)[1], set(2, "alive", true));
+    // Neither it nor the old one once more, and no other one of its number.
+    other.refused(import, 3, "DUPLICATE_KEY");
+    other.refused("key import q1 q1/set.json --token people", 5, "SHARE_INVALID");
+    resplit("new", "third");
+    home.run("share resplit q1 --phase abort --yes").done();
+    let given_up = home.refused("key import q1 third/set.json --token people", 5, "SHARE_INVALID");
+    assert!(given_up["message"].as_str().unwrap().contains("does not come after it"), "{given_up}");
 }
 
 #[test]

@@ -121,7 +121,6 @@ async fn import(
     let file = connection.seal().open(sealed, &use_of_seal)?;
     if slot.is_split() {
         let _names = state.tokens().hold_names().await;
-        state.tokens().check_free(&name).await?;
         let (key, warnings) = split::adopt(&state, &connection, slot, name, file).await?;
         return Ok(ImportKeyReply { key: Some(key.describe()), warnings });
     }

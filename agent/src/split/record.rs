@@ -176,6 +176,14 @@ impl SplitKey {
         }
     }
 
+    /// A set that was made elsewhere is the newest, and takes the place of all others.
+    pub fn take_over(&mut self, set: SplitSet) {
+        for old in &mut self.sets {
+            old.state = SetState::Dead;
+        }
+        self.add(set);
+    }
+
     /// Without the set that waits for its proofs; none when there is no other.
     #[must_use]
     pub fn without_proving(mut self) -> Option<Self> {

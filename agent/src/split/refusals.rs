@@ -67,8 +67,45 @@ pub(super) fn dead_or_new(key: &SplitKey, set: &SplitSet) -> Refusal {
 /// No set of ours.
 pub(super) fn unknown_set(digest: &str) -> Refusal {
     Refusal::new(Reason::ShareInvalid, "this agent has no set with this manifest")
-        .remedy("see the sets that it has: tufctl share list; one of another agent is taken in by tufctl key import NAME set.json --token TOKEN")
+        .remedy("see the sets that it has: tufctl share list; one of another agent, or a newer one of a key that is here, is taken in by tufctl key import NAME set.json --token TOKEN")
         .detail("set", digest)
+}
+
+/// A set of a key that lies on another token than the one that was named.
+pub(super) fn elsewhere(key: &SplitKey, token: &str) -> Refusal {
+    let name = key.name.as_str();
+    Refusal::new(Reason::DuplicateKey, format!("this very key is on token {token} already, named {name}"))
+        .remedy(format!("take a newer set of it in there: tufctl key import {name} set.json --token {token}"))
+        .detail("key", name)
+        .detail("token", token)
+}
+
+/// The set that is alive, once more.
+pub(super) fn alive_already(key: &SplitKey, set: &SplitSet) -> Refusal {
+    let (name, sequence) = (key.name.as_str(), set.manifest.sequence());
+    Refusal::new(Reason::DuplicateKey, format!("set {sequence} of the key {name} is here already, and alive"))
+        .remedy("nothing is left to be done: tufctl share list")
+        .detail("key", name)
+        .detail("set", set.manifest.digest().to_string())
+}
+
+/// A set that is not known here, and whose number does not come after all that are, or were.
+pub(super) fn no_newer(key: &SplitKey, manifest: &SignedManifest, newest: u64) -> Refusal {
+    let (name, sequence) = (key.name.as_str(), manifest.sequence());
+    let message = match sequence == newest {
+        true => {
+            format!("set {newest} of the key {name} was another one here: this one does not come after it")
+        }
+        false => format!(
+            "set {sequence} of the key {name} is older than set {newest}, which this agent has, or had"
+        ),
+    };
+    Refusal::new(Reason::ShareInvalid, message)
+        .remedy(format!(
+            "use the shares of the set that is alive: tufctl share manifest {name}; where it is this set that its people hold, tufctl key remove {name} --force, then import it"
+        ))
+        .detail("key", name)
+        .detail("set", manifest.digest().to_string())
 }
 
 /// The key serves no role yet.

@@ -258,7 +258,7 @@ async fn whole_is_there(state: &AppState, key: &SplitKey) -> Result<(), Refusal>
 }
 
 /// Said wherever a set takes the place of another.
-const REVOKES_NOTHING: &str = "this revokes nothing: enough shares of the old set still make the key, so they must be destroyed; a custodian who is no longer trusted means a new key (tufctl root replace-key)";
+pub(super) const REVOKES_NOTHING: &str = "this revokes nothing: enough shares of the old set still make the key, so they must be destroyed; a custodian who is no longer trusted means a new key (tufctl root replace-key)";
 
 async fn send(events: &Events, event: Event) -> Result<(), Refusal> {
     events.send(Ok(ResplitEvent { event: Some(event) })).await.map_err(|_| gone())

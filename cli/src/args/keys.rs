@@ -215,7 +215,8 @@ pub(crate) struct ManagementKeyArgs {
 pub(crate) struct ImportArgs {
     /// The key's name from now on.
     pub(crate) name: String,
-    /// The private key, in a file that is yours alone (0600 or 0400).
+    /// The private key, in a file that is yours alone (0600 or 0400); or the manifest of a split key's set (set.json), also of a
+    /// newer set of a key that is here.
     pub(crate) file: PathBuf,
     /// The token to put it on; may be left out when there is only one.
     #[arg(long, value_name = "TOKEN")]

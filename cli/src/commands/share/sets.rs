@@ -256,9 +256,32 @@ pub(super) fn among<'s>(
     let digest = manifest.digest().to_string();
     sets.iter().find(|set| set.sha256 == digest).ok_or_else(|| {
         Failure::new(reason::SHARE_INVALID, "this agent has no set with this manifest")
-            .remedy("see the sets that it has: tufctl share list; one of another agent is taken in by tufctl key import NAME set.json --token TOKEN")
+            .remedy(format!("see the sets that it has: tufctl share list; {}", taken_in(sets, manifest)))
             .detail("set", digest)
     })
+}
+
+/// How a set that the agent has not is taken in, if it is.
+fn taken_in(sets: &[v1::ShareSet], manifest: &custody::SignedManifest) -> String {
+    let read = |set: &v1::ShareSet| custody::SignedManifest::parse(&set.manifest).ok();
+    let same = |known: &custody::SignedManifest| known.public_key() == manifest.public_key();
+    let known = sets.iter().filter_map(|set| Some((set, read(set).filter(same)?.sequence())));
+    match known.max_by_key(|(_, sequence)| *sequence) {
+        Some((set, sequence)) if sequence < manifest.sequence() => format!(
+            "this one is newer than those that it has of {}, and is taken in by tufctl key import {} set.json --token {}",
+            visible(&set.key),
+            visible(&set.key),
+            visible(&set.token)
+        ),
+        Some((set, _)) => format!(
+            "this one is not newer than those that it has of {}, whose living one is printed by tufctl share manifest {}",
+            visible(&set.key),
+            visible(&set.key)
+        ),
+        None => {
+            "one of another agent is taken in by tufctl key import NAME set.json --token TOKEN".to_owned()
+        }
+    }
 }
 
 /// A set as every command tells of it.
