@@ -17,9 +17,9 @@ pub(crate) use self::repository::{
     RepoCommand, ResetArgs, RootCommand, ShowArgs, SignArgs, TargetAddArgs, TargetCommand, VerifyArgs,
 };
 pub(crate) use self::shares::{
-    CollectArgs, CustodianArg, Fingerprint, How, OpenerArgs, Phase, ShareCollectArgs, ShareCommand,
-    ShareConfirmArgs, ShareDrillArgs, ShareGiveArgs, ShareResplitArgs, ShareSealArgs, ShareSplitArgs,
-    ShareVerifyArgs, TermsArgs,
+    CollectArgs, CustodianArg, Fingerprint, How, NamedFile, OpenerArgs, Phase, ShareCollectArgs,
+    ShareCommand, ShareConfirmArgs, ShareDrillArgs, ShareGiveArgs, ShareResplitArgs, ShareSealArgs,
+    ShareSplitArgs, ShareVerifyArgs, TermsArgs,
 };
 pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
 

@@ -51,8 +51,9 @@ pub(crate) struct OpenerArgs {
     /// Open it with this age identity file, which must be yours alone (0600 or 0400); may be given again.
     #[arg(long = "identity", value_name = "FILE")]
     pub(crate) identities: Vec<PathBuf>,
-    /// Open it with the passphrase in this file, which must be yours alone; may be given again.
-    #[arg(long = "passphrase-file", value_name = "FILE")]
+    /// Open it with the passphrase in this file, which must be yours alone; may be given again. That of NAME=FILE is tried
+    /// first on a file NAME.share, where each wrong one costs a second.
+    #[arg(long = "passphrase-file", value_name = "[NAME=]FILE")]
     pub(crate) passphrases: Vec<NamedFile>,
 }
 
@@ -326,10 +327,11 @@ impl FromStr for GroupArg {
     }
 }
 
-/// A file, perhaps with the custodian's name before it: `NAME=FILE`. The name is for people: every passphrase is tried
-/// on every file.
+/// A file, perhaps with the custodian's name before it: `NAME=FILE`. Every passphrase is tried on every file; the name tells
+/// on which first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedFile {
+    pub(crate) name: Option<String>,
     pub(crate) file: PathBuf,
 }
 
@@ -337,14 +339,14 @@ impl FromStr for NamedFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let file = match text.split_once('=') {
-            Some((name, file)) if is_name(name) => file,
-            _ => text,
+        let (name, file) = match text.split_once('=') {
+            Some((name, file)) if is_name(name) => (Some(name.to_owned()), file),
+            _ => (None, text),
         };
         if file.is_empty() {
             return Err("write NAME=FILE or FILE".into());
         }
-        Ok(Self { file: file.into() })
+        Ok(Self { name, file: file.into() })
     }
 }
 
@@ -455,8 +457,12 @@ mod tests {
 
     #[test]
     fn a_passphrase_file_may_have_a_name_before_it() {
-        for (text, file) in [("ann=p", "p"), ("p", "p"), ("./a=b", "./a=b"), ("ben=a=b", "a=b")] {
-            assert_eq!(text.parse::<NamedFile>().unwrap().file, std::path::Path::new(file));
+        let ann = Some("ann");
+        for (text, name, file) in
+            [("ann=p", ann, "p"), ("p", None, "p"), ("./a=b", None, "./a=b"), ("ann=a=b", ann, "a=b")]
+        {
+            let parsed: NamedFile = text.parse().unwrap();
+            assert_eq!((parsed.name.as_deref(), parsed.file.to_str().unwrap()), (name, file));
         }
         assert!("ann=".parse::<NamedFile>().is_err());
     }

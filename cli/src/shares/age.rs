@@ -113,13 +113,13 @@ impl AgeFile {
     pub(crate) fn open(
         &self,
         identities: &[Identity],
-        passphrases: &[Secret],
+        passphrases: &[&Secret],
     ) -> Result<SecretBytes, AgeError> {
         on_locked_stack(|| self.open_here(identities, passphrases)).map_err(|_| AgeError::Memory)?
     }
 
     /// On a stack that is wiped: the keys of the file lie there.
-    fn open_here(&self, identities: &[Identity], passphrases: &[Secret]) -> Result<SecretBytes, AgeError> {
+    fn open_here(&self, identities: &[Identity], passphrases: &[&Secret]) -> Result<SecretBytes, AgeError> {
         let file_key = match self.stanzas.as_slice() {
             [Stanza::Scrypt { salt, log_n, body }] => by_passphrase((salt, *log_n), body, passphrases)?,
             stanzas => stanzas.iter().find_map(|stanza| by_identity(stanza, identities)),
@@ -211,7 +211,7 @@ fn by_identity(stanza: &Stanza, identities: &[Identity]) -> Option<Zeroizing<[u8
 fn by_passphrase(
     (salt, log_n): (&[u8; 16], u8),
     body: &[u8; WRAPPED],
-    passphrases: &[Secret],
+    passphrases: &[&Secret],
 ) -> Result<Option<Zeroizing<[u8; 16]>>, AgeError> {
     if log_n > MOST_WORK {
         return Err(AgeError::Work);

@@ -9,9 +9,8 @@ fn identity(text: &str) -> Vec<Identity> {
 }
 
 fn opened(file: &[u8], identities: &[Identity], passphrase: Option<&str>) -> Result<String, AgeError> {
-    let passphrases: Vec<_> =
-        passphrase.map(|text| Secret::new(Zeroizing::new(text.as_bytes().to_vec()))).into_iter().collect();
-    let opened = AgeFile::parse(file)?.open(identities, &passphrases)?;
+    let passphrase = passphrase.map(|text| Secret::new(Zeroizing::new(text.as_bytes().to_vec())));
+    let opened = AgeFile::parse(file)?.open(identities, &Vec::from_iter(&passphrase))?;
     Ok(String::from_utf8(opened.reveal_secret_bytes().to_vec()).unwrap())
 }
 
