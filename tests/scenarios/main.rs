@@ -70,6 +70,7 @@ mod schemes;
 mod screen;
 mod secrets;
 mod share_verify;
+mod sheets;
 mod small_disk;
 mod split_root;
 mod split_sets;

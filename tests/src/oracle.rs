@@ -164,6 +164,26 @@ pub fn run_python(script: &str, arguments: &[&str], folder: &Path) -> Result<Out
     Ok(outcome::run(command.arg(&client.script).args(arguments).current_dir(folder)))
 }
 
+/// How many pages of A4 and of Letter each of these HTML files takes in print, by WeasyPrint in one font that is the same
+/// everywhere; `{"FILE": {"A4": 1, "Letter": 1}}`.
+pub fn printed_pages(files: &[PathBuf], folder: &Path) -> Result<Value, Skipped> {
+    let third_party = softhsm::third_party_dir()?;
+    let client = Client::new("WeasyPrint", third_party.join("sheets/bin/python"), "pages.py")?;
+    // Pango and the font, where the system has not got them.
+    let fetched = third_party.join("debs/pango/usr");
+    let fonts =
+        [Path::new("/usr/share"), &fetched.join("share")].map(|dir| dir.join("fonts/truetype/dejavu"));
+    let Some(fonts) = fonts.iter().find(|dir| dir.is_dir()) else {
+        return Err(Skipped::new("the font DejaVu is not there", "apt-get install fonts-dejavu-core"));
+    };
+    let mut command = Command::new(&client.program);
+    command.arg(&client.script).arg(fonts).args(files).current_dir(folder);
+    command.env("LD_LIBRARY_PATH", fetched.join(format!("lib/{}-linux-gnu", std::env::consts::ARCH)));
+    let outcome = outcome::run(&mut command);
+    assert_eq!(outcome.code, 0, "{outcome}");
+    Ok(outcome.json())
+}
+
 /// python-tuf's library half: canonical forms of many documents in one run.
 pub fn python_canonical(documents: &[String]) -> Result<Vec<Vec<u8>>, Skipped> {
     let client = Client::new("securesystemslib", python()?, "python_canonical.py")?;

@@ -90,7 +90,7 @@ pub(crate) fn report_skipped(skipped: &[Skipped]) {
 /// Fetches and makes what tests and measurements need; what cannot be had.
 pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
     type Preparation = fn(&Path) -> Result<(), Skipped>;
-    let all: [(&str, Preparation); 12] = [
+    let all: [(&str, Preparation); 13] = [
         ("SoftHSM", |dir| SoftHsm::find_or_fetch_in(dir).map(drop)),
         ("NSS softokn", |dir| Nss::find_or_fetch_in(dir).map(drop)),
         ("p11-kit remote", |dir| P11Kit::find_or_fetch_in(dir).map(drop)),
@@ -100,6 +100,7 @@ pub(crate) fn prepare(third_party: &Path) -> Vec<Skipped> {
         ("ykman", ykman),
         ("gnome-keyring", |dir| SecretService::fetch_in(dir)),
         ("python-tuf", python_tuf),
+        ("WeasyPrint", weasyprint),
         ("tuf-js", tuf_js),
         ("strace", strace),
         ("libfaketime", faketime),
@@ -144,6 +145,21 @@ fn ykman(third_party: &Path) -> Result<(), Skipped> {
     let missing =
         |why: String| Skipped::new(format!("ykman: {why}"), "apt-get install python3 python3-dev gcc");
     virtual_environment(third_party, "ykman", "ykman.txt", Some(&headers)).map_err(missing)
+}
+
+/// WeasyPrint in a third one, in the versions of `tests/oracles/sheets.txt`; Pango, which it draws with, and a font from
+/// packages where the system lacks them.
+fn weasyprint(third_party: &Path) -> Result<(), Skipped> {
+    let missing =
+        |why: String| Skipped::new(format!("WeasyPrint: {why}"), "apt-get install python3 python3-venv");
+    virtual_environment(third_party, "sheets", "sheets.txt", None).map_err(missing)?;
+    let python = third_party.join("sheets/bin/python");
+    let draws = || shell::output(Command::new(&python).args(["-c", "import weasyprint"])).is_ok();
+    if draws() && Path::new("/usr/share/fonts/truetype/dejavu").is_dir() {
+        return Ok(());
+    }
+    let packages = ["libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"];
+    debs::fetch_with_dependencies(third_party, "pango", &packages).map(|_| ())
 }
 
 fn virtual_environment(

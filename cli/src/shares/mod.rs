@@ -80,13 +80,16 @@ pub(crate) fn rule(terms: &Terms) -> String {
     format!("{} of {} groups: {}", terms.group_threshold(), groups.len(), each.join(", "))
 }
 
+/// The same where there is no room for the names of the groups.
+fn rule_of_groups(terms: &Terms) -> String {
+    let (need, all) = (terms.group_threshold(), terms.group_terms().len());
+    format!("{need} of {all} groups, each by as many of its shares as set.json says,")
+}
+
 /// How much may be lost before the key is.
 pub(crate) fn may_be_lost(terms: &Terms) -> String {
-    let of = |all: usize, need: usize, what: &str| {
-        format!("{} of {all} {what} may be lost", all.saturating_sub(need))
-    };
     if terms.is_plain() {
-        return of(terms.count(), terms.need(), "shares");
+        return losable(terms.count(), terms.need(), "shares");
     }
     let each: Vec<String> = terms
         .group_terms()
@@ -96,8 +99,16 @@ pub(crate) fn may_be_lost(terms: &Terms) -> String {
             format!("{} of the {all} shares of {}", all.saturating_sub(group.threshold.into()), group.name)
         })
         .collect();
-    let groups = of(terms.group_terms().len(), terms.group_threshold(), "groups");
-    format!("{} may be lost without losing the group; {groups}", each.join(", "))
+    format!("{} may be lost without losing the group; {}", each.join(", "), groups_may_be_lost(terms))
+}
+
+/// The same where there is no room for the names of the groups.
+fn groups_may_be_lost(terms: &Terms) -> String {
+    losable(terms.group_terms().len(), terms.group_threshold(), "groups")
+}
+
+fn losable(all: usize, need: usize, what: &str) -> String {
+    format!("{} of {all} {what} may be lost", all.saturating_sub(need))
 }
 
 /// Reads a set's manifest; what is read has its key's own signature.

@@ -6,7 +6,7 @@ use custody::{SecretBytes, SignedManifest};
 use qrcodegen_no_heap::{QrCode, QrCodeEcc, Version};
 
 use super::typing::WORDS;
-use super::{may_be_lost, rule};
+use super::{groups_may_be_lost, may_be_lost, rule, rule_of_groups};
 use crate::error::{Failure, reason};
 
 /// The sheet of the custodian who has these words.
@@ -154,11 +154,7 @@ fn has(manifest: &SignedManifest, member: &custody::Member, words: &SecretBytes)
 /// What stands around the words: before them, beside the code, and below.
 fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, String, String) {
     let (key, whose) = (escaped(manifest.key_name()), escaped(whose));
-    let custodians: Vec<String> =
-        manifest.members().iter().map(|member| escaped(member.custodian.name.as_str())).collect();
-    let names: usize = custodians.iter().map(String::len).sum();
-    let class = if names > MANY_NAMES { " class=\"long\"" } else { "" };
-    let rule = escaped(&rule(manifest.terms()));
+    let Names { class, rule, lost, custodians } = Names::of(manifest);
     let before = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
@@ -178,11 +174,6 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
         digest = manifest.digest(),
         kind = manifest.kind(),
         keyid = manifest.keyid(),
-        custodians = if names > MOST_NAMES {
-            format!("{} people, whom set.json names", custodians.len())
-        } else {
-            custodians.join(", ")
-        },
     );
     let short = fingerprint.get(..16).unwrap_or(fingerprint);
     let after = format!(
@@ -203,7 +194,6 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
          this sheet when a new set is alive; a custodian who is no longer trusted means another key (root replace-key). \
          Without tufctl: the words are SLIP-0039, without a passphrase; as many as make the key give the {secret}.</p>\n\
          <h2>The set's manifest (set.json)</h2>\n{json}\n</body>\n</html>\n",
-        lost = escaped(&may_be_lost(manifest.terms())),
         secret = match manifest.kind() {
             custody::SplitKind::Ed25519 => "32-byte seed of the Ed25519 key",
             _ => "32-byte big-endian scalar of the P-256 key",
@@ -211,6 +201,38 @@ fn texts(whose: &str, fingerprint: &str, manifest: &SignedManifest) -> (String, 
         json = printed(&compact(manifest.to_json())),
     );
     (before, between, after)
+}
+
+/// What stands on a sheet and is as long as the names of custodians and groups.
+struct Names {
+    class: &'static str,
+    rule: String,
+    lost: String,
+    custodians: String,
+}
+
+impl Names {
+    /// All of them where the page has room, in smaller letters where they are many; the rest is left to set.json.
+    fn of(manifest: &SignedManifest) -> Self {
+        let terms = manifest.terms();
+        let (mut rule, mut lost) = (rule(terms), may_be_lost(terms));
+        let named: Vec<&str> =
+            manifest.members().iter().map(|member| member.custodian.name.as_str()).collect();
+        let of_people: usize = named.iter().map(|name| name.len()).sum();
+        // Those of groups stand in both.
+        let of_groups = if terms.is_plain() { 0 } else { rule.len().saturating_add(lost.len()) };
+        let letters = of_people.saturating_add(of_groups);
+        let class = if letters > MANY_NAMES { " class=\"long\"" } else { "" };
+        let custodians = if letters > MOST_NAMES {
+            format!("{} people, whom set.json names", named.len())
+        } else {
+            named.join(", ")
+        };
+        if of_groups > MOST_NAMES {
+            (rule, lost) = (rule_of_groups(terms), groups_may_be_lost(terms));
+        }
+        Self { class, rule: escaped(&rule), lost: escaped(&lost), custodians: escaped(&custodians) }
+    }
 }
 
 /// The manifest, where the page has room for it.
@@ -246,9 +268,9 @@ fn largest() -> Version {
     Version::new(15)
 }
 
-/// Letters of custodians' names from which on all is written smaller, and from which on they are left to set.json; and of a
-/// manifest. Up to them all was seen to fit on one page, of Letter too, in a wide font.
-const MANY_NAMES: usize = 600;
+/// Letters of names, of custodians and groups, from which on all is written smaller, and from which on they are left to
+/// set.json; and of a manifest. Up to them all was seen to fit on one page, of Letter too, in a wide font and wide letters.
+const MANY_NAMES: usize = 500;
 const MOST_NAMES: usize = 1100;
 const MOST_MANIFEST: usize = 3100;
 
