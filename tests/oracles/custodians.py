@@ -2,10 +2,14 @@
 reads what is printed. Prints one JSON document.
 
 usage: custodians.py identities NAME,NAME
-       custodians.py recover ed25519|ecdsa-p256 FILE IDENTITY_FILE FILE IDENTITY_FILE
-       custodians.py forge FILE IDENTITY_FILE
+       custodians.py recover ed25519|ecdsa-p256 FILE KEY_FILE FILE KEY_FILE
+       custodians.py forge FILE KEY_FILE
+       custodians.py again FILE KEY_FILE KEY_FILE FILE
+       custodians.py parts FILE KEY_FILE FILE KEY_FILE…
        custodians.py sheet FILE.html
-       custodians.py manifest SET.json FILE IDENTITY_FILE FILE IDENTITY_FILE
+       custodians.py manifest SET.json FILE KEY_FILE FILE KEY_FILE
+
+A KEY_FILE holds an identity, or the passphrase of a file that is under one; it is "-" for a file that holds the words as they are.
 """
 
 import dataclasses
@@ -32,11 +36,45 @@ def identities(names):
     return made
 
 
-def opened(file, identity_file):
-    with open(identity_file) as source:
-        identity = pyrage.x25519.Identity.from_str(source.read().strip())
+def opened(file, key_file):
+    if key_file == "-":
+        with open(file) as source:
+            return source.read().strip()
+    with open(key_file) as source:
+        key = source.read().strip()
     with open(file, "rb") as source:
-        return pyrage.decrypt(source.read(), [identity]).decode()
+        sealed = source.read()
+    if work_factor(sealed):
+        return pyrage.passphrase.decrypt(sealed, key).decode()
+    return pyrage.decrypt(sealed, [pyrage.x25519.Identity.from_str(key)]).decode()
+
+
+def work_factor(sealed):
+    """Of a file under a passphrase; none of another."""
+    stanza = sealed.split(b"\n", 2)[1].split(b" ")
+    return int(stanza[3]) if stanza[1] == b"scrypt" else None
+
+
+def again(file, key_file, new_key_file, new_file):
+    """What custodians do who want another key on their file."""
+    with open(new_key_file) as source:
+        key = source.read().strip()
+    words = opened(file, key_file).encode()
+    if key.startswith("AGE-SECRET-KEY-"):
+        sealed = pyrage.encrypt(words, [pyrage.x25519.Identity.from_str(key).to_public()])
+    else:
+        sealed = pyrage.passphrase.encrypt(words, key)
+    with open(new_file, "wb") as target:
+        target.write(sealed)
+    with open(file, "rb") as source:
+        return {"before": work_factor(source.read()), "after": work_factor(sealed)}
+
+
+def parts(*files):
+    """What must not be seen of shares: their words and values, and what enough of them make."""
+    words = [opened(*pair) for pair in zip(files[::2], files[1::2])]
+    shares = [{"words": text, "value": Share.from_mnemonic(text).value.hex()} for text in words]
+    return {"shares": shares, "secret": shamir_mnemonic.combine_mnemonics(words).hex()}
 
 
 def recover(kind, *files):
@@ -51,9 +89,9 @@ def recover(kind, *files):
     return {"public": key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()}
 
 
-def forge(file, identity_file):
+def forge(file, key_file):
     """Another value under the same head, with a right checksum."""
-    share = Share.from_mnemonic(opened(file, identity_file))
+    share = Share.from_mnemonic(opened(file, key_file))
     value = bytearray(share.value)
     value[5] ^= 1
     return {"words": dataclasses.replace(share, value=bytes(value)).mnemonic()}
@@ -121,5 +159,13 @@ def code(page):
     return found[0].text if found else None
 
 
-COMMANDS = {"identities": identities, "recover": recover, "forge": forge, "sheet": sheet, "manifest": manifest}
+COMMANDS = {
+    "identities": identities,
+    "recover": recover,
+    "forge": forge,
+    "again": again,
+    "parts": parts,
+    "sheet": sheet,
+    "manifest": manifest,
+}
 print(json.dumps(COMMANDS[sys.argv[1]](*sys.argv[2:])))

@@ -69,6 +69,7 @@ mod rotation;
 mod schemes;
 mod screen;
 mod secrets;
+mod share_files;
 mod share_verify;
 mod sheets;
 mod small_disk;
