@@ -11,8 +11,8 @@ use support::{reason, seal_to};
 use tufagent_proto::v1::drill_event::Event as DrillSays;
 use tufagent_proto::v1::keys_client::KeysClient;
 use tufagent_proto::v1::{
-    Collection, DrillRequest, MayServeRequest, RemoveKeyRequest, SignBegin, SplitRequest, SplitTerms,
-    UnlockTokenRequest,
+    Collection, DrillRequest, ImportKeyRequest, MayServeRequest, RemoveKeyRequest, SignBegin, SplitRequest,
+    SplitTerms, UnlockTokenRequest,
 };
 
 #[tokio::test]
@@ -314,4 +314,44 @@ async fn groups_are_collected_each_by_its_own_threshold_and_age_files_are_handed
     };
     assert!(begins(0, "X25519") && begins(1, "scrypt"));
     assert!(matches!(shares[2].share, Some(Handed::Words(_))));
+}
+
+#[tokio::test]
+async fn shares_that_fit_their_manifest_and_make_another_key_sign_nothing() {
+    let (_agent, client) = agent().await;
+    // A set is checked before it is handed out, so this one is made by hand: its shares are right, and under a
+    // passphrase that nobody gives here another key comes out.
+    let names = NAMES.map(|name| name.parse().unwrap());
+    let terms = custody::Terms::simple(2, names.into()).unwrap().agreed(custody::Weak::Refused).unwrap();
+    let passphrase = secmem::SecretBytes::copy_from(b"of another program");
+    let context = custody::Context {
+        key_name: "root-x",
+        made_at: "2026-11-20T10:00:00Z".parse().unwrap(),
+        exponent: custody::IterationExponent::try_from(0).unwrap(),
+        passphrase: &passphrase,
+        used: &[],
+    };
+    for (kind, name) in [(custody::SplitKind::Ed25519, "root-e"), (custody::SplitKind::EcdsaP256, "root-p")] {
+        let set = custody::NewSet::generate(kind, &terms, &context).unwrap();
+        let file = client.seal(set.manifest().to_json().as_bytes(), &format!("import:{name}")).await;
+        let request = ImportKeyRequest {
+            name: name.into(),
+            token: "people".into(),
+            file: Some(file),
+            ..Default::default()
+        };
+        KeysClient::new(client.channel.clone()).import(request).await.unwrap();
+        let words = |at: usize| {
+            let words = set.shares()[at].share.words().unwrap();
+            String::from_utf8(words.reveal_secret_bytes().to_vec()).unwrap()
+        };
+        let digest = set.manifest().digest().to_string();
+        let refused = client.drill(&digest, &[&words(0), &words(2)]).await.unwrap_err();
+        assert_eq!(reason(&refused), "SHARE_INVALID", "{refused}");
+        assert!(refused.message().contains("make another key than it names"), "{refused}");
+        assert!(client.collections().await.is_empty());
+        let resplit = client.resplit(&digest, &[&words(1), &words(2)], 2, &["dan", "eve", "fay"]).await;
+        assert_eq!(resplit.map(drop).map_err(|status| reason(&status)), Err("SHARE_INVALID".to_owned()));
+        assert_eq!(client.sets().await.iter().filter(|one| !one.drilled.is_empty()).count(), 0);
+    }
 }

@@ -227,12 +227,26 @@ pub(super) fn stopped(token: &str, stop: Stop) -> Refusal {
 pub(super) fn recover(error: &RecoverError, key: &str) -> Refusal {
     let reason = match error {
         RecoverError::Stack(error) => return memory(error),
+        RecoverError::WrongKey => return other_key(key),
         RecoverError::Incomplete { .. } => Reason::SharesMissing,
-        RecoverError::WrongKey | RecoverError::Damaged | RecoverError::Passphrase => Reason::ShareInvalid,
+        RecoverError::Damaged | RecoverError::Passphrase => Reason::ShareInvalid,
         _ => Reason::BadSignature,
     };
     Refusal::new(reason, format!("the key {key}: {error}"))
         .remedy("collect the shares again; check each alone: tufctl share verify FILE --manifest set.json")
+        .detail("key", key)
+}
+
+/// Each share is that of the manifest, and together they make a key that the manifest does not name.
+fn other_key(key: &str) -> Refusal {
+    let message = format!(
+        "the key {key}: the shares are those of its manifest, and make another key than it names; nothing was signed"
+    );
+    Refusal::new(Reason::ShareInvalid, message)
+        .remedy(
+            "the set was made by another program, under a passphrase of SLIP-0039 or wrongly: recover the key with that \
+             program, or give the role another key: tufctl root replace-key",
+        )
         .detail("key", key)
 }
 
