@@ -10,7 +10,7 @@ use tufagent_tests::{Agent, Home, need, oracle};
 
 use crate::terminal::talk;
 
-const TOKEN: &str = "[[token]]\nname = \"shares\"\nkind = \"shares\"\n";
+pub(crate) const TOKEN: &str = "[[token]]\nname = \"shares\"\nkind = \"shares\"\n";
 
 /// What python reads: age files by pyrage, shares by SLIP-0039's reference, sheets and their codes.
 pub(crate) fn python(home: &Home, arguments: &[&str]) -> Option<Value> {

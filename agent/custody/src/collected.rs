@@ -17,6 +17,21 @@ use crate::slip39::{Value, cipher};
 use crate::terms::{AgreedTerms, CustodianName};
 
 /// Shares that the manifest knows, each once. They lie in locked memory until the key was used once, or this is dropped.
+///
+/// It is not copied, and with it the shares:
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>(_: &T) {}
+/// # fn of(shares: tufagent_custody::Collected) {
+/// copied(&shares);
+/// # }
+/// ```
+/// nor serialized:
+/// ```compile_fail,E0277
+/// # fn of(shares: tufagent_custody::Collected) {
+/// serde_json::to_string(&shares);
+/// # }
+/// ```
+/// Its debug text says how many there are, and nothing of them.
 pub struct Collected {
     manifest: SignedManifest,
     shares: Vec<(CustodianRef, Share)>,

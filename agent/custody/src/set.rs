@@ -39,6 +39,21 @@ pub struct Used {
 }
 
 /// A set that was made and checked, and nothing of the key.
+///
+/// It is not copied, and with it the shares:
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>(_: &T) {}
+/// # fn of(set: tufagent_custody::NewSet) {
+/// copied(&set);
+/// # }
+/// ```
+/// nor serialized:
+/// ```compile_fail,E0277
+/// # fn of(set: tufagent_custody::NewSet) {
+/// serde_json::to_string(&set);
+/// # }
+/// ```
+/// Its debug text holds the manifest, which is public, and of the shares their custodians alone.
 #[derive(Debug)]
 pub struct NewSet {
     manifest: SignedManifest,

@@ -11,7 +11,39 @@ use crate::slip39::sharing::Part;
 use crate::slip39::text::{self, Spelled, TEXT_MAX};
 use crate::slip39::{Header, SECRET_MAX, Value};
 
-/// A share that was read and whose checksum is right. Its value lies in locked memory; it cannot be copied, shown or compared.
+/// A share that was read and whose checksum is right. Its value lies in locked memory.
+///
+/// It cannot be copied:
+/// ```compile_fail,E0277
+/// fn copied<T: Clone>(_: &T) {}
+/// # fn of(share: tufagent_custody::Share) {
+/// copied(&share);
+/// # }
+/// ```
+/// nor shown:
+/// ```compile_fail,E0277
+/// # fn of(share: tufagent_custody::Share) {
+/// println!("{share}");
+/// # }
+/// ```
+/// nor serialized:
+/// ```compile_fail,E0277
+/// # fn of(share: tufagent_custody::Share) {
+/// serde_json::to_string(&share);
+/// # }
+/// ```
+/// nor compared with `==`, which takes longer the more is right:
+/// ```compile_fail,E0369
+/// # fn of(share: tufagent_custody::Share) {
+/// let same = share == share;
+/// # }
+/// ```
+/// Its debug text tells nothing, not even of which set it is:
+/// ```
+/// # fn of(share: tufagent_custody::Share) {
+/// assert_eq!(format!("{share:?}"), "Share(..)");
+/// # }
+/// ```
 pub struct Share {
     header: Header,
     /// [`SECRET_MAX`] bytes, those beyond `len` zero.
