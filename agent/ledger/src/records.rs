@@ -12,6 +12,7 @@ use tuf::time::UtcTime;
 
 use crate::listings::{self, Listing};
 use crate::marks;
+use crate::restore;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{
@@ -29,6 +30,10 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> 
     let known = by_name(tx, &new.name)?;
     let begun = match &known {
         Some(known) if is_begun_with(tx, known, new.root.as_ref())? => Some(known.id),
+        // What was signed since the backup is not known: only a published copy tells.
+        Some(known) if new.root.is_none() && restore::is_restored(tx, &known.id)? => {
+            return Ok(Err(LedgerError::Restored { name: new.name.clone() }));
+        }
         Some(known) if !forget_unused(tx, known, &new.caller)? => {
             return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
         }
@@ -81,6 +86,7 @@ fn forget_unused(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<bool
     let body = json!({"repository": known.name.as_str(), "repository_id": id, "caller": caller});
     tx.append("repository.forgotten", body)?;
     let key = (id.as_str(),);
+    tx.change(Table::Restored, key, "DELETE FROM restored WHERE repository = ?1", key)?;
     tx.change(Table::Repositories, key, "DELETE FROM repositories WHERE id = ?1", key)?;
     Ok(true)
 }

@@ -143,6 +143,24 @@ async fn a_name_that_means_another_chain_here_is_refused_and_nothing_is_changed(
 }
 
 #[tokio::test]
+async fn a_name_that_was_only_begun_when_the_backup_was_made_waits_for_what_is_published() {
+    let (old, new, copied) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let ledger = Ledger::open(old.path()).unwrap();
+    let begun = support::new("app");
+    ledger.register_repository(begun.clone()).await.unwrap();
+    let snapshot = copy(&ledger, &copied).await;
+    let ledger = Ledger::open(new.path()).unwrap();
+    give_back(&ledger, &copied, &snapshot.head).await.unwrap();
+    // Nobody knows what was signed since.
+    let refused = ledger.register_repository(begun).await;
+    assert!(matches!(refused, Err(LedgerError::Restored { .. })), "{refused:?}");
+    let adopted = ledger.register_repository(support::adopted("app", 1, "root", "key")).await.unwrap();
+    assert!(adopted.root.is_some());
+    assert!(ledger.restored().await.unwrap().is_empty());
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
 async fn a_copy_that_was_changed_cut_or_has_another_head_is_refused_and_nothing_is_changed() {
     let (old, new, copied) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
     let (ledger, _) = signed(old.path(), 4).await;
