@@ -1,4 +1,4 @@
-//! Split keys that were whole before, and sets that take each other's place: whatever is killed, one of them works.
+//! Split keys that were whole before, and sets that take each other's place.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -6,38 +6,12 @@ mod support;
 
 use std::time::Duration;
 
-use support::shares::{
-    CONFIG, Made, NAMES, Reply, agent, new_key, opened, proven, root, root_of, signature, terms, tuf,
-};
+use support::shares::{CONFIG, Made, NAMES, Reply, agent, new_key, opened, proven, root, terms};
+use support::whole::{OTHERS, backup, key_file, restore, split_whole, whole, works};
 use support::{Client, Running, reason};
-use tuf::metadata::Metadata;
-use tufagent_proto::v1::agent_client::AgentClient;
 use tufagent_proto::v1::keys_client::KeysClient;
-use tufagent_proto::v1::restore_request::Part;
 use tufagent_proto::v1::split_request::Of;
-use tufagent_proto::v1::{
-    ImportKeyRequest, Key, RemoveKeyRequest, RestoreReply, RestoreRequest, SplitRequest,
-};
-
-const PASSPHRASE: &[u8] = b"correct horse";
-const OTHERS: [&str; 4] = ["dee", "eve", "fay", "gus"];
-
-/// A key of the file store, and a root that it has.
-async fn whole() -> (Running, Client, Key, Metadata) {
-    let (agent, client) = agent().await;
-    client.unlock("file", PASSPHRASE).await.unwrap();
-    let request = tufagent_proto::v1::GenerateKeyRequest {
-        name: "root-s".into(),
-        token: "file".into(),
-        r#type: "ed25519".into(),
-        ..Default::default()
-    };
-    let key =
-        KeysClient::new(client.channel.clone()).generate(request).await.unwrap().into_inner().key.unwrap();
-    client.register("app").await;
-    let file = root_of(&tuf(&key), 300);
-    (agent, client, key, file)
-}
+use tufagent_proto::v1::{ImportKeyRequest, RemoveKeyRequest, SplitRequest};
 
 async fn token_of(client: &Client, name: &str) -> String {
     let keys = KeysClient::new(client.channel.clone())
@@ -47,27 +21,6 @@ async fn token_of(client: &Client, name: &str) -> String {
         .into_inner()
         .keys;
     keys.into_iter().find(|key| key.name == name).map_or("none".into(), |key| key.token)
-}
-
-async fn split_whole(client: &Client, keep: bool) -> Made {
-    let reply = Reply::new();
-    let terms = Some(terms(2, &NAMES, &reply));
-    let request = SplitRequest { of: Some(Of::Key("root-s".into())), terms, keep, ..Default::default() };
-    reply.open(client.shares().split(request).await.unwrap().into_inner())
-}
-
-fn key_file(agent: &Running) -> std::path::PathBuf {
-    agent.folder.path().join("s/tuf-agent/keys/root-s.key")
-}
-
-/// The set works: two of its custodians sign.
-async fn works(client: &Client, made: &Made, file: &Metadata) {
-    let (mut shown, collection) = opened(client, file).await;
-    for name in made.words.iter().take(usize::try_from(collection.need).unwrap()) {
-        client.give(&collection, &name.1).await.unwrap();
-    }
-    let sig = hex::decode(signature(&mut shown).await.sig).unwrap();
-    tuf(&made.key).verify(&file.canonical_signed(), &sig).unwrap();
 }
 
 #[tokio::test]
@@ -214,28 +167,6 @@ async fn the_next_start_takes_away_what_an_end_has_left_whole() {
     }
 }
 
-async fn backup(client: &Client) -> Vec<u8> {
-    let passphrase = Some(client.seal(b"paper", "backup").await);
-    let request = tufagent_proto::v1::BackupRequest { passphrase };
-    let mut agent = AgentClient::new(client.channel.clone());
-    let mut chunks = agent.backup(request).await.unwrap().into_inner();
-    let mut file = Vec::new();
-    while let Some(chunk) = chunks.message().await.unwrap() {
-        file.extend(chunk.data);
-    }
-    file
-}
-
-async fn restore(client: &Client, file: &[u8]) -> RestoreReply {
-    let passphrase = client.seal(b"paper", "restore").await;
-    let chunks = file.chunks(1 << 20).map(|chunk| Part::Chunk(chunk.to_vec()));
-    let parts: Vec<_> = std::iter::once(Part::Passphrase(passphrase))
-        .chain(chunks)
-        .map(|part| RestoreRequest { part: Some(part) })
-        .collect();
-    AgentClient::new(client.channel.clone()).restore(tokio_stream::iter(parts)).await.unwrap().into_inner()
-}
-
 #[tokio::test]
 async fn a_backup_has_the_manifests_and_brings_no_whole_copy_back() {
     let (agent, client, _, _) = whole().await;
@@ -260,98 +191,6 @@ async fn a_backup_has_the_manifests_and_brings_no_whole_copy_back() {
     let none = Running::start("").await;
     let reply = restore(&none.connect().await, &split).await;
     assert_eq!(reply.keys_left_out, ["root-s"]);
-}
-
-/// What is left after a kill works: a set that is alive, by the shares of which it is known; otherwise the whole key.
-async fn one_way_is_left(client: &Client, sets: &[&Made], file: &Metadata, what: &str) {
-    let listed = client.sets().await;
-    if let Some(alive) = listed.iter().find(|set| set.state == "alive") {
-        let made = sets.iter().find(|made| made.set.sha256 == alive.sha256);
-        let made = made.unwrap_or_else(|| panic!("{what}: nobody has the shares of the set that is alive"));
-        let words: Vec<_> = made.words.iter().map(|(_, words)| words.as_str()).collect();
-        client.drill(&alive.sha256, &words).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        assert!(!alive.whole, "{what}: the next start finishes");
-        return;
-    }
-    for set in &listed {
-        client.end_resplit(&set.sha256, false).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-    }
-    client.unlock("file", PASSPHRASE).await.unwrap();
-    client.sign_whole(file).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-}
-
-/// Moments at which it is killed, later and later; what is done takes some of them.
-fn moments() -> impl Iterator<Item = Duration> {
-    (0..11).map(|step| Duration::from_micros(50 << step))
-}
-
-#[tokio::test]
-async fn killed_anywhere_in_a_split_the_key_is_whole_or_its_set_is() {
-    for moment in moments() {
-        let (mut agent, client, _, file) = whole().await;
-        // Killed while it is split.
-        let splitting = tokio::time::timeout(moment, split_whole(&client, false)).await;
-        let made = match splitting {
-            Ok(made) => made,
-            Err(_) => {
-                agent.kill_and_start().await;
-                let client = agent.connect().await;
-                one_way_is_left(&client, &[], &file, &format!("split, killed after {moment:?}")).await;
-                client.unlock("file", PASSPHRASE).await.unwrap();
-                split_whole(&client, false).await
-            }
-        };
-        // Killed while the last proof takes the whole copy away.
-        let client = agent.connect().await;
-        for (_, words) in &made.words[..2] {
-            client.prove(&made.set.sha256, words).await.unwrap();
-        }
-        let _ = tokio::time::timeout(moment, client.prove(&made.set.sha256, &made.words[2].1)).await;
-        agent.kill_and_start().await;
-        let client = agent.connect().await;
-        one_way_is_left(&client, &[&made], &file, &format!("last proof, killed after {moment:?}")).await;
-    }
-}
-
-#[tokio::test]
-async fn killed_anywhere_in_a_resplit_or_a_collection_a_set_is_alive() {
-    let (mut agent, client) = agent().await;
-    let (mut old, file) = proven(&client, "ed25519").await;
-    for moment in moments() {
-        let client = agent.connect().await;
-        // Killed while it is collected, with one share given.
-        let (_shown, collection) = opened(&client, &file).await;
-        client.give(&collection, &old.words[0].1).await.unwrap();
-        let _ = tokio::time::timeout(moment, client.give(&collection, &old.words[1].1)).await;
-        agent.kill_and_start().await;
-        let client = agent.connect().await;
-        assert!(client.collections().await.is_empty());
-        // Killed while the new set is made.
-        let words: Vec<_> = old.words.iter().map(|(_, words)| words.as_str()).collect();
-        let made = tokio::time::timeout(moment, client.resplit(&old.set.sha256, &words, 3, &OTHERS)).await;
-        let new = match made {
-            Ok(made) => made.unwrap(),
-            Err(_) => {
-                agent.kill_and_start().await;
-                let client = agent.connect().await;
-                one_way_is_left(&client, &[&old], &file, &format!("resplit, killed after {moment:?}")).await;
-                if let Some(set) = client.sets().await.iter().find(|set| set.state == "proving") {
-                    client.end_resplit(&set.sha256, false).await.unwrap();
-                }
-                client.resplit(&old.set.sha256, &words, 3, &OTHERS).await.unwrap()
-            }
-        };
-        // Killed while it takes over.
-        let client = agent.connect().await;
-        client.prove_all(&new).await;
-        let _ = tokio::time::timeout(moment, client.end_resplit(&new.set.sha256, true)).await;
-        agent.kill_and_start().await;
-        let client = agent.connect().await;
-        one_way_is_left(&client, &[&old, &new], &file, &format!("end, killed after {moment:?}")).await;
-        client.end_resplit(&new.set.sha256, true).await.unwrap();
-        works(&client, &new, &file).await;
-        old = new;
-    }
 }
 
 #[tokio::test]

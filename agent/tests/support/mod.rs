@@ -1,6 +1,8 @@
 //! A real agent in a private folder, and a client's end of its socket.
 
 pub mod shares;
+pub mod steps;
+pub mod whole;
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,8 +33,7 @@ pub struct Running {
 impl Running {
     /// Ends it at once, without a word, and starts another one on the same state.
     pub async fn kill_and_start(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
+        self.kill();
         self.child = spawn(self.folder.path());
         self.answers().await;
     }
@@ -47,12 +48,28 @@ impl Running {
         panic!("the agent is not ready:\n{}", self.log());
     }
 
+    /// Ends it at once, and leaves its state.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// The folder of its state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("s/tuf-agent")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Starts with this configuration and waits until it answers.
     pub async fn start(config: &str) -> Self {
+        Self::start_on(config, None).await
+    }
+
+    /// The same, on a copy of the state that another one has left.
+    pub async fn start_on(config: &str, left: Option<&std::path::Path>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["c", "c/tuf-agent", "s", "r"] {
             let path = folder.path().join(name);
@@ -60,6 +77,11 @@ impl Running {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
         }
         write(&folder.path().join("c/tuf-agent/config.toml"), config, 0o600);
+        if let Some(left) = left {
+            let copied =
+                Command::new("cp").arg("-a").args([left.join("."), folder.path().join("s")]).status();
+            assert!(copied.unwrap().success());
+        }
         let child = spawn(folder.path());
         let running = Self { folder, child };
         running.answers().await;
