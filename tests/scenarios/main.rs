@@ -53,6 +53,7 @@ mod large;
 mod liars;
 mod lint;
 mod lost_state;
+mod memory;
 mod modules;
 mod mutations;
 mod names;

@@ -6,6 +6,7 @@
 //! * [`Outcome`] is what one run of `tufctl` left: exit code, standard output, standard error.
 //! * [`cards::CardRoom`] is a pcscd with virtual YubiKeys.
 //! * [`web::WebServer`] serves a repository that a test makes, and [`clock`] gives one process another time.
+//! * [`memory`] looks for secrets in the memory of a process.
 //! * [`oracle`] asks python-tuf and tuf-js about a published folder.
 //!
 //! A harness says what is wrong by panicking; that is what makes a test fail.
@@ -25,6 +26,7 @@ mod binaries;
 pub mod cards;
 pub mod clock;
 mod home;
+pub mod memory;
 pub mod oracle;
 mod outcome;
 pub mod published;
