@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tufagent_tests::{Home, binary, is_root};
+use tufagent_tests::{Home, Outcome, binary, is_root};
 
 use crate::split_signing::{among, confirm, people, split_key, two};
 use crate::terminal::{talk, talk_in_steps};
@@ -153,8 +153,12 @@ fn where_a_record_is_damaged_its_key_signs_nothing_and_no_key_gets_a_new_role() 
 }
 
 #[test]
-fn that_memory_cannot_be_locked_is_said_at_the_start() {
+fn that_memory_cannot_be_locked_is_said_at_the_start_and_to_whoever_has_a_key_split() {
     let home = Home::new();
+    home.config("[[token]]\nname = \"people\"\nkind = \"shares\"\n");
+    for name in ["ann", "ben", "cy"] {
+        home.secret(&format!("{name}.pass"), &format!("c4n4ry of {name}"));
+    }
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -l 0 && exec \"$@\"", "sh"]);
     if is_root() {
@@ -165,6 +169,17 @@ fn that_memory_cannot_be_locked_is_said_at_the_start() {
     assert!(agent.log().contains("memory cannot be locked"), "{}", agent.log());
     let status = home.run("status --json").done().json();
     assert!(status["alarms"].to_string().contains("raise ulimit -l"), "{status}");
+    let told = |outcome: &Outcome| {
+        assert!(outcome.stderr.contains("may reach swap: raise the agent's limit (ulimit -l"), "{outcome}");
+    };
+    told(&home.run(&format!("key generate q1 --token people --type ed25519{}", among("q1"))).done());
+    for name in ["ann", "ben", "cy"] {
+        confirm(&home, "q1", name);
+    }
+    told(&home.run(&format!("share resplit --phase prove{}{}", two("q1"), among("new"))).done());
+    home.run("share resplit q1 --phase abort --yes").done();
+    // It works all the same.
+    home.run(&format!("share drill{}", two("q1"))).done();
 }
 
 #[test]

@@ -104,6 +104,10 @@ impl Wanted {
         warnings.extend(short.map(|(name, _)| {
             format!("the passphrase of {name} is short: whoever gets the file may find it by trying all; take a longer one, of several words")
         }));
+        // It was tried when the agent began.
+        if secmem::unlocked_secrets() > 0 {
+            warnings.push(UNLOCKED.to_owned());
+        }
         warnings
     }
 
@@ -259,3 +263,5 @@ fn refused(weak: &WeakTerms) -> Refusal {
 
 /// Bytes of an X25519 key.
 const KEY: usize = 32;
+/// A ceremony is where it matters, and the last place where it can still be mended.
+const UNLOCKED: &str = "secrets are not locked in memory here, so the key and its shares may reach swap: raise the agent's limit (ulimit -l, LimitMEMLOCK=), and split the key anew";
