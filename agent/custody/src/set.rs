@@ -168,9 +168,21 @@ fn checked_shares(secret: &Value, facts: &Facts, passphrase: &SecretBytes) -> Re
     let mut shares = Vec::new();
     let give = |header: Header, value: &Value| shares.push(Share::new(header, value));
     split(&encrypted, common, &shape(facts), give).map_err(|_| SplitError::Random)?;
+    checked(shares, &encrypted, secret, facts, passphrase)
+}
+
+/// The shares, where all are there, each reads as it is written, every way of putting them together gives the encrypted
+/// secret, and that the secret.
+fn checked(
+    shares: Vec<Share>,
+    encrypted: &Value,
+    secret: &Value,
+    facts: &Facts,
+    passphrase: &SecretBytes,
+) -> Result<Vec<Share>, SplitError> {
     let parts: Vec<Part<'_>> = shares.iter().map(Share::part).collect();
-    let whole = holds(&parts, &encrypted).unwrap_or(false);
-    let decrypted = cipher::decrypt(&encrypted, common, passphrase);
+    let whole = holds(&parts, encrypted).unwrap_or(false);
+    let decrypted = cipher::decrypt(encrypted, facts.common(), passphrase);
     let same = bool::from(decrypted.bytes.ct_eq(&secret.bytes));
     if whole && same && shares.len() == facts.terms.count() && shares.iter().all(reads_back) {
         return Ok(shares);

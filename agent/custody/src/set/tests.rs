@@ -142,3 +142,73 @@ fn sets_of_all_shapes_come_together_from_their_words_and_sign() {
         }
     }
 }
+
+/// What a set of this secret is made with.
+fn facts(terms: &AgreedTerms, identifier: u16) -> Facts {
+    let key = key::public_of(SplitKind::Ed25519, &Value::of(&[7; KEY_LEN])).unwrap().to_key();
+    Facts {
+        set_id: SetId::random().unwrap(),
+        identifier,
+        exponent: IterationExponent(0),
+        key_name: "root-s".to_owned(),
+        key,
+        kind: SplitKind::Ed25519,
+        terms: terms.terms().clone(),
+        fingerprints: Vec::new(),
+        made_at: context(&no_passphrase()).made_at,
+        sequence: 1,
+        previous: None,
+    }
+}
+
+#[test]
+fn no_share_leaves_when_one_of_the_set_is_wrong_or_lacks_or_the_set_is_of_another_secret() {
+    let (secret, none) = (Value::of(&[7; KEY_LEN]), no_passphrase());
+    for terms in [simple(2, 3), groups_of_two()] {
+        let facts = facts(&terms, 4711);
+        let encrypted = cipher::encrypt(&secret, facts.common(), &none);
+        let copied = |shares: &[Share]| -> Vec<Share> {
+            let copy = |part: Part<'_>| Share::new(part.header, &Value { bytes: *part.value, len: part.len });
+            shares.iter().map(|share| copy(share.part())).collect()
+        };
+        let right = checked_shares(&secret, &facts, &none).unwrap();
+        let judged = |shares: Vec<Share>, encrypted: &Value, secret: &Value| {
+            checked(shares, encrypted, secret, &facts, &none).map(|shares| shares.len())
+        };
+        assert_eq!(judged(copied(&right), &encrypted, &secret), Ok(right.len()));
+        let wrong = Err(SplitError::Check);
+        for at in 0..right.len() {
+            for bit in [0, 100, 255] {
+                let mut shares = copied(&right);
+                let part = shares[at].part();
+                let mut value = Value { bytes: *part.value, len: part.len };
+                value.bytes[bit / 8] ^= 1 << (bit % 8);
+                shares[at] = Share::new(part.header, &value);
+                assert_eq!(judged(shares, &encrypted, &secret), wrong, "share {at}, bit {bit}");
+            }
+            let mut fewer = copied(&right);
+            fewer.remove(at);
+            assert_eq!(judged(fewer, &encrypted, &secret), wrong, "without share {at}");
+        }
+        let mut more = copied(&right);
+        more.extend(copied(&right[..1]));
+        assert_eq!(judged(more, &encrypted, &secret), wrong, "one twice");
+        let other = Value::of(&[8; KEY_LEN]);
+        assert_eq!(judged(copied(&right), &encrypted, &other), wrong, "of another secret");
+        let other = cipher::encrypt(&other, facts.common(), &none);
+        assert_eq!(judged(copied(&right), &other, &secret), wrong, "of another encryption");
+    }
+    // An identifier that has no room in the words: they would give another share.
+    let unwritable = facts(&simple(2, 3), 0x8000 | 4711);
+    assert_eq!(checked_shares(&secret, &unwritable, &none).map(drop), Err(SplitError::Check));
+}
+
+fn groups_of_two() -> AgreedTerms {
+    let group = |name: &str, people: [&str; 2]| GroupTerms {
+        name: name.parse().unwrap(),
+        threshold: 2,
+        custodians: people.map(|one| one.parse().unwrap()).into(),
+    };
+    let groups = vec![group("one", ["ann", "ben"]), group("two", ["cy", "dan"])];
+    Terms::groups(2, groups).unwrap().agreed(Weak::Allowed).unwrap()
+}
