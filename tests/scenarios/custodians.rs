@@ -144,31 +144,6 @@ fn wrong_shares_are_named_and_cost_nothing() {
 }
 
 #[test]
-fn weak_sets_are_refused_unless_they_are_asked_for() {
-    let (home, _agent) = with_token();
-    let generate = |name: &str, threshold: u8, custodians: &str| {
-        let flags: Vec<_> = custodians.split(',').map(|name| format!("--custodian {name}")).collect();
-        format!(
-            "key generate {name} --token shares --type ed25519 --threshold {threshold} {} --out {name}",
-            flags.join(" ")
-        )
-    };
-    for (threshold, custodians) in
-        [(1, "a,b,c"), (3, "a,b,c"), (2, "a,b,a"), (2, "a,b,c,d"), (2, "a,b,c,d,e")]
-    {
-        let line = generate("weak", threshold, custodians);
-        home.refused(&line, 3, "WEAK_SET");
-        assert!(!home.path("weak/set.json").exists());
-    }
-    home.run(&format!("{} --allow-weak-set", generate("all", 3, "a,b,c"))).done();
-    home.run(&generate("fine", 2, "a,b,c")).done();
-    home.run(&generate("none", 4, "a,b,c")).exits(2);
-    home.refused(&generate("fine2", 2, "a,b,c").replace("--out fine2", "--out fine"), 2, "USAGE");
-    let without = generate("fine3", 2, "a,b,c").replace(" --out fine3", "");
-    home.refused(&without, 2, "USAGE");
-}
-
-#[test]
 fn a_sheet_has_the_words_their_code_and_the_one_command_that_checks_it() {
     let (home, _agent) = with_token();
     home.secret("ben.pass", "canary of ben");
@@ -228,6 +203,8 @@ fn a_drill_and_another_set_of_the_same_key() {
     );
     let made = home.run(&prove).done();
     assert!(made.stderr.contains("revokes nothing"), "{made}");
+    let note = home.journalled("share.resplit")[0]["body"]["note"].as_str().unwrap().to_owned();
+    assert!(note.contains("revokes nothing"), "{note}");
     home.run("share resplit --phase commit --manifest new/set.json --yes").exits(3);
     for name in ["dan", "eve", "fay"] {
         home.run(&confirm("new", name)).done();

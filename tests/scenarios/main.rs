@@ -92,6 +92,7 @@ mod two_users;
 mod untouched;
 mod verify;
 mod watermarks;
+mod weak_sets;
 mod whole_copies;
 mod wire;
 mod words;
