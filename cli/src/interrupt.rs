@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use crate::error::Failure;
 use crate::render::Screen;
 
+/// What is said when a signal ends this process.
+static PARTING: Mutex<Option<(Screen, String)>> = Mutex::new(None);
 /// How the terminal was before it was changed, the oldest first.
 static CHANGED: Mutex<Vec<Changed>> = Mutex::new(Vec::new());
 /// Whoever wants Ctrl-C for itself.
@@ -96,6 +98,9 @@ fn watch_ends() -> bool {
             }
         });
         put_back();
+        if let Some((screen, text)) = lock(&PARTING).as_ref() {
+            screen.warn(text);
+        }
         // As the shell says it of a program that a signal has ended.
         std::process::exit(which.as_raw_value().saturating_add(128));
     };
@@ -131,8 +136,26 @@ pub(crate) async fn until_interrupted(screen: Screen) {
         }
     }
     put_back();
-    let failure = Failure::cancelled("cancelled").remedy("run it again: what was done so far is kept");
+    let parting = lock(&PARTING).take().map(|(_, text)| text);
+    let remedy = parting.unwrap_or_else(|| "run it again: what was done so far is kept".to_owned());
+    let failure = Failure::cancelled("cancelled").remedy(remedy);
     std::process::exit(i32::from(screen.finish(Err(failure))));
+}
+
+/// While this is there, a signal that ends this process is followed by a word of what it leaves behind.
+pub(crate) struct Parting;
+
+impl Parting {
+    pub(crate) fn begin(screen: Screen, text: String) -> Self {
+        *lock(&PARTING) = Some((screen, text));
+        Self
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        *lock(&PARTING) = None;
+    }
 }
 
 /// While this is there, the first Ctrl-C ends nothing but is told here.

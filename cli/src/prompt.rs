@@ -7,7 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::termios::{self, LocalModes, OptionalActions, QueueSelector, Termios};
 use tokio::net::unix::pipe::Receiver;
 use zeroize::Zeroizing;
@@ -126,6 +128,16 @@ impl Terminal {
         let mut byte = Zeroizing::new([0_u8; 1]);
         let read = (&self.tty).read(&mut *byte).map_err(|e| broken(&e))?;
         Ok(byte.first().copied().filter(|_| read > 0))
+    }
+
+    /// Whether something was typed, or the terminal has hung up; after a moment at the latest.
+    pub(crate) fn has_byte(&self) -> Result<bool, Failure> {
+        let moment = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        match poll(&mut [PollFd::new(&self.tty, PollFlags::IN)], Some(&moment)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(broken(&error.into())),
+        }
     }
 
     /// Writes to the terminal as it is.

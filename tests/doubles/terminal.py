@@ -3,11 +3,12 @@
 usage: terminal.py STEPS PROGRAM ARGUMENT...
 
 STEPS is a JSON list of [EXPECTED, ANSWER]: when EXPECTED has appeared after the last answer, ANSWER is
-typed. Of [EXPECTED, ANSWER, COMMAND] the shell runs COMMAND before that; CHILD is the program's process id. Prints all that
-was on the screen, and "<left raw>" where the terminal was not put back, and exits as the program does, as the shell says it;
-exits 99 when the program asks nothing of the kind for 20 seconds.
+typed. Of [EXPECTED, ANSWER, COMMAND] the shell runs COMMAND before that; CHILD is the program's process id, TERMINAL the
+name of its terminal. Prints all that was on the screen, and "<left raw>" where the terminal was not put back, and exits
+as the program does, as the shell says it; exits 99 when the program asks nothing of the kind for 20 seconds.
 """
 
+import fcntl
 import json
 import os
 import pty
@@ -19,13 +20,21 @@ import termios
 import time
 
 LIMIT = 20
+# asm-generic/ioctls.h; Python has a name for it since 3.13.
+TIOCGPTN = 0x80045430
 SANE = termios.ECHO | termios.ICANON | termios.ISIG
+
+
+def name_of(terminal):
+    number = fcntl.ioctl(terminal, TIOCGPTN, bytes(4))
+    return f"/dev/pts/{int.from_bytes(number, sys.byteorder)}"
 
 
 def talk(steps, program):
     child, terminal = pty.fork()
     if child == 0:
         os.execv(program[0], program)
+    variables = {**os.environ, "CHILD": str(child), "TERMINAL": name_of(terminal)}
     screen, seen = b"", 0
     end = time.monotonic() + LIMIT
     while True:
@@ -35,9 +44,10 @@ def talk(steps, program):
             time.sleep(0.2)
             _, answer, *commands = steps.pop(0)
             for command in commands:
-                subprocess.run(command, shell=True, check=True, env={**os.environ, "CHILD": str(child)})
+                subprocess.run(command, shell=True, check=True, env=variables)
             os.write(terminal, answer.encode())
             end = time.monotonic() + LIMIT
+            continue
         ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
         if not ready:
             return 99, screen

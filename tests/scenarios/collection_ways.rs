@@ -178,7 +178,53 @@ fn a_signal_leaves_no_word_on_the_screen_and_the_terminal_as_it_was() {
         assert_eq!(left, code, "{screen}");
         let (_, after) = screen.rsplit_once("asked back.").unwrap();
         assert!(after.contains("\u{1b}[2J\u{1b}[H\u{1b}[?1049l"), "{after:?}");
+        // The set is there, and its name is taken.
+        assert!(after.contains(&format!("tufctl key remove root-{signal}")), "{after:?}");
+        assert!(!after.contains("what was done so far is kept"), "{after:?}");
     }
+}
+
+#[test]
+fn a_terminal_that_gets_too_small_shows_no_words_until_it_is_larger_again() {
+    let (home, _agent) = with_token();
+    let resize = |lines: u8| format!("stty -F $TERMINAL rows {lines} columns 80");
+    let steps = json!([
+        ["Ctrl-C leaves.", "", resize(6)],
+        ["6 lines; the words need", "\n"],
+        ["", "", resize(24)],
+        ["Ctrl-C leaves.", "\n"],
+        ["asked back.", "", resize(9)],
+        ["9 lines; the words need", "\n"],
+        ["", "", resize(30)],
+        ["asked back.", "\n"],
+        ["word  1 of 33", "\u{3}"],
+        ["again? [y/N]", "n\n"],
+        ["Go on, with", "n\n"],
+    ]);
+    let line =
+        "key generate root-s --token shares --type ed25519 --threshold 1 --custodian ann --allow-weak-set";
+    let Some((left, screen)) = talk_in_steps(&home, line, &steps.to_string()) else { return };
+    assert_eq!(left, 1, "{screen}");
+    assert!(screen.contains("tufctl key remove root-s"), "{screen}");
+}
+
+#[test]
+fn a_split_key_whose_token_is_locked_is_told_of_as_unsigned() {
+    let (home, _agent) = with_token();
+    let Some(()) = split_root(&home, "ed25519") else { return };
+    begin(&home);
+    home.run("lock").done();
+    home.unlock_file_store();
+    let signed = home.run("sign repo --yes --json");
+    assert_eq!(signed.code, 4, "{signed}");
+    let unsigned = signed.json()["unsigned"].clone();
+    let of_root = unsigned.as_array().unwrap().iter().find(|one| one["role"] == "root").expect("root");
+    assert_eq!(
+        (&of_root["key"], &of_root["reason"]),
+        (&json!("root-s"), &json!("TOKEN_LOCKED")),
+        "{unsigned}"
+    );
+    assert_eq!(of_root["remedy"], "tufctl token unlock shares");
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) fn unproven(key: &v1::Key) -> Failure {
     );
     Failure::new(reason::SHARE_UNPROVEN, message)
         .remedy(format!(
-            "have each of them run tufctl share confirm FILE --manifest set.json; or give the split up: tufctl share split {name} --abort"
+            "have each of them run tufctl share confirm FILE --manifest set.json (without FILE the words are typed); or give the split up: tufctl share split {name} --abort"
         ))
         .detail("key", key.name.as_str())
         .detail("token", key.token.as_str())

@@ -41,6 +41,16 @@ impl<'a> Page<'a> {
         self.terminal.byte()
     }
 
+    /// The same; `None` once `changed` says so.
+    pub(crate) fn key_unless(&self, changed: impl Fn() -> bool) -> Result<Option<Option<u8>>, Failure> {
+        while !self.terminal.has_byte()? {
+            if changed() {
+                return Ok(None);
+            }
+        }
+        self.key().map(Some)
+    }
+
     /// Written piece by piece, so that no buffer of ours gathers words.
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.terminal.write_bytes(bytes)

@@ -54,25 +54,44 @@ fn show(
         format!("Share of {whose} · {} · {} make the key", manifest.key_name(), rule(manifest.terms()));
     let alone =
         format!("Nobody but {whose} should see this screen now. Enter shows the words, Ctrl-C leaves.");
-    loop {
-        let small = too_small(terminal);
-        let small = small.as_deref().unwrap_or_default();
-        page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()], vec![], vec![small.as_bytes()]])?;
-        wait(&page)?;
+    turn(terminal, &page, |small| {
+        page.draw(&[vec![head.as_bytes()], vec![], vec![alone.as_bytes()], vec![], vec![small.as_bytes()]])
+    })?;
+    let numbers: Vec<String> = (1..=WORDS).map(|number| format!("{number:>3} ")).collect();
+    turn(terminal, &page, |small| {
         // They would scroll off, or be cut in two.
-        if too_small(terminal).is_none() {
-            break;
+        if !small.is_empty() {
+            return page.draw(&[vec![head.as_bytes()], vec![], vec![small.as_bytes()]]);
+        }
+        let mut lines: Vec<Line<'_>> = vec![vec![head.as_bytes()], vec![]];
+        lines.extend(rows(words.reveal_secret_bytes().split(|byte| *byte == b' '), &numbers));
+        lines.extend([
+            vec![],
+            vec![b"Write them down, then press Enter: they go, and are asked back.".as_slice()],
+        ]);
+        page.draw(&lines)
+    })
+}
+
+/// Shows what `draw` draws, anew whenever the terminal gets another size, until Enter is pressed where all words fit;
+/// what it is given says that they do not.
+fn turn(
+    terminal: &Terminal,
+    page: &Page<'_>,
+    draw: impl Fn(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        let (size, small) = (terminal.size(), too_small(terminal));
+        draw(small.as_deref().unwrap_or_default())?;
+        loop {
+            match page.key_unless(|| terminal.size() != size)? {
+                Some(Some(b'\r' | b'\n')) if small.is_none() => return Ok(()),
+                Some(None | Some(0x03 | 0x04)) => return Err(Failure::cancelled("the hand-out was left")),
+                Some(Some(_)) => {}
+                None => break,
+            }
         }
     }
-    let numbers: Vec<String> = (1..=WORDS).map(|number| format!("{number:>3} ")).collect();
-    let mut lines: Vec<Line<'_>> = vec![vec![head.as_bytes()], vec![]];
-    lines.extend(rows(words.reveal_secret_bytes().split(|byte| *byte == b' '), &numbers));
-    lines.extend([
-        vec![],
-        vec![b"Write them down, then press Enter: they go, and are asked back.".as_slice()],
-    ]);
-    page.draw(&lines)?;
-    wait(&page)
 }
 
 /// What is said where the words do not fit.
@@ -86,13 +105,3 @@ fn too_small(terminal: &Terminal) -> Option<String> {
 
 /// Columns and lines that all words take, with what stands around them.
 const NEEDED: (u16, u16) = (48, 16);
-
-fn wait(page: &Page<'_>) -> Result<(), Failure> {
-    loop {
-        match page.key()? {
-            Some(b'\r' | b'\n') => return Ok(()),
-            None | Some(0x03 | 0x04) => return Err(Failure::cancelled("the hand-out was left")),
-            Some(_) => {}
-        }
-    }
-}

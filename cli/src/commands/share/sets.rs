@@ -1,5 +1,6 @@
 //! Sets of shares: made, proven, listed.
 
+use custody::SignedManifest;
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
 
@@ -8,6 +9,7 @@ use crate::client::ReplyKey;
 use crate::commands::key;
 use crate::context::Context;
 use crate::error::{Failure, reason};
+use crate::interrupt::Parting;
 use crate::prompt::{Terminal, confirm as ask};
 use crate::render::{Report, Style, Table, count, visible};
 use crate::shares::{self, HandOut, Openers, SplitPlan, Wanted, type_share};
@@ -71,12 +73,13 @@ pub(super) fn handed_out(
         context.screen.warn(warning);
     }
     let agent = context.agent()?;
+    let forget = format!("forget this set, then make another: {abort}");
+    let what = "the set was made, and its shares were not all handed out";
+    let parting = Parting::begin(context.screen, format!("{what}; {forget}"));
     let given = hand_out.give(made, plan, reply_key, (agent, context.screen));
+    drop(parting);
     // Whatever is missing, no custodian has proven all: the set serves nothing yet.
-    let (manifest, files) = given.map_err(|failure| {
-        let what = "the set was made, and its shares were not all handed out";
-        failure.context(what).remedy(format!("forget this set, then make another: {abort}"))
-    })?;
+    let (manifest, files) = given.map_err(|failure| failure.context(what).remedy(forget))?;
     // As it stands now: at a terminal they have proven their shares already.
     let digest = manifest.digest().to_string();
     let set = agent.sets()?.into_iter().find(|set| set.sha256 == digest);
@@ -95,19 +98,38 @@ pub(super) fn handed_out(
     for file in &files {
         text.push_str(&format!("  + {}\n", visible(file)));
     }
+    let hints = [what_is_next(&set, &manifest, &files), where_the_manifest_is(&set, &files)];
+    let hints = hints.into_iter().flatten().collect::<Vec<_>>();
     let report = Report::new(document, text);
-    Ok(if set.unconfirmed.is_empty() {
-        report
-    } else {
-        let left = count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share");
-        let then = match manifest.previous() {
-            Some(_) => format!("takes over by tufctl share resplit {} --phase commit", visible(&set.key)),
-            None => "may serve".to_owned(),
-        };
-        let what = if manifest.previous().is_some() { "the new set" } else { "the key" };
-        report.hint(format!(
-            "each custodian proves their share, then {what} {then}: tufctl share confirm FILE --manifest set.json ({left} left)"
-        ))
+    Ok(if hints.is_empty() { report } else { report.hint(hints.join("; ")) })
+}
+
+/// Who gets a file reads it; the words of a sheet are typed.
+fn what_is_next(set: &v1::ShareSet, manifest: &SignedManifest, files: &[String]) -> Option<String> {
+    if set.unconfirmed.is_empty() {
+        return None;
+    }
+    let left = count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share");
+    let then = match manifest.previous() {
+        Some(_) => {
+            format!("the new set takes over by tufctl share resplit {} --phase commit", visible(&set.key))
+        }
+        None => "the key may serve".to_owned(),
+    };
+    let is = |ending| files.iter().any(|file| file.ends_with(ending));
+    let how = match (is(".share"), is(".html")) {
+        (true, true) => "FILE --manifest set.json, without FILE for a sheet, whose words are typed",
+        (false, true) => "--manifest set.json, where the words of the sheet are typed",
+        _ => "FILE --manifest set.json",
+    };
+    Some(format!("each custodian proves their share, then {then} ({left} left): tufctl share confirm {how}"))
+}
+
+/// Shares without it are worth less.
+fn where_the_manifest_is(set: &v1::ShareSet, files: &[String]) -> Option<String> {
+    let key = visible(&set.key);
+    files.is_empty().then(|| {
+        format!("keep its manifest too, by which shares are checked and brought together: tufctl share manifest {key} > set.json")
     })
 }
 
@@ -141,7 +163,7 @@ fn abort(key: &str, yes: bool, context: &Context) -> Result<Report, Failure> {
 pub(super) fn forgets(set: &v1::ShareSet) -> String {
     let (proven, all) = (set.confirmed.len(), set.confirmed.len().saturating_add(set.unconfirmed.len()));
     let waits = format!("Give up the set of {} that waits ({proven} of {all} shares proven)", set.key);
-    let is_first = custody::SignedManifest::parse(&set.manifest).is_ok_and(|it| it.previous().is_none());
+    let is_first = SignedManifest::parse(&set.manifest).is_ok_and(|it| it.previous().is_none());
     if is_first && !set.whole {
         format!("{waits}? The key is whole nowhere, and goes with it")
     } else {
@@ -241,17 +263,14 @@ pub(super) fn manifest(key: &str, context: &Context) -> Result<Report, Failure> 
 }
 
 /// The agent's set that a manifest is of.
-pub(super) fn of_manifest(
-    manifest: &custody::SignedManifest,
-    context: &Context,
-) -> Result<v1::ShareSet, Failure> {
+pub(super) fn of_manifest(manifest: &SignedManifest, context: &Context) -> Result<v1::ShareSet, Failure> {
     among(&context.agent()?.sets()?, manifest).cloned()
 }
 
 /// The one of them that this manifest describes.
 pub(super) fn among<'s>(
     sets: &'s [v1::ShareSet],
-    manifest: &custody::SignedManifest,
+    manifest: &SignedManifest,
 ) -> Result<&'s v1::ShareSet, Failure> {
     let digest = manifest.digest().to_string();
     sets.iter().find(|set| set.sha256 == digest).ok_or_else(|| {
@@ -262,9 +281,9 @@ pub(super) fn among<'s>(
 }
 
 /// How a set that the agent has not is taken in, if it is.
-fn taken_in(sets: &[v1::ShareSet], manifest: &custody::SignedManifest) -> String {
-    let read = |set: &v1::ShareSet| custody::SignedManifest::parse(&set.manifest).ok();
-    let same = |known: &custody::SignedManifest| known.public_key() == manifest.public_key();
+fn taken_in(sets: &[v1::ShareSet], manifest: &SignedManifest) -> String {
+    let read = |set: &v1::ShareSet| SignedManifest::parse(&set.manifest).ok();
+    let same = |known: &SignedManifest| known.public_key() == manifest.public_key();
     let known = sets.iter().filter_map(|set| Some((set, read(set).filter(same)?.sequence())));
     match known.max_by_key(|(_, sequence)| *sequence) {
         Some((set, sequence)) if sequence < manifest.sequence() => format!(
@@ -303,9 +322,7 @@ pub(super) fn set_json(set: &v1::ShareSet) -> Value {
             _ => None,
         },
     });
-    if let (Some(members), Ok(manifest)) =
-        (document.as_object_mut(), custody::SignedManifest::parse(&set.manifest))
-    {
+    if let (Some(members), Ok(manifest)) = (document.as_object_mut(), SignedManifest::parse(&set.manifest)) {
         let custodians: Vec<_> =
             manifest.members().iter().map(|member| member.custodian.name.to_string()).collect();
         members.insert("id".into(), manifest.set_id().to_string().into());

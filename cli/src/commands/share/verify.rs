@@ -68,7 +68,7 @@ fn of_sheet(share: &Share, wanted: &Fingerprint, style: Style) -> Result<Report,
             reason::VERIFICATION,
             format!("this is another share: its fingerprint is {found}, not {wanted}"),
         )
-        .remedy("see whether it is the right sheet, and the fingerprint that of the same sheet")
+        .remedy("see whether it is the right share, and the fingerprint that of the same sheet or set")
         .detail("fingerprint", found));
     }
     let text = format!("{} these words have the fingerprint {found}\n", style.green("right:"));

@@ -73,7 +73,7 @@ impl RoleLine {
     }
 
     /// Of a root that waits for keys of the root before and for others of its own: both.
-    fn both(&self) -> Option<(&Part, &Part)> {
+    pub(super) fn both(&self) -> Option<(&Part, &Part)> {
         let wanted: Vec<_> = self.state.wanted().collect();
         let [before, own] = wanted.as_slice() else { return None };
         (self.role.kind() == RoleKind::Root && before.missing != own.missing).then_some((before, own))

@@ -280,6 +280,12 @@ impl Ours {
             && self.barred(&key.name).is_none()
     }
 
+    /// The same, and its token takes shares where it is a split one.
+    pub(super) fn may_sign(&self, key: &Candidate) -> bool {
+        let takes_shares = self.token(&key.token).is_none_or(|token| token.state != "locked");
+        self.can_sign(key) && (takes_shares || !self.split(&key.token))
+    }
+
     /// Whether a key signs though its token is locked: it takes no PIN, or one that is asked for when it is to sign.
     fn signs_locked(&self, key: &str, token: &str) -> bool {
         let Some(key) = self.keys.iter().find(|ours| ours.name == key) else { return false };

@@ -331,6 +331,10 @@ impl RoleLine {
                 format!("{} of {} by {}", part.need, keys(part.keyids.len()), visible(part.by.as_str()))
             };
             self.state.parts.iter().map(by).collect::<Vec<_>>().join(", ")
+        } else if let Some((before, own)) = self.both() {
+            let of = |part: &Part| format!("{} of {}", part.need, keys(part.keyids.len()));
+            let before_it = self.version.saturating_sub(1);
+            format!("{} of root v{before_it} and {} of its own", of(before), of(own))
         } else {
             format!("{} of {}", self.state.need, keys(self.state.needed_of()))
         };

@@ -18,7 +18,7 @@ pub(super) fn told<'r>(
     for (role, version) in missing {
         // Of which copy of a key is meant nothing is said here.
         let candidates = session.candidates(role).unwrap_or_default();
-        for key in candidates.iter().filter(|key| !session.ours.can_sign(key)) {
+        for key in candidates.iter().filter(|key| !session.ours.may_sign(key)) {
             if !all.iter().any(|unsigned| unsigned.is_of(role, &key.keyid)) {
                 let why = session.ours.unusable(&key.token, &key.name);
                 let names = (key.name.as_str(), key.token.as_str());
