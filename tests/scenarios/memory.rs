@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Child;
 
 use softhsm::{Skipped, SoftHsm};
+use tufagent_tests::cards::{self, CARD_PIN, CardRoom};
 use tufagent_tests::memory::{self, Patterns};
 use tufagent_tests::{Agent, Home, PASSPHRASE, PIN, need, oracle, signal};
 
 use crate::collections::begin;
 use crate::custodians::{TOKEN, collect, identities, python, spawn};
 use crate::secrets::{PEM, SEED};
+use crate::yubikeys::{SERIAL, private};
 
 /// A split key whose shares leave in all three ways: ann by an identity, ben under a passphrase, cy on a sheet.
 struct Split<'a> {
@@ -63,6 +65,11 @@ impl Split<'_> {
             found = self.patterns.found(self.agent.pid()).unwrap();
             !found.is_empty() && found.iter().all(is_held)
         });
+        // Who has brought it has let go of it, of its words and of what opened them, and leaves no core when it dies.
+        self.patterns.assert_nowhere(child.id(), "tufctl, which has given a share");
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+        assert!(core.split_ascii_whitespace().take(2).eq(["0", "0"]), "{core}");
         child
     }
 
@@ -160,6 +167,41 @@ fn a_split_p256_key_its_shares_and_what_opened_them_are_found_nowhere_after_use(
     if need(oracle::python()).is_some() && memory::may_look(name) {
         life_of("ecdsa-p256");
     }
+}
+
+#[test]
+fn the_pin_of_a_yubikey_is_found_nowhere_after_a_lock() {
+    let name = "memory::the_pin_of_a_yubikey_is_found_nowhere_after_a_lock";
+    let card = cards::card(SERIAL, cards::FIRMWARE_5_7);
+    let Some(room) = need(CardRoom::with(&[&card])).filter(|_| memory::may_look(name)) else { return };
+    let home = Home::new();
+    home.config(&room.table("alice", SERIAL));
+    let agent = home.start();
+    home.secret("pin", CARD_PIN);
+    private(&home, "management", "default");
+    let mut patterns = Patterns::new();
+    patterns.add("the PIN", CARD_PIN.as_bytes());
+    patterns.add("the PIN in hex", hex::encode(CARD_PIN).as_bytes());
+    let helper = |home: &Home| u32::try_from(home.token("alice")["helper_pid"].as_u64().unwrap()).unwrap();
+    home.run("token unlock alice --pin-file pin").done();
+    home.run("key generate root-a --token alice --type ecdsa-p256 --management-key-file management").done();
+    home.unlock_file_store();
+    home.keys(&["online"]);
+    home.run("repo init repo --name app --root root-a --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    // The control: a PIN that was accepted is kept in locked pages of the helper, and there alone.
+    let pid = helper(&home);
+    let places = patterns.places(pid).unwrap();
+    assert_eq!(places.keys().collect::<Vec<_>>(), ["the PIN"]);
+    for region in &places["the PIN"] {
+        let flags = memory::flags(pid, *region);
+        assert!(flags.contains(&"dd".to_owned()) && flags.contains(&"wf".to_owned()), "{flags:?}");
+    }
+    patterns.assert_nowhere(agent.pid(), "the agent of a YubiKey that is unlocked");
+    home.run("token lock alice").done();
+    patterns.assert_nowhere(helper(&home), "the helper after a lock");
+    patterns.assert_nowhere(agent.pid(), "the agent after a lock");
 }
 
 /// SHA-512 of the seed (RFC 8032, section 5.1.5): the scalar before it is clamped, and the prefix.
