@@ -61,6 +61,26 @@ fn every_word_that_is_changed_swapped_dropped_or_doubled_is_noticed() {
     }
 }
 
+/// By the words' numbers, since a stack for each of so many would take minutes.
+#[test]
+fn each_word_that_is_changed_to_any_other_is_noticed() {
+    let text = words().join(" ");
+    let spelled = Spelled::read(text.as_bytes());
+    let mut indices = spelled.looked_up(spelled.count()).unwrap();
+    let mut tried = 0;
+    for at in 0..indices.count {
+        let right = indices.words[at];
+        for other in (0..1024).filter(|other| *other != right) {
+            indices.words[at] = other;
+            assert_eq!(mnemonic::decoded(&indices).map(drop), Err(ShareError::Checksum), "{at}: {other}");
+            tried += 1;
+        }
+        indices.words[at] = right;
+    }
+    assert_eq!(tried, 33 * 1023);
+    assert!(mnemonic::decoded(&indices).is_ok());
+}
+
 #[test]
 fn an_exponent_above_the_cap_is_an_error_of_its_own() {
     let header = |exponent| {

@@ -108,6 +108,12 @@ fn check_every_shape(groups: usize, threshold: u8) -> u32 {
 fn every_subset_of_every_set_of_up_to_two_groups_of_five_is_recovered_or_refused() {
     let checked = check_every_shape(1, 1) + check_every_shape(2, 1) + check_every_shape(2, 2);
     assert!(checked > 40_000, "{checked}");
+    // In the other order, too: the number of a group is in its shares.
+    for shape in shapes(2).iter().filter(|shape| shape[0] != shape[1]) {
+        for threshold in [1, 2] {
+            Set::new(&[shape[1], shape[0]], threshold, 32).check_every_subset();
+        }
+    }
 }
 
 #[test]
