@@ -117,8 +117,11 @@ fn a_set_that_is_newer_than_a_restored_backup_is_taken_in_by_its_manifest() {
         "{unknown}"
     );
     // Not under the name of another key; under any free one the key keeps its own.
-    other.refused(&import.replace("q1 ", "taken "), 3, "NAME_TAKEN");
-    let taken = other.run(&format!("{} --json", import.replace("q1 ", "else "))).done().json();
+    other.refused(&format!("{} --yes", import.replace("q1 ", "taken ")), 3, "NAME_TAKEN");
+    // The older one is dead then, so somebody says so.
+    let refused = other.refused(import, 3, "CONFIRMATION_MISSING");
+    assert!(refused["message"].as_str().unwrap().contains("takes the place of set 1"), "{refused}");
+    let taken = other.run(&format!("{} --yes --json", import.replace("q1 ", "else "))).done().json();
     assert_eq!(taken["name"], "q1", "{taken}");
     for told in ["no new role", "takes the place of set 1", "keeps its name q1"] {
         assert!(taken["warnings"].to_string().contains(told), "{told}: {taken}");
@@ -146,7 +149,7 @@ fn a_set_that_is_newer_than_a_restored_backup_is_taken_in_by_its_manifest() {
     other.refused("key import q1 q1/set.json --token people", 5, "SHARE_INVALID");
     resplit("new", "third");
     home.run("share resplit q1 --phase abort --yes").done();
-    let given_up = home.refused("key import q1 third/set.json --token people", 5, "SHARE_INVALID");
+    let given_up = home.refused("key import q1 third/set.json --token people --yes", 5, "SHARE_INVALID");
     assert!(given_up["message"].as_str().unwrap().contains("does not come after it"), "{given_up}");
 }
 

@@ -228,6 +228,9 @@ pub(crate) struct ImportArgs {
     /// sign --key.
     #[arg(long)]
     pub(crate) duplicate: bool,
+    /// Take a newer set of a split key that is here in without asking: the shares of the older one are refused from then on.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) slot: SlotArgs,
     #[command(flatten)]

@@ -195,7 +195,10 @@ fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
     check_name(&args.name)?;
     // The manifest of a split key is no secret: every custodian has a copy.
     let file = match shares::manifest(&args.file) {
-        Ok(manifest) => Secret::new(Zeroizing::new(manifest.to_json().as_bytes().to_vec())),
+        Ok(manifest) => {
+            shares::confirm_newer(&manifest, args.yes, context.agent()?)?;
+            Secret::new(Zeroizing::new(manifest.to_json().as_bytes().to_vec()))
+        }
         Err(_) => Secret::from_key_file(&args.file)?,
     };
     let passphrase = match &args.passphrase_file {

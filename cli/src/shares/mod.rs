@@ -29,7 +29,9 @@ pub(crate) use self::terms::SplitPlan;
 pub(crate) use self::ticket::{SealedShare, Ticket};
 pub(crate) use self::typing::{Wanted, type_share};
 
+use crate::client::Agent;
 use crate::error::{Failure, reason};
+use crate::prompt::confirm;
 use crate::reading;
 use crate::render::visible;
 
@@ -49,6 +51,25 @@ pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
         Some(custodian) => failure.detail("custodian", custodian.name.as_str()),
         None => failure,
     }
+}
+
+/// Asks before a set takes the place of the one that is alive: nobody here has proven shares of it.
+///
+/// # Errors
+/// `CONFIRMATION_MISSING`.
+pub(crate) fn confirm_newer(manifest: &SignedManifest, yes: bool, agent: &Agent) -> Result<(), Failure> {
+    let sets = agent.sets()?;
+    let mut alive = sets.iter().filter(|set| set.state == "alive").filter_map(|set| {
+        let old = SignedManifest::parse(&set.manifest).ok()?;
+        let is_older = old.public_key() == manifest.public_key() && old.sequence() < manifest.sequence();
+        is_older.then(|| (visible(&set.key), old.sequence()))
+    });
+    let Some((key, old)) = alive.next() else { return Ok(()) };
+    let new = manifest.sequence();
+    let question = format!(
+        "Set {new} of {key} takes the place of set {old}, whose shares are refused here from then on; nobody has proven a share of set {new} to this agent. Take it in?"
+    );
+    confirm(&question, yes)
 }
 
 /// Why a key that was split signs nothing: custodians have not proven their shares.
