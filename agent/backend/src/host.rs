@@ -321,8 +321,8 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
         Request::Sign { public, scheme, pin_len, how, login_before } => {
             let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
             let scheme = sign::scheme(&scheme)?;
-            let signature = match pin_len {
-                None => host.sign(&key, scheme, how, tail)?,
+            let (signature, presented) = match pin_len {
+                None => (host.sign(&key, scheme, how, tail)?, false),
                 Some(len) => {
                     let parts = tail.split_at_checked(len).ok_or_else(|| protocol_error("a PIN"))?;
                     if login_before {
@@ -331,7 +331,7 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
                     host.sign_with_pin(&key, (scheme, how), parts.0.to_vec(), parts.1)?
                 }
             };
-            Ok((Reply::Signature, Zeroizing::new(signature)))
+            Ok((Reply::Signature { presented }, Zeroizing::new(signature)))
         }
         Request::Origin { public } => {
             let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;

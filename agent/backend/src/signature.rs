@@ -10,13 +10,33 @@ use crate::BackendError;
 /// ```compile_fail,E0616
 /// let bytes = tufagent_backend::UnverifiedSignature::new(vec![0; 64]).0;
 /// ```
-pub struct UnverifiedSignature(Vec<u8>);
+pub struct UnverifiedSignature(Vec<u8>, PinUse);
+
+/// Whether a token has looked at the PIN that came with what it signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PinUse {
+    /// It has, and accepted it; or none came.
+    Looked,
+    /// The key takes none: nobody knows whether it is right.
+    Left,
+}
 
 impl UnverifiedSignature {
     /// Takes the bytes that a token gave, in the form that metadata wants.
     #[must_use]
     pub const fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(bytes, PinUse::Looked)
+    }
+
+    /// The same of a signature for which a PIN was given.
+    pub(crate) const fn with_pin(bytes: Vec<u8>, pin: PinUse) -> Self {
+        Self(bytes, pin)
+    }
+
+    /// Whether it was made without a look at the PIN that was given for it: that proves nothing of the PIN, and cost no try.
+    #[must_use]
+    pub fn left_the_pin(&self) -> bool {
+        self.1 == PinUse::Left
     }
 
     /// Verifies against the public key and scheme that were asked for, not ones that the token names.

@@ -49,20 +49,20 @@ impl Lacks for Stop {
 }
 
 impl TokenHost {
-    /// Signs with the private key of `key` (SPKI, DER), presenting the PIN once.
+    /// Signs with the private key of `key` (SPKI, DER), presenting the PIN once; whether that was needed.
     pub(crate) fn sign_with_pin(
         &mut self,
         key: &[u8],
         (scheme, how): (Scheme, How),
         pin: Vec<u8>,
         data: &[u8],
-    ) -> Result<Vec<u8>, HostError> {
+    ) -> Result<(Vec<u8>, bool), HostError> {
         let pin = RawAuthPin::new(Box::new(pin));
         let ways = ways(scheme, how, data)?;
         self.may_ask(false, None)?;
         if !self.with_token(|pkcs11, live| private_of(pkcs11, live, key))?.always {
             // It needs none: none is presented.
-            return self.sign(key, scheme, how, data);
+            return Ok((self.sign(key, scheme, how, data)?, false));
         }
         let single = self.single.clone();
         if self.order == Order::InContext {
@@ -75,7 +75,7 @@ impl TokenHost {
             match asked? {
                 Ok(signature) => {
                     self.worn = 0;
-                    return Ok(signature);
+                    return Ok((signature, true));
                 }
                 Err(Stop::NoContext) => self.order = Order::Before,
                 Err(stop) => return Err(self.stopped(stop)),
@@ -90,7 +90,7 @@ impl TokenHost {
             Ok(sign_now(pkcs11, &single, live, &found, &ways)?)
         })?;
         self.worn = 0;
-        Ok(signature)
+        Ok((signature, true))
     }
 
     /// An operation that was begun is ended with its session, and a wrong PIN ends the login that stood.

@@ -5,6 +5,12 @@
 //! a PIN is one VERIFY, and none at the last try that was not said; a PIN that this card accepted rests in locked memory,
 //! and is presented again only while all tries are left, once per loss; the card is never reset; a transaction lasts as
 //! long as one request.
+//!
+//! The commands are our own, and not those of the `yubikey` crate (0.9.0-rc.0 was tried): it tells a touch that did not come,
+//! a PIN that is missing and one that is used up by one error, and most other answers by another; a look at the tries selects
+//! the application again, which makes the card forget a PIN that was verified; it resets the card when it lets go of it; it
+//! takes Ed25519 messages of about a thousand bytes at most, and panics at one of 255; and it links libpcsclite, which then
+//! has to be there on every machine.
 
 mod apdu;
 mod keys;
@@ -129,8 +135,8 @@ impl CardHost {
                         (Some(parts.0), parts.1)
                     }
                 };
-                let signature = self.sign(&key, scheme, pin, data, line)?;
-                Ok((Reply::Signature, Zeroizing::new(signature)))
+                let (signature, presented) = self.sign(&key, scheme, pin, data, line)?;
+                Ok((Reply::Signature { presented }, Zeroizing::new(signature)))
             }
             Request::EachUse { public } => {
                 let key = self.find(&public_key(&public)?)?;
@@ -251,10 +257,15 @@ impl CardHost {
                     self.forget_pin();
                     return None;
                 }
+                // Neither the card's absence nor the service's: it has not come to an end yet.
+                Err(error) if error.kind == HostErrorKind::Device && Instant::now() < end => {
+                    std::thread::sleep(TOLD_SOON);
+                }
                 Err(mut error) => {
                     error.message.push_str(match error.kind {
                         HostErrorKind::Absent => "; it was pulled out while it was asked",
-                        _ => " any more; the card was being asked",
+                        HostErrorKind::Reader => " any more; the card was being asked",
+                        _ => "; the card was being asked",
                     });
                     return Some(error);
                 }

@@ -158,7 +158,10 @@ pub(crate) enum Reply {
     /// Comes after that: the card has accepted it, or says that it has counted nothing.
     Presented { accepted: bool },
     /// The tail is the signature as the token gave it.
-    Signature,
+    Signature {
+        /// The PIN that came with the request was presented.
+        presented: bool,
+    },
     /// What the token says of a private key.
     Origin { facts: OriginFacts },
     /// Whether the private key takes the PIN for each signature.

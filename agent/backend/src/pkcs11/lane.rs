@@ -25,6 +25,7 @@ use super::trouble::{Ended, backend_error};
 use crate::doctor::How;
 use crate::host::lane::{self, Ask, TOLD_MAX, Told};
 use crate::host::protocol::HostError;
+use crate::signature::PinUse;
 use crate::{BackendError, UnverifiedSignature};
 
 /// Kept until the signature that was begun has come, also when nobody waits for it any more.
@@ -209,7 +210,7 @@ impl UnderWay {
         match outcome {
             // A `lock` came meanwhile: nothing leaves after it.
             _ if overtaken => Err(BackendError::Locked),
-            Ok(raw) => released(self.scheme, &raw),
+            Ok(raw) => released(self.scheme, &raw, PinUse::Looked),
             Err(Failure::Host(error)) => {
                 self.shared.note_error(&error);
                 Err(backend_error(error))

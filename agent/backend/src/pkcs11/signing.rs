@@ -11,8 +11,9 @@ use super::Pkcs11Token;
 use super::link::Answer;
 use crate::card::PinPolicy;
 use crate::doctor::How;
-use crate::host::protocol::Request;
+use crate::host::protocol::{Reply, Request};
 use crate::host::{Curve, ecdsa_to_der};
+use crate::signature::PinUse;
 use crate::{BackendError, TokenState, UnverifiedSignature};
 
 impl Pkcs11Token {
@@ -46,7 +47,7 @@ impl Pkcs11Token {
         let before =
             if self.signs_locked(key, pin.is_some()) { self.need_there() } else { self.need_unlocked() };
         let locks = before?.locks;
-        let (_, raw) = match self.signs_locked(key, pin.is_some()) {
+        let (reply, raw) = match self.signs_locked(key, pin.is_some()) {
             true => self.call_locked("signing", &request, &tail, limit),
             false => self.call_unlocked("signing", &request, &tail, limit),
         }?;
@@ -54,7 +55,8 @@ impl Pkcs11Token {
         if self.shared.with_seen(|seen| seen.locks) != locks {
             return Err(BackendError::Locked);
         }
-        released(scheme, &raw)
+        let left = pin.is_some() && reply == Reply::Signature { presented: false };
+        released(scheme, &raw, if left { PinUse::Left } else { PinUse::Looked })
     }
 }
 
@@ -103,11 +105,12 @@ pub(super) fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow
 }
 
 /// A token's signature in the form that metadata wants.
-pub(super) fn released(scheme: Scheme, raw: &[u8]) -> Result<UnverifiedSignature, BackendError> {
+pub(super) fn released(scheme: Scheme, raw: &[u8], pin: PinUse) -> Result<UnverifiedSignature, BackendError> {
     let der = |curve| ecdsa_to_der(curve, raw).ok_or(BackendError::BadSignature);
-    Ok(UnverifiedSignature::new(match scheme {
+    let bytes = match scheme {
         Scheme::EcdsaP256 => der(Curve::P256)?,
         Scheme::EcdsaP384 => der(Curve::P384)?,
         _ => raw.to_vec(),
-    }))
+    };
+    Ok(UnverifiedSignature::with_pin(bytes, pin))
 }

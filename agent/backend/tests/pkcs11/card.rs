@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backend::card::{CardFacts, CardOptions, SlotId};
+use backend::card::{CardFacts, CardOptions, PinPolicy, SlotId};
 use backend::conformance::Subject;
 use backend::pkcs11::{Card as Asked, CardConfig, Pkcs11Token, Settle, Tally};
 use backend::{
@@ -12,7 +12,7 @@ use backend::{
 use secmem::SecretBytes;
 use softhsm::{Pcsc, Pcscd};
 use tuf::key::{KeyType, PublicKey, Scheme};
-use tuf::preimage::Signable;
+use tuf::preimage::{Signable, Statement, StatementKind};
 use virtual_yubikey::{Card, Fault, Root, State};
 
 use crate::Case;
@@ -27,6 +27,10 @@ pub const CASES: &[Case] = &[
     (
         "a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off",
         a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off,
+    ),
+    (
+        "a_pin_that_no_card_looks_at_is_none_that_it_accepted",
+        a_pin_that_no_card_looks_at_is_none_that_it_accepted,
     ),
 ];
 
@@ -77,6 +81,37 @@ fn a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off() 
     }
 }
 
+/// As where another program has put the same key into its slot again, under a policy that wants no PIN for each signature.
+fn a_pin_that_no_card_looks_at_is_none_that_it_accepted() {
+    let Some(bench) = Bench::new([5, 7, 1]) else { return };
+    bench.token.unlock(&secret(PIN)).unwrap();
+    for (name, pin) in [("often", PinPolicy::Never), ("once", PinPolicy::Once)] {
+        let slot = bench.slots().options().unwrap().card.slot;
+        let card = CardOptions { slot, pin: Some(pin), ..CardOptions::default() };
+        let options = KeyOptions { card, management_key: None };
+        let key = bench.token.generate_with(&name.parse().unwrap(), KeyType::EcdsaP256, &options).unwrap();
+        let before = bench.card.counters();
+        let what = Statement::new(StatementKind::Drill, "a PIN for nothing");
+        let (scheme, what) = (Scheme::EcdsaP256, Signable::Statement(&what));
+        let made =
+            bench.token.make_signature_with_pin(&key.public, scheme, what, &secret("wrongpin")).unwrap();
+        assert!(made.left_the_pin(), "what was not presented costs and proves nothing");
+        made.verify(&key.public, scheme, what).unwrap();
+        // That of the other lets the card look at its PIN once, which it has forgotten when the key was made.
+        assert!(bench.card.counters().verifies <= before.verifies + 1);
+        assert_eq!(bench.card.tries_left(), (3, 3));
+    }
+    let slot = bench.slots().options().unwrap().card.slot;
+    let card = CardOptions { slot, pin: Some(PinPolicy::Always), ..CardOptions::default() };
+    let options = KeyOptions { card, management_key: None };
+    let key = bench.token.generate_with(&"each".parse().unwrap(), KeyType::EcdsaP256, &options).unwrap();
+    let what = Statement::new(StatementKind::Drill, "a PIN for each");
+    let what = Signable::Statement(&what);
+    let made =
+        bench.token.make_signature_with_pin(&key.public, Scheme::EcdsaP256, what, &secret(PIN)).unwrap();
+    assert!(!made.left_the_pin());
+}
+
 impl Bench {
     /// Begins to change the management key, and pulls the card out where `plan` says.
     fn cut_off(&self, old: Option<&str>, plan: impl FnOnce(&Card)) {
@@ -107,15 +142,15 @@ impl Tally for NoLedger {
 
 /// A card in a pcscd of its own, and its token: locked, and with its management key behind the PIN, so that keys are made
 /// with the token's secret alone, as everywhere else.
-struct Bench {
-    token: Pkcs11Token,
-    card: Card,
+pub(crate) struct Bench {
+    pub(crate) token: Pkcs11Token,
+    pub(crate) card: Card,
     _pcscd: Pcscd,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(firmware: [u8; 3]) -> Option<Self> {
+    pub(crate) fn new(firmware: [u8; 3]) -> Option<Self> {
         let bench = Self::set_up(firmware)?;
         bench.token.change_management_key(Some(&secret(FACTORY_KEY)), None, true).unwrap();
         bench.token.lock();
@@ -226,8 +261,8 @@ impl Backend for NextSlot<'_> {
 const ALL: &str = "TUFAGENT_REQUIRE_ALL";
 const PUT_DATA: u8 = 0xdb;
 const SET_MANAGEMENT_KEY: u8 = 0xff;
-const SERIAL: u32 = 15_350_077;
-const PIN: &str = "47110815";
+pub(crate) const SERIAL: u32 = 15_350_077;
+pub(crate) const PIN: &str = "47110815";
 /// It is in every manual.
 const FACTORY_KEY: &str =
     "\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08";

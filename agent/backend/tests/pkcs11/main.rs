@@ -9,6 +9,7 @@ extern crate tufagent_backend as backend;
 
 mod always;
 mod card;
+mod card_steps;
 mod crew;
 mod doctor;
 mod double;
@@ -108,6 +109,7 @@ fn cases() -> Vec<Case> {
         crew::CASES,
         modules::CASES,
         card::CASES,
+        card_steps::CASES,
         worn::CASES,
     ]
     .concat()

@@ -48,19 +48,34 @@ impl Turn {
 
 impl Order {
     /// The backend verifies the signature against this very public key and scheme before it gives it out.
-    fn carry_out(
+    fn carry_out(&self, backend: &dyn Backend) -> Result<SignatureBytes, BackendError> {
+        self.tell_when_asked(backend);
+        let preimage = self.subject.preimage();
+        backend.sign(&self.key, self.scheme, Signable::Metadata(&preimage))
+    }
+
+    /// The same with a PIN for this signature; what that may have cost, too.
+    fn carry_out_with(
         &self,
         backend: &dyn Backend,
-        pin: Option<&SecretBytes>,
-    ) -> Result<SignatureBytes, BackendError> {
+        pin: &SecretBytes,
+    ) -> (Spent, Result<SignatureBytes, BackendError>) {
+        self.tell_when_asked(backend);
         let preimage = self.subject.preimage();
         let what = Signable::Metadata(&preimage);
+        let made = match backend.make_signature_with_pin(&self.key, self.scheme, what, pin) {
+            Ok(made) => made,
+            // It waited for that with the PIN accepted.
+            Err(error @ BackendError::TouchTimeout) => return (Spent::Accepted, Err(error)),
+            Err(error) => return (Spent::by(&error), Err(error)),
+        };
+        let spent = if made.left_the_pin() { Spent::Nothing } else { Spent::Accepted };
+        (spent, made.verify(&self.key, self.scheme, what))
+    }
+
+    fn tell_when_asked(&self, backend: &dyn Backend) {
         let turn = Arc::clone(&self.turn);
         backend.when_asked(Box::new(move || turn.0.notify_one()));
-        match pin {
-            None => backend.sign(&self.key, self.scheme, what),
-            Some(pin) => backend.sign_with_pin(&self.key, self.scheme, what, pin),
-        }
     }
 
     /// So small, and a key so fast, that another thread would cost more than it takes.
@@ -116,14 +131,14 @@ impl Slot {
         if self.config.kind == TokenKind::File && order.is_quick() {
             let _place = self.queue.acquire().await.map_err(Refusal::internal)?;
             self.lapse();
-            return order.carry_out(self.backend.as_ref(), None).map_err(|error| self.refusal(&error));
+            return order.carry_out(self.backend.as_ref()).map_err(|error| self.refusal(&error));
         }
         let at_once = if order.is_quick() { self.sign_on_lane(order).await } else { None };
         match at_once {
             Some(signed) => signed,
             None => {
                 let (order, slot) = (order.clone(), Arc::clone(self));
-                let work = move |backend: &dyn Backend| slot.unless_locked(|| order.carry_out(backend, None));
+                let work = move |backend: &dyn Backend| slot.unless_locked(|| order.carry_out(backend));
                 self.run_blinking(&self.queue, BLINK, work).await
             }
         }
@@ -228,14 +243,7 @@ impl Slot {
         pin: Arc<SecretBytes>,
         how: &Presenting,
     ) -> Result<SignatureBytes, Refusal> {
-        let ask = move |token: &Pkcs11Token, _: &Asking| {
-            let signed = order.carry_out(token, Some(&pin));
-            let spent = match &signed {
-                Ok(_) | Err(BackendError::BadSignature | BackendError::TouchTimeout) => Spent::Accepted,
-                Err(error) => Spent::by(error),
-            };
-            (spent, signed)
-        };
+        let ask = move |token: &Pkcs11Token, _: &Asking| order.carry_out_with(token, &pin);
         self.ask_card(token, how, ask).await
     }
 }

@@ -188,6 +188,11 @@ impl Card {
         self.reader.change(Inner::remove);
     }
 
+    /// It has no PIN verified any more, as when another program selects an application anew.
+    pub fn forget_its_pin(&self) {
+        self.reader.change(|inner| inner.session.verified(false));
+    }
+
     /// Puts it in again, once pcscd misses it.
     pub fn insert(&self) {
         self.reader.change(Inner::insert);

@@ -18,7 +18,10 @@ impl Status {
 
     /// Tries that are left, when that is what it says.
     pub(super) fn tries(self) -> Option<u32> {
-        (self.0 & 0xfff0 == 0x63c0).then(|| u32::from(self.0 & 0xf))
+        match self {
+            Self::BLOCKED => Some(0),
+            Self(word) => (word & 0xfff0 == 0x63c0).then(|| u32::from(word & 0xf)),
+        }
     }
 
     /// As an error, after `doing`.

@@ -72,7 +72,10 @@ impl CardHost {
         not_traced()?;
         is_pin("PUK", old)?;
         is_pin("PUK", new)?;
-        self.with_card(|session, _| puk_outcome(session.change_puk(old, new).map_err(unclear)?))?;
+        self.with_card(|session, _| {
+            let before = session.puk_tries()?;
+            puk_outcome(session, session.change_puk(old, new).map_err(unclear)?, before)
+        })?;
         plain(Reply::Done)
     }
 
@@ -82,7 +85,8 @@ impl CardHost {
         is_pin("PUK", puk)?;
         is_pin("PIN", pin)?;
         self.with_card(|session, host| {
-            puk_outcome(session.unblock(puk, pin).map_err(unclear)?)?;
+            let before = session.puk_tries()?;
+            puk_outcome(session, session.unblock(puk, pin).map_err(unclear)?, before)?;
             *host.pin = None;
             host.note_tries(session.pin_tries()?);
             Ok(())
@@ -141,11 +145,8 @@ impl Held<'_> {
         if status == Status::DONE {
             return Ok(());
         }
-        if status == Status::BLOCKED {
-            self.note_tries(Some(Tries { left: 0, ..before.unwrap_or_default() }));
-            return Err(blocked().into());
-        }
         let Some(told) = status.tries() else { return Err(status.refused("looking at the PIN")) };
+        // Its word on a refusal is believed as far as its tries bear it out, "blocked" no less than "wrong".
         let after = session.pin_tries().ok().flatten().map_or(told, |tries| tries.left);
         self.note_tries(Some(Tries { left: after, ..before.unwrap_or_default() }));
         if before.is_some_and(|before| before.left == after) {
@@ -217,17 +218,22 @@ fn blocked() -> HostError {
     HostError::new(HostErrorKind::PinLocked, "the card says that its PIN is blocked")
 }
 
-fn puk_outcome(status: Status) -> Result<(), Fault> {
-    match (status, status.tries()) {
-        (Status::DONE, _) => Ok(()),
-        (Status::BLOCKED, _) | (_, Some(0)) => {
-            Err(HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked").into())
-        }
-        (_, Some(left)) => {
-            Err(HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong").tries_left(Some(left)).into())
-        }
-        (status, None) => Err(status.refused("looking at the PUK")),
+/// What came of an attempt with the PUK; as with the PIN, one that was not counted was none.
+fn puk_outcome(session: &Session<'_>, status: Status, before: Option<Tries>) -> Result<(), Fault> {
+    if status == Status::DONE {
+        return Ok(());
     }
+    let Some(told) = status.tries() else { return Err(status.refused("looking at the PUK")) };
+    let left = session.puk_tries().ok().flatten().map_or(told, |tries| tries.left);
+    if before.is_some_and(|before| before.left == left && left > 0) {
+        let message = "the card refused the PUK and counted no try, as after a fault of the reader";
+        return Err(HostError::new(HostErrorKind::Device, message).remedy("try it again").into());
+    }
+    Err(match left {
+        0 => HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked"),
+        left => HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong").tries_left(Some(left)),
+    }
+    .into())
 }
 
 /// Where the PIN was sent and no answer came, as from a card that was pulled.

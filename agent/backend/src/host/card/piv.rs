@@ -63,7 +63,6 @@ impl Session<'_> {
     fn pin_state(&self) -> Result<Result<(), u32>, Fault> {
         match self.command([VERIFY, 0, PIN], &[])?.1 {
             Status::DONE => Ok(Ok(())),
-            Status::BLOCKED => Ok(Err(0)),
             status => status.tries().map(Err).ok_or_else(|| status.refused("telling the tries of its PIN")),
         }
     }

@@ -14,7 +14,8 @@ use crate::host::protocol::{HostError, HostErrorKind};
 
 impl CardHost {
     /// Signs by the private key of `public`: `data` is a digest for ECDSA, and the whole message otherwise. `pin` is for a
-    /// key that wants it for each signature; that the card may wait for a touch is said before. ECDSA gives r || s.
+    /// key that wants it for each signature, and whether it was presented is given; that the card may wait for a touch is said
+    /// before. ECDSA gives r || s.
     pub(super) fn sign(
         &mut self,
         public: &PublicKey,
@@ -22,52 +23,57 @@ impl CardHost {
         pin: Option<&[u8]>,
         data: &[u8],
         line: &Line<'_>,
-    ) -> Result<Vec<u8>, HostError> {
+    ) -> Result<(Vec<u8>, bool), HostError> {
         let input = input(public, scheme, data)?;
         if pin.is_some() {
             not_traced()?;
         }
         self.with_card(|session, host| {
             let key = host.key_of(session, public)?;
-            host.may_sign(session, &key, pin, line)?;
+            let presented = host.may_sign(session, &key, pin, line)?;
             if key.facts.touch != Touch::Never {
                 line.asked();
             }
             let (raw, status) = session.sign(&key, &input)?;
+            if status == Status::NOT_THERE && session.slot(key.facts.slot)?.is_some() {
+                // It says itself that the slot is not empty.
+                return Err(status.refused("signing"));
+            }
             if status != Status::DONE {
                 return Err(refused(&key, status));
             }
             let curve = match scheme {
                 Scheme::EcdsaP256 => Curve::P256,
                 Scheme::EcdsaP384 => Curve::P384,
-                _ => return Ok(raw.to_vec()),
+                _ => return Ok((raw.to_vec(), presented)),
             };
             let bad =
                 || HostError::new(HostErrorKind::Device, "the card gave something that is no signature");
-            ecdsa_from_der(curve, &raw).ok_or_else(|| bad().into())
+            Ok((ecdsa_from_der(curve, &raw).ok_or_else(bad)?, presented))
         })
     }
 }
 
 impl Held<'_> {
-    /// The PIN is verified, where the key wants it.
+    /// The PIN is verified, where the key wants it; whether the one that was given was presented for that.
     fn may_sign(
         &mut self,
         session: &Session<'_>,
         key: &SlotKey,
         pin: Option<&[u8]>,
         line: &Line<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         match (key.facts.pin, pin) {
-            (PinPolicy::Never, _) => Ok(()),
-            (PinPolicy::Once, _) => self.verified(session, line),
+            // A PIN that comes with them is not presented: wrong, it would cost a try for nothing.
+            (PinPolicy::Never, _) => Ok(false),
+            (PinPolicy::Once, _) => self.verified(session, line).map(|()| false),
             (PinPolicy::Always, Some(pin)) => {
                 self.present(session, pin, false)?;
                 if self.pin.is_none() {
                     // One entry does: it is the one that unlocks the card, too.
                     *self.pin = Some(SecretBytes::copy_from(pin));
                 }
-                Ok(())
+                Ok(true)
             }
             (PinPolicy::Always, None) => {
                 let message = "the key takes the PIN anew for each signature";
