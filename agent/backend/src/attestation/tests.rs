@@ -347,6 +347,57 @@ fn yubicos_certificates_are_those_of_the_table_and_each_is_signed_by_one_above_i
     assert_eq!(count, table.matches("| Yubico ").count());
 }
 
+/// What YubiKey 15938765 says of the key in its slot 9c (vectors/attestation/README.md).
+fn real() -> (Given, PublicKey) {
+    let der = |pem: &str| der::pem::decode_vec(pem.as_bytes()).unwrap().1;
+    let statement = der(include_str!("../../tests/vectors/attestation/15938765-9c.pem"));
+    let authority = der(include_str!("../../tests/vectors/attestation/15938765-f9.pem"));
+    let own: x509_cert::Certificate = der::Decode::from_der(&statement).unwrap();
+    let spki = own.tbs_certificate().subject_public_key_info().to_der().unwrap();
+    let given = Given { slot: SlotId::default(), serial: 15_938_765, statement, authority };
+    (given, PublicKey::from_spki_der(&spki).unwrap())
+}
+
+#[test]
+fn what_a_real_yubikey_says_is_believed_by_yubicos_root() {
+    let (given, key) = real();
+    assert_eq!(
+        check(&given, &key, &Roots::yubico()),
+        Ok(Attestation {
+            serial: 15_938_765,
+            firmware: Firmware { major: 5, minor: 2, patch: 7 },
+            slot: SlotId::default(),
+            pin_policy: PinPolicy::Always,
+            touch_policy: Touch::Always,
+            form: Some("USB-C keychain".to_owned()),
+            root: ROOT.to_owned(),
+        })
+    );
+}
+
+#[test]
+fn what_a_real_yubikey_says_is_of_its_own_key_and_device_and_of_no_other() {
+    let (given, key) = real();
+    let yubico = Roots::yubico();
+    let says = |given: &Given, key: &PublicKey, roots: &Roots| check(given, key, roots).unwrap_err();
+    assert_eq!(says(&given, &Signer::ec(9).public(), &yubico), AttestationError::WrongKey);
+    let other = Given { serial: SERIAL, ..given.clone() };
+    assert_eq!(
+        says(&other, &key, &yubico),
+        AttestationError::WrongSerial { attested: 15_938_765, device: SERIAL }
+    );
+    assert_eq!(says(&given, &key, &Roots::default()).word(), "unknown-root");
+    // Another device of the same name has not signed it.
+    let lab = Lab::new();
+    let mixed = Given { authority: lab.given().authority, ..given.clone() };
+    assert_eq!(says(&mixed, &key, &lab.roots).word(), "broken-signature");
+    for at in (0..given.statement.len()).step_by(7) {
+        let mut bent = given.clone();
+        bent.statement[at] ^= 1;
+        assert!(check(&bent, &key, &yubico).is_err(), "byte {at}");
+    }
+}
+
 #[test]
 fn a_file_of_roots_that_is_none_is_refused_whole() {
     let mut roots = Roots::default();
