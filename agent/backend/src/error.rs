@@ -239,9 +239,11 @@ impl BackendError {
                 "make sure of the PUK: the next one is tried only with tufctl token unblock NAME --last-try".to_owned()
             }
             Self::SecretIncorrect { word, .. } => format!("check the {word} and try again"),
+            Self::LastTry { .. } | Self::SecretChanged { tries_left: Some(1) } => {
+                "make sure of the PIN, then at a terminal: tufctl token unlock NAME --last-try".to_owned()
+            }
             Self::SecretChanged { .. } => "unlock it with the PIN that it has now: tufctl token unlock NAME".to_owned(),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
-            Self::LastTry { .. } => "make sure of the PIN, then unlock with --last-try".to_owned(),
             Self::PinEachUse => {
                 "sign at a terminal, where it is asked for, or give the token a `pin` in the configuration from which the \
                  agent can take it each time"

@@ -1,7 +1,6 @@
 //! Edits of a root that was signed already: it keeps its version, since roots follow one another without a gap. Where it was
 //! lost before it was published, the agent has it still.
 
-use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
 use tuf::verify::check_signatures;
@@ -82,11 +81,30 @@ impl Staging<'_> {
         }
     }
 
-    /// The digest of a staged root that carries signatures.
-    pub(super) fn signed_root(&self, role: &RoleName) -> Result<Option<Sha256Digest>, Failure> {
-        let root = if role.kind() == RoleKind::Root { self.workspace.staged(role)? } else { None };
-        Ok(root.filter(is_signed).map(|root| root.digest()))
+    /// The root in whose place another one of its version can only be signed: the staged one, where it carries signatures, or
+    /// that of which the agent has noted that it was to be signed, though the signature was never made.
+    pub(super) fn signed_root(&self, role: &RoleName) -> Result<Option<SignedRoot>, Failure> {
+        if role.kind() != RoleKind::Root {
+            return Ok(None);
+        }
+        if let Some(root) = self.workspace.staged(role)?.filter(is_signed) {
+            return Ok(Some(SignedRoot { sha256: root.digest().to_string(), surely: true }));
+        }
+        let next = self.next_version(role)?.get();
+        let Some(name) = self.facts.name().filter(|_| self.facts.signed(role) == Some(next)) else {
+            return Ok(None);
+        };
+        // Where the agent does not have it, `sign` says what is to be said.
+        let noted = self.context.agent()?.newest_root(name).ok().filter(|noted| noted.version == next);
+        Ok(noted.map(|noted| SignedRoot { sha256: noted.sha256, surely: false }))
     }
+}
+
+/// A root that was signed, or was to be.
+pub(super) struct SignedRoot {
+    pub(super) sha256: String,
+    /// There are signatures of it.
+    pub(super) surely: bool,
 }
 
 fn not_next(found: u64, published: u64) -> Failure {

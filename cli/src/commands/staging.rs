@@ -21,6 +21,7 @@ use self::refused::after;
 use super::busy;
 use super::limits;
 use super::names::key_name;
+use super::signed_root::SignedRoot;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
@@ -269,9 +270,12 @@ impl<'c> Staging<'c> {
             if let Some(warning) = limits::warning(&role, byte_count(&metadata)) {
                 self.context.screen.warn(warning);
             }
-            if let Some(digest) = replaced.filter(|digest| *digest != metadata.digest()) {
+            if let Some(SignedRoot { sha256, surely }) =
+                replaced.filter(|root| root.sha256 != metadata.digest().to_string())
+            {
+                let how = if surely { "was signed before with" } else { "was signed here, or was to be, with" };
                 self.context.screen.warn(format!(
-                    "root v{} was signed before with other content; whoever signed it signs this one only in its place, at a terminal: tufctl sign {} --supersede {digest}",
+                    "root v{} {how} other content; whoever signed it signs this one only in its place, at a terminal: tufctl sign {} --supersede {sha256}",
                     metadata.version(),
                     self.workspace.dir().display(),
                 ));

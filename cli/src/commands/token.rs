@@ -294,6 +294,7 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
     let serial = token.serial.as_deref().filter(|_| args.pin_file.is_none());
     if args.pin_file.is_none() {
         check_is_there(&token)?;
+        check_is_not_last_try(&token)?;
     }
     let old = match &args.pin_file {
         Some(path) => Secret::from_pin_file(path)?,

@@ -161,6 +161,13 @@ impl Screen {
         say(&format!("{} {}", self.err.yellow("warning:"), visible(text.as_ref())));
     }
 
+    /// The same, unless it was warned of before, alone or with what follows from it.
+    pub(crate) fn warn_once(&self, text: impl AsRef<str>) {
+        if !warned().iter().any(|before| before.starts_with(text.as_ref())) {
+            self.warn(text);
+        }
+    }
+
     /// Prints a command's end and gives the exit code.
     pub(crate) fn finish(&self, end: Result<Report, Failure>) -> u8 {
         match end {

@@ -178,7 +178,13 @@ impl Shared {
             helper.not_traced()?;
         }
         match helper.call_aloud(request, tail, limit, &OfCard::new(self)) {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                if self.config.is_card() && self.trouble_was_seen() {
+                    // It has come back, before anybody looked.
+                    let _ = self.poll(link);
+                }
+                Ok(answer)
+            }
             Err(CallError::Host(error)) => {
                 self.note_error(&error);
                 // What comes of it is noted.
@@ -201,6 +207,11 @@ impl Shared {
                 })
             }
         }
+    }
+
+    /// Whether it was not there, or not to be used, when it was last looked at.
+    fn trouble_was_seen(&self) -> bool {
+        self.with_seen(|seen| matches!(seen.state, Some(TokenState::Absent | TokenState::Failed)))
     }
 
     /// Where the helper takes small signatures.

@@ -155,6 +155,9 @@ impl Seen {
         let before = std::mem::replace(&mut self.keys, keys);
         self.missing.extend(before.into_iter().map(|key| key.public));
         self.missing.retain(|key| !self.keys.iter().any(|shown| shown.public == *key));
+        // A card tells it with its keys, anew each time.
+        self.each_use
+            .retain(|key, _| !self.keys.iter().any(|shown| shown.public == *key && shown.place.is_some()));
         !self.missing.is_empty()
     }
 
@@ -199,7 +202,9 @@ impl Seen {
             }
             trouble => trouble.to_string(),
         };
-        let problem = self.trouble.as_ref().map(told).or_else(|| self.lost_login.clone());
+        // What made it lose its login is over.
+        let lost = || self.lost_login.as_ref().map(|how| format!("its login was lost: {how}"));
+        let problem = self.trouble.as_ref().map(told).or_else(lost);
         let damaged = match &self.measured {
             Measured::Damaged(trouble) => Some(trouble.to_string()),
             _ => None,

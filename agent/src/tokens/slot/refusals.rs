@@ -67,8 +67,17 @@ impl Slot {
                 Some(SourceTrouble { why, remedy, .. }) => {
                     Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}")).remedy(remedy)
                 }
-                None => Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"))
-                    .remedy(format!("unlock it: tufctl token unlock {name}")),
+                None => {
+                    let locked =
+                        Refusal::new(Reason::TokenLocked, format!("token {name} is locked{problem}"));
+                    match info.pin_tries_left {
+                        Some(1) if self.is_card() => {
+                            let last = BackendError::LastTry { tries_left: Some(1) };
+                            locked.remedy(self.refusal(&last).remedy).detail("tries_left", 1)
+                        }
+                        _ => locked.remedy(format!("unlock it: tufctl token unlock {name}")),
+                    }
+                }
             },
         };
         refusal.detail("token", name)
@@ -84,7 +93,8 @@ impl Slot {
         let mut refusal =
             Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
         if let BackendError::SecretIncorrect { tries_left: Some(left), .. }
-        | BackendError::SecretChanged { tries_left: Some(left) } = error
+        | BackendError::SecretChanged { tries_left: Some(left) }
+        | BackendError::LastTry { tries_left: Some(left) } = error
         {
             refusal = refusal.detail("tries_left", *left);
         }

@@ -329,8 +329,18 @@ impl<'a> Session<'a> {
                 .detail("key", name.as_str()));
             }
             let invites = !self.args.yes.yes && Terminal::open().is_some();
-            if !(invites && self.ours.may_come(&key.token)) {
-                self.ours.check_token(key)?;
+            if !(invites && self.ours.may_come(&key.token))
+                && let Err(failure) = self.ours.check_token(key)
+            {
+                // What unlocking it would not help is said first.
+                for role in roles.iter().filter(|role| self.selection.role(role)) {
+                    let mut of_it = self.candidates(role)?;
+                    of_it.retain(|candidate| candidate.name == key.name);
+                    if !of_it.is_empty() {
+                        self.foresee_by(role, &of_it)?;
+                    }
+                }
+                return Err(failure);
             }
             self.check_shares(key)?;
         }

@@ -352,7 +352,14 @@ impl Ours {
                 reason::TOKEN_LOCKED,
                 format!("token {token}, which holds {key}, is locked{problem}"),
             )
-            .remedy(format!("tufctl token unlock {token}")),
+            .remedy(match found.and_then(|token| token.pin_tries_left) {
+                Some(1) if self.is_card(token) => {
+                    format!(
+                        "make sure of the PIN, then at a terminal: tufctl token unlock {token} --last-try"
+                    )
+                }
+                _ => format!("tufctl token unlock {token}"),
+            }),
             "blocked" => Failure::new(
                 reason::PIN_BLOCKED,
                 format!("token {token}, which holds {key}, is blocked{problem}"),

@@ -185,6 +185,8 @@ fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failu
     for line in missing {
         let candidates = session.candidates(&line.role)?;
         if let Some(key) = candidates.iter().find(|key| !session.ours.can_sign(key)) {
+            // What unlocking it would not help is said first.
+            session.foresee_by(&line.role, std::slice::from_ref(key))?;
             return Ok(Some(session.ours.unusable(&key.token, &key.name)));
         }
         let mut waiting = line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)).peekable();

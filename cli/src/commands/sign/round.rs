@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
         if keys.len() == before {
             return Err(failure);
         }
-        self.context.screen.warn(failure.message());
+        self.context.screen.warn_once(failure.message());
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
         if !self.ours.refuse(&failure) {
             return Err(failure);
         }
-        self.context.screen.warn(failure.message());
+        self.context.screen.warn_once(failure.message());
         Ok(())
     }
 

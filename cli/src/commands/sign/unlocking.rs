@@ -35,6 +35,19 @@ impl Session<'_> {
             // Asked anew each time: every answer tells who else is needed.
             while let Some(token) = self.next_locked(role, &asked)? {
                 self.foresee(role, &token)?;
+                let token = match self.look_once_more(&token) {
+                    Ok(token) => token,
+                    Err(failure) => {
+                        self.pass_over(role, &token, failure)?;
+                        asked.insert(token.name);
+                        continue;
+                    }
+                };
+                if !self.ours.locked(&token.name) {
+                    any |= self.ours.ready(&token.name);
+                    asked.insert(token.name);
+                    continue;
+                }
                 self.context.screen.show(self.need_of(&token, roles)?);
                 match unlock_asking(self.agent, &token) {
                     Ok(unlocked) => {
@@ -49,15 +62,42 @@ impl Session<'_> {
         Ok(any)
     }
 
+    /// A YubiKey may have been pulled out a moment ago, and another program may have spent tries: nobody is asked for the PIN
+    /// of what is not there.
+    ///
+    /// # Errors
+    /// `TOKEN_ABSENT`.
+    fn look_once_more(&mut self, token: &v1::Token) -> Result<v1::Token, Failure> {
+        if !self.ours.is_card(&token.name) {
+            return Ok(token.clone());
+        }
+        match self.agent.card_facts(&token.name) {
+            Err(failure) if failure.reason() == reason::TOKEN_ABSENT => return Err(failure),
+            // Whatever else it is shows when it is unlocked.
+            _ => {}
+        }
+        let now = self.agent.token(&token.name)?;
+        self.ours.update(now.clone());
+        Ok(now)
+    }
+
     /// Nobody types a secret for what the agent will refuse whatever is typed: it judges before it looks whether tokens are
     /// locked.
     fn foresee(&self, role: &RoleName, token: &v1::Token) -> Result<(), Failure> {
+        let mut keys = self.candidates(role)?;
+        keys.retain(|key| self.ours.can_sign(key) || key.token == token.name);
+        self.foresee_by(role, &keys)
+    }
+
+    /// What the agent says of a role that these keys are to sign, where that is what it says whoever unlocks them.
+    ///
+    /// # Errors
+    /// `SHARED_KEY`, `WATERMARK`.
+    pub(super) fn foresee_by(&self, role: &RoleName, keys: &[Candidate]) -> Result<(), Failure> {
         if self.workspace.staged(role)?.is_none() {
             return Ok(());
         }
-        let mut keys = self.candidates(role)?;
-        keys.retain(|key| self.ours.can_sign(key) || key.token == token.name);
-        match self.open(role, &keys) {
+        match self.open(role, keys) {
             Err(failure) if FORESEEN.contains(&failure.reason()) => Err(failure),
             _ => Ok(()),
         }
@@ -105,7 +145,7 @@ impl Session<'_> {
     fn pass_over(&mut self, role: &RoleName, token: &v1::Token, failure: Failure) -> Result<(), Failure> {
         let is_named_unasked = self.selection.names_keys() && !self.invites();
         if !is_named_unasked && self.was_pulled(token, &failure) {
-            self.context.screen.warn(failure.message());
+            self.context.screen.warn_once(failure.message());
             return Ok(());
         }
         if self.selection.names_keys() || failure.exit_code() != 5 {

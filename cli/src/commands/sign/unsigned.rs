@@ -39,7 +39,7 @@ impl Session<'_> {
                 continue;
             }
             if !self.unsigned.iter().any(|unsigned| unsigned.key == key.name) {
-                self.context.screen.warn(why.message());
+                self.context.screen.warn_once(why.message());
             }
             let (version, names) = (staged.version().get(), (key.name.as_str(), key.token.as_str()));
             self.unsigned.push(Unsigned::unusable((role, version), &key.keyid, names, why));

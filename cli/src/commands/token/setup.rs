@@ -59,6 +59,11 @@ pub(super) fn setup(args: &SetupArgs, context: &Context) -> Result<Report, Failu
         key::announce_touch(context, agent, &setting.token);
         agent.protect_management_key(name, old.as_ref())?;
         changed.push("management key");
+    } else if let Some((_, new)) = &pin {
+        // The card has taken this very PIN a moment ago; nobody types it once more.
+        if let Err(failure) = agent.unlock(name, Some(new), None, serial) {
+            context.screen.warn(failure.message());
+        }
     }
     setting.report(&changed)
 }
@@ -217,6 +222,9 @@ impl<'a> Setting<'a> {
             text.push_str(&format!("{} of the PUK\n", tries(puk)));
         }
         text.push_str(&format!("it is {}{}\n", token.state, problem(&token)));
+        if token.state == super::LOCKED {
+            text.push_str(&format!("unlock it with its PIN: tufctl token unlock {name}\n"));
+        }
         let document = json!({
             "name": name,
             "serial": facts.serial,

@@ -7,7 +7,7 @@ use crate::args::UnblockArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm_by_person};
-use crate::render::Report;
+use crate::render::{Report, visible};
 use crate::secret::Secret;
 
 pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, Failure> {
@@ -15,6 +15,7 @@ pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, F
     let token = agent.token(&args.name)?;
     let left = agent.card_facts(&args.name)?.puk_tries_left;
     let which = described(&v1::Token { pin_tries_left: None, ..token.clone() });
+    check_tries(&which, &args.name, left, args.last_try)?;
     let of_puk = left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
     let shown = match args.last_try {
         false => None,
@@ -38,6 +39,27 @@ pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, F
     let now = agent.unblock(&args.name, (&puk, &pin), token.serial.as_deref(), shown)?;
     context.screen.note(format!("{which} has its new PIN, and all its tries"));
     one(&now, context)
+}
+
+/// Nobody types a PUK that is not presented then.
+///
+/// # Errors
+/// `PIN_BLOCKED`.
+fn check_tries(which: &str, name: &str, left: Option<u32>, last_try: bool) -> Result<(), Failure> {
+    let (message, remedy) = match left {
+        Some(0) => (
+            format!("the PUK of {which} is blocked after wrong ones"),
+            "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there"
+                .to_owned(),
+        ),
+        Some(1) if !last_try => (
+            format!("one more wrong PUK of {which} blocks it for ever; 1 try left"),
+            format!("make sure of the PUK, then at a terminal: tufctl token unblock {} --last-try", visible(name)),
+        ),
+        _ => return Ok(()),
+    };
+    let failure = Failure::new(reason::PIN_BLOCKED, message).remedy(remedy).detail("token", name);
+    Err(failure.detail("tries_left", left.unwrap_or_default()))
 }
 
 fn terminal(name: &str) -> Result<Terminal, Failure> {
