@@ -51,7 +51,7 @@ impl Pcsc {
     pub fn find_or_fetch_in(third_party: &Path) -> Result<Self, Skipped> {
         let fetched = Fetched::new(third_party, "pcscd", PACKAGES)?;
         let (daemon, driver) = (fetched.file("pcscd")?, fetched.file("libifdvpcd.so")?);
-        Ok(Self { daemon, driver, library_path: fetched.library_path(), unshare: namespace()? })
+        Ok(Self { daemon, driver, library_path: fetched.library_path(), unshare: namespace("unshare")? })
     }
 
     /// The folder of libpcsclite, which its clients load; none where the system has it.
@@ -175,12 +175,12 @@ const APART: &str = "mount --bind \"$1\" /run && { [ ! -d /usr/lib/pcsc/drivers 
     mount --bind \"$2\" /usr/lib/pcsc/drivers; } && shift 2 && \
     { setpriv --pdeathsig KILL \"$1\" \"$2\" \"$3\" & shift 3; exec \"$@\"; }";
 
-/// How this user comes to namespaces for mounts and for a network.
-fn namespace() -> Result<&'static [&'static str], Skipped> {
+/// How this user comes to namespaces for mounts and for a network, by this `unshare`.
+fn namespace(unshare: &str) -> Result<&'static [&'static str], Skipped> {
     const WAYS: [&[&str]; 2] = [&["--mount", "--net"], &["--map-root-user", "--mount", "--net"]];
     let mut why = String::new();
     for way in WAYS {
-        let mut command = Command::new("unshare");
+        let mut command = Command::new(unshare);
         command.args(way).args(["sh", "-c", "mount --bind /tmp /run"]);
         match process::run(&mut command, std::time::Duration::from_secs(60)) {
             Ok(done) if done.status.success() => return Ok(way),
@@ -192,4 +192,20 @@ fn namespace() -> Result<&'static [&'static str], Skipped> {
         format!("a pcscd of one's own needs namespaces for mounts and a network: {why}"),
         NAMESPACES,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_namespaces_are_forbidden_it_is_told_with_what_allows_them() {
+        // As where the kernel lets nobody have one.
+        let skipped = namespace("false").unwrap_err().to_string();
+        assert!(skipped.contains("needs namespaces for mounts and a network"), "{skipped}");
+        for sysctl in ["kernel.unprivileged_userns_clone=1", "kernel.apparmor_restrict_unprivileged_userns=0"]
+        {
+            assert!(skipped.contains(sysctl), "{skipped}");
+        }
+    }
 }

@@ -105,6 +105,8 @@ fn without_a_terminal_what_is_missing_is_said_before_anything_is_changed() {
     assert_eq!(desk.card.counters().verifies, 0);
     let left = home.run("token setup yk --new-pin-file pin --new-puk-file puk --json").done().json();
     assert_eq!(left["factory"], json!(["management key"]), "{left}");
+    // The PIN that the card has just taken opens it at once.
+    assert_eq!((&left["state"], desk.card.counters().verifies), (&json!("unlocked"), 1), "{left}");
     // A card that was set up half is set up whole, with what it has now.
     let whole = home.run("token setup yk --pin-file pin --protect-management-key --json").done();
     assert_eq!(whole.json()["factory"], json!([]), "{whole}");
@@ -134,7 +136,8 @@ fn a_person_is_asked_for_each_new_one_at_the_terminal() {
 fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
     let Some(desk) = Desk::new(FIRMWARE_5_7) else { return };
     let home = &desk.home;
-    home.secret("four", "1234");
+    // So short a one may well stand in a log by chance.
+    crate::yubikeys::private(home, "four", "1234");
     home.refused("token change-pin yk --pin-file four --new-pin-file pin", 2, "USAGE");
     home.refused("token unblock yk --puk-file four --new-pin-file pin", 2, "USAGE");
     assert_eq!(desk.card.tries_left(), (3, 3), "what is no PIN and no PUK costs no try");
@@ -143,6 +146,8 @@ fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
         home.refused("token unlock yk --pin-file wrong", 5, "PIN_INCORRECT");
     }
     home.refused("token unlock yk --pin-file pin", 5, "PIN_BLOCKED");
+    let Some((code, screen)) = talk(home, "token change-pin yk", &[]) else { return };
+    assert!(code == 5 && screen.contains("tufctl token unlock yk --last-try"), "{screen}");
     let Some((code, _)) = talk(home, "token unlock yk --pin-file wrong --last-try", &[("[y/N] ", "y\n")])
     else {
         return;
@@ -156,6 +161,13 @@ fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
     let refused =
         home.refused("token unblock yk --puk-file factory-puk --new-pin-file next", 5, "PIN_BLOCKED");
     assert_eq!((&refused["details"]["tries_left"], desk.card.tries_left()), (&json!(1), (0, 1)));
+    // Nobody types a PUK that is not presented.
+    let Some((code, screen)) = talk(home, "token unblock yk", &[]) else { return };
+    assert!(code == 5 && screen.contains("tufctl token unblock yk --last-try"), "{screen}");
+    assert!(
+        !screen.contains("New PIN") && !screen.contains("PUK of yk (YubiKey 10000009, 1 try left):"),
+        "{screen}"
+    );
     home.refused(
         "token unblock yk --puk-file factory-puk --new-pin-file next --last-try",
         3,
@@ -168,5 +180,11 @@ fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
     assert!(screen.contains("1 try left"), "{screen}");
     assert_eq!((home.token("yk")["state"].clone(), desk.card.tries_left()), (json!("locked"), (3, 3)));
     home.run("token unlock yk --pin-file next").done();
+    // Who agreed to a last try, and to what, stands in the journal: of the PIN, and of the PUK.
+    let entries = |kind: &str, is: &dyn Fn(&serde_json::Value) -> bool| {
+        home.journalled(kind).iter().filter(|entry| is(&entry["body"])).count()
+    };
+    assert_eq!(entries("token.attempt", &|body| body["about"]["shown"]["tries_left"] == 1), 1);
+    assert_eq!(entries("token.unblock", &|body| body["last_try"] == true), 1);
     home.refused("token unblock file --puk-file puk --new-pin-file next", 5, "UNSUPPORTED");
 }

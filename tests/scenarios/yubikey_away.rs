@@ -13,7 +13,7 @@ use crate::yubikey_matrix::Desk;
 use crate::yubikeys::{Bed, private};
 
 /// What a terminal's step runs so that `work` is done here before it goes on.
-fn meanwhile<'s>(
+pub(crate) fn meanwhile<'s>(
     scope: &'s std::thread::Scope<'s, '_>,
     dir: &Path,
     name: &str,
@@ -128,6 +128,25 @@ fn a_yubikey_that_is_pulled_while_its_pin_is_typed_is_asked_for_again() {
         assert_eq!((code, bed.verifies()), signs_all, "{screen}");
         home.run(&format!("bump repo {next}")).done();
     }
+}
+
+#[test]
+fn nobody_types_the_pin_of_a_yubikey_that_was_pulled_a_moment_ago() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    bed.home.run("lock").done();
+    bed.home.unlock_file_store();
+    let before = bed.verifies();
+    // The agent may not have noticed yet.
+    bed.card.remove();
+    let serial = bed.card.state().serial();
+    let steps = json!([[format!("insert alice (YubiKey {serial}"), "no\n"], ["[y/N] ", "y\n"]]);
+    let Some((code, screen)) = talk_in_steps(&bed.home, "sign repo", &steps.to_string()) else { return };
+    assert_eq!((code, bed.verifies()), (4, before), "{screen}");
+    assert!(!screen.contains("PIN of alice"), "{screen}");
+    // What is wrong is said once.
+    assert!(screen.matches("no YubiKey with serial number").count() <= 1, "{screen}");
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn each_type_of_key_that_a_card_has_signs_what_others_verify() {
         "key import brought key.pem --token alice --slot 9a --management-key-file management --json";
     let brought = bed.home.run(command).done().json();
     assert_eq!((&brought["origin"], &brought["slot"]), (&json!("imported"), &json!("9a")));
+    assert!(brought["warnings"].to_string().contains("copy"), "{brought}");
     bed.home.unlock_file_store();
     bed.home.keys(&["online"]);
     let keys = format!("{},brought", types.join(","));
@@ -122,6 +123,31 @@ fn a_key_that_wants_a_touch_is_imported_without_one() {
         assert_eq!(bed.card.touches_asked(), asked, "nobody was asked for a touch");
         assert_eq!(bed.key("brought")["available"], true);
     }
+}
+
+#[test]
+fn what_is_too_large_for_ed25519_on_a_card_is_refused_with_the_reason_before_the_card_is_asked() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let home = &bed.home;
+    bed.generate("small", "--type ed25519");
+    home.unlock_file_store();
+    home.keys(&["online"]);
+    home.run(
+        "repo init repo --name app --root online --root-threshold 1 --targets small --targets-threshold 1 --snapshot online \
+         --timestamp online",
+    )
+    .done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    std::fs::create_dir(home.path("many")).unwrap();
+    for nth in 0..60 {
+        home.write(&format!("many/{nth}.txt"), format!("{nth}\n"));
+    }
+    home.run("target add repo many").done();
+    let before = bed.card.counters();
+    let refused = home.refused("sign repo --yes --key small", 5, "UNSUPPORTED");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("3000 bytes") && message.contains("ecdsa-p256"), "{refused}");
+    assert_eq!((bed.card.counters(), bed.state()), (before, json!("unlocked")));
 }
 
 #[test]
@@ -214,7 +240,7 @@ fn an_agent_that_is_stopped_keeps_nobody_waiting_for_a_touch_and_says_what_it_kn
     };
     let client = spawn(&["sign", "repo", "--yes", "--json"]);
     bed.card.until_it_waits_for_a_touch();
-    let behind = spawn(&["key", "attest", "root-a", "--trust-any", "--json"]);
+    let behind = spawn(&["key", "attest", "root-a", "--json"]);
     let began = Instant::now();
     bed.agent.signal("TERM");
     let told = client.wait_with_output().unwrap();

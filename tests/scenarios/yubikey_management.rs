@@ -6,6 +6,7 @@ use serde_json::json;
 use tufagent_tests::cards::{CARD_PIN, Card, CardRoom, FIRMWARE_5_7, Root, State};
 use tufagent_tests::{Agent, Home, need};
 
+use crate::terminal::talk;
 use crate::yubikeys::private;
 
 const SERIAL: u32 = 16_400_001;
@@ -18,7 +19,7 @@ struct Bed {
     // Before the room, whose folder it knows.
     _agent: Agent,
     card: Card,
-    _room: CardRoom,
+    room: CardRoom,
 }
 
 impl Bed {
@@ -33,7 +34,7 @@ impl Bed {
         private(&home, "other", &"ab".repeat(24));
         let agent = home.start();
         home.run("token unlock alice --pin-file pin").done();
-        Some(Self { home, _agent: agent, card, _room: room })
+        Some(Self { home, _agent: agent, card, room })
     }
 }
 
@@ -106,4 +107,35 @@ fn a_key_that_wants_a_touch_is_removed_without_one_and_its_slot_is_free() {
     bed.home.run("key remove a --yes --management-key-file management").done();
     touched.join().unwrap();
     assert_eq!(bed.home.run("key list --json").done().json(), json!({"keys": []}));
+}
+
+#[test]
+fn each_aes_key_that_ykman_has_set_is_taken_from_a_file_and_from_a_terminal_where_it_is_not_shown() {
+    let Some(bed) = Bed::with(new()) else { return };
+    let home = &bed.home;
+    let mut before = "010203040506070801020304050607080102030405060708".to_owned();
+    let kinds = [("AES128", 16, "82", "c1"), ("AES256", 32, "83", "c2"), ("AES192", 24, "84", "c3")];
+    for (algorithm, len, slot, byte) in kinds {
+        let key = byte.repeat(len);
+        let change =
+            ["piv", "access", "change-management-key", "-a", algorithm, "-m", &before, "-n", &key, "-f"];
+        let Some(changed) = need(bed.room.ykman(SERIAL, &change)) else { return };
+        changed.done();
+        private(home, "management", &key);
+        // It has gone with the card's power, which ykman has switched off.
+        home.run("token unlock alice --pin-file pin").done();
+        let generate = format!("key generate key-{slot} --token alice --type ecdsa-p256 --slot {slot}");
+        home.refused(&format!("{generate} --management-key-file other"), 5, "MANAGEMENT_KEY");
+        home.run(&format!("{generate} --management-key-file management")).done();
+        let typed = format!("{key}\n");
+        let again = format!("{generate} --overwrite").replace("key-", "typed-");
+        let Some((code, screen)) = talk(home, &again, &[("management key of alice", "nonsense\n")]) else {
+            return;
+        };
+        assert_eq!(code, 5, "{screen}");
+        let (code, screen) = talk(home, &again, &[("management key of alice", &typed)]).unwrap();
+        assert!(code == 0 && !screen.contains(&key), "{screen}");
+        before = key;
+    }
+    assert_eq!(bed.card.tries_left(), (3, 3));
 }

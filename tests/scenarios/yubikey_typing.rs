@@ -2,14 +2,14 @@
 //! time, and nobody types one for what is refused anyway.
 
 use serde_json::json;
-use tufagent_tests::cards::{FACTORY_PIN, FIRMWARE_5_7};
+use tufagent_tests::cards::{FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_5_7};
 
 use crate::terminal::talk;
 use crate::yubikeys::{Bed, private};
 
 impl Bed {
     /// The card is locked, and nobody has said `lock`.
-    fn forgets_its_pin(&self) {
+    pub(crate) fn forgets_its_pin(&self) {
         self.card.remove();
         self.agent.wait_until(|| self.state() == "absent");
         self.card.insert();
@@ -39,6 +39,38 @@ fn a_key_that_takes_no_pin_signs_on_a_locked_card_unless_somebody_locked_it() {
     home.refused("sign repo --yes --key root-a", 5, "TOKEN_LOCKED");
     home.run("token unlock alice --pin-file pin").done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn one_entry_signs_root_targets_and_delegations() {
+    for firmware in [FIRMWARE_5_4, FIRMWARE_5_7] {
+        let Some(bed) = Bed::new(firmware) else { return };
+        let home = &bed.home;
+        bed.generate("all", "--type ecdsa-p256 --pin-policy once");
+        home.unlock_file_store();
+        home.keys(&["online"]);
+        home.run(
+            "repo init repo --name app --root all --root-threshold 1 --targets all --targets-threshold 1 --snapshot online \
+             --timestamp online",
+        )
+        .done();
+        home.run("delegation add repo team --key all --paths team/* --yes").done();
+        home.run("delegation add repo other --key all --paths other/* --yes").done();
+        bed.forgets_its_pin();
+        let before = bed.card.counters();
+        let pin = format!("{FACTORY_PIN}\n");
+        let steps = [("PIN of alice", pin.as_str()), ("[y/N] ", "y\n")];
+        let Some((code, screen)) = talk(home, "sign repo", &steps) else { return };
+        assert!(code == 0 && screen.contains("published"), "{screen}");
+        let after = bed.card.counters();
+        assert_eq!(
+            (after.verifies, after.signatures),
+            (before.verifies + 1, before.signatures + 4),
+            "{screen}"
+        );
+        assert_eq!(screen.matches("PIN of alice").count(), 1, "{screen}");
+        home.run("verify repo --root repo/metadata/1.root.json").done();
+    }
 }
 
 #[test]
@@ -94,6 +126,9 @@ fn nobody_types_a_pin_for_what_is_refused_whatever_is_typed() {
     .done();
     home.run("token lock alice").done();
     let before = bed.verifies();
+    // A script learns the same first.
+    home.refused("sign second --role root --yes", 3, "SHARED_KEY");
+    home.refused("sign second --role root --yes --key root-a", 3, "SHARED_KEY");
     let Some((code, screen)) = talk(home, "sign second --role root", &[]) else { return };
     assert_eq!((code, bed.verifies()), (3, before), "{screen}");
     assert!(screen.contains("has signed for the repository app") && !screen.contains("PIN of"), "{screen}");

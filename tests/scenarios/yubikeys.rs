@@ -2,14 +2,11 @@
 //! (FAULTS C1, C3, C5, D1, D10).
 
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 use std::time::Duration;
 
-use pcsc::Context;
 use serde_json::{Value, json};
-use tufagent_tests::cards::{Card, CardRoom, FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_5_7};
+use tufagent_tests::cards::{Card, CardRoom, FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_5_7, Root};
 use tufagent_tests::{Agent, Home, need};
 
 /// An agent with one card, unlocked.
@@ -21,8 +18,6 @@ pub(crate) struct Bed {
 }
 
 pub(crate) const SERIAL: u32 = 10_000_001;
-/// Has [`another_program`] keep the card within its transaction, which it says, until its standard input ends.
-pub(crate) const HOLD: &str = "hold";
 
 impl Bed {
     pub(crate) fn locked(firmware: [u8; 3]) -> Option<Self> {
@@ -39,7 +34,12 @@ impl Bed {
         let room = need(CardRoom::with(&[&card]))?;
         let home = Home::new();
         private(&home, "pin", FACTORY_PIN);
-        home.config(&(room.table("alice", SERIAL) + &more(&home)));
+        let roots = home.write("roots.pem", Root::shared().certificate_pem());
+        home.config(&format!(
+            "attestation_roots = [{roots:?}]\n{}{}",
+            room.table("alice", SERIAL),
+            more(&home)
+        ));
         let agent = home.start();
         private(&home, "wrong", "654321");
         private(&home, "management", "default");
@@ -61,23 +61,6 @@ impl Bed {
     }
 }
 
-#[test]
-#[ignore = "it is what other tests run as another program"]
-fn another_program() {
-    let Ok(command) = std::env::var("COMMAND") else { return };
-    let context = Context::establish().unwrap();
-    let reader =
-        context.readers().unwrap().into_iter().find(|reader| context.presence(reader).unwrap().is_some());
-    let mut card = context.card(&reader.unwrap());
-    let (transaction, _) = card.transaction(Duration::from_secs(60)).unwrap();
-    if command == HOLD {
-        println!("{HOLD}");
-        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-        return;
-    }
-    transaction.transmit(&hex::decode(command).unwrap(), &mut [0; 258]).unwrap();
-}
-
 /// A file of one's own. What the factory's PIN is made of may well stand in a log, so it is no canary.
 pub(crate) fn private(home: &Home, name: &str, content: &str) {
     let path = home.write(name, content);
@@ -97,8 +80,12 @@ fn one_entry_is_one_verify_and_the_last_try_is_left_to_a_person() {
     assert_eq!(bed.state(), "locked");
     let refused = bed.home.refused("token unlock alice --pin-file wrong", 5, "PIN_INCORRECT");
     assert_eq!((&refused["details"]["tries_left"], bed.verifies()), (&json!(1), 3));
-    bed.home.refused("token unlock alice --pin-file pin", 5, "PIN_BLOCKED");
+    let refused = bed.home.refused("token unlock alice --pin-file pin", 5, "PIN_BLOCKED");
     assert_eq!((bed.verifies(), bed.card.tries_left().0), (3, 1));
+    // One step to the way out, wherever it is told.
+    let way = "tufctl token unlock alice --last-try";
+    assert!(refused["remedy"].as_str().unwrap().contains(way), "{refused}");
+    assert_eq!(refused["details"]["tries_left"], 1, "{refused}");
 }
 
 impl Bed {
@@ -120,21 +107,6 @@ impl Bed {
                  --snapshot online --timestamp online"
             ))
             .done();
-    }
-
-    /// One command of another program, which shares the card.
-    #[track_caller]
-    pub(crate) fn other_program(&self, command: &str) {
-        let done = self.another(command).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
-    }
-
-    pub(crate) fn another(&self, command: &str) -> Command {
-        let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--ignored", "--exact", "--nocapture", "yubikeys::another_program"]);
-        program.env("COMMAND", command);
-        self.room.environment(&mut program);
-        program
     }
 
     pub(crate) fn key(&self, name: &str) -> Value {
@@ -230,7 +202,12 @@ fn a_signature_waits_for_a_touch_that_is_announced_for_what_it_signs() {
     let signed = bed.home.run("sign repo --yes --json");
     touched.join().unwrap();
     assert_eq!(signed.clone().done().json()["published"], true, "{signed}");
-    for said in ["touch now", "alice", &SERIAL.to_string(), "root-a", "root version 1"] {
+    let digest = bed.home.journalled("sign.intent").iter().find_map(|entry| {
+        let body = &entry["body"];
+        (body["role"] == "root").then(|| body["sha256"].as_str().unwrap().to_owned())
+    });
+    let digest = digest.unwrap();
+    for said in ["touch now", "alice", &SERIAL.to_string(), "root-a", "root version 1", &digest] {
         assert!(signed.stderr.contains(said), "{said} is not in\n{signed}");
     }
     // A card that nobody touches says so itself, and no try of the PIN is gone.
@@ -239,8 +216,32 @@ fn a_signature_waits_for_a_touch_that_is_announced_for_what_it_signs() {
     let verifies = bed.verifies();
     bed.home.refused("sign repo --yes --key root-a", 5, "TOUCH_TIMEOUT");
     assert_eq!((bed.card.tries_left().0, bed.verifies(), bed.state()), (3, verifies, json!("unlocked")));
+    // Another content under its version is told as what it is: the one before was to be signed.
+    let bumped = bed.home.run("bump repo root").done();
+    let noted = bed.home.refused("sign repo --yes --key root-a", 3, "WATERMARK");
+    let noted = noted["details"]["signed_sha256"].as_str().unwrap();
+    assert!(bumped.stderr.contains("root v2 was signed here, or was to be, with other content"), "{bumped}");
+    assert!(bumped.stderr.contains(&format!("tufctl sign repo --supersede {noted}")), "{bumped}");
+}
+
+#[test]
+fn of_a_touch_that_comes_at_once_nothing_is_said() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    bed.repository("root-a");
     bed.card.touch_always(true);
-    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+    let asked = bed.card.touches_asked();
+    // The first after a key was made takes the PIN anew. A machine that is slow may well say it.
+    bed.home.run("sign repo --yes").done();
+    let mut silent = false;
+    for _ in 0..20 {
+        bed.home.run("bump repo root").done();
+        silent |= !bed.home.run("sign repo --yes").done().stderr.contains("touch now");
+        if silent {
+            break;
+        }
+    }
+    assert!(silent && bed.card.touches_asked() > asked + 1, "it was announced each time");
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn ykman_and_the_agent_use_one_card_in_turns_and_neither_keeps_it_from_the_other
         // It switches the card off when it ends.
         let Some(told) = need(bed.room.ykman(SERIAL, &["piv", "info"])) else { return };
         told.done();
-        bed.home.run("key attest root-a --trust-any --json");
+        bed.home.run("key attest root-a --json").done();
         bed.home.run("lock").done();
         bed.home.run("token unlock alice --pin-file pin").done();
     }
@@ -308,7 +309,11 @@ fn pcscd_may_end_and_come_back_under_a_running_agent() {
     let card = bed.card.clone();
     bed.room.restart(&[&card]);
     bed.agent.wait_until(|| bed.state() == "locked");
+    // It is over, and why a PIN is wanted again is told.
+    let problem = bed.home.token("alice")["problem"].to_string();
+    assert!(problem.contains("its login was lost: "), "{problem}");
     bed.home.run("token unlock alice --pin-file pin").done();
+    assert_eq!(bed.home.token("alice")["problem"], Value::Null);
     assert_eq!(bed.key("root-a")["available"], true);
 }
 
