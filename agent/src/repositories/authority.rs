@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ledger::Record;
 use policy::Reason;
+use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{Delegations, Metadata};
-use tuf::role::{RoleKeys, RoleKind, RoleName};
+use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
 use super::Repositories;
 use crate::refusal::Refusal;
@@ -22,6 +23,8 @@ pub struct Authority {
     pub keys: BTreeMap<KeyId, Key>,
     /// What a person should know, one sentence each.
     pub warnings: Vec<String>,
+    /// Those who delegate to it, as they were read for this.
+    pub(super) parents: Vec<(RoleName, Version, Sha256Digest)>,
 }
 
 /// A role that a key may sign.
@@ -104,6 +107,8 @@ impl Repositories {
             // A signature is of use if it counts by any of those who delegate.
             for delegation in family.delegations_to(role) {
                 found.add(&delegation.all.keys, delegation.keys);
+                let file = delegation.file;
+                found.parents.push((delegation.parent.clone(), file.version(), file.digest()));
                 beside.extend(siblings(delegation.all, role));
             }
             let root = self.standing_root(record, sent).await?;

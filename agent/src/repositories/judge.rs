@@ -87,6 +87,8 @@ pub struct Superseded {
 pub struct Standing {
     root: Option<(Version, Sha256Digest)>,
     verified: Option<(Version, Sha256Digest)>,
+    /// What was signed last, where nothing was verified yet.
+    signed: Option<(Version, Sha256Digest)>,
 }
 
 impl Repositories {
@@ -96,8 +98,40 @@ impl Repositories {
     /// `REPOSITORY_UNKNOWN`; `STATE_IO`.
     pub async fn standing(&self, record: &Record, role: &RoleName) -> Result<Standing, Refusal> {
         let root = self.by_name(record.name.as_str()).await?.root;
-        let verified = self.ledger.watermark(record.id, role.clone()).await?.verified;
-        Ok(Standing { root, verified: verified.map(|mark| (mark.version, mark.digest)) })
+        let watermark = self.ledger.watermark(record.id, role.clone()).await?;
+        let of = |mark: Mark| (mark.version, mark.digest);
+        let signed = watermark.signed.filter(|_| watermark.verified.is_none());
+        Ok(Standing { root, verified: watermark.verified.map(of), signed: signed.map(of) })
+    }
+
+    /// Whether a judgement of this subject, which rested on `standing` and on who may sign by `authority`, would be the same
+    /// now: nothing newer of its role, of root or of those who delegate to it is known, and what it lists is the newest still.
+    ///
+    /// # Errors
+    /// What keeps a snapshot or timestamp from listing what it lists; `STATE_IO`.
+    pub async fn still_stands(
+        &self,
+        record: &Record,
+        (role, subject): (&RoleName, &Metadata),
+        standing: &Standing,
+        authority: &Authority,
+    ) -> Result<bool, Refusal> {
+        let now = self.standing(record, role).await?;
+        // Of what has this version already, or a later one, the ledger says so by itself.
+        let below = now.signed.is_some_and(|(version, _)| version < subject.version());
+        if (now.root, now.verified) != (standing.root, standing.verified)
+            || (below && now.signed != standing.signed)
+        {
+            return Ok(false);
+        }
+        for (parent, version, digest) in &authority.parents {
+            let known = self.ledger.watermark(record.id, parent.clone()).await?.newest();
+            if known.is_some_and(|mark| mark.version >= *version && mark.digest != *digest) {
+                return Ok(false);
+            }
+        }
+        self.check_listing(record, role, subject).await?;
+        Ok(true)
     }
 
     /// Whether exactly this stands under its mark of what was signed, or was to be: not another content of the same version.

@@ -90,8 +90,10 @@ pub(super) async fn record(
 
 /// A person may look at a difference for minutes: what it rests on must not have moved meanwhile.
 async fn still_true(agent: &AppState, inspected: &Inspected) -> Result<(), Refusal> {
-    let role = &inspected.role;
-    if agent.repositories().standing(&inspected.record, role).await? != inspected.standing {
+    let (role, subject) = (&inspected.role, &inspected.subject);
+    let (standing, authority) = (&inspected.standing, &inspected.authority);
+    let repositories = agent.repositories();
+    if !repositories.still_stands(&inspected.record, (role, subject), standing, authority).await? {
         let message = format!("{role} was looked at, and something newer was published meanwhile");
         return Err(Refusal::new(Reason::ConfirmationMissing, message)
             .remedy("look at the difference again: tufctl sign DIR")

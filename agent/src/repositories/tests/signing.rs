@@ -116,6 +116,38 @@ async fn a_timestamp_names_the_newest_snapshot_and_entries_neither_vanish_nor_go
 }
 
 #[tokio::test]
+async fn a_judgement_is_void_once_a_parent_or_what_is_listed_has_moved() {
+    let first = sign(&delegating(1, 5), &[&pen(3)]);
+    let house = House::published(&first).await;
+    let app = house.app().await;
+    let (rel, file) = (role("rel"), targets(1, 60));
+    let standing = house.repositories.standing(&app, &rel).await.unwrap();
+    let authority = house.repositories.authority(&app, &rel, &file, &[]).await.unwrap();
+    let stands =
+        async || house.repositories.still_stands(&app, (&rel, &file), &standing, &authority).await.unwrap();
+    assert!(stands().await);
+    let (listing, lists) = (role("snapshot"), snapshot(1, &[("targets", described(&first))]));
+    let before = house.repositories.standing(&app, &listing).await.unwrap();
+    let online = house.repositories.authority(&app, &listing, &lists, &[]).await.unwrap();
+    let lists_still =
+        async || house.repositories.still_stands(&app, (&listing, &lists), &before, &online).await;
+    assert!(lists_still().await.unwrap());
+    // Its parent gives the role to another key while a person reads.
+    house.observe(true, &[("targets", &sign(&delegating(2, 6), &[&pen(3)]))]).await.unwrap();
+    assert!(!stands().await);
+    assert_eq!(lists_still().await.unwrap_err().reason, Reason::SnapshotInvalid);
+    // A parent that was sent along and is signed meanwhile is the one that was looked at.
+    let sent = [(role("targets"), delegating(3, 5))];
+    let authority = house.repositories.authority(&app, &rel, &file, &sent).await.unwrap();
+    let standing = house.repositories.standing(&app, &rel).await.unwrap();
+    let stands =
+        async || house.repositories.still_stands(&app, (&rel, &file), &standing, &authority).await.unwrap();
+    assert!(stands().await);
+    house.observe(false, &[("targets", &sign(&sent[0].1, &[&pen(3)]))]).await.unwrap();
+    assert!(stands().await);
+}
+
+#[tokio::test]
 async fn what_a_root_takes_away_is_a_concern() {
     let house = House::published(&sign(&targets(1, 80), &[&pen(3)])).await;
     let facts = house.facts("root", &root(2, 1), &pen(1), &[]).await.unwrap();
