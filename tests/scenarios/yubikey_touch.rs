@@ -36,6 +36,25 @@ fn one_touch_serves_for_all_that_a_key_signs_soon_after_it_where_it_is_cached() 
 }
 
 #[test]
+fn a_touch_that_takes_its_time_signs_all_the_same() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256 --touch always");
+    bed.repository("root-a");
+    bed.card.touch_within(Duration::from_secs(600));
+    let toucher = bed.card.clone();
+    let touched = std::thread::spawn(move || {
+        toucher.until_it_waits_for_a_touch();
+        // Longer than any card waits.
+        std::thread::sleep(Duration::from_secs(20));
+        toucher.touch();
+    });
+    let signed = bed.home.run("sign repo --yes --json").done();
+    touched.join().unwrap();
+    assert_eq!(signed.json()["published"], true, "{signed}");
+    assert_eq!(bed.state(), "unlocked");
+}
+
+#[test]
 fn a_touch_that_is_missed_after_the_pin_costs_no_try_of_that() {
     let Some(bed) = Bed::with_pin_file(FIRMWARE_5_7) else { return };
     bed.agent.wait_until(|| bed.state() == "unlocked");

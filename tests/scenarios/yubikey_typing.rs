@@ -104,6 +104,11 @@ fn one_entry_unlocks_the_card_and_is_the_one_that_a_key_takes_for_its_signature(
         let (code, screen) = talk(home, "sign repo", &steps).unwrap();
         assert_eq!((code, bed.verifies()), (0, before + 1 + round), "{screen}");
         assert!(screen.contains("root-a takes its PIN for each signature: root v"), "{screen}");
+        // Nothing comes between the PIN and what it is for.
+        let log = bed.card.log();
+        let signs = log.iter().rposition(|entry| entry.ins == 0x87).unwrap();
+        let at_once: Vec<_> = log[signs - 1..=signs].iter().map(|entry| (entry.ins, entry.sw)).collect();
+        assert_eq!(at_once, [(0x20, 0x9000), (0x87, 0x9000)], "{log:x?}");
         // Unlocked as by any other entry.
         let token = home.token("alice");
         assert_eq!(token["state"], "unlocked", "{token}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backend::card::{CardFacts, CardOptions, PinPolicy, SlotId};
+use backend::card::{CardFacts, CardOptions, PinPolicy, SlotId, Touch};
 use backend::conformance::Subject;
 use backend::pkcs11::{Card as Asked, CardConfig, Pkcs11Token, Settle, Tally};
 use backend::{
@@ -110,6 +110,18 @@ fn a_pin_that_no_card_looks_at_is_none_that_it_accepted() {
     let made =
         bench.token.make_signature_with_pin(&key.public, Scheme::EcdsaP256, what, &secret(PIN)).unwrap();
     assert!(!made.left_the_pin());
+    // A touch that does not come says that the PIN before it was accepted, where one was presented.
+    bench.card.touch_within(std::time::Duration::from_millis(200));
+    for (name, pin) in [("touch", PinPolicy::Never), ("touch-each", PinPolicy::Always)] {
+        let slot = bench.slots().options().unwrap().card.slot;
+        let card = CardOptions { slot, pin: Some(pin), touch: Some(Touch::Always), ..CardOptions::default() };
+        let options = KeyOptions { card, management_key: None };
+        let key = bench.token.generate_with(&name.parse().unwrap(), KeyType::EcdsaP256, &options).unwrap();
+        let made = bench.token.make_signature_with_pin(&key.public, Scheme::EcdsaP256, what, &secret(PIN));
+        let Err(missed) = made else { panic!("nobody touched it") };
+        let says_so = matches!(missed, BackendError::TouchTimeout);
+        assert_eq!(says_so, pin == PinPolicy::Always, "{missed}");
+    }
 }
 
 impl Bench {

@@ -40,7 +40,15 @@ impl CardHost {
                 return Err(status.refused("signing"));
             }
             if status != Status::DONE {
-                return Err(refused(&key, status));
+                return Err(match refused(&key, status) {
+                    // That the PIN was accepted before the wait for the touch is not to be read from it.
+                    Fault::Host(error)
+                        if error.kind == HostErrorKind::TouchTimeout && pin.is_some() && !presented =>
+                    {
+                        HostError { kind: HostErrorKind::Device, ..error }.into()
+                    }
+                    refused => refused,
+                });
             }
             let curve = match scheme {
                 Scheme::EcdsaP256 => Curve::P256,
