@@ -177,8 +177,9 @@ async fn shares_of_a_set_that_is_replaced_meanwhile_sign_nothing() {
         .unwrap();
     client.prove_all(&next).await;
     client.end_resplit(&next.set.sha256, true).await.unwrap();
-    client.give(&collection, made.words_of("ben")).await.unwrap();
     assert_eq!(reason(&refusal(&mut shown).await), "SHARE_INVALID");
+    let late = client.give(&collection, made.words_of("ben")).await.unwrap_err();
+    assert_eq!(reason(&late), "SHARES_MISSING");
     let journal = client.journal().await;
     assert!(!journal.iter().any(|(_, body)| body.contains("\"outcome\":\"signed\"")), "{journal:?}");
 }

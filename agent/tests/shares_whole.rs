@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::shares::{CONFIG, Made, NAMES, Reply, agent, new_key, opened, proven, root, terms};
+use support::shares::{CONFIG, Made, NAMES, Reply, agent, new_key, opened, proven, refusal, root, terms};
 use support::whole::{OTHERS, backup, key_file, restore, split_whole, whole, works};
 use support::{Client, Running, reason};
 use tufagent_proto::v1::keys_client::KeysClient;
@@ -191,6 +191,31 @@ async fn a_backup_has_the_manifests_and_brings_no_whole_copy_back() {
     let none = Running::start("").await;
     let reply = restore(&none.connect().await, &split).await;
     assert_eq!(reply.keys_left_out, ["root-s"]);
+}
+
+#[tokio::test]
+async fn another_set_and_the_removal_of_its_key_end_what_is_being_collected() {
+    let (_agent, client) = agent().await;
+    let (old, file) = proven(&client, "ed25519").await;
+    let words = [old.words_of("ben"), old.words_of("cy")];
+    let new = client.resplit(&old.set.sha256, &words, 2, &NAMES).await.unwrap();
+    let (mut shown, collection) = opened(&client, &file).await;
+    client.give(&collection, words[0]).await.unwrap();
+    // A proof changes the record, and ends nothing.
+    client.prove_all(&new).await;
+    assert_eq!(client.collections().await.len(), 1);
+    client.end_resplit(&new.set.sha256, true).await.unwrap();
+    let ended = refusal(&mut shown).await;
+    assert_eq!(reason(&ended), "SHARE_INVALID");
+    assert!(ended.message().contains("was replaced by set 2"), "{ended:?}");
+    assert_eq!(reason(&client.give(&collection, words[1]).await.unwrap_err()), "SHARES_MISSING");
+    let (mut shown, collection) = opened(&client, &file).await;
+    let request = RemoveKeyRequest { name: "root-s".into(), force: true, ..Default::default() };
+    KeysClient::new(client.channel.clone()).remove(request).await.unwrap();
+    let ended = refusal(&mut shown).await;
+    assert_eq!(reason(&ended), "KEY_NOT_FOUND");
+    assert!(ended.message().contains("was forgotten here"), "{ended:?}");
+    assert_eq!(reason(&client.give(&collection, new.words_of("ann")).await.unwrap_err()), "SHARES_MISSING");
 }
 
 #[tokio::test]

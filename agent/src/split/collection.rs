@@ -20,7 +20,7 @@ use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
 pub use self::open::Gathered;
-pub(crate) use self::open::Open;
+pub(crate) use self::open::{Open, is_alive};
 use self::standing::Standing;
 pub(crate) use self::standing::{ended_json, gathered_json};
 use super::refusals;
@@ -122,6 +122,8 @@ pub struct Collection {
     /// What came of it once it had enough.
     outcome: watch::Sender<Outcome>,
     stops: watch::Receiver<Stop>,
+    /// Changes with the records of its token: its set may be dead, or forgotten, then.
+    records: watch::Receiver<u64>,
 }
 
 /// What was given. Not shown by `Debug`.
@@ -186,7 +188,7 @@ impl Collections {
         opener: &Peer,
     ) -> Result<Open<'_>, Refusal> {
         // Listened to before it is looked at: a lock in between ends it.
-        let stops = which.store.stops();
+        let (stops, records) = (which.store.stops(), which.store.changes());
         if which.store.is_locked() {
             return Err(refusals::stopped(which.token, Stop::Locked));
         }
@@ -231,6 +233,7 @@ impl Collections {
             changes: watch::Sender::new(0),
             outcome: watch::Sender::new(Outcome::Open),
             stops,
+            records,
         });
         all.push(Arc::clone(&collection));
         Ok(Open::new(self, collection))

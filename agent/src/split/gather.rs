@@ -6,7 +6,7 @@ use std::time::Duration;
 use policy::Reason;
 use tufagent_proto::v1::{self, EndCollectionReply, EndCollectionRequest, GiveShareReply, GiveShareRequest};
 
-use super::collection::{Gathered, Outcome, Subject, Which, ended_json, gathered_json};
+use super::collection::{Gathered, Outcome, Subject, Which, ended_json, gathered_json, is_alive};
 use super::store::Stop;
 use super::{of_public, refusals, refuse_unproven};
 use crate::door::Connection;
@@ -34,7 +34,8 @@ where
     let open = state.splits().collections().open(&which, subject, connection.peer())?;
     let body = open.json();
     state.journal("share.collect", Some(connection.peer()), body.clone()).await?;
-    let gathered = open.gather(tell, gone).await.and_then(|gathered| {
+    let stands = || is_alive(state, which.manifest, which.key);
+    let gathered = open.gather(tell, gone, stands).await.and_then(|gathered| {
         // A new configuration may have come before anybody listened for it.
         let stores = state.tokens().split_stores();
         match stores.iter().any(|(_, store)| std::ptr::eq(&**store, which.store)) {

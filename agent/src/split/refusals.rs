@@ -223,6 +223,16 @@ pub(super) fn stopped(token: &str, stop: Stop) -> Refusal {
     .detail("token", token)
 }
 
+/// The record of a key is gone, or of this set of it, while its shares were collected.
+pub(super) fn forgotten(key: &str) -> Refusal {
+    let message = format!(
+        "the key {key} was forgotten here, which ends what was being collected; what was given is wiped"
+    );
+    Refusal::new(Reason::KeyNotFound, message)
+        .remedy("its shares make it still: take its manifest in (tufctl key import NAME set.json), then collect them again")
+        .detail("key", key)
+}
+
 /// The key could not be brought together, or did not sign.
 pub(super) fn recover(error: &RecoverError, key: &str) -> Refusal {
     let reason = match error {

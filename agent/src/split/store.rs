@@ -32,6 +32,8 @@ pub struct SplitStore {
     state: RwLock<State>,
     /// Changes when whatever is being collected ends.
     stops: watch::Sender<Stop>,
+    /// Changes with each record.
+    changes: watch::Sender<u64>,
 }
 
 /// What ends all collections of a token.
@@ -68,6 +70,7 @@ impl SplitStore {
             writing: Mutex::default(),
             state: RwLock::default(),
             stops: watch::Sender::new(Stop::None),
+            changes: watch::Sender::new(0),
         };
         if store.look().is_ok()
             && let Ok(Some(folder)) = store.folder.open()
@@ -155,6 +158,7 @@ impl SplitStore {
         self.above.create()?;
         self.folder.create()?.write(&file_name(key.name.as_str()), &key.to_bytes()?, true)?;
         self.state_mut().keys.insert(key.name.to_string(), Arc::new(key));
+        self.tell_of_change();
         Ok(())
     }
 
@@ -186,7 +190,17 @@ impl SplitStore {
             folder.remove(&file_name(name.as_str()))?;
         }
         self.state_mut().keys.remove(name.as_str());
+        self.tell_of_change();
         Ok(())
+    }
+
+    fn tell_of_change(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// Changes whenever a record was written or forgotten.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Changes whenever whatever is being collected ends.

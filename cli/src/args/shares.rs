@@ -420,7 +420,7 @@ Examples:
   tufctl share collect repo --role root --manifest set.json --ticket ticket.json    others seal theirs elsewhere";
 
 const GIVE_EXAMPLES: &str = "\
-Whoever gives the last share that is needed is told what came of it: complete and outcome (done, failed) with --json.
+Whoever gives the last share that is needed is told what came of it: complete and outcome (done; failed, which is exit 1) with --json.
 
 Examples:
   tufctl share give    type the words

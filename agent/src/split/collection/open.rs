@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use custody::Collected;
+use custody::{Collected, SignedManifest};
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
 use tufagent_proto::v1;
 
-use super::super::store::Stop;
 use super::super::{of_public, refusals};
 use super::standing::Standing;
 use super::{Collection, Collections, Outcome, Shares, lock};
@@ -54,18 +53,23 @@ impl Gathered {
         if let Some(why) = collection.over_by(Duration::ZERO, clock::slept()) {
             return Err(refusals::over(&collection.describe(), why));
         }
-        let Some((_, _, key)) = of_public(state, self.collected.manifest().public_key()) else {
-            return Err(refusals::stopped(&collection.token, Stop::Left));
-        };
-        if key.alive().is_some_and(|alive| alive.manifest.digest() == self.set) {
-            return Ok(());
-        }
-        let set = key.set(&self.set);
-        Err(set.map_or_else(
-            || refusals::stopped(&collection.token, Stop::Left),
-            |set| refusals::dead_or_new(&key, set),
-        ))
+        is_alive(state, self.collected.manifest(), &collection.key)
     }
+}
+
+/// Whether the set of this key is the one that is alive still.
+///
+/// # Errors
+/// `SHARE_INVALID` for one that another took the place of; `KEY_NOT_FOUND`.
+pub(crate) fn is_alive(state: &AppState, manifest: &SignedManifest, key: &str) -> Result<(), Refusal> {
+    let digest = manifest.digest();
+    let Some((_, _, split)) = of_public(state, manifest.public_key()) else {
+        return Err(refusals::forgotten(key));
+    };
+    if split.alive().is_some_and(|alive| alive.manifest.digest() == digest) {
+        return Ok(());
+    }
+    Err(split.set(&digest).map_or_else(|| refusals::forgotten(key), |set| refusals::dead_or_new(&split, set)))
 }
 
 impl std::fmt::Debug for Gathered {
@@ -101,15 +105,17 @@ impl<'a> Open<'a> {
         Self { all, collection }
     }
 
-    /// Waits until enough shares were given; `tell` is told of the beginning and of each. Ends early when `gone` does.
+    /// Waits until enough shares were given; `tell` is told of the beginning and of each. Ends early when `gone` does, or when
+    /// `stands` refuses what the records are now.
     ///
     /// # Errors
-    /// `SHARES_MISSING` at the deadline and when its opener ends it, `TOKEN_LOCKED`, `TOKEN_ABSENT`, `CANCELLED`; all that was
-    /// given is wiped then.
+    /// `SHARES_MISSING` at the deadline and when its opener ends it, `TOKEN_LOCKED`, `TOKEN_ABSENT`, `CANCELLED`, or what
+    /// `stands` refuses; all that was given is wiped then.
     pub(crate) async fn gather<T, G>(
         self,
         tell: impl Fn(v1::Collection) -> T,
         gone: impl Fn() -> G,
+        stands: impl Fn() -> Result<(), Refusal>,
     ) -> Result<Gathered, Refusal>
     where
         T: Future<Output = Result<(), Refusal>>,
@@ -118,6 +124,7 @@ impl<'a> Open<'a> {
         let collection = &self.collection;
         // What came since it was opened counts, too.
         let (mut changes, mut stops) = (collection.changes.subscribe(), collection.stops.clone());
+        let mut records = collection.records.clone();
         loop {
             changes.mark_unchanged();
             if let Some(gathered) = self.take_if_complete() {
@@ -139,6 +146,8 @@ impl<'a> Open<'a> {
                     let stop = *stops.borrow();
                     return Err(refusals::stopped(&collection.token, stop));
                 }
+                // Of a set that is dead no share is asked any more.
+                _ = records.changed() => stands()?,
                 refusal = gone() => return Err(refusal),
                 told = next => told?,
                 why = collection.over() => return Err(refusals::over(&collection.describe(), why)),

@@ -105,7 +105,7 @@ async fn whoever_ends_a_collection_wipes_it_unless_it_has_enough_which_is_used_a
     held.give(&words(0)).unwrap();
     assert_eq!(held.end().unwrap().given, ["ann"]);
     assert_eq!(held.give(&words(1)).unwrap_err().reason, Reason::SharesMissing);
-    let ended = open.gather(tell, gone).await.unwrap_err();
+    let ended = open.gather(tell, gone, || Ok(())).await.unwrap_err();
     assert!(ended.reason == Reason::SharesMissing && ended.message.contains("what was given is wiped"));
 
     let open = all.open(&which, subject(), &peer(1000)).unwrap();
@@ -114,7 +114,7 @@ async fn whoever_ends_a_collection_wipes_it_unless_it_has_enough_which_is_used_a
     assert!(held.give(&words(2)).unwrap().complete);
     // Enough before it is ended is enough, also before anybody has taken it.
     assert_eq!(held.end().unwrap_err().reason, Reason::SharesMissing);
-    let gathered = open.gather(tell, gone).await.unwrap();
+    let gathered = open.gather(tell, gone, || Ok(())).await.unwrap();
     assert_eq!(gathered.custodians, ["ann", "cy"]);
     let told = held.describe();
     assert_eq!((told.have, told.need, told.given.len(), told.missing.len()), (2, 2, 2, 0));
@@ -126,7 +126,7 @@ async fn whoever_ends_a_collection_wipes_it_unless_it_has_enough_which_is_used_a
     let held = Arc::clone(&open.collection);
     held.give(&words(0)).unwrap();
     held.give(&words(1)).unwrap();
-    drop(open.gather(tell, gone).await.unwrap());
+    drop(open.gather(tell, gone, || Ok(())).await.unwrap());
     assert_eq!(held.outcome(Duration::from_secs(60)).await, Outcome::Failed);
 }
 
@@ -145,7 +145,7 @@ async fn a_token_that_leaves_the_configuration_ends_its_collections_though_their
         tokio::task::yield_now().await;
         store.leave();
     };
-    let (ended, ()) = tokio::join!(open.gather(deaf, std::future::pending::<Refusal>), leaves);
+    let (ended, ()) = tokio::join!(open.gather(deaf, std::future::pending::<Refusal>, || Ok(())), leaves);
     assert_eq!(ended.unwrap_err().reason, Reason::TokenAbsent);
 }
 

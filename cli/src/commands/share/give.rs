@@ -61,7 +61,9 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
     if let Some(members) = document.as_object_mut().filter(|_| !now.groups.is_empty()) {
         members.insert("groups".into(), groups_json(&now));
     }
-    Ok(Report::new(document, text))
+    let report = Report::new(document, text);
+    // The share was taken; what it was given for is not there all the same.
+    Ok(if reply.outcome == "failed" { report.exit(1) } else { report })
 }
 
 /// What came of the shares once they were enough.
