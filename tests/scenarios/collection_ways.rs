@@ -123,7 +123,7 @@ fn a_new_set_that_is_given_up_leaves_the_old_one() {
     for phase in ["abort", "commit"] {
         let given_up = format!("share resplit --phase {phase} --manifest new/set.json --yes");
         home.refused(&given_up, 5, "SHARE_INVALID");
-        home.refused(&format!("share resplit --phase {phase} --yes"), 5, "SHARE_INVALID");
+        home.refused(&format!("share resplit --phase {phase} --yes"), 2, "USAGE");
         home.refused(
             &format!("share resplit spare --phase {phase} --manifest set/set.json --yes"),
             2,
@@ -179,7 +179,7 @@ fn a_signal_leaves_no_word_on_the_screen_and_the_terminal_as_it_was() {
         let (_, after) = screen.rsplit_once("asked back.").unwrap();
         assert!(after.contains("\u{1b}[2J\u{1b}[H\u{1b}[?1049l"), "{after:?}");
         // The set is there, and its name is taken.
-        assert!(after.contains(&format!("tufctl key remove root-{signal}")), "{after:?}");
+        assert!(after.contains(&format!("tufctl share split root-{signal} --abort")), "{after:?}");
         assert!(!after.contains("what was done so far is kept"), "{after:?}");
     }
 }
@@ -205,7 +205,7 @@ fn a_terminal_that_gets_too_small_shows_no_words_until_it_is_larger_again() {
         "key generate root-s --token shares --type ed25519 --threshold 1 --custodian ann --allow-weak-set";
     let Some((left, screen)) = talk_in_steps(&home, line, &steps.to_string()) else { return };
     assert_eq!(left, 1, "{screen}");
-    assert!(screen.contains("tufctl key remove root-s"), "{screen}");
+    assert!(screen.contains("tufctl share split root-s --abort"), "{screen}");
 }
 
 #[test]

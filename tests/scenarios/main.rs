@@ -73,6 +73,7 @@ mod schemes;
 mod screen;
 mod secrets;
 mod share_files;
+mod share_remedies;
 mod share_verify;
 mod sheets;
 mod small_disk;

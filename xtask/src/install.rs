@@ -17,12 +17,10 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/tufctl.fish"),
 ];
 
-/// Man pages that were written by hand, and where they go.
-const PAGES: [(&str, &str); 4] = [
+/// Man pages that `tufctl man` does not write, and where they go.
+const PAGES: [(&str, &str); 2] = [
     ("agent/tuf-agent.1", "share/man/man1/tuf-agent.1"),
     ("agent/tuf-agent-pkcs11.7", "share/man/man7/tuf-agent-pkcs11.7"),
-    ("cli/tufctl-recovery.7", "share/man/man7/tufctl-recovery.7"),
-    ("cli/tufctl-shares.7", "share/man/man7/tufctl-shares.7"),
 ];
 
 /// What was asked for on the command line.
@@ -85,7 +83,7 @@ pub(crate) fn install(options: Options) -> Result<(), String> {
         let text = shell::output(Command::new(&tufctl).args(["completions", shell_name]))?;
         put(&root.join(file), text.as_bytes(), 0o644)?;
     }
-    man_pages(&tufctl, &root.join("share/man/man1"))?;
+    man_pages(&tufctl, &root.join("share/man"))?;
     for (written, place) in PAGES {
         let source = shell::workspace().join(written);
         let page = fs::read(&source).map_err(|e| format!("{}: {e}", source.display()))?;
@@ -95,10 +93,19 @@ pub(crate) fn install(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-fn man_pages(tufctl: &Path, folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    shell::output(Command::new(tufctl).arg("man").arg(folder))?;
-    println!("  {}/", folder.display());
+/// All that `tufctl man` writes, each in the folder of its section.
+fn man_pages(tufctl: &Path, manual: &Path) -> Result<(), String> {
+    let (first, seventh) = (manual.join("man1"), manual.join("man7"));
+    for folder in [&first, &seventh] {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    shell::output(Command::new(tufctl).arg("man").arg(&first))?;
+    for name in ["tufctl-recovery.7", "tufctl-shares.7"] {
+        let page = seventh.join(name);
+        fs::rename(first.join(name), &page).map_err(|e| format!("{}: {e}", page.display()))?;
+        println!("  {}", page.display());
+    }
+    println!("  {}/", first.display());
     Ok(())
 }
 

@@ -85,7 +85,7 @@ async fn made(
             Reason::NameTaken,
             format!("token {} has a key named {} already", slot.name(), source.name),
         )
-        .remedy("forget that one first: tufctl key remove NAME; or choose another name")
+        .remedy("forget that one first: tufctl key remove NAME, or, while its set waits for proofs, tufctl share split NAME --abort; or choose another name")
         .detail("key", source.name.as_str()));
     }
     let (asked, unwise) = (asked_json(&slot, &source, &wanted), wanted.warnings());

@@ -204,9 +204,7 @@ impl Tokens {
             return Ok(());
         };
         let message = format!("token {} has a key named {name} already", other.slot.name());
-        Err(Refusal::new(Reason::NameTaken, message)
-            .remedy("choose another name")
-            .detail("key", name.as_str()))
+        Err(Refusal::new(Reason::NameTaken, message).remedy(other_name(other)).detail("key", name.as_str()))
     }
 
     /// One place for a key: of two, nobody could say by which it signs, unless a person has said that it is to have a
@@ -293,6 +291,18 @@ fn hide_behind_whole_copies(held: &mut Vec<HeldKey>) {
 fn is_condemned(key: &HeldKey) -> bool {
     let split = key.slot.split_store().and_then(|store| store.of_public(&key.stored.public));
     split.is_some_and(|split| split.whole == Whole::Goes && split.alive().is_some())
+}
+
+/// What to do where a name is taken. A first set that waits may be one that was never handed out.
+fn other_name(taken: &HeldKey) -> String {
+    let split = taken.slot.split_store().and_then(|store| store.of_public(&taken.stored.public));
+    match split.filter(|split| split.alive().is_none()) {
+        Some(split) => format!(
+            "choose another name; or give up the set of it, which waits for proofs: tufctl share split {} --abort",
+            split.name
+        ),
+        None => "choose another name".to_owned(),
+    }
 }
 
 /// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.

@@ -149,7 +149,8 @@ pub(crate) enum KeyCommand {
         /// The key's name.
         name: String,
     },
-    /// Destroy a key; there is no way back.
+    /// Destroy a key: there is no way back. Of a split key the manifests are forgotten: enough shares still make it.
+    #[command(after_help = REMOVE_HELP)]
     Remove {
         /// The key's name.
         name: String,
@@ -288,6 +289,14 @@ pub(crate) struct RestoreArgs {
 }
 
 const KEY_TYPES: [&str; 4] = ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-3072"];
+
+const REMOVE_HELP: &str = "\
+Of a split key the agent keeps no more than the manifests of its sets, and these go. Whoever has enough shares has the key: have
+them destroyed where it is not to come back. It comes back by: tufctl key import NAME set.json --token TOKEN
+
+Examples:
+  tufctl key remove old-key
+  tufctl key remove root-s --force    also while it serves a role";
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:

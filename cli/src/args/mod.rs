@@ -129,7 +129,7 @@ pub(crate) enum Command {
         /// bash, elvish, fish, powershell or zsh.
         shell: clap_complete::Shell,
     },
-    /// Write the man pages into a folder.
+    /// Write the man pages into a folder: section 1 for the commands, tufctl-shares(7) and tufctl-recovery(7) beside them.
     Man {
         /// The folder; made when absent.
         dir: PathBuf,

@@ -49,16 +49,38 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             let agent = context.agent()?;
             let all = agent.keys()?;
             let key = keys::find(&all, name)?;
-            confirm(&format!("Destroy key {name} on {}? There is no way back", key.token), yes.yes)?;
+            let is_split = agent.sets()?.iter().any(|set| set.key == key.name && set.token == key.token);
+            confirm(&removal(key, is_split), yes.yes)?;
             card::with_management_key((context, agent, &key.token), card, |management| {
                 agent.remove_key(name, *force, management)
             })?;
+            let mut text = format!("{name} is gone\n");
+            if is_split {
+                text.push_str(&format!("enough shares of it still make the key: {}\n", way_back(key)));
+            }
             Ok(Report::new(
-                json!({"removed": name, "token": key.token, "keyid": key.keyid}),
-                format!("{name} is gone\n"),
+                json!({"removed": name, "token": key.token, "keyid": key.keyid, "shares_make_it": is_split}),
+                text,
             ))
         }
     }
+}
+
+/// What is asked before a key goes. Of a split key the agent has nothing but the manifests.
+fn removal(key: &v1::Key, is_split: bool) -> String {
+    let (name, token) = (&key.name, &key.token);
+    if !is_split {
+        return format!("Destroy key {name} on {token}? There is no way back");
+    }
+    format!(
+        "Forget the split key {name} on {token}? Its manifests go; enough shares of it still make the key ({})",
+        way_back(key)
+    )
+}
+
+fn way_back(key: &v1::Key) -> String {
+    let (name, token) = (visible(&key.name), visible(&key.token));
+    format!("have them destroyed; the way back is tufctl key import {name} set.json --token {token}")
 }
 
 /// Names that the agent would refuse: told here, before a passphrase is asked for.

@@ -1,4 +1,4 @@
-//! `tufctl man DIR`: a page for tufctl and one for each subcommand, as `man 1` wants them.
+//! `tufctl man DIR`: a page for tufctl and one for each subcommand, as `man 1` wants them, and those of section 7.
 
 use std::path::Path;
 
@@ -9,13 +9,18 @@ use crate::args::{Cli, EXIT_CODES};
 use crate::error::Failure;
 use crate::render::Report;
 
-/// Writes `tufctl.1`, `tufctl-key-generate.1` and so on into `dir`.
+/// Writes `tufctl.1`, `tufctl-key-generate.1` and so on into `dir`, and the pages that were written by hand.
 pub(crate) fn run(dir: &Path) -> Result<Report, Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::io("make", dir, &e))?;
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
     let mut written = Vec::new();
     write_tree(dir, &root, "tufctl", &mut written)?;
+    for (file, page) in BY_HAND {
+        let path = dir.join(file);
+        std::fs::write(&path, page).map_err(|e| Failure::io("write", &path, &e))?;
+        written.push(file.to_owned());
+    }
     let text = format!(
         "{} in {}\n",
         crate::render::count(written.len().try_into().unwrap_or(0), "page"),
@@ -58,9 +63,23 @@ fn page(command: &clap::Command, name: &str) -> Vec<u8> {
     }
     section(&mut out, "EXAMPLES", examples.lines().filter(|line| line.starts_with("  tufctl")));
     section(&mut out, "EXIT STATUS", EXIT_CODES.lines().skip(1));
-    section(&mut out, "SEE ALSO", ["tuf-agent(1), tufctl(1)"].into_iter());
+    section(&mut out, "SEE ALSO", [see_also(name)].into_iter());
     out
 }
+
+fn see_also(name: &str) -> &'static str {
+    match name {
+        "tufctl" => "tuf-agent(1), tufctl-shares(7), tufctl-recovery(7)",
+        _ if name.starts_with("tufctl-share") => "tuf-agent(1), tufctl(1), tufctl-shares(7)",
+        _ => "tuf-agent(1), tufctl(1)",
+    }
+}
+
+/// What has a page of its own beside the commands.
+const BY_HAND: [(&str, &str); 2] = [
+    ("tufctl-recovery.7", include_str!("../../tufctl-recovery.7")),
+    ("tufctl-shares.7", include_str!("../../tufctl-shares.7")),
+];
 
 /// A section of lines that stay as they are; nothing when there are none.
 fn section<'l>(out: &mut Vec<u8>, title: &str, lines: impl Iterator<Item = &'l str>) {
@@ -92,6 +111,11 @@ mod tests {
             assert!(page.contains(part), "{part} is not in\n{page}");
         }
         assert!(dir.join("tufctl-sign.1").exists() && dir.join("tufctl.1").exists());
+        // The ceremony is told to whoever has the binary alone.
+        let ceremony = std::fs::read_to_string(dir.join("tufctl-shares.7")).unwrap();
+        assert!(ceremony.starts_with(".TH tufctl-shares 7") && dir.join("tufctl-recovery.7").exists());
+        let collect = std::fs::read_to_string(dir.join("tufctl-share-collect.1")).unwrap();
+        assert!(collect.contains("tufctl\\-shares(7)") || collect.contains("tufctl-shares(7)"), "{collect}");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use super::token;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::render::{Report, visible};
+use crate::shares::{collection_json, standing};
 
 /// Exit 0 as soon as the agent is ready, 7 before, and 7 again while it could sign nothing.
 pub(crate) fn run(context: &Context) -> Result<Report, Failure> {
@@ -19,6 +20,13 @@ pub(crate) fn run(context: &Context) -> Result<Report, Failure> {
     for trouble in &status.troubles {
         text.push_str(&format!("{} {}\n", style.red("not ready:"), visible(trouble)));
     }
+    // Where the agent is in trouble that is what is to be told; it takes no shares then either.
+    let collections = context.agent()?.collections().unwrap_or_default();
+    for open in &collections {
+        text.push_str(&format!("{} {}\n", style.yellow("waits for shares:"), standing(open)));
+        let (id, until) = (visible(&open.id), visible(&open.deadline));
+        text.push_str(&format!("  until {until}: tufctl share give --collection {id}\n"));
+    }
     let ready = status.troubles.is_empty();
     let tokens: Vec<_> = status.tokens.iter().map(token::json).collect();
     let json = json!({
@@ -26,6 +34,7 @@ pub(crate) fn run(context: &Context) -> Result<Report, Failure> {
         "pid": status.pid,
         "tokens": tokens,
         "alarms": status.alarms,
+        "collections": collections.iter().map(collection_json).collect::<Vec<_>>(),
         "ready": ready,
         "troubles": status.troubles,
     });

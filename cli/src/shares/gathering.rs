@@ -300,9 +300,44 @@ fn each_group(groups: &[(&str, u64, u64)]) -> String {
 }
 
 /// How far each group is.
-pub(crate) fn groups_json(collection: &v1::Collection) -> Value {
+fn groups_json(collection: &v1::Collection) -> Value {
     let one = |group: &v1::GroupProgress| json!({"name": group.name, "have": group.have, "need": group.need, "missing": group.missing});
     collection.groups.iter().map(one).collect()
+}
+
+/// A collection, for whoever asks what waits.
+pub(crate) fn collection_json(collection: &v1::Collection) -> Value {
+    let mut document = json!({
+        "collection": collection.id,
+        "purpose": collection.purpose,
+        "key": collection.key,
+        "token": collection.token,
+        "sha256": collection.sha256,
+        "have": collection.have,
+        "need": collection.need,
+        "given": collection.given,
+        "missing": collection.missing,
+        "opened": collection.opened,
+        "deadline": collection.deadline,
+    });
+    if let Some(members) = document.as_object_mut() {
+        members.append(&mut of_metadata(collection));
+    }
+    document
+}
+
+/// The members that tell what metadata a collection would sign, and how far each group is, where there are any.
+pub(crate) fn of_metadata(collection: &v1::Collection) -> serde_json::Map<String, Value> {
+    let mut members = serde_json::Map::new();
+    if collection.purpose == "sign" {
+        members.insert("repository".into(), collection.repository.clone().into());
+        members.insert("role".into(), collection.role.clone().into());
+        members.insert("version".into(), collection.version.into());
+    }
+    if !collection.groups.is_empty() {
+        members.insert("groups".into(), groups_json(collection));
+    }
+    members
 }
 
 /// What people compare where a ticket goes to another machine: it covers the collection's key and all that is told of it.

@@ -21,7 +21,7 @@ use std::path::Path;
 use custody::{SecretBytes, Share, ShareRefused, SignedManifest, Terms};
 use tufagent_proto::v1;
 
-pub(crate) use self::gathering::{Gathering, about, code, groups_json, standing};
+pub(crate) use self::gathering::{Gathering, about, code, collection_json, of_metadata, standing};
 pub(crate) use self::handout::HandOut;
 pub(crate) use self::opening::Openers;
 pub(crate) use self::shown::{show, show_terms};

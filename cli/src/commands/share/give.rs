@@ -11,7 +11,7 @@ use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{Report, now, visible};
 use crate::shares::{
-    self, Openers, SealedShare, Ticket, Wanted, about, code, groups_json, show, standing, type_share,
+    self, Openers, SealedShare, Ticket, Wanted, about, code, of_metadata, show, standing, type_share,
 };
 
 /// Runs `tufctl share give`.
@@ -53,13 +53,8 @@ pub(super) fn give(args: &ShareGiveArgs, context: &Context) -> Result<Report, Fa
         "complete": reply.complete,
         "outcome": Some(&reply.outcome).filter(|outcome| !outcome.is_empty()),
     });
-    if let Some(members) = document.as_object_mut().filter(|_| now.purpose == "sign") {
-        members.insert("repository".into(), now.repository.clone().into());
-        members.insert("role".into(), now.role.clone().into());
-        members.insert("version".into(), now.version.into());
-    }
-    if let Some(members) = document.as_object_mut().filter(|_| !now.groups.is_empty()) {
-        members.insert("groups".into(), groups_json(&now));
+    if let Some(members) = document.as_object_mut() {
+        members.append(&mut of_metadata(&now));
     }
     let report = Report::new(document, text);
     // The share was taken; what it was given for is not there all the same.

@@ -4,7 +4,7 @@ use custody::SignedManifest;
 use serde_json::json;
 use tufagent_proto::v1;
 
-use super::sets::{ALIVE, PROVING, among, ended, forgets, handed_out, of_manifest};
+use super::sets::{ALIVE, PROVING, among, ended, forgets, handed_out, is_first, of_manifest};
 use crate::args::{CollectArgs, Phase, ShareDrillArgs, ShareResplitArgs};
 use crate::client::{ReplyKey, Round};
 use crate::context::Context;
@@ -67,11 +67,24 @@ pub(super) fn resplit(args: &ShareResplitArgs, context: &Context) -> Result<Repo
         context.screen.show_if(!args.yes.yes, format!("{REVOKES_NOTHING}."));
         confirm(&format!("Declare the new set of {} alive, and the old one dead?", new.key), args.yes.yes)?;
     } else {
+        check_resplit(&new)?;
         confirm(&forgets(&new), args.yes.yes)?;
     }
     let reply = agent.end_resplit(&new.sha256, commit)?;
     let what = if commit { "the new set is alive" } else { "the new set is forgotten: destroy its shares" };
     Ok(ended(&reply, what, context))
+}
+
+/// The mirror of what `share split --abort` refuses: here the old set stays, and with a first one the key would go.
+fn check_resplit(set: &v1::ShareSet) -> Result<(), Failure> {
+    if !is_first(set) {
+        return Ok(());
+    }
+    let key = visible(&set.key);
+    let message = format!("the set of {key} that waits is its first one, and takes the place of no other");
+    Err(Failure::new(reason::USAGE, message)
+        .remedy(format!("to give it up: tufctl share split {key} --abort"))
+        .detail("key", set.key.as_str()))
 }
 
 fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> {
@@ -119,7 +132,9 @@ fn gathered(
     let mut gathering = Gathering::read(args, manifest)?;
     gathering.tell_invalid(context.screen);
     Ok(match gathering.short(about)? {
-        Some(short) => Err(short),
+        Some(short) => Err(short.hint(
+            "where too many shares are lost no other set is made: give the roles another key (tufctl root replace-key)",
+        )),
         None => Ok(gathering),
     })
 }
@@ -144,16 +159,19 @@ fn new_set(args: &ShareResplitArgs, sets: &[v1::ShareSet]) -> Result<v1::ShareSe
         // Doing it twice is no fault.
         _ => match named.filter(|set| set.state == ALIVE && args.phase == Phase::Commit) {
             Some(set) => Ok(set.clone()),
-            None => Err(Failure::new(reason::SHARE_INVALID, none_waits(key))
-                .remedy("see them: tufctl share list; and name the key: tufctl share resplit KEY --phase …")),
+            None => Err(none_waits(key)),
         },
     }
 }
 
-fn none_waits(key: Option<&String>) -> String {
+fn none_waits(key: Option<&String>) -> Failure {
+    let see = "see them: tufctl share list";
     match key {
-        Some(key) => format!("no new set of {} waits", visible(key)),
-        None => "no new set waits, or more than one does".to_owned(),
+        Some(key) => Failure::new(reason::KEY_NOT_FOUND, format!("no new set of {} waits", visible(key)))
+            .remedy(see)
+            .detail("key", key.as_str()),
+        None => Failure::new(reason::USAGE, "no new set waits, or more than one does")
+            .remedy(format!("{see}; and name the key: tufctl share resplit KEY --phase …")),
     }
 }
 

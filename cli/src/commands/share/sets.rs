@@ -23,7 +23,7 @@ pub(crate) fn generate(args: &GenerateArgs, context: &Context) -> Result<Report,
         token: args.token.clone().unwrap_or_default(),
         ..v1::SplitRequest::default()
     };
-    let abort = format!("tufctl key remove {}", args.name);
+    let abort = format!("tufctl share split {} --abort", args.name);
     make(request, &args.name, &args.terms, &abort, context)
 }
 
@@ -163,12 +163,16 @@ fn abort(key: &str, yes: bool, context: &Context) -> Result<Report, Failure> {
 pub(super) fn forgets(set: &v1::ShareSet) -> String {
     let (proven, all) = (set.confirmed.len(), set.confirmed.len().saturating_add(set.unconfirmed.len()));
     let waits = format!("Give up the set of {} that waits ({proven} of {all} shares proven)", set.key);
-    let is_first = SignedManifest::parse(&set.manifest).is_ok_and(|it| it.previous().is_none());
-    if is_first && !set.whole {
+    if is_first(set) && !set.whole {
         format!("{waits}? The key is whole nowhere, and goes with it")
     } else {
         waits + "?"
     }
+}
+
+/// Whether it takes the place of none: with it goes what it is a set of.
+pub(super) fn is_first(set: &v1::ShareSet) -> bool {
+    SignedManifest::parse(&set.manifest).is_ok_and(|it| it.previous().is_none())
 }
 
 /// A set was declared alive, or forgotten.
