@@ -7,6 +7,7 @@
 
 mod absent;
 mod aside;
+mod asking;
 mod copies;
 mod key_line;
 mod many;

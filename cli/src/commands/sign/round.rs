@@ -1,15 +1,12 @@
-//! A round of signatures: unlock what is needed, let the agent inspect, show and ask once, sign.
+//! A round of signatures: unlock what is needed, let the agent inspect, sign.
 
-use std::collections::BTreeMap;
-
-use tuf::diff::{self, Difference};
+use tuf::diff::Difference;
 use tuf::digest::Sha256Digest;
 use tuf::key::KeyId;
 use tuf::metadata::{Metadata, SignatureEntry};
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::{self, sign_waiting::For};
 
-use super::online::{Fate, Plan};
 use super::ours::{Candidate, Ours};
 use super::unsigned::Unsigned;
 use super::{Session, outcome, record};
@@ -38,11 +35,6 @@ pub(super) struct Pending<'a> {
 pub(super) enum Came {
     Signed(outcome::Signed),
     Unsigned(Unsigned),
-}
-
-/// What is pending, by role: bins come by the thousand.
-fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pending<'a>> {
-    pending.iter().map(|pending| (&pending.role, pending)).collect()
 }
 
 impl<'a> Session<'a> {
@@ -151,134 +143,6 @@ impl<'a> Session<'a> {
             }
         }
         Ok(false)
-    }
-
-    /// Shows every difference, and asks once.
-    pub(super) fn confirm(
-        &self,
-        pending: &[Pending<'_>],
-        content: &[RoleName],
-        plan: &Plan,
-    ) -> Result<(), Failure> {
-        let screen = self.context.screen;
-        let asks = !self.args.yes.yes && Terminal::open().is_some();
-        // What a person is asked about is shown under --quiet too.
-        let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
-        let mut last: Option<(Difference, String)> = None;
-        let mut alike: Vec<&RoleName> = Vec::new();
-        let comes_later = self.will_complete(pending, content)?;
-        let kept = plan.iter().filter(|(_, fate)| *fate == Fate::Kept).map(|(role, _)| role);
-        let by_role = by_role(pending);
-        for role in content.iter().chain(kept) {
-            let (diff, warnings, end) = match by_role.get(role) {
-                Some(pending) => {
-                    let keys: Vec<_> = pending.keys.iter().map(|key| self.called(key)).collect();
-                    let end = format!("  to be signed with {}", keys.join(", "));
-                    (pending.difference.clone(), pending.warnings.as_slice(), end)
-                }
-                None => {
-                    let Some(diff) = self.local_difference(role)? else { continue };
-                    (diff, &[][..], self.fate(role, comes_later)?)
-                }
-            };
-            // Bins by the hundred with one content (and so one digest) are said once.
-            let unnamed = diff.unnamed();
-            if warnings.is_empty() && last.as_ref().is_some_and(|(diff, so)| *diff == unnamed && *so == end) {
-                alike.push(role);
-                continue;
-            }
-            say_alike(&say, &mut alike);
-            say(&difference(&diff, &self.names, screen.err(), now()));
-            say(&end);
-            last = Some((unnamed, end));
-            for warning in warnings {
-                screen.warn(warning);
-            }
-        }
-        say_alike(&say, &mut alike);
-        for (role, _) in plan.iter().filter(|(_, fate)| *fate == Fate::Made) {
-            say(&self.to_be_made(role)?);
-        }
-        confirm(&self.question(pending, plan)?, self.args.yes.yes)
-    }
-
-    /// A key by its name; one that signs because the card with its copy is away, with both.
-    fn called(&self, key: &Candidate) -> String {
-        let name = visible(&key.name);
-        match self.ours.instead_of(key) {
-            None => name.into_owned(),
-            Some(copy) => {
-                let [here, copy, away] = [&key.token, &copy.name, &copy.token].map(|text| visible(text));
-                format!("{name} on {here} (its copy {copy} is on {away}, which is not there)")
-            }
-        }
-    }
-
-    /// What becomes of a staged role that is not signed in this round.
-    fn fate(&self, role: &RoleName, comes_later: bool) -> Result<String, Failure> {
-        if self.workspace.signatures(role)?.met {
-            return Ok("  signed already".to_owned());
-        }
-        if super::is_online(role) && !comes_later {
-            return Ok("  not signed now: the others come first".to_owned());
-        }
-        self.will_be_signed(role)
-    }
-
-    /// Whether every role of `roles` has its threshold once `pending` is signed.
-    pub(super) fn will_complete(&self, pending: &[Pending<'_>], roles: &[RoleName]) -> Result<bool, Failure> {
-        let by_role = by_role(pending);
-        for role in roles {
-            let state = self.workspace.signatures(role)?;
-            let ours = by_role.get(role).map(|pending| pending.keys.as_slice()).unwrap_or_default();
-            let complete = state.would_meet(|part| {
-                let more = ours.iter().filter(|key| part.missing.contains(&key.keyid)).count();
-                more >= usize::try_from(part.lacking()).unwrap_or(usize::MAX)
-            });
-            if !complete {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether keys of ours reach the thresholds of snapshot and timestamp, so that this run may come to publish.
-    pub(super) fn may_publish(&self) -> Result<bool, Failure> {
-        for role in [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()] {
-            for authority in self.workspace.authorities(&role)? {
-                let need = usize::try_from(authority.role.threshold.get()).unwrap_or(usize::MAX);
-                if self.ours.candidates(&[authority], &[], None).len() < need {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn question(&self, pending: &[Pending<'_>], plan: &Plan) -> Result<String, Failure> {
-        let name = &self.record.name;
-        let mut roles: Vec<_> =
-            pending.iter().map(|p| format!("{} v{}", p.role.as_str(), p.version)).collect();
-        for (role, fate) in plan {
-            match (fate, self.workspace.staged(role)?) {
-                (Fate::Made, _) => roles.push(role.to_string()),
-                (Fate::Kept, Some(staged)) if !self.workspace.signatures(role)?.met => {
-                    roles.push(format!("{role} v{}", staged.version()));
-                }
-                _ => {}
-            }
-        }
-        let roles = match roles.as_slice() {
-            [] if self.merged.root_taken && (self.args.no_publish || !self.workspace.complete()?) => {
-                return Ok(format!("Take this root of {name} into staged/?"));
-            }
-            [] if self.args.no_publish => return Ok(format!("Sign {name}?")),
-            [] => return Ok(format!("Publish {name}?")),
-            many if many.len() > 6 => format!("{} roles", many.len()),
-            few => few.join(", "),
-        };
-        let publish = if self.args.no_publish { "" } else { ", and publish when all is signed" };
-        Ok(format!("Sign {roles} of {name}{publish}?"))
     }
 
     /// Collects the signatures, role by role; each role's go to `staged/` before the next begins.
@@ -522,26 +386,6 @@ impl<'a> Session<'a> {
         }
         Ok(Some(call))
     }
-
-    /// The difference as this side reads it: staged against published, as far as that is what its keys have signed.
-    fn local_difference(&self, role: &RoleName) -> Result<Option<Difference>, Failure> {
-        let sound = self.facts.check_base(self.context, &self.workspace, role)?.is_none();
-        let published = self.workspace.published(role)?.filter(|_| sound);
-        let staged = self.workspace.staged(role)?;
-        Ok(staged.map(|new| diff::difference(role, published.as_ref(), &new)))
-    }
-}
-
-/// Ends what was said of a role: how many others are just like it.
-fn say_alike(say: &dyn Fn(&str), alike: &mut Vec<&RoleName>) {
-    if let (Some(first), Some(last)) = (alike.first(), alike.last()) {
-        let (first, last) = (visible(first.as_str()), visible(last.as_str()));
-        match alike.len() {
-            1 => say(&format!("  and just so {first}")),
-            more => say(&format!("  and just so {more} more, {first} to {last}")),
-        }
-    }
-    alike.clear();
 }
 
 pub(super) fn read_difference(inspected: &v1::SignInspected) -> Result<Difference, Failure> {
