@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tufagent_tests::{binary, need};
+use tufagent_tests::{Home, binary, need};
 
 use crate::crash::{Kind, Story};
 use crate::strace::Strace;
@@ -121,6 +121,16 @@ fn where_folders_cannot_be_swapped_at_once_it_is_said_first_and_a_kill_between_i
     story.end();
 }
 
+/// Runs `command`, killed before its call of this number; true where it makes no more of them and ends well.
+fn done_though_killed(home: &Home, strace: &Strace, command: &str, (call, number): (&str, usize)) -> bool {
+    let mut killed = strace.command();
+    home.environment(&mut killed);
+    killed.envs(strace.variables()).args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    killed.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(binary("tufctl"));
+    killed.args(command.split_ascii_whitespace()).stdin(Stdio::null());
+    killed.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
 /// Kills `command` before each call by which it gives or takes names, and gives it again: it must be done then, or have
 /// been done already; `whole` looks at what is staged after each; in the end it must be signed and published.
 #[track_caller]
@@ -134,19 +144,7 @@ fn can_be_given_again(command: &str, done_already: &str, whole: &dyn Fn(&Path) -
         for number in 1.. {
             let _ = fs::remove_dir_all(home.path("repo"));
             base.copy_to(&home.path("repo"));
-            let mut killed = strace.command();
-            home.environment(&mut killed);
-            killed.envs(strace.variables()).args([
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &format!("trace={call}"),
-            ]);
-            killed.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(binary("tufctl"));
-            killed.args(command.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            if killed.status().unwrap().success() {
+            if done_though_killed(home, &strace, command, (call, number)) {
                 break;
             }
             step += 1;
@@ -197,19 +195,7 @@ fn a_repository_that_is_begun_while_killed_at_any_step_can_be_begun_again() {
     for call in ["rename", "unlink"] {
         for number in 1..=12 {
             let _ = fs::remove_dir_all(home.path("new"));
-            let mut killed = strace.command();
-            home.environment(&mut killed);
-            killed.envs(strace.variables()).args([
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &format!("trace={call}"),
-            ]);
-            killed.args(["-e", &format!("inject={call}:signal=KILL:when={number}")]).arg(binary("tufctl"));
-            killed.args(command.split_ascii_whitespace()).stdin(Stdio::null());
-            if killed.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
+            if done_though_killed(home, &strace, command, (call, number)) {
                 break;
             }
             let again = home.run(command);

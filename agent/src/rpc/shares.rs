@@ -1,5 +1,7 @@
 //! Split keys: sets, proofs, collections, drills.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -11,7 +13,8 @@ use tufagent_proto::v1::{
 };
 
 use super::answer;
-use crate::door::connection_of;
+use crate::door::{Connection, connection_of};
+use crate::refusal::Refusal;
 use crate::split;
 use crate::state::AppState;
 
@@ -70,36 +73,20 @@ impl Shares for SharesService {
     }
 
     async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<Self::DrillStream>, Status> {
-        let connection = connection_of(&request)?;
-        let (events, stream) = mpsc::channel(EVENTS);
-        let (state, wanted) = (self.0.clone(), request.into_inner());
-        // What it does is journalled before the agent ends.
-        let open = state.hold_open().await;
-        tokio::spawn(async move {
-            let _open = open;
-            if let Err(refusal) = split::drill(&state, &connection, wanted, &events).await {
-                let _ = events.send(Err(state.refused(connection.peer(), "Shares.Drill", refusal))).await;
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        told(&self.0, "Shares.Drill", request, |state, connection, wanted, events| async move {
+            split::drill(&state, &connection, wanted, &events).await
+        })
+        .await
     }
 
     async fn resplit(
         &self,
         request: Request<ResplitRequest>,
     ) -> Result<Response<Self::ResplitStream>, Status> {
-        let connection = connection_of(&request)?;
-        let (events, stream) = mpsc::channel(EVENTS);
-        let (state, wanted) = (self.0.clone(), request.into_inner());
-        // What it does is journalled before the agent ends.
-        let open = state.hold_open().await;
-        tokio::spawn(async move {
-            let _open = open;
-            if let Err(refusal) = split::resplit(&state, &connection, wanted, &events).await {
-                let _ = events.send(Err(state.refused(connection.peer(), "Shares.Resplit", refusal))).await;
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        told(&self.0, "Shares.Resplit", request, |state, connection, wanted, events| async move {
+            split::resplit(&state, &connection, wanted, &events).await
+        })
+        .await
     }
 
     async fn end_resplit(
@@ -108,4 +95,34 @@ impl Shares for SharesService {
     ) -> Result<Response<EndResplitReply>, Status> {
         answer(&self.0, "Shares.EndResplit", request, split::end_resplit).await
     }
+}
+
+/// Where the events of a call go.
+type Events<E> = mpsc::Sender<Result<E, Status>>;
+
+/// Does what a caller is told of while it is done, and last what it is refused for.
+async fn told<Q, E, W>(
+    state: &AppState,
+    method: &'static str,
+    request: Request<Q>,
+    work: impl FnOnce(AppState, Arc<Connection>, Q, Events<E>) -> W + Send + 'static,
+) -> Result<Response<ReceiverStream<Result<E, Status>>>, Status>
+where
+    Q: Send + 'static,
+    E: Send + 'static,
+    W: Future<Output = Result<(), Refusal>> + Send,
+{
+    let connection = connection_of(&request)?;
+    let (events, stream) = mpsc::channel(EVENTS);
+    let (state, wanted) = (state.clone(), request.into_inner());
+    // What it does is journalled before the agent ends.
+    let open = state.hold_open().await;
+    tokio::spawn(async move {
+        let _open = open;
+        let done = work(state.clone(), Arc::clone(&connection), wanted, events.clone()).await;
+        if let Err(refusal) = done {
+            let _ = events.send(Err(state.refused(connection.peer(), method, refusal))).await;
+        }
+    });
+    Ok(Response::new(ReceiverStream::new(stream)))
 }
