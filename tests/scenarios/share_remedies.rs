@@ -1,9 +1,13 @@
 //! What the commands about shares say where something is in the way, or waits: it is true, and the remedy is one.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::custodians::spawn;
 use crate::split_signing::{among, people, split_key, two};
+use crate::terminal::talk;
 
 #[test]
 fn a_set_that_waits_for_its_proofs_is_given_up_by_one_command_which_all_others_name() {
@@ -68,4 +72,55 @@ fn status_tells_of_collections_that_wait_for_people() {
     opener.wait().unwrap();
     agent.wait_until(|| open() == json!([]));
     home.run(&format!("share drill{}", two("q1"))).done();
+}
+
+#[test]
+fn a_manifest_is_taken_whoever_may_read_it_and_by_tokens_of_shares_alone() {
+    let (home, _agent) = people(&[]);
+    split_key(&home, "q1");
+    home.run("key remove q1 --yes").done();
+    let manifest = home.path("q1/set.json");
+    fs::set_permissions(&manifest, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = home.refused("key import q1 q1/set.json --token file", 5, "UNSUPPORTED");
+    assert!(refused["remedy"].as_str().unwrap().contains("kind shares"), "{refused}");
+    // One that was changed is told as such, and not as a key that others may read.
+    let changed = fs::read_to_string(&manifest).unwrap().replace("\"sequence\": 1", "\"sequence\": 2");
+    home.write("changed.json", changed);
+    home.refused("key import q1 changed.json --token people", 6, "VERIFICATION");
+    home.run("key import q1 q1/set.json --token people").done();
+    // A token that takes no shares is told of before a folder for them is asked for.
+    let generate = "key generate q2 --type ed25519 --token";
+    let plain = "--threshold 2 --custodian ann --custodian ben --custodian cy";
+    home.refused(&format!("{generate} file {plain}"), 5, "UNSUPPORTED");
+    let groups = "--group a=2:ann,ben,cy --group b=2:dan,eve,fay";
+    let refused = home.refused(&format!("{generate} people {groups}"), 2, "USAGE");
+    let remedy = refused["remedy"].as_str().unwrap();
+    assert!(remedy.contains("--group board=2:ann,ben,cy") && !remedy.contains("--custodian"), "{refused}");
+}
+
+#[test]
+fn people_are_named_in_the_order_in_which_their_shares_were_brought() {
+    let (home, _agent) = people(&[]);
+    split_key(&home, "q1");
+    let drilled = home.run(&format!("share drill{} --json", two("q1"))).done().json();
+    assert_eq!(drilled["custodians"], json!(["ann", "cy"]));
+    let listed = home.run("audit list").done().stdout;
+    let line = listed.lines().find(|line| line.contains("share.collected")).unwrap();
+    assert!(line.contains("custodians=ann,cy"), "{line}");
+}
+
+#[test]
+fn a_wrong_passphrase_of_a_share_is_called_wrong_and_asked_for_again() {
+    let (home, _agent) = people(&[]);
+    split_key(&home, "q1");
+    let verify = "share verify q1/ann.share --manifest q1/set.json";
+    let wrong = home.refused(&format!("{verify} --passphrase-file ben.pass"), 2, "USAGE");
+    assert!(wrong["message"].as_str().unwrap().contains("wrong"), "{wrong}");
+    let none = home.refused(verify, 2, "USAGE");
+    assert!(none["message"].as_str().unwrap().contains("none was given"), "{none}");
+    let steps = [("passphrase of q1/ann.share: ", "another\n"), ("wrong; ", "c4n4ry of ann\n")];
+    let Some((code, screen)) = talk(&home, verify, &steps) else { return };
+    assert_eq!(code, 0, "{screen}");
+    let (code, screen) = talk(&home, verify, &[("passphrase of q1/ann.share: ", "\u{3}")]).unwrap();
+    assert!(code == 2 && screen.contains("none was given"), "{code}: {screen}");
 }

@@ -57,7 +57,10 @@ fn forged_foreign_and_damaged_shares_are_refused_and_the_custodian_is_named() {
     };
     // Right checksum, right set, right place, and not the share that was handed out.
     assert_eq!(refused(text(&vector, "forged"))["details"]["custodian"], "ann");
-    assert!(refused(text(&vector, "foreign"))["message"].as_str().unwrap().contains("another set"));
+    let foreign = refused(text(&vector, "foreign"));
+    assert!(foreign["message"].as_str().unwrap().contains("another set"), "{foreign}");
+    // It may be the manifest that is the old one.
+    assert!(foreign["remedy"].as_str().unwrap().contains("tufctl share list"), "{foreign}");
     let mut words: Vec<&str> = text(&vector, "ann").split(' ').collect();
     words.swap(7, 8);
     refused(&words.join(" "));
@@ -91,6 +94,37 @@ fn a_sheet_is_checked_with_nothing_but_what_is_printed_on_it() {
     home.refused(&format!("share verify cy.txt --fingerprint {other}"), 6, "VERIFICATION");
     home.run(&format!("share verify cy.txt --fingerprint {}", &whole[..15])).exits(2);
     home.run("share verify cy.txt").exits(2);
+}
+
+#[test]
+fn words_in_a_file_are_read_as_people_copy_them_from_a_sheet() {
+    let home = Home::new();
+    let vector = set(&home);
+    let words: Vec<&str> = text(&vector, "cy").split(' ').collect();
+    let numbered = |mark: &str| -> String {
+        (1..).zip(&words).map(|(number, word)| format!("{number}{mark} {word}\r\n")).collect()
+    };
+    let short: Vec<&str> = words.iter().map(|word| &word[..4]).collect();
+    let marked = format!("\u{feff}{}\r\n", words.join(", "));
+    for copied in [numbered(""), numbered("."), marked, short.join(" ")] {
+        home.secret("cy.txt", &copied);
+        let right = home.run("share verify cy.txt --manifest set.json --json").done().json();
+        assert_eq!(right["custodian"], "cy", "{copied}");
+    }
+    // What is no text of words is told as what it is, whoever may read it.
+    let told = |file: &str, expected: &str| {
+        let error = home.refused(&format!("share verify {file} --manifest set.json"), 6, "VERIFICATION");
+        assert!(error["message"].as_str().unwrap().contains(expected), "{error}");
+    };
+    told("set.json", "the manifest of a set");
+    home.secret("cy.html", &format!("<!DOCTYPE html>\n{}", "<p>".repeat(3000)));
+    told("cy.html", "a page to print");
+    home.secret("wide.txt", "canary: replaced");
+    let wide: Vec<u8> = "\u{feff}acid".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(home.path("wide.txt"), wide).unwrap();
+    told("wide.txt", "UTF-16");
+    let nothing = home.refused("share verify cy.txt", 2, "USAGE");
+    assert!(nothing["remedy"].as_str().unwrap().contains("--fingerprint"), "{nothing}");
 }
 
 #[test]

@@ -57,11 +57,24 @@ impl Share {
     /// # Errors
     /// [`ShareError`]: what is wrong, and with which word. It never holds a word.
     pub fn parse(text: &[u8]) -> Result<Self, ShareError> {
+        Self::read(text, Spelled::read)
+    }
+
+    /// Reads a mnemonic as people copy it from a sheet: each word, or its first four letters, with its number before it or
+    /// without, and with points, commas or quotes between. None of it is guessed at.
+    ///
+    /// # Errors
+    /// As [`Share::parse`].
+    pub fn parse_copied(text: &[u8]) -> Result<Self, ShareError> {
+        Self::read(text, Spelled::read_copied)
+    }
+
+    fn read(text: &[u8], spell: fn(&[u8]) -> Spelled) -> Result<Self, ShareError> {
         if text.len() > TEXT_MAX {
             return Err(ShareError::TooLong { max: TEXT_MAX });
         }
         on_locked_stack(|| {
-            let spelled = Spelled::read(text);
+            let spelled = spell(text);
             let indices = spelled.looked_up(spelled.count());
             let indices = indices.map_err(|at| ShareError::UnknownWord { position: at + 1 })?;
             if mnemonic::value_len(spelled.count()).is_none() {

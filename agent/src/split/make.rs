@@ -286,8 +286,11 @@ fn made_json(found: &Found) -> Result<Value, Refusal> {
 fn warnings(key: &SplitKey, set: &SplitSet, mut warnings: Vec<String>) -> Vec<String> {
     let name = &key.name;
     warnings.push(format!(
-        "the key {name} signs nothing and serves no role before all {} custodians have proven their shares (tufctl share confirm)",
-        set.manifest.terms().count()
+        "the key {name} signs nothing and serves no role before {} proven (tufctl share confirm)",
+        match set.manifest.terms().count() {
+            1 => "its one share is".to_owned(),
+            all => format!("all {all} shares are"),
+        }
     ));
     match key.whole {
         Whole::Nowhere => {}

@@ -63,7 +63,7 @@ pub(crate) struct ShareVerifyArgs {
     /// The share: an age file, or its words in a file that is yours alone. Without it the words are typed.
     pub(crate) file: Option<PathBuf>,
     /// The manifest of the set that it should belong to.
-    #[arg(long, value_name = "set.json", required_unless_present = "fingerprint")]
+    #[arg(long, value_name = "set.json")]
     pub(crate) manifest: Option<PathBuf>,
     /// The fingerprint that it should have, as its sheet has it; the first 16 digits are enough.
     #[arg(long, value_name = "HEX", conflicts_with = "manifest")]
@@ -221,7 +221,7 @@ pub(crate) enum Phase {
     Prove,
     /// The new set is alive from now on.
     Commit,
-    /// The new set is forgotten, and the old one stays.
+    /// The new set is forgotten, and the old one stays (a first set is given up by share split KEY --abort).
     Abort,
 }
 
@@ -390,12 +390,15 @@ Examples:
   tufctl share verify --fingerprint 9f31c04ab2775d10    as the sheet says, with nothing but the sheet
 
 Exit 0 when the share is right, 6 when it is not, 2 when it could not be looked at: a file that is not there, or words that others
-may read.";
+may read.
+
+In a file each word may have its number before it, points or commas behind, or its first four letters alone.";
 
 const SPLIT_EXAMPLES: &str = "\
 Examples:
   tufctl share split root-s --threshold 2 --custodian ann=age1… --custodian ben=age1… --custodian cy --out set/
   tufctl share split root-s --threshold 2 --custodian ann --custodian ben --custodian cy    at this terminal
+  tufctl share split root-s --group board=2:ann,ben,cy --group tech=2:dan,eve,fay --group-threshold 2 --out set/
   tufctl share split root-s --abort
 
 --abort is of the first set of a key alone, and asks where the key is whole nowhere else; a new set that waits to take the place of

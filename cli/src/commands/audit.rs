@@ -114,6 +114,11 @@ fn member(name: &str, value: &Value) -> Option<String> {
         Value::String(text) => visible(text).into_owned(),
         Value::Number(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
+        // Who took part in what shares were brought together for.
+        Value::Array(names) if name == "custodians" => {
+            let names: Vec<_> = names.iter().filter_map(Value::as_str).collect();
+            visible(&names.join(",")).into_owned()
+        }
         _ => return None,
     };
     Some(format!("{}={value}", visible(name)))

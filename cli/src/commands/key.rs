@@ -218,9 +218,13 @@ fn import(args: &ImportArgs, context: &Context) -> Result<Report, Failure> {
     // The manifest of a split key is no secret: every custodian has a copy.
     let file = match shares::manifest(&args.file) {
         Ok(manifest) => {
+            if let Some(token) = &args.token {
+                shares::check_token(token, context.agent()?)?;
+            }
             shares::confirm_newer(&manifest, args.yes, context.agent()?)?;
             Secret::new(Zeroizing::new(manifest.to_json().as_bytes().to_vec()))
         }
+        Err(changed) if shares::claims_manifest(&args.file) => return Err(changed),
         Err(_) => Secret::from_key_file(&args.file)?,
     };
     let passphrase = match &args.passphrase_file {

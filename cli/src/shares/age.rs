@@ -23,6 +23,10 @@ pub(crate) enum AgeError {
     Header,
     /// It was made for somebody else, or for another passphrase.
     NoKey,
+    /// It is under a passphrase, and nobody gave one.
+    NoPassphrase,
+    /// It is under a passphrase, and all that were given are other ones.
+    WrongPassphrase,
     /// Its passphrase is stretched so long that no honest program asks for it.
     Work,
     /// It was opened, and what is in it was changed or is more than a share.
@@ -33,10 +37,11 @@ pub(crate) enum AgeError {
 
 impl AgeError {
     /// For people; the file's name stands before it.
-    pub(crate) fn sentence(self, wants_passphrase: bool) -> &'static str {
+    pub(crate) const fn sentence(self) -> &'static str {
         match self {
             Self::Header => "is no age file, or a damaged one",
-            Self::NoKey if wants_passphrase => "is not opened by any passphrase that was given",
+            Self::NoPassphrase => "is under a passphrase, and none was given",
+            Self::WrongPassphrase => "is not opened by any passphrase that was given: that is a wrong one",
             Self::NoKey => "is not opened by any identity that was given",
             Self::Work => "asks for more work on its passphrase than any honest file does",
             Self::Payload => "was damaged, or holds something else than one share",

@@ -220,7 +220,9 @@ impl Gathering {
     /// What keeps the agent from taking any.
     pub(super) fn give_next(&mut self, collection: &v1::Collection, agent: &Agent) -> Result<bool, Failure> {
         let given: BTreeSet<&str> = collection.given.iter().map(String::as_str).collect();
-        while let Some((whose, share)) = self.shares.pop() {
+        // In the order in which they were named, as people then read it.
+        while !self.shares.is_empty() {
+            let (whose, share) = self.shares.remove(0);
             if given.contains(whose.name.as_str()) && given.len() == collection.given.len() {
                 continue;
             }

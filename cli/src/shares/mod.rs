@@ -45,8 +45,12 @@ pub(crate) fn words_of(share: &Share) -> Result<SecretBytes, Failure> {
 
 /// A share that does not belong to a set, under the reason that the command has for it.
 pub(crate) fn refused(why: &ShareRefused, reason: &'static str) -> Failure {
-    let failure = Failure::new(reason, why.to_string())
-        .remedy("use the share of this set, as it was handed out; a copy that somebody changed is worthless");
+    let failure = Failure::new(reason, why.to_string()).remedy(match why {
+        ShareRefused::OtherSet { .. } => {
+            "use the share of this set; or, if the set of this manifest was replaced (see tufctl share list), the manifest that belongs to the share"
+        }
+        _ => "use the share of this set, as it was handed out; a copy that somebody changed is worthless",
+    });
     match why.custodian() {
         Some(custodian) => failure.detail("custodian", custodian.name.as_str()),
         None => failure,
@@ -150,6 +154,34 @@ pub(crate) fn manifest(path: &Path) -> Result<SignedManifest, Failure> {
         .remedy("name the set.json that was handed out with the shares; every custodian has a copy")
         .detail("file", path.display().to_string())
     })
+}
+
+/// Whether a file says that it is a manifest, be it one that was changed.
+pub(crate) fn claims_manifest(path: &Path) -> bool {
+    let most = u64::try_from(SignedManifest::MAX_BYTES).unwrap_or(u64::MAX);
+    let read = reading::open_file(path).and_then(|file| reading::read_at_most(file, most));
+    let bytes = read.ok().flatten().map(zeroize::Zeroizing::new).unwrap_or_default();
+    bytes.windows(KIND.len()).any(|part| part == KIND)
+}
+
+/// What a manifest says it is.
+const KIND: &[u8] = b"\"tuf-agent-share-set\"";
+
+/// Looks before anything is made or read whether a token that was named takes split keys; one that nobody knows is the
+/// agent's to refuse.
+///
+/// # Errors
+/// `UNSUPPORTED`.
+pub(crate) fn check_token(token: &str, agent: &Agent) -> Result<(), Failure> {
+    if agent.tokens()?.iter().any(|one| one.name == token && one.kind != "shares") {
+        return Err(Failure::new(
+            reason::UNSUPPORTED,
+            format!("token {} holds no split keys", visible(token)),
+        )
+        .remedy("name a token of kind shares: tufctl token list")
+        .detail("token", token));
+    }
+    Ok(())
 }
 
 /// Keeps words that are read here out of core dumps, and other processes of this user from reading them. Best effort: a

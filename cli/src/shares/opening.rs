@@ -49,42 +49,55 @@ impl Openers {
     /// # Errors
     /// `bad` when no key that was given opens it or it is no share; `SECRET_FILE` for bare words that others may read.
     pub(crate) fn read(&self, path: &Path, bad: &'static str) -> Result<Share, Failure> {
-        let bytes = read_share_file(path, is_age).map_err(|failure| match failure.reason() {
-            reason::LIMIT => Failure::new(bad, format!("{}, and no share is so large", failure.message()))
-                .remedy("name the file of a share, as it was handed out (NAME.share), or one with its words")
-                .detail("file", path.display().to_string()),
-            _ => failure,
-        })?;
+        // A manifest is no secret, and told as what it is.
+        let bytes =
+            read_share_file(path, |bytes| is_age(bytes) || is_json(bytes)).map_err(
+                |failure| match failure.reason() {
+                    reason::LIMIT => Failure::new(
+                        bad,
+                        format!("{}, and no share is so large", failure.message()),
+                    )
+                    .remedy(
+                        "name the file of a share, as it was handed out (NAME.share), or one with its words",
+                    )
+                    .detail("file", path.display().to_string()),
+                    _ => failure,
+                },
+            )?;
         let name = path.display().to_string();
         if !is_age(bytes.reveal_secret_bytes()) {
             return parse_share(bytes.reveal_secret_bytes(), &name, bad);
         }
-        let words = self.open(bytes.reveal_secret_bytes(), path).map_err(|(why, passphrase)| {
+        let words = self.open(bytes.reveal_secret_bytes(), path).map_err(|why| {
             // What nobody has opened is neither right nor wrong.
-            let unseen = why == AgeError::NoKey && bad == reason::VERIFICATION;
-            Failure::new(
-                if unseen { reason::USAGE } else { bad },
-                format!("{name} {}", why.sentence(passphrase)),
-            )
-            .remedy(remedy(why, passphrase))
-            .detail("file", name.as_str())
+            let closed = matches!(why, AgeError::NoKey | AgeError::NoPassphrase | AgeError::WrongPassphrase);
+            let unseen = closed && bad == reason::VERIFICATION;
+            Failure::new(if unseen { reason::USAGE } else { bad }, format!("{name} {}", why.sentence()))
+                .remedy(remedy(why))
+                .detail("file", name.as_str())
         })?;
         parse_share(words.reveal_secret_bytes(), &name, bad)
     }
 
-    fn open(&self, bytes: &[u8], path: &Path) -> Result<SecretBytes, (AgeError, bool)> {
-        let file = AgeFile::parse(bytes).map_err(|e| (e, false))?;
+    fn open(&self, bytes: &[u8], path: &Path) -> Result<SecretBytes, AgeError> {
+        let file = AgeFile::parse(bytes)?;
         let opened = file.open(&self.identities, &self.passphrases_for(path));
-        let asks =
-            file.wants_passphrase() && self.passphrases.is_empty() && matches!(opened, Err(AgeError::NoKey));
-        let opened = match Terminal::open().filter(|_| asks) {
-            Some(terminal) => match terminal.secret(&passphrase_of(path)) {
-                Ok(passphrase) => file.open(&[], &[&passphrase]),
-                Err(_) => opened,
-            },
-            None => opened,
-        };
-        opened.map_err(|e| (e, file.wants_passphrase()))
+        if !file.wants_passphrase() || !matches!(opened, Err(AgeError::NoKey)) {
+            return opened;
+        }
+        if !self.passphrases.is_empty() {
+            return Err(AgeError::WrongPassphrase);
+        }
+        let Some(terminal) = Terminal::open() else { return Err(AgeError::NoPassphrase) };
+        let mut label = passphrase_of(path);
+        for _ in 0..TRIES {
+            let passphrase = terminal.secret(&label).map_err(|_| AgeError::NoPassphrase)?;
+            match file.open(&[], &[&passphrase]) {
+                Err(AgeError::NoKey) => label = format!("wrong; {}, again", passphrase_of(path)),
+                opened => return opened,
+            }
+        }
+        Err(AgeError::WrongPassphrase)
     }
 
     /// All of them; first that of the custodian after whom the file is named, since each that is tried is stretched.
@@ -105,12 +118,41 @@ fn passphrase_of(path: &Path) -> String {
 /// # Errors
 /// `bad`, saying what is wrong with them and never what they are.
 pub(crate) fn parse_share(words: &[u8], from: &str, bad: &'static str) -> Result<Share, Failure> {
-    Share::parse(words).map_err(|why| {
+    if let Some((why, remedy)) = no_words(words) {
+        return Err(Failure::new(bad, format!("{from} {why}")).remedy(remedy).detail("file", from));
+    }
+    Share::parse_copied(words).map_err(|why| {
         Failure::new(bad, format!("{from} holds no share: {why}"))
             .remedy("compare it with the sheet it was copied from, or use another copy")
             .detail("file", from)
     })
 }
+
+/// What a file is that cannot be words, by how it begins.
+fn no_words(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let text = bytes.trim_ascii_start();
+    if is_json(text) {
+        return Some((
+            "is no share, but JSON such as the manifest of a set",
+            "name the file of a share (NAME.share, or its words); the manifest goes behind --manifest",
+        ));
+    }
+    if text.starts_with(b"<") {
+        return Some((
+            "is no share, but a page to print, such as a sheet",
+            "type the words that are on it: the same command without this file",
+        ));
+    }
+    let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    wide.then_some(("is UTF-16 text, which is not read", "save it as UTF-8, or type the words"))
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+}
+
+/// How often a passphrase is asked for; each try is stretched.
+const TRIES: usize = 3;
 
 fn read_identities(path: &Path) -> Result<Vec<Identity>, Failure> {
     let file = Secret::from_key_file(path)?;
@@ -121,10 +163,11 @@ fn read_identities(path: &Path) -> Result<Vec<Identity>, Failure> {
     })
 }
 
-fn remedy(why: AgeError, passphrase: bool) -> &'static str {
-    match (why, passphrase) {
-        (AgeError::NoKey, true) => "give its passphrase: --passphrase-file FILE",
-        (AgeError::NoKey, false) => "give the identity that it was made for: --identity FILE",
+fn remedy(why: AgeError) -> &'static str {
+    match why {
+        AgeError::NoPassphrase => "give its passphrase: --passphrase-file FILE",
+        AgeError::WrongPassphrase => "give that of this file: --passphrase-file FILE",
+        AgeError::NoKey => "give the identity that it was made for: --identity FILE",
         _ => "use another copy of it",
     }
 }

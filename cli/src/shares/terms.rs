@@ -91,8 +91,10 @@ fn custodian(agent: &Agent, key: &str, one: &CustodianArg) -> Result<v1::Custodi
 
 fn terms(args: &TermsArgs) -> Result<Terms, Failure> {
     let wrong = |why: String| {
-        Failure::new(reason::USAGE, why)
-            .remedy("such as: --threshold 2 --custodian ann --custodian ben --custodian cy")
+        Failure::new(reason::USAGE, why).remedy(match args.groups.is_empty() {
+            true => "such as: --threshold 2 --custodian ann --custodian ben --custodian cy",
+            false => "such as: --group board=2:ann,ben,cy --group tech=2:dan,eve,fay --group-threshold 2",
+        })
     };
     if args.groups.is_empty() {
         let names: Vec<CustodianName> = args.custodians.iter().map(|one| one.name.clone()).collect();

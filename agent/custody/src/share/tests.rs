@@ -33,6 +33,41 @@ fn case_and_white_space_do_not_matter_and_nothing_else_is_let_through() {
 }
 
 #[test]
+fn what_was_copied_with_numbers_marks_or_four_letters_a_word_is_the_same_share() {
+    let words = words();
+    let print = parsed(&words).unwrap().fingerprint().unwrap();
+    let numbered = |mark: &str| -> String {
+        (1..).zip(&words).map(|(number, word)| format!("{number}{mark}{word}\r\n")).collect()
+    };
+    let short: Vec<&str> = words.iter().map(|word| &word[..4]).collect();
+    for text in [
+        numbered(" "),
+        numbered(". "),
+        numbered(".\t"),
+        numbered(") "),
+        words.join(", "),
+        format!("\u{feff}\"{}\"\r\n", words.join("\u{a0}")),
+        short.join(" "),
+        short.join("\n").to_uppercase(),
+    ] {
+        assert_eq!(Share::parse_copied(text.as_bytes()).unwrap().fingerprint().unwrap(), print, "{text}");
+        assert!(Share::parse(text.as_bytes()).is_err() || text == short.join(" "), "{text}");
+    }
+    // What is no word is told by its place among the words, whatever stands between.
+    for (wrong, position) in [("x", 3), ("acade", 3), ("\u{e9}", 3), ("ma1rch", 3), ("abc", 3)] {
+        let mut words = words.clone();
+        words[2] = wrong.to_owned();
+        let text: String = (1..).zip(&words).map(|(at, word)| format!("{at}. {word} ")).collect();
+        let found = Share::parse_copied(text.as_bytes()).map(drop);
+        assert_eq!(found, Err(ShareError::UnknownWord { position }), "{wrong}");
+    }
+    let mut three = words.clone();
+    three[0].truncate(3);
+    let found = Share::parse_copied(three.join(" ").as_bytes()).map(drop);
+    assert_eq!(found, Err(ShareError::UnknownWord { position: 1 }));
+}
+
+#[test]
 fn every_word_that_is_changed_swapped_dropped_or_doubled_is_noticed() {
     let words = words();
     let list: Vec<&str> = include_str!("../slip39/english.txt").lines().collect();

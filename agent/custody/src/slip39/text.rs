@@ -34,6 +34,8 @@ pub(crate) struct Spelled {
     current: u64,
     begun: u8,
     spoiled: u8,
+    /// As people copy it, see [`Spelled::read_copied`].
+    copied: u8,
 }
 
 /// One more than any mnemonic has.
@@ -42,7 +44,17 @@ const SLOTS: usize = WORDS_MAX + 1;
 impl Spelled {
     /// Reads a text; the words after the first [`SLOTS`] are not kept.
     pub(crate) fn read(text: &[u8]) -> Self {
-        let mut spelled = Self { slots: [0; SLOTS], count: 0, current: 0, begun: 0, spoiled: 0 };
+        Self::read_as(text, 0)
+    }
+
+    /// Reads a text as people copy it from a sheet: digits and marks between words are spaces, so that each word may have
+    /// its number before it, and the first four letters stand for a word.
+    pub(crate) fn read_copied(text: &[u8]) -> Self {
+        Self::read_as(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text), 1)
+    }
+
+    fn read_as(text: &[u8], copied: u8) -> Self {
+        let mut spelled = Self { slots: [0; SLOTS], count: 0, current: 0, begun: 0, spoiled: 0, copied };
         for byte in text.iter().chain(b" ") {
             spelled.take(*byte);
         }
@@ -64,7 +76,9 @@ impl Spelled {
         let mut indices = Indices { words: [0; WORDS_MAX], count: count.min(WORDS_MAX) };
         let mut first_unknown = u64::MAX;
         for (at, (slot, index)) in (0_u64..).zip(self.slots.iter().take(count).zip(&mut indices.words)) {
-            let (found_at, found) = words::index_of(*slot);
+            // How it is read is no secret.
+            let look_up = if self.copied == 0 { words::index_of } else { words::index_of_short };
+            let (found_at, found) = look_up(*slot);
             *index = found_at;
             first_unknown.conditional_assign(&at, !found & first_unknown.ct_eq(&u64::MAX));
         }
@@ -77,6 +91,8 @@ impl Spelled {
         let byte = u8::conditional_select(&byte, &(byte | 0x20), is_upper);
         let is_letter = between(byte, b'a', b'z');
         let is_space = byte.ct_eq(&b' ') | byte.ct_eq(&b'\n') | byte.ct_eq(&b'\r') | byte.ct_eq(&b'\t');
+        let is_mark = BETWEEN.iter().fold(between(byte, b'0', b'9'), |is, mark| is | byte.ct_eq(mark));
+        let is_space = is_space | (is_mark & Choice::from(self.copied));
 
         let ends = is_space & Choice::from(self.begun);
         let word = u64::conditional_select(&self.current, &NO_WORD, Choice::from(self.spoiled));
@@ -100,6 +116,11 @@ impl Spelled {
 
 #[allow(clippy::as_conversions, clippy::cast_possible_truncation)] // A constant: 34.
 const SLOTS_U8: u8 = SLOTS as u8;
+
+/// What stands between words that were copied; the last two are the bytes of a space that does not break.
+const BETWEEN: &[u8] = b".,;:()'\"\xc2\xa0";
+/// What editors write before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn between(byte: u8, first: u8, last: u8) -> Choice {
     !first.ct_gt(&byte) & !byte.ct_gt(&last)

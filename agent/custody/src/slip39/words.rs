@@ -15,9 +15,20 @@ pub(crate) const NO_WORD: u64 = u64::MAX;
 
 /// The place of a word in the list; 0 and false for one that is not in it.
 pub(crate) fn index_of(letters: u64) -> (u16, Choice) {
+    place(|word| word.ct_eq(&letters))
+}
+
+/// The same, where the first four letters stand for a word: no two of the list have the same.
+pub(crate) fn index_of_short(letters: u64) -> (u16, Choice) {
+    // The lengths of the list's words are no secret: all of them are gone over.
+    let head = |word| word >> (8 * letter_count(word).saturating_sub(4));
+    place(|word| word.ct_eq(&letters) | head(word).ct_eq(&letters))
+}
+
+fn place(is_it: impl Fn(u64) -> Choice) -> (u16, Choice) {
     let (mut index, mut found) = (0, Choice::from(0));
     for (at, word) in (0_u16..).zip(&WORDS) {
-        let here = word.ct_eq(&letters);
+        let here = is_it(*word);
         index.conditional_assign(&at, here);
         found |= here;
     }
@@ -104,6 +115,12 @@ mod tests {
             let (index, found) = index_of(letters(word));
             assert!(index == at && bool::from(found));
             assert_eq!(letters_of(at), letters(word));
+            for (length, stands) in [(3, false), (4, true), (5, word.len() == 5), (word.len(), true)] {
+                let short = word.get(..length).unwrap_or(word);
+                let (index, found) = index_of_short(letters(short));
+                assert_eq!(bool::from(found), stands || word.len() == 4 && length > 3, "{short} of {word}");
+                assert!(!bool::from(found) || index == at, "{short} of {word}");
+            }
             assert_eq!(beginning_with(letters(&word[..4]), 4), (letters(word), 1));
         }
         for none in [0, NO_WORD, letters("acidic"), letters("aci")] {

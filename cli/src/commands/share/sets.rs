@@ -51,8 +51,9 @@ fn make(
     context: &Context,
 ) -> Result<Report, Failure> {
     let plan = SplitPlan::new(terms, context.screen)?;
-    let hand_out = HandOut::prepare(&plan, terms.out.as_deref())?;
     let agent = context.agent()?;
+    shares::check_token(&request.token, agent)?;
+    let hand_out = HandOut::prepare(&plan, terms.out.as_deref())?;
     let reply_key = ReplyKey::new();
     request.terms = Some(plan.request(agent, key, reply_key.public())?);
     let made = agent.split(request)?;

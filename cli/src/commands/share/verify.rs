@@ -20,6 +20,9 @@ pub(super) fn run(args: &ShareVerifyArgs, context: &Context) -> Result<Report, F
 
 fn judge(args: &ShareVerifyArgs, context: &Context) -> Result<Report, Failure> {
     let style = context.screen.out();
+    if args.manifest.is_none() && args.fingerprint.is_none() {
+        return Err(nothing_to_check_against());
+    }
     let manifest = args.manifest.as_deref().map(shares::manifest).transpose()?;
     let openers = Openers::load(&args.openers)?;
     let share = match &args.file {
@@ -32,9 +35,14 @@ fn judge(args: &ShareVerifyArgs, context: &Context) -> Result<Report, Failure> {
     match (&manifest, &args.fingerprint) {
         (Some(manifest), _) => of_set(&share, manifest, style),
         (None, Some(fingerprint)) => of_sheet(&share, fingerprint, style),
-        (None, None) => Err(Failure::new(reason::USAGE, "there is nothing to check the share against")
-            .remedy("name its set with --manifest set.json, or its --fingerprint")),
+        (None, None) => Err(nothing_to_check_against()),
     }
+}
+
+fn nothing_to_check_against() -> Failure {
+    Failure::new(reason::USAGE, "there is nothing to check the share against").remedy(
+        "name its set: --manifest set.json; or, with a sheet alone, the digits on it: --fingerprint HEX",
+    )
 }
 
 fn of_set(share: &Share, manifest: &SignedManifest, style: Style) -> Result<Report, Failure> {
