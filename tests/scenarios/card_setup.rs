@@ -43,6 +43,21 @@ impl Desk {
 const ALL: &str = "token setup yk --new-pin-file pin --new-puk-file puk --protect-management-key";
 
 #[test]
+fn a_setup_that_ends_on_its_way_says_which_values_are_new_already() {
+    let Some(desk) = Desk::new(FIRMWARE_5_7) else { return };
+    let setup = "token setup yk --pin-file wrong --new-pin-file pin --new-puk-file puk --json";
+    let ended = desk.home.run(setup).exits(5);
+    assert_eq!(ended.json()["error"]["details"]["changed"], json!(["PUK"]), "{ended}");
+    assert!(ended.stderr.contains("the PUK of yk was changed before that: the new one holds"), "{ended}");
+    let done = desk.home.run(&format!("{ALL} --json")).done().json();
+    assert_eq!(
+        (&done["changed"], &done["factory"]),
+        (&json!(["PIN", "management key"]), &json!([])),
+        "{done}"
+    );
+}
+
+#[test]
 fn setup_replaces_all_that_is_of_the_factory_and_says_so_and_does_nothing_twice() {
     for firmware in [FIRMWARE_5_4, FIRMWARE_5_7] {
         let Some(desk) = Desk::new(firmware) else { return };

@@ -92,6 +92,30 @@ fn one_port_serves_for_two_yubikeys_of_a_root_each_asked_for_by_name_and_number(
 }
 
 #[test]
+fn a_yubikey_that_is_away_since_the_agent_was_started_is_named_where_a_key_is_missing() {
+    let Some(mut bed) = Bed::new(FIRMWARE_5_7) else { return };
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    bed.home.run("sign repo --yes").done();
+    bed.card.remove();
+    bed.agent.stop();
+    bed.agent = bed.home.start();
+    bed.home.unlock_file_store();
+    let listed = bed.home.run("key list --json").done();
+    assert!(listed.stderr.contains("the keys of alice are not known: it is absent"), "{listed}");
+    bed.home.run("bump repo root --yes").done();
+    // Nobody is told to replace a key that lies in a drawer.
+    let refused = bed.home.refused("sign repo --yes", 5, "TOKEN_ABSENT");
+    assert_eq!(refused["details"]["token"], "alice", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("may lie on alice (YubiKey"), "{refused}");
+    assert!(refused["remedy"].as_str().unwrap().starts_with("insert it and sign again"), "{refused}");
+    bed.card.insert();
+    bed.card.until_seen();
+    bed.home.run("token unlock alice --pin-file pin").done();
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
 fn a_yubikey_that_is_pulled_while_its_pin_is_typed_is_asked_for_again() {
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     bed.generate("root-a", "--type ecdsa-p256");

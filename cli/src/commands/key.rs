@@ -166,7 +166,7 @@ fn presence(key: &v1::Key) -> String {
 /// A token of which no key is listed may hold some all the same.
 fn tell_silent(keys: &[v1::Key], tokens: &[v1::Token], context: &Context) {
     for token in tokens {
-        let silent = token.state == "failed" || (keys.is_empty() && token.state == "absent");
+        let silent = token.state == "failed" || token.state == "absent";
         if silent && !keys.iter().any(|key| key.token == token.name) {
             let problem = token.problem.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
             let (name, state) = (&token.name, &token.state);

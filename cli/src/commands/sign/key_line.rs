@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use tuf::key::KeyId;
+use tufagent_proto::v1;
 
+use crate::commands::token::described;
 use crate::error::{Failure, reason};
 use crate::render::{short_keyid, visible};
 
@@ -17,6 +19,8 @@ pub(super) struct KeyLine {
     pub(super) barred: Option<Failure>,
     /// It has signed for this repository here, and no token holds it any more.
     pub(super) gone: bool,
+    /// Then: the tokens that are not there, and of which nobody has seen yet which keys they hold.
+    pub(super) maybe_on: Vec<v1::Token>,
 }
 
 impl KeyLine {
@@ -51,6 +55,12 @@ impl KeyLine {
     /// It signs when its custodians come together.
     pub(super) fn collects(&self) -> bool {
         self.split && self.barred.is_none()
+    }
+
+    /// The tokens that may hold it, for people.
+    pub(super) fn maybe_on_in_words(&self) -> Option<String> {
+        let devices: Vec<_> = self.maybe_on.iter().map(described).collect();
+        (self.gone && !devices.is_empty()).then(|| devices.join(" or "))
     }
 
     pub(super) fn called(&self) -> String {

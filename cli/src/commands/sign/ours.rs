@@ -232,6 +232,13 @@ impl Ours {
         self.tokens.get(name)
     }
 
+    /// Tokens that are not there, and of which no key was ever seen by this agent.
+    pub(super) fn never_seen(&self) -> Vec<v1::Token> {
+        let is_away = |token: &&v1::Token| token.state == "absent" || token.state == "failed";
+        let unseen = |token: &&v1::Token| !self.keys.iter().any(|key| key.token == token.name);
+        self.tokens.values().filter(is_away).filter(unseen).cloned().collect()
+    }
+
     /// Takes note of a token's new state: what was said of it before counts no more.
     pub(super) fn update(&mut self, token: v1::Token) {
         self.refused.remove(&token.name);

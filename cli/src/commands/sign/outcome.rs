@@ -66,6 +66,7 @@ pub(super) fn role_lines(
             let gone = found.is_none() && print.is_some_and(|print| used.contains(&print));
             let split = found.is_some_and(|key| ours.split(&key.token));
             let barred = found.and_then(|key| ours.barred(&key.name)).cloned();
+            let maybe_on = if gone { ours.never_seen() } else { Vec::new() };
             KeyLine {
                 keyid: keyid.clone(),
                 name: names.get(keyid.as_str()).cloned(),
@@ -73,6 +74,7 @@ pub(super) fn role_lines(
                 split,
                 barred,
                 gone,
+                maybe_on,
             }
         });
         let keys = keys.collect();
@@ -190,8 +192,21 @@ fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failu
             return Ok(Some(session.ours.unusable(&key.token, &key.name)));
         }
         let mut waiting = line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)).peekable();
-        if let Some(key) = waiting.peek().map(|key| key.called()).filter(|_| waiting.all(|key| key.gone)) {
+        let first = waiting.peek().map(|key| (key.called(), *key));
+        if let Some((key, first)) = first.filter(|_| waiting.all(|key| key.gone)) {
             let role = visible(line.role.as_str());
+            if let (Some(devices), [token, ..]) = (first.maybe_on_in_words(), first.maybe_on.as_slice()) {
+                let message = format!(
+                    "the key {key} of {role} has signed here before, and is on no token that is there; it may lie on {devices}"
+                );
+                return Ok(Some(
+                    Failure::new(reason::TOKEN_ABSENT, message)
+                        .remedy("insert it and sign again; a key that is lost is replaced: tufctl root replace-key, tufctl delegation edit")
+                        .detail("token", token.name.as_str())
+                        .detail("key", key)
+                        .detail("role", line.role.as_str()),
+                ));
+            }
             return Ok(Some(
                 Failure::new(
                     reason::KEY_NOT_FOUND,
@@ -258,10 +273,15 @@ fn advice(missing: &[&RoleLine], dir: &str, is_card: &dyn Fn(&str) -> bool) -> S
                 }
                 Some(_) => {}
                 None if key.gone => {
-                    tokens.insert(format!(
-                        "{} has signed here before and is on no token any more: bring it back, or replace the key\n",
-                        key.called()
-                    ));
+                    let called = key.called();
+                    tokens.insert(match key.maybe_on_in_words() {
+                        Some(devices) => format!(
+                            "{called} has signed here before and may lie on {devices}, not there now: insert it and sign again\n"
+                        ),
+                        None => format!(
+                            "{called} has signed here before and is on no token any more: bring it back, or replace the key\n"
+                        ),
+                    });
                 }
                 None => others = true,
             }
@@ -350,6 +370,9 @@ impl RoleLine {
                 let why = match &key.token {
                     Some(_) if key.barred.is_some() => key.barred_in_words().to_owned(),
                     Some((_, state)) if state != "unlocked" => format!("missing, token {state}"),
+                    None if key.gone && !key.maybe_on.is_empty() => {
+                        "missing, on no token that is there".to_owned()
+                    }
                     None if key.gone => "missing, on no token any more".to_owned(),
                     _ => "missing".to_owned(),
                 };
@@ -385,6 +408,7 @@ mod tests {
             split: false,
             barred: None,
             gone: false,
+            maybe_on: Vec::new(),
         }
     }
 

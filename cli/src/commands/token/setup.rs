@@ -41,32 +41,19 @@ pub(super) fn setup(args: &SetupArgs, context: &Context) -> Result<Report, Failu
     )?;
     let management = setting.management()?;
     let mut changed = Vec::new();
-    let (agent, name, serial) = (setting.agent, args.name.as_str(), setting.token.serial.as_deref());
-    if let Some((old, new)) = &puk {
-        agent.change_puk(name, old, new, serial)?;
-        changed.push(PUK.name);
-    }
-    if let Some((old, new)) = &pin {
-        agent.change_secret(name, old, new, serial)?;
-        changed.push(PIN.name);
-    }
-    if let Some(old) = &management {
-        let present = match pin {
-            Some((_, new)) => Some(new),
-            None => args.pin_file.as_deref().map(Secret::from_pin_file).transpose()?,
-        };
-        setting.unlocked(present.as_ref())?;
-        key::announce_touch(context, agent, &setting.token);
-        agent.protect_management_key(name, old.as_ref())?;
-        changed.push("management key");
-    } else if let Some((_, new)) = &pin {
-        // The card has taken this very PIN a moment ago; nobody types it once more.
-        if let Err(failure) = agent.unlock(name, Some(new), None, serial) {
-            context.screen.warn(failure.message());
+    match setting.change((puk, pin, management), &mut changed) {
+        Ok(()) => setting.report(&changed),
+        Err(failure) if changed.is_empty() => Err(failure),
+        Err(failure) => {
+            let (name, what) = (&args.name, changed.join(" and the "));
+            context.screen.warn(format!("the {what} of {name} was changed before that: the new one holds"));
+            Err(failure.detail("changed", changed))
         }
     }
-    setting.report(&changed)
 }
+
+/// The old value and the new one.
+type Change = Option<(Secret, Secret)>;
 
 struct Setting<'a> {
     args: &'a SetupArgs,
@@ -112,7 +99,7 @@ impl<'a> Setting<'a> {
         is_factory: Option<bool>,
         old_file: Option<&Path>,
         new_file: Option<&Path>,
-    ) -> Result<Option<(Secret, Secret)>, Failure> {
+    ) -> Result<Change, Failure> {
         let (name, what) = (&self.args.name, word.name);
         let old = match (old_file, is_factory) {
             (Some(path), _) => Secret::from_pin_file(path)?,
@@ -191,6 +178,39 @@ impl<'a> Setting<'a> {
             ),
         )
         .remedy("give it with --management-key-file FILE, in hexadecimal digits"))
+    }
+
+    /// One after another; `changed` has those that were.
+    fn change(
+        &self,
+        (puk, pin, management): (Change, Change, Option<Option<Secret>>),
+        changed: &mut Vec<&'static str>,
+    ) -> Result<(), Failure> {
+        let (agent, name, serial) = (self.agent, self.args.name.as_str(), self.token.serial.as_deref());
+        if let Some((old, new)) = &puk {
+            agent.change_puk(name, old, new, serial)?;
+            changed.push(PUK.name);
+        }
+        if let Some((old, new)) = &pin {
+            agent.change_secret(name, old, new, serial)?;
+            changed.push(PIN.name);
+        }
+        if let Some(old) = &management {
+            let present = match pin {
+                Some((_, new)) => Some(new),
+                None => self.args.pin_file.as_deref().map(Secret::from_pin_file).transpose()?,
+            };
+            self.unlocked(present.as_ref())?;
+            key::announce_touch(self.context, agent, &self.token);
+            agent.protect_management_key(name, old.as_ref())?;
+            changed.push("management key");
+        } else if let Some((_, new)) = &pin {
+            // The card has taken this very PIN a moment ago; nobody types it once more.
+            if let Err(failure) = agent.unlock(name, Some(new), None, serial) {
+                self.context.screen.warn(failure.message());
+            }
+        }
+        Ok(())
     }
 
     /// The management key is opened by the PIN.
