@@ -125,7 +125,7 @@ pub async fn restore(state: AppState, connection: &Connection, received: Receive
     let take = move || store.map_or(Ok(Imported::default()), |store| store.import_files(&keys));
     let keys = tokio::task::spawn_blocking(take).await.map_err(Refusal::internal)?;
     let mut keys = keys.map_err(|e| of_store(&e))?;
-    let (added, left_out) = split::take_in(&state, splits).await?;
+    let (added, left_out) = split::take_in(&state, splits, &keys.added).await?;
     let gone = split::take_whole_copies_away(&state, &keys.added, &added).await?;
     keys.added.retain(|name| !gone.contains(name));
     keys.left_out.extend(gone);

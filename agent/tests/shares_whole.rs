@@ -70,6 +70,23 @@ async fn a_split_that_is_given_up_leaves_the_whole_key_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_split_that_was_given_up_does_not_come_back_with_a_backup() {
+    let (agent, client, _, file) = whole().await;
+    let made = split_whole(&client, false).await;
+    let copy = backup(&client).await;
+    client.end_resplit(&made.set.sha256, false).await.unwrap();
+    restore(&client, &copy).await;
+    assert!(client.sets().await.is_empty() && key_file(&agent).exists());
+    client.sign_whole(&file).await.unwrap();
+    // Where the key was not, it is as it was then.
+    let other = Running::start(CONFIG).await;
+    let client = other.connect().await;
+    assert_eq!(restore(&client, &copy).await.keys_added, ["root-s"]);
+    assert_eq!(client.sets().await[0].state, "proving");
+    assert!(key_file(&other).exists());
+}
+
+#[tokio::test]
 async fn a_whole_copy_that_shall_stay_signs_once_all_have_proven_theirs() {
     let (agent, client, _, file) = whole().await;
     let made = split_whole(&client, true).await;

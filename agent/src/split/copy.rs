@@ -35,7 +35,8 @@ pub(crate) fn records(stores: &[(Arc<Slot>, Arc<SplitStore>)]) -> Result<Vec<Cop
 }
 
 /// Takes in what is not here, and records in which a later set is alive than here: backups may be restored in any order.
-/// What else is here is as new or newer, and stays. Names of keys that were added, and of those whose
+/// What else is here is as new or newer, and stays: so does a key that is whole here, if it was not `restored` just now, and whose
+/// split only waited for proofs then, which was given up since. Names of keys that were added, and of those whose
 /// token is not configured, or whose record does not hold, or whose name is taken.
 ///
 /// # Errors
@@ -43,9 +44,13 @@ pub(crate) fn records(stores: &[(Arc<Slot>, Arc<SplitStore>)]) -> Result<Vec<Cop
 pub(crate) async fn take_in(
     state: &AppState,
     records: Vec<Copied>,
+    restored: &[String],
 ) -> Result<(Vec<String>, Vec<String>), Refusal> {
     let (mut added, mut left_out) = (Vec::new(), Vec::new());
     let _changing = state.splits().changing().await;
+    let held = state.tokens().keys().await;
+    let is_whole = |key: &&HeldKey| key.slot.file_store().is_some() && !restored.contains(&key.name);
+    let whole: Vec<_> = held.iter().filter(is_whole).map(|key| &key.stored.public).collect();
     for Copied { token, key: name, bytes } in records {
         let store = state.tokens().split_stores().into_iter().find(|(slot, _)| slot.name() == token);
         let Some((slot, store)) = store else {
@@ -63,6 +68,9 @@ pub(crate) async fn take_in(
                 slot.run(move |_| store.put(key)).await?;
                 added.push(name);
             }
+            continue;
+        }
+        if key.alive().is_none() && key.public().is_some_and(|public| whole.contains(&public)) {
             continue;
         }
         if store.all().iter().any(|other| other.name == key.name) {
