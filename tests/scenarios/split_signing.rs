@@ -255,7 +255,7 @@ fn shares_that_were_brought_are_used_though_the_file_store_has_the_key_whole() {
     let collected = home.run(&format!("share collect repo --role root{} --json", two("fk"))).done().json();
     let signed = role(&collected, "signed", "root");
     assert_eq!((&signed["key"], &signed["token"]), (&"fk".into(), &"people".into()), "{collected}");
-    assert_eq!(home.journalled("share.collected")[0]["body"]["custodians"], json!(["cy", "ann"]));
+    assert_eq!(home.journalled("share.collected")[0]["body"]["custodians"], json!(["ann", "cy"]));
     home.unlock_file_store();
     // The whole copy goes on signing where nobody brings any.
     home.run("bump repo root").done();
