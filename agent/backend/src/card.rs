@@ -16,6 +16,12 @@ impl SlotId {
         [0x9a, 0x9c, 0x9d, 0x9e].into_iter().chain(0x82..=0x95).map(Self)
     }
 
+    /// Whether it is one of 82 to 95, which have no use of their own.
+    #[must_use]
+    pub const fn is_retired(self) -> bool {
+        matches!(self.0, 0x82..=0x95)
+    }
+
     /// As the card numbers it.
     #[must_use]
     pub const fn number(self) -> u8 {

@@ -209,6 +209,7 @@ async fn remove(
     let key = state.tokens().key(&request.name).await?;
     let options = card::options(&connection, request.card.as_ref(), &request.name)?;
     split::WholeCopy::of(&state, &key).check(&key.name, request.force)?;
+    card::can_remove(&key, request.force).await?;
     // A key that is on no token any more is only forgotten.
     let serves = served(&state, &key, request.force).await?;
     if !key.lost {

@@ -5,6 +5,8 @@
 //! Asked of the token for each signature, and again for the keys that metadata gives to a role that demands it. Keys of
 //! other people cannot be asked: what they hold is for them to see to.
 
+mod remedy;
+
 use std::collections::BTreeMap;
 
 use backend::Backend;
@@ -15,6 +17,7 @@ use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{DelegatedRole, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
+use self::remedy::Way;
 use super::proven;
 use super::signers::Signer;
 use crate::config::OriginRule;
@@ -40,10 +43,15 @@ pub(super) async fn check(
     }
     if let Some(demand) = demands(role) {
         for signer in signers {
-            demand
-                .of(agent, &signer.key)
-                .await
-                .map_err(|refusal| refused(refusal, &signer.key, name, role))?;
+            if let Err(refusal) = demand.of(agent, &signer.key).await {
+                return Err(refused(
+                    refusal,
+                    &signer.key,
+                    (name, role),
+                    Way { agent, demand, is_staged: true },
+                )
+                .await);
+            }
         }
     }
     let given = given(subject, &origins).into_iter();
@@ -58,7 +66,9 @@ pub(super) async fn check(
             match demand.of(agent, key).await {
                 Ok(()) => {}
                 Err(refusal) if refusal.reason == Reason::Origin => {
-                    return Err(refused(refusal, key, name, &of));
+                    return Err(
+                        refused(refusal, key, (name, &of), Way { agent, demand, is_staged: true }).await
+                    );
                 }
                 Err(refusal) => unasked.push((of.clone(), key, refusal)),
             }
@@ -114,7 +124,13 @@ pub(crate) async fn may_serve(
         match demand.of(agent, &key).await {
             Ok(()) => {}
             Err(refusal) if refusal.reason == Reason::Origin => {
-                return Err(refused(refusal, &key, repository, role));
+                return Err(refused(
+                    refusal,
+                    &key,
+                    (repository, role),
+                    Way { agent, demand, is_staged: false },
+                )
+                .await);
             }
             Err(refusal) => unasked.push(format!(
                 "{role} demands keys of a token's own; whether {name} is one is asked when it signs ({})",
@@ -131,8 +147,8 @@ fn demands(origins: &[OriginRule], repository: &str, role: &RoleName) -> Option<
     Demand::all(origins.iter().filter(meant).filter(|rule| is_of(rule, repository)))
 }
 
-/// The detail of a refusal of a token's own key for its policies, with those that are demanded.
-const POLICY: &str = "demanded";
+/// The detail of a refusal of a token's own key for its policies.
+const POLICY: &str = "policy";
 
 /// What is demanded of each key of a role, by all that is said of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,19 +187,12 @@ impl Demand {
             };
         }
         match key.attest(&agent.roots()).await {
-            Ok(attested) => self.missing(&attested.attestation).map_or(Ok(()), |why| {
-                refused(why).map_err(|refusal| refusal.detail(POLICY, self.in_options()))
-            }),
+            Ok(attested) => self
+                .missing(&attested.attestation)
+                .map_or(Ok(()), |why| refused(why).map_err(|refusal| refusal.detail(POLICY, true))),
             Err(refusal) if refusal.reason == Reason::Verification => refused(refusal.message),
             Err(refusal) => Err(refusal),
         }
-    }
-
-    /// What makes a key that meets it, as `key generate` takes it.
-    fn in_options(self) -> String {
-        let touch = self.touch.map(|touch| format!(" --touch {}", touch.as_str()));
-        let pin = self.pin.map(|pin| format!(" --pin-policy {}", pin.as_str()));
-        [touch, pin].into_iter().flatten().collect()
     }
 
     /// What of it a key does not meet.
@@ -221,7 +230,12 @@ fn is_bin_of(prefix: &RoleName, role: &RoleName) -> bool {
     number.is_some_and(|hex| !hex.is_empty() && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -> Refusal {
+async fn refused(
+    refusal: Refusal,
+    key: &HeldKey,
+    (repository, role): (&str, &RoleName),
+    way: Way<'_>,
+) -> Refusal {
     if refusal.reason != Reason::Origin {
         return refusal;
     }
@@ -232,12 +246,8 @@ fn refused(refusal: Refusal, key: &HeldKey, repository: &str, role: &RoleName) -
             key.name, refusal.message
         ),
     };
-    let how = refusal.details.get(POLICY).and_then(|words| words.as_str()).unwrap_or_default();
     Refusal::new(Reason::Origin, message)
-        .remedy(format!(
-            "give {role} a key that is made on a token (tufctl key generate NAME --token TOKEN{how}), or take the demand out \
-             of the configuration until that has been done"
-        ))
+        .remedy(way.remedy(key, role).await)
         .detail("role", role.to_string())
         .detail("key", key.name.as_str())
         .detail("token", key.slot.name())

@@ -77,6 +77,36 @@ pub(super) async fn replaced(
     Ok(Some(key))
 }
 
+/// Whether the card that holds this key removes any: said before somebody types a PIN or a management key for it.
+///
+/// # Errors
+/// `UNSUPPORTED`, with what destroys the key all the same.
+pub(super) async fn can_remove(key: &HeldKey, force: bool) -> Result<(), Refusal> {
+    let Some(place) = key.stored.place.filter(|_| !key.lost) else { return Ok(()) };
+    // One that cannot be asked now says so when it is to be changed.
+    let Ok(facts) = key.slot.card_facts().await else { return Ok(()) };
+    let removes = |firmware: Firmware| (firmware.major, firmware.minor) >= REMOVES;
+    if Firmware::parse(&facts.version).is_none_or(removes) {
+        return Ok(());
+    }
+    let (name, token, kind) = (&key.name, key.slot.name(), key.stored.public.key_type());
+    let force = if force { " --force" } else { "" };
+    let message =
+        format!("token {token}: removing a key needs firmware 5.7, and this YubiKey has {}", facts.version);
+    Err(Refusal::new(Reason::Unsupported, message)
+        .remedy(format!(
+            "nothing empties a slot of it but a reset of its PIV application (ykman piv reset), which destroys all keys there; \
+             another key in its place destroys {name} alone: tufctl key generate NEW --token {token} --slot {} --type {kind} \
+             --overwrite{force}",
+            place.slot
+        ))
+        .detail("key", name.as_str())
+        .detail("token", token))
+}
+
+/// The first firmware that removes keys.
+const REMOVES: (u8, u8) = (5, 7);
+
 /// It is gone on purpose; with what a person should know of it.
 pub(super) async fn forget(state: &AppState, replaced: Option<HeldKey>) -> Vec<String> {
     let Some(key) = replaced else { return Vec::new() };

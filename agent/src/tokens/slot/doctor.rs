@@ -20,10 +20,19 @@ impl Slot {
     /// # Errors
     /// `UNSUPPORTED`.
     pub(crate) fn can_be_examined(&self) -> Result<(), Refusal> {
+        let name = self.name();
+        if self.is_card() {
+            let message = format!("token {name} is a YubiKey, which has no module to measure");
+            return Err(Refusal::new(Reason::Unsupported, message)
+                .remedy(
+                    "how it is, tries and warnings are told by tufctl token list, where a key of it was made by tufctl key attest \
+                     KEY",
+                )
+                .detail("token", name));
+        }
         if self.pkcs11.is_some() {
             return Ok(());
         }
-        let name = self.name();
         Err(Refusal::new(Reason::Unsupported, format!("token {name} has no module to measure"))
             .remedy("name a token of kind pkcs11: tufctl token list")
             .detail("token", name))
