@@ -106,6 +106,7 @@ mod yubikey_faults;
 mod yubikey_management;
 mod yubikey_matrix;
 mod yubikey_pins;
+mod yubikey_prompts;
 mod yubikey_remedies;
 mod yubikey_secrets;
 mod yubikey_several;

@@ -2,6 +2,7 @@
 //! once, in any order (FAULTS C1, C5).
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::json;
 use tufagent_tests::cards::{CARD_PIN, FIRMWARE_5_4, FIRMWARE_5_7, Root, State};
@@ -145,4 +146,27 @@ fn cards_that_change_readers_while_a_pin_is_typed_get_each_their_own() {
     for card in &desk.cards {
         assert_eq!((card.tries_left(), card.counters().signatures), ((3, 3), 1));
     }
+}
+
+#[test]
+fn all_that_was_not_signed_is_listed_where_nobody_touched_anything() {
+    let Some(desk) = Desk::with(&[FIRMWARE_5_7, FIRMWARE_5_4]) else { return };
+    for (card, name) in desk.cards.iter().zip(["alice", "bob"]) {
+        desk.unlock(name);
+        desk.key(&format!("root-{name}"), name, "--touch always");
+        card.touch_within(Duration::from_millis(300));
+    }
+    desk.home.unlock_file_store();
+    desk.home.keys(&["online"]);
+    desk.init("root-alice,root-bob", "online");
+    let refused = desk.home.refused("sign repo --yes", 5, "TOUCH_TIMEOUT");
+    let unsigned = refused["details"]["unsigned"].as_array().unwrap();
+    let told = unsigned.iter().map(|one| json!([one["role"], one["key"], one["token"], one["reason"]]));
+    let told: Vec<_> = told.collect();
+    let one = |key: &str, token: &str| json!(["root", key, token, "TOUCH_TIMEOUT"]);
+    assert_eq!(told, [one("root-alice", "alice"), one("root-bob", "bob")], "{refused}");
+    assert!(unsigned.iter().all(|one| one["version"] == 1 && one["keyid"].is_string()), "{refused}");
+    let missing = refused["details"]["missing"].as_array().unwrap();
+    let root = missing.iter().find(|one| one["role"] == "root").unwrap();
+    assert_eq!((&root["have"], &root["need"]), (&json!(0), &json!(2)), "{refused}");
 }

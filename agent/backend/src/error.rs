@@ -252,7 +252,9 @@ impl BackendError {
             Self::Swapped { .. } => "make sure which token is there: tufctl token list; then unlock it anew: \
                  tufctl token unlock NAME"
                 .to_owned(),
-            Self::SecretRefused { word, .. } => format!("choose another {word}"),
+            Self::SecretRefused { word, .. } => {
+                format!("it was not tried; check the {word}, or choose another one where it is to be the new one")
+            }
             Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
             Self::Stopping => "start the agent again, then repeat the command".to_owned(),

@@ -184,6 +184,7 @@ async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) 
     let peer = client.connection().peer();
     let (user, caller) = (peer.uid, peer.journal_json());
     slot.not_too_early(user)?;
+    slot.look_before_asking(false).await?;
     let token = slot.describe();
     let serial = token.serial.clone();
     client.tell(Event::Ask(SignAsk { key: name.to_owned(), token: Some(token) })).await?;

@@ -82,10 +82,12 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     if let Decision::Refuse(refusal) = decision {
         return Err(refusal.into());
     }
+    let made = origin::check(agent, &record, &role, &subject, &signers).await;
     if let Some(locked) = locked {
-        return Err(locked);
+        // Nor is a PIN typed for a key that the role does not take, as far as that is known without one.
+        return Err(made.err().filter(|refusal| refusal.reason == Reason::Origin).unwrap_or(locked));
     }
-    origin::check(agent, &record, &role, &subject, &signers).await?;
+    made?;
     proven::check(agent, &record, &role, &subject).await?;
     let asks = asked::look(&mut signers).await;
     let said = |concerns: &mut dyn Iterator<Item = &Concern>| {

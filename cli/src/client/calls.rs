@@ -363,6 +363,11 @@ impl Agent {
         self.ask(self.repositories_client().set_expiry(request))?.repository.ok_or_else(incomplete)
     }
 
+    /// All repositories that the agent knows.
+    pub(crate) fn repositories(&self) -> Result<Vec<v1::Repository>, Failure> {
+        Ok(self.wait(self.repositories_client().list(v1::ListRepositoriesRequest {}))?.repositories)
+    }
+
     /// The newest root that the agent signed or verified.
     pub(crate) fn newest_root(&self, name: &str) -> Result<v1::NewestRootReply, Failure> {
         self.wait(self.repositories_client().newest_root(v1::NewestRootRequest { repository: name.into() }))

@@ -1,5 +1,6 @@
 //! `tufctl token …`, and `lock` and `unlock` for all tokens at once.
 
+mod asking;
 mod doctor;
 mod setup;
 mod unblock;
@@ -7,11 +8,13 @@ mod unblock;
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
 
+pub(crate) use self::asking::{ask, looked_at, unlock_asking, unlock_looked_at};
+
+use self::asking::{agree_to_last_try, check_is_not_blocked, check_is_there, is_typed, to_be_asked_for};
 use crate::args::{ChangePinArgs, TokenCommand, UnlockArgs};
-use crate::client::Agent;
 use crate::context::Context;
-use crate::error::{Failure, reason};
-use crate::prompt::{Terminal, confirm, confirm_by_person};
+use crate::error::Failure;
+use crate::prompt::{Terminal, confirm};
 use crate::render::{Report, Style, Table, span, visible};
 use crate::secret::Secret;
 
@@ -58,6 +61,10 @@ pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
     let tokens = agent.tokens()?;
     let mut failed: Option<Failure> = None;
     for token in &tokens {
+        let token = match Terminal::open() {
+            Some(_) => &looked_at(agent, token.clone()).unwrap_or_else(|_| token.clone()),
+            None => token,
+        };
         if token.state == LOCKED {
             // Nobody is there to choose a passphrase, and a store that holds nothing is not what is meant.
             if token.fresh && tokens.len() > 1 && Terminal::open().is_none() {
@@ -71,24 +78,13 @@ pub(crate) fn unlock_all(context: &Context) -> Result<Report, Failure> {
                 },
                 unlocked => drop(unlocked?),
             }
+        } else if let Err(blocked) = check_is_not_blocked(token) {
+            context.screen.warn(format!("{}; {}", blocked.message(), blocked.remedy_text()));
         } else if token.state != UNLOCKED {
             context.screen.warn(format!("{} is {}{}", token.name, token.state, problem(token)));
         }
     }
     failed.map_or_else(|| Ok(listed(&agent.tokens()?, context)), Err)
-}
-
-/// Unlocks one token: by the source that the agent's configuration names, or by a prompt.
-///
-/// # Errors
-/// `PIN_REQUIRED` (exit 5) when it must be asked and no terminal is there; what the agent says otherwise.
-pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
-    if !matches!(token.pin_source.as_str(), "prompt" | "") {
-        return agent.unlock(&token.name, None, None, None);
-    }
-    check_is_not_last_try(token)?;
-    let secret = ask(token, token.fresh)?;
-    agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
 }
 
 /// A token as `token list` and `status` show it under `--json`.
@@ -197,7 +193,8 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let shown = match args.last_try {
         true => {
-            let token = agent.token(&args.name)?;
+            let token = looked_at(agent, agent.token(&args.name)?)?;
+            check_is_not_blocked(&token)?;
             check_is_there(&token)?;
             Some(agree_to_last_try(&token)?)
         }
@@ -209,11 +206,8 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
         Some(path) => agent.unlock(&args.name, Some(&Secret::from_pin_file(path)?), shown, serial)?,
         None => {
             let token = agent.token(&args.name)?;
-            if matches!(token.pin_source.as_str(), "prompt" | "") {
-                check_is_there(&token)?;
-                if shown.is_none() {
-                    check_is_not_last_try(&token)?;
-                }
+            if is_typed(&token) {
+                let token = to_be_asked_for(agent, token, shown.is_some())?;
                 if let Some(problem) = &token.problem {
                     context.screen.warn(format!("{}: {problem}", token.name));
                 }
@@ -229,73 +223,17 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     one(&unlocked, context)
 }
 
-/// Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5). Nor for one that is
-/// blocked.
-///
-/// # Errors
-/// `TOKEN_ABSENT`, `PIN_BLOCKED`.
-fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
-    let name = visible(&token.name);
-    let failure = match token.state.as_str() {
-        _ if Terminal::open().is_none() => return Ok(()),
-        "absent" => Failure::new(reason::TOKEN_ABSENT, format!("{name} is not there{}", problem(token)))
-            .remedy(match token.kind == YUBIKEY {
-                true => "insert it, then run this again",
-                false => "insert it, or bring its folder or service back, then run this again",
-            }),
-        "blocked" if token.kind == YUBIKEY => {
-            Failure::new(reason::PIN_BLOCKED, format!("the PIN of {} is blocked", described(token)))
-                .remedy(format!("give it a new one by its PUK: tufctl token unblock {name}"))
-        }
-        _ => return Ok(()),
-    };
-    Err(failure.detail("token", token.name.as_str()))
-}
-
-/// Nobody types a PIN that is not presented then.
-///
-/// # Errors
-/// `PIN_BLOCKED`.
-fn check_is_not_last_try(token: &v1::Token) -> Result<(), Failure> {
-    if token.kind != YUBIKEY || token.pin_tries_left != Some(1) || Terminal::open().is_none() {
-        return Ok(());
-    }
-    let message = format!("{} blocks its PIN when the next one is wrong", described(token));
-    Err(Failure::new(reason::PIN_BLOCKED, message)
-        .remedy(format!(
-            "make sure of the PIN, then: tufctl token unlock {} --last-try",
-            visible(&token.name)
-        ))
-        .detail("token", token.name.as_str())
-        .detail("tries_left", 1))
-}
-
-/// Asks the person for it; what they were shown is what the agent compares the card with.
-fn agree_to_last_try(token: &v1::Token) -> Result<v1::LastTryShown, Failure> {
-    let wrong = token.pins_wrong.unwrap_or_default();
-    let before = match wrong {
-        0 => String::new(),
-        1 => " It did not accept the last one.".to_owned(),
-        more => format!(" It did not accept the last {more}."),
-    };
-    let (word, which) = (word(token), described(token));
-    confirm_by_person(&format!("Try a {word} of {which} even if it is the last try that is left?{before}"))?;
-    let serial = token.serial.clone().unwrap_or_default();
-    Ok(v1::LastTryShown { serial, pin_tries_left: token.pin_tries_left, pins_wrong: wrong })
-}
-
 fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
-    let token = agent.token(&args.name)?;
+    let mut token = agent.token(&args.name)?;
+    if args.pin_file.is_none() {
+        token = to_be_asked_for(agent, token, false)?;
+    }
     let with_files = |failure: Failure| {
         failure.remedy(format!("tufctl token change-pin {} --pin-file OLD --new-pin-file NEW", args.name))
     };
     // A prompt names the card that it is for; a file does not.
     let serial = token.serial.as_deref().filter(|_| args.pin_file.is_none());
-    if args.pin_file.is_none() {
-        check_is_there(&token)?;
-        check_is_not_last_try(&token)?;
-    }
     let old = match &args.pin_file {
         Some(path) => Secret::from_pin_file(path)?,
         None => ask(&token, false).map_err(with_files)?,
@@ -309,24 +247,6 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
     let note = now.problem.as_deref().map(|problem| format!("note: {}\n", visible(problem)));
     let text = format!("{} has a new {}\n{}", args.name, word(&token), note.unwrap_or_default());
     Ok(Report::new(json(&now), text))
-}
-
-/// Asks for a token's secret, saying which device it is for; twice when it is new.
-///
-/// # Errors
-/// `PIN_REQUIRED` where nobody is there to type it, or nothing was typed.
-pub(crate) fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
-    let name = &token.name;
-    let Some(terminal) = Terminal::open() else {
-        return Err(Failure::new(
-            reason::PIN_REQUIRED,
-            format!("the {} of {name} is needed and there is no terminal to ask at", word(token)),
-        )
-        .remedy(format!("tufctl token unlock {name} --pin-file FILE"))
-        .detail("token", token.name.as_str()));
-    };
-    let label = format!("{} of {}", word(token), described(token));
-    if new { terminal.new_secret(&label) } else { terminal.secret(&label) }
 }
 
 /// `alice (YubiKey 12345678)`, `build-hsm (PKCS#11 9e…, label build)`, `file (file store)`.

@@ -144,7 +144,14 @@ impl Pkcs11Token {
         let request = Request::ChangePin { old_len: old.len(), last_try, serial };
         let mut link = shared.link();
         match shared.call(&mut link, "changing the PIN", &request, &[old, new], shared.config.deadline) {
-            Ok(_) => Presented { spent: Spent::Accepted, result: Ok(()) },
+            Ok(_) => {
+                drop(link);
+                if self.is_card() {
+                    // The new PIN has all its tries.
+                    self.note_what_was_seen();
+                }
+                Presented { spent: Spent::Accepted, result: Ok(()) }
+            }
             Err(BackendError::AttemptUnknown { why }) => {
                 let why = format!("{why}; the new PIN may be in force already");
                 Presented::failed(BackendError::AttemptUnknown { why })

@@ -45,15 +45,24 @@ impl Pkcs11Token {
         Ok(Attestation { certificate: certificate.to_vec(), signer: signer.to_vec() })
     }
 
-    /// What the card says of itself. Needs no PIN.
+    /// What the card says of itself. Needs no PIN. What is told of the token from here on is what was seen now: whoever is
+    /// asked for its PIN is told the tries that it has left.
     ///
     /// # Errors
     /// When it is not there, or does not answer.
     pub fn card_facts(&self) -> Result<CardFacts, BackendError> {
-        match self.call_card("looking at the card", &Request::CardFacts, &[])?.0 {
+        let answer = self.call_card("looking at the card", &Request::CardFacts, &[])?.0;
+        self.note_what_was_seen();
+        match answer {
             Reply::Card { facts } => Ok(facts),
             _ => Err(nonsense()),
         }
+    }
+
+    /// Takes note of what its helper knows of the card since it was last asked; the card itself is not asked for that.
+    pub(super) fn note_what_was_seen(&self) {
+        // Whatever is wrong with the card is noted, too.
+        let _ = self.shared.poll(&mut self.shared.link());
     }
 
     /// One attempt with the old PUK, at the card of this serial number.

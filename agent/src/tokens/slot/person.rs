@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use backend::TokenState;
+use backend::{BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::Value;
@@ -86,7 +86,8 @@ impl Slot {
         last_try: Option<Shown>,
         meant: Option<String>,
     ) -> Result<(), Refusal> {
-        let Typed { secret, attempt } = self.ask_pinentry(program, purpose, meant).await?;
+        let asked = self.ask_pinentry(program, purpose, (meant, last_try.is_some())).await?;
+        let Typed { secret, attempt } = asked;
         self.unlock(secret, Attempt { last_try, ..attempt }).await
     }
 
@@ -113,7 +114,22 @@ impl Slot {
         let PinSource::Pinentry(program) = &self.config.pin else { return Ok(None) };
         let _alone = self.asking.lock().await;
         let text = format!("for one signature, as this key wants it for each\n{}", purpose.text);
-        self.ask_pinentry(program, &Purpose { text, ..purpose.clone() }, None).await.map(Some)
+        self.ask_pinentry(program, &Purpose { text, ..purpose.clone() }, (None, false)).await.map(Some)
+    }
+
+    /// Before a person is asked for the PIN of a YubiKey: what is told of it is what it says now, whoever has used tries
+    /// meanwhile, and nobody types a PIN that would not be presented (FAULTS C3).
+    ///
+    /// # Errors
+    /// `PIN_BLOCKED` also at the last try, unless `last_try` was agreed to; what the card gives when it cannot be asked.
+    pub async fn look_before_asking(&self, last_try: bool) -> Result<(), Refusal> {
+        let Some(token) = self.card() else { return Ok(()) };
+        let card = self.run_in(&self.queue, move |_| token.card()).await?;
+        match card.tries_left {
+            _ if card.blocked => Err(self.refusal(&BackendError::Blocked)),
+            Some(1) if !last_try => Err(self.refusal(&BackendError::LastTry { tries_left: Some(1) })),
+            _ => Ok(()),
+        }
     }
 
     /// One entry.
@@ -121,9 +137,10 @@ impl Slot {
         &self,
         program: &Path,
         purpose: &Purpose,
-        meant: Option<String>,
+        (meant, last_try): (Option<String>, bool),
     ) -> Result<Typed, Refusal> {
         self.not_too_early(purpose.user)?;
+        self.look_before_asking(last_try).await?;
         let info = self.backend.info();
         let (name, word) = (self.name(), info.kind.secret_word());
         let shown = meant.or(info.serial);

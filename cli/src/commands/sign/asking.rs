@@ -94,11 +94,21 @@ impl Session<'_> {
     /// Whether every role of `roles` has its threshold once `pending` is signed.
     pub(super) fn will_complete(&self, pending: &[Pending<'_>], roles: &[RoleName]) -> Result<bool, Failure> {
         let by_role = by_role(pending);
-        for role in roles {
-            let state = self.workspace.signatures(role)?;
-            let ours = by_role.get(role).map(|pending| pending.keys.as_slice()).unwrap_or_default();
-            let complete = state.would_meet(|part| {
-                let more = ours.iter().filter(|key| part.missing.contains(&key.keyid)).count();
+        self.complete_with(
+            roles.iter().map(|role| {
+                (role, by_role.get(role).map(|pending| pending.keys.as_slice()).unwrap_or_default())
+            }),
+        )
+    }
+
+    /// Whether each of these roles has its threshold once these keys have signed it.
+    pub(super) fn complete_with<'k>(
+        &self,
+        keys_of: impl Iterator<Item = (&'k RoleName, &'k [Candidate])>,
+    ) -> Result<bool, Failure> {
+        for (role, keys) in keys_of {
+            let complete = self.workspace.signatures(role)?.would_meet(|part| {
+                let more = keys.iter().filter(|key| part.missing.contains(&key.keyid)).count();
                 more >= usize::try_from(part.lacking()).unwrap_or(usize::MAX)
             });
             if !complete {

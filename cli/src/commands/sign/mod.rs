@@ -9,6 +9,7 @@ mod absent;
 mod aside;
 mod asking;
 mod copies;
+mod foreseen;
 mod key_line;
 mod many;
 mod merge;
@@ -164,6 +165,8 @@ impl<'a> Session<'a> {
     fn go(&mut self) -> Result<Report, Failure> {
         let staged = self.workspace.staged_roles()?;
         let content: Vec<_> = staged.iter().filter(|role| !is_online(role)).cloned().collect();
+        self.choose_copies(&content)?;
+        self.foresee_all(&content)?;
         self.unlock_for(&content)?;
         while self.invite(&content)? {
             self.unlock_for(&content)?;

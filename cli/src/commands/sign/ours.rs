@@ -168,7 +168,6 @@ impl Ours {
         let on = |key: &OurKey| format!("{} on token {}", key.name, key.token);
         let message = format!("one key is there twice, as {} and as {}: which is meant?", on(one), on(other));
         Err(Failure::new(reason::DUPLICATE_KEY, message)
-            .remedy(format!("name the one that is to sign: --key {} or --key {}", one.name, other.name))
             .detail("key", one.name.as_str())
             .detail("token", one.token.as_str())
             .detail("other_key", other.name.as_str())
@@ -196,6 +195,12 @@ impl Ours {
     /// A person has said that this copy signs.
     pub(super) fn choose(&mut self, name: &str) {
         self.chosen.insert(name.to_owned());
+    }
+
+    /// Of the public half of the key of this name, as the agent's records have it.
+    pub(super) fn fingerprint(&self, name: &str) -> Option<String> {
+        let key = self.keys.iter().find(|key| key.name == name)?;
+        Some(key.public.fingerprint().to_string())
     }
 
     /// What is to be said beside a key that signs because the card with its copy is away.
@@ -315,6 +320,11 @@ impl Ours {
             && self.token(token).is_some_and(|token| token.state == "locked" && asks(token))
     }
 
+    /// Whether there is a token that a person may have to unlock, or to touch.
+    pub(super) fn may_ask_people(&self) -> bool {
+        self.tokens.values().any(|token| self.locked(&token.name) || token.kind == YUBIKEY)
+    }
+
     /// Takes note that a person did not unlock this token; it is not asked for again.
     pub(super) fn pass_over(&mut self, token: &str, failure: Failure) {
         self.refused.insert(token.to_owned(), failure);
@@ -342,6 +352,16 @@ impl Ours {
         Err(self.unusable(&key.token, &key.name))
     }
 
+    /// Whether a token is a YubiKey whose PIN has one try left, which nothing but `--last-try` spends.
+    pub(super) fn is_at_last_try(&self, token: &str) -> bool {
+        self.is_card(token) && self.token(token).is_some_and(|token| token.pin_tries_left == Some(1))
+    }
+
+    /// Why a key of a token that is there did not sign, as far as the token is why.
+    pub(super) fn why_not(&self, token: &str, key: &str) -> Option<Failure> {
+        (self.is_refused(token) || self.locked(token)).then(|| self.unusable(token, key))
+    }
+
     /// Why a key cannot sign now.
     pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
         if let Some(failure) = self.barred(key) {
@@ -359,13 +379,13 @@ impl Ours {
                 reason::TOKEN_LOCKED,
                 format!("token {token}, which holds {key}, is locked{problem}"),
             )
-            .remedy(match found.and_then(|token| token.pin_tries_left) {
-                Some(1) if self.is_card(token) => {
+            .remedy(match self.is_at_last_try(token) {
+                true => {
                     format!(
                         "make sure of the PIN, then at a terminal: tufctl token unlock {token} --last-try"
                     )
                 }
-                _ => format!("tufctl token unlock {token}"),
+                false => format!("tufctl token unlock {token}"),
             }),
             "blocked" => Failure::new(
                 reason::PIN_BLOCKED,
@@ -388,7 +408,7 @@ impl Ours {
                 format!("token {token}, which holds {key}, is not there{problem}"),
             )
             .remedy(if self.is_card(token) {
-                "insert it"
+                "insert it, then sign again"
             } else {
                 "insert it, or bring its folder back"
             }),

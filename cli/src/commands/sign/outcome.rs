@@ -116,8 +116,12 @@ pub(super) fn published(session: &Session<'_>, lines: &RoleLines, published: &Pu
     )
 }
 
-/// It failed on the way: what was signed before is in `staged/`, and is told with the failure.
+/// It failed on the way: what was signed before is in `staged/`, and is told with the failure; so is what was not.
 pub(super) fn cut_off(session: &Session<'_>, failure: Failure) -> Failure {
+    if session.signed.is_empty() && session.unsigned.is_empty() {
+        return failure;
+    }
+    let failure = with_missing(session, failure);
     if session.signed.is_empty() {
         return failure;
     }
@@ -135,6 +139,17 @@ pub(super) fn cut_off(session: &Session<'_>, failure: Failure) -> Failure {
     failure.detail("signed", signed(session))
 }
 
+/// The same with the roles that lack signatures, and the keys of ours that did not give theirs.
+fn with_missing(session: &Session<'_>, failure: Failure) -> Failure {
+    let (workspace, used) = (&session.workspace, &session.record.used_keys);
+    // What is wrong with the folder is told by the failure.
+    let lines = role_lines(workspace, &session.ours, &session.names, used).unwrap_or_default();
+    let missing: Vec<_> = lines.iter().filter(|line| !line.state.met).collect();
+    failure
+        .detail("missing", missing.iter().flat_map(|line| line.json()).collect::<Vec<_>>())
+        .detail("unsigned", unsigned(session, &missing))
+}
+
 /// Not published: exit 4 with what is missing, or 5 when locked or absent tokens kept us from signing anything.
 pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     let lines = role_lines(&session.workspace, &session.ours, &session.names, &session.record.used_keys)?;
@@ -142,9 +157,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     if session.signed.is_empty()
         && let Some(failure) = unusable(session, &missing)?.filter(|failure| tells(failure, &lines))
     {
-        return Err(failure
-            .detail("missing", missing.iter().flat_map(|line| line.json()).collect::<Vec<_>>())
-            .detail("unsigned", unsigned(session, &missing)));
+        return Err(with_missing(session, failure));
     }
     let style = session.context.screen.out();
     let dir = session.args.dir.display();
@@ -159,7 +172,8 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
     } else {
         let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
         text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
-        text.push_str(&advice(&missing, &dir.to_string(), &|token| session.ours.is_card(token)));
+        let remedy = |line: &RoleLine, key: &KeyLine| unsigned::remedy(session, &line.role, key);
+        text.push_str(&advice(&missing, &dir.to_string(), &remedy, &|token| session.ours.is_card(token)));
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let unsigned = unsigned(session, &missing);
@@ -240,10 +254,19 @@ fn unsigned(session: &Session<'_>, missing: &[&RoleLine]) -> Vec<Value> {
 }
 
 /// What to do about what is missing: colleagues, and tokens of ours.
-fn advice(missing: &[&RoleLine], dir: &str, is_card: &dyn Fn(&str) -> bool) -> String {
+fn advice(
+    missing: &[&RoleLine],
+    dir: &str,
+    known: &dyn Fn(&RoleLine, &KeyLine) -> Option<String>,
+    is_card: &dyn Fn(&str) -> bool,
+) -> String {
     let (mut tokens, mut others) = (BTreeSet::new(), false);
     for line in missing {
         for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
+            if let Some(remedy) = known(line, key) {
+                tokens.insert(format!("{}: {}\n", key.called(), visible(&remedy)));
+                continue;
+            }
             match &key.token {
                 Some(_) if key.barred.is_some() => {
                     let remedy = key.barred.as_ref().map(Failure::remedy_text).unwrap_or_default();
@@ -447,7 +470,7 @@ mod tests {
         );
         assert_eq!(root().needs(), "root needs 1 more signature (77aabbcc or root-c)");
         assert_eq!(
-            advice(&[&root()], "repo", &|_| false),
+            advice(&[&root()], "repo", &|_, _| None, &|_| false),
             "unlock hsm and sign again: tufctl token unlock hsm\n\
              Give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
         );

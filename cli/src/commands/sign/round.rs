@@ -11,7 +11,7 @@ use super::ours::{Candidate, Ours};
 use super::unsigned::Unsigned;
 use super::{Session, outcome, record};
 use crate::client::{SignCall, SignStep, WireFile};
-use crate::commands::token::described;
+use crate::commands::token::{described, described_device};
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
@@ -267,7 +267,9 @@ impl<'a> Session<'a> {
                 } else {
                     format!(" to sign {role} version {} ({})", waiting.version, visible(&waiting.sha256))
                 };
-                format!("{} {token}, for {key}{what} …", style.yellow("touch now:"))
+                // The tries of its PIN are none of touches.
+                let device = self.ours.token(&waiting.token).map(described_device).unwrap_or(token);
+                format!("{} {device}, for {key}{what} …", style.yellow("touch now:"))
             }
             For::Pin => format!("{} {token} asks for its PIN for {key} …", style.yellow("PIN:")),
             For::Confirmation => {
@@ -292,7 +294,8 @@ impl<'a> Session<'a> {
         self.candidates_checked(role, Ours::only_copy)
     }
 
-    /// The same; of each by which the role would be signed `check` says whether it may.
+    /// The same; of each by which the role would be signed `check` says whether it may, and is refused with the command by
+    /// which it does.
     pub(super) fn candidates_checked(
         &self,
         role: &RoleName,
@@ -311,7 +314,8 @@ impl<'a> Session<'a> {
         let authorities = self.workspace.authorities(role)?;
         let all = self.ours.candidates(&authorities, &signed_by, self.selection.of(role));
         if !met && !self.selection.names_keys() {
-            all.iter().try_for_each(|key| check(&self.ours, key))?;
+            let checked = all.iter().try_for_each(|key| check(&self.ours, key));
+            checked.or_else(|failure| Err(self.naming_one_copy(failure)?))?;
         }
         Ok(all)
     }
@@ -395,7 +399,7 @@ pub(super) fn read_difference(inspected: &v1::SignInspected) -> Result<Differenc
 
 /// How many calls stay open while a person reads, well below the streams that the agent allows a connection; a
 /// repository with hundreds of bins has the others inspected while they are signed.
-const MOST_OPEN: usize = 32;
+pub(super) const MOST_OPEN: usize = 32;
 /// What keeps one token from signing, and no other. That nobody touched one is a no.
 const OF_ONE_TOKEN: &[&str] = &[
     reason::TOKEN_ABSENT,

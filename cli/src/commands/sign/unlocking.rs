@@ -8,16 +8,23 @@ use tufagent_proto::v1;
 
 use super::Session;
 use super::ours::Candidate;
-use crate::commands::token::{described, unlock_asking};
-use crate::error::{Failure, reason};
+use crate::commands::token::{described, looked_at, unlock_looked_at};
+use crate::error::Failure;
 use crate::prompt::Terminal;
 use crate::render::visible;
 
 /// Signatures that a threshold lacks beside those of keys that are ready.
-struct Need {
+pub(super) struct Need {
     count: usize,
     /// Tokens of keys that could give one, a token for each key.
     locked: Vec<String>,
+}
+
+impl Need {
+    /// Those that are asked for first.
+    pub(super) fn first(&self) -> impl Iterator<Item = &String> {
+        self.locked.iter().take(self.count)
+    }
 }
 
 impl Session<'_> {
@@ -49,7 +56,7 @@ impl Session<'_> {
                     continue;
                 }
                 self.context.screen.show(self.need_of(&token, roles)?);
-                match unlock_asking(self.agent, &token) {
+                match unlock_looked_at(self.agent, &token) {
                     Ok(unlocked) => {
                         self.ours.update(unlocked);
                         any = true;
@@ -63,44 +70,14 @@ impl Session<'_> {
     }
 
     /// A YubiKey may have been pulled out a moment ago, and another program may have spent tries: nobody is asked for the PIN
-    /// of what is not there.
+    /// of what is not there, and the prompt says what is left.
     ///
     /// # Errors
-    /// `TOKEN_ABSENT`.
+    /// `TOKEN_ABSENT`, `TOKEN_BUSY`.
     fn look_once_more(&mut self, token: &v1::Token) -> Result<v1::Token, Failure> {
-        if !self.ours.is_card(&token.name) {
-            return Ok(token.clone());
-        }
-        match self.agent.card_facts(&token.name) {
-            Err(failure) if failure.reason() == reason::TOKEN_ABSENT => return Err(failure),
-            // Whatever else it is shows when it is unlocked.
-            _ => {}
-        }
-        let now = self.agent.token(&token.name)?;
+        let now = looked_at(self.agent, token.clone())?;
         self.ours.update(now.clone());
         Ok(now)
-    }
-
-    /// Nobody types a secret for what the agent will refuse whatever is typed: it judges before it looks whether tokens are
-    /// locked.
-    fn foresee(&self, role: &RoleName, token: &v1::Token) -> Result<(), Failure> {
-        let mut keys = self.candidates(role)?;
-        keys.retain(|key| self.ours.can_sign(key) || key.token == token.name);
-        self.foresee_by(role, &keys)
-    }
-
-    /// What the agent says of a role that these keys are to sign, where that is what it says whoever unlocks them.
-    ///
-    /// # Errors
-    /// `SHARED_KEY`, `WATERMARK`.
-    pub(super) fn foresee_by(&self, role: &RoleName, keys: &[Candidate]) -> Result<(), Failure> {
-        if self.workspace.staged(role)?.is_none() {
-            return Ok(());
-        }
-        match self.open(role, keys) {
-            Err(failure) if FORESEEN.contains(&failure.reason()) => Err(failure),
-            _ => Ok(()),
-        }
     }
 
     /// What its secret is asked for: which key of it is to sign what (FAULTS C5).
@@ -134,7 +111,7 @@ impl Session<'_> {
         let needs = self.needs(role)?;
         let mut tokens: BTreeSet<&String> = BTreeSet::new();
         for need in &needs {
-            tokens.extend(need.locked.iter().take(need.count));
+            tokens.extend(need.first());
         }
         let next = tokens.into_iter().find(|name| self.ours.locked(name) && !asked.contains(*name));
         Ok(next.and_then(|name| self.ours.token(name)).cloned())
@@ -160,7 +137,7 @@ impl Session<'_> {
     }
 
     /// What a role lacks beside the keys that are ready, and the locked tokens that could give it, for each threshold.
-    fn needs(&self, role: &RoleName) -> Result<Vec<Need>, Failure> {
+    pub(super) fn needs(&self, role: &RoleName) -> Result<Vec<Need>, Failure> {
         let usable = |key: &Candidate| {
             !self.ours.split(&key.token) && (self.ours.can_sign(key) || self.ours.locked(&key.token))
         };
@@ -189,7 +166,5 @@ impl Session<'_> {
     }
 }
 
-/// What is refused whoever unlocks.
-const FORESEEN: &[&str] = &[reason::SHARED_KEY, reason::WATERMARK];
 /// Delegated roles come by the thousand.
 const MOST_SAID: usize = 6;

@@ -6,8 +6,9 @@ use tuf::role::RoleName;
 use tufagent_proto::v1::SignSkipped;
 
 use super::Session;
+use super::key_line::KeyLine;
 use super::ours::Candidate;
-use crate::error::Failure;
+use crate::error::{Failure, reason};
 
 /// Keys that the agent passed over, and of roles that miss signatures those of ours whose token cannot be used.
 pub(super) fn told<'r>(
@@ -27,6 +28,22 @@ pub(super) fn told<'r>(
         }
     }
     all.iter().map(Unsigned::json).collect()
+}
+
+/// What is to be done about a key of ours that did not sign a role, where more is known of that than its token's state tells:
+/// a PIN that was wrong or is not tried any more, a touch that did not come.
+pub(super) fn remedy(session: &Session<'_>, role: &RoleName, key: &KeyLine) -> Option<String> {
+    let (token, _) = key.token.as_ref()?;
+    let asked = session.unsigned.iter().rfind(|unsigned| unsigned.is_of(role, &key.keyid));
+    let (reason, remedy) = match asked {
+        Some(unsigned) => (unsigned.reason.clone(), unsigned.remedy.clone()),
+        None => {
+            let why = session.ours.why_not(token, key.name.as_deref().unwrap_or_default())?;
+            (why.reason().to_owned(), why.remedy_text().to_owned())
+        }
+    };
+    let tells = [reason::TOUCH_TIMEOUT, reason::PIN_BLOCKED, reason::PIN_INCORRECT];
+    (tells.contains(&reason.as_str()) || session.ours.is_at_last_try(token)).then_some(remedy)
 }
 
 impl Session<'_> {

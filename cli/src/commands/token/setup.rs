@@ -9,7 +9,7 @@ use serde_json::json;
 use tufagent_proto::v1;
 use zeroize::Zeroizing;
 
-use super::{described, problem, tries};
+use super::{described_device, problem, tries};
 use crate::args::SetupArgs;
 use crate::client::Agent;
 use crate::commands::key;
@@ -77,8 +77,11 @@ const PUK: Word = Word { name: "PUK", factory: FACTORY_PUK, option: "--new-puk-f
 impl<'a> Setting<'a> {
     fn new(args: &'a SetupArgs, context: &'a Context) -> Result<Self, Failure> {
         let agent = context.agent()?;
-        let token = agent.token(&args.name)?;
+        // Asked first, so that a name nobody knows is told with the names that there are.
+        agent.token(&args.name)?;
         let facts = agent.card_facts(&args.name)?;
+        // By what was seen just now.
+        let token = agent.token(&args.name)?;
         Ok(Self { args, context, agent, token, facts, terminal: Terminal::open() })
     }
 
@@ -121,8 +124,10 @@ impl<'a> Setting<'a> {
         }
         let new = match (new_file, &self.terminal) {
             (Some(path), _) => Secret::from_pin_file(path)?,
-            (None, Some(terminal)) => terminal
-                .new_secret(&format!("{what} of {}, six to eight characters", described(&self.token)))?,
+            (None, Some(terminal)) => terminal.new_secret(&format!(
+                "{what} of {}, six to eight characters",
+                described_device(&self.token)
+            ))?,
             (None, None) => {
                 return Err(Failure::new(
                     reason::PIN_REQUIRED,

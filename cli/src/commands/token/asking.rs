@@ -1,0 +1,168 @@
+//! What a person is asked before a token gets a PIN: of a YubiKey by what the card says just then.
+
+use tufagent_proto::v1;
+
+use super::{YUBIKEY, described, described_device, problem, word};
+use crate::client::Agent;
+use crate::error::{Failure, reason};
+use crate::prompt::{Terminal, confirm_by_person};
+use crate::render::visible;
+use crate::secret::Secret;
+
+/// Unlocks one token: by the source that the agent's configuration names, or by a prompt.
+///
+/// # Errors
+/// `PIN_REQUIRED` (exit 5) when it must be asked and no terminal is there; what the agent says otherwise.
+pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
+    if !is_typed(token) {
+        return agent.unlock(&token.name, None, None, None);
+    }
+    let token = match Terminal::open() {
+        Some(_) => looked_at(agent, token.clone())?,
+        None => token.clone(),
+    };
+    unlock_looked_at(agent, &token)
+}
+
+/// The same of one whose secret a person types, as it was looked at just now.
+///
+/// # Errors
+/// As [`unlock_asking`].
+pub(crate) fn unlock_looked_at(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
+    check_is_there(token)?;
+    check_is_not_last_try(token)?;
+    let secret = ask(token, token.fresh)?;
+    agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
+}
+
+/// Whether a person types its secret.
+pub(super) fn is_typed(token: &v1::Token) -> bool {
+    matches!(token.pin_source.as_str(), "prompt" | "")
+}
+
+/// A token as it is now, of which nothing keeps a person from typing its secret; `last_try`: also the last one.
+///
+/// # Errors
+/// `TOKEN_ABSENT`, `PIN_BLOCKED`, `TOKEN_BUSY`.
+pub(super) fn to_be_asked_for(agent: &Agent, token: v1::Token, last_try: bool) -> Result<v1::Token, Failure> {
+    if Terminal::open().is_none() {
+        return Ok(token);
+    }
+    let token = looked_at(agent, token)?;
+    check_is_there(&token)?;
+    if !last_try {
+        check_is_not_last_try(&token)?;
+    }
+    Ok(token)
+}
+
+/// A YubiKey as it is now: since the agent looked at it another program may have used tries of its PIN, or have reset it.
+///
+/// # Errors
+/// `TOKEN_ABSENT`, `TOKEN_BUSY`: what is typed would reach nobody.
+pub(crate) fn looked_at(agent: &Agent, token: v1::Token) -> Result<v1::Token, Failure> {
+    if token.kind != YUBIKEY {
+        return Ok(token);
+    }
+    match agent.card_facts(&token.name) {
+        Err(failure) if [reason::TOKEN_ABSENT, reason::TOKEN_BUSY].contains(&failure.reason()) => {
+            Err(failure)
+        }
+        // Whatever else it is shows when it is to do something.
+        _ => agent.token(&token.name),
+    }
+}
+
+/// Nobody is asked for the PIN of a card that is not there: it would be for whichever comes (FAULTS C5). Nor for one that is
+/// blocked.
+///
+/// # Errors
+/// `TOKEN_ABSENT`, `PIN_BLOCKED`.
+pub(super) fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
+    let name = visible(&token.name);
+    let failure = match token.state.as_str() {
+        _ if Terminal::open().is_none() => return Ok(()),
+        "absent" => Failure::new(reason::TOKEN_ABSENT, format!("{name} is not there{}", problem(token)))
+            .remedy(match token.kind == YUBIKEY {
+                true => "insert it, then run this again",
+                false => "insert it, or bring its folder or service back, then run this again",
+            }),
+        _ => return check_is_not_blocked(token),
+    };
+    Err(failure.detail("token", token.name.as_str()))
+}
+
+/// Nor is anybody asked whether a PIN is to be tried that is blocked, at a terminal or elsewhere.
+///
+/// # Errors
+/// `PIN_BLOCKED`.
+pub(super) fn check_is_not_blocked(token: &v1::Token) -> Result<(), Failure> {
+    if token.kind != YUBIKEY || token.state != "blocked" {
+        return Ok(());
+    }
+    let which = described_device(token);
+    Err(Failure::new(reason::PIN_BLOCKED, format!("the PIN of {which} is blocked after wrong ones"))
+        .remedy(format!("give it a new one by its PUK: tufctl token unblock {}", visible(&token.name)))
+        .detail("token", token.name.as_str())
+        .detail("tries_left", 0))
+}
+
+/// Nobody types a PIN that is not presented then.
+///
+/// # Errors
+/// `PIN_BLOCKED`.
+fn check_is_not_last_try(token: &v1::Token) -> Result<(), Failure> {
+    if token.kind != YUBIKEY || token.pin_tries_left != Some(1) || Terminal::open().is_none() {
+        return Ok(());
+    }
+    let message = format!("{} blocks its PIN when the next one is wrong", described(token));
+    Err(Failure::new(reason::PIN_BLOCKED, message)
+        .remedy(format!(
+            "make sure of the PIN, then: tufctl token unlock {} --last-try",
+            visible(&token.name)
+        ))
+        .detail("token", token.name.as_str())
+        .detail("tries_left", 1))
+}
+
+/// Asks the person for it; what they were shown is what the agent compares the card with.
+pub(super) fn agree_to_last_try(token: &v1::Token) -> Result<v1::LastTryShown, Failure> {
+    let wrong = token.pins_wrong.unwrap_or_default();
+    let before = match wrong {
+        0 => String::new(),
+        1 => " It did not accept the last one.".to_owned(),
+        more => format!(" It did not accept the last {more}."),
+    };
+    let (word, which) = (word(token), described(token));
+    confirm_by_person(&format!("Try a {word} of {which} even if it is the last try that is left?{before}"))?;
+    let serial = token.serial.clone().unwrap_or_default();
+    Ok(v1::LastTryShown { serial, pin_tries_left: token.pin_tries_left, pins_wrong: wrong })
+}
+
+/// Asks for a token's secret, saying which device it is for; twice when it is new.
+///
+/// # Errors
+/// `PIN_REQUIRED` where nobody is there to type it, or nothing was typed.
+pub(crate) fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
+    let name = &token.name;
+    let Some(terminal) = Terminal::open() else {
+        return Err(Failure::new(
+            reason::PIN_REQUIRED,
+            format!("the {} of {name} is needed and there is no terminal to ask at", word(token)),
+        )
+        .remedy(format!("tufctl token unlock {name} --pin-file FILE"))
+        .detail("token", token.name.as_str()));
+    };
+    let label = |which: String| format!("{} of {which}", word(token));
+    // A new one is not tried.
+    let typed = match new {
+        true => terminal.new_secret(&label(described_device(token))),
+        false => terminal.secret(&label(described(token))),
+    };
+    typed.map_err(|failure| match failure.reason() {
+        reason::PIN_REQUIRED if !new => {
+            failure.saying(format!("no {} of {} was typed", word(token), visible(name)))
+        }
+        _ => failure,
+    })
+}
