@@ -13,8 +13,9 @@ import os
 import sys
 from datetime import timedelta
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from strangers_maker import NOW, Maker, backwards, escaped, indented, respelled, tabbed_crlf
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, GPGKey
 
 KINDS = {}
 GROUPS = {}
@@ -144,6 +145,28 @@ def a_key_of_the_future(m):
     m.key("future", "ml-dsa")
     m.role_keys["root"] = ["root", "future"]
     m.role_keys["targets"] = ["online", "future"]
+    m.reads = "python"
+
+
+@kind
+def openpgp_keys_beside_others(m):
+    """Keys that sign with gpg: of stock clients python-tuf alone reads the file."""
+    rsa = {"private": "", "public": {"e": "010001", "n": "da" * 256}}
+    eddsa = {"private": "", "public": {"q": "aa" * 32}}
+    keys = {
+        "root": GPGKey("8465a1e2e0fb2b40adb2478e18fb3f537e0c8a17", "rsa", "pgp+rsa-pkcsv1.5", rsa),
+        "targets": GPGKey("c5a0abe6ec19d0d65f85e2c39be9df5131d924e9", "eddsa", "pgp+eddsa-ed25519", eddsa),
+    }
+    m.before_root = lambda root, version: [root.add_key(key, role) for role, key in keys.items()]
+    m.reads = "python"
+
+
+@kind
+def rsa_in_the_armour_of_pkcs1(m):
+    for use in ("root", "online"):
+        signer = m.key(use, "rsa-2048")
+        pem = signer._private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode()
+        m.signers[use] = CryptoSigner(signer._private_key, respelled(signer.public_key, keyval={"public": pem}))
     m.reads = "python"
 
 

@@ -182,6 +182,31 @@ fn keyids_twins_and_private_keys_are_errors() {
 }
 
 #[test]
+fn a_private_key_in_a_file_that_nothing_leads_to_any_more_is_found() {
+    let home = Home::new();
+    let scene = clean();
+    scene.write(&home.path("linted"));
+    let secret = "ab".repeat(32);
+    let mut object = key(1);
+    object["keyval"]["private"] = json!(secret);
+    let old =
+        json!({"signatures": [], "signed": {"_type": "targets", "delegations": {"keys": {"k": object}}}});
+    for (name, role) in [("0.targets.json", "targets"), ("7.a%2Fb.json", "a/b"), ("notes.json", "notes")] {
+        home.write(&format!("linted/metadata/{name}"), old.to_string());
+        let told = home.run("lint linted --json").exits(6);
+        let findings = told.json()["findings"].clone();
+        let found = findings.as_array().unwrap().iter().find(|found| found["file"] == name).cloned();
+        let found = found.unwrap_or_else(|| panic!("{name}: {findings}"));
+        assert_eq!(
+            (&found["rule"], &found["role"], &found["clients"]),
+            (&json!("private-key"), &json!(role), &json!([]))
+        );
+        assert!(!told.stdout.contains(&secret), "the private key itself is shown");
+        std::fs::remove_file(home.path("linted/metadata").join(name)).unwrap();
+    }
+}
+
+#[test]
 fn findings_about_clients_that_nobody_has_are_left_out() {
     let home = Home::new();
     let mut scene = clean();

@@ -341,7 +341,28 @@ fn targets_roles_are_held_where_the_old_snapshot_counts_no_more_and_let_go_with_
     let error = run();
     let details = &error["error"]["details"];
     assert_eq!((&details["role"], &details["spec"]), (&json!("targets"), &json!("5.5.5")), "{error}");
-    // A key of snapshot and timestamp is gone: versions may begin anew (5.3.11).
+    // A key of snapshot and timestamp is gone, and the one that is left has signed what was trusted, too: nobody goes behind it.
+    let mut both = scene(3, 3, |_| {});
+    both.roots.clear();
+    for role in ["snapshot", "timestamp"] {
+        both.forge.signers.insert(role, signers(&[1, 3]));
+    }
+    let _ = fs::remove_dir_all(home.path("memory"));
+    both.write(&home.path("case-0"));
+    assert_eq!(run()["valid"], true);
+    let mut behind = scene(2, 2, |root| {
+        for role in ["snapshot", "timestamp"] {
+            root["roles"][role]["keyids"] = json!([keyid(&key(3))]);
+        }
+    });
+    for role in ["snapshot", "timestamp"] {
+        behind.forge.signers.insert(role, signers(&[3]));
+    }
+    behind.write(&home.path("case-0"));
+    let error = run();
+    let details = &error["error"]["details"];
+    assert_eq!((&details["role"], &details["spec"]), (&json!("timestamp"), &json!("5.4.3.1")), "{error}");
+    // The key that has signed what was trusted is gone: versions may begin anew (5.3.11).
     remember();
     let mut replaced = scene(1, 1, |root| {
         for role in ["snapshot", "timestamp"] {

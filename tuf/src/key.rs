@@ -168,10 +168,11 @@ impl Key {
         let scheme = text(value.get("scheme"), "scheme")?;
         let keyval = value.get("keyval").filter(|v| v.kind() == json::Kind::Object);
         let keyval = keyval.ok_or(KeyError::Member { member: "keyval" })?;
-        // Only keytypes that this crate knows must have their material in `public`.
+        // Only what this crate verifies with must have its material in `public`, as text: that of OpenPGP keys, whose
+        // keytype may be `rsa`, is an object.
         let public_text = match keyval.get("public") {
-            None if !is_known(&keytype) => Arc::from(""),
-            public => text(public, "keyval.public")?,
+            public if Scheme::of_names(&keytype, &scheme).is_some() => text(public, "keyval.public")?,
+            public => public.and_then(Value::as_str).map_or_else(|| Arc::from(""), Arc::from),
         };
         let keyid = Sha256Digest::of(&canonical(value)).into();
         Ok(Self {
@@ -239,7 +240,7 @@ impl Key {
         &self.scheme
     }
 
-    /// `keyval.public` as it stands; empty when an unknown keytype has none.
+    /// `keyval.public` as it stands; empty when it is no text, which only a key may have that cannot verify here.
     pub fn public_text(&self) -> &str {
         &self.public_text
     }
@@ -357,8 +358,9 @@ impl KeyError {
     }
 }
 
-fn is_known(keytype: &str) -> bool {
-    Scheme::ALL.into_iter().any(|scheme| Scheme::of_names(keytype, scheme.name()).is_some())
+/// Whether the material is an RSA key in the armour of PKCS #1, which python-tuf reads as well.
+pub(crate) fn is_pkcs1(text: &str) -> bool {
+    text.trim_start().starts_with(public::BEGIN_PKCS1)
 }
 
 /// Reads `keyval.public` by keytype and scheme (4.2.2 and what older tools wrote).
@@ -384,7 +386,8 @@ fn read_public(keytype: &str, scheme: Scheme, text: &str) -> Result<PublicKey, K
     if text.starts_with(char::is_whitespace) {
         return Err(KeyError::material("white space stands before the PEM"));
     }
-    let found = PublicKey::from_spki_pem(text)?;
+    let found =
+        if is_pkcs1(text) { PublicKey::from_pkcs1_pem(text)? } else { PublicKey::from_spki_pem(text)? };
     if scheme.fits(found.key_type()) {
         Ok(found)
     } else {

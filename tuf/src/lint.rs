@@ -132,7 +132,7 @@ pub struct Repository {
 
 impl Repository {
     /// Every file, all roots first.
-    fn files(&self) -> impl Iterator<Item = &File> {
+    pub fn files(&self) -> impl Iterator<Item = &File> {
         self.roots
             .iter()
             .chain(self.timestamp.iter())

@@ -4,77 +4,21 @@
 //! what is returned names members that hold no secret themselves.
 //!
 //! Found are: texts that hold a private key in any armour, wherever they stand, member names too; members of key objects
-//! whose name says "private"; and what **makes** one of the public keys that are looked for, as a seed or a scalar in
-//! hexadecimal, base64 or a list of numbers. The last is a proof and needs no name.
+//! whose name says "private"; and what **makes** one of the public keys that are looked for, as a seed, a scalar or a secret
+//! number of RSA in hexadecimal, base64 or a list of numbers. The last is a proof and needs no name.
 
+mod made;
 mod texts;
 
-use crate::{
-    json::{Kind, Value},
-    key::{Key, KeyType, PublicKey},
-    metadata::Metadata,
-};
-use std::collections::{BTreeSet, HashSet};
-
-/// The public keys whose private halves are looked for.
-#[derive(Clone, Debug, Default)]
-pub struct Publics {
-    keys: BTreeSet<PublicKey>,
-    kinds: BTreeSet<KeyType>,
-}
-
-impl Publics {
-    /// Takes the keys that a root or a targets role brings.
-    pub fn add(&mut self, metadata: &Metadata) {
-        let delegations = metadata.as_targets().and_then(|targets| targets.delegations.as_ref());
-        let keys = metadata.as_root().map(|root| &root.keys).or(delegations.map(|d| &d.keys));
-        keys.into_iter().flat_map(|keys| keys.values()).for_each(|key| self.add_key(key));
-    }
-
-    /// Takes the key objects of a document that may be no metadata at all.
-    pub fn add_objects(&mut self, value: Value<'_>) {
-        if value.get("keyval").is_some() {
-            Key::parse(value).iter().for_each(|key| self.add_key(key));
-        }
-        value
-            .members()
-            .map(|(_, inner)| inner)
-            .chain(value.items())
-            .for_each(|inner| self.add_objects(inner));
-    }
-
-    fn add_key(&mut self, key: &Key) {
-        if let Ok(public) = key.public_key() {
-            self.kinds.insert(public.key_type());
-            self.keys.insert(public.clone());
-        }
-    }
-
-    /// Whether these bytes are what one of the keys is made from: the seed of Ed25519, with or without its public key
-    /// behind, or the scalar of an ECDSA key.
-    fn made_by(&self, bytes: &[u8]) -> bool {
-        let made = |kind, key: &dyn Fn() -> Option<PublicKey>| {
-            self.kinds.contains(&kind) && key().is_some_and(|key| self.keys.contains(&key))
-        };
-        let seed = bytes.get(..32).filter(|_| matches!(bytes.len(), 32 | 64));
-        let scalar = if bytes.len() == 33 { bytes.strip_prefix(&[0]) } else { Some(bytes) };
-        made(KeyType::Ed25519, &|| {
-            let key = ed25519_dalek::SigningKey::from_bytes(seed?.try_into().ok()?);
-            PublicKey::from_ed25519(key.verifying_key().to_bytes()).ok()
-        }) || made(KeyType::EcdsaP256, &|| {
-            let key = p256::ecdsa::SigningKey::from_slice(scalar.filter(|bytes| bytes.len() == 32)?).ok()?;
-            PublicKey::from_p256_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok()
-        }) || made(KeyType::EcdsaP384, &|| {
-            let key = p384::ecdsa::SigningKey::from_slice(scalar.filter(|bytes| bytes.len() == 48)?).ok()?;
-            PublicKey::from_p384_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok()
-        })
-    }
-}
+use crate::json::{Kind, Value};
+pub use made::Publics;
+use std::collections::HashSet;
 
 /// Where a private key stands inside `value`, as a JSON pointer (RFC 6901); the first one.
 pub fn private_key_in(value: Value<'_>, publics: &Publics) -> Option<String> {
     let text = String::from_utf8_lossy(value.raw());
-    let mut search = Search { publics, armoured: texts::may_be_armoured(&text), tried: HashSet::new() };
+    let mut search =
+        Search { publics, armoured: texts::may_be_armoured(&text), tried: HashSet::new(), tried_rsa: 0 };
     search.find(value, Place::default(), 0)
 }
 
@@ -84,6 +28,8 @@ struct Search<'p> {
     armoured: bool,
     /// What was tried outside key objects.
     tried: HashSet<Vec<u8>>,
+    /// How often RSA was tried.
+    tried_rsa: usize,
 }
 
 /// What is known of where a value stands.
@@ -146,12 +92,12 @@ impl Search<'_> {
         if texts::is_armoured(&text) || texts::is_encoded_private_key(&text) {
             return true;
         }
-        texts::decodings(&text).into_iter().any(|bytes| self.makes_a_key(bytes, place))
+        texts::encodings(&text).into_iter().any(|bytes| self.makes_a_key(bytes, place))
     }
 
     /// Bytes as a list of numbers.
     fn is_secret_list(&mut self, list: Value<'_>, place: Place) -> bool {
-        if !matches!(list.len(), 32 | 33 | 48 | 64) {
+        if !self.publics.may_be_made_by(list.len()) {
             return false;
         }
         let bytes = list.items().map(|item| item.as_u64().and_then(|number| u8::try_from(number).ok()));
@@ -160,6 +106,16 @@ impl Search<'_> {
     }
 
     fn makes_a_key(&mut self, bytes: Vec<u8>, place: Place) -> bool {
+        if !self.publics.may_be_made_by(bytes.len()) {
+            return false;
+        }
+        if self.publics.may_be_of_rsa(bytes.len()) {
+            // Milliseconds each, and signatures are as long.
+            self.tried_rsa = self.tried_rsa.saturating_add(1);
+            if self.tried_rsa > MOST_TRIES_OF_RSA {
+                return false;
+            }
+        }
         // Each costs some ten microseconds, and a role may hold a digest in the `custom` of each of 100,000 targets.
         if !place.in_key && (self.tried.len() >= MOST_TRIES || !self.tried.insert(bytes.clone())) {
             return false;
@@ -177,6 +133,7 @@ const MOST_DEPTH: u8 = 64;
 /// How deep the entries of `signed.targets` and `signed.meta` lie.
 const ENTRY: u8 = 3;
 const MOST_TRIES: usize = 4096;
+const MOST_TRIES_OF_RSA: usize = 64;
 /// Quotes and the shortest form of 32 bytes but the word of an armour.
 const SHORTEST: usize = 16;
 

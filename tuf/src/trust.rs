@@ -15,7 +15,9 @@ use crate::{
     role::{RoleKeys, RoleKind, RoleName, Version},
     time::UtcTime,
 };
-use checks::{check_entries, check_keyids, check_root, check_threshold, keys_replaced, out_of_order, parse};
+use checks::{
+    Left, check_entries, check_keyids, check_root, check_threshold, left_of_keys, out_of_order, parse,
+};
 pub(crate) use checks::{check_listed_bytes, check_listed_version};
 pub use error::{TrustError, TrustFault};
 pub use search::Search;
@@ -42,7 +44,8 @@ impl Options {
 }
 
 /// What was trusted in an earlier run, for the checks against rollback (5.4.3, 5.5.5). Each counts only as long as its
-/// signatures still reach the threshold under the newest root and its role's keys were not replaced (5.3.11).
+/// signatures still reach the threshold under the newest root; where that ended since a root took keys away, neither counts
+/// any more (5.3.11).
 #[derive(Clone, Debug, Default)]
 pub struct Previous {
     /// The timestamp.
@@ -116,8 +119,8 @@ impl TrustedSet {
         Ok(self)
     }
 
-    /// Whether anything of an earlier run still counts; false once a root has replaced keys of timestamp or snapshot, and
-    /// then the caller forgets what it stored of both (5.3.11).
+    /// Whether anything of an earlier run still counts; false once a root has taken away the keys that timestamp or snapshot
+    /// was trusted by, and then the caller forgets what it stored of both (5.3.11).
     pub const fn has_previous(&self) -> bool {
         self.previous.timestamp.is_some() || self.previous.snapshot.is_some()
     }
@@ -137,12 +140,27 @@ impl TrustedSet {
             return Err(TrustError::new(&role, "5.3.5", fault));
         }
         check_keyids(&next, &role, &self.options, "4.2.1")?;
-        if keys_replaced(&self.root, &next) {
+        let before = std::mem::replace(&mut self.root, next);
+        if self.is_rotated(&before, RoleKind::Timestamp) || self.is_rotated(&before, RoleKind::Snapshot) {
             // 5.3.11: the way out of a fast-forward attack; versions may begin anew.
             self.previous = Previous::default();
         }
-        self.root = next;
         Ok(())
+    }
+
+    /// Whether the newest root has taken away keys of a role without which what was trusted of it would not be (5.3.11). As
+    /// long as the keys that are left vouch for it, it was no rotation: it must not be gone behind, or whoever can replay old
+    /// files could after every change of one key of several.
+    fn is_rotated(&self, before: &Metadata, kind: RoleKind) -> bool {
+        let previous = match kind {
+            RoleKind::Timestamp => &self.previous.timestamp,
+            _ => &self.previous.snapshot,
+        };
+        match (left_of_keys(before, &self.root, kind), previous) {
+            (Left::All, _) => false,
+            (_, Some(file)) => self.check_top_level(file, "5.3.11").is_err(),
+            (left, None) => left == Left::TooFew,
+        }
     }
 
     /// Checks that the newest root has not expired (5.3.10). The first step after the root chain does so itself.

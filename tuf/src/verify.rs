@@ -1,7 +1,7 @@
 //! Signatures against thresholds (specification 4.2.1, 5.3.4, 5.4.2, 5.5.3, 5.6.3).
 
 use crate::{
-    key::{Key, KeyId, PublicKey},
+    key::{Key, KeyError, KeyId, PublicKey},
     metadata::{Canonical, Metadata, SignatureEntry},
     role::RoleKeys,
 };
@@ -20,6 +20,8 @@ pub struct ThresholdReport {
     pub need: u32,
     /// Keyids of the role whose signature is there and does not verify.
     pub invalid: Vec<KeyId>,
+    /// Those of them whose key cannot verify anything here, and why.
+    pub unusable: Vec<(KeyId, KeyError)>,
     /// Keyids of the role whose signature is good and does not count, as the same public key counts already.
     pub same_key: Vec<KeyId>,
 }
@@ -50,6 +52,7 @@ pub fn check_signatures(
         missing: Vec::new(),
         need: role.threshold.get(),
         invalid: Vec::new(),
+        unusable: Vec::new(),
         same_key: Vec::new(),
     };
     let (mut counted, mut seen) = (BTreeSet::<&PublicKey>::new(), BTreeSet::new());
@@ -61,7 +64,10 @@ pub fn check_signatures(
         let list = match (keys.get(keyid), entry) {
             (None, _) | (_, None) => &mut report.missing,
             (Some(key), Some(entry)) => match signer(key, metadata, &message, entry) {
-                None => &mut report.invalid,
+                None => {
+                    report.unusable.extend(key.signing_scheme().err().map(|why| (keyid.clone(), why)));
+                    &mut report.invalid
+                }
                 Some(public) if counted.insert(public) => &mut report.signed_by,
                 Some(_) => &mut report.same_key,
             },

@@ -10,7 +10,8 @@ use common::{
 use serde_json::{Value as Json, json};
 use tuf::{
     metadata::{Limits, Metadata},
-    trust::{Options, Search, TimestampStep, TrustFault, TrustedSet},
+    role::RoleKind,
+    trust::{Options, Previous, Search, TimestampStep, TrustFault, TrustedSet},
 };
 
 macro_rules! vector {
@@ -138,6 +139,29 @@ fn a_timestamp_is_refused_when_it_is_unsigned_expired_or_older() {
 }
 
 #[test]
+fn a_refusal_says_which_key_counts_for_nothing_and_why() {
+    let keys = keys();
+    let mut root = keys.root(1);
+    root["keys"][keys.timestamp.id()]["scheme"] = json!("of-tomorrow");
+    let first = file(&root, &[&keys.root[0], &keys.root[1]]);
+    let mut set = TrustedSet::from_root(first, &Options { accept_wrong_keyids: true, ..options() }).unwrap();
+    let said = set.update_timestamp(keys.timestamp(1, 1)).unwrap_err().to_string();
+    assert!(said.contains("has 0 of 1 signatures needed; key"), "{said}");
+    assert!(said.contains("counts for nothing: keytype \"ed25519\" with scheme \"of-tomorrow\""), "{said}");
+    assert!(!said.contains("not verify"), "{said}");
+}
+
+#[test]
+fn a_version_that_clients_read_differently_is_told_as_that() {
+    let keys = keys();
+    let huge = String::from_utf8(keys.timestamp(7, 1))
+        .unwrap()
+        .replace("\"version\":7", "\"version\":9007199254740992");
+    let said = keys.set().update_timestamp(huge.into_bytes()).unwrap_err().to_string();
+    assert!(said.contains("is beyond 2^53 - 1"), "{said}");
+}
+
+#[test]
 fn a_snapshot_must_be_the_one_that_the_timestamp_lists() {
     let keys = keys();
     let good = keys.snapshot(3, json!({"targets.json": {"version": 1}}));
@@ -211,6 +235,53 @@ fn new_keys_of_timestamp_or_snapshot_end_what_was_remembered() {
     let mut added = before();
     added.update_root(file(&more, &[a, b])).unwrap();
     at(added.update_timestamp(keys.timestamp(3, 3)), "timestamp", "5.4.3.1");
+}
+
+#[test]
+fn what_the_keys_that_are_left_vouch_for_is_not_gone_behind() {
+    let keys = keys();
+    let [a, b, c] = &keys.root;
+    let two = |version: u64| {
+        let mut root = keys.root(version);
+        root["keys"][keys.other[0].id()] = keys.other[0].object();
+        for role in ["timestamp", "snapshot"] {
+            let own = if role == "timestamp" { &keys.timestamp } else { &keys.snapshot };
+            root["roles"][role]["keyids"] = json!([own.id(), keys.other[0].id()]);
+        }
+        root
+    };
+    // Each role has a key of its own and one that goes.
+    let by = |file: Vec<u8>| Some(Metadata::parse(file, &Limits::agent()).unwrap());
+    let remembering = |own: bool| {
+        let signers = |key| if own { vec![key, &keys.other[0]] } else { vec![&keys.other[0]] };
+        let stamp = file(&timestamp(10, json!({"version": 10})), &signers(&keys.timestamp));
+        let snap = file(&snapshot(10, json!({"a.json": {"version": 9}})), &signers(&keys.snapshot));
+        let set = TrustedSet::from_root(file(&two(1), &[a, b]), &options()).unwrap();
+        set.with_previous(Previous { timestamp: by(stamp), snapshot: by(snap) }).unwrap()
+    };
+    let next = file(&keys.root(2), &[a, b, c]);
+    // Signed by both, they still meet their threshold.
+    let mut set = remembering(true);
+    set.update_root(next.clone()).unwrap();
+    assert!(set.has_previous());
+    at(set.clone().update_timestamp(keys.timestamp(5, 5)), "timestamp", "5.4.3.1");
+    set.update_timestamp(keys.timestamp(11, 11)).unwrap();
+    at(set.update_snapshot(keys.snapshot(11, json!({}))), "snapshot", "5.5.5");
+    // Signed by the key that went alone, as by whoever stole it.
+    let mut set = remembering(false);
+    set.update_root(next.clone()).unwrap();
+    assert!(!set.has_previous());
+    set.update_timestamp(keys.timestamp(5, 5)).unwrap();
+    // Of a role of which nothing is remembered the number of keys that are left decides.
+    let mut set = remembering(true);
+    set = set
+        .with_previous(Previous {
+            timestamp: remembering(true).last_trusted(RoleKind::Timestamp),
+            snapshot: None,
+        })
+        .unwrap();
+    set.update_root(next).unwrap();
+    at(set.update_timestamp(keys.timestamp(5, 5)), "timestamp", "5.4.3.1");
 }
 
 #[test]

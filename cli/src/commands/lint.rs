@@ -3,6 +3,7 @@
 mod places;
 mod read;
 mod show;
+mod superseded;
 
 use serde_json::{Value, json};
 use tuf::lint::{Finding, Repository, Severity, lint};
@@ -42,6 +43,7 @@ fn judge(check: &Check<'_>, args: &LintArgs, now: UtcTime) -> Result<(Repository
     let repository = read::repository(check.dir, &mut findings)?;
     places::look(check, args.metadata_only, &repository, &mut findings);
     findings.extend(lint(&repository, now));
+    superseded::look(check.dir, &repository, &mut findings);
     findings.retain_mut(|finding| concerns(finding, &args.clients));
     findings.sort_by_key(|finding| finding.severity);
     Ok((repository, findings))

@@ -82,6 +82,12 @@ fn role_of(file_name: &str) -> Option<RoleName> {
     (role.file_stem() == stem).then_some(role)
 }
 
+/// The role whose published file this is, with a version or without.
+pub(crate) fn published_role(file_name: &str) -> Option<RoleName> {
+    let versioned = file_name.split_once('.').filter(|(number, _)| number.parse::<u64>().is_ok());
+    role_of(versioned.map_or(file_name, |(_, name)| name))
+}
+
 /// The version in `N.root.json`.
 pub(super) fn root_version(file_name: &str) -> Option<Version> {
     version_of(&RoleKind::Root.role(), file_name)

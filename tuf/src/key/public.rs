@@ -11,7 +11,7 @@ use sha2::{
     Digest as _,
     digest::{FixedOutputReset, const_oid::AssociatedOid},
 };
-use signature::Verifier as _;
+use signature::{Keypair as _, Verifier as _};
 use std::{cmp::Ordering, fmt, hash, sync::Arc};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -125,17 +125,23 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::Material`] when it is no such thing.
     pub fn from_spki_pem(text: &str) -> Result<Self, KeyError> {
-        if text.len() > 1 << 15 {
-            return Err(KeyError::material("the PEM text is too long for a public key"));
-        }
-        let body = text.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
-        let body = body.ok_or(KeyError::material("not a PEM text between BEGIN and END PUBLIC KEY"))?;
-        let body: Vec<char> = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
-        let text = format!("{BEGIN}\n{}\n{END}\n", lines.join("\n"));
-        let (_, document) = spki::Document::from_pem(&text)
-            .map_err(|_| KeyError::material("the PEM text holds no valid base64 of DER"))?;
-        Self::from_spki_der(document.as_bytes())
+        let not = "not a PEM text between BEGIN and END PUBLIC KEY";
+        Self::from_spki_der(from_pem(text, (BEGIN, END), not)?.as_bytes())
+    }
+
+    /// An RSA key from an RSAPublicKey (RFC 8017, A.1.1) in PEM, likewise.
+    ///
+    /// # Errors
+    /// [`KeyError::Material`] when it is no such thing, or a key that [`PublicKey::from_rsa`] refuses.
+    pub fn from_pkcs1_pem(text: &str) -> Result<Self, KeyError> {
+        let not = "not a PEM text between BEGIN and END RSA PUBLIC KEY";
+        Self::from_pkcs1_der(from_pem(text, (BEGIN_PKCS1, END_PKCS1), not)?.as_bytes())
+    }
+
+    fn from_pkcs1_der(bytes: &[u8]) -> Result<Self, KeyError> {
+        let key = pkcs1::RsaPublicKeyRef::try_from(bytes)
+            .map_err(|_| KeyError::material("not an RSA public key in DER"))?;
+        Self::from_rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
     }
 
     /// A key from a SubjectPublicKeyInfo in DER.
@@ -158,11 +164,7 @@ impl PublicKey {
             ML_DSA_44 => ml_dsa(info, Material::MlDsa44),
             ML_DSA_65 => ml_dsa(info, Material::MlDsa65),
             ML_DSA_87 => ml_dsa(info, Material::MlDsa87),
-            RSA => {
-                let key = pkcs1::RsaPublicKeyRef::try_from(bits)
-                    .map_err(|_| KeyError::material("not an RSA public key in DER"))?;
-                Self::from_rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
-            }
+            RSA => Self::from_pkcs1_der(bits),
             _ => Err(KeyError::material("a key of an algorithm or curve that is not supported")),
         }
     }
@@ -220,6 +222,27 @@ impl PublicKey {
         json::write_string(&mut text, scheme);
         text.push(b'}');
         Key::made(self.clone(), text, keytype, scheme, public)
+    }
+
+    /// The key of ML-DSA that a seed makes (FIPS 204); `None` for another type.
+    pub(crate) fn of_ml_dsa_seed(kind: KeyType, seed: [u8; 32]) -> Option<Self> {
+        fn made<P: ml_dsa::MlDsaParams>(
+            seed: [u8; 32],
+            material: fn(Arc<MlDsa<P>>) -> Material,
+        ) -> Option<PublicKey>
+        where
+            MlDsa<P>: EncodePublicKey,
+        {
+            let key = ml_dsa::SigningKey::<P>::from_seed(&seed.into()).verifying_key();
+            let spki = der(key.to_public_key_der()).ok()?;
+            Some(PublicKey { spki, material: material(Arc::new(key)) })
+        }
+        match kind {
+            KeyType::MlDsa44 => made(seed, Material::MlDsa44),
+            KeyType::MlDsa65 => made(seed, Material::MlDsa65),
+            KeyType::MlDsa87 => made(seed, Material::MlDsa87),
+            _ => None,
+        }
     }
 
     /// Verifies `signature` over `message` by the default scheme of the key's type; see [`PublicKey::verify_by`].
@@ -330,8 +353,25 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+pub(super) const BEGIN_PKCS1: &str = "-----BEGIN RSA PUBLIC KEY-----";
+const END_PKCS1: &str = "-----END RSA PUBLIC KEY-----";
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const END: &str = "-----END PUBLIC KEY-----";
+
+/// The DER between the two lines, whatever its line ends and line width.
+fn from_pem(text: &str, (begin, end): (&str, &str), not: &'static str) -> Result<spki::Document, KeyError> {
+    if text.len() > 1 << 15 {
+        return Err(KeyError::material("the PEM text is too long for a public key"));
+    }
+    let body = text.trim().strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+    let body = body.ok_or(KeyError::material(not))?;
+    let body: Vec<char> = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
+    let text = format!("{begin}\n{}\n{end}\n", lines.join("\n"));
+    let (_, document) = spki::Document::from_pem(&text)
+        .map_err(|_| KeyError::material("the PEM text holds no valid base64 of DER"))?;
+    Ok(document)
+}
 
 fn der(document: spki::Result<spki::Document>) -> Result<Arc<[u8]>, KeyError> {
     let document = document.map_err(|_| KeyError::material("the key cannot be written as DER"))?;

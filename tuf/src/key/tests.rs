@@ -1,4 +1,5 @@
 use super::*;
+use rsa::{pkcs1::EncodeRsaPublicKey as _, pkcs8::DecodePublicKey as _};
 use serde_json::{Value as Json, json};
 
 fn vectors() -> Vec<Json> {
@@ -107,6 +108,9 @@ fn keys_of_unknown_types_are_kept_and_cannot_verify() {
         json!({"keytype": "mldsa", "scheme": "ml-dsa-65", "keyval": {"public": "x"}}),
         json!({"keytype": "sigstore-oidc", "scheme": "Fulcio", "keyval": {"identity": "a", "issuer": "b"}}),
         json!({"keytype": "rsa", "scheme": "pgp+rsa-pkcsv1.5", "keyval": {"public": "x"}}),
+        json!({"keytype": "rsa", "scheme": "pgp+rsa-pkcsv1.5", "keyval": {"private": "", "public": {"e": "010001", "n": "da"}}}),
+        json!({"keytype": "eddsa", "scheme": "pgp+eddsa-ed25519", "keyval": {"public": {"q": "aa"}}}),
+        json!({"keytype": "rsa", "scheme": "x", "keyval": {}}),
         json!({"keytype": "rsa", "scheme": "rsassa-pss-sha1", "keyval": {"public": "x"}}),
         json!({"keytype": "ml-dsa", "scheme": "ml-dsa-65/2", "keyval": {"public": "x"}}),
         json!({"keytype": "ed25519", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": "00"}}),
@@ -140,8 +144,27 @@ fn weak_short_and_foreign_key_material_cannot_verify() {
 }
 
 #[test]
+fn rsa_keys_in_the_armour_of_pkcs1_are_the_same_keys() {
+    let vector = vectors().into_iter().find(|vector| vector["key"]["keytype"] == "rsa").unwrap();
+    let key = key_of(&vector["key"]);
+    let public = key.public_key().unwrap();
+    let read = rsa::RsaPublicKey::from_public_key_der(public.spki_der()).unwrap();
+    let pem = read.to_pkcs1_pem(rsa::pkcs8::LineEnding::CRLF).unwrap();
+    let mut object = vector["key"].clone();
+    object["keyval"]["public"] = json!(pem);
+    assert_eq!(key_of(&object).public_key(), Ok(public));
+    object["keyval"]["public"] = json!(pem.replace("END RSA", "END"));
+    assert!(matches!(key_of(&object).public_key(), Err(KeyError::Material { .. })));
+    // Nothing but RSA has that armour.
+    let ed25519 = json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": pem}});
+    assert!(key_of(&ed25519).public_key().is_err());
+}
+
+#[test]
 fn a_key_object_without_its_members_is_refused() {
-    for text in ["{}", "[]", "{\"keytype\":1}", r#"{"keytype":"rsa","scheme":"x","keyval":{}}"#] {
+    let (without, object) = (json!({}), json!({"public": {"n": "da"}}));
+    let rsa = |keyval| json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": keyval}).to_string();
+    for text in ["{}", "[]", "{\"keytype\":1}", &rsa(without), &rsa(object)] {
         assert!(matches!(Key::from_json(text.as_bytes()), Err(KeyError::Member { .. })), "{text}");
     }
 }

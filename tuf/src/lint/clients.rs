@@ -1,7 +1,8 @@
 //! The stock clients: their limits, and which keys they read.
 
 use crate::{
-    key::{Key, RsaHash, Scheme},
+    json::{Document, Kind, MAX_BYTES, Value},
+    key::{Key, RsaHash, Scheme, is_pkcs1},
     metadata::Limits,
 };
 use std::fmt;
@@ -67,12 +68,19 @@ impl Client {
 
     /// How far it gets with `key`.
     pub(super) fn reads(self, key: &Key) -> Reads {
+        if self == Self::TufJs && !has_texts_alone(key) {
+            return Reads::NotTheFile;
+        }
         let old_point = key.keytype() == key.scheme() && !key.public_text().trim().starts_with("-----");
         let Some(scheme) = Scheme::of_names(key.keytype(), key.scheme()) else {
-            // tuf-js notices when it comes to verify; the others when they read the file.
-            return if self == Self::TufJs { Reads::NotTheKey } else { Reads::NotTheFile };
+            // tuf-js notices when it comes to verify, python-tuf with keys of OpenPGP (it may lack gpg); the others when they
+            // read the file.
+            let later = self == Self::TufJs || self == Self::PythonTuf && key.scheme().starts_with("pgp+");
+            return if later { Reads::NotTheKey } else { Reads::NotTheFile };
         };
         match (self, scheme) {
+            (Self::TufJs, _) if is_pkcs1(key.public_text()) => Reads::NotTheKey,
+            (Self::Tough, _) if is_pkcs1(key.public_text()) => Reads::NotTheFile,
             (_, Scheme::Ed25519 | Scheme::RsaPss(RsaHash::Sha256)) => Reads::Yes,
             (Self::PythonTuf, Scheme::EcdsaP256 | Scheme::EcdsaP384 | Scheme::EcdsaP521) if old_point => {
                 Reads::NotTheKey
@@ -86,6 +94,13 @@ impl Client {
             (Self::Tough, _) => Reads::NotTheFile,
         }
     }
+}
+
+/// Whether all members of `keyval` are texts, as tuf-js wants them.
+fn has_texts_alone(key: &Key) -> bool {
+    let Ok(document) = Document::parse(key.json().as_bytes(), MAX_BYTES) else { return false };
+    let is_text = |(_, value): (_, Value<'_>)| value.kind() == Kind::String;
+    document.root().get("keyval").is_some_and(|keyval| keyval.members().all(is_text))
 }
 
 impl fmt::Display for Client {

@@ -122,6 +122,9 @@ pub(super) fn count(value: Value<'_>) -> Read<u64> {
 
 /// `value` as a version.
 pub(super) fn version(value: Value<'_>) -> Read<Version> {
+    if value.kind() == Kind::Integer && value.as_i64().is_none() && !value.raw().starts_with(b"-") {
+        return wrong(value, "is beyond 2^53 - 1, the largest version that all clients read alike");
+    }
     let version = value.as_u64().and_then(Version::new);
     version.map_or_else(|| wrong(value, "must be an integer of 1 or more"), Ok)
 }

@@ -1,5 +1,12 @@
 use super::{Publics, private_key_in};
-use crate::json::Document;
+use crate::{
+    json::Document,
+    key::{KeyType, PublicKey},
+};
+use rsa::{
+    pkcs8::DecodePrivateKey as _,
+    traits::{PrivateKeyParts as _, PublicKeyParts as _},
+};
 use serde_json::{Value, json};
 
 fn document(value: &Value) -> Document {
@@ -140,6 +147,49 @@ fn scalars_of_ecdsa_keys_are_found() {
     let scheme = "ecdsa-sha2-nistp384";
     let object = json!({"k": {"keytype": scheme, "scheme": scheme, "keyval": {"public": point}}, "x": hex::encode([7; 48])});
     assert_eq!(found(&object).as_deref(), Some("/x"));
+}
+
+#[test]
+fn scalars_of_p521_and_seeds_of_ml_dsa_are_found() {
+    let scalar = [&[0; 1][..], &[7; 65]].concat();
+    let p521 = p521::ecdsa::SigningKey::from_slice(&scalar).unwrap();
+    let point = hex::encode(p521.verifying_key().to_sec1_point(false).as_bytes());
+    let scheme = "ecdsa-sha2-nistp521";
+    let object = json!({"keytype": scheme, "scheme": scheme, "keyval": {"public": point}});
+    assert_eq!(found(&json!({"k": object, "x": hex::encode(&scalar)})).as_deref(), Some("/x"));
+    assert_eq!(found(&json!({"k": object, "x": scalar})).as_deref(), Some("/x"));
+    assert_eq!(found(&json!({"k": object, "x": hex::encode([7; 66])})), None);
+    for kind in [KeyType::MlDsa44, KeyType::MlDsa65, KeyType::MlDsa87] {
+        let object: Value =
+            serde_json::from_str(PublicKey::of_ml_dsa_seed(kind, [7; 32]).unwrap().to_key().json()).unwrap();
+        assert_eq!(found(&json!({"k": object, "x": hex::encode([7; 32])})).as_deref(), Some("/x"), "{kind}");
+        assert_eq!(found(&json!({"k": object, "x": hex::encode([8; 32])})), None, "{kind}");
+    }
+}
+
+#[test]
+fn secret_numbers_of_rsa_are_found() {
+    let key = rsa::RsaPrivateKey::from_pkcs8_pem(include_str!("../../tests/vectors/rsa-2048.pem")).unwrap();
+    let public =
+        PublicKey::from_rsa(&key.n().to_be_bytes_trimmed_vartime(), &key.e().to_be_bytes_trimmed_vartime());
+    let object: Value = serde_json::from_str(public.unwrap().to_key().json()).unwrap();
+    let with = |number: &[u8]| json!({"k": object, "custom": {"x": hex::encode(number)}});
+    let d = key.d().to_be_bytes_trimmed_vartime();
+    assert_eq!(found(&with(&d)).as_deref(), Some("/custom/x"));
+    for prime in key.primes() {
+        assert_eq!(found(&with(&prime.to_be_bytes_trimmed_vartime())).as_deref(), Some("/custom/x"));
+    }
+    // The modulus itself, one and zero are secret to nobody.
+    let n = key.n().to_be_bytes_trimmed_vartime();
+    let mut one = vec![0; 128];
+    for harmless in [&n[..], &[7; 256], &[7; 128], &one.clone()] {
+        assert_eq!(found(&with(harmless)), None);
+    }
+    one[127] = 1;
+    assert_eq!(found(&with(&one)), None);
+    // Signatures are as long: so many are tried, and no more.
+    let many: Vec<String> = (0..70_u8).map(|number| hex::encode([number; 256])).collect();
+    assert_eq!(found(&json!({"many": many, "then": with(&d)})), None);
 }
 
 #[test]

@@ -27,13 +27,6 @@ pub(super) fn is_encoded_private_key(text: &str) -> bool {
         .any(|bytes| is_private_der(bytes) || std::str::from_utf8(bytes).is_ok_and(is_armoured))
 }
 
-/// The bytes that a text may stand for, those of the length of a seed or a scalar.
-pub(super) fn decodings(text: &str) -> Vec<Vec<u8>> {
-    let mut all = encodings(text);
-    all.retain(|bytes| matches!(bytes.len(), 32 | 33 | 48 | 64));
-    all
-}
-
 /// Whether the raw text of a JSON string, quotes included, can be hexadecimal or base64 at all: looked at first.
 pub(super) fn may_be_encoded(raw: &[u8]) -> bool {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
@@ -51,7 +44,8 @@ pub(super) fn says_private(name: &str) -> bool {
         || matches!(name.as_str(), "seed" | "priv" | "prv" | "sk" | "d" | "scalar")
 }
 
-fn encodings(text: &str) -> Vec<Vec<u8>> {
+/// The bytes that a text may stand for, in hexadecimal or base64.
+pub(super) fn encodings(text: &str) -> Vec<Vec<u8>> {
     let text = text.trim();
     let digits: String =
         text.strip_prefix("0x").unwrap_or(text).chars().filter(|c| !matches!(c, ':' | ' ')).collect();

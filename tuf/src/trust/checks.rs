@@ -115,14 +115,29 @@ pub(super) fn check_entries(old: &Snapshot, new: &Snapshot) -> Trust<()> {
     Ok(())
 }
 
-/// Whether a key that timestamp or snapshot had is no longer theirs (5.3.11). Told by public key, so that correcting a
-/// keyid is no rotation, and neither is adding a key.
-pub(super) fn keys_replaced(old: &Metadata, new: &Metadata) -> bool {
-    let (Some(old), Some(new)) = (old.as_root(), new.as_root()) else { return false };
-    [RoleKind::Timestamp, RoleKind::Snapshot].into_iter().any(|kind| {
-        let (before, after) = (identities(old, kind), identities(new, kind));
-        !before.is_subset(&after)
-    })
+/// What a root has left of the keys that a role had under the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// All of them.
+    All,
+    /// As many as the role needed.
+    Enough,
+    /// Fewer.
+    TooFew,
+}
+
+/// Told by public key, so that correcting a keyid is no rotation, and neither is adding a key (5.3.11).
+pub(super) fn left_of_keys(before: &Metadata, now: &Metadata, kind: RoleKind) -> Left {
+    let (Some(before), Some(now)) = (before.as_root(), now.as_root()) else { return Left::All };
+    let (old, new) = (identities(before, kind), identities(now, kind));
+    let left = old.intersection(&new).count();
+    if left == old.len() {
+        Left::All
+    } else if left >= before.role(kind).threshold.get().try_into().unwrap_or(usize::MAX) {
+        Left::Enough
+    } else {
+        Left::TooFew
+    }
 }
 
 /// A key as 5.3.11 tells keys apart: by its material, or by keyid where the material cannot be read.

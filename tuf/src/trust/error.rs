@@ -152,15 +152,15 @@ pub enum TrustFault {
 fn threshold(report: &ThresholdReport) -> String {
     let (have, need) = (report.have(), report.need);
     let mut text = format!("has {have} of {need} signatures needed");
-    if !report.invalid.is_empty() {
-        text.push_str(&format!(
-            ", {} that {} not verify,",
-            report.invalid.len(),
-            plural(report.invalid.len())
-        ));
+    let wrong = report.invalid.len().saturating_sub(report.unusable.len());
+    if wrong > 0 {
+        text.push_str(&format!(", {wrong} that {} not verify,", plural(wrong)));
     }
     if !report.same_key.is_empty() {
         text.push_str(&format!(", {} of a key that counts already,", report.same_key.len()));
+    }
+    for (keyid, why) in &report.unusable {
+        text.push_str(&format!("; key {keyid} counts for nothing: {why}"));
     }
     text
 }

@@ -130,5 +130,6 @@ fn versions(folder: &Path) -> Result<BTreeMap<String, Version>, Failure> {
     Ok(versions)
 }
 
-const MOST_BYTES: u64 = 64 << 20;
+/// Of one file.
+pub(super) const MOST_BYTES: u64 = 64 << 20;
 const MOST_BINS: usize = 1 << 16;
