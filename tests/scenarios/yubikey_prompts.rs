@@ -1,11 +1,16 @@
 //! What a prompt for a YubiKey says is what the card says just then, whoever has used it meanwhile; and nobody types, says yes
 //! or touches for what is refused anyway (FAULTS C1, C3).
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use serde_json::json;
 use tufagent_tests::cards::{FACTORY_PIN, FIRMWARE_5_4, FIRMWARE_5_7};
 
+use crate::origin::reload;
 use crate::terminal::talk;
-use crate::yubikeys::{Bed, private};
+use crate::yubikeys::{Bed, SERIAL, private};
 
 /// VERIFY with a PIN that is wrong.
 const WRONG_PIN: &str = "0020008008363534333231FFFF";
@@ -187,4 +192,31 @@ fn nobody_types_or_touches_for_a_role_where_another_one_is_refused_for_its_key()
     bed.card.touch_always(true);
     home.run("sign third --role root --yes").exits(4);
     assert_eq!(home.run("sign third --yes --shared-key --json").done().json()["published"], true);
+}
+
+#[test]
+fn pinentry_tells_the_tries_that_the_card_has_now_and_is_not_begun_at_the_last() {
+    let Some(bed) = Bed::locked(FIRMWARE_5_7) else { return };
+    let home = &bed.home;
+    let folder = home.dir().join("pinentry");
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("pinentry");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("doubles/pinentry.sh"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.join("mode"), format!("pin {FACTORY_PIN}")).unwrap();
+    let table = bed.room.table("alice", SERIAL);
+    reload(home, &bed.agent, &format!("pinentry = {program:?}\n{table}pin = \"pinentry\"\n"));
+    bed.agent.wait_until(|| bed.state() == "locked");
+    let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+    bed.lose_tries(1);
+    let Some((code, screen)) = talk(home, "token unlock alice", &[]) else { return };
+    assert!(code == 0 && log().contains("tries left: 2"), "{screen}{}", log());
+    home.run("token lock alice").done();
+    fs::remove_file(folder.join("log")).unwrap();
+    bed.lose_tries(2);
+    let (code, screen) = talk(home, "token unlock alice", &[]).unwrap();
+    assert!(code == 5 && screen.contains("tufctl token unlock alice --last-try"), "{screen}");
+    assert_eq!(log(), "", "{screen}");
+    let (code, screen) = talk(home, "token unlock alice --last-try", &[("[y/N] ", "y\n")]).unwrap();
+    assert!(code == 0 && log().contains("tries left: 1"), "{screen}{}", log());
 }

@@ -4,7 +4,8 @@ use serde_json::Value;
 use tufagent_tests::cards::{FIRMWARE_5_4, FIRMWARE_5_7};
 
 use crate::file_store;
-use crate::yubikeys::Bed;
+use crate::origin::reload;
+use crate::yubikeys::{Bed, SERIAL};
 
 /// The command that a remedy names after `tufctl`, up to the next pause.
 fn command(refused: &Value, begins: &str) -> String {
@@ -86,4 +87,28 @@ fn a_key_that_a_role_does_not_take_is_refused_with_the_command_that_makes_one() 
         home.run(&format!("{} --management-key-file management", make.replace("NEW", "made"))).done();
         home.run(&init("made")).done();
     }
+}
+
+#[test]
+fn a_key_that_serves_a_role_already_is_replaced_as_the_refusal_says() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let home = &bed.home;
+    file_store::own(home, "ecdsa-p256.pem");
+    home.run("key import brought ecdsa-p256.pem --token alice --management-key-file management").done();
+    bed.repository("brought");
+    let roots = home.path("roots.pem");
+    let table = bed.room.table("alice", SERIAL);
+    let demand = "[[role]]\nname = \"root\"\norigin = \"token\"\n";
+    reload(home, &bed.agent, &format!("attestation_roots = [{roots:?}]\n{table}{demand}"));
+    home.run("token lock alice").done();
+    // Locked, too: nobody unlocks a card for what is refused then.
+    let refused = home.refused("sign repo --yes --key brought", 3, "ORIGIN");
+    home.run("token unlock alice --pin-file pin").done();
+    assert_eq!(home.refused("sign repo --yes", 3, "ORIGIN")["remedy"], refused["remedy"]);
+    let make = command(&refused, "tufctl key generate").replace("NEW", "made");
+    home.run(&format!("{make} --management-key-file management")).done();
+    let replace = command(&refused, "tufctl root replace-key").replace("NEW", "made").replace("DIR", "repo");
+    home.run(&format!("{replace} --yes")).done();
+    let signed = home.run("sign repo --yes --json").done();
+    assert_eq!(signed.json()["published"], true, "{signed}");
 }

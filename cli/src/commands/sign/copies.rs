@@ -45,6 +45,7 @@ impl Session<'_> {
         }
         Ok(())
     }
+
     /// A refusal of a key that is there twice, with the whole command for each of its copies: `--key` leaves every key out
     /// that it does not name, those of other roles too.
     pub(super) fn naming_one_copy(&self, failure: Failure) -> Result<Failure, Failure> {

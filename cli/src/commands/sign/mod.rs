@@ -6,6 +6,7 @@
 //! there, so that cutting it off anywhere loses nothing; running it again goes on.
 
 mod absent;
+mod advice;
 mod aside;
 mod asking;
 mod copies;

@@ -1,0 +1,72 @@
+//! What `sign` says at its end of what to do about signatures that are missing.
+
+use std::collections::BTreeSet;
+
+use super::key_line::KeyLine;
+use super::outcome::RoleLine;
+use crate::error::Failure;
+use crate::render::visible;
+
+/// What to do about what is missing: colleagues, and tokens of ours.
+pub(super) fn advice(
+    missing: &[&RoleLine],
+    dir: &str,
+    known: &dyn Fn(&RoleLine, &KeyLine) -> Option<String>,
+    is_card: &dyn Fn(&str) -> bool,
+) -> String {
+    let (mut tokens, mut others) = (BTreeSet::new(), false);
+    for line in missing {
+        for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
+            if let Some(remedy) = known(line, key) {
+                tokens.insert(format!("{}: {}\n", key.called(), visible(&remedy)));
+                continue;
+            }
+            match &key.token {
+                Some(_) if key.barred.is_some() => {
+                    let remedy = key.barred.as_ref().map(Failure::remedy_text).unwrap_or_default();
+                    tokens.insert(format!("{}: {}\n", key.called(), visible(remedy)));
+                }
+                Some((token, state)) if state == "locked" => {
+                    tokens.insert(format!(
+                        "unlock {0} and sign again: tufctl token unlock {0}\n",
+                        visible(token)
+                    ));
+                }
+                Some((token, state)) if state == "blocked" && is_card(token) => {
+                    tokens.insert(format!(
+                        "token {0} is blocked; give it a new PIN by its PUK: tufctl token unblock {0}\n",
+                        visible(token)
+                    ));
+                }
+                Some((token, state)) if state != "unlocked" => {
+                    tokens.insert(format!("token {} is {state}: tufctl token list\n", visible(token)));
+                }
+                Some(_) if key.split => {
+                    tokens.insert(format!(
+                        "bring shares of {} together: tufctl share collect {dir} --role {} --manifest set.json\n",
+                        key.called(),
+                        visible(line.role.as_str())
+                    ));
+                }
+                Some(_) => {}
+                None if key.gone => {
+                    let called = key.called();
+                    tokens.insert(match key.maybe_on_in_words() {
+                        Some(devices) => format!(
+                            "{called} has signed here before and may lie on {devices}, not there now: insert it and sign again\n"
+                        ),
+                        None => format!(
+                            "{called} has signed here before and is on no token any more: bring it back, or replace the key\n"
+                        ),
+                    });
+                }
+                None => others = true,
+            }
+        }
+    }
+    let mut text: String = tokens.into_iter().collect();
+    if others {
+        text.push_str(&format!("Give them {dir}/staged, then: tufctl sign {dir} --from THEIR_COPY\n"));
+    }
+    text
+}
