@@ -154,7 +154,8 @@ fn a_blocked_pin_is_had_back_by_the_puk_whose_last_try_is_left_to_a_person() {
     // So short a one may well stand in a log by chance.
     crate::yubikeys::private(home, "four", "1234");
     home.refused("token change-pin yk --pin-file four --new-pin-file pin", 2, "USAGE");
-    home.refused("token unblock yk --puk-file four --new-pin-file pin", 2, "USAGE");
+    let refused = home.refused("token unblock yk --puk-file four --new-pin-file pin", 2, "USAGE");
+    assert!(refused["message"].as_str().unwrap().contains("this cannot be the PUK"), "{refused}");
     assert_eq!(desk.card.tries_left(), (3, 3), "what is no PIN and no PUK costs no try");
     home.run("token change-pin yk --pin-file factory-pin --new-pin-file pin").done();
     for _ in 0..2 {

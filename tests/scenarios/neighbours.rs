@@ -20,7 +20,7 @@ pub(crate) const KEEP: &str = "keep";
 pub(crate) const IDLE: &str = "idle";
 
 impl Bed {
-    /// One command of another program, which shares the card.
+    /// One command of another program, which shares the card; or several, with commas between them.
     #[track_caller]
     pub(crate) fn other_program(&self, command: &str) {
         let done = self.another(command).output().unwrap();
@@ -72,5 +72,7 @@ fn another_program() {
         println!("answer {} reset {reset}", hex::encode(answer));
         return;
     }
-    transaction.transmit(&hex::decode(command).unwrap(), &mut [0; 258]).unwrap();
+    for command in command.split(',') {
+        transaction.transmit(&hex::decode(command).unwrap(), &mut [0; 258]).unwrap();
+    }
 }

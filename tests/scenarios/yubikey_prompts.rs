@@ -12,6 +12,8 @@ use crate::origin::reload;
 use crate::terminal::talk;
 use crate::yubikeys::{Bed, SERIAL, private};
 
+/// SELECT: a card that nobody has used for a while has lost its power, and what was selected.
+const SELECT: &str = "00A4040005A000000308";
 /// VERIFY with a PIN that is wrong.
 const WRONG_PIN: &str = "0020008008363534333231FFFF";
 /// RESET RETRY COUNTER with a PUK that is wrong.
@@ -23,7 +25,7 @@ impl Bed {
     /// Another program presents wrong PINs; the agent is not told.
     fn lose_tries(&self, tries: u8) {
         let before = self.card.tries_left().0;
-        (0..tries).for_each(|_| self.other_program(WRONG_PIN));
+        (0..tries).for_each(|_| self.other_program(&format!("{SELECT},{WRONG_PIN}")));
         assert_eq!(self.card.tries_left().0, before - tries);
     }
 
@@ -77,8 +79,7 @@ fn a_last_try_of_a_blocked_pin_is_told_as_that_and_a_card_that_was_reset_is_aske
         }
         let refused = home.refused("token unlock alice --last-try --pin-file pin", 5, "PIN_BLOCKED");
         assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unblock alice"), "{refused}");
-        (0..3).for_each(|_| bed.other_program(WRONG_PUK));
-        bed.other_program(RESET);
+        bed.other_program(&format!("{SELECT},{WRONG_PUK},{WRONG_PUK},{WRONG_PUK},{RESET}"));
         assert_eq!(bed.card.tries_left(), (3, 3));
         let (code, screen) = talk(home, "token unlock alice", &[("3 tries left): ", pin.as_str())]).unwrap();
         assert_eq!((code, bed.state()), (0, json!("unlocked")), "{screen}");
@@ -99,6 +100,27 @@ fn a_pin_that_was_changed_has_all_its_tries_at_once() {
     private(home, "pin", "234567");
     let changed = home.run("token change-pin alice --pin-file pin --new-pin-file new --json").done();
     assert_eq!(changed.json()["pin_tries_left"], 3, "{changed}");
+}
+
+#[test]
+fn what_can_be_no_pin_is_typed_again_and_costs_nothing() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let (home, pin) = (&bed.home, pin());
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    home.run("token lock alice").done();
+    let before = bed.verifies();
+    let steps = [("3 tries left): ", "12345\n"), ("3 tries left): ", &*pin), ("[y/N] ", "y\n")];
+    let Some((code, screen)) = talk(home, "sign repo", &steps) else { return };
+    assert!(code == 0 && screen.contains("six to eight characters"), "{screen}");
+    assert_eq!((bed.verifies(), bed.card.tries_left().0), (before + 1, 3), "{screen}");
+    let new = [("New PIN", "123\n"), ("more: ", "123\n"), ("New PIN", "234567\n"), ("more: ", "234567\n")];
+    let steps = [&[("3 tries left): ", &*pin)], &new[..]].concat();
+    let (code, screen) = talk(home, "token change-pin alice", &steps).unwrap();
+    assert!(code == 0 && screen.contains("alice has a new PIN"), "{screen}");
+    let short = ("3 tries left): ", "1\n");
+    let (code, screen) = talk(home, "token unlock alice", &[short, short, short]).unwrap();
+    assert!(code == 5 && screen.contains("no PIN of alice was typed"), "{screen}");
 }
 
 #[test]

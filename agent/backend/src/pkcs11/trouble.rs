@@ -136,7 +136,10 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             let usual = || "repeat the command when the other program is done with it".to_owned();
             BackendError::InUse { why: message, remedy: remedy.unwrap_or_else(usual) }
         }
-        HostErrorKind::PinRefused => BackendError::SecretRefused { word: "PIN", why: message },
+        HostErrorKind::PinRefused => {
+            let word = if message.contains("PUK") { "PUK" } else { "PIN" };
+            BackendError::SecretRefused { word, why: message }
+        }
         HostErrorKind::KeyNotFound => BackendError::KeyNotFound,
         HostErrorKind::Ambiguous => failed(
             message,

@@ -154,15 +154,25 @@ pub(crate) fn ask(token: &v1::Token, new: bool) -> Result<Secret, Failure> {
         .detail("token", token.name.as_str()));
     };
     let label = |which: String| format!("{} of {which}", word(token));
-    // A new one is not tried.
-    let typed = match new {
-        true => terminal.new_secret(&label(described_device(token))),
-        false => terminal.secret(&label(described(token))),
-    };
-    typed.map_err(|failure| match failure.reason() {
-        reason::PIN_REQUIRED if !new => {
-            failure.saying(format!("no {} of {} was typed", word(token), visible(name)))
+    let missing = || format!("no {} of {} was typed", word(token), visible(name));
+    for _ in 0..MOST_ASKED {
+        // A new one is not tried.
+        let typed = match new {
+            true => terminal.new_secret(&label(described_device(token))),
+            false => terminal.secret(&label(described(token))),
+        };
+        let typed = typed.map_err(|failure| match failure.reason() {
+            reason::PIN_REQUIRED if !new => failure.saying(missing()),
+            _ => failure,
+        })?;
+        // What is none by its form is typed again: the agent would refuse it, and a command of several steps would end.
+        if token.kind != YUBIKEY || (6..=8).contains(&typed.reveal_secret_bytes().len()) {
+            return Ok(typed);
         }
-        _ => failure,
-    })
+        terminal.write("a YubiKey's PIN has six to eight characters, so this is none; again\n")?;
+    }
+    Err(Failure::new(reason::PIN_REQUIRED, missing()).detail("token", token.name.as_str()))
 }
+
+/// So often somebody types what cannot be a PIN.
+const MOST_ASKED: u32 = 3;
