@@ -1,11 +1,14 @@
 //! Another program that uses a card beside the agent: this one, run again for it.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pcsc::Context;
+use softhsm::{Skipped, third_party_dir};
+use tufagent_tests::cards::CardRoom;
+use tufagent_tests::need;
 
 use crate::yubikeys::Bed;
 
@@ -39,6 +42,35 @@ impl Bed {
         self.room.environment(&mut program);
         program
     }
+}
+
+/// A program that has connected to the card for itself alone, which it does once everybody else has let go of it, until its
+/// standard input ends.
+pub(crate) fn hold_alone(room: &CardRoom) -> Option<Child> {
+    let python = third_party_dir().unwrap().join("ykman/bin/python");
+    if !python.is_file() {
+        need::<()>(Err(Skipped::new("ykman is not there", "cargo xtask test")));
+        return None;
+    }
+    let script = "import sys, time\n\
+        from smartcard.scard import *\n\
+        _, context = SCardEstablishContext(SCARD_SCOPE_USER)\n\
+        _, readers = SCardListReaders(context, [])\n\
+        for _ in range(600):\n\
+        \x20   result, card, _ = SCardConnect(context, readers[0], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_T1)\n\
+        \x20   if result == 0: break\n\
+        \x20   time.sleep(0.1)\n\
+        print(result, flush=True)\n\
+        sys.stdin.read()\n\
+        SCardDisconnect(card, SCARD_LEAVE_CARD)\n";
+    let mut holder = Command::new(python);
+    room.environment(&mut holder);
+    let mut holder =
+        holder.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "0", "it does not get the card");
+    Some(holder)
 }
 
 #[test]

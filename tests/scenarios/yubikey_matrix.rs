@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tufagent_tests::cards::{CARD_PIN, Card, CardRoom, FIRMWARE_5_4, FIRMWARE_5_7, Fault, Root, State, card};
 use tufagent_tests::oracle::{Client, Memory};
 use tufagent_tests::{Agent, Home, Outcome, binary, need, run_to_end};
+
+use crate::neighbours::hold_alone;
 
 const SERIAL: u32 = 15_350_041;
 const OTHER: u32 = 15_350_042;
@@ -19,7 +21,7 @@ pub(crate) struct Desk {
     pub(crate) home: Home,
     pub(crate) cards: Vec<Card>,
     // Before the rooms, whose folders it knows.
-    _agent: Agent,
+    agent: Agent,
     rooms: Vec<CardRoom>,
 }
 
@@ -41,7 +43,14 @@ impl Desk {
         // Not a secret: everybody knows that word.
         let management = home.write("management", "default");
         fs::set_permissions(management, fs::Permissions::from_mode(0o600)).unwrap();
-        Some(Self { home, cards, _agent: agent, rooms })
+        Some(Self { home, cards, agent, rooms })
+    }
+
+    /// Another agent of the same home.
+    pub(crate) fn restart(&mut self) {
+        self.agent.signal("TERM");
+        self.agent.wait();
+        self.agent = self.home.start();
     }
 
     fn card(&self) -> &Card {
@@ -241,35 +250,10 @@ fn pcscd_may_be_started_anew_and_one_of_three_cards_may_be_away() {
 fn a_card_that_another_program_holds_is_said_to_be_held_and_is_taken_when_it_is_free() {
     let Some(desk) = Desk::published(FIRMWARE_5_7, "") else { return };
     desk.home.run("token lock alice").done();
-    let python = softhsm::third_party_dir().unwrap().join("ykman/bin/python");
-    if !python.is_file() {
-        need::<()>(Err(softhsm::Skipped::new("ykman is not there", "cargo xtask test")));
-        return;
-    }
-    // Nobody gets it for themselves alone before the agent has let go of it.
-    let script = "import sys, time\n\
-        from smartcard.scard import *\n\
-        _, context = SCardEstablishContext(SCARD_SCOPE_USER)\n\
-        _, readers = SCardListReaders(context, [])\n\
-        for _ in range(600):\n\
-        \x20   result, card, _ = SCardConnect(context, readers[0], SCARD_SHARE_EXCLUSIVE, SCARD_PROTOCOL_T1)\n\
-        \x20   if result == 0: break\n\
-        \x20   time.sleep(0.1)\n\
-        print(result, flush=True)\n\
-        sys.stdin.read()\n\
-        SCardDisconnect(card, SCARD_LEAVE_CARD)\n";
-    let mut holder = Command::new(python);
-    desk.rooms[0].environment(&mut holder);
-    holder.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut holder = holder.spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line)
-        .unwrap();
-    assert_eq!(line.trim(), "0");
+    let Some(mut holder) = hold_alone(&desk.rooms[0]) else { return };
     let verifies = desk.card().counters().verifies;
-    let held = desk.home.run("token unlock alice --pin-file pin --json");
-    assert_eq!(held.code, 5, "{held}");
-    assert!(held.stdout.contains("another program"), "{held}");
+    let held = desk.home.refused("token unlock alice --pin-file pin", 5, "TOKEN_BUSY");
+    assert!(held["message"].as_str().unwrap().contains("another program"), "{held}");
     assert_eq!(desk.card().counters().verifies, verifies);
     drop(holder.stdin.take());
     holder.wait().unwrap();

@@ -11,7 +11,7 @@ use crate::neighbours::{HOLD, IDLE, KEEP};
 use crate::yubikeys::Bed;
 
 /// Another program that has the card.
-struct Other {
+pub(crate) struct Other {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -19,7 +19,7 @@ struct Other {
 impl Other {
     /// It is within a transaction ([`HOLD`]), or keeps the card verified ([`KEEP`]), until it is let go of.
     #[track_caller]
-    fn that(does: &str, bed: &Bed) -> Self {
+    pub(crate) fn that(does: &str, bed: &Bed) -> Self {
         let mut program = bed.another(does);
         let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -29,7 +29,7 @@ impl Other {
     }
 
     /// What it says at its end.
-    fn let_go(mut self) -> Vec<String> {
+    pub(crate) fn let_go(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         let said = self.lines.map_while(Result::ok).collect();
         self.child.wait().unwrap();

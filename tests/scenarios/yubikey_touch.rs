@@ -4,13 +4,14 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tufagent_tests::cards::{FIRMWARE_5_7, Fault};
 use tufagent_tests::{binary, run_to_end};
 
 use crate::yubikeys::Bed;
 
 const SIGN: u8 = 0x87;
+const SELECT: u8 = 0xa4;
 
 #[test]
 fn one_touch_serves_for_all_that_a_key_signs_soon_after_it_where_it_is_cached() {
@@ -138,4 +139,50 @@ fn several_who_wait_for_one_card_are_served_in_the_order_in_which_they_came() {
     let asked = numbers("sign.intent", &|entry| entry["seq"].clone());
     assert_eq!(asked.len(), names.len());
     assert_eq!(numbers("sign.outcome", &|entry| entry["body"]["intent"].clone()), asked);
+}
+
+#[test]
+fn a_lock_ends_the_wait_for_a_touch_at_once_and_what_the_card_signs_then_goes_nowhere() {
+    for pin_policy in ["once", "never"] {
+        let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+        bed.generate("root-a", &format!("--type ecdsa-p256 --touch always --pin-policy {pin_policy}"));
+        bed.repository("root-a");
+        bed.card.touch_within(Duration::from_secs(600));
+        let mut command = Command::new(binary("tufctl"));
+        bed.home.environment(&mut command);
+        command.args(["sign", "repo", "--yes", "--key", "root-a", "--json"]);
+        let signing = std::thread::spawn(move || run_to_end(&mut command));
+        bed.card.until_it_waits_for_a_touch();
+        let before = bed.card.counters();
+        let locked = bed.home.run("lock --json").done().json();
+        let ended = signing.join().unwrap();
+        // Nobody has touched it: that is not what ended the wait.
+        assert!(bed.card.waits_for_a_touch());
+        let refused = ended.refused(5, "TOKEN_LOCKED");
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("what it signs is thrown away"), "{ended}");
+        // What the card still does is told, too.
+        let token = locked["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "alice").unwrap();
+        assert_eq!(token["state"], "locked", "{locked}");
+        let problem = token["problem"].as_str().unwrap();
+        assert!(problem.contains("still waits for the touch") && problem.contains("thrown away"), "{locked}");
+        let outcomes = || bed.home.journalled("sign.outcome");
+        let told = outcomes().last().unwrap()["body"].clone();
+        assert_eq!((&told["outcome"], &told["about"]["reason"]), (&json!("failed"), &json!("TOKEN_LOCKED")));
+        bed.card.touch();
+        bed.agent.wait_until(|| bed.home.token("alice")["problem"].is_null());
+        assert_eq!(bed.card.counters().signatures, before.signatures + 1, "the card could not be told");
+        assert!(!outcomes().iter().any(|outcome| outcome.to_string().contains("\"signed\"")));
+        let shown = bed.home.run("repo show repo --json").done().json();
+        assert!(!shown.to_string().contains("\"have\":1"), "{shown}");
+        bed.home.refused("sign repo --yes --key root-a", 5, "TOKEN_LOCKED");
+        // The card has forgotten the PIN, too.
+        let log = bed.card.log();
+        assert!(log.iter().rev().take_while(|entry| entry.ins != SIGN).any(|entry| entry.ins == SELECT));
+        bed.home.run("token unlock alice --pin-file pin").done();
+        bed.home.unlock_file_store();
+        bed.card.touch_always(true);
+        assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+        assert_eq!(bed.verifies(), before.verifies + 1);
+    }
 }

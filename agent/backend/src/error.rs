@@ -101,6 +101,12 @@ pub enum BackendError {
     /// Too many wrong PINs.
     #[error("the token is blocked after too many wrong PINs")]
     Blocked,
+    /// Too many wrong PINs, and too many wrong PUKs.
+    #[error("the token is blocked after too many wrong PINs, and its PUK is blocked, too")]
+    BothBlocked,
+    /// Too many wrong PUKs. Its PIN has tries left.
+    #[error("its PUK is blocked after too many wrong ones")]
+    PukBlocked,
     /// The token's module is not the file that was pinned, or others can replace it.
     #[error("the token's module is not trusted: {why}")]
     Untrusted {
@@ -256,6 +262,10 @@ impl BackendError {
                 format!("it was not tried; check the {word}, or choose another one where it is to be the new one")
             }
             Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
+            Self::BothBlocked => format!("{RESET_LEFT}; {RESET_COSTS}"),
+            Self::PukBlocked => format!(
+                "its keys sign on with the PIN, so keep that: once it is blocked, too, {RESET_LEFT}; {RESET_COSTS}"
+            ),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
             Self::Stopping => "start the agent again, then repeat the command".to_owned(),
             Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
@@ -311,7 +321,7 @@ impl BackendError {
             Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } | Self::SecretChanged { .. } => "PIN_INCORRECT",
-            Self::LastTry { .. } | Self::Blocked => "PIN_BLOCKED",
+            Self::LastTry { .. } | Self::Blocked | Self::BothBlocked | Self::PukBlocked => "PIN_BLOCKED",
             Self::PinEachUse => "PIN_REQUIRED",
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",
@@ -343,6 +353,11 @@ impl BackendError {
         Self::Io { path: path.to_owned(), doing, source: source.into() }
     }
 }
+
+/// The way out of a PUK that is blocked.
+const RESET_LEFT: &str = "only a reset of its PIV application goes on from there (ykman piv reset)";
+const RESET_COSTS: &str = "that destroys every key and certificate in it, and its PIN, PUK and management key are those of the factory \
+                           again: give its roles other keys (tufctl root replace-key, tufctl delegation edit)";
 
 fn wait(seconds: Option<u64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!("wait {seconds} s, then "))

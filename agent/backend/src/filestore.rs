@@ -249,6 +249,8 @@ impl Backend for FileStore {
             unconfined: None,
             measured: None,
             problem,
+            in_use: false,
+            puk_blocked: false,
             warnings: Vec::new(),
             fresh: matches!(state.condition, Condition::Fresh),
         }

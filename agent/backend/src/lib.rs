@@ -296,6 +296,10 @@ pub struct TokenInfo {
     pub measured: Option<&'static str>,
     /// Why it is failed or absent or degraded, and what to do; for people.
     pub problem: Option<String>,
+    /// Another program holds the device, or one that may be it: then it is failed.
+    pub in_use: bool,
+    /// Its PIN is blocked, and its PUK, too.
+    pub puk_blocked: bool,
     /// What its owner must know of it, though it works; for people.
     pub warnings: Vec<String>,
     /// Never used before: the next unlock sets the passphrase.

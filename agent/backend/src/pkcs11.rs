@@ -100,9 +100,16 @@ impl Pkcs11Token {
     /// Not that it is absent, or that its devices leave no choice: that may change while the configuration stays.
     pub fn misconfigured(&self) -> Option<BackendError> {
         match self.shared.seen().trouble? {
-            trouble::Trouble::Absent(_) | trouble::Trouble::Device { .. } => None,
+            trouble::Trouble::Absent(_)
+            | trouble::Trouble::InUse { .. }
+            | trouble::Trouble::Device { .. } => None,
             trouble => Some(trouble.into()),
         }
+    }
+
+    /// Counts how often it came, or another program was seen to have reset it; none while its keys were not read since.
+    pub fn keys_since(&self) -> Option<u64> {
+        self.shared.with_seen(seen::Seen::keys_since)
     }
 
     /// The module that its helper has loaded, or the one before it.
@@ -172,7 +179,7 @@ impl Pkcs11Token {
             (Some(TokenState::Unlocked), _) => {
                 Ok(Unlocked { logins_lost: seen.logins_lost, locks: seen.locks })
             }
-            (Some(TokenState::Blocked), _) => Err(BackendError::Blocked),
+            (Some(TokenState::Blocked), _) => Err(seen.blocked()),
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.clone().into()),
             _ => Err(BackendError::Locked),
         })
@@ -253,7 +260,7 @@ impl Backend for Pkcs11Token {
     /// Locked, all public keys that the token shows. Absent or failed, those last seen, when there are any.
     fn keys(&self) -> Result<Vec<StoredKey>, BackendError> {
         let shared = &self.shared;
-        let known = || shared.with_seen(|seen| (!seen.keys.is_empty()).then(|| seen.keys.clone()));
+        let known = || shared.with_seen(|seen| seen.knows_keys().then(|| seen.keys.clone()));
         let mut link = match shared.try_link() {
             Some(link) => link,
             // It may wait for a touch.

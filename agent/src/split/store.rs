@@ -262,6 +262,8 @@ impl Backend for SplitStore {
             unconfined: None,
             measured: None,
             problem: state.failed.clone(),
+            in_use: false,
+            puk_blocked: false,
             warnings: Vec::new(),
             fresh: false,
         }

@@ -43,10 +43,14 @@ impl HeldKey {
                 "it was brought there and not made there, so the device attests nothing",
             ));
         }
-        let given = match self.slot.attestation_of(&self.stored).await? {
-            Ok(given) => given,
-            Err(why) => return Err(self.unproven("none", &why)),
-        };
+        if self.lost {
+            return Err(self.gone());
+        }
+        let given =
+            match self.slot.attestation_of(&self.stored).await.map_err(|refusal| self.missed(refusal))? {
+                Ok(given) => given,
+                Err(why) => return Err(self.unproven("none", &why)),
+            };
         let judged = attestation::check(&given, &self.stored.public, roots);
         let attestation = judged.map_err(|error| self.unproven(error.word(), &error.to_string()))?;
         Ok(Attested { attestation, given })

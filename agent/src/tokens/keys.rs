@@ -59,7 +59,7 @@ impl HeldKey {
         self.gone()
     }
 
-    fn gone(&self) -> Refusal {
+    pub(super) fn gone(&self) -> Refusal {
         let (name, token) = (&self.name, self.slot.name());
         Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
             .remedy(format!(
@@ -178,6 +178,16 @@ impl Tokens {
     pub(crate) fn find(&self, keys: &[HeldKey], name: &str) -> Result<HeldKey, Refusal> {
         if let Some(key) = keys.iter().find(|key| key.name == name) {
             return Ok(key.clone());
+        }
+        // Nobody knows yet what it holds.
+        let in_use = |slot: &&Arc<Slot>| slot.is_card() && slot.describe().in_use;
+        if let Some(slot) = self.all().iter().find(in_use) {
+            let held = slot.unusable();
+            let message = format!("there is no key named {name:?} as far as is known: {}", held.message);
+            return Err(Refusal::new(held.reason, message)
+                .remedy(held.remedy)
+                .detail("key", name)
+                .detail("token", slot.name()));
         }
         let silent = |slot: &Arc<Slot>| matches!(slot.state(), TokenState::Absent | TokenState::Failed);
         let tokens: Vec<_> =

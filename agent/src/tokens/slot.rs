@@ -24,7 +24,7 @@ use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tufagent_proto::v1::Token;
 
 pub use self::listing::Listing;
@@ -79,6 +79,8 @@ pub struct Slot {
     /// One list of keys at a time: of a token that hangs, one thread does.
     lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
+    /// Counts how often it was locked, for whoever waits for a signature.
+    locked: watch::Sender<u64>,
     known_keys: Mutex<Known>,
     places: Places,
     /// What a pipe gave; it can be read only once.
@@ -166,6 +168,7 @@ impl Slot {
             asking: tokio::sync::Mutex::default(),
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
+            locked: watch::Sender::default(),
             known_keys: Mutex::default(),
             places,
             from_descriptor: Mutex::default(),
@@ -256,6 +259,8 @@ impl Slot {
             problem,
             fresh: info.fresh,
             warnings: info.warnings,
+            in_use: info.in_use,
+            puk_blocked: info.puk_blocked,
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),
@@ -392,6 +397,7 @@ impl Slot {
         lease.until = None;
         lease.locks = lease.locks.wrapping_add(1);
         self.backend.lock();
+        self.locked.send_modify(|locked| *locked = locked.wrapping_add(1));
     }
 
     /// Locks itself when its time is over, or when the machine has slept. Cheap; called before every use and by the
@@ -401,6 +407,7 @@ impl Slot {
         let Some(why) = lease.is_over(clock::boot, clock::slept) else { return };
         lease.until = None;
         self.backend.lock();
+        self.locked.send_modify(|locked| *locked = locked.wrapping_add(1));
         tracing::info!(token = self.name(), "locked: {why}");
     }
 

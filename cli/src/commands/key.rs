@@ -169,7 +169,7 @@ fn tell_silent(keys: &[v1::Key], tokens: &[v1::Token], context: &Context) {
         let silent = token.state == "failed" || token.state == "absent";
         if silent && !keys.iter().any(|key| key.token == token.name) {
             let problem = token.problem.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-            let (name, state) = (&token.name, &token.state);
+            let (name, state) = (&token.name, if token.in_use { "in use" } else { &token.state });
             context.screen.warn(format!("the keys of {name} are not known: it is {state}{problem}"));
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
 
 pub(crate) use self::asking::{ask, looked_at, unlock_asking, unlock_looked_at};
+pub(crate) use self::unblock::unblocking;
 
 use self::asking::{agree_to_last_try, check_is_not_blocked, check_is_there, is_typed, to_be_asked_for};
 use crate::args::{ChangePinArgs, TokenCommand, UnlockArgs};
@@ -106,6 +107,8 @@ pub(crate) fn json(token: &v1::Token) -> Value {
     put("unconfined", json!(token.unconfined));
     put("measured", json!(token.measured));
     put("problem", json!(token.problem));
+    put("in_use", if token.in_use { json!(true) } else { Value::Null });
+    put("puk_blocked", if token.puk_blocked { json!(true) } else { Value::Null });
     put("fresh", json!(token.fresh));
     put("locks_in_seconds", json!(token.locks_in_seconds));
     put("pin_source", json!(token.pin_source));
@@ -146,6 +149,9 @@ fn note(token: &v1::Token) -> String {
     }
     if let Some(problem) = &token.problem {
         parts.push(visible(problem).into_owned());
+    }
+    if token.puk_blocked {
+        parts.push("its PUK is blocked, too".to_owned());
     }
     if let Some(serial) = &token.serial {
         parts.push(format!("serial {}", visible(serial)));

@@ -173,7 +173,7 @@ impl CardHost {
                 self.told()
             }
             Ok(Presence::New) => {
-                self.forget_pin();
+                self.arrived();
                 self.look()
             }
             Err(error) => Err(self.gone(error)),
@@ -182,11 +182,7 @@ impl CardHost {
 
     /// Whether it is there, and what it tells of its tries now.
     fn look(&mut self) -> Answer {
-        self.with_card(|session, host| {
-            let tries = session.pin_tries()?;
-            host.note_tries(tries);
-            Ok(())
-        })?;
+        self.with_card(|session, host| host.look_at_tries(session).map(drop))?;
         self.told()
     }
 
@@ -204,7 +200,7 @@ impl CardHost {
         loop {
             if let Presence::New = self.readers.look(self.serial).map_err(|error| self.gone(error))? {
                 // Pulled and inserted again: what it accepted before is forgotten.
-                self.forget_pin();
+                self.arrived();
             }
             let mut held = Held {
                 pin: &mut self.pin,
@@ -214,8 +210,10 @@ impl CardHost {
                 token: &self.token,
             };
             let fault = match self.readers.session(self.serial, self.patience) {
-                Ok(session) => {
+                Ok((session, reset)) => {
                     again = false;
+                    // Whoever reset it may have changed its keys.
+                    held.status.arrivals = held.status.arrivals.wrapping_add(reset.into());
                     let done = held.ask_version(&session).and_then(|()| job(&session, &mut held));
                     match done {
                         Ok(done) => return Ok(done),
@@ -254,7 +252,7 @@ impl CardHost {
                 Ok(Presence::Still) => return None,
                 Ok(Presence::New) => {
                     // Pulled, and there again.
-                    self.forget_pin();
+                    self.arrived();
                     return None;
                 }
                 // Neither the card's absence nor the service's: it has not come to an end yet.
@@ -275,7 +273,7 @@ impl CardHost {
 
     /// It is not there, or cannot be asked.
     fn gone(&mut self, error: HostError) -> HostError {
-        if matches!(error.kind, HostErrorKind::Absent | HostErrorKind::Reader) {
+        if matches!(error.kind, HostErrorKind::Absent | HostErrorKind::Held | HostErrorKind::Reader) {
             self.forget();
         }
         error
@@ -293,11 +291,18 @@ impl CardHost {
         self.pin = None;
     }
 
+    /// It has come, maybe after somebody else had it.
+    fn arrived(&mut self) {
+        self.forget_pin();
+        self.status.arrivals = self.status.arrivals.wrapping_add(1);
+    }
+
     fn facts(&mut self) -> Result<CardFacts, HostError> {
         let serial = self.serial;
         self.with_card(|session, host| {
             let (pin, puk, management) = (session.pin_tries()?, session.puk_tries()?, session.management()?);
             host.note_tries(pin);
+            host.status.puk_blocked = host.status.blocked && puk.is_some_and(|puk| puk.left == 0);
             Ok(CardFacts {
                 serial,
                 version: host.version_text(),

@@ -228,6 +228,12 @@ pub(crate) struct TokenStatus {
     /// Of a YubiKey, such as "5.7.1".
     #[serde(default)]
     pub(crate) firmware: Option<String>,
+    /// Of a YubiKey whose PIN is blocked: its PUK is, too.
+    #[serde(default)]
+    pub(crate) puk_blocked: bool,
+    /// Of a YubiKey, how often it came, or another program was seen to have reset it, since the helper was started.
+    #[serde(default)]
+    pub(crate) arrivals: u64,
 }
 
 /// A key as the helper found it.
@@ -311,8 +317,10 @@ pub(crate) enum HostErrorKind {
     PinRefused,
     /// A wrong PUK.
     PukIncorrect,
-    /// The PUK is blocked.
+    /// The PUK is blocked, and the PIN is not.
     PukLocked,
+    /// PIN and PUK are both blocked.
+    BothLocked,
     /// The management key was not given, or the card does not take it.
     ManagementKey,
     /// Nobody touched the card, which takes its management key only with a touch.
@@ -323,8 +331,10 @@ pub(crate) enum HostErrorKind {
     SlotOccupied,
     /// The reader, the smart card service or another program keeps the card from answering.
     Reader,
-    /// Another program is in the middle of using the card, which was not asked.
+    /// Another program has the card, which was not asked.
     Busy,
+    /// The same of a card that came since it was last looked: whether it is the one that is meant cannot be seen.
+    Held,
     /// No private key belongs to that public key.
     KeyNotFound,
     /// More than one private key could be meant.

@@ -423,11 +423,7 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         count_low: info.user_pin_count_low(),
         blocked: info.user_pin_locked(),
         logged_in,
-        proven: false,
-        worn: false,
-        tries_left: None,
-        tries_gone: None,
-        firmware: None,
+        ..TokenStatus::default()
     }
 }
 

@@ -150,7 +150,11 @@ impl Shared {
     }
 
     pub(crate) fn info(&self) -> TokenInfo {
-        self.with_seen(|seen| seen.info(&self.config, &self.wanted))
+        let mut info = self.with_seen(|seen| seen.info(&self.config, &self.wanted));
+        if info.state == TokenState::Locked && self.waits_in_vain() {
+            info.problem.get_or_insert_with(|| IN_VAIN.to_owned());
+        }
+        info
     }
 
     /// Of that what it can be used for.
@@ -231,10 +235,13 @@ impl Shared {
         match helper.call(request, &[], self.config.deadline) {
             Ok((Reply::Status(status), _)) => {
                 self.note_status(status, link);
+                self.read_keys_of_arrival(link);
                 Ok(())
             }
             Ok(_) => Err(self.lost(link, "looking for the token", NONSENSE).into()),
-            Err(CallError::Host(error)) if error.kind == HostErrorKind::Absent => {
+            Err(CallError::Host(error))
+                if matches!(error.kind, HostErrorKind::Absent | HostErrorKind::Held) =>
+            {
                 self.note_error(&error);
                 Err(backend_error(error))
             }
@@ -384,5 +391,7 @@ fn rouse(wake: &(Mutex<Wake>, Condvar), change: impl FnOnce(&mut Wake)) {
     wake.1.notify_all();
 }
 
+const IN_VAIN: &str = "it still waits for the touch of a request that `lock` has ended: what it signs is thrown away, and it forgets \
+                       its PIN when that wait ends";
 /// A new helper is the module initialised again (FAULTS D2).
 const RENEWED_APART: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::helper::{CallError, NONSENSE};
 use super::link::{Link, Shared};
 use super::names;
 use crate::host::protocol::{Reply, Request};
@@ -71,6 +72,20 @@ impl Shared {
         self.note(|seen| seen.shown(keys.clone()));
         let _ = self.poll(link);
         Some(keys)
+    }
+
+    /// Reads the keys of a card that has come: somebody else may have had it meanwhile. That needs no PIN, and whoever asks next
+    /// waits for it.
+    pub(super) fn read_keys_of_arrival(&self, link: &mut Link) {
+        let is_new = self.with_seen(|seen| seen.is_there() && !seen.knows_keys());
+        let Some(helper) = link.helper.as_mut().filter(|_| is_new && self.config.is_card()) else { return };
+        match helper.call(&Request::List, &[], self.config.deadline) {
+            Ok((Reply::Keys { keys }, _)) => drop(self.note(|seen| seen.shown(names::stored_keys(keys)))),
+            // Another look is taken soon.
+            Err(CallError::Host(error)) => self.note_error(&error),
+            Ok(_) => drop(self.lost(link, "listing its keys", NONSENSE)),
+            Err(CallError::Broken(how)) => drop(self.lost(link, "listing its keys", &how)),
+        }
     }
 
     /// Another helper than the one that serves, and what it lists; none where it does not get so far.

@@ -25,6 +25,8 @@ pub struct Card {
     pub final_try: bool,
     /// No try is left.
     pub blocked: bool,
+    /// Nor is one of its PUK.
+    pub puk_blocked: bool,
     /// Tries that are left, where the card tells.
     pub tries_left: Option<u32>,
     /// Of a YubiKey, how many are gone since it accepted its PIN.
@@ -33,8 +35,9 @@ pub struct Card {
 
 impl Card {
     pub(super) fn of(status: TokenStatus) -> Self {
-        let TokenStatus { serial, label, count_low, final_try, blocked, tries_left, tries_gone, .. } = status;
-        Self { serial, label, count_low, final_try, blocked, tries_left, tries_gone }
+        let TokenStatus { serial, label, count_low, final_try, blocked, puk_blocked, .. } = status;
+        let (tries_left, tries_gone) = (status.tries_left, status.tries_gone);
+        Self { serial, label, count_low, final_try, blocked, puk_blocked, tries_left, tries_gone }
     }
 }
 
@@ -175,7 +178,8 @@ impl Spent {
             BackendError::SecretIncorrect { .. }
             | BackendError::SecretChanged { .. }
             | BackendError::AttemptUnknown { .. }
-            | BackendError::Blocked => Self::Perhaps,
+            | BackendError::Blocked
+            | BackendError::BothBlocked => Self::Perhaps,
             _ => Self::Nothing,
         }
     }

@@ -22,6 +22,10 @@ pub(crate) struct Seen {
     pub(crate) pid: Option<u32>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) keys: Vec<StoredKey>,
+    /// Counts how often the token came back, or another program was seen to have reset it.
+    arrivals: u64,
+    /// The one since which `keys` were read.
+    keys_since: Option<u64>,
     /// Keys that it has shown and shows no more, though nobody removed them here.
     pub(crate) missing: Vec<PublicKey>,
     /// Counts calls of `lock`.
@@ -88,6 +92,9 @@ impl Seen {
 
     /// The token answered. `overtaken`: somebody locked it meanwhile.
     pub(crate) fn answered(&mut self, status: TokenStatus, overtaken: bool) {
+        if !self.is_there() || status.arrivals != self.status.arrivals {
+            self.arrivals = self.arrivals.wrapping_add(1);
+        }
         self.state = Some(match (status.blocked, status.logged_in && !overtaken) {
             (_, true) => TokenState::Unlocked,
             (true, false) => TokenState::Blocked,
@@ -131,9 +138,15 @@ impl Seen {
             HostErrorKind::NotLoggedIn | HostErrorKind::PinChanged | HostErrorKind::Worn => {
                 self.state = Some(TokenState::Locked)
             }
-            HostErrorKind::PinLocked => {
+            HostErrorKind::PinLocked | HostErrorKind::BothLocked => {
                 self.state = Some(TokenState::Blocked);
                 self.status.blocked = true;
+                self.status.puk_blocked = error.kind == HostErrorKind::BothLocked;
+            }
+            HostErrorKind::Held => {
+                let (why, remedy) = (message.clone(), error.remedy.clone().unwrap_or_default());
+                self.state = Some(TokenState::Failed);
+                self.trouble = Some(Trouble::InUse { why, remedy });
             }
             HostErrorKind::Reader => {
                 let usual = || "check the token's entry in the configuration".to_owned();
@@ -153,12 +166,33 @@ impl Seen {
     /// The token shows these keys. Whether others are missing.
     pub(crate) fn shown(&mut self, keys: Vec<StoredKey>) -> bool {
         let before = std::mem::replace(&mut self.keys, keys);
+        self.keys_since = Some(self.arrivals);
         self.missing.extend(before.into_iter().map(|key| key.public));
         self.missing.retain(|key| !self.keys.iter().any(|shown| shown.public == *key));
         // A card tells it with its keys, anew each time.
         self.each_use
             .retain(|key, _| !self.keys.iter().any(|shown| shown.public == *key && shown.place.is_some()));
         !self.missing.is_empty()
+    }
+
+    /// Whether it is there, as far as was seen, and can be asked.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(self.state, Some(TokenState::Locked | TokenState::Unlocked | TokenState::Blocked))
+    }
+
+    /// Whether its keys were read since it came.
+    pub(crate) fn knows_keys(&self) -> bool {
+        self.keys_since().is_some()
+    }
+
+    /// Since when its keys are known.
+    pub(crate) fn keys_since(&self) -> Option<u64> {
+        self.keys_since.filter(|since| *since == self.arrivals)
+    }
+
+    /// Why a token is of no use whose PIN is blocked.
+    pub(crate) fn blocked(&self) -> BackendError {
+        if self.status.puk_blocked { BackendError::BothBlocked } else { BackendError::Blocked }
     }
 
     /// A key was removed on purpose.
@@ -197,7 +231,11 @@ impl Seen {
         };
         let told = |trouble: &Trouble| match trouble {
             // What to do with a reader or its service stands in no configuration.
-            Trouble::Failed { why, remedy } | Trouble::Device { why, remedy } if place.is_card() => {
+            Trouble::Failed { why, remedy }
+            | Trouble::InUse { why, remedy }
+            | Trouble::Device { why, remedy }
+                if place.is_card() =>
+            {
                 format!("{why}: {remedy}")
             }
             trouble => trouble.to_string(),
@@ -231,6 +269,8 @@ impl Seen {
                 Measured::Damaged(_) => Some("damaged"),
             },
             problem: problem.or(damaged),
+            in_use: matches!(self.trouble, Some(Trouble::InUse { .. })),
+            puk_blocked: self.status.blocked && self.status.puk_blocked && self.trouble.is_none(),
             warnings: self
                 .status
                 .firmware

@@ -14,7 +14,8 @@ pub(super) struct Stopping(Mutex<Now>);
 #[derive(Debug, Default, Clone, Copy)]
 struct Now {
     stops: bool,
-    touch: bool,
+    /// [`super::seen::Seen::locks`] when the card was asked for what waits for a touch.
+    touch: Option<u64>,
 }
 
 impl Shared {
@@ -24,8 +25,9 @@ impl Shared {
 
     /// The card is asked for what waits for a touch.
     pub(super) fn wait_for_touch(&self) {
+        let locks = self.with_seen(|seen| seen.locks);
         let stops = self.now(|now| {
-            now.touch = true;
+            now.touch = Some(locks);
             now.stops
         });
         if stops {
@@ -34,7 +36,13 @@ impl Shared {
     }
 
     pub(super) fn end_of_touch(&self) {
-        self.now(|now| now.touch = false);
+        self.now(|now| now.touch = None);
+    }
+
+    /// Whether the card still waits for a touch for what was asked of it before somebody said `lock`.
+    pub(super) fn waits_in_vain(&self) -> bool {
+        let locks = self.with_seen(|seen| seen.locks);
+        self.now(|now| now.touch.is_some_and(|then| then != locks))
     }
 
     /// Whether the agent ends.
@@ -46,7 +54,7 @@ impl Shared {
     pub(super) fn stop_waiting(&self) {
         let touch = self.now(|now| {
             now.stops = true;
-            now.touch
+            now.touch.is_some()
         });
         if touch {
             self.kill_helper();

@@ -15,6 +15,8 @@ pub(crate) enum Trouble {
     Failed { why: String, remedy: String },
     /// Its module is not trusted.
     Untrusted { why: String, remedy: String },
+    /// Another program holds the device, or one that may be it.
+    InUse { why: String, remedy: String },
     /// The module is loaded, and its devices are such that the token cannot be used.
     Device { why: String, remedy: String },
 }
@@ -56,7 +58,9 @@ impl Trouble {
     pub(crate) const fn state(&self) -> TokenState {
         match self {
             Self::Absent(_) => TokenState::Absent,
-            Self::Failed { .. } | Self::Untrusted { .. } | Self::Device { .. } => TokenState::Failed,
+            Self::Failed { .. } | Self::Untrusted { .. } | Self::InUse { .. } | Self::Device { .. } => {
+                TokenState::Failed
+            }
         }
     }
 }
@@ -67,6 +71,7 @@ impl fmt::Display for Trouble {
             Self::Absent(why)
             | Self::Failed { why, .. }
             | Self::Untrusted { why, .. }
+            | Self::InUse { why, .. }
             | Self::Device { why, .. } => f.write_str(why),
         }
     }
@@ -78,6 +83,7 @@ impl From<Trouble> for BackendError {
             Trouble::Absent(why) => Self::Absent { why },
             Trouble::Failed { why, remedy } | Trouble::Device { why, remedy } => Self::Failed { why, remedy },
             Trouble::Untrusted { why, remedy } => Self::Untrusted { why, remedy },
+            Trouble::InUse { why, remedy } => Self::InUse { why, remedy },
         }
     }
 }
@@ -121,18 +127,16 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         }
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
+        HostErrorKind::BothLocked => BackendError::BothBlocked,
         HostErrorKind::Swapped => BackendError::Swapped { why: message },
         HostErrorKind::PukIncorrect => BackendError::SecretIncorrect { word: "PUK", tries_left },
-        HostErrorKind::PukLocked => failed(
-            message,
-            "reset the PIV application with its vendor's tool (ykman piv reset), which destroys its keys",
-        ),
+        HostErrorKind::PukLocked => BackendError::PukBlocked,
         HostErrorKind::ManagementKey => BackendError::ManagementKey { why: message },
         HostErrorKind::ManagementTouch => BackendError::ManagementTouch,
         HostErrorKind::TouchTimeout => BackendError::TouchTimeout,
         HostErrorKind::SlotOccupied => BackendError::SlotOccupied { slot: message },
         HostErrorKind::Reader => failed(message, "look at the reader and at pcscd, the smart card service"),
-        HostErrorKind::Busy => {
+        HostErrorKind::Busy | HostErrorKind::Held => {
             let usual = || "repeat the command when the other program is done with it".to_owned();
             BackendError::InUse { why: message, remedy: remedy.unwrap_or_else(usual) }
         }

@@ -107,7 +107,8 @@ impl Slot {
     async fn may_ask(&self, card: &Card, id: &str, how: &Presenting) -> Result<(), Refusal> {
         self.is_meant(card, id, how).await?;
         if card.blocked {
-            return Err(self.refusal(&BackendError::Blocked));
+            let both = card.puk_blocked;
+            return Err(self.refusal(if both { &BackendError::BothBlocked } else { &BackendError::Blocked }));
         }
         match how.last_try() {
             None if card.final_try => {
@@ -301,7 +302,10 @@ impl Slot {
 fn is_refusal(error: &BackendError) -> bool {
     matches!(
         error,
-        BackendError::SecretIncorrect { .. } | BackendError::SecretChanged { .. } | BackendError::Blocked
+        BackendError::SecretIncorrect { .. }
+            | BackendError::SecretChanged { .. }
+            | BackendError::Blocked
+            | BackendError::BothBlocked
     )
 }
 

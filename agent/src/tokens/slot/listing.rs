@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backend::pkcs11::Pkcs11Token;
 use backend::{StoredKey, TokenState};
 use tokio::task::JoinHandle;
 use tuf::key::PublicKey;
@@ -30,6 +31,8 @@ pub(super) struct Known {
     lost: Vec<StoredKey>,
     /// When the token showed them; none when something may have changed since.
     shown: Option<Instant>,
+    /// Of a card, which time that it came they were read.
+    since: Option<u64>,
     /// It kept somebody waiting in vain, and has not answered since.
     silent: bool,
 }
@@ -46,15 +49,15 @@ pub struct Listing {
 }
 
 impl Known {
-    /// The token shows these keys now. Locked, it may not show all that it has.
-    fn see(&mut self, shown: Vec<StoredKey>, unlocked: bool) {
+    /// The token shows these keys now; unless they are `all` that it has, it may have others that it has shown before.
+    fn see(&mut self, shown: Vec<StoredKey>, all: bool) {
         let is_shown = |key: &StoredKey| shown.iter().any(|other| other.public == key.public);
         let mut hidden: Vec<_> = self.keys.drain(..).filter(|key| !is_shown(key)).collect();
         self.lost.retain(|key| !is_shown(key));
         self.keys = shown;
         self.shown = Some(Instant::now());
         self.silent = false;
-        if unlocked {
+        if all {
             self.lost.append(&mut hidden);
         } else {
             self.keys.append(&mut hidden);
@@ -87,7 +90,8 @@ impl Slot {
             let recent = known.shown.is_some_and(|shown| shown.elapsed() < RECENT);
             // Whoever asks for it at this moment waits for it.
             let asked = known.shown.is_some() && self.lists.available_permits() == 0;
-            let enough = to_sign && (recent || asked) && known.is_whole() && state == TokenState::Unlocked;
+            let enough =
+                to_sign && (recent || asked) && self.is_current(&known) && state == TokenState::Unlocked;
             return enough.then(|| known.listing());
         }
         if matches!(state, TokenState::Failed | TokenState::Absent) {
@@ -138,8 +142,10 @@ impl Slot {
             }
         };
         match listed {
-            Ok((keys, unlocked)) => {
-                lock(&self.known_keys).see(keys, unlocked);
+            Ok((keys, all, since)) => {
+                let mut known = lock(&self.known_keys);
+                known.see(keys, all);
+                known.since = since;
                 true
             }
             Err(error) => {
@@ -149,16 +155,24 @@ impl Slot {
         }
     }
 
-    /// The keys that the token shows, and whether it was unlocked meanwhile.
-    async fn list(&self) -> Result<(Vec<StoredKey>, bool), Refusal> {
+    /// The keys that the token shows; whether those are all that it has, as it was unlocked meanwhile, or is a card; and which
+    /// time that this came they were read.
+    async fn list(&self) -> Result<(Vec<StoredKey>, bool, Option<u64>), Refusal> {
         // Not in the queue: a list must not wait behind a touch.
         let place = Arc::clone(&self.lists).acquire_owned().await.map_err(Refusal::internal)?;
-        let backend = Arc::clone(&self.backend);
+        let (backend, card) = (Arc::clone(&self.backend), self.card());
         let work = move || {
             let _place = place;
-            let unlocked = || backend.state() == TokenState::Unlocked;
-            let before = unlocked();
-            backend.keys().map(|keys| (keys, before && unlocked()))
+            let shows_all = || match backend.state() {
+                TokenState::Unlocked => true,
+                // What lies on a card anybody may see.
+                TokenState::Locked | TokenState::Blocked => card.is_some(),
+                TokenState::Absent | TokenState::Failed => false,
+            };
+            let before = shows_all();
+            let keys = backend.keys()?;
+            let since = card.as_ref().and_then(|card| card.keys_since());
+            Ok((keys, before && shows_all() && (card.is_none() || since.is_some()), since))
         };
         let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
         listed.map_err(|error| self.refusal(&error))
@@ -170,7 +184,7 @@ impl Slot {
         let last = || {
             let known = lock(&self.known_keys);
             let there = matches!(self.backend.state(), TokenState::Unlocked | TokenState::Locked);
-            (there && known.shown.is_some() && known.is_whole()).then(|| known.listing())
+            (there && known.shown.is_some() && self.is_current(&known)).then(|| known.listing())
         };
         if last().is_none() {
             return asked.await.unwrap_or_default();
@@ -184,6 +198,16 @@ impl Slot {
                 None => asked.await.unwrap_or_default(),
             },
         }
+    }
+
+    /// Whether no key is missed, and what is known is of this card as it is now: somebody else may have had it since. Other
+    /// tokens have the last word when they sign.
+    fn is_current(&self, known: &Known) -> bool {
+        let of_this_card = |card: Arc<Pkcs11Token>| {
+            let since = card.keys_since();
+            since.is_some() && since == known.since
+        };
+        known.is_whole() && self.card().is_none_or(of_this_card)
     }
 
     /// Something was asked of the token that may have changed its keys.

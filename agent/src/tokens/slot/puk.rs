@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use backend::BackendError;
 use backend::pkcs11::Spent;
 use ledger::PinOutcome;
 use policy::Reason;
@@ -60,6 +61,14 @@ impl Slot {
         let looked = blocking(move || Ok((looking.card()?, looking.card_facts()?))).await?;
         let (card, facts) = looked.map_err(|error| self.refusal(&error))?;
         let id = identity(&card);
+        if facts.puk_tries_left == Some(0) {
+            let both = card.blocked;
+            return Err(self.refusal(if both {
+                &BackendError::BothBlocked
+            } else {
+                &BackendError::PukBlocked
+            }));
+        }
         may_try(self.name(), &card.serial, facts.puk_tries_left, attempt.last_try.as_ref())?;
         self.is_meant(&card, &id, &Presenting::Person(attempt)).await?;
         let serial = Some(card.serial);
@@ -96,9 +105,6 @@ fn may_try(name: &str, serial: &str, left: Option<u32>, shown: Option<&Shown>) -
     let refused = |message: String| Refusal::new(Reason::PinBlocked, message).detail("token", name);
     let agreed = format!("make sure of the PUK, then at a terminal: tufctl token unblock {name} --last-try");
     match (left, shown) {
-        (Some(0), _) => Err(refused(format!("token {name}: its PUK is blocked after wrong ones")).remedy(
-            "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there",
-        )),
         (Some(1), None) => Err(refused(format!(
             "token {name}: one more wrong PUK blocks it for ever, so it was not tried; 1 try left"
         ))
@@ -136,7 +142,6 @@ mod tests {
             assert_eq!(tried(left, Some(&shown(Some(2)))), Err(Reason::ConfirmationMissing), "{left:?}");
         }
         assert_eq!(tried(Some(2), None), Ok(()));
-        assert_eq!(tried(Some(0), Some(&shown(Some(0)))), Err(Reason::PinBlocked));
         assert!(may_try("yk", "2", Some(1), Some(&shown(Some(1)))).is_err());
     }
 }

@@ -36,7 +36,7 @@ impl Slot {
     }
 
     /// Why it cannot be used, from its state.
-    pub(super) fn unusable(&self) -> Refusal {
+    pub(in crate::tokens) fn unusable(&self) -> Refusal {
         let info = self.backend.info();
         let name = self.name();
         let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
@@ -49,6 +49,10 @@ impl Slot {
                     },
                 )
             }
+            TokenState::Failed if info.in_use => {
+                Refusal::new(Reason::TokenBusy, format!("token {name} cannot be used now{problem}"))
+                    .remedy("repeat the command when the other program is done with it, or end that; the agent goes on by itself then")
+            }
             TokenState::Failed => {
                 let remedy = if self.may_unlock_itself().is_some() {
                     "look at tufctl token list; it is tried again by itself, and unlocked when it works"
@@ -60,8 +64,14 @@ impl Slot {
                     .remedy(remedy)
             }
             TokenState::Blocked => {
-                Refusal::new(Reason::PinBlocked, format!("token {name} is blocked after wrong PINs{problem}"))
-                    .remedy(self.refusal(&BackendError::Blocked).remedy)
+                let blocked = if info.puk_blocked { BackendError::BothBlocked } else { BackendError::Blocked };
+                match info.puk_blocked {
+                    true => self.refusal(&blocked),
+                    false => {
+                        let message = format!("token {name} is blocked after wrong PINs{problem}");
+                        Refusal::new(Reason::PinBlocked, message).remedy(self.refusal(&blocked).remedy)
+                    }
+                }
             }
             TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
                 Some(SourceTrouble { why, remedy, .. }) => {

@@ -1,5 +1,6 @@
 //! Signatures, each in its turn; with the PIN where the key takes one for each.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram as StdDatagram;
@@ -99,6 +100,38 @@ impl Slot {
         turn: &Arc<Turn>,
     ) -> Result<SignatureBytes, Refusal> {
         let order = Order { key: key.clone(), scheme, subject: subject.clone(), turn: Arc::clone(turn) };
+        self.until_locked(self.sign_without_person(order)).await
+    }
+
+    /// Ends the wait for a signature of a card at once when somebody says `lock`, or its time is over: it may wait for a touch,
+    /// and cannot be told that nobody wants that any more. What comes then is thrown away.
+    async fn until_locked<T>(
+        &self,
+        signature: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        if !self.is_card() {
+            return signature.await;
+        }
+        let mut locked = self.locked.subscribe();
+        tokio::select! {
+            biased;
+            signed = signature => signed,
+            // The sender lives as long as the slot.
+            _ = locked.changed() => Err(self.locked_meanwhile()),
+        }
+    }
+
+    fn locked_meanwhile(&self) -> Refusal {
+        let name = self.name();
+        let message = format!(
+            "token {name} was locked before its signature came, so there is none: if it is touched now, what it signs is thrown away"
+        );
+        Refusal::new(Reason::TokenLocked, message)
+            .remedy(format!("unlock it: tufctl token unlock {name}"))
+            .detail("token", name)
+    }
+
+    async fn sign_without_person(self: &Arc<Self>, order: Order) -> Result<SignatureBytes, Refusal> {
         let signed = match self.sign_once(&order).await {
             // Surely nothing was signed. Its PIN needs no person, and is presented again as it is after any other loss.
             Err(refusal)
@@ -180,7 +213,8 @@ impl Slot {
             signed
         };
         // Whoever asked may go away meanwhile: what came of it is still noted.
-        tokio::spawn(work).await.map_err(Refusal::internal)?
+        let work = tokio::spawn(work);
+        self.until_locked(async { work.await.map_err(Refusal::internal)? }).await
     }
 
     /// By the helper's lane, without a thread that waits. None: it does not go this way.

@@ -9,7 +9,7 @@ use tufagent_proto::v1;
 
 use super::Session;
 use super::ours::Candidate;
-use crate::commands::token::described;
+use crate::commands::token::{described, described_device};
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
 use crate::render::visible;
@@ -41,11 +41,49 @@ impl Session<'_> {
                 self.uninvited = true;
                 return Ok(false);
             }
-            if self.has_come(&wanted)? {
+            let unseen: Vec<_> = self.ours.never_seen().into_iter().map(|token| token.name).collect();
+            if !self.has_come(&wanted)? {
+                self.context.screen.show("none of them is there");
+                continue;
+            }
+            self.take_in(&unseen, roles)?;
+            let came = |token: &&String| !self.ours.may_come(token) && !self.ours.is_ruled_out(token);
+            if wanted.keys().any(|token| came(&token)) {
                 return Ok(true);
             }
-            self.context.screen.show("none of them is there");
         }
+    }
+
+    /// What has come may hold keys that nobody knew of: those are asked for, and of which have none of these roles it is said.
+    fn take_in(&mut self, unseen: &[String], roles: &[RoleName]) -> Result<(), Failure> {
+        self.ours.reload(self.agent)?;
+        if let Some((public, name, token)) = self.gathering.as_ref().and_then(|brought| brought.split_key()) {
+            self.ours.signs_by_shares(public, name, token);
+        }
+        self.names = self.ours.names(&self.workspace)?;
+        for name in unseen {
+            let Some(token) = self.ours.token(name).filter(|token| ANSWERS.contains(&token.state.as_str()))
+            else {
+                continue;
+            };
+            let mut serves = false;
+            for role in roles {
+                serves |= self
+                    .candidates(role)?
+                    .iter()
+                    .any(|key| self.ours.copies(key).any(|it| it.token == *name));
+            }
+            if !serves {
+                let roles: Vec<_> = roles.iter().map(|role| visible(role.as_str()).into_owned()).collect();
+                self.context.screen.show(format!(
+                    "{} has no key that {} lacks",
+                    described_device(token),
+                    roles.join(" or ")
+                ));
+                self.ours.rule_out(name);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a person is asked to insert what is not there. With `--yes` nobody may be looking.
@@ -80,7 +118,23 @@ impl Session<'_> {
         // Of a key with a backup either card will do.
         let copies = keys.iter().flat_map(|key| self.ours.copies(key));
         let away = copies.filter(|key| self.selection.key(&key.name) && self.ours.may_come(&key.token));
-        Ok(away.filter_map(|key| Some((key.token.clone(), self.ours.token(&key.token)?.clone()))).collect())
+        let mut away: BTreeMap<_, _> =
+            away.filter_map(|key| Some((key.token.clone(), self.ours.token(&key.token)?.clone()))).collect();
+        if self.lacks_a_key_of_nobody(role)? {
+            let unseen = self.ours.never_seen().into_iter().filter(|token| self.ours.may_come(&token.name));
+            away.extend(unseen.map(|token| (token.name.clone(), token)));
+        }
+        Ok(away)
+    }
+
+    /// Whether a key that a role waits for lies on no token that anybody has seen: it may be on one that was never there.
+    fn lacks_a_key_of_nobody(&self, role: &RoleName) -> Result<bool, Failure> {
+        if self.selection.names_keys() {
+            return Ok(false);
+        }
+        let (state, authorities) = (self.workspace.signatures(role)?, self.workspace.authorities(role)?);
+        let key_of = |keyid| authorities.iter().find_map(|authority| authority.keys.get(keyid));
+        Ok(state.missing.iter().filter_map(key_of).any(|key| self.ours.name_of(key).is_none()))
     }
 
     /// Whether one of these is there now, as far as the agent sees it within a while.
@@ -107,6 +161,8 @@ impl Session<'_> {
     }
 }
 
+/// How a token is that has told which keys it holds.
+const ANSWERS: [&str; 3] = ["locked", "unlocked", "blocked"];
 const ABSENT: &str = "absent";
 /// The agent sees a device that comes within five seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(6);

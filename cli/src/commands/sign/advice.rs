@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use tufagent_proto::v1;
+
 use super::key_line::KeyLine;
 use super::outcome::RoleLine;
+use crate::commands::token::unblocking;
 use crate::error::Failure;
 use crate::render::visible;
 
@@ -12,7 +15,7 @@ pub(super) fn advice(
     missing: &[&RoleLine],
     dir: &str,
     known: &dyn Fn(&RoleLine, &KeyLine) -> Option<String>,
-    is_card: &dyn Fn(&str) -> bool,
+    find: &dyn Fn(&str) -> Option<v1::Token>,
 ) -> String {
     let (mut tokens, mut others) = (BTreeSet::new(), false);
     for line in missing {
@@ -32,13 +35,13 @@ pub(super) fn advice(
                         visible(token)
                     ));
                 }
-                Some((token, state)) if state == "blocked" && is_card(token) => {
-                    tokens.insert(format!(
-                        "token {0} is blocked; give it a new PIN by its PUK: tufctl token unblock {0}\n",
-                        visible(token)
-                    ));
+                Some((token, state)) if state == "blocked" => {
+                    let way = find(token).as_ref().map(unblocking).unwrap_or_default();
+                    tokens.insert(format!("token {} is blocked; {way}\n", visible(token)));
                 }
                 Some((token, state)) if state != "unlocked" => {
+                    let in_use = find(token).is_some_and(|token| token.in_use);
+                    let state = if in_use { "held by another program" } else { state };
                     tokens.insert(format!("token {} is {state}: tufctl token list\n", visible(token)));
                 }
                 Some(_) if key.split => {
@@ -53,7 +56,8 @@ pub(super) fn advice(
                     let called = key.called();
                     tokens.insert(match key.maybe_on_in_words() {
                         Some(devices) => format!(
-                            "{called} has signed here before and may lie on {devices}, not there now: insert it and sign again\n"
+                            "{called} has signed here before and may lie on {devices}: {}\n",
+                            key.way_back()
                         ),
                         None => format!(
                             "{called} has signed here before and is on no token any more: bring it back, or replace the key\n"

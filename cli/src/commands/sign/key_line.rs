@@ -59,8 +59,27 @@ impl KeyLine {
 
     /// The tokens that may hold it, for people.
     pub(super) fn maybe_on_in_words(&self) -> Option<String> {
-        let devices: Vec<_> = self.maybe_on.iter().map(described).collect();
+        let device = |token: &v1::Token| match &token.problem {
+            Some(why) if token.in_use => {
+                format!("{}, which cannot be asked ({})", described(token), visible(why))
+            }
+            _ => described(token),
+        };
+        let devices: Vec<_> = self.maybe_on.iter().map(device).collect();
         (self.gone && !devices.is_empty()).then(|| devices.join(" or "))
+    }
+
+    /// Whether another program holds a token that may hold it.
+    pub(super) fn is_maybe_held(&self) -> bool {
+        self.maybe_on.iter().any(|token| token.in_use)
+    }
+
+    /// What to do that it may sign.
+    pub(super) fn way_back(&self) -> &'static str {
+        match self.is_maybe_held() {
+            true => "sign again when the other program is done with it",
+            false => "insert it and sign again",
+        }
     }
 
     pub(super) fn called(&self) -> String {

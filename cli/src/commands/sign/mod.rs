@@ -24,6 +24,7 @@ mod round;
 mod shares;
 mod unlocking;
 mod unsigned;
+mod unusable;
 
 pub(super) use self::ours::serves;
 

@@ -76,6 +76,8 @@ pub(super) struct Ours {
     barred: BTreeMap<String, Failure>,
     /// Which copies of keys on several tokens a person has said are to sign, by name.
     chosen: BTreeSet<String>,
+    /// YubiKeys that were asked for because nobody knew what they hold, and came with no key of the roles.
+    of_no_use: BTreeSet<String>,
 }
 
 /// A key of the agent.
@@ -98,6 +100,14 @@ pub(super) struct Candidate {
 }
 
 impl Ours {
+    /// Asks the agent anew which keys there are, for tokens that have come. What is known of those of before stays.
+    pub(super) fn reload(&mut self, agent: &Agent) -> Result<(), Failure> {
+        let Self { keys, tokens, barred, .. } = Self::load(agent)?;
+        (self.keys, self.tokens) = (keys, tokens);
+        self.barred.extend(barred);
+        Ok(())
+    }
+
     /// Asks the agent.
     pub(super) fn load(agent: &Agent) -> Result<Self, Failure> {
         let tokens = agent.tokens()?.into_iter().map(|token| (token.name.clone(), token)).collect();
@@ -114,7 +124,14 @@ impl Ours {
                 ours.push(OurKey { name, token, public: public.clone(), signs_locked, unlocks });
             }
         }
-        Ok(Self { keys: ours, tokens, refused: BTreeMap::new(), barred, chosen: BTreeSet::new() })
+        Ok(Self {
+            keys: ours,
+            tokens,
+            refused: BTreeMap::new(),
+            barred,
+            chosen: BTreeSet::new(),
+            of_no_use: BTreeSet::new(),
+        })
     }
 
     /// Shares of this key were brought: it signs by them, though the file store may have a whole copy, which may be locked.
@@ -237,10 +254,22 @@ impl Ours {
         self.tokens.get(name)
     }
 
-    /// Tokens that are not there, and of which no key was ever seen by this agent.
+    /// A YubiKey that came with no key of the roles: it is not asked for again.
+    pub(super) fn rule_out(&mut self, token: &str) {
+        self.of_no_use.insert(token.to_owned());
+    }
+
+    /// Whether that was said of it.
+    pub(super) fn is_ruled_out(&self, token: &str) -> bool {
+        self.of_no_use.contains(token)
+    }
+
+    /// Tokens that are not there, and of which no key was ever seen by this agent: what is missing may lie on them.
     pub(super) fn never_seen(&self) -> Vec<v1::Token> {
         let is_away = |token: &&v1::Token| token.state == "absent" || token.state == "failed";
-        let unseen = |token: &&v1::Token| !self.keys.iter().any(|key| key.token == token.name);
+        let unseen = |token: &&v1::Token| {
+            !self.is_ruled_out(&token.name) && !self.keys.iter().any(|key| key.token == token.name)
+        };
         self.tokens.values().filter(is_away).filter(unseen).cloned().collect()
     }
 
@@ -264,6 +293,11 @@ impl Ours {
         let Some(token) = token.filter(|_| failure.exit_code() == 5) else { return false };
         self.refused.insert(token.to_owned(), failure.clone());
         true
+    }
+
+    /// Why a token could not be used when it was wanted.
+    pub(super) fn refusal(&self, token: &str) -> Option<&Failure> {
+        self.refused.get(token)
     }
 
     /// Whether a token could not be used when it was wanted.
@@ -361,60 +395,6 @@ impl Ours {
     pub(super) fn why_not(&self, token: &str, key: &str) -> Option<Failure> {
         (self.is_refused(token) || self.locked(token)).then(|| self.unusable(token, key))
     }
-
-    /// Why a key cannot sign now.
-    pub(super) fn unusable(&self, token: &str, key: &str) -> Failure {
-        if let Some(failure) = self.barred(key) {
-            return failure.clone();
-        }
-        if let Some(failure) = self.refused.get(token) {
-            return failure.clone().detail("key", key);
-        }
-        let found = self.token(token);
-        let state = found.map_or("absent", |token| token.state.as_str());
-        let problem = found.and_then(|token| token.problem.clone());
-        let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-        let failure = match state {
-            "locked" => Failure::new(
-                reason::TOKEN_LOCKED,
-                format!("token {token}, which holds {key}, is locked{problem}"),
-            )
-            .remedy(match self.is_at_last_try(token) {
-                true => {
-                    format!(
-                        "make sure of the PIN, then at a terminal: tufctl token unlock {token} --last-try"
-                    )
-                }
-                false => format!("tufctl token unlock {token}"),
-            }),
-            "blocked" => Failure::new(
-                reason::PIN_BLOCKED,
-                format!("token {token}, which holds {key}, is blocked{problem}"),
-            )
-            .remedy(match self.is_card(token) {
-                true => format!("give it a new PIN by its PUK: tufctl token unblock {token}"),
-                false => "unblock it with its own tools".to_owned(),
-            }),
-            "failed" => Failure::new(
-                reason::TOKEN_FAILED,
-                format!("token {token}, which holds {key}, does not work{problem}"),
-            )
-            .remedy(match found.is_some_and(asks) {
-                true => format!("tufctl token list tells more; then: tufctl token unlock {token}"),
-                false => "tufctl token list tells more; the agent tries it again by itself".to_owned(),
-            }),
-            _ => Failure::new(
-                reason::TOKEN_ABSENT,
-                format!("token {token}, which holds {key}, is not there{problem}"),
-            )
-            .remedy(if self.is_card(token) {
-                "insert it, then sign again"
-            } else {
-                "insert it, or bring its folder back"
-            }),
-        };
-        failure.detail("token", token).detail("key", key).detail("state", state)
-    }
 }
 
 /// Whether the role that these authorities speak of has this public key.
@@ -426,6 +406,6 @@ pub(in crate::commands) fn serves(authorities: &[Authority], public: &PublicKey)
 }
 
 /// Whether a person gives the token's secret.
-fn asks(token: &v1::Token) -> bool {
+pub(super) fn asks(token: &v1::Token) -> bool {
     matches!(token.pin_source.as_str(), "prompt" | "")
 }

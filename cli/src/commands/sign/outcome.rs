@@ -172,7 +172,9 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
         let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
         text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
         let remedy = |line: &RoleLine, key: &KeyLine| unsigned::remedy(session, &line.role, key);
-        text.push_str(&advice(&missing, &dir.to_string(), &remedy, &|token| session.ours.is_card(token)));
+        text.push_str(&advice(&missing, &dir.to_string(), &remedy, &|token| {
+            session.ours.token(token).cloned()
+        }));
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let unsigned = unsigned(session, &missing);
@@ -212,9 +214,14 @@ fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failu
                 let message = format!(
                     "the key {key} of {role} has signed here before, and is on no token that is there; it may lie on {devices}"
                 );
+                let why = if first.is_maybe_held() { reason::TOKEN_BUSY } else { reason::TOKEN_ABSENT };
+                let remedy = format!(
+                    "{}; a key that is lost is replaced: tufctl root replace-key, tufctl delegation edit",
+                    first.way_back()
+                );
                 return Ok(Some(
-                    Failure::new(reason::TOKEN_ABSENT, message)
-                        .remedy("insert it and sign again; a key that is lost is replaced: tufctl root replace-key, tufctl delegation edit")
+                    Failure::new(why, message)
+                        .remedy(remedy)
                         .detail("token", token.name.as_str())
                         .detail("key", key)
                         .detail("role", line.role.as_str()),
@@ -405,7 +412,7 @@ mod tests {
         );
         assert_eq!(root().needs(), "root needs 1 more signature (77aabbcc or root-c)");
         assert_eq!(
-            advice(&[&root()], "repo", &|_, _| None, &|_| false),
+            advice(&[&root()], "repo", &|_, _| None, &|_| None),
             "unlock hsm and sign again: tufctl token unlock hsm\n\
              Give them repo/staged, then: tufctl sign repo --from THEIR_COPY\n"
         );

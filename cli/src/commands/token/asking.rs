@@ -2,7 +2,7 @@
 
 use tufagent_proto::v1;
 
-use super::{YUBIKEY, described, described_device, problem, word};
+use super::{YUBIKEY, described, described_device, problem, unblocking, word};
 use crate::client::Agent;
 use crate::error::{Failure, reason};
 use crate::prompt::{Terminal, confirm_by_person};
@@ -77,7 +77,7 @@ pub(crate) fn looked_at(agent: &Agent, token: v1::Token) -> Result<v1::Token, Fa
 /// blocked.
 ///
 /// # Errors
-/// `TOKEN_ABSENT`, `PIN_BLOCKED`.
+/// `TOKEN_ABSENT`, `TOKEN_BUSY`, `PIN_BLOCKED`.
 pub(super) fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
     let name = visible(&token.name);
     let failure = match token.state.as_str() {
@@ -87,6 +87,10 @@ pub(super) fn check_is_there(token: &v1::Token) -> Result<(), Failure> {
                 true => "insert it, then run this again",
                 false => "insert it, or bring its folder or service back, then run this again",
             }),
+        _ if token.in_use => {
+            Failure::new(reason::TOKEN_BUSY, format!("{name} cannot be used now{}", problem(token)))
+                .remedy("run this again when the other program is done with it")
+        }
         _ => return check_is_not_blocked(token),
     };
     Err(failure.detail("token", token.name.as_str()))
@@ -100,9 +104,10 @@ pub(super) fn check_is_not_blocked(token: &v1::Token) -> Result<(), Failure> {
     if token.kind != YUBIKEY || token.state != "blocked" {
         return Ok(());
     }
-    let which = described_device(token);
-    Err(Failure::new(reason::PIN_BLOCKED, format!("the PIN of {which} is blocked after wrong ones"))
-        .remedy(format!("give it a new one by its PUK: tufctl token unblock {}", visible(&token.name)))
+    let (which, and_puk) =
+        (described_device(token), if token.puk_blocked { ", and its PUK is, too" } else { "" });
+    Err(Failure::new(reason::PIN_BLOCKED, format!("the PIN of {which} is blocked after wrong ones{and_puk}"))
+        .remedy(unblocking(token))
         .detail("token", token.name.as_str())
         .detail("tries_left", 0))
 }

@@ -2,7 +2,7 @@
 
 use tufagent_proto::v1;
 
-use super::{described, one, tries};
+use super::{YUBIKEY, described, one, tries};
 use crate::args::UnblockArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -15,7 +15,7 @@ pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, F
     let token = agent.token(&args.name)?;
     let left = agent.card_facts(&args.name)?.puk_tries_left;
     let which = described(&v1::Token { pin_tries_left: None, ..token.clone() });
-    check_tries(&which, &args.name, left, args.last_try)?;
+    check_tries(&which, &token, left, args.last_try)?;
     let of_puk = left.map(|left| format!(", {}", tries(left))).unwrap_or_default();
     let shown = match args.last_try {
         false => None,
@@ -41,20 +41,37 @@ pub(super) fn unblock(args: &UnblockArgs, context: &Context) -> Result<Report, F
     one(&now, context)
 }
 
+/// What goes on from a PIN that is blocked.
+pub(crate) fn unblocking(token: &v1::Token) -> String {
+    match (token.kind.as_str(), token.puk_blocked) {
+        (YUBIKEY, false) => {
+            format!("give it a new PIN by its PUK: tufctl token unblock {}", visible(&token.name))
+        }
+        (YUBIKEY, true) => RESET.to_owned(),
+        _ => "unblock it with its own tools".to_owned(),
+    }
+}
+
 /// Nobody types a PUK that is not presented then.
 ///
 /// # Errors
 /// `PIN_BLOCKED`.
-fn check_tries(which: &str, name: &str, left: Option<u32>, last_try: bool) -> Result<(), Failure> {
+fn check_tries(which: &str, token: &v1::Token, left: Option<u32>, last_try: bool) -> Result<(), Failure> {
+    let name = token.name.as_str();
     let (message, remedy) = match left {
+        Some(0) if token.state == "blocked" => {
+            (format!("PIN and PUK of {which} are both blocked after wrong ones"), RESET.to_owned())
+        }
         Some(0) => (
             format!("the PUK of {which} is blocked after wrong ones"),
-            "only a reset of its PIV application goes on from here (ykman piv reset), and it destroys all keys there"
-                .to_owned(),
+            format!("its keys sign on with the PIN, so keep that; once it is blocked, too, {RESET}"),
         ),
         Some(1) if !last_try => (
             format!("one more wrong PUK of {which} blocks it for ever; 1 try left"),
-            format!("make sure of the PUK, then at a terminal: tufctl token unblock {} --last-try", visible(name)),
+            format!(
+                "make sure of the PUK, then at a terminal: tufctl token unblock {} --last-try",
+                visible(name)
+            ),
         ),
         _ => return Ok(()),
     };
@@ -72,3 +89,7 @@ fn terminal(name: &str) -> Result<Terminal, Failure> {
         .detail("token", name)
     })
 }
+
+/// The way out of a YubiKey whose PUK is blocked as its PIN is.
+const RESET: &str = "only a reset of its PIV application goes on from here (ykman piv reset): it destroys every key and certificate \
+                     there, so give their roles other keys (tufctl root replace-key, tufctl delegation edit)";

@@ -61,8 +61,7 @@ impl CardHost {
             if stood {
                 *host.pin = Some(SecretBytes::copy_from(new));
             }
-            host.note_tries(session.pin_tries()?);
-            Ok(())
+            host.look_at_tries(session).map(drop)
         })?;
         plain(Reply::Done)
     }
@@ -72,9 +71,10 @@ impl CardHost {
         not_traced()?;
         is_pin("PUK", old)?;
         is_pin("PUK", new)?;
-        self.with_card(|session, _| {
+        self.with_card(|session, host| {
             let before = session.puk_tries()?;
-            puk_outcome(session, session.change_puk(old, new).map_err(unclear)?, before)
+            let status = session.change_puk(old, new).map_err(unclear)?;
+            host.judge_puk(session, status, before)
         })?;
         plain(Reply::Done)
     }
@@ -86,10 +86,10 @@ impl CardHost {
         is_pin("PIN", pin)?;
         self.with_card(|session, host| {
             let before = session.puk_tries()?;
-            puk_outcome(session, session.unblock(puk, pin).map_err(unclear)?, before)?;
+            let status = session.unblock(puk, pin).map_err(unclear)?;
+            host.judge_puk(session, status, before)?;
             *host.pin = None;
-            host.note_tries(session.pin_tries()?);
-            Ok(())
+            host.look_at_tries(session).map(drop)
         })?;
         plain(Reply::Done)
     }
@@ -117,12 +117,20 @@ impl Held<'_> {
         self.status.blocked = tries.left == 0;
     }
 
+    /// The tries that the PIN has now; where it has none, whether the PUK has any.
+    pub(super) fn look_at_tries(&mut self, session: &Session<'_>) -> Result<Option<Tries>, Fault> {
+        let tries = session.pin_tries()?;
+        self.note_tries(tries);
+        self.status.puk_blocked =
+            self.status.blocked && session.puk_tries()?.is_some_and(|puk| puk.left == 0);
+        Ok(tries)
+    }
+
     /// The tries before an attempt, when there may be one.
     fn may_try(&mut self, session: &Session<'_>, last_try: bool) -> Result<Option<Tries>, HostError> {
-        let tries = session.pin_tries().map_err(super::told)?;
-        self.note_tries(tries);
+        let tries = self.look_at_tries(session).map_err(super::told)?;
         match tries.map(|tries| tries.left) {
-            Some(0) => Err(blocked()),
+            Some(0) => Err(self.blocked()),
             Some(1) if !last_try => {
                 Err(HostError::new(HostErrorKind::FinalTry, "the card says that one try is left"))
             }
@@ -154,9 +162,51 @@ impl Held<'_> {
             return Err(HostError::new(HostErrorKind::Device, message).remedy("unlock it again").into());
         }
         if after == 0 {
-            return Err(blocked().into());
+            self.status.puk_blocked =
+                session.puk_tries().is_ok_and(|puk| puk.is_some_and(|puk| puk.left == 0));
+            return Err(self.blocked().into());
         }
         Err(HostError::new(HostErrorKind::PinIncorrect, "the PIN is wrong").tries_left(Some(after)).into())
+    }
+
+    /// What came of an attempt with the PUK; as with the PIN, one that was not counted was none.
+    fn judge_puk(
+        &mut self,
+        session: &Session<'_>,
+        status: Status,
+        before: Option<Tries>,
+    ) -> Result<(), Fault> {
+        if status == Status::DONE {
+            return Ok(());
+        }
+        let Some(told) = status.tries() else { return Err(status.refused("looking at the PUK")) };
+        let left = session.puk_tries().ok().flatten().map_or(told, |tries| tries.left);
+        if before.is_some_and(|before| before.left == left && left > 0) {
+            let message = "the card refused the PUK and counted no try, as after a fault of the reader";
+            return Err(HostError::new(HostErrorKind::Device, message).remedy("try it again").into());
+        }
+        if left > 0 {
+            let wrong = HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong");
+            return Err(wrong.tries_left(Some(left)).into());
+        }
+        // What is left to do depends on the PIN.
+        let _ = self.look_at_tries(session);
+        Err(match self.status.blocked {
+            true => self.blocked(),
+            false => HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked"),
+        }
+        .into())
+    }
+
+    /// The PIN has no try left.
+    fn blocked(&self) -> HostError {
+        match self.status.puk_blocked {
+            true => HostError::new(
+                HostErrorKind::BothLocked,
+                "the card says that its PIN and its PUK are blocked",
+            ),
+            false => HostError::new(HostErrorKind::PinLocked, "the card says that its PIN is blocked"),
+        }
     }
 
     /// Sees that the PIN is verified in this transaction. A card that has forgotten it (another program reset it, or used
@@ -212,28 +262,6 @@ fn is_pin(word: &str, typed: &[u8]) -> Result<(), HostError> {
             format!("a YubiKey's {word} has six to eight characters"),
         )),
     }
-}
-
-fn blocked() -> HostError {
-    HostError::new(HostErrorKind::PinLocked, "the card says that its PIN is blocked")
-}
-
-/// What came of an attempt with the PUK; as with the PIN, one that was not counted was none.
-fn puk_outcome(session: &Session<'_>, status: Status, before: Option<Tries>) -> Result<(), Fault> {
-    if status == Status::DONE {
-        return Ok(());
-    }
-    let Some(told) = status.tries() else { return Err(status.refused("looking at the PUK")) };
-    let left = session.puk_tries().ok().flatten().map_or(told, |tries| tries.left);
-    if before.is_some_and(|before| before.left == left && left > 0) {
-        let message = "the card refused the PUK and counted no try, as after a fault of the reader";
-        return Err(HostError::new(HostErrorKind::Device, message).remedy("try it again").into());
-    }
-    Err(match left {
-        0 => HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked"),
-        left => HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong").tries_left(Some(left)),
-    }
-    .into())
 }
 
 /// Where the PIN was sent and no answer came, as from a card that was pulled.

@@ -113,18 +113,19 @@ impl Readers {
         self.found = matching.pop();
         match self.found {
             Some(_) => Ok(Presence::New),
-            None => Err(absent(serial, &others, &held).into()),
+            None if held.is_empty() => Err(absent(serial, &others).into()),
+            None => Err(unseen(serial, &held).into()),
         }
     }
 
-    /// The card, for as long as the transaction; other programs' are waited for no longer than `patience`. What another
-    /// program did to it meanwhile shows when its PIN is asked for.
-    pub(super) fn session(&mut self, serial: u32, patience: Duration) -> Result<Session<'_>, Fault> {
+    /// The card, for as long as the transaction; other programs' are waited for no longer than `patience`. Whether another
+    /// program was seen to have reset it meanwhile; what else one did to it shows when its PIN is asked for.
+    pub(super) fn session(&mut self, serial: u32, patience: Duration) -> Result<(Session<'_>, bool), Fault> {
         let (Some(context), Some((reader, _))) = (&self.context, &self.found) else {
             return Err(Error::NoCard.into());
         };
         let card = self.open.get_or_insert_with(|| context.card(reader));
-        let (transaction, _) = card.transaction(patience)?;
+        let (transaction, reset) = card.transaction(patience)?;
         let session = Session::new(transaction);
         // Another program may have selected another application.
         let mut found = session.serial()?;
@@ -134,7 +135,7 @@ impl Readers {
             }
         }
         match found {
-            Some(found) if found == serial => Ok(session),
+            Some(found) if found == serial => Ok((session, reset)),
             // It came into the reader just now.
             Some(found) => {
                 let message = format!("serial {found} is there, and serial {serial} is meant");
@@ -203,16 +204,23 @@ fn ambiguous(serial: u32, readers: &[(CString, u16)]) -> HostError {
     HostError::new(HostErrorKind::Reader, message).remedy("leave the right one in, and take the others out")
 }
 
-fn absent(serial: u32, others: &[String], held: &[String]) -> HostError {
+fn absent(serial: u32, others: &[String]) -> HostError {
     let mut message = format!("no YubiKey with serial number {serial}");
     if !others.is_empty() {
         message.push_str(&format!("; there is one with {}", others.join(", ")));
     }
-    if held.is_empty() {
-        return HostError::new(HostErrorKind::Absent, message);
-    }
-    message.push_str(&format!("; the card in {} is held by another program{}", held.join(", "), suspects()));
-    HostError::new(HostErrorKind::Absent, message).remedy(HELD)
+    HostError::new(HostErrorKind::Absent, message)
+}
+
+/// It may well be the one in such a reader: that it is not there is more than anybody knows.
+fn unseen(serial: u32, held: &[String]) -> HostError {
+    let message = format!(
+        "another program, or a touch that is waited for, holds the card in {}, so it cannot be asked whether it is the YubiKey \
+         with serial number {serial}{}",
+        held.join(", "),
+        suspects()
+    );
+    HostError::new(HostErrorKind::Held, message).remedy(UNSEEN)
 }
 
 /// What PC/SC said, for people.
@@ -230,7 +238,7 @@ pub(super) fn told(fault: Fault) -> HostError {
             (HostErrorKind::Reader, "start it (systemctl start pcscd.socket), and look at its log")
         }
         Error::NoReader | Error::NoCard => (HostErrorKind::Absent, "insert the YubiKey"),
-        Error::Held => (HostErrorKind::Device, HELD),
+        Error::Held => (HostErrorKind::Busy, HELD),
         Error::Busy => (HostErrorKind::Busy, BUSY),
         _ => (HostErrorKind::Device, "look at the reader; take the YubiKey out and insert it again"),
     };
@@ -264,6 +272,8 @@ const HELD: &str = "end the other program, or have it share the card (for gpg: `
                     gpgconf --kill scdaemon)";
 const BUSY: &str = "repeat the command when the other program is done with it, or end that (gpg's: gpgconf --kill scdaemon; \
                     also ssh-agent, ykman and browsers use cards)";
+const UNSEEN: &str = "repeat the command when the other program is done with it, or end that, or have it share the card (for gpg: \
+                      `pcsc-shared` in scdaemon.conf, then gpgconf --kill scdaemon); the agent goes on by itself then";
 /// A reader whose card somebody uses is looked into again later.
 const IDENTIFIED_WITHIN: Duration = Duration::from_secs(2);
 /// A card that has just come may not answer at once; one that never does is let alone then.
