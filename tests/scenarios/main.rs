@@ -105,6 +105,7 @@ mod yubikey_blocked;
 mod yubikey_confined;
 mod yubikey_faults;
 mod yubikey_held;
+mod yubikey_killed;
 mod yubikey_management;
 mod yubikey_matrix;
 mod yubikey_pins;

@@ -10,6 +10,7 @@
     reason = "a test suite: to panic is how it reports"
 )]
 
+mod away;
 mod judge;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -51,6 +52,8 @@ pub enum Ask {
     Generate(KeyType),
     /// Take a key of this type.
     Import(KeyType),
+    /// Destroy a key.
+    Remove,
     /// Sign by a scheme that is not the default one of any type.
     Sign(Scheme),
 }
@@ -162,6 +165,8 @@ impl Subject<'_> {
                 Ask::Import(kind) => {
                     self.backend.import(&name(&format!("conf-never-{kind}")), new_key(*kind))
                 }
+                // See `a_removed_key_is_gone`.
+                Ask::Remove => continue,
                 // With a key that it can make, where there is one: see `signatures_are_right`.
                 Ask::Sign(_) => continue,
             };
@@ -302,6 +307,11 @@ impl Subject<'_> {
         let Some(kind) = self.generates.first() else { return };
         let kept = self.first_key();
         let doomed = self.backend.generate(&name("conf-doomed"), *kind).unwrap().public;
+        if self.cannot.contains(&Ask::Remove) {
+            let removed = self.backend.remove(&doomed);
+            assert!(matches!(removed, Err(BackendError::Unsupported { .. })), "removing a key: {removed:?}");
+            return self.sign_and_judge(&doomed, 4).unwrap();
+        }
         self.backend.remove(&doomed).unwrap();
         let signed = self.backend.sign(&doomed, self.scheme_of(&doomed), Signable::Statement(&statement(0)));
         assert!(matches!(signed, Err(BackendError::KeyNotFound)), "a removed key: {signed:?}");

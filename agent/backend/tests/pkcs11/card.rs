@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backend::card::{CardFacts, CardOptions, PinPolicy, SlotId, Touch};
-use backend::conformance::Subject;
+use backend::conformance::{Ask, Subject};
 use backend::pkcs11::{Card as Asked, CardConfig, Pkcs11Token, Settle, Tally};
 use backend::{
     Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenState,
@@ -35,27 +35,42 @@ pub const CASES: &[Case] = &[
 ];
 
 fn a_yubikey_keeps_what_every_backend_keeps() {
-    let Some(bench) = Bench::new([5, 7, 1]) else { return };
-    let types =
-        [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Ed25519, KeyType::Rsa2048, KeyType::Rsa3072];
-    Subject {
-        backend: &bench.slots(),
-        secret: secret(PIN),
-        wrong_secret: secret("wrongpin"),
-        generates: &types,
-        imports: &types,
-        cannot: &[],
-        proves_origin: true,
-        wrong_secrets: 3,
-        signatures: 20,
+    let old = [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048];
+    let new = [&old[..], &[KeyType::Ed25519, KeyType::Rsa3072]].concat();
+    let lacks = [KeyType::Ed25519, KeyType::Rsa3072, KeyType::Rsa4096];
+    let lacks: Vec<_> = lacks.into_iter().flat_map(|kind| [Ask::Generate(kind), Ask::Import(kind)]).collect();
+    let lacks = [&lacks[..], &[Ask::Remove]].concat();
+    for (firmware, types, cannot) in [([5, 4, 3], &old[..], &lacks[..]), ([5, 7, 1], &new[..], &[])] {
+        let Some(bench) = Bench::new(firmware) else { return };
+        let slots = bench.slots();
+        let subject = Subject {
+            backend: &slots,
+            secret: secret(PIN),
+            wrong_secret: secret("wrongpin"),
+            generates: types,
+            imports: types,
+            cannot,
+            proves_origin: true,
+            wrong_secrets: 3,
+            signatures: 20,
+        };
+        subject.run();
+        let pull = || {
+            bench.card.remove();
+            wait_for(&bench.token, TokenState::Absent);
+        };
+        let put_back = || {
+            bench.card.insert();
+            wait_for(&bench.token, TokenState::Locked);
+        };
+        subject.what_is_pulled_out_comes_back(pull, put_back);
+        let facts: CardFacts = bench.token.card_facts().unwrap();
+        assert_eq!(
+            facts.pin_tries_left,
+            Some(3),
+            "what the suite got wrong on purpose was made good by what was right"
+        );
     }
-    .run();
-    let facts: CardFacts = bench.token.card_facts().unwrap();
-    assert_eq!(
-        facts.pin_tries_left,
-        Some(3),
-        "what the suite got wrong on purpose was made good by what was right"
-    );
 }
 
 /// Pulled before each command, and after each that writes, before it has answered.
