@@ -6,9 +6,9 @@ use tufagent_tests::cards::{FACTORY_PUK, FIRMWARE_5_4, FIRMWARE_5_7};
 use crate::terminal::talk;
 use crate::yubikeys::{Bed, private};
 
-/// One attempt of another program, with a wrong PIN or a wrong PUK.
-const WRONG_PIN: &str = "0020008008363534333231FFFF";
-const WRONG_PUK: &str = "002C0080103030303030303030363534333231FFFF";
+/// One attempt of another program, with a wrong PIN or a wrong PUK; it selects the application, which no power keeps.
+const WRONG_PIN: &str = "00A4040005A000000308,0020008008363534333231FFFF";
+const WRONG_PUK: &str = "00A4040005A000000308,002C0080103030303030303030363534333231FFFF";
 const UNBLOCK: &str = "token unblock alice --puk-file wrong-puk --new-pin-file pin";
 
 /// A card whose PUK has one try left.
