@@ -7,6 +7,7 @@ use serde_json::Value;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, need};
 
+use crate::file_store::own;
 use crate::strace::Strace;
 
 /// An agent with a lying token `hsm`, unlocked by a PIN file, whose key signs all roles but the root.
@@ -275,4 +276,64 @@ fn a_key_of_another_token_never_waits_for_one_that_has_just_begun_to_hang() {
     tufagent_tests::signal(helper, "STOP");
     agent.wait_until(|| key(&listed(), "online")["unanswered"] == true);
     tufagent_tests::signal(helper, "CONT");
+}
+
+#[test]
+fn a_helper_of_which_one_thread_is_traced_gets_no_pin_of_a_signature_no_key_and_none_to_measure() {
+    let Some((home, agent, desk)) = published() else { return };
+    let Some(strace) = need(Strace::find()) else { return };
+    desk.say("always-authenticate context");
+    // What was found before has not yet said so; a new login looks again.
+    home.run("token lock hsm").done();
+    home.run("token unlock hsm").done();
+    home.run("bump repo timestamp").done();
+    let traced = |command: &str| {
+        let refused = home.refused(command, 5, "TOKEN_FAILED");
+        assert!(refused["message"].as_str().unwrap().contains("traces"), "{command}: {refused}");
+    };
+    let helper = u32::try_from(home.token("hsm")["helper_pid"].as_u64().unwrap()).unwrap();
+    let attached = strace.attach_to_one(&home, last_thread(helper), &["-e", "trace=none"]);
+    desk.forget();
+    traced("token unlock hsm");
+    traced("sign repo --yes");
+    own(&home, "ecdsa-p256.pem");
+    traced("key import imported ecdsa-p256.pem --token hsm");
+    assert_eq!(
+        (desk.trace().logins(), desk.trace().context_logins(), desk.trace().calls("C_CreateObject")),
+        (0, 0, 0)
+    );
+    drop(attached);
+    // Doctor has a helper of its own, which is caught while it looks around.
+    desk.say("C_GetMechanismList 1 once sleep 4000");
+    let before = children(agent.pid());
+    let doctor = std::thread::spawn({
+        let home = home.clone();
+        move || home.refused("token doctor hsm", 5, "TOKEN_FAILED")
+    });
+    let end = Instant::now() + Duration::from_secs(30);
+    while desk.trace().calls("C_GetMechanismList") == 0 {
+        assert!(Instant::now() < end, "doctor does not begin");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let new = children(agent.pid()).into_iter().find(|pid| !before.contains(pid)).expect("doctor's helper");
+    let attached = strace.attach_to_one(&home, last_thread(new), &["-e", "trace=none"]);
+    let refused = doctor.join().unwrap();
+    assert!(refused["message"].as_str().unwrap().contains("traces"), "{refused}");
+    assert_eq!(desk.trace().logins(), 0);
+    drop(attached);
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let texts = tasks.map(|it| std::fs::read_to_string(it.path().join("children")).unwrap_or_default());
+    texts
+        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The thread of a process that was started last; not its first.
+fn last_thread(pid: u32) -> u32 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let last = threads.map(|it| it.unwrap().file_name().into_string().unwrap().parse().unwrap()).max();
+    last.filter(|last| *last != pid).expect("a helper has a second thread")
 }

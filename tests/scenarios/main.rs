@@ -40,6 +40,7 @@ mod end_to_end;
 mod file_store;
 mod forge;
 mod forged;
+mod guesses;
 mod half_signed;
 mod handed_in;
 mod health;

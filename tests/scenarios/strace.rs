@@ -1,7 +1,7 @@
 //! strace: to see the order of calls, and to make them fail.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,16 +50,30 @@ impl Strace {
     /// Puts strace to every thread of a process that runs, and waits until it is there.
     pub(crate) fn attach(&self, home: &Home, pid: u32, options: &[&str]) -> (Attached, PathBuf) {
         let trace = home.dir().join("trace");
+        let options = [&["-f"], options].concat();
+        (self.put_to(&trace, pid, &options, || is_traced(pid)), trace)
+    }
+
+    /// The same to one thread alone.
+    pub(crate) fn attach_to_one(&self, home: &Home, thread: u32, options: &[&str]) -> Attached {
+        let status = format!("/proc/{thread}/status");
+        self.put_to(&home.dir().join("trace-of-one"), thread, options, || {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            status.contains("TracerPid:") && !status.contains("TracerPid:\t0\n")
+        })
+    }
+
+    fn put_to(&self, trace: &Path, id: u32, options: &[&str], there: impl Fn() -> bool) -> Attached {
         let mut command = self.command();
-        command.envs(self.variables()).args(["-f", "-y", "-o"]).arg(&trace).args(options);
-        command.arg("-p").arg(pid.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.envs(self.variables()).args(["-y", "-o"]).arg(trace).args(options);
+        command.arg("-p").arg(id.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
         let attached = Attached(command.spawn().expect("strace starts"));
         let end = Instant::now() + Duration::from_secs(30);
-        while !is_traced(pid) {
-            assert!(Instant::now() < end, "strace does not get at process {pid}");
+        while !there() {
+            assert!(Instant::now() < end, "strace does not get at {id}");
             std::thread::sleep(Duration::from_millis(10));
         }
-        (attached, trace)
+        attached
     }
 
     /// Starts the agent under strace, which writes one file of calls in order.

@@ -28,6 +28,8 @@ pub struct Diagnosis {
     pub sha256: Sha256Digest,
     /// What was measured.
     pub facts: Facts,
+    /// The token has refused the PIN once, after it had taken it: somebody has changed it meanwhile, and a try is gone.
+    pub pin_refused: bool,
 }
 
 impl Diagnosis {

@@ -16,6 +16,7 @@ pub(crate) mod confine;
 mod crew;
 pub(crate) mod doctor;
 mod faults;
+mod forms;
 mod keys;
 pub(crate) mod lane;
 mod line;

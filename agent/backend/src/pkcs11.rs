@@ -37,7 +37,7 @@ pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use seen::Loaded;
-pub use uri::{UriError, check_uri};
+pub use uri::{UriError, check_uri, uri_names_serial};
 pub use yubikey::Attestation;
 
 use std::path::PathBuf;
@@ -203,8 +203,15 @@ impl Pkcs11Token {
         if let Err(left) = self.remove_with(public, options) {
             return Err(BackendError::Failed {
                 why: format!("the imported key does not sign ({error}), and lies there still ({left})"),
-                remedy: "use it for nothing: remove it, or put another key into its place with --overwrite"
-                    .to_owned(),
+                remedy: match self.is_card() {
+                    true => {
+                        "use it for nothing: remove it, or put another key into its place with --overwrite"
+                    }
+                    false => {
+                        "use it for nothing: remove it (tufctl key remove), or with the token's own tool"
+                    }
+                }
+                .to_owned(),
             });
         }
         Err(match error {

@@ -2,9 +2,26 @@
 
 use std::io;
 
-/// The process that traces `process` (an id, or "self"); none when nobody does.
+/// The process that traces a thread of `process` (an id, or "self"); none when nobody does. Threads are traced one by one
+/// (ptrace(2)), and share all memory.
 pub(crate) fn tracer(process: &str) -> io::Result<Option<u32>> {
-    parse(&std::fs::read_to_string(format!("/proc/{process}/status"))?)
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let status = match std::fs::read_to_string(thread?.path().join("status")) {
+            Ok(status) => status,
+            // It ended meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(tracer) = parse(&status)? {
+            return Ok(Some(tracer));
+        }
+    }
+    Ok(None)
+}
+
+/// ESRCH: what reading about a thread gives that ends while it is read.
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 fn parse(status: &str) -> io::Result<Option<u32>> {

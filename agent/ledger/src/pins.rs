@@ -2,6 +2,9 @@
 //!
 //! An attempt is counted before the card is asked, in a commit of its own, and taken back only when the card was
 //! certainly not asked. So whatever ends the agent in between, the count is never lower than what the card has lost.
+//!
+//! Beside it stands a count of those that persons typed, which only a typed one ends: that the configured source holds
+//! the right PIN says nothing of whoever guesses, though the card begins anew with it (FAULTS C9).
 
 use rusqlite::OptionalExtension as _;
 use serde_json::{Value, json};
@@ -15,11 +18,21 @@ use crate::{Ledger, LedgerError};
 pub struct PinRecord {
     /// Attempts since the last one that the card accepted, those under way and those of unknown outcome among them.
     pub wrong: u32,
+    /// Those that persons typed since the last of these that the card accepted, whatever the source held meanwhile.
+    pub typed: u32,
     /// What is known of what the configured source holds.
     pub source: SourceMark,
     /// The token of the configuration under whose name the card last accepted a PIN; empty: none, or another card did
     /// since.
     pub token: String,
+}
+
+impl PinRecord {
+    /// How many in a row count for a person.
+    #[must_use]
+    pub fn for_person(&self) -> u32 {
+        self.wrong.max(self.typed)
+    }
 }
 
 /// What is known of what a source holds. Of the content nothing is kept: a PIN is so short that whatever tells it from
@@ -55,6 +68,13 @@ pub struct PinAttempt {
     pub about: Value,
 }
 
+impl PinAttempt {
+    /// Whether a person typed the PIN.
+    const fn is_typed(&self) -> bool {
+        self.by_person && !self.from_source
+    }
+}
+
 /// Whether it may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinLeave {
@@ -76,6 +96,8 @@ pub enum PinOutcome {
     Accepted {
         /// As in [`PinAttempt::from_source`]: another PIN that is right says nothing for what the source holds.
         from_source: bool,
+        /// A person typed it: [`PinAttempt::by_person`] and not from the source.
+        typed: bool,
     },
     /// The card has refused the PIN: it stays counted.
     Refused {
@@ -86,6 +108,8 @@ pub enum PinOutcome {
     NotMade {
         /// As [`PinLeave::Counted`] gave it.
         source_before: SourceMark,
+        /// As in [`PinOutcome::Accepted`].
+        typed: bool,
     },
 }
 
@@ -98,7 +122,8 @@ impl Ledger {
         self.ask(move |tx| begin(tx, &attempt)).await
     }
 
-    /// Ends an attempt that was counted. Of one whose outcome nobody knows nothing is said: it stays counted.
+    /// Ends an attempt that was counted, and gives what counts for a person then. Of one whose outcome nobody knows nothing
+    /// is said: it stays counted.
     ///
     /// # Errors
     /// `Io` or `Closed`: it stays counted.
@@ -107,7 +132,7 @@ impl Ledger {
         card: String,
         token: String,
         outcome: PinOutcome,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<u32, LedgerError> {
         self.ask(move |tx| settle(tx, &card, &token, &outcome)).await
     }
 
@@ -127,6 +152,28 @@ impl Ledger {
             return Ok(wrong);
         }
         self.ask(move |tx| correct(tx, &card, &token, gone)).await
+    }
+
+    /// What an earlier version has counted for a card under the name `former`, which others may share, counts for it under
+    /// its own name from now on: once, while nothing is known of it by that. `former` stays for the others.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: it stays as it is.
+    pub async fn adopt_pin_record(
+        &self,
+        former: String,
+        card: String,
+        token: String,
+    ) -> Result<(), LedgerError> {
+        let known = (former.clone(), card.clone());
+        let wanted = self.read_all(move |tx| {
+            let (former, card) = &known;
+            Ok(read_row(tx, card)?.is_none() && read_row(tx, former)?.is_some())
+        });
+        if !wanted.await? {
+            return Ok(());
+        }
+        self.ask(move |tx| adopt(tx, &former, &card, &token)).await
     }
 
     /// The card takes another secret from now on, and the source of `token` still holds the old one; `how` it is, so that a
@@ -197,44 +244,49 @@ const REFUSED: &str = "refused";
 fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
     let PinAttempt { card, token, limit, from_source, by_person, about } = attempt;
     let known = read(tx, card)?;
-    if limit.is_some_and(|limit| known.wrong >= limit) {
-        return Ok(Ok(PinLeave::Stopped(known.wrong)));
+    let wrong_before = if attempt.is_typed() { known.for_person() } else { known.wrong };
+    if limit.is_some_and(|limit| wrong_before >= limit) {
+        return Ok(Ok(PinLeave::Stopped(wrong_before)));
     }
     let body = json!({
-        "token": token, "card": card, "wrong_before": known.wrong, "anyway": limit.is_none(),
+        "token": token, "card": card, "wrong_before": wrong_before, "anyway": limit.is_none(),
         "by_person": by_person, "about": about,
     });
     tx.append("token.attempt", body)?;
-    let leave = PinLeave::Counted { wrong_before: known.wrong, source_before: known.source.clone() };
+    let leave = PinLeave::Counted { wrong_before, source_before: known.source.clone() };
     let source = if *from_source { SourceMark::Tried } else { known.source };
-    let record = PinRecord { wrong: known.wrong.saturating_add(1), source, token: known.token };
+    let typed = known.typed.saturating_add(u32::from(attempt.is_typed()));
+    let record = PinRecord { wrong: known.wrong.saturating_add(1), typed, source, token: known.token };
     write(tx, card, &record)?;
     Ok(Ok(leave))
 }
 
-fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Verdict<()> {
+fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Verdict<u32> {
     let known = read(tx, card)?;
     let (kind, record) = match outcome {
-        PinOutcome::Accepted { from_source } => {
+        PinOutcome::Accepted { from_source, typed } => {
             release(tx, card, token)?;
             let source = if *from_source { SourceMark::Fresh } else { known.source };
-            ("token.accepted", PinRecord { wrong: 0, source, token: token.to_owned() })
+            let typed = if *typed { 0 } else { known.typed };
+            ("token.accepted", PinRecord { wrong: 0, typed, source, token: token.to_owned() })
         }
         PinOutcome::Refused { from_source } => {
             let source = if *from_source { SourceMark::Refused } else { known.source.clone() };
+            let counted = known.for_person();
             if source != known.source {
                 write(tx, card, &PinRecord { source, ..known })?;
             }
-            return Ok(Ok(()));
+            return Ok(Ok(counted));
         }
-        PinOutcome::NotMade { source_before } => {
+        PinOutcome::NotMade { source_before, typed } => {
             let (wrong, source) = (known.wrong.saturating_sub(1), source_before.clone());
-            ("token.not-asked", PinRecord { wrong, source, token: known.token })
+            let typed = known.typed.saturating_sub(u32::from(*typed));
+            ("token.not-asked", PinRecord { wrong, typed, source, token: known.token })
         }
     };
-    tx.append(kind, json!({"token": token, "card": card, "wrong": record.wrong}))?;
+    tx.append(kind, json!({"token": token, "card": card, "wrong": record.for_person()}))?;
     write(tx, card, &record)?;
-    Ok(Ok(()))
+    Ok(Ok(record.for_person()))
 }
 
 fn correct(tx: &mut Tx<'_>, card: &str, token: &str, gone: u32) -> Verdict<u32> {
@@ -248,8 +300,23 @@ fn correct(tx: &mut Tx<'_>, card: &str, token: &str, gone: u32) -> Verdict<u32> 
         SourceMark::Tried if gone == 0 => SourceMark::Fresh,
         source => source,
     };
-    write(tx, card, &PinRecord { wrong: gone, source, token: known.token })?;
+    write(tx, card, &PinRecord { wrong: gone, source, ..known })?;
     Ok(Ok(gone))
+}
+
+fn adopt(tx: &mut Tx<'_>, former: &str, card: &str, token: &str) -> Verdict<()> {
+    let (Some(before), None) = (read_row(tx, former)?, read_row(tx, card)?) else { return Ok(Ok(())) };
+    tx.append(
+        "token.known-as",
+        json!({"token": token, "card": card, "former": former, "wrong": before.for_person()}),
+    )?;
+    let bound = before.token == token;
+    let of_this = if bound { token.to_owned() } else { String::new() };
+    write(tx, card, &PinRecord { token: of_this, ..before.clone() })?;
+    if bound {
+        write(tx, former, &PinRecord { token: String::new(), ..before })?;
+    }
+    Ok(Ok(()))
 }
 
 /// A name means one card: the one that has accepted its PIN now.
@@ -267,22 +334,44 @@ fn release(tx: &mut Tx<'_>, card: &str, token: &str) -> Result<(), LedgerError> 
 }
 
 fn read(tx: &Tx<'_>, card: &str) -> Result<PinRecord, LedgerError> {
+    Ok(read_row(tx, card)?.unwrap_or_default())
+}
+
+/// None: nothing is known of this card.
+fn read_row(tx: &Tx<'_>, card: &str) -> Result<Option<PinRecord>, LedgerError> {
     let mut select = tx.db.prepare_cached("SELECT wrong, source, token FROM pins WHERE card = ?1")?;
     let found = select.query_row((card,), |row| {
         let source: String = row.get(1)?;
-        Ok(PinRecord { wrong: row.get(0)?, source: SourceMark::read(&source), token: row.get(2)? })
+        Ok(PinRecord { wrong: row.get(0)?, typed: 0, source: SourceMark::read(&source), token: row.get(2)? })
     });
-    Ok(found.optional()?.unwrap_or_default())
+    let Some(record) = found.optional()? else { return Ok(None) };
+    let typed = select.query_row((typed_row(card),), |row| row.get(0)).optional()?.unwrap_or_default();
+    Ok(Some(PinRecord { typed, ..record }))
 }
 
 fn write(tx: &mut Tx<'_>, card: &str, record: &PinRecord) -> Result<(), LedgerError> {
+    let PinRecord { wrong, typed, source, token } = record;
+    let typed_before = read_row(tx, card)?.map_or(0, |known| known.typed);
+    write_row(tx, card, *wrong, &source.text(), token)?;
+    if *typed != typed_before {
+        write_row(tx, &typed_row(card), *typed, "", "")?;
+    }
+    Ok(())
+}
+
+/// What was typed is counted in a row of its own, which earlier versions leave alone. No card is called so: their names
+/// begin with what they are known by.
+fn typed_row(card: &str) -> String {
+    format!("typed {card}")
+}
+
+fn write_row(tx: &mut Tx<'_>, card: &str, wrong: u32, source: &str, token: &str) -> Result<(), LedgerError> {
     let now = tx.now().unix();
-    let source = record.source.text();
     tx.change(
         Table::Pins,
         (card,),
         "INSERT INTO pins (card, wrong, source, token, changed) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (card) DO UPDATE SET wrong = ?2, source = ?3, token = ?4, changed = ?5",
-        (card, record.wrong, source, record.token.as_str(), now),
+        (card, wrong, source, token, now),
     )
 }

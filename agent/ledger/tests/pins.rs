@@ -17,10 +17,10 @@ fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
     }
 }
 
-const ACCEPTED: PinOutcome = PinOutcome::Accepted { from_source: false };
+const ACCEPTED: PinOutcome = PinOutcome::Accepted { from_source: false, typed: true };
 
 fn not_made() -> PinOutcome {
-    PinOutcome::NotMade { source_before: SourceMark::Fresh }
+    PinOutcome::NotMade { source_before: SourceMark::Fresh, typed: true }
 }
 
 fn counted(wrong_before: u32) -> PinLeave {
@@ -96,7 +96,7 @@ async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
     let leave = ledger.count_pin_attempt(with_source.clone()).await.unwrap();
     let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
     assert!(source_before == SourceMark::Fresh && tried().await);
-    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
+    settle(&ledger, "a", PinOutcome::NotMade { source_before, typed: false }).await;
     assert!(!tried().await, "the card was not asked");
     ledger.count_pin_attempt(with_source.clone()).await.unwrap();
     count(&ledger, "a").await;
@@ -104,8 +104,67 @@ async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
     settle(&ledger, "a", ACCEPTED).await;
     assert!(tried().await, "another PIN was accepted");
     ledger.count_pin_attempt(with_source).await.unwrap();
-    settle(&ledger, "a", PinOutcome::Accepted { from_source: true }).await;
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true, typed: false }).await;
     assert!(!tried().await);
+}
+
+#[tokio::test]
+async fn what_persons_typed_is_counted_though_the_source_holds_the_right_one() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let with_source = PinAttempt { from_source: true, ..attempt("a", Some(3)) };
+    let from_source = async |ledger: &Ledger| {
+        assert!(matches!(
+            ledger.count_pin_attempt(with_source.clone()).await.unwrap(),
+            PinLeave::Counted { wrong_before: 0 | 1, .. }
+        ));
+        settle(ledger, "a", PinOutcome::Accepted { from_source: true, typed: false }).await;
+    };
+    for before in 0..3 {
+        assert_eq!(count(&ledger, "a").await, counted(before));
+        settle(&ledger, "a", PinOutcome::Refused { from_source: false }).await;
+        from_source(&ledger).await;
+    }
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    assert_eq!(count(&ledger, "a").await, PinLeave::Stopped(3));
+    let record = ledger.pin_record("a".to_owned()).await.unwrap();
+    assert_eq!((record.wrong, record.typed, record.for_person()), (0, 3, 3));
+    // The source goes on; a typed one that was not made counts nothing, and one that is right ends it.
+    from_source(&ledger).await;
+    assert_eq!(ledger.count_pin_attempt(attempt("a", None)).await.unwrap(), counted(3));
+    settle(&ledger, "a", not_made()).await;
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().typed, 3);
+    ledger.count_pin_attempt(attempt("a", None)).await.unwrap();
+    settle(&ledger, "a", ACCEPTED).await;
+    assert_eq!(count(&ledger, "a").await, counted(0));
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
+async fn what_was_counted_under_a_name_that_cards_shared_counts_for_each_of_them_and_once() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let adopt = async |ledger: &Ledger, card: &str, token: &str| {
+        ledger.adopt_pin_record("label a".to_owned(), card.to_owned(), token.to_owned()).await.unwrap();
+        ledger.pin_record(card.to_owned()).await.unwrap()
+    };
+    assert_eq!(adopt(&ledger, "new", "hsm").await, PinRecord::default(), "nothing was counted");
+    count(&ledger, "label a").await;
+    settle(&ledger, "label a", ACCEPTED).await;
+    count(&ledger, "label a").await;
+    count(&ledger, "label a").await;
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let record = adopt(&ledger, "one", "hsm").await;
+    assert_eq!((record.wrong, record.typed, record.token.as_str()), (2, 2, "hsm"));
+    assert_eq!(ledger.card_of_token("hsm".to_owned()).await.unwrap().as_deref(), Some("one"));
+    let record = adopt(&ledger, "two", "other").await;
+    assert_eq!((record.wrong, record.typed, record.token.as_str()), (2, 2, ""));
+    settle(&ledger, "one", ACCEPTED).await;
+    assert_eq!(adopt(&ledger, "one", "hsm").await.wrong, 0, "once");
+    assert_eq!(wrong(&ledger, "two").await, 2, "what one accepts says nothing of the other");
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }
 
 #[tokio::test]
@@ -135,7 +194,13 @@ async fn a_card_that_tells_of_fewer_tries_gone_than_are_counted_has_accepted_the
 
 #[tokio::test]
 async fn a_count_that_somebody_lowers_is_found() {
-    for edit in ["UPDATE pins SET wrong = 0", "DELETE FROM pins", "UPDATE pins SET card = 'b'"] {
+    for edit in [
+        "UPDATE pins SET wrong = 0",
+        "UPDATE pins SET wrong = 0 WHERE card = 'typed a'",
+        "DELETE FROM pins",
+        "DELETE FROM pins WHERE card = 'typed a'",
+        "UPDATE pins SET card = 'b' WHERE card = 'a'",
+    ] {
         let folder = tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
         count(&ledger, "a").await;
@@ -185,10 +250,10 @@ async fn that_a_source_holds_a_replaced_secret_is_kept_until_it_is_tried() {
     let leave = ledger.count_pin_attempt(with_source.clone()).await.unwrap();
     let PinLeave::Counted { source_before, .. } = leave else { panic!("{leave:?}") };
     assert_eq!(mark().await, SourceMark::Tried);
-    settle(&ledger, "a", PinOutcome::NotMade { source_before }).await;
+    settle(&ledger, "a", PinOutcome::NotMade { source_before, typed: false }).await;
     assert_eq!(mark().await, replaced, "the card was not asked");
     ledger.count_pin_attempt(with_source).await.unwrap();
-    settle(&ledger, "a", PinOutcome::Accepted { from_source: true }).await;
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true, typed: false }).await;
     assert_eq!(mark().await, SourceMark::Fresh);
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }

@@ -12,6 +12,8 @@ pub(crate) enum Fault {
     Host(HostError),
     /// The module's.
     Module(Error),
+    /// The same, of a key that was to be made, and what of it lies on the token.
+    Left(Error, String),
 }
 
 impl From<HostError> for Fault {

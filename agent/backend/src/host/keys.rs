@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::codec::{Curve, wrap_point};
 use super::faults::Fault;
+use super::forms::{Form, next_form};
 use super::live::Live;
 use super::objects::{objects_of, read_object, read_objects};
 use super::protocol::{HostError, HostErrorKind, WireKey};
@@ -28,20 +29,22 @@ pub(crate) fn generate(
     curve_name: Option<&str>,
 ) -> Result<WireKey, Fault> {
     live.need_login()?;
-    let session = live.work(pkcs11)?;
-    name_is_free(session, name)?;
-    let names = Names::new(name)?;
+    name_is_free(live.work(pkcs11)?, name)?;
     let shape = Shape::of(kind)?;
-    let (public, private) = no_copies(|copies| match shape {
-        Shape::Rsa(bits) => generate_pair(
-            session,
-            &Mechanism::RsaPkcsKeyPairGen,
-            &names,
-            &[Attribute::ModulusBits(bits.into()), Attribute::PublicExponent(EXPONENT.to_vec())],
-            copies,
-        ),
-        Shape::Ec(curve) => generate_ec(session, &names, curve, curve_name, copies),
-    })?;
+    let known_by_name = curve_name.and_then(printable);
+    let (mut form, mut first) = (Form::whole(shape.is_curve() && known_by_name.is_none()), None);
+    let (public, private) = loop {
+        // Of its own for each attempt: whatever one that failed has left, no other key is taken for it.
+        let names = Names::new(name)?;
+        let (mechanism, more) = shape.wanted(form, known_by_name.as_deref());
+        let (mut public, private) = (public_template(&names, &more), private_template(&names, form));
+        public.retain(|attribute| form.verify || !matches!(attribute, Attribute::Verify(_)));
+        match live.work(pkcs11)?.generate_key_pair(&mechanism, &public, &private) {
+            Ok(pair) => break pair,
+            Err(error) => form = next_form(pkcs11, live, (form, &names.id), error, &mut first)?,
+        }
+    };
+    let session = live.work(pkcs11)?;
     // Half a key is worse than none: it would hold the name and sign nothing.
     let made = match read_object(session, public) {
         Ok(object) => object.and_then(|object| object.wire()),
@@ -77,23 +80,16 @@ pub(crate) fn import(
     if let Some(there) = publics.first().or(privates.first()) {
         return Err(HostError::new(HostErrorKind::Duplicate, there.label.clone()).into());
     }
-    let names = Names::new(name)?;
     let (kind, public_part, private_part) = match Shape::of(key.key_type())? {
         Shape::Ec(curve) => ec_parts(curve, key, secret)?,
         Shape::Rsa(_) => rsa_parts(secret)?,
     };
+    let created = create_private(pkcs11, live, name, (kind, &private_part));
+    private_part.into_iter().for_each(wipe);
+    let (names, private) = created?;
     let mut public = public_template(&names, &public_part);
     public.extend([Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(kind)]);
-    let created = no_copies(|copies| {
-        let mut private = private_template(&names, copies);
-        private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
-        private.extend(private_part.iter().cloned());
-        let created = session.create_object(&private);
-        private.into_iter().for_each(wipe);
-        created
-    });
-    private_part.into_iter().for_each(wipe);
-    let private = created?;
+    let session = live.work(pkcs11)?;
     let stored =
         session.create_object(&public).and_then(|public| read_object(session, private).map(|o| (public, o)));
     match stored {
@@ -117,9 +113,34 @@ pub(crate) fn import(
             Err(HostError::new(HostErrorKind::Unsupported, "the token keeps it as a key of another type")
                 .into())
         }
+        // Both halves go, also one whose answer was lost.
         Err(error) => {
-            destroy(session, &[private])?;
-            Err(error.into())
+            let form = Form { verify: false, no_copies: false, ..Form::whole(false) };
+            next_form(pkcs11, live, (form, &names.id), error, &mut None)?;
+            Err(HostError::new(HostErrorKind::Unsupported, "the public half of a key").into())
+        }
+    }
+}
+
+/// The private half, and how it is named.
+fn create_private(
+    pkcs11: &Pkcs11,
+    live: &mut Live,
+    name: &str,
+    (kind, parts): (CkType, &[Attribute]),
+) -> Result<(Names, ObjectHandle), Fault> {
+    // It has no CKA_VERIFY, and its curve is what the file says.
+    let (mut form, mut first) = (Form { verify: false, ..Form::whole(false) }, None);
+    loop {
+        let names = Names::new(name)?;
+        let mut private = private_template(&names, form);
+        private.extend([Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(kind)]);
+        private.extend(parts.iter().cloned());
+        let created = live.work(pkcs11).and_then(|session| session.create_object(&private));
+        private.into_iter().for_each(wipe);
+        match created {
+            Ok(handle) => return Ok((names, handle)),
+            Err(error) => form = next_form(pkcs11, live, (form, &names.id), error, &mut first)?,
         }
     }
 }
@@ -180,55 +201,35 @@ impl Shape {
             }
         })
     }
-}
 
-fn generate_ec(
-    session: &Session,
-    names: &Names,
-    curve: Curve,
-    curve_name: Option<&str>,
-    copies: Copies,
-) -> Result<(ObjectHandle, ObjectHandle), Error> {
-    let mechanism = match curve {
-        Curve::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
-        Curve::P256 | Curve::P384 => Mechanism::EccKeyPairGen,
-    };
-    let with = |params: &[u8]| {
-        generate_pair(session, &mechanism, names, &[Attribute::EcParams(params.to_vec())], copies)
-    };
-    if let Some(params) = curve_name.and_then(printable) {
-        return with(&params);
+    const fn is_curve(&self) -> bool {
+        matches!(self, Self::Ec(_))
     }
-    // The module exists that knows its curves by name only; the key is the same.
-    with(curve.oid()).or_else(|error| match template_is_refused(&error) {
-        true => with(curve.printable()).map_err(|_| error),
-        false => Err(error),
-    })
+
+    /// By which mechanism it is made, and what the public half says of it. `name`: the module was measured to know its
+    /// curves so alone.
+    fn wanted(&self, form: Form, name: Option<&[u8]>) -> (Mechanism<'static>, Vec<Attribute>) {
+        match self {
+            Self::Rsa(bits) => (
+                Mechanism::RsaPkcsKeyPairGen,
+                vec![Attribute::ModulusBits((*bits).into()), Attribute::PublicExponent(EXPONENT.to_vec())],
+            ),
+            Self::Ec(curve) => {
+                let mechanism = match curve {
+                    Curve::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
+                    Curve::P256 | Curve::P384 => Mechanism::EccKeyPairGen,
+                };
+                let oid = if form.by_name { curve.printable() } else { curve.oid() };
+                (mechanism, vec![Attribute::EcParams(name.unwrap_or(oid).to_vec())])
+            }
+        }
+    }
 }
 
 /// A curve's name as PrintableString.
 fn printable(name: &str) -> Option<Vec<u8>> {
     let len = u8::try_from(name.len()).ok().filter(|len| *len < 0x80)?;
     Some([&[0x13, len], name.as_bytes()].concat())
-}
-
-/// tpm2-pkcs11 takes no CKA_VERIFY beside the other uses that are said here. Nothing is verified on a token, so a key
-/// without it is as good.
-fn generate_pair(
-    session: &Session,
-    mechanism: &Mechanism<'_>,
-    names: &Names,
-    more: &[Attribute],
-    copies: Copies,
-) -> Result<(ObjectHandle, ObjectHandle), Error> {
-    let (mut public, private) = (public_template(names, more), private_template(names, copies));
-    session.generate_key_pair(mechanism, &public, &private).or_else(|error| {
-        if !template_is_refused(&error) {
-            return Err(error);
-        }
-        public.retain(|attribute| !matches!(attribute, Attribute::Verify(_)));
-        session.generate_key_pair(mechanism, &public, &private).map_err(|_| error)
-    })
 }
 
 /// Whether the error may come from what was asked for, in the codes that modules were seen to give.
@@ -280,27 +281,9 @@ pub(super) fn private_key(on_token: bool, label: &[u8], id: &[u8]) -> Vec<Attrib
     ]
 }
 
-/// Whether the template says that the key must not be copied.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Copies {
-    Forbidden,
-    Unsaid,
-}
-
-/// With a template that forbids copies of the key, and without where the module knows no such attribute: it then
-/// refuses the template before it makes anything.
-fn no_copies<T>(make: impl Fn(Copies) -> Result<T, Error>) -> Result<T, Error> {
-    make(Copies::Forbidden).or_else(|error| match &error {
-        Error::Pkcs11(RvError::AttributeTypeInvalid | RvError::AttributeReadOnly, _) => make(Copies::Unsaid),
-        // NSS says CKR_GENERAL_ERROR.
-        error if template_is_refused(error) => make(Copies::Unsaid),
-        _ => Err(error),
-    })
-}
-
-fn private_template(names: &Names, copies: Copies) -> Vec<Attribute> {
+fn private_template(names: &Names, form: Form) -> Vec<Attribute> {
     let mut template = private_key(true, &names.label, &names.id);
-    if copies == Copies::Forbidden {
+    if form.no_copies {
         template.push(Attribute::Copyable(false));
     }
     template

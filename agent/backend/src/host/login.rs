@@ -130,6 +130,9 @@ impl TokenHost {
     /// Before each attempt: it is the token that is meant, and what it tells about its tries (FAULTS C3, C5).
     pub(super) fn may_ask(&mut self, last_try: bool, serial: Option<&str>) -> Result<(), HostError> {
         let status = self.is_meant(serial)?;
+        if status.pin_pad {
+            return Err(pin_pad());
+        }
         match (status.blocked, status.final_try && !last_try) {
             (true, _) => {
                 Err(HostError::new(HostErrorKind::PinLocked, "the token says that its PIN is locked"))
@@ -155,11 +158,15 @@ impl TokenHost {
         let kind = match &error {
             Error::Pkcs11(RvError::PinIncorrect, _) => HostErrorKind::PinIncorrect,
             Error::Pkcs11(RvError::PinLocked, _) => HostErrorKind::PinLocked,
-            // A PIN of the wrong form is a wrong PIN (ykcs11 answers so to an empty one).
+            // A PIN of the wrong form is a wrong PIN.
+            Error::Pkcs11(RvError::PinLenRange | RvError::PinInvalid, Function::Login) => {
+                HostErrorKind::PinIncorrect
+            }
+            // Not looked at, so not counted.
             Error::Pkcs11(
-                RvError::PinLenRange | RvError::PinInvalid | RvError::ArgumentsBad,
+                RvError::ArgumentsBad | RvError::UserPinNotInitialized | RvError::PinExpired,
                 Function::Login,
-            ) => HostErrorKind::PinIncorrect,
+            ) => HostErrorKind::PinUnasked,
             _ => HostErrorKind::PinUnclear,
         };
         // It may have taken place all the same.
@@ -176,9 +183,42 @@ impl TokenHost {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")
             }
             (HostErrorKind::PinIncorrect, false) => HostError::new(kind, "the PIN is wrong"),
+            (HostErrorKind::PinUnasked, _) => unasked(&error),
             (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
         }
     }
+}
+
+/// Where the PIN is typed at the device, C_Login takes none, and waits for as long as somebody types.
+fn pin_pad() -> HostError {
+    HostError::new(
+        HostErrorKind::PinUnasked,
+        "the token has its PIN typed at the device itself (CKF_PROTECTED_AUTHENTICATION_PATH), which tuf-agent does not \
+         support; the PIN was not presented",
+    )
+    .remedy(
+        "let the module take the PIN from programs, in its own configuration (OpenSC: enable_pinpad = false), or use a token \
+         that does",
+    )
+}
+
+/// The module has not looked at the PIN: no try is at stake (PKCS#11 section 5.1.6).
+fn unasked(error: &Error) -> HostError {
+    let (why, remedy) = match error {
+        Error::Pkcs11(RvError::UserPinNotInitialized, _) => (
+            "the token has no user PIN yet",
+            "give it one with its vendor's tool, as its security officer (pkcs11-tool --init-pin, say)",
+        ),
+        Error::Pkcs11(RvError::PinExpired, _) => (
+            "the token's PIN has expired, and nothing is done with it before it is changed",
+            "give it a new one: tufctl token change-pin NAME, or its vendor's tool",
+        ),
+        _ => (
+            "the module takes no PIN in this way, and has not looked at it",
+            "look with the token's own tool how it takes its PIN; one that is typed at the device is not supported",
+        ),
+    };
+    HostError::new(HostErrorKind::PinUnasked, format!("{why} (the module's {})", told(error))).remedy(remedy)
 }
 
 /// Whoever traces this process would read the PIN along.

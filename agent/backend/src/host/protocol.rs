@@ -205,12 +205,21 @@ pub(crate) struct Wanted {
 pub(crate) struct TokenStatus {
     pub(crate) label: String,
     pub(crate) serial: String,
+    /// Of a module's token.
+    #[serde(default)]
+    pub(crate) model: String,
+    /// Of a module's token.
+    #[serde(default)]
+    pub(crate) manufacturer: String,
     /// Some tries are gone; some modules say so for ever after the first wrong PIN.
     pub(crate) count_low: bool,
     /// One try is left before the PIN is blocked.
     pub(crate) final_try: bool,
     /// The PIN is blocked.
     pub(crate) blocked: bool,
+    /// The PIN is typed at the device itself.
+    #[serde(default)]
+    pub(crate) pin_pad: bool,
     /// The helper is logged in.
     pub(crate) logged_in: bool,
     /// In the answer to a login: the token has looked at the PIN and accepted it.
@@ -305,7 +314,9 @@ pub(crate) enum HostErrorKind {
     PinChanged,
     /// The PIN was presented, and what the module answered does not say whether it was counted as wrong.
     PinUnclear,
-    /// The same, and the module is of no use before it is started anew, or has somebody logged in for all that was done.
+    /// Not looked at by the token: no try is at stake.
+    PinUnasked,
+    /// As [`Self::PinUnclear`], and the module is of no use before it is started anew, or has somebody logged in for all that was done.
     PinWorn,
     /// Not tried: it would be the final try.
     FinalTry,

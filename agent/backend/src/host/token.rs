@@ -103,7 +103,7 @@ impl TokenHost {
         let fault = match self.look_once() {
             Ok(status) => return Ok(status),
             Err(Fault::Host(error)) => return Err(error),
-            Err(Fault::Module(error)) => error,
+            Err(Fault::Module(error) | Fault::Left(error, _)) => error,
         };
         if action(&fault) == Action::Full || !self.reload()? {
             return Err(device(fault));
@@ -188,6 +188,14 @@ impl TokenHost {
                 return Err(if status.logged_in { error } else { not_logged_in() });
             }
             Fault::Host(error) => return Err(error),
+            Fault::Left(error, left) => {
+                let sure = format!("the module's {}; {left}", told(&error));
+                let error = self.failed(error);
+                return Err(match error.kind {
+                    HostErrorKind::Device => HostError { message: sure, ..error },
+                    _ => error,
+                });
+            }
             Fault::Module(error) => error,
         };
         // Gone, or only the handle? This says, and keeps the login if it can.
@@ -403,7 +411,7 @@ impl TokenHost {
 fn host_error(fault: Fault) -> HostError {
     match fault {
         Fault::Host(error) => error,
-        Fault::Module(error) => device(error),
+        Fault::Module(error) | Fault::Left(error, _) => device(error),
     }
 }
 
@@ -419,9 +427,12 @@ fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
     TokenStatus {
         label: info.label().to_owned(),
         serial: info.serial_number().to_owned(),
+        model: info.model().to_owned(),
+        manufacturer: info.manufacturer_id().to_owned(),
         final_try: info.user_pin_final_try(),
         count_low: info.user_pin_count_low(),
         blocked: info.user_pin_locked(),
+        pin_pad: info.protected_authentication_path(),
         logged_in,
         ..TokenStatus::default()
     }

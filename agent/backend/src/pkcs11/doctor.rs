@@ -67,6 +67,8 @@ struct Examination<'a> {
     asking: Asking,
     logged_in: bool,
     restarts: u32,
+    /// The PIN was refused after it had been taken.
+    refused: bool,
     facts: Facts,
 }
 
@@ -79,7 +81,18 @@ impl<'a> Examination<'a> {
         let (helper, module, sha256) = start(shared)?;
         let facts = Facts::default();
         let helper = Some(helper);
-        Ok(Self { shared, helper, module, sha256, pin, asking, logged_in: false, restarts: 0, facts })
+        Ok(Self {
+            shared,
+            helper,
+            module,
+            sha256,
+            pin,
+            asking,
+            logged_in: false,
+            restarts: 0,
+            refused: false,
+            facts,
+        })
     }
 
     /// One probe, unless something stands against it.
@@ -118,6 +131,7 @@ impl<'a> Examination<'a> {
             }
             Err(CallError::Host(error)) => {
                 if error.kind == HostErrorKind::PinIncorrect {
+                    self.refused = true;
                     self.pin = Err(error.message.clone());
                 }
                 self.miss(probe, &error.message);
@@ -193,7 +207,10 @@ impl<'a> Examination<'a> {
             }
             // Not presented: what can be measured without it is.
             Err(CallError::Host(error))
-                if matches!(error.kind, HostErrorKind::FinalTry | HostErrorKind::PinLocked) =>
+                if matches!(
+                    error.kind,
+                    HostErrorKind::FinalTry | HostErrorKind::PinLocked | HostErrorKind::PinUnasked
+                ) =>
             {
                 self.pin = Err(error.message);
                 Ok(())
@@ -248,7 +265,8 @@ impl<'a> Examination<'a> {
         if let Some(helper) = self.helper.take() {
             helper.stop();
         }
-        Diagnosis { module: self.module, sha256: self.sha256, facts: self.facts }
+        let Self { module, sha256, facts, refused, .. } = self;
+        Diagnosis { module, sha256, facts, pin_refused: refused }
     }
 }
 

@@ -13,12 +13,16 @@ use crate::host::protocol::{Reply, Request, TokenStatus};
 use crate::{BackendError, TokenState};
 
 /// The token that is there now, as it says itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Card {
     /// Its serial number; empty when it has none.
     pub serial: String,
     /// Its label.
     pub label: String,
+    /// Its model; empty for a YubiKey.
+    pub model: String,
+    /// Who made it; empty for a YubiKey.
+    pub manufacturer: String,
     /// Tries are gone; some modules say so for ever after the first wrong PIN.
     pub count_low: bool,
     /// One try is left.
@@ -35,9 +39,20 @@ pub struct Card {
 
 impl Card {
     pub(super) fn of(status: TokenStatus) -> Self {
-        let TokenStatus { serial, label, count_low, final_try, blocked, puk_blocked, .. } = status;
-        let (tries_left, tries_gone) = (status.tries_left, status.tries_gone);
-        Self { serial, label, count_low, final_try, blocked, puk_blocked, tries_left, tries_gone }
+        let TokenStatus { serial, label, model, manufacturer, count_low, final_try, blocked, .. } = status;
+        let TokenStatus { puk_blocked, tries_left, tries_gone, .. } = status;
+        Self {
+            serial,
+            label,
+            model,
+            manufacturer,
+            count_low,
+            final_try,
+            blocked,
+            puk_blocked,
+            tries_left,
+            tries_gone,
+        }
     }
 }
 
@@ -89,6 +104,11 @@ impl Pkcs11Token {
             (Some(TokenState::Absent | TokenState::Failed), Some(trouble)) => Err(trouble.into()),
             _ => Ok(Card::of(seen.status)),
         }
+    }
+
+    /// The token as it was last seen; empty words when it was not.
+    pub fn last_seen(&self) -> Card {
+        Card::of(self.shared.with_seen(|seen| seen.status.clone()))
     }
 
     /// What [`Self::takes_pin_each_time`] gave since the token was unlocked.

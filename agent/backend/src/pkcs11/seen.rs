@@ -130,6 +130,7 @@ impl Seen {
             HostErrorKind::PinIncorrect
             | HostErrorKind::PinIncorrectFinalTry
             | HostErrorKind::PinUnclear
+            | HostErrorKind::PinUnasked
             | HostErrorKind::PinWorn
                 if self.state == Some(TokenState::Unlocked) =>
             {

@@ -121,6 +121,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             BackendError::SecretIncorrect { word: "PIN", tries_left: Some(1) }
         }
         HostErrorKind::PinChanged => BackendError::SecretChanged { tries_left },
+        HostErrorKind::PinUnasked => failed(message, "look how the token takes its PIN with its vendor's tool"),
         HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
         HostErrorKind::PinWorn => {
             BackendError::AttemptUnknown { why: format!("{message}; the module is started anew") }

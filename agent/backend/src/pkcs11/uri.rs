@@ -36,6 +36,12 @@ pub fn check_uri(uri: &str) -> Result<(), UriError> {
     parse(uri).map(drop)
 }
 
+/// Whether it names the very token, by its serial number.
+#[must_use]
+pub fn uri_names_serial(uri: &str) -> bool {
+    parse(uri).is_ok_and(|wanted| wanted.serial.is_some())
+}
+
 /// Reads the attributes of the path: token (the label), serial, manufacturer, model. A PIN, a module
 /// or an object has no place in it: the first is a secret, the others stand in the configuration.
 pub(crate) fn parse(uri: &str) -> Result<Wanted, UriError> {
@@ -110,6 +116,13 @@ mod tests {
         assert_eq!(wanted.manufacturer.as_deref(), Some("Snake+Oil, Inc."));
         assert_eq!(wanted.model.as_deref(), Some("v2"));
         assert_eq!(parse("PKCS11:token=a"), parse("pkcs11:token=a"));
+    }
+
+    #[test]
+    fn a_serial_is_named_by_its_attribute_and_not_by_a_label_that_looks_so() {
+        assert!(uri_names_serial("pkcs11:serial=7;token=a"));
+        assert!(!uri_names_serial("pkcs11:token=serial=7"));
+        assert!(!uri_names_serial("pkcs11:model=serial=7;token=a"));
     }
 
     #[test]

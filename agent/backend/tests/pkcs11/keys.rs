@@ -17,6 +17,8 @@ pub const CASES: &[Case] = &[
     ("a_locked_token_shows_public_keys_and_signs_nothing", locked_token),
     ("a_name_is_given_once", names_are_unique),
     ("a_key_that_cannot_be_read_after_it_was_made_does_not_keep_its_name", half_a_key),
+    ("a_key_whose_making_was_answered_wrongly_signs_or_leaves_nothing", lost_answers),
+    ("a_key_whose_import_was_answered_wrongly_signs_or_leaves_nothing", lost_answers_of_import),
     ("the_pin_is_changed", change_pin),
 ];
 
@@ -119,6 +121,63 @@ fn half_a_key() {
         token.remove(&key).unwrap();
     }
     assert!(failed > 0, "nothing was read of the new key");
+}
+
+fn lost_answers() {
+    let lab = Lab::new();
+    let token = unlocked(lab.lying_config("hsm"));
+    let make = |name: &str| token.generate(&name.parse().unwrap(), KeyType::EcdsaP256);
+    let codes = ["CKR_GENERAL_ERROR", "CKR_TEMPLATE_INCONSISTENT", "CKR_DEVICE_ERROR", "CKR_FUNCTION_FAILED"];
+    for (n, code) in codes.into_iter().enumerate() {
+        let name = format!("k{n}");
+        lab.desk().forget();
+        lab.say(&format!("C_GenerateKeyPair 1 once after {code}"));
+        let told = make(&name);
+        let asked = lab.traced("C_GenerateKeyPair");
+        assert_eq!((told.is_ok(), asked), if n < 2 { (true, 2) } else { (false, 1) }, "{code}: {told:?}");
+        if let Err(error) = &told {
+            assert!(error.to_string().contains("nothing of it is left"), "{error}");
+        }
+        lab.say("");
+        let key = told.or_else(|_| make(&name)).unwrap_or_else(|error| panic!("{code}: {error}"));
+        sign(&token, &key.public, "by one private key").unwrap();
+        assert_eq!(token.keys().unwrap().len(), n + 1, "{code}");
+    }
+    for (kind, most) in [(KeyType::EcdsaP256, 5), (KeyType::Rsa2048, 3)] {
+        lab.desk().forget();
+        lab.say("C_GenerateKeyPair after CKR_GENERAL_ERROR");
+        let error = token.generate(&"lost".parse().unwrap(), kind).unwrap_err();
+        assert!(error.to_string().contains("nothing of it is left"), "{error}");
+        assert_eq!(lab.traced("C_GenerateKeyPair"), most, "{kind}");
+        assert_eq!(token.keys().unwrap().len(), codes.len());
+    }
+    lab.desk().forget();
+    lab.say("C_GenerateKeyPair after CKR_GENERAL_ERROR\nC_DestroyObject CKR_FUNCTION_FAILED");
+    let error = make("stays").unwrap_err().to_string();
+    assert!(error.contains("CKA_ID") && error.contains("not known"), "{error}");
+    assert_eq!(lab.traced("C_GenerateKeyPair"), 1);
+    lab.say("");
+    assert_eq!(make("stays").unwrap_err().reason(), "NAME_TAKEN");
+}
+
+fn lost_answers_of_import() {
+    let lab = Lab::new();
+    let token = unlocked(lab.lying_config("hsm"));
+    let lies =
+        ["1 once after CKR_GENERAL_ERROR", "1 once after CKR_DEVICE_ERROR", "2 once after CKR_GENERAL_ERROR"];
+    for (n, lie) in (1..).zip(lies) {
+        let pem = p256::SecretKey::from_slice(&[n; 32]).unwrap().to_pkcs8_pem(LineEnding::LF).unwrap();
+        let file = SecretBytes::copy_from(pem.as_bytes());
+        let name = format!("k{n}").parse().unwrap();
+        let import = || token.import(&name, parse_private_key(&file, None).unwrap());
+        lab.say(&format!("C_CreateObject {lie}"));
+        let told = import();
+        lab.say("");
+        assert_eq!(told.is_ok(), n == 1, "{lie}: {told:?}");
+        let key = told.or_else(|_| import()).unwrap_or_else(|error| panic!("{lie}: {error}"));
+        sign(&token, &key.public, "by one private key").unwrap();
+        assert_eq!(token.keys().unwrap().len(), usize::from(n), "{lie}");
+    }
 }
 
 fn change_pin() {

@@ -39,6 +39,11 @@ impl Presenting {
         }
     }
 
+    /// Whether a person typed it.
+    const fn is_typed(&self) -> bool {
+        matches!(self, Self::Person(attempt) if !attempt.from_source)
+    }
+
     /// Whether it is what the configured source holds.
     const fn is_from_source(&self) -> bool {
         match self {
@@ -67,7 +72,7 @@ impl Slot {
     ) -> Result<T, Refusal> {
         let looking = Arc::clone(token);
         let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
-        let (id, tells) = (identity(&card), card.tries_left.is_some());
+        let (id, tells) = (self.known_as(&card).await?, card.tries_left.is_some());
         let last_try = how.last_try().is_some();
         self.correct_count(&id, card.tries_gone).await?;
         self.may_ask(&card, &id, how).await?;
@@ -81,8 +86,10 @@ impl Slot {
                 Some(PinOutcome::Refused { from_source: how.is_from_source() })
             }
             Spent::Perhaps => None,
-            Spent::Accepted => Some(PinOutcome::Accepted { from_source: how.is_from_source() }),
-            Spent::Nothing => Some(PinOutcome::NotMade { source_before }),
+            Spent::Accepted => {
+                Some(PinOutcome::Accepted { from_source: how.is_from_source(), typed: how.is_typed() })
+            }
+            Spent::Nothing => Some(PinOutcome::NotMade { source_before, typed: how.is_typed() }),
         };
         self.counter.settle(outcome, wrong, proof).await;
         result.map_err(|error| match spent {
@@ -93,6 +100,15 @@ impl Slot {
             }
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
         })
+    }
+
+    /// Under which name its PIN is counted; what an earlier version counted goes on.
+    async fn known_as(&self, card: &Card) -> Result<String, Refusal> {
+        let (id, former) = (identity(card), former_identity(card));
+        if id != former {
+            self.places.ledger.adopt_pin_record(former, id.clone(), self.name().to_owned()).await?;
+        }
+        Ok(id)
     }
 
     /// Our own count is not higher than what the card says itself is gone: an attempt whose answer nobody saw was accepted.
@@ -125,7 +141,7 @@ impl Slot {
 
     /// Who says yes to a last try says it of this card with these tries: the agent compares, and takes nobody's word for it.
     async fn is_as_shown(&self, card: &Card, id: &str, shown: &Shown) -> Result<(), Refusal> {
-        let wrong = self.places.ledger.pin_record(id.to_owned()).await?.wrong;
+        let wrong = self.places.ledger.pin_record(id.to_owned()).await?.for_person();
         lock(&self.counter.seen).wrong = wrong;
         let tries_left = if card.final_try { Some(1) } else { card.tries_left };
         let now = Shown { serial: card.serial.clone(), tries_left, wrong };
@@ -219,7 +235,7 @@ impl Slot {
             TokenKind::Pkcs11(module) => match &module.select {
                 Select::Serial(_) => true,
                 Select::Label(_) => false,
-                Select::Uri(uri) => uri.contains("serial="),
+                Select::Uri(uri) => backend::pkcs11::uri_names_serial(uri),
             },
         }
     }
@@ -291,9 +307,10 @@ impl Slot {
         if self.pkcs11.is_none() || !matches!(info.state, backend::TokenState::Locked) {
             return;
         }
-        let id = identity_of(&info.serial.unwrap_or_default(), &info.label.unwrap_or_default());
+        let Some(card) = self.pkcs11.as_ref().map(|token| token.last_seen()) else { return };
+        let Ok(id) = self.known_as(&card).await else { return };
         if let Ok(record) = self.places.ledger.pin_record(id).await {
-            lock(&self.counter.seen).wrong = record.wrong;
+            lock(&self.counter.seen).wrong = record.for_person();
         }
     }
 }
@@ -319,12 +336,18 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
 }
 
+/// By what a token is known whose PIN is counted: all that it says of itself, as serial numbers are a maker's own, and some
+/// modules give none (or zeros, as tpm2-pkcs11 and NSS do for every token). A YubiKey's number is its alone.
 pub(super) fn identity(card: &Card) -> String {
-    identity_of(&card.serial, &card.label)
+    let Card { serial, label, model, manufacturer, .. } = card;
+    if model.is_empty() && manufacturer.is_empty() {
+        return former_identity(card);
+    }
+    format!("serial {serial:?}, label {label:?}, model {model:?} of {manufacturer:?}")
 }
 
-/// Its serial number, or its label where the module gives none (or zeros, as tpm2-pkcs11 and NSS do for every token).
-fn identity_of(serial: &str, label: &str) -> String {
+/// As earlier versions knew it: its serial number, or its label where the module gives none.
+fn former_identity(Card { serial, label, .. }: &Card) -> String {
     if serial.chars().all(|c| matches!(c, '0' | ' ')) {
         return format!("label {label}");
     }
@@ -335,11 +358,30 @@ fn identity_of(serial: &str, label: &str) -> String {
 mod tests {
     use super::*;
 
+    fn card(serial: &str, label: &str, model: &str, manufacturer: &str) -> Card {
+        let (serial, label) = (serial.to_owned(), label.to_owned());
+        let (model, manufacturer) = (model.to_owned(), manufacturer.to_owned());
+        Card { serial, label, model, manufacturer, ..Card::default() }
+    }
+
     #[test]
-    fn a_card_is_known_by_its_serial_or_by_its_label_where_it_has_none() {
-        assert_eq!(identity_of("8f31c2", "build"), "serial 8f31c2");
-        assert_eq!(identity_of("0000000000000000", "build"), "label build");
-        assert_eq!(identity_of("", "build"), "label build");
-        assert_ne!(identity_of("", "serial 1"), identity_of("1", ""));
+    fn a_card_is_known_by_all_that_it_says_of_itself() {
+        let known = |words: [&str; 4]| identity(&card(words[0], words[1], words[2], words[3]));
+        let one = ["0000000000000000", "build", "swtpm", "IBM"];
+        for (at, other) in [(0, "1"), (1, "release"), (2, "v2"), (3, "Infineon")] {
+            let mut words = one;
+            words[at] = other;
+            assert_ne!(known(words), known(one), "{words:?}");
+        }
+        assert_ne!(known(["1\", label \"a", "b", "", "x"]), known(["1", "a\", label \"b", "", "x"]));
+        assert_eq!(known(["31415926", "YubiKey", "", ""]), "serial 31415926", "a YubiKey's name stays");
+    }
+
+    #[test]
+    fn before_it_was_known_by_its_serial_or_by_its_label_where_it_has_none() {
+        let known = |serial: &str| former_identity(&card(serial, "build", "m", "x"));
+        assert_eq!(known("8f31c2"), "serial 8f31c2");
+        assert_eq!(known("0000000000000000"), "label build");
+        assert_eq!(known(""), "label build");
     }
 }

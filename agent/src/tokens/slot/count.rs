@@ -50,12 +50,14 @@ impl Counter {
         };
         let id = proof.card.clone();
         let now = match outcome {
-            PinOutcome::Accepted { from_source } => Count { wrong: 0, accepted: Some(proof), from_source },
-            PinOutcome::Refused { .. } => Count { wrong, accepted: None, ..before },
-            PinOutcome::NotMade { .. } => Count { wrong: wrong.saturating_sub(1), ..before },
+            PinOutcome::Accepted { from_source, .. } => {
+                Count { wrong: 0, accepted: Some(proof), from_source }
+            }
+            PinOutcome::Refused { .. } => Count { accepted: None, ..before },
+            PinOutcome::NotMade { .. } => before,
         };
         match self.ledger.settle_pin_attempt(id, self.token.clone(), outcome).await {
-            Ok(()) => *lock(&self.seen) = now,
+            Ok(wrong) => *lock(&self.seen) = Count { wrong, ..now },
             // Too high a count costs a question; too low a one could cost the card.
             Err(error) => tracing::warn!(token = self.token, "an attempt stays counted: {error}"),
         }
@@ -99,8 +101,9 @@ impl Tally for Again {
         lock(&counter.seen).wrong = wrong;
         Some(Box::new(move |accepted| {
             let outcome = match accepted {
-                true => PinOutcome::Accepted { from_source },
-                false => PinOutcome::NotMade { source_before },
+                // Nobody typed it now: it proves nothing of whoever asks.
+                true => PinOutcome::Accepted { from_source, typed: false },
+                false => PinOutcome::NotMade { source_before, typed: false },
             };
             runtime.block_on(counter.settle(Some(outcome), wrong, proof));
         }))

@@ -66,11 +66,14 @@ impl Slot {
             Ok(pin) => {
                 let user = attempt.user;
                 self.not_too_early(user)?;
+                let attempt = Attempt { from_source: content.is_some(), ..attempt };
                 let steps = Arc::clone(&progress);
                 let ask = move |token: &Pkcs11Token, asking: &Asking| {
                     let progress = lock(&steps).take();
                     let done = measure(token, Ok((&pin, asking)), progress);
                     let spent = match &done {
+                        // It stays counted: a later one of this entry was refused.
+                        Ok((diagnosis, _)) if diagnosis.pin_refused => Spent::Perhaps,
                         Ok((diagnosis, _)) if diagnosis.facts.logged_in => Spent::Accepted,
                         Ok(_) => Spent::Nothing,
                         Err(error) => Spent::by(error),
@@ -78,7 +81,10 @@ impl Slot {
                     (spent, done)
                 };
                 let done = self.ask_card(&token, &Presenting::Person(attempt), ask).await;
-                self.note_delay(user, done.as_ref().err());
+                let logged_in = done
+                    .as_ref()
+                    .is_ok_and(|(diagnosis, _)| diagnosis.facts.logged_in && !diagnosis.pin_refused);
+                self.note_delay(user, logged_in && content.is_none(), done.as_ref().err());
                 match done {
                     // Not presented: what can be measured without it is.
                     Err(refusal) if refusal.reason == Reason::PinBlocked && lock(&progress).is_some() => {

@@ -49,7 +49,7 @@ impl Slot {
             slot.not_too_early(attempt.user)?;
             let user = attempt.user;
             let done = slot.ask_for_puk(act, attempt).await;
-            slot.note_delay(user, done.as_ref().err());
+            slot.note_delay(user, true, done.as_ref().err());
             done
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
@@ -82,7 +82,9 @@ impl Slot {
         if unblocks && presented.spent == Spent::Accepted {
             // A new PIN: what was wrong with the one before counts no more.
             let proof = Proof { card: id, count_low: false };
-            self.counter.settle(Some(PinOutcome::Accepted { from_source: false }), 0, proof).await;
+            self.counter
+                .settle(Some(PinOutcome::Accepted { from_source: false, typed: true }), 0, proof)
+                .await;
             // Seen at once, not at the next look.
             let _ = blocking(move || token.card()).await;
         }

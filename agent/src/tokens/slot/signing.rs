@@ -204,7 +204,7 @@ impl Slot {
             let before = slot.state();
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
-            slot.note_delay(user, signed.as_ref().err());
+            slot.note_delay(user, true, signed.as_ref().err());
             let overtaken = lock(&slot.lease).locks != locks;
             if overtaken || before == TokenState::Locked && slot.state() == TokenState::Unlocked {
                 // It was the PIN that unlocks the card, too; a `lock` that came meanwhile wins, and nothing leaves after it.

@@ -121,17 +121,19 @@ impl Slot {
                 }
             };
             if let Presenting::Person(attempt) = &how {
-                self.note_delay(attempt.user, done.as_ref().err());
+                self.note_delay(attempt.user, !attempt.from_source, done.as_ref().err());
             }
             done
         })
     }
 
-    /// What an attempt means for the next one of this user.
-    pub(super) fn note_delay(&self, user: u32, refused: Option<&Refusal>) {
+    /// What an attempt means for the next one of this user. That the secret of the configuration is right says nothing of
+    /// the user, who need not know it (FAULTS C9): `proves` is whether the user gave it.
+    pub(super) fn note_delay(&self, user: u32, proves: bool, refused: Option<&Refusal>) {
         let mut delays = lock(&self.delays);
         match refused {
-            None => delays.right(user),
+            None if proves => delays.right(user),
+            None => {}
             Some(refusal) if refusal.reason == Reason::PinIncorrect => delays.wrong(user, clock::boot()),
             Some(_) => {}
         }
