@@ -121,3 +121,15 @@ fn a_pin_that_the_module_has_not_looked_at_is_not_counted_and_told_with_a_way_ou
     let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
     assert_eq!(refused["details"]["wrong"], 1, "{refused}");
 }
+
+#[test]
+fn the_deadline_of_the_configuration_is_that_of_each_call() {
+    let Some(home) = crate::pins::lying_home("deadline = '5s'\n") else { return };
+    let desk = home.lying_desk("hsm");
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    desk.say("C_Login sleep 30000");
+    let refused = home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    assert!(refused["message"].as_str().unwrap().contains("within 5 s"), "{refused}");
+    desk.say("pass");
+}

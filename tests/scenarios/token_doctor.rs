@@ -218,9 +218,38 @@ fn of_two_tokens_of_one_module_the_one_that_was_measured_says_so() {
     agent.wait_until(|| measured() == ["never", "never"]);
     home.run("token doctor hsm --pin-file pin").done();
     drop(agent);
-    // The other is signed by what was found of the module, too.
     let agent = home.start();
     agent.wait_until(|| measured() == ["yes", "module"]);
     home.run("token doctor other --pin-file pin").done();
-    assert_eq!(measured()[1], "yes");
+    assert_eq!(measured(), ["yes", "yes"]);
+}
+
+#[test]
+fn what_was_measured_of_one_token_refuses_nothing_of_another_of_its_module() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    let far = folder;
+    let near = softhsm::SoftHsm::find_or_fetch().unwrap().folder(&home.dir().join("near")).unwrap();
+    near.init_token("near", "so-pin-4711", PIN).unwrap();
+    home.config(&(home.lying_table("hsm", "build", &far) + &home.lying_table("near", "near", &near)));
+    // The same file of a module speaks to both; one token has no PSS.
+    home.lying_desk("hsm").say("mechanism CKM_RSA_PKCS_PSS absent\nmechanism CKM_SHA256_RSA_PKCS_PSS absent");
+    let agent = home.start();
+    home.run("token trust hsm --yes").done();
+    home.run("token unlock near --pin-file pin").done();
+    home.run("key generate rsa --token near --type rsa-3072").done();
+    home.run("repo init repo --name app --root rsa --targets rsa --snapshot rsa --timestamp rsa").done();
+    home.run("sign repo --yes").done();
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!(told["uses"]["rsa-pss-3072"]["verdict"], "no", "{told}");
+    agent.stop();
+    let agent = home.start();
+    home.run("token unlock near --pin-file pin").done();
+    agent.wait_until(|| home.token("near")["measured"] == "module");
+    home.run("bump repo timestamp").done();
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+    // And that one's own profile leaves the first as it is.
+    home.run("token doctor near --pin-file pin").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(["hsm", "near"].map(|name| home.token(name)["measured"].clone()), ["yes", "yes"]);
 }

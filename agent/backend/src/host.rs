@@ -27,6 +27,7 @@ mod objects;
 pub(crate) mod protocol;
 mod reload;
 mod reserved;
+mod search;
 mod sign;
 mod single;
 mod token;
@@ -256,7 +257,12 @@ fn answer(stage: &mut Stage, frame: &Frame, line: &Line<'_>) -> Answer {
         (request, Stage::Card(host)) => host.answer(request, &frame.tail, line),
         (Request::Confine(limits), Stage::Opened(..)) => confine(stage, &limits),
         (Request::Load, Stage::Confined(..)) => load(stage),
-        (request, Stage::Loaded { host, .. }) => serve(host, request, &frame.tail),
+        (request, Stage::Loaded { host, .. }) => {
+            host.teller = if host.live.is_none() { line.teller() } else { None };
+            let answer = serve(host, request, &frame.tail);
+            host.teller = None;
+            answer
+        }
         _ => Err(HostError::new(HostErrorKind::Protocol, "a request out of order")),
     }
 }

@@ -110,6 +110,8 @@ pub struct Module {
     pub sha256: Option<String>,
     /// So many signatures it may be asked for at once, each in a session and on a thread of its own.
     pub sessions: usize,
+    /// How long each call of the module may take.
+    pub deadline: Duration,
 }
 
 /// How a YubiKey is found.

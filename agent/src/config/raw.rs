@@ -53,6 +53,7 @@ pub(super) struct RawToken {
     pub(super) reserved: Option<String>,
     pub(super) sha256: Option<String>,
     pub(super) sessions: Option<usize>,
+    pub(super) deadline: Option<String>,
     pub(super) paths: Option<Vec<PathBuf>>,
     pub(super) network: Option<bool>,
 }

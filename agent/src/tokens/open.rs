@@ -53,7 +53,7 @@ fn pkcs11(config: &TokenConfig, module: &Module, places: &Places) -> Result<Pkcs
         digest,
         profiles: Some(places.state.join("profiles")),
         sessions: module.sessions,
-        deadline: Pkcs11Config::DEADLINE,
+        deadline: module.deadline,
     })
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tuf::key::{KeyType, RsaHash, Scheme};
 
-use super::facts::{CurveFacts, Facts};
+use super::facts::{CurveFacts, Facts, TokenFacts};
 
 /// What a module wants for a signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,13 +30,9 @@ impl Hints {
         Self { facts }
     }
 
-    /// Whether another token was measured than that of this serial number, or of this label where modules give none. It is
-    /// as true of this one as one token is like another of its module.
-    pub(crate) fn of_another(&self, serial: &str, label: &str) -> bool {
-        self.facts.token.as_ref().is_some_and(|measured| match (serial, measured.serial.as_str()) {
-            ("", "") => label != measured.label,
-            (serial, other) => serial != other,
-        })
+    /// The token that was measured, in its own words.
+    pub(crate) const fn token(&self) -> Option<&TokenFacts> {
+        self.facts.token.as_ref()
     }
 
     /// How to sign by `scheme`. What was not measured is done as if nothing were known.

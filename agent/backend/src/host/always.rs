@@ -64,6 +64,7 @@ impl TokenHost {
             // It needs none: none is presented.
             return Ok((self.sign(key, scheme, how, data)?, false));
         }
+        self.signs_now_by(key);
         let single = self.single.clone();
         if self.order == Order::InContext {
             let asked = self.with_token(|pkcs11, live| {
@@ -74,7 +75,7 @@ impl TokenHost {
             });
             match asked? {
                 Ok(signature) => {
-                    self.worn = 0;
+                    self.has_signed(key);
                     return Ok((signature, true));
                 }
                 Err(Stop::NoContext) => self.order = Order::Before,
@@ -89,7 +90,7 @@ impl TokenHost {
             let found = private_of(pkcs11, live, key)?;
             Ok(sign_now(pkcs11, &single, live, &found, &ways)?)
         })?;
-        self.worn = 0;
+        self.has_signed(key);
         Ok((signature, true))
     }
 

@@ -206,6 +206,48 @@ mod tests {
         assert_eq!(ecdsa_to_der(Curve::P384, &[0xff; 96]).unwrap().len(), 104);
     }
 
+    /// Numbers that encoders get wrong: small ones, ones with a top bit, the largest that there are. An s in the upper half
+    /// stays as the token gave it.
+    #[test]
+    fn numbers_at_the_edges_are_encoded_as_an_independent_encoder_does() {
+        let orders = [
+            (Curve::P256, "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632550"),
+            (
+                Curve::P384,
+                "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52972",
+            ),
+        ];
+        for (curve, largest) in orders {
+            let largest = hex::decode(largest).unwrap();
+            let len = largest.len();
+            let mut edges = vec![largest.clone()];
+            for (at, byte) in [
+                (len - 1, 1),
+                (len - 1, 0x7f),
+                (len - 1, 0x80),
+                (len - 1, 0xff),
+                (len / 2, 0x80),
+                (0, 0x7f),
+                (0, 0x80),
+            ] {
+                let mut number = vec![0; len];
+                number[at] = byte;
+                edges.push(number);
+            }
+            for (r, s) in edges.iter().flat_map(|r| edges.iter().map(move |s| (r, s))) {
+                let raw = [r.as_slice(), s].concat();
+                let der = match curve {
+                    Curve::P256 => {
+                        p256::ecdsa::Signature::from_slice(&raw).unwrap().to_der().as_bytes().to_vec()
+                    }
+                    _ => p384::ecdsa::Signature::from_slice(&raw).unwrap().to_der().as_bytes().to_vec(),
+                };
+                assert_eq!(ecdsa_to_der(curve, &raw), Some(der.clone()));
+                assert_eq!(ecdsa_from_der(curve, &der), Some(raw));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn der_agrees_with_an_independent_encoder(raw in proptest::collection::vec(any::<u8>(), 64), zeros in 0_usize..4) {
@@ -216,6 +258,18 @@ mod tests {
                 let der = signature.to_der().as_bytes().to_vec();
                 prop_assert_eq!(ecdsa_to_der(Curve::P256, &raw).unwrap(), der.clone());
                 prop_assert_eq!(ecdsa_from_der(Curve::P256, &der).unwrap(), raw);
+            }
+        }
+
+        #[test]
+        fn der_of_p384_agrees_with_an_independent_encoder(raw in proptest::collection::vec(any::<u8>(), 96), zeros in 0_usize..4) {
+            let mut raw = raw;
+            raw[..zeros].fill(0);
+            raw[48..48 + zeros].fill(0);
+            if let Ok(signature) = p384::ecdsa::Signature::from_slice(&raw) {
+                let der = signature.to_der().as_bytes().to_vec();
+                prop_assert_eq!(ecdsa_to_der(Curve::P384, &raw).unwrap(), der.clone());
+                prop_assert_eq!(ecdsa_from_der(Curve::P384, &der).unwrap(), raw);
             }
         }
 

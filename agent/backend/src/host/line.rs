@@ -15,6 +15,11 @@ impl<'a> Line<'a> {
         Self { stream, id }
     }
 
+    /// For whoever tells in the middle of a request, and knows nothing of it.
+    pub(crate) fn teller(&self) -> Option<Teller> {
+        Some(Teller { stream: self.stream.try_clone().ok()?, id: self.id })
+    }
+
     /// A card is asked for what waits for a touch.
     pub(crate) fn asked(&self) {
         self.say(&Reply::Asked);
@@ -36,5 +41,18 @@ impl<'a> Line<'a> {
     /// That it cannot be told shows when the answer is.
     fn say(&self, reply: &Reply) {
         drop(protocol::write_frame(self.stream, self.id, reply, &[], None));
+    }
+}
+
+/// Says to the agent which slot is asked.
+pub(crate) struct Teller {
+    stream: UnixStream,
+    id: u64,
+}
+
+impl Teller {
+    /// None: no slot any more.
+    pub(crate) fn asks(&self, slot: Option<u64>) {
+        Line::new(&self.stream, self.id).say(&Reply::AsksSlot { slot });
     }
 }

@@ -1,12 +1,14 @@
 //! The module's file: who may write it, and its digest, taken from the very descriptor that is loaded
 //! (FAULTS B7).
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::protocol::{HostError, HostErrorKind};
@@ -25,10 +27,7 @@ impl ModuleFile {
         if !path.is_absolute() {
             return Err(refuse(path, "its path is not absolute"));
         }
-        let real = path.canonicalize().map_err(|e| refuse(path, &e.to_string()))?;
-        // The link's own folders too: who can replace the link chooses the module.
-        check_writers(path)?;
-        check_writers(&real)?;
+        let real = resolve(path)?;
         let mut file = File::open(&real).map_err(|e| refuse(&real, &e.to_string()))?;
         let kind = file.metadata().map_err(|e| refuse(&real, &e.to_string()))?;
         if !kind.is_file() {
@@ -73,19 +72,54 @@ fn hash(file: &mut File) -> std::io::Result<String> {
     }
 }
 
-/// The file and every folder above it: writable by root and this user alone.
-fn check_writers(path: &Path) -> Result<(), HostError> {
-    for step in path.ancestors() {
-        let meta = step.symlink_metadata().map_err(|e| refuse(step, &e.to_string()))?;
-        if meta.file_type().is_symlink() {
-            // Its mode says nothing; its owner and its folder, the next step, do. What it leads to is
-            // checked as part of the resolved path.
-            check_owner(step, &meta)?;
-        } else {
-            check_one(step, &meta, step != path)?;
+/// Where the path leads, as the kernel walks it (path_resolution(7)): each folder, each link and the file at the end must be
+/// writable by root and this user alone, as whoever can replace one of them chooses the module.
+fn resolve(path: &Path) -> Result<PathBuf, HostError> {
+    let mut left: Vec<OsString> = parts(path);
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    check_step(&at, true)?;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            // Of a folder that was checked on the way down.
+            at.pop();
+            continue;
         }
+        let step = at.join(&part);
+        let meta = step.symlink_metadata().map_err(|e| refuse(path, &e.to_string()))?;
+        if !meta.file_type().is_symlink() {
+            check_step(&step, !left.is_empty())?;
+            at = step;
+            continue;
+        }
+        // Its mode says nothing; its owner and its folder, the step before, do.
+        check_owner(&step, &meta)?;
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(refuse(path, "it leads through too many symbolic links"));
+        }
+        let target = step.read_link().map_err(|e| refuse(&step, &e.to_string()))?;
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        left.extend(parts(&target));
     }
-    Ok(())
+    Ok(at)
+}
+
+/// The names of a path, the first one last.
+fn parts(path: &Path) -> Vec<OsString> {
+    let named = path.components().filter_map(|part| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    let mut all: Vec<_> = named.collect();
+    all.reverse();
+    all
+}
+
+fn check_step(step: &Path, folder: bool) -> Result<(), HostError> {
+    let meta = step.symlink_metadata().map_err(|e| refuse(step, &e.to_string()))?;
+    check_one(step, &meta, folder)
 }
 
 /// Gives this user's id.
@@ -106,11 +140,28 @@ fn check_one(path: &Path, meta: &std::fs::Metadata, folder: bool) -> Result<(), 
     if meta.mode() & 0o002 != 0 && !sticky {
         return Err(insecure(path, "everybody can write it", me));
     }
+    // The bit is then the mask of all that the list gives to users and groups (acl(5)).
+    if meta.mode() & 0o020 != 0 && !sticky && has_acl(path) {
+        return Err(insecure(path, "an access control list lets others write it (getfacl, setfacl -b)", me));
+    }
     if meta.mode() & 0o020 != 0 && !sticky && meta.gid() != 0 && !group_is_private(meta.gid(), me) {
         return Err(insecure(path, &format!("group {} can write it", meta.gid()), me));
     }
     Ok(())
 }
+
+/// Whether a POSIX access control list says more than the mode. One that cannot be read is there.
+fn has_acl(path: &Path) -> bool {
+    let mut list = [0_u8; 4096];
+    !matches!(
+        rustix::fs::lgetxattr(path, ACL, &mut list[..]),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS)
+    )
+}
+
+const ACL: &str = "system.posix_acl_access";
+/// As many as the kernel follows.
+const MOST_LINKS: usize = 40;
 
 /// Whether a group has this user alone, as Debian and Ubuntu make one for every user.
 fn group_is_private(gid: u32, uid: u32) -> bool {
@@ -217,6 +268,99 @@ mod tests {
         assert_eq!(ModuleFile::open(&link).unwrap().path(), path.canonicalize().unwrap());
         chmod(&open, 0o777);
         assert_eq!(ModuleFile::open(&link).unwrap_err().kind, HostErrorKind::Insecure);
+    }
+
+    #[test]
+    fn each_link_of_a_chain_counts_and_each_folder_on_the_way() {
+        let dir = private_folder();
+        let make = |name: &str| {
+            let folder = dir.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            chmod(&folder, 0o755);
+            folder
+        };
+        let (real, middle, first) = (make("real"), make("middle"), make("first"));
+        std::fs::write(real.join("m.so"), b"abc").unwrap();
+        chmod(&real.join("m.so"), 0o644);
+        symlink("../real/m.so", middle.join("two.so")).unwrap();
+        symlink(middle.join("two.so"), first.join("one.so")).unwrap();
+        let open = || ModuleFile::open(&first.join("one.so"));
+        assert_eq!(open().unwrap().path(), real.join("m.so").canonicalize().unwrap());
+        for folder in [&real, &middle, &first] {
+            chmod(folder, 0o777);
+            let error = open().unwrap_err();
+            assert_eq!(error.kind, HostErrorKind::Insecure, "{}", error.message);
+            assert!(error.message.contains(&*folder.to_string_lossy()), "{}", error.message);
+            chmod(folder, 0o755);
+        }
+        symlink("loop.so", first.join("loop.so")).unwrap();
+        assert_eq!(ModuleFile::open(&first.join("loop.so")).unwrap_err().kind, HostErrorKind::Module);
+        // A folder that is a link leads on as well, and ".." is that of where it leads.
+        symlink(&middle, dir.path().join("way")).unwrap();
+        let by_folder = dir.path().join("way/../real/m.so");
+        assert_eq!(ModuleFile::open(&by_folder).unwrap().path(), real.join("m.so").canonicalize().unwrap());
+    }
+
+    /// rw for user 65534 by a list, in the form of acl(5) in the kernel: version, then tag, permissions and id of each.
+    fn give_by_acl(path: &Path) -> bool {
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 6, u32::MAX), (2, 6, 65_534), (4, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 4, u32::MAX)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, may, id) in entries {
+            list.extend([&tag.to_le_bytes()[..], &may.to_le_bytes(), &id.to_le_bytes()].concat());
+        }
+        let given = rustix::fs::setxattr(path, ACL, &list, rustix::fs::XattrFlags::empty());
+        if given.is_err() {
+            println!("SKIPPED: the file system has no access control lists: {given:?}");
+        }
+        given.is_ok()
+    }
+
+    #[test]
+    fn what_an_access_control_list_lets_others_write_is_refused() {
+        let dir = private_folder();
+        let folder = dir.path().join("lib");
+        std::fs::create_dir(&folder).unwrap();
+        chmod(&folder, 0o755);
+        let path = folder.join("m.so");
+        std::fs::write(&path, b"abc").unwrap();
+        chmod(&path, 0o644);
+        ModuleFile::open(&path).unwrap();
+        for place in [&path, &folder] {
+            if !give_by_acl(place) {
+                return;
+            }
+            let error = ModuleFile::open(&path).unwrap_err();
+            assert_eq!(error.kind, HostErrorKind::Insecure);
+            assert!(error.message.contains("access control list"), "{}", error.message);
+            // The mask takes it away again.
+            chmod(place, if place == &path { 0o644 } else { 0o755 });
+            ModuleFile::open(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED: only root can give files away; run the tests as root once");
+            return;
+        }
+        let dir = private_folder();
+        let folder = dir.path().join("lib");
+        std::fs::create_dir(&folder).unwrap();
+        chmod(&folder, 0o755);
+        let (path, link) = (folder.join("m.so"), dir.path().join("link.so"));
+        std::fs::write(&path, b"abc").unwrap();
+        chmod(&path, 0o644);
+        symlink(&path, &link).unwrap();
+        ModuleFile::open(&link).unwrap();
+        for place in [&path, &folder, &link] {
+            std::os::unix::fs::lchown(place, Some(65_534), None).unwrap();
+            let error = ModuleFile::open(&link).unwrap_err();
+            assert_eq!(error.kind, HostErrorKind::Insecure);
+            assert!(error.message.contains("belongs to user 65534"), "{}", error.message);
+            std::os::unix::fs::lchown(place, Some(0), None).unwrap();
+        }
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub(crate) enum Reply {
     Keys { keys: Vec<WireKey> },
     /// The key that was made.
     Key { key: WireKey },
+    /// Comes before the answer: this slot of the module is asked now for its token; none: no slot any more.
+    AsksSlot { slot: Option<u64> },
     /// Comes before the answer, from a YubiKey that is asked now for what wants a touch.
     Asked,
     /// Comes before the answer, from a YubiKey that has forgotten the PIN that it accepted: it is to be presented again, once
@@ -189,6 +191,12 @@ pub(crate) struct Setup {
     pub(crate) wanted: Wanted,
     /// So many signatures may be made at once.
     pub(crate) sessions: usize,
+    /// Slots that are asked last, as a helper before has hung in them.
+    #[serde(default)]
+    pub(crate) last: Vec<u64>,
+    /// Keys (SPKI, DER, hexadecimal) whose signatures failed until the module was started anew for it.
+    #[serde(default)]
+    pub(crate) unwell: Vec<String>,
 }
 
 /// Which token; what is given must all be equal.
@@ -270,11 +278,14 @@ pub(crate) struct HostError {
     /// Tries that are left, where the token tells.
     #[serde(default)]
     pub(crate) tries_left: Option<u32>,
+    /// Whose signature it was after which the module is started anew: SPKI, DER, hexadecimal.
+    #[serde(default)]
+    pub(crate) unwell: Option<String>,
 }
 
 impl HostError {
     pub(crate) fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: None, tries_left: None }
+        Self { kind, message: message.into(), remedy: None, tries_left: None, unwell: None }
     }
 
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {

@@ -11,15 +11,17 @@ use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::Slot;
 use tuf::key::Scheme;
 
 use super::faults::{Action, Fault, action, device, may_be_worn, may_repeat, told};
+use super::line::Teller;
 use super::live::{Live, not_logged_in};
 use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, Setup, TokenStatus, Wanted};
 use super::reload::Reloads;
 use super::reserved::{self, Threads};
+use super::search::{matches, status, text};
 use super::sign;
 use super::single::SingleSign;
 use crate::doctor::How;
@@ -29,7 +31,11 @@ pub(crate) struct TokenHost {
     pub(super) pkcs11: Pkcs11,
     pub(super) single: SingleSign,
     reserved: Option<String>,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
+    /// Slots that are asked last: a helper before has hung in them.
+    pub(super) last: Vec<u64>,
+    /// Hears which slot is asked, while a request is carried out.
+    pub(super) teller: Option<Teller>,
     /// So many signatures may be made at once.
     sessions: usize,
     threads: Threads,
@@ -39,6 +45,10 @@ pub(crate) struct TokenHost {
     pub(super) order: super::always::Order,
     /// Signatures in a row that the module did not make, for a reason that may be its own.
     pub(super) worn: u32,
+    /// The key by which it signs now (SPKI, DER).
+    signs_by: Vec<u8>,
+    /// Keys that failed until the module was started anew, and have not signed since: what they fail by is their own.
+    unwell: Vec<Vec<u8>>,
 }
 
 /// What C_Initialize came to.
@@ -52,7 +62,7 @@ impl TokenHost {
     /// Loads the module; it is initialised by the first look.
     pub(crate) fn load(
         file: &ModuleFile,
-        Setup { reserved, wanted, sessions, .. }: Setup,
+        Setup { reserved, wanted, sessions, last, unwell, .. }: Setup,
     ) -> Result<Self, HostError> {
         let load = |path: &std::path::Path| {
             let pkcs11 = Pkcs11::new(path)?;
@@ -73,6 +83,8 @@ impl TokenHost {
             single,
             reserved,
             wanted,
+            last,
+            teller: None,
             sessions,
             threads,
             started,
@@ -80,6 +92,8 @@ impl TokenHost {
             live: None,
             order,
             worn: 0,
+            signs_by: Vec::new(),
+            unwell: unwell.iter().filter_map(|key| hex::decode(key).ok()).collect(),
         })
     }
 
@@ -229,13 +243,18 @@ impl TokenHost {
                     Err(error) => error,
                 }
             }
+            // A key that its device does not let sign costs other keys no login.
+            Action::Renew if may_be_worn(&fault) && self.unwell.contains(&self.signs_by) => {
+                self.look().err().unwrap_or_else(|| device(fault))
+            }
             Action::Renew if may_be_worn(&fault) => {
                 self.worn = self.worn.saturating_add(1);
                 if self.worn < WORN_BY {
                     return self.look().err().unwrap_or_else(|| device(fault));
                 }
                 self.logout();
-                HostError { kind: HostErrorKind::Worn, ..device(fault) }
+                let unwell = Some(hex::encode(&self.signs_by));
+                HostError { kind: HostErrorKind::Worn, unwell, ..device(fault) }
             }
             _ => self.look().err().unwrap_or_else(|| device(fault)),
         }
@@ -250,9 +269,10 @@ impl TokenHost {
         data: &[u8],
     ) -> Result<Vec<u8>, HostError> {
         let single = self.single.clone();
+        self.signs_now_by(key);
         let signature =
             self.with_token(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))?;
-        self.worn = 0;
+        self.has_signed(key);
         Ok(signature)
     }
 
@@ -265,12 +285,24 @@ impl TokenHost {
         how: How,
         data: &[u8],
     ) -> Result<Vec<u8>, HostError> {
+        self.signs_now_by(key);
         self.get_over(fault, true)?;
         let single = self.single.clone();
         let signature =
             self.last_attempt(|pkcs11, live| sign::sign(pkcs11, &single, live, key, (scheme, how), data))?;
-        self.worn = 0;
+        self.has_signed(key);
         Ok(signature)
+    }
+
+    /// What fails from here on, fails for this key.
+    pub(super) fn signs_now_by(&mut self, key: &[u8]) {
+        key.clone_into(&mut self.signs_by);
+    }
+
+    /// The module works, and by this key.
+    pub(super) fn has_signed(&mut self, key: &[u8]) {
+        self.worn = 0;
+        self.unwell.retain(|unwell| unwell != key);
     }
 
     /// So many signatures may be made at once.
@@ -284,6 +316,10 @@ impl TokenHost {
     /// A key that was found before, and a session, for a thread that signs with it. None where there is no such key or no
     /// further session, or where more than a signature is wanted of the token.
     pub(super) fn lend(&mut self, key: &[u8]) -> Option<(ObjectHandle, Session)> {
+        // Of such a key it is to be seen here whether it signs.
+        if self.unwell.iter().any(|unwell| unwell == key) {
+            return None;
+        }
         let live = self.live.as_mut().filter(|live| live.logged_in)?;
         let key = live.known(key).filter(|found| !found.always)?.handle;
         Some((key, live.lend(&self.pkcs11)?))
@@ -314,47 +350,12 @@ impl TokenHost {
         let absent = self.absent();
         let Some(live) = self.live.as_mut() else { return Err(absent.into()) };
         let info = self.pkcs11.get_token_info(live.slot)?;
-        if info.serial_number() != live.status.serial || !matches(&self.wanted, &info) {
+        if text(info.serial_number()) != live.status.serial || !matches(&self.wanted, &info) {
             return Err(absent.into());
         }
         live.anchor.get_session_info()?;
         live.status = TokenStatus { worn: self.worn > 0, ..status(&info, live.logged_in) };
         Ok(live.status.clone())
-    }
-
-    /// Finds the token among all slots; one that cannot be read never spoils the others.
-    fn search(&mut self) -> Result<(), Fault> {
-        let (mut found, mut unread) = (Vec::new(), None);
-        for slot in self.pkcs11.get_slots_with_token()? {
-            match self.pkcs11.get_token_info(slot) {
-                Ok(info) if info.token_initialized() && matches(&self.wanted, &info) => {
-                    found.push((slot, info))
-                }
-                Ok(_) => {}
-                Err(error) => unread = Some(error),
-            }
-        }
-        let (slot, info) = match (found.pop(), unread) {
-            (Some(one), _) => one,
-            (None, None) => return Err(self.absent().into()),
-            (None, Some(error)) => {
-                let mut absent = self.absent();
-                absent.message.push_str(&format!(", as far as its slots can be read ({})", told(&error)));
-                return Err(absent.into());
-            }
-        };
-        if !found.is_empty() {
-            let all = found.iter().map(|(_, info)| info).chain([&info]);
-            let serials: Vec<_> = all.map(|info| format!("{:?}", info.serial_number())).collect();
-            let message = format!(
-                "the module has more than one token {}; their serials are {}",
-                describe(&self.wanted),
-                serials.join(", ")
-            );
-            return Err(HostError::new(HostErrorKind::Several, message).into());
-        }
-        self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false), self.pool())?);
-        Ok(())
     }
 
     fn initialise(&mut self) -> Result<(), HostError> {
@@ -399,12 +400,8 @@ impl TokenHost {
     }
 
     /// One signature at a time needs none.
-    const fn pool(&self) -> usize {
+    pub(super) const fn pool(&self) -> usize {
         if self.sessions() > 1 { self.sessions() } else { 0 }
-    }
-
-    pub(super) fn absent(&self) -> HostError {
-        HostError::new(HostErrorKind::Absent, format!("the module has no token {}", describe(&self.wanted)))
     }
 }
 
@@ -415,41 +412,6 @@ fn host_error(fault: Fault) -> HostError {
     }
 }
 
-fn matches(wanted: &Wanted, info: &TokenInfo) -> bool {
-    let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-    fits(&wanted.label, info.label())
-        && fits(&wanted.serial, info.serial_number())
-        && fits(&wanted.manufacturer, info.manufacturer_id())
-        && fits(&wanted.model, info.model())
-}
-
-fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
-    TokenStatus {
-        label: info.label().to_owned(),
-        serial: info.serial_number().to_owned(),
-        model: info.model().to_owned(),
-        manufacturer: info.manufacturer_id().to_owned(),
-        final_try: info.user_pin_final_try(),
-        count_low: info.user_pin_count_low(),
-        blocked: info.user_pin_locked(),
-        pin_pad: info.protected_authentication_path(),
-        logged_in,
-        ..TokenStatus::default()
-    }
-}
-
 /// So many signatures in a row that fail so say that the module has lost what it works with: the service of the token was
 /// started anew, say. One alone may be about that signature, and costs no login.
 const WORN_BY: u32 = 2;
-
-fn describe(wanted: &Wanted) -> String {
-    let parts = [
-        ("label", &wanted.label),
-        ("serial", &wanted.serial),
-        ("manufacturer", &wanted.manufacturer),
-        ("model", &wanted.model),
-    ];
-    let named: Vec<String> =
-        parts.iter().filter_map(|(what, value)| Some(format!("with {what} {:?}", value.as_ref()?))).collect();
-    named.join(" and ")
-}

@@ -298,6 +298,8 @@ fn start(shared: &Shared) -> Result<(Helper, String, Sha256Digest), BackendError
         reserved: module.reserved.clone(),
         wanted: shared.wanted.clone(),
         sessions: 1,
+        last: shared.with_seen(|seen| seen.slow_slots.clone()),
+        unwell: Vec::new(),
     };
     let opened = helper.call(&Request::Open(setup), &[], config.deadline).map_err(broken)?.0;
     let Reply::Opened { path, sha256 } = opened else { return Err(failed(NONSENSE)) };

@@ -27,6 +27,8 @@ pub(crate) struct Helper {
     stream: UnixStream,
     lane: Arc<Lane>,
     last_id: u64,
+    /// The slot of its module that it is asking.
+    asks: Option<u64>,
 }
 
 /// Why a call gave nothing.
@@ -65,12 +67,17 @@ impl Helper {
                 on_end();
             })?;
         }
-        Ok(Self { child, stream, lane: Arc::new(Lane::new(lane)), last_id: 0 })
+        Ok(Self { child, stream, lane: Arc::new(Lane::new(lane)), last_id: 0, asks: None })
     }
 
     /// Where it takes small signatures.
     pub(crate) fn lane(&self) -> &Arc<Lane> {
         &self.lane
+    }
+
+    /// In which slot of its module it is, where that does not come back.
+    pub(crate) const fn hangs_in(&self) -> Option<u64> {
+        self.asks
     }
 
     /// Its process id.
@@ -124,6 +131,7 @@ impl Helper {
                 return Err(CallError::Broken("answered a question that was not asked".to_owned()));
             }
             match protocol::parse_head(&frame.head) {
+                Ok(Reply::AsksSlot { slot }) => self.asks = slot,
                 Ok(Reply::Asked) => listener.asked(),
                 Ok(Reply::Presents) => {
                     let word = Request::Present { counted: listener.presents() };

@@ -305,6 +305,9 @@ impl Shared {
     pub(super) fn bury(&self, link: &mut Link, how: &str) -> Trouble {
         let dead = link.helper.take();
         let lane = dead.as_ref().map(|helper| Arc::clone(helper.lane()));
+        if let Some(slot) = dead.as_ref().and_then(Helper::hangs_in) {
+            self.note(|seen| seen.hung_in(slot));
+        }
         self.serve_by(link);
         drop(dead);
         link.policy.died(Instant::now());

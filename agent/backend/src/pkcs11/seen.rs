@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tuf::key::PublicKey;
 
 use super::place::Place;
+use super::profile::{Kept, mark_of};
 use super::trouble::Trouble;
 use crate::attestation::Firmware;
 use crate::doctor::Hints;
@@ -40,6 +41,10 @@ pub(crate) struct Seen {
     pub(crate) loaded: Option<Arc<Loaded>>,
     /// What was measured of the module that is loaded.
     pub(crate) measured: Measured,
+    /// Keys after whose failures the module was last started anew.
+    pub(crate) unwell: Vec<String>,
+    /// Slots of the module in which helpers have hung: the next ones ask them last.
+    pub(crate) slow_slots: Vec<u64>,
     /// The helper's module is of no use before it is started anew.
     pub(crate) worn: bool,
     /// Whether keys take the PIN for each signature, as far as that was asked since the token was unlocked.
@@ -71,10 +76,8 @@ pub(crate) enum Measured {
     Never,
     /// The file that lay there before, and not this one.
     Before,
-    /// This one.
-    Now(Arc<Hints>),
-    /// What was kept of it cannot be read: why, and what to do.
-    Damaged(Trouble),
+    /// These of its tokens.
+    Now(Arc<Vec<Kept>>),
 }
 
 impl Seen {
@@ -83,11 +86,22 @@ impl Seen {
     /// # Errors
     /// [`BackendError::Failed`] when something was measured and cannot be read: it is not passed over.
     pub(crate) fn hints(&self) -> Result<Arc<Hints>, BackendError> {
-        match &self.measured {
-            Measured::Now(hints) => Ok(Arc::clone(hints)),
-            Measured::Unknown | Measured::Never | Measured::Before => Ok(Arc::default()),
-            Measured::Damaged(trouble) => Err(trouble.clone().into()),
+        match self.kept().map(|kept| &kept.hints) {
+            Some(Ok(hints)) => Ok(Arc::clone(hints)),
+            Some(Err(trouble)) => Err(trouble.clone().into()),
+            None => Ok(Arc::default()),
         }
+    }
+
+    /// What is kept of this very token; what was measured of another one says nothing of it.
+    fn kept(&self) -> Option<&Kept> {
+        let Measured::Now(all) = &self.measured else { return None };
+        let TokenStatus { manufacturer, model, serial, label, .. } = &self.status;
+        let mark = mark_of(manufacturer, model, serial, label);
+        let mut of_this = all.iter().filter(|kept| self.is_known() && kept.is_of(&mark));
+        // A newer one goes before what an earlier version kept.
+        let first = of_this.next()?;
+        if first.is_old() { of_this.next().or(Some(first)) } else { Some(first) }
     }
 
     /// The token answered. `overtaken`: somebody locked it meanwhile.
@@ -120,6 +134,13 @@ impl Seen {
         if let Some(left) = error.tries_left.filter(|_| is_of_pin) {
             self.status.tries_left = Some(left);
             self.status.final_try = left == 1;
+        }
+        if let Some(key) = &error.unwell {
+            self.unwell.retain(|known| known != key);
+            if self.unwell.len() >= MOST_UNWELL {
+                self.unwell.remove(0);
+            }
+            self.unwell.push(key.clone());
         }
         match error.kind {
             HostErrorKind::Absent => {
@@ -196,6 +217,15 @@ impl Seen {
         if self.status.puk_blocked { BackendError::BothBlocked } else { BackendError::Blocked }
     }
 
+    /// A helper has ended while it asked this slot.
+    pub(crate) fn hung_in(&mut self, slot: u64) {
+        self.slow_slots.retain(|known| *known != slot);
+        if self.slow_slots.len() >= MOST_SLOW_SLOTS {
+            self.slow_slots.remove(0);
+        }
+        self.slow_slots.push(slot);
+    }
+
     /// A key was removed on purpose.
     pub(crate) fn removed(&mut self, key: &PublicKey) {
         self.keys.retain(|stored| stored.public != *key);
@@ -216,10 +246,6 @@ impl Seen {
     /// Its device has said which it is.
     fn is_known(&self) -> bool {
         !(self.status.serial.is_empty() && self.status.label.is_empty())
-    }
-
-    fn is_another(&self, hints: &Hints) -> bool {
-        hints.of_another(&self.status.serial, &self.status.label)
     }
 
     /// All that is known of the token, for everybody.
@@ -244,10 +270,8 @@ impl Seen {
         // What made it lose its login is over.
         let lost = || self.lost_login.as_ref().map(|how| format!("its login was lost: {how}"));
         let problem = self.trouble.as_ref().map(told).or_else(lost);
-        let damaged = match &self.measured {
-            Measured::Damaged(trouble) => Some(trouble.to_string()),
-            _ => None,
-        };
+        let kept = self.kept().map(|kept| &kept.hints);
+        let damaged = kept.and_then(|hints| hints.as_ref().err()).map(ToString::to_string);
         let state = self.state.unwrap_or(TokenState::Absent);
         // Of a card that is gone nothing is told as if it were there: a PIN could be asked for it.
         let there = state != TokenState::Absent;
@@ -261,13 +285,13 @@ impl Seen {
             helper_pid: self.pid,
             confined: Some(self.confinement.confined),
             unconfined: self.confinement.gap.clone(),
-            measured: match &self.measured {
-                Measured::Unknown => None,
-                Measured::Never => Some("never"),
-                Measured::Before => Some("outdated"),
-                Measured::Now(hints) if self.is_known() && self.is_another(hints) => Some("module"),
-                Measured::Now(_) => Some("yes"),
-                Measured::Damaged(_) => Some("damaged"),
+            measured: match (&self.measured, kept) {
+                (Measured::Unknown, _) => None,
+                (Measured::Never, _) => Some("never"),
+                (Measured::Before, _) => Some("outdated"),
+                (Measured::Now(_), Some(Ok(_))) => Some("yes"),
+                (Measured::Now(_), Some(Err(_))) => Some("damaged"),
+                (Measured::Now(_), None) => Some("module"),
             },
             problem: problem.or(damaged),
             in_use: matches!(self.trouble, Some(Trouble::InUse { .. })),
@@ -284,6 +308,9 @@ impl Seen {
         }
     }
 }
+
+const MOST_UNWELL: usize = 64;
+const MOST_SLOW_SLOTS: usize = 64;
 
 fn advisory(firmware: &str) -> Option<String> {
     Firmware::parse(firmware)?.advisory()

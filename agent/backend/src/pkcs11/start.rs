@@ -144,6 +144,8 @@ impl Shared {
             reserved: module.reserved.clone(),
             wanted: self.wanted.clone(),
             sessions: module.sessions,
+            last: self.with_seen(|seen| seen.slow_slots.clone()),
+            unwell: self.with_seen(|seen| seen.unwell.clone()),
         };
         let died = || StartError::Died(NONSENSE.to_owned());
         let Some(helper) = link.helper.as_mut() else { return Err(died()) };

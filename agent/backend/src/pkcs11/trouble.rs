@@ -90,7 +90,7 @@ impl From<Trouble> for BackendError {
 
 /// The helper's error as the agent tells it.
 pub(crate) fn backend_error(error: HostError) -> BackendError {
-    let HostError { kind, message, remedy, tries_left } = error;
+    let HostError { kind, message, remedy, tries_left, .. } = error;
     let failed = |why: String, usual: &str| BackendError::Failed {
         why,
         remedy: remedy.clone().unwrap_or_else(|| usual.to_owned()),

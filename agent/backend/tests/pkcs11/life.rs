@@ -1,5 +1,6 @@
 //! Helpers that die, tokens that go and come, modules that change (FAULTS B6, B7, C1, D1, D11).
 
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -173,8 +174,20 @@ fn helper_process() {
             }
         }
     }
-    let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    // Of a module that nothing confines: landlock and the filter of calls would see to the first by themselves.
+    let plain = start(lab.lying_config("plain"));
+    assert_eq!(plain.info().confined, Some(false));
+    for helper in [pid(&token), pid(&plain)] {
+        let proc = format!("/proc/{}", helper.as_raw_pid());
+        let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        let limits = std::fs::read_to_string(format!("{proc}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+        // What is in /proc of an undumpable process belongs to root (proc(5)).
+        let owner = std::fs::metadata(format!("{proc}/mem")).unwrap().uid();
+        assert_eq!(owner, 0, "{proc} is dumpable");
+    }
 }
 
 fn shutdown() {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use backend::pkcs11::Pkcs11Token;
+use backend::pkcs11::{Asking, Pkcs11Token, Spent};
 use backend::{Backend, TokenState};
 use tuf::key::{KeyType, PublicKey};
 
 use crate::Case;
-use crate::lab::{Lab, sign, start, unlock, unlocked, wait_for, wait_until};
+use crate::lab::{Lab, PIN, examine, kill, pid, secret, sign, start, unlock, unlocked, wait_for, wait_until};
 
 pub const CASES: &[Case] = &[
     ("tokens_with_one_two_and_sixteen_sessions_are_worked_with", limits),
@@ -19,11 +19,14 @@ pub const CASES: &[Case] = &[
     ("stale_handles_are_found_anew_without_a_word", stale_handles),
     ("a_module_is_initialised_again_once_in_thirty_seconds", reloads),
     ("no_answer_about_a_pin_initialises_the_module_again", pins_do_not_reload),
+    ("a_pin_that_is_meant_for_another_card_is_not_presented_by_the_helper", meant_for_another),
     ("a_signature_whose_outcome_is_unknown_is_not_made_again", unknown_outcome),
     ("a_key_whose_making_is_unknown_is_not_made_again", unknown_key),
     ("a_token_that_is_pulled_at_each_step_works_again_when_it_is_back", pulled_at_each_step),
     ("removal_and_return_show_within_five_seconds_and_each_helper_initialises_once", shows_in_time),
     ("slots_that_fail_and_blank_tokens_spoil_nothing", bad_slots),
+    ("slots_that_hang_keep_no_other_token_away", hung_slots),
+    ("a_token_that_is_not_there_is_told_with_those_that_are", named_tokens),
     ("a_key_that_vanished_and_came_back_is_found_without_a_restart", key_came_back),
 ];
 
@@ -166,9 +169,34 @@ fn pins_do_not_reload() {
         assert_eq!(lab.desk().trace().logins(), 1, "{code}");
         assert_eq!(lab.traced("C_Initialize"), 0, "{code}");
     }
+    // Nor does it where the token cannot be looked for right after it.
+    lab.say("C_Login CKR_PIN_INCORRECT\nC_GetSlotList 1 once CKR_DEVICE_ERROR");
+    lab.desk().forget();
+    unlock(&token).unwrap_err();
+    let trace = lab.desk().trace();
+    assert_eq!((trace.logins(), trace.calls("C_Initialize"), trace.calls("C_Finalize")), (1, 0, 0));
+    assert!(trace.calls("C_GetSlotList") > 0, "it was looked for");
     lab.say("pass");
     unlock(&token).unwrap();
     sign(&token, &key, "x").unwrap();
+}
+
+/// By the helper itself: the agent may have looked at another card a moment before.
+fn meant_for_another() {
+    let lab = Lab::new();
+    let (token, _) = with_key(&lab);
+    token.lock();
+    let asking = |serial: &str| Asking { last_try: false, serial: Some(serial.to_owned()) };
+    lab.desk().forget();
+    let swapped = token.present(&secret(PIN), &asking("another"));
+    assert_eq!(swapped.result.unwrap_err().reason(), "TOKEN_SWAPPED");
+    assert_eq!(swapped.spent, Spent::Nothing);
+    // The session that would be logged in is gone, and with it the card: another one lies in the slot.
+    let serial = lab.token.serial.clone();
+    lab.say("C_GetSessionInfo 2 CKR_SESSION_HANDLE_INVALID\ntoken serial 4711");
+    let swapped = token.present(&secret(PIN), &asking(&serial));
+    assert_eq!(swapped.result.unwrap_err().reason(), "TOKEN_SWAPPED");
+    assert_eq!(lab.desk().trace().logins(), 0);
 }
 
 fn unknown_outcome() {
@@ -196,8 +224,14 @@ fn unknown_key() {
     lab.say("C_GenerateKeyPair 1 after CKR_DEVICE_REMOVED");
     lab.desk().forget();
     let error = token.generate(&"other".parse().unwrap(), KeyType::EcdsaP256).unwrap_err();
-    assert!(error.to_string().contains("not known"), "{error}");
+    assert!(error.to_string().contains("nothing of it is left"), "{error}");
     assert_eq!(lab.traced("C_GenerateKeyPair"), 1);
+    assert_eq!(token.keys().unwrap().len(), 1);
+    // Where the token cannot be asked what lies there, that is told.
+    lab.say("C_GenerateKeyPair 1 after CKR_DEVICE_REMOVED\nC_DestroyObject CKR_DEVICE_REMOVED");
+    let error = token.generate(&"third".parse().unwrap(), KeyType::EcdsaP256).unwrap_err();
+    assert!(error.to_string().contains("not known"), "{error}");
+    assert_eq!(lab.traced("C_GenerateKeyPair"), 2);
 }
 
 fn pulled_at_each_step() {
@@ -266,6 +300,42 @@ fn bad_slots() {
         assert_eq!(token.keys().unwrap().len(), 1, "{lie}");
         sign(&token, &key, lie).unwrap();
     }
+}
+
+fn hung_slots() {
+    for lie in ["slots hang 1", "slots hang 2", "slots bad 1\nslots hang 1\nslots blank 1"] {
+        let lab = Lab::new();
+        lab.say(lie);
+        let mut config = lab.lying_config("liar");
+        config.deadline = Duration::from_secs(2);
+        let token = start(config);
+        wait_for(&token, TokenState::Locked);
+        unlock(&token).unwrap();
+        let key = token.generate(&"k".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+        sign(&token, &key, lie).unwrap();
+        // Whoever comes next knows it, and doctor's helpers do.
+        kill(pid(&token));
+        wait_for(&token, TokenState::Locked);
+        unlock(&token).unwrap();
+        sign(&token, &key, lie).unwrap();
+        assert!(examine(&token).facts.logged_in, "{lie}");
+    }
+}
+
+fn named_tokens() {
+    let lab = Lab::new();
+    lab.say("token label b\u{fc}ild  1\nslots blank 1");
+    let mut config = lab.lying_config("liar");
+    config.label = Some("biuld".to_owned());
+    config.serial = None;
+    let token = start(config);
+    let problem = token.info().problem.unwrap();
+    assert!(problem.contains("\"biuld\"") && problem.contains("it shows: "), "{problem}");
+    assert!(problem.contains("serial \"\", not initialised"), "{problem}");
+    assert!(
+        problem.contains("label \"b\u{fc}ild 1\"") && problem.contains("manufacturer \"SoftHSM project\""),
+        "{problem}"
+    );
 }
 
 fn key_came_back() {

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
     ("already_logged_in_proves_no_pin_and_is_an_end_of_the_helper", already),
     ("a_token_whose_service_was_started_anew_comes_back_without_a_pin_for_nothing", restarted),
     ("a_module_is_started_anew_at_most_once_in_thirty_seconds_and_gets_no_pin_before", not_too_often),
+    ("a_key_that_always_fails_costs_the_others_one_login_and_no_more", one_key_fails),
     ("one_signature_that_fails_costs_no_login_and_the_second_in_a_row_does", two_in_a_row),
 ];
 
@@ -97,6 +98,30 @@ fn not_too_often() {
     assert_eq!(error.reason(), "TOKEN_FAILED");
     assert_eq!(token.info().state, TokenState::Failed);
     assert_eq!(lab.traced("C_Login"), 2);
+}
+
+fn one_key_fails() {
+    let lab = Lab::new();
+    let (token, good) = with_key(&lab);
+    let bad = token.generate(&"bad".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+    let fails = |times: usize, round: &str| {
+        // Its device does not let it sign, whatever is done.
+        lab.say(&format!("C_Sign CKR_FUNCTION_FAILED # {round}"));
+        for _ in 0..times {
+            sign(&token, &bad, "no").unwrap_err();
+        }
+        lab.say("");
+    };
+    fails(2, "it may be the module");
+    wait_for(&token, TokenState::Locked);
+    unlock(&token).unwrap();
+    let helper = pid(&token);
+    fails(4, "it is the key");
+    assert_eq!((token.info().state, pid(&token)), (TokenState::Unlocked, helper));
+    sign(&token, &good, "yes").unwrap();
+    // Once it signs it counts as any other.
+    sign(&token, &bad, "now").unwrap();
+    sign(&token, &good, "and the other").unwrap();
 }
 
 fn two_in_a_row() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backend::pkcs11::{Limits, check_uri};
+use backend::pkcs11::{Limits, Pkcs11Config, check_uri};
 
 use super::super::raw::RawToken;
 use super::super::{Card, Module, Select, TokenKind};
@@ -69,6 +69,7 @@ fn misplaced(raw: &RawToken, more: &[(&str, bool)]) -> Result<(), String> {
         ("reserved", raw.reserved.is_some()),
         ("sha256", raw.sha256.is_some()),
         ("sessions", raw.sessions.is_some()),
+        ("deadline", raw.deadline.is_some()),
         ("paths", raw.paths.is_some()),
         ("network", raw.network.is_some()),
     ];
@@ -126,8 +127,18 @@ pub(super) fn module(raw: RawToken) -> Result<Module, String> {
             "sessions, the signatures that the module makes at once, goes from 1 to {MOST_SESSIONS}"
         ));
     }
+    let deadline = raw.deadline.as_deref().map_or(Ok(Pkcs11Config::DEADLINE), deadline)?;
     let env = environment(raw.env)?;
-    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256, sessions })
+    Ok(Module { path, select, env, reserved: raw.reserved, limits, sha256, sessions, deadline })
+}
+
+/// Long enough for a module across a network that goes through its dead members first; a call that hangs for longer helps
+/// nobody.
+fn deadline(text: &str) -> Result<Duration, String> {
+    match seconds(text) {
+        Some(total) if (5..=600).contains(&total) => Ok(Duration::from_secs(total)),
+        _ => Err("deadline, how long each call of the module may take, goes from 5s to 10m".to_owned()),
+    }
 }
 
 /// What the module may write, and the rest not.

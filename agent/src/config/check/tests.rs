@@ -69,13 +69,19 @@ fn a_token_is_named_by_its_manufacturer_alone_or_with_more() {
 
 #[test]
 fn a_pkcs11_token_takes_all_its_words() {
-    let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/a', '/b/c']\nnetwork = false\nsessions = 4\npin = { fd = 3 }\nunlock_for = '8h'";
+    let text = "[[token]]\nname = 'hsm'\nkind = 'pkcs11'\nmodule = '/m.so'\nserial = 123\nenv = { A = 'b' }\nreserved = 'x'\nsha256 = 'any'\npaths = ['/a', '/b/c']\nnetwork = false\nsessions = 4\ndeadline = '2m'\npin = { fd = 3 }\nunlock_for = '8h'";
     let config = parse(text).unwrap();
     let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
     assert_eq!(module.select, Select::Serial("123".into()));
     let paths = Some(vec!["/a".into(), "/b/c".into()]);
     assert_eq!(module.limits, Limits { paths, network: Some(false) });
-    assert_eq!(module.sessions, 4);
+    assert_eq!((module.sessions, module.deadline), (4, Duration::from_secs(120)));
+    let config = parse(&text.replace("deadline = '2m'\n", "")).unwrap();
+    let TokenKind::Pkcs11(module) = &config.tokens[1].kind else { panic!("not pkcs11") };
+    assert_eq!(module.deadline, Duration::from_secs(15));
+    for wrong in ["0s", "4s", "11m", "soon"] {
+        assert!(refused(&text.replace("'2m'", &format!("'{wrong}'"))).contains("5s to 10m"), "{wrong}");
+    }
     assert_eq!(config.tokens[1].pin, PinSource::Fd(3));
     for wrong in ["0", "17"] {
         assert!(

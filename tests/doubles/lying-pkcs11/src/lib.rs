@@ -50,6 +50,7 @@
 //! | `sessions told MAX` | ulMaxSessionCount, whatever is true |
 //! | `slots bad N [CKR_…]` | N slots before the others of which nothing can be read |
 //! | `slots blank N` | N slots before the others with a token that was never initialised |
+//! | `slots hang N` | N slots before the others whose C_GetTokenInfo never comes back |
 //! | `slots twice` | each slot has a twin with the same token |
 //! | `mechanism CKM_… absent` (`unlisted`, `refused`) | CKM_EDDSA or a number: neither listed nor taken; one of both |
 //!

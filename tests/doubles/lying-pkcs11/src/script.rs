@@ -22,6 +22,7 @@ pub(crate) struct Script {
     pub(crate) sessions_told: Option<CK_ULONG>,
     pub(crate) bad_slots: Option<(CK_ULONG, CK_RV)>,
     pub(crate) blank_slots: CK_ULONG,
+    pub(crate) hung_slots: CK_ULONG,
     pub(crate) twin_slots: bool,
     pub(crate) mechanisms: Vec<Mechanism>,
     pub(crate) attributes: Vec<AttributeLie>,
@@ -202,6 +203,7 @@ impl Script {
             ["bad", n] => self.bad_slots = Some((n.parse().ok()?, CKR_DEVICE_ERROR)),
             ["bad", n, code] => self.bad_slots = Some((n.parse().ok()?, names::code(code)?)),
             ["blank", n] => self.blank_slots = n.parse().ok()?,
+            ["hang", n] => self.hung_slots = n.parse().ok()?,
             ["twice"] => self.twin_slots = true,
             _ => return None,
         }
@@ -313,7 +315,7 @@ mod tests {
     fn every_form_of_the_documentation_is_understood() {
         let text = "token gone CKR_TOKEN_NOT_PRESENT\ntoken serial 17\ntoken label a b\ntoken tries 3\n\
             token flags none +locked -initialized\nsessions limit 1\nsessions told 0\nslots bad 2 CKR_GENERAL_ERROR\n\
-            slots blank 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
+            slots blank 1\nslots hang 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
             attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\nattribute CKA_ID grows\n\
             always-authenticate context label=k\nmultipart yes\ntables each\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
         let script = Script::parse(text).unwrap();

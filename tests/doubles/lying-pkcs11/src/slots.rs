@@ -14,6 +14,7 @@ use crate::world;
 /// The first id of slots that cannot be read, and of those whose token was never initialised.
 const BAD: CK_SLOT_ID = 0xbad0_0000;
 const BLANK: CK_SLOT_ID = 0xb1a0_0000;
+const HUNG: CK_SLOT_ID = 0x4a70_0000;
 /// What is added to the id of a slot for its twin.
 const TWIN: CK_SLOT_ID = 0x7000_0000_0000;
 
@@ -21,6 +22,7 @@ const TWIN: CK_SLOT_ID = 0x7000_0000_0000;
 enum Slot {
     Bad(CK_RV),
     Blank,
+    Hung,
     Real(CK_SLOT_ID),
 }
 
@@ -28,6 +30,7 @@ fn slot_of(script: &Script, id: CK_SLOT_ID) -> Slot {
     match (script.bad_slots, id) {
         (Some((count, code)), id) if (BAD..BAD + count).contains(&id) => Slot::Bad(code),
         (_, id) if (BLANK..BLANK + script.blank_slots).contains(&id) => Slot::Blank,
+        (_, id) if (HUNG..HUNG + script.hung_slots).contains(&id) => Slot::Hung,
         (_, id) if id >= TWIN => Slot::Real(id - TWIN),
         (_, id) => Slot::Real(id),
     }
@@ -55,6 +58,7 @@ pub(crate) unsafe fn list(
     let mut told: Vec<CK_SLOT_ID> = Vec::new();
     told.extend((0..script.bad_slots.map_or(0, |(count, _)| count)).map(|n| BAD + n));
     told.extend((0..script.blank_slots).map(|n| BLANK + n));
+    told.extend((0..script.hung_slots).map(|n| HUNG + n));
     told.extend(&found);
     if script.twin_slots {
         told.extend(found.iter().map(|id| id + TWIN));
@@ -71,7 +75,7 @@ pub(crate) unsafe fn list(
 pub(crate) unsafe fn slot_info(turn: &Turn, slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) -> Option<CK_RV> {
     let slot = match slot_of(&turn.script, slot) {
         Slot::Bad(code) => return Some(code),
-        Slot::Blank => first_real_slot()?,
+        Slot::Blank | Slot::Hung => first_real_slot()?,
         Slot::Real(slot) => slot,
     };
     // SAFETY: the caller's own arguments.
@@ -88,6 +92,9 @@ pub(crate) unsafe fn token_info(turn: &Turn, slot: CK_SLOT_ID, info: *mut CK_TOK
     let (slot, blank) = match slot_of(&turn.script, slot) {
         Slot::Bad(code) => return Some(code),
         Slot::Blank => (first_real_slot()?, true),
+        Slot::Hung => loop {
+            std::thread::sleep(std::time::Duration::from_secs(3600));
+        },
         Slot::Real(slot) => (slot, false),
     };
     // SAFETY: the caller's own arguments.
@@ -148,7 +155,7 @@ pub(crate) unsafe fn mechanisms(
 ) -> Option<CK_RV> {
     let slot = match slot_of(&turn.script, slot) {
         Slot::Bad(code) => return Some(code),
-        Slot::Blank => return Some(CKR_TOKEN_NOT_RECOGNIZED),
+        Slot::Blank | Slot::Hung => return Some(CKR_TOKEN_NOT_RECOGNIZED),
         Slot::Real(slot) => slot,
     };
     let mut found = vec![0; 1024];
@@ -179,7 +186,7 @@ pub(crate) unsafe fn mechanism_info(
     let unlisted = turn.script.mechanisms.iter().any(|it| it.unlisted && it.mechanism == kind);
     match slot_of(&turn.script, slot) {
         Slot::Bad(code) => Some(code),
-        Slot::Blank => Some(CKR_TOKEN_NOT_RECOGNIZED),
+        Slot::Blank | Slot::Hung => Some(CKR_TOKEN_NOT_RECOGNIZED),
         Slot::Real(_) if unlisted => Some(CKR_MECHANISM_INVALID),
         // SAFETY: the caller's own arguments.
         Slot::Real(slot) => unsafe { Some(real::list()?.C_GetMechanismInfo?(slot, kind, info)) },
@@ -196,7 +203,7 @@ pub(crate) unsafe fn open(
 ) -> Option<CK_RV> {
     let real_slot = match slot_of(&turn.script, slot) {
         Slot::Bad(code) => return Some(code),
-        Slot::Blank => return Some(CKR_TOKEN_NOT_RECOGNIZED),
+        Slot::Blank | Slot::Hung => return Some(CKR_TOKEN_NOT_RECOGNIZED),
         Slot::Real(slot) => slot,
     };
     let open = world::with(|world| world.sessions.len());
@@ -223,7 +230,7 @@ pub(crate) unsafe fn close_all(turn: &Turn, slot: CK_SLOT_ID) -> Option<CK_RV> {
     world::closed_all(slot);
     match slot_of(&turn.script, slot) {
         Slot::Bad(code) => Some(code),
-        Slot::Blank => Some(CKR_OK),
+        Slot::Blank | Slot::Hung => Some(CKR_OK),
         // SAFETY: the caller's own argument.
         Slot::Real(slot) => unsafe { Some(real::list()?.C_CloseAllSessions?(slot)) },
     }

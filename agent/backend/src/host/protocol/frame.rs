@@ -179,7 +179,8 @@ const SHORT: usize = 4096;
 mod tests {
     use super::*;
     use crate::doctor::How;
-    use crate::host::protocol::{Reply, Request};
+    use crate::host::protocol::{Reply, Request, TokenStatus};
+    use proptest::prelude::*;
 
     fn pair() -> (UnixStream, UnixStream) {
         UnixStream::pair().unwrap()
@@ -236,6 +237,46 @@ mod tests {
         (&a).write_all(&[0; 5]).unwrap();
         drop(a);
         assert!(matches!(read_frame(&b, Caps::REPLY, None), Err(WireError::Closed)));
+    }
+
+    proptest! {
+        /// Whatever comes, from a module that has written over its helper's memory, say, the reader ends with an answer.
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), head in 0_u8..64, tail in 0_u8..64) {
+            // Lengths that may be, too: noise alone is too long nearly always.
+            let mut likely = bytes.clone();
+            for (place, byte) in likely.iter_mut().zip([0, 0, 0, head, 0, 0, 0, tail]) {
+                *place = byte;
+            }
+            for bytes in [bytes, likely] {
+                let (a, b) = pair();
+                (&a).write_all(&bytes).unwrap();
+                drop(a);
+                while let Ok(frame) = read_frame(&b, Caps::REPLY, None) {
+                    prop_assert!(frame.head.len() + frame.tail.len() <= bytes.len());
+                    let _ = parse_head::<Reply>(&frame.head);
+                    let _ = parse_head::<Request>(&frame.head);
+                }
+            }
+        }
+
+        /// The same of heads that are nearly right.
+        #[test]
+        fn no_head_makes_the_parser_panic(at in 0_usize..400, byte: u8, cut in 0_usize..400) {
+            let key = crate::host::protocol::WireKey {
+                label: "k".to_owned(), public: "00".to_owned(), origin: crate::Origin::Unknown, place: None,
+            };
+            for reply in [Reply::Keys { keys: vec![key] }, Reply::Status(TokenStatus::default()), Reply::AsksSlot { slot: Some(1) }] {
+                let mut head = serde_json::to_vec(&reply).unwrap();
+                prop_assert_eq!(parse_head::<Reply>(&head).unwrap(), reply);
+                if let Some(place) = head.get_mut(at) {
+                    *place = byte;
+                }
+                let _ = parse_head::<Reply>(&head);
+                head.truncate(cut);
+                let _ = parse_head::<Reply>(&head);
+            }
+        }
     }
 
     #[test]
