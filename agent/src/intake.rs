@@ -62,7 +62,10 @@ impl Intake {
         self.close_open()?;
         let purpose = header.purpose();
         self.total = self.total.saturating_add(header.size);
-        if header.size > FILE || self.total > CALL_BYTES || self.whole.len() >= FILES {
+        if self.whole.len() >= FILES {
+            return Err(too_many(&header.role));
+        }
+        if header.size > FILE || self.total > CALL_BYTES {
             return Err(limit(&header.role, header.size));
         }
         if header.role.len() > ROLE_NAME {
@@ -147,12 +150,22 @@ fn usage(message: &str) -> Refusal {
 }
 
 fn limit(role: &str, size: u64) -> Refusal {
-    Refusal::new(
-        Reason::Limit,
-        format!("the file of {} bytes for {role:?} is too large, or one too many", size),
-    )
-    .remedy("one file has at most 64 MiB, one call 256 MiB in 32,768 files")
-    .detail("size", size)
+    let message = format!("the file of {size} bytes for {role:?} is too large, or the call with it");
+    Refusal::new(Reason::Limit, message)
+        .remedy("one file has at most 64 MiB, all files of one call 256 MiB")
+        .detail("size", size)
+        .detail("limit", if size > FILE { FILE } else { CALL_BYTES })
+}
+
+fn too_many(role: &str) -> Refusal {
+    let message =
+        format!("{role:?} comes after {FILES} files: a call, and so a repository, has no more of them");
+    Refusal::new(Reason::Limit, message)
+        .remedy(format!(
+            "a repository of more than {FILES} files of metadata (roots, roles and bins) is not served by this version; fewer \
+             and larger bins fit"
+        ))
+        .detail("limit", FILES)
 }
 
 #[cfg(test)]
@@ -222,5 +235,16 @@ mod tests {
         assert_eq!(intake.copy(copy(0, 1)).unwrap_err().reason, Reason::Usage);
         let (files, _held) = intake.finish().unwrap();
         assert_eq!(files[1].bytes, [&all[all.len() - 2..], b"-", &all[..4]].concat());
+    }
+
+    #[test]
+    fn a_file_too_many_is_told_of_with_the_most_that_there_may_be() {
+        let mut intake = Intake::new(HeldBytes::uncounted());
+        for _ in 0..FILES {
+            intake.header(header(0), None).unwrap();
+        }
+        let refused = intake.header(header(0), None).unwrap_err();
+        assert_eq!(refused.reason, Reason::Limit);
+        assert!(refused.message.contains("131072") && refused.remedy.contains("fewer"), "{refused:?}");
     }
 }

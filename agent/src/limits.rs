@@ -62,14 +62,14 @@ pub const CHUNK: usize = 1 << 20;
 pub const FILE: u64 = 64 << 20;
 /// The largest sum of all files of one call, bytes.
 pub const CALL_BYTES: u64 = 256 << 20;
-/// The most files in one call; a root chain and every bin of a large repository fit, which is adopted whole.
-pub const FILES: usize = 32_768;
+/// The most files in one call; a root chain and 65,536 bins fit, with as many other roles: a repository is adopted whole.
+pub const FILES: usize = 131_072;
 /// What a file costs beside its bytes, and counts for.
 pub const OF_FILE: u64 = 512;
 /// The longest name of a role that a file's header may have, bytes.
 pub const ROLE_NAME: usize = 1024;
-/// The most entries of a list in one message: files, digests, lengths.
-pub const LISTED: usize = 32_768;
+/// The most entries of a list in one message: files, digests, lengths; of each file of a call one.
+pub const LISTED: usize = FILES;
 /// What one answer gives back of what was verified, bytes: who delegates to 16,384 hash bins fits.
 pub const RECALLED: u64 = 8 << 20;
 /// The same, files.

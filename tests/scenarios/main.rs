@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+mod adopted_damage;
+mod adoption;
 mod attach;
 mod attestation;
 mod backups;

@@ -223,3 +223,27 @@ fn a_token_that_says_a_key_could_be_extracted_or_copied_signs_for_no_such_role()
     desk.say("pass");
     assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
 }
+
+#[test]
+fn a_key_of_two_targets_roles_meets_what_either_demands() {
+    let Some((home, agent, folder)) = start() else { return };
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    reload(&home, &agent, &table);
+    init(&home, "app", "made");
+    home.run("delegation add app team --key online --threshold 1 --paths t/*").done();
+    home.run("delegation add app own --key filed --threshold 1 --paths o/*").done();
+    home.run("sign app --yes").done();
+    // What the key signs as team could be passed off as targets.
+    reload(&home, &agent, &(table + &DEMAND.replace("\"root\"", "\"targets\"")));
+    home.run("bump app team").done();
+    let refused = home.refused("sign app --yes", 3, "ORIGIN");
+    assert_eq!(
+        (&refused["details"]["key"], &refused["details"]["role"]),
+        (&"online".into(), &"targets".into())
+    );
+    assert!(refused["message"].as_str().unwrap().contains("passed off as targets"), "{refused}");
+    fs::remove_dir_all(home.path("app/staged")).unwrap();
+    // A key of its own is nobody else's business.
+    home.run("bump app own").done();
+    assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
+}

@@ -8,6 +8,7 @@
 //! waits shares one commit.
 #![forbid(unsafe_code)]
 
+mod adoption;
 mod alarms;
 mod body;
 mod chain;
@@ -54,9 +55,9 @@ pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
 pub use pins::{PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
 pub use types::{
-    AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName, Mark,
-    NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset, Restored,
-    Snapshot, Verified, Watermark,
+    AdoptedCopy, AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName,
+    Looked, Mark, NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset,
+    Restored, Snapshot, Verified, Watermark,
 };
 
 use crate::mirror::Mirror;

@@ -118,7 +118,8 @@ pub(crate) fn note_verified(
     file: &Verified,
     published: bool,
 ) -> Verdict<Noted> {
-    if records::by_id(tx, repository)?.is_none() {
+    // Not by reading the record: it may hold the lengths of thousands of bins, each of which comes by here.
+    if !records::is_known(tx, repository)? {
         return Ok(Err(LedgerError::RepositoryUnknown { name: repository.to_string() }));
     }
     let (role, version, digest) = (&file.role, file.version, file.digest);

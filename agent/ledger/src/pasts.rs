@@ -37,7 +37,7 @@ fn serves(tx: &Tx<'_>, id: &RepositoryId, fingerprint: Sha256Digest) -> Result<b
 }
 
 /// Whether an entry of one of these kinds holds a text.
-fn journalled(tx: &Tx<'_>, kinds: &[&str], text: &str) -> Result<bool, LedgerError> {
+pub(crate) fn journalled(tx: &Tx<'_>, kinds: &[&str], text: &str) -> Result<bool, LedgerError> {
     let mut select = tx
         .db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM journal WHERE kind = ?1 AND instr(body, ?2) > 0)")?;

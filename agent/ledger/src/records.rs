@@ -12,113 +12,9 @@ use tuf::time::UtcTime;
 
 use crate::listings::{self, Listing};
 use crate::marks;
-use crate::restore;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
-use crate::{
-    AdoptedRoot, LedgerError, NewRepository, Noted, Record, RepositoryId, RepositoryName, Verified, chain,
-};
-
-/// Makes a record, or gives the one that this name and root chain already have: adopting again changes nothing.
-pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository) -> Verdict<Record> {
-    if let Some(root) = &new.root
-        && let Some(known) = by_roots(tx, &[root.digest])?
-    {
-        let same = known.name == new.name;
-        return Ok(if same { Ok(known) } else { Err(LedgerError::ChainKnown { name: known.name }) });
-    }
-    let known = by_name(tx, &new.name)?;
-    let begun = match &known {
-        Some(known) if is_begun_with(tx, known, new.root.as_ref())? => Some(known.id),
-        // What was signed since the backup is not known: only a published copy tells.
-        Some(known) if new.root.is_none() && restore::is_restored(tx, &known.id)? => {
-            return Ok(Err(LedgerError::Restored { name: new.name.clone() }));
-        }
-        Some(known) if !forget_unused(tx, known, &new.caller)? => {
-            return Ok(Err(LedgerError::NameTaken { name: new.name.clone() }));
-        }
-        _ => None,
-    };
-    let keys = new.root.as_ref().map_or(&[][..], |root| &root.keys);
-    for (fingerprint, _) in keys.iter().filter(|_| !new.shared_key) {
-        if let Some(other) = used_elsewhere(tx, begun.as_ref(), *fingerprint)? {
-            return Ok(Err(LedgerError::SharedKey { key: fingerprint.to_string(), other }));
-        }
-    }
-    let id = match begun {
-        Some(id) => {
-            tx.append("repository.adopted", adoption(&id, new))?;
-            id
-        }
-        None => insert_record(tx, new)?,
-    };
-    for (fingerprint, role) in keys {
-        note_key_use(tx, &id, role, *fingerprint, false)?;
-    }
-    if let Some(root) = &new.root
-        && let Err(fault) =
-            advance_root(tx, &id, &Verified::new(RoleKind::Root.role(), root.version, root.digest), true)?
-    {
-        return Err(fault);
-    }
-    Ok(by_id(tx, &id)?.ok_or_else(|| LedgerError::RepositoryUnknown { name: new.name.to_string() }))
-}
-
-/// Whether this root is the one that the record began with: signed here before others had, who then completed it elsewhere.
-fn is_begun_with(tx: &Tx<'_>, known: &Record, root: Option<&AdoptedRoot>) -> Result<bool, LedgerError> {
-    let Some(root) = root.filter(|_| known.root.is_none()) else { return Ok(false) };
-    let signed = marks::read(tx, &known.id, &RoleKind::Root.role())?.signed;
-    Ok(signed.is_some_and(|mark| (mark.version, mark.digest) == (root.version, root.digest)))
-}
-
-/// Takes away a record for which nothing was ever signed or verified: whoever begins anew may have its name.
-fn forget_unused(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<bool, LedgerError> {
-    let id = known.id.to_string();
-    let used: bool = tx.db.query_row(
-        "SELECT EXISTS (SELECT 1 FROM roots WHERE repository = ?1) OR EXISTS (SELECT 1 FROM watermarks WHERE repository = ?1) \
-         OR EXISTS (SELECT 1 FROM key_use WHERE repository = ?1) OR EXISTS (SELECT 1 FROM intents WHERE repository = ?1)",
-        (id.as_str(),),
-        |row| row.get(0),
-    )?;
-    if used {
-        return Ok(false);
-    }
-    let body = json!({"repository": known.name.as_str(), "repository_id": id, "caller": caller});
-    tx.append("repository.forgotten", body)?;
-    let key = (id.as_str(),);
-    tx.change(Table::Restored, key, "DELETE FROM restored WHERE repository = ?1", key)?;
-    tx.change(Table::Repositories, key, "DELETE FROM repositories WHERE id = ?1", key)?;
-    Ok(true)
-}
-
-fn insert_record(tx: &mut Tx<'_>, new: &NewRepository) -> Result<RepositoryId, LedgerError> {
-    let id = RepositoryId::from_bytes(tx.db.query_row("SELECT randomblob(16)", (), |row| row.get(0))?);
-    let kind = if new.root.is_some() { "repository.adopted" } else { "repository.registered" };
-    tx.append(kind, adoption(&id, new))?;
-    let text = id.to_string();
-    tx.change(
-        Table::Repositories,
-        (text.as_str(),),
-        "INSERT INTO repositories (id, name, expiry, tough_names, created) VALUES (?1, ?2, ?3, ?4, ?5)",
-        (
-            text.as_str(),
-            new.name.as_str(),
-            days(&new.expiry_days).to_string(),
-            new.tough_names,
-            tx.now().unix(),
-        ),
-    )?;
-    Ok(id)
-}
-
-/// What the journal says of a repository that becomes known, or whose first root is.
-fn adoption(id: &RepositoryId, new: &NewRepository) -> Value {
-    json!({
-        "repository": new.name.as_str(), "repository_id": id.to_string(), "expiry_days": days(&new.expiry_days),
-        "root": new.root.as_ref().map(|root| json!({"version": root.version.get(), "sha256": root.digest.to_string()})),
-        "shared_key": new.shared_key, "caller": new.caller,
-    })
-}
+use crate::{LedgerError, Noted, Record, RepositoryId, RepositoryName, Verified, chain};
 
 /// Takes a record over as it is, with its identity.
 pub(crate) fn insert_known(tx: &mut Tx<'_>, record: &Record) -> Result<(), LedgerError> {
@@ -338,6 +234,12 @@ pub(crate) fn by_name(tx: &Tx<'_>, name: &RepositoryName) -> Result<Option<Recor
     found.map(|record| with_root(tx, record)).transpose()
 }
 
+/// Whether there is a record with this identity.
+pub(crate) fn is_known(tx: &Tx<'_>, id: &RepositoryId) -> Result<bool, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT 1 FROM repositories WHERE id = ?1")?;
+    Ok(select.exists((id.to_string(),))?)
+}
+
 /// The record with this identity.
 pub(crate) fn by_id(tx: &Tx<'_>, id: &RepositoryId) -> Result<Option<Record>, LedgerError> {
     let mut select = tx
@@ -406,6 +308,19 @@ pub(crate) fn key_uses(tx: &Tx<'_>) -> Result<Vec<(Sha256Digest, RepositoryId)>,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// All repositories that a key serves, by name.
+pub(crate) fn users_of(
+    tx: &Tx<'_>,
+    fingerprint: Sha256Digest,
+) -> Result<Vec<(RepositoryId, RepositoryName)>, LedgerError> {
+    let mut select = tx.db.prepare_cached(
+        "SELECT DISTINCT id, name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 ORDER BY name",
+    )?;
+    let rows = select
+        .query_map((fingerprint.as_bytes(),), |row| Ok((column_text(row, 0)?, column_text(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The repository that this key belongs to, when it is another one and a person has not shared it with this one.
 pub(crate) fn used_elsewhere(
     tx: &Tx<'_>,
@@ -447,7 +362,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn days(expiry: &BTreeMap<RoleName, u32>) -> Value {
+pub(crate) fn days(expiry: &BTreeMap<RoleName, u32>) -> Value {
     expiry.iter().map(|(role, days)| (role.as_str().to_owned(), Value::from(*days))).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Verified;
+use crate::adoption;
 use crate::alarms;
 use crate::listings::{self, Listing};
 use serde_json::Value;
@@ -10,8 +11,8 @@ use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
 
 use crate::{
-    Alarm, Ledger, LedgerError, Mark, NewRepository, Noted, Record, RepositoryId, RepositoryName, Reset,
-    Watermark, marks, records, resets,
+    AdoptedCopy, Alarm, Ledger, LedgerError, Looked, Mark, NewRepository, Noted, Record, RepositoryId,
+    RepositoryName, Reset, Watermark, marks, records, resets,
 };
 
 /// Repositories.
@@ -22,7 +23,43 @@ impl Ledger {
     /// # Errors
     /// `NameTaken`, `ChainKnown`, `SharedKey`; `Io` or `Closed`.
     pub async fn register_repository(&self, new: NewRepository) -> Result<Record, LedgerError> {
-        self.ask(move |tx| records::register(tx, &new)).await
+        self.ask(move |tx| adoption::register(tx, &new, None)).await
+    }
+
+    /// What [`Self::register_repository`] would make of this, or why it would refuse it. Nothing is changed.
+    ///
+    /// # Errors
+    /// `NameTaken`, `ChainKnown`, `SharedKey`, `Restored`; `Io` or `Closed`.
+    pub async fn look_at_adoption(&self, new: NewRepository) -> Result<Looked, LedgerError> {
+        self.read(move |tx| adoption::look(tx, &new)).await?
+    }
+
+    /// Adopts a repository that is not known yet, under the identity that [`Self::look_at_adoption`] gave: the record and
+    /// everything that is noted of the copy come in one commit, or nothing does.
+    ///
+    /// # Errors
+    /// As [`Self::register_repository`] and [`Self::note_all`]; `ChainKnown` when somebody else adopted it meanwhile.
+    pub async fn adopt_repository(
+        &self,
+        id: RepositoryId,
+        new: NewRepository,
+        copy: AdoptedCopy,
+    ) -> Result<Vec<Noted>, LedgerError> {
+        self.ask(move |tx| adoption::adopt(tx, &id, &new, &copy).map(Ok)).await
+    }
+
+    /// Takes away records that an adoption which was cut off has left under another name, with these roots, which the
+    /// caller has verified as this repository's; journalled.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn make_room(
+        &self,
+        id: RepositoryId,
+        roots: Vec<Sha256Digest>,
+        caller: Value,
+    ) -> Result<(), LedgerError> {
+        self.ask(move |tx| adoption::make_room(tx, &id, &roots, &caller).map(Ok)).await
     }
 
     /// All repositories, by name.

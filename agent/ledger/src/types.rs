@@ -119,6 +119,32 @@ pub struct AdoptedRoot {
     pub digest: Sha256Digest,
     /// Fingerprints of the public keys that it lists, with the roles that they serve.
     pub keys: Vec<(Sha256Digest, RoleName)>,
+    /// The other roots of the copy that is adopted: by any of them its chain may be known.
+    pub others: Vec<Sha256Digest>,
+}
+
+/// As what a repository would be adopted.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// The record that is there, or the one that would be made.
+    pub record: Record,
+    /// It is there, with this chain.
+    pub known: bool,
+    /// It is there, and nothing but roots came of it: its adoption was cut off.
+    pub bare: bool,
+}
+
+/// A published copy from which a repository is adopted that was not known.
+#[derive(Debug, Clone, Default)]
+pub struct AdoptedCopy {
+    /// Roots from before the trusted one, newest first.
+    pub ancestors: Vec<(Version, Sha256Digest)>,
+    /// What is short of its threshold.
+    pub short: BTreeMap<RoleName, Version>,
+    /// Lengths of roles, each with the default.
+    pub lengths: BTreeMap<RoleName, (u32, u32)>,
+    /// What was verified.
+    pub files: Vec<Verified>,
 }
 
 /// A version with its content and the time at which the ledger learnt of it.

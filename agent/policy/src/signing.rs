@@ -19,6 +19,15 @@ impl Default for SigningRules {
     }
 }
 
+impl SigningRules {
+    /// For how many seconds a role may be valid whose recorded length is this, days.
+    #[must_use]
+    pub fn longest(&self, days: u32) -> i128 {
+        let length = i128::from(days) * 86_400;
+        length + length * i128::from(self.expiry_slack_percent) / 100
+    }
+}
+
 /// What kind of role it is, as far as the rules differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleSort {
@@ -74,6 +83,9 @@ pub struct SigningFacts {
     pub now: i64,
     /// For how many days the repository's record lets this role be valid.
     pub recorded_days: u32,
+    /// The targets role with the shortest recorded length of those that the keys could sign as well, where this one would be
+    /// valid for longer: targets metadata does not name its role.
+    pub shorter_beside: Option<(String, u32)>,
     /// The keys that are to sign.
     pub keys: Vec<KeyFact>,
     /// Thresholds that the metadata changes, of whichever role.
@@ -113,6 +125,7 @@ pub fn judge(rules: &SigningRules, facts: &SigningFacts) -> Decision {
         Err(refusal) => return Decision::Refuse(refusal),
     }
     concerns.extend(lost_base(facts));
+    concerns.extend(longer_than_others(facts));
     concerns.extend(weakenings(facts));
     concerns.extend(facts.odd_keys.iter().map(|said| Concern::new(Reason::Policy, said.clone())));
     concerns.extend(odd_names(facts));
@@ -179,9 +192,7 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
         let remedy = format!("renew it: tufctl bump DIR {role}");
         return Err(Refusal::new(Reason::Expiry, message, remedy).detail("role", role));
     }
-    let length = i128::from(facts.recorded_days) * 86_400;
-    let longest = length + length * i128::from(rules.expiry_slack_percent) / 100;
-    if i128::from(facts.expires) - i128::from(facts.now) <= longest {
+    if i128::from(facts.expires) - i128::from(facts.now) <= rules.longest(facts.recorded_days) {
         return Ok(());
     }
     let message = format!(
@@ -255,6 +266,17 @@ fn lost_base(facts: &SigningFacts) -> Option<Concern> {
     Some(Concern::new(Reason::ConfirmationMissing, message))
 }
 
+/// What could be passed off as another role would be good for longer than that role's own metadata.
+fn longer_than_others(facts: &SigningFacts) -> Option<Concern> {
+    let (other, days) = facts.shorter_beside.as_ref()?;
+    let message = format!(
+        "a key of {} also signs {other}, and this could be passed off as its metadata: it would be valid for longer than the {days} \
+         days that are recorded for {other}",
+        facts.role
+    );
+    Some(Concern::new(Reason::Policy, message))
+}
+
 /// What makes a role weaker or takes somebody's key away: allowed, and shown.
 fn weakenings(facts: &SigningFacts) -> Vec<Concern> {
     let drops = facts.thresholds.iter().filter(|step| step.to < step.from).map(|step| {
@@ -287,6 +309,7 @@ mod tests {
             expires: 90 * DAY,
             now: 0,
             recorded_days: 90,
+            shorter_beside: None,
             keys: vec![KeyFact { name: "a".into(), of_role: true }],
             thresholds: Vec::new(),
             keys_removed: Vec::new(),

@@ -13,7 +13,7 @@ use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{Delegations, Metadata};
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
-use super::Repositories;
+use super::{Asked, Repositories};
 use crate::refusal::Refusal;
 
 /// The keys of a role.
@@ -205,6 +205,44 @@ impl Repositories {
         };
         let others = watermarks.keys().filter(|other| other.kind() == RoleKind::Targets && *other != role);
         Ok(others.filter(|other| could(other)).cloned().collect())
+    }
+
+    /// Of the targets roles that one of these keys may sign as well the one with the shortest recorded length, where
+    /// `subject` would be valid for longer than that allows.
+    pub(super) async fn shorter_beside(
+        &self,
+        record: &Record,
+        (role, subject): (&RoleName, &Metadata),
+        keys: &[(String, PublicKey)],
+        asked: &Asked,
+    ) -> Result<Option<(String, u32)>, Refusal> {
+        let rules = policy::SigningRules::default();
+        let left = subject.expires().unix().saturating_sub(asked.now.unix());
+        let is_shorter = |days: u32| rules.longest(days) < i128::from(left);
+        let recorded = record.expiry_days.iter();
+        // Looked at first: who delegates is looked up among thousands of bins otherwise.
+        let shorter = |other: &RoleName, days: u32| {
+            other.kind() == RoleKind::Targets && other != role && is_shorter(days)
+        };
+        if role.kind() != RoleKind::Targets || !recorded.clone().any(|(other, days)| shorter(other, *days)) {
+            return Ok(None);
+        }
+        let others: BTreeSet<_> = self.other_targets_roles(record, role, keys).await?.into_iter().collect();
+        let found = recorded.filter(|(other, days)| shorter(other, **days) && others.contains(*other));
+        Ok(found.min_by_key(|(_, days)| **days).map(|(other, days)| (other.to_string(), *days)))
+    }
+
+    /// Targets roles other than `role` that this key may sign as well.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn beside(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        key: &PublicKey,
+    ) -> Result<Vec<RoleName>, Refusal> {
+        self.other_targets_roles(record, role, &[(String::new(), key.clone())]).await
     }
 
     /// The root that says who signs the other roles: the trusted one, or the next one that the caller sent. For a

@@ -258,6 +258,7 @@ impl Repositories {
             expires: subject.expires().unix(),
             now: asked.now.unix(),
             recorded_days: days_of(record, role),
+            shorter_beside: self.shorter_beside(record, (role, subject), keys, asked).await?,
             keys: keys
                 .iter()
                 .map(|(name, public)| KeyFact { name: name.clone(), of_role: authority.lists(public) })

@@ -29,7 +29,7 @@ pub use judge::{Asked, Changes, Newest, Signing, Standing, Superseded};
 pub use ledger::Record;
 use ledger::{Ledger, Outcome, RepositoryName};
 pub use missing::Described;
-pub use observe::Observed;
+pub use observe::{Consent, Observed};
 pub use past::{unknown_past, unknown_past_of_token};
 use policy::Reason;
 pub use reading::parse;

@@ -3,10 +3,11 @@
 
 mod adopted;
 mod delegated;
+mod noted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{FileBytes, Mark, Noted, Record, Verified, Watermark};
+use ledger::{Mark, Record, Watermark};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
@@ -15,11 +16,14 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 use tuf::verify::{ThresholdReport, check_signatures};
 
+pub use self::adopted::Consent;
 use self::adopted::Copied;
+use self::noted::Found;
+use super::Repositories;
 use super::authority::delegations;
 use super::family::Family;
 use super::reading::{parents_first, read_all};
-use super::{Repositories, judge};
+use super::register::Adoption;
 use crate::heavy;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
@@ -36,14 +40,14 @@ pub struct Observed {
 }
 
 /// How files are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shown {
+#[derive(Clone, Copy)]
+enum Shown<'a> {
     Staged,
     Published,
     /// As a whole published copy, from which the repository is adopted.
     Whole {
-        /// A person has looked at the alarms that stand.
-        acknowledge: bool,
+        consent: &'a Consent,
+        adoption: &'a Adoption,
     },
 }
 
@@ -103,15 +107,17 @@ impl Repositories {
     async fn take_in(
         &self,
         record: &Record,
-        how: Shown,
+        how: Shown<'_>,
         files: Vec<ReceivedFile>,
         caller: Value,
     ) -> Result<Observed, Refusal> {
-        let published = how != Shown::Staged;
+        let published = !matches!(how, Shown::Staged);
         let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
         let known = self.at_hand(record, &files).await?;
         let files = heavy::run(size, move || read_all(files, known).map(parents_first)).await??;
-        let chain = self.ledger.roots(record.id).await?.into_iter().collect();
+        let mut chain: BTreeMap<_, _> = self.ledger.roots(record.id).await?.into_iter().collect();
+        // Of a repository that is not known yet the record alone tells.
+        chain.extend(record.root);
         self.bring_back_root(record, &files).await?;
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
@@ -169,24 +175,18 @@ impl Repositories {
                 }
             }
         }
-        // What was verified is taken note of, even where the copy as a whole is refused.
-        let judged = match &whole {
-            Some(copy) => view.judge(copy).await,
-            None => Ok(()),
+        let judged = match (&whole, how) {
+            (Some(copy), Shown::Whole { consent, .. }) => view.judge(copy, &consent.without).await,
+            _ => Ok(()),
         };
         observed.alarms.append(&mut view.notes);
-        let ancestors = view.ancestors().await?;
-        self.ledger.add_ancestors(record.id, ancestors).await?;
-        let (seen, signers) = (std::mem::take(&mut view.seen), std::mem::take(&mut view.signers));
-        self.ledger.note_short(record.id, std::mem::take(&mut view.short)).await?;
-        if let (Some(copy), Ok(()), Shown::Whole { acknowledge: true }) = (&whole, &judged, how) {
-            observed.alarms.extend(self.acknowledge(record, copy, &caller).await?);
-        }
-        if published && judged.is_ok() {
-            self.adopt_lengths(record, &seen, &caller).await?;
-        }
-        observed.alarms.extend(self.note(record, published, &seen, signers).await?);
-        judged?;
+        let found = Found {
+            ancestors: view.ancestors().await?,
+            seen: std::mem::take(&mut view.seen),
+            signers: std::mem::take(&mut view.signers),
+            short: std::mem::take(&mut view.short),
+        };
+        observed.alarms.extend(self.note(record, (how, whole.as_ref()), judged, found, &caller).await?);
         if whole.is_some() {
             self.ledger.settle_restored(record.id, caller).await?;
             observed.standing =
@@ -217,34 +217,6 @@ impl Repositories {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Gives the alarms that were raised.
-    async fn note(
-        &self,
-        record: &Record,
-        published: bool,
-        files: &[(RoleName, Metadata)],
-        signers: Vec<Vec<Sha256Digest>>,
-    ) -> Result<Vec<String>, Refusal> {
-        // First the texts: what is noted must be there to be compared with.
-        for (role, file) in files {
-            self.memory.keep_verified((record.id, role.clone()), file).await?;
-        }
-        let verified = files.iter().zip(signers).map(|((role, file), signed_by)| Verified {
-            signed_by,
-            role: role.clone(),
-            version: file.version(),
-            digest: file.digest(),
-            lists: judge::lists(file),
-            file: Some(FileBytes {
-                length: u64::try_from(file.bytes().len()).unwrap_or(u64::MAX),
-                sha256: file.file_digest(),
-            }),
-        });
-        let noted = self.ledger.note_all(record.id, verified.collect(), published).await?;
-        let alarm = |noted| if let Noted::Conflict { message, .. } = noted { Some(message) } else { None };
-        Ok(noted.into_iter().filter_map(alarm).collect())
     }
 }
 

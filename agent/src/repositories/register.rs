@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{AdoptedRoot, LedgerError, NewRepository, Record};
+use ledger::{AdoptedRoot, LedgerError, Looked, NewRepository, Record};
 use policy::Reason;
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
@@ -24,6 +24,8 @@ pub struct Registration {
     pub expiry_days: BTreeMap<RoleName, u32>,
     /// The trusted root of an existing repository, as it was published; none for a new one.
     pub root: Option<Vec<u8>>,
+    /// Digests of all roots that its copy has.
+    pub roots: Vec<Sha256Digest>,
     /// A person said that keys may serve this chain as well as another one.
     pub shared_key: bool,
     /// The keys that this agent holds (fingerprints).
@@ -35,56 +37,65 @@ pub struct Registration {
 /// What became of it.
 #[derive(Debug)]
 pub struct Registered {
-    /// The record.
-    pub record: Record,
+    /// The record; none for a repository that is looked at and not known.
+    pub record: Option<Record>,
     /// What a person should know, one sentence each.
     pub warnings: Vec<String>,
     /// Alarms of the repository that stand.
     pub alarms: Vec<String>,
 }
 
+/// A repository that is adopted, and as what.
+pub(super) struct Adoption {
+    /// What is asked for.
+    pub(super) new: NewRepository,
+    /// What the ledger makes of it.
+    pub(super) looked: Looked,
+}
+
 impl Repositories {
-    /// Makes a record. One that is known by this very name is given back as it is: [`Self::adopt`] judges the copy.
+    /// Makes a record for a new repository. With a root, which is of one that is published, nothing is made: what
+    /// [`Self::adopt`] would meet is told.
     ///
     /// # Errors
     /// `NAME_INVALID`, `NAME_TAKEN`, `REPOSITORY_KNOWN`, `SHARED_KEY`; `METADATA_INVALID` or `VERIFICATION` for the root;
     /// `STATE_IO`.
     pub async fn register(&self, asked: Registration) -> Result<Registered, Refusal> {
-        let name = asked.name.parse().map_err(|why| {
-            let shown: String = asked.name.chars().take(80).collect();
-            Refusal::new(Reason::NameInvalid, format!("{shown:?} is no name for a repository: {why}"))
-                .remedy("choose a name such as app")
-        })?;
-        let (root, keys, mut warnings) = match asked.root {
-            None => (None, None, Vec::new()),
-            Some(bytes) => {
-                // A root may hold thousands of keys and signatures: not on a thread that serves others.
-                let size = heavy::sum([bytes.as_slice()].into_iter());
-                let work = move || trusted(&bytes).map(|(root, warnings)| (adopted(&root), root, warnings));
-                let (keys, root, warnings) = heavy::run(size, work).await??;
-                (Some(root), Some(keys), warnings)
-            }
+        let held = asked.held.clone();
+        let Read { new, root, mut warnings } = read(asked).await?;
+        let Some(root) = root else {
+            let record = Some(self.ledger.register_repository(new).await?);
+            return Ok(Registered { record, warnings, alarms: Vec::new() });
         };
-        let new = NewRepository {
-            name,
-            expiry_days: asked.expiry_days,
-            tough_names: true,
-            root: keys,
-            shared_key: asked.shared_key,
-            caller: asked.caller,
-        };
-        if let Some(root) = &root {
-            // Before the record: what is trusted must be there.
-            self.memory.keep(root, true).await?;
-            if asked.shared_key {
-                warnings.extend(self.shared_keys(&new).await?);
-            }
-            warnings.extend(self.without_memory(&new, &asked.held).await?);
+        let looked = self.look(&new, &root).await?;
+        if new.shared_key {
+            warnings.extend(self.shared_keys(&new).await?);
         }
-        let registered = self.ledger.register_repository(new).await;
-        let record = registered.map_err(|error| by_keyid(error, root.as_ref()))?;
-        let alarms = self.alarms_of(&record).await?.into_iter().map(|alarm| alarm.message).collect();
+        warnings.extend(self.without_memory(&new, &held).await?);
+        let record = Some(looked.record).filter(|_| looked.known);
+        let alarms = match &record {
+            Some(record) => self.alarms_of(record).await?.into_iter().map(|alarm| alarm.message).collect(),
+            None => Vec::new(),
+        };
         Ok(Registered { record, warnings, alarms })
+    }
+
+    /// As what a repository would be adopted; its trusted root is kept.
+    pub(super) async fn adoption(&self, asked: Registration) -> Result<Adoption, Refusal> {
+        let Read { new, root, .. } = read(asked).await?;
+        let root = root.ok_or_else(|| {
+            Refusal::new(Reason::Usage, "a repository is adopted with its trusted root, and none came")
+                .remedy("use tufctl, or read agent.proto")
+        })?;
+        let looked = self.look(&new, &root).await?;
+        // Before the record: what is trusted must be there.
+        self.memory.keep(&root, true).await?;
+        Ok(Adoption { new, looked })
+    }
+
+    async fn look(&self, new: &NewRepository, root: &Metadata) -> Result<Looked, Refusal> {
+        let looked = self.ledger.look_at_adoption(new.clone()).await;
+        Ok(looked.map_err(|error| by_keyid(error, Some(root)))?)
     }
 
     async fn shared_keys(&self, new: &NewRepository) -> Result<Vec<String>, Refusal> {
@@ -113,6 +124,41 @@ impl Repositories {
             new.name
         )))
     }
+}
+
+/// A registration whose root was read.
+struct Read {
+    new: NewRepository,
+    root: Option<Metadata>,
+    warnings: Vec<String>,
+}
+
+async fn read(asked: Registration) -> Result<Read, Refusal> {
+    let name = asked.name.parse().map_err(|why| {
+        let shown: String = asked.name.chars().take(80).collect();
+        Refusal::new(Reason::NameInvalid, format!("{shown:?} is no name for a repository: {why}"))
+            .remedy("choose a name such as app")
+    })?;
+    let (root, keys, warnings) = match asked.root {
+        None => (None, None, Vec::new()),
+        Some(bytes) => {
+            // A root may hold thousands of keys and signatures: not on a thread that serves others.
+            let size = heavy::sum([bytes.as_slice()].into_iter());
+            let work =
+                move || trusted(&bytes).map(|(root, warnings)| (adopted(&root, asked.roots), root, warnings));
+            let (keys, root, warnings) = heavy::run(size, work).await??;
+            (Some(root), Some(keys), warnings)
+        }
+    };
+    let new = NewRepository {
+        name,
+        expiry_days: asked.expiry_days,
+        tough_names: true,
+        root: keys,
+        shared_key: asked.shared_key,
+        caller: asked.caller,
+    };
+    Ok(Read { new, root, warnings })
 }
 
 /// A root that its own keys have signed; it may have expired (specification 5.2).
@@ -164,7 +210,7 @@ fn by_keyid(error: LedgerError, root: Option<&Metadata>) -> LedgerError {
     LedgerError::SharedKey { key, other }
 }
 
-fn adopted(file: &Metadata) -> AdoptedRoot {
+fn adopted(file: &Metadata, others: Vec<Sha256Digest>) -> AdoptedRoot {
     let mut keys = Vec::new();
     if let Some(root) = file.as_root() {
         for kind in RoleKind::ALL {
@@ -173,5 +219,5 @@ fn adopted(file: &Metadata) -> AdoptedRoot {
             keys.extend(own.map(|public| (public.fingerprint(), kind.role())));
         }
     }
-    AdoptedRoot { version: file.version(), digest: file.digest(), keys }
+    AdoptedRoot { version: file.version(), digest: file.digest(), keys, others }
 }

@@ -1,6 +1,6 @@
 //! Repositories: records, and metadata that is shown to the agent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::door::{Connection, HeldBytes, Place};
 use crate::intake::{Intake, ReceivedFile};
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::repositories::{Described, NewestRoot, Record, Registered, Registration, days_of};
+use crate::repositories::{Consent, Described, NewestRoot, Record, Registered, Registration, days_of};
 use crate::state::AppState;
 
 /// The service.
@@ -73,17 +73,14 @@ impl Repositories for RepositoriesService {
         request: Request<RegisterRepositoryRequest>,
     ) -> Result<Response<RegisterRepositoryReply>, Status> {
         answer(&self.0, "Repositories.Register", request, |state, connection, wanted| async move {
+            let mut asked = registration(wanted, &connection)?;
             let keys = state.tokens().keys().await;
-            let registration = Registration {
-                held: keys.iter().map(|key| key.stored.public.fingerprint()).collect(),
-                name: wanted.name,
-                expiry_days: lengths(wanted.expiry_days)?,
-                root: Some(wanted.root).filter(|root| !root.is_empty()),
-                shared_key: wanted.shared_key,
-                caller: connection.peer().journal_json(),
+            asked.held = keys.iter().map(|key| key.stored.public.fingerprint()).collect();
+            let Registered { record, warnings, alarms } = state.repositories().register(asked).await?;
+            let repository = match &record {
+                Some(record) => Some(described(&state, record).await?),
+                None => None,
             };
-            let Registered { record, warnings, alarms } = state.repositories().register(registration).await?;
-            let repository = Some(described(&state, &record).await?);
             Ok(RegisterRepositoryReply { repository, warnings, alarms })
         })
         .await
@@ -131,12 +128,16 @@ impl Repositories for RepositoriesService {
     ) -> Result<Response<ObserveReply>, Status> {
         answer(&self.0, "Repositories.Observe", request, |state, connection, stream| async move {
             let (begin, files, _held) = receive(&state, stream, connection.place()).await?;
-            let record = state.repositories().by_name(&begin.repository).await?;
-            let caller = connection.peer().journal_json();
             let repositories = state.repositories();
             let observed = if begin.adopt {
-                repositories.adopt(&record, begin.acknowledge, files, caller).await?
+                let wanted = begin.registration.filter(|wanted| wanted.name == begin.repository);
+                let wanted = wanted.ok_or_else(|| usage("what is adopted comes with its registration"))?;
+                let without = begin.without.iter().map(|role| role_name(role)).collect::<Result<_, _>>()?;
+                let consent = Consent { acknowledge: begin.acknowledge, without };
+                repositories.adopt(registration(wanted, &connection)?, &consent, files).await?
             } else {
+                let record = repositories.by_name(&begin.repository).await?;
+                let caller = connection.peer().journal_json();
                 repositories.observe(&record, begin.published, files, caller).await?
             };
             Ok(ObserveReply {
@@ -181,6 +182,20 @@ impl Repositories for RepositoriesService {
     ) -> Result<Response<ResetWatermarkReply>, Status> {
         answer(&self.0, "Repositories.ResetWatermark", request, reset_watermark).await
     }
+}
+
+/// What is asked for, read; which keys the agent holds matters to no registration but the first.
+fn registration(wanted: RegisterRepositoryRequest, connection: &Connection) -> Result<Registration, Refusal> {
+    check_list("digests", wanted.root_digests.len(), limits::LISTED)?;
+    Ok(Registration {
+        held: BTreeSet::new(),
+        name: wanted.name,
+        expiry_days: lengths(wanted.expiry_days)?,
+        root: Some(wanted.root).filter(|root| !root.is_empty()),
+        roots: wanted.root_digests.iter().map(|text| digest(text)).collect::<Result<_, _>>()?,
+        shared_key: wanted.shared_key,
+        caller: connection.peer().journal_json(),
+    })
 }
 
 /// Those of `files` that were not verified yet. Of the others, if they are published, note is taken of that.

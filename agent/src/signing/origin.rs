@@ -54,6 +54,7 @@ pub(super) async fn check(
             }
         }
     }
+    check_others(agent, record, role, signers, &origins).await?;
     let given = given(subject, &origins).into_iter();
     let given: Vec<_> = given.filter_map(|(role, keys)| Some((demands(&role)?, role, keys))).collect();
     if given.is_empty() {
@@ -89,6 +90,36 @@ pub(super) async fn check(
         Some((of, key, refusal)) => Err(unknown(refusal, key, name, &of)),
         None => Ok(()),
     }
+}
+
+/// Targets metadata does not name its role: a key that could sign other targets roles as well meets what they demand, or what
+/// it signs could be passed off as theirs (DESIGN section 4, rule 3).
+async fn check_others(
+    agent: &AppState,
+    record: &Record,
+    role: &RoleName,
+    signers: &[Signer],
+    origins: &[OriginRule],
+) -> Result<(), Refusal> {
+    let name = record.name.as_str();
+    let is_other = |rule: &OriginRule| rule.role.kind() == RoleKind::Targets && rule.role != *role;
+    if role.kind() != RoleKind::Targets || !origins.iter().any(|rule| is_other(rule) && is_of(rule, name)) {
+        return Ok(());
+    }
+    for signer in signers {
+        for other in agent.repositories().beside(record, role, &signer.key.stored.public).await? {
+            let Some(demand) = demands(origins, name, &other) else { continue };
+            demand.of(agent, &signer.key).await.map_err(|refusal| {
+                let mut refusal = refused(refusal, &signer.key, name, &other);
+                refusal.message = format!(
+                    "what {} signs as {role} could be passed off as {other}: {}",
+                    signer.key.name, refusal.message
+                );
+                refusal
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// A key is to be given to a role that demands something of it, and its token cannot be asked.

@@ -75,6 +75,9 @@ pub(crate) struct AdoptArgs {
     /// Let keys serve this repository although they have signed for another one.
     #[arg(long)]
     pub(crate) shared_key: bool,
+    /// Adopt it although these delegated roles are lost: their files are listed and nowhere to be found any more.
+    #[arg(long, value_name = "ROLE,…", value_delimiter = ',')]
+    pub(crate) without: Vec<String>,
     #[command(flatten)]
     pub(crate) yes: Yes,
 }

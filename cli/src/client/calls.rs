@@ -317,15 +317,22 @@ impl Agent {
         self.show(v1::ObserveBegin { repository: name.into(), published, ..Default::default() }, files)
     }
 
-    /// Adopts a repository that is registered from a whole published copy, in the same order. `acknowledge`: a person has
-    /// looked at its alarms.
+    /// Adopts a repository from a whole published copy, in the same order. `acknowledge`: a person has looked at its alarms;
+    /// `without`: delegated roles that they know to be lost.
     pub(crate) fn adopt(
         &self,
-        name: &str,
-        acknowledge: bool,
+        registration: v1::RegisterRepositoryRequest,
+        (acknowledge, without): (bool, &[String]),
         files: Vec<WireFile>,
     ) -> Result<v1::ObserveReply, Failure> {
-        let begin = v1::ObserveBegin { repository: name.into(), published: true, adopt: true, acknowledge };
+        let begin = v1::ObserveBegin {
+            repository: registration.name.clone(),
+            published: true,
+            adopt: true,
+            acknowledge,
+            registration: Some(registration),
+            without: without.to_vec(),
+        };
         self.show(begin, files)
     }
 

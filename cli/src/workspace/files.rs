@@ -21,9 +21,11 @@ pub(crate) fn read_any(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failur
 }
 
 fn read_opened(file: std::io::Result<File>, path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
+    use std::io::ErrorKind::{InvalidFilename, NotFound};
     let found = match file.and_then(|file| reading::read_at_most(file, most)) {
         Ok(found) => found,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // A name that no file system here holds is there as little.
+        Err(e) if matches!(e.kind(), NotFound | InvalidFilename) => return Ok(None),
         Err(e) => return Err(Failure::io("read", path, &e)),
     };
     found.map(Some).ok_or_else(|| {

@@ -36,7 +36,12 @@ pub fn new(name: &str) -> NewRepository {
 pub fn adopted(name: &str, number: u64, content: &str, key: &str) -> NewRepository {
     let keys = vec![(digest(key), role("root")), (digest(key), role("targets"))];
     NewRepository {
-        root: Some(AdoptedRoot { version: version(number), digest: digest(content), keys }),
+        root: Some(AdoptedRoot {
+            version: version(number),
+            digest: digest(content),
+            keys,
+            others: Vec::new(),
+        }),
         ..new(name)
     }
 }

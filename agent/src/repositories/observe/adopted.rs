@@ -3,20 +3,31 @@
 //! The published versions count as signed, and what is not there cannot be seen: whoever adopts a copy without its newest
 //! snapshot would sign that version again with other content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{Alarm, Record};
+use ledger::{AdoptedCopy, Alarm, Looked, Record};
 use policy::Reason;
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 use tuf::metadata::{Metadata, Snapshot};
 use tuf::role::{RoleKind, RoleName, Version};
 
+use super::noted::{Found, alarms};
 use super::{Observed, Shown, View};
 use crate::clock;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Repositories, default_days};
+use crate::repositories::register::Adoption;
+use crate::repositories::{Registration, Repositories, default_days};
+
+/// How a person lets a copy be adopted.
+#[derive(Debug, Clone, Default)]
+pub struct Consent {
+    /// They have looked at the alarms that stand.
+    pub acknowledge: bool,
+    /// Delegated roles that are lost, as they know: listed, and not in the copy.
+    pub without: BTreeSet<RoleName>,
+}
 
 /// What a copy holds: of each role its newest file.
 pub(super) struct Copied(BTreeMap<RoleName, (Version, Sha256Digest)>);
@@ -39,19 +50,36 @@ impl Copied {
 }
 
 impl Repositories {
-    /// Adopts a repository (again) from a whole published copy, as [`Self::observe`] takes note of published files.
+    /// Adopts a repository (again) from a whole published copy, as [`Self::observe`] takes note of published files. One that
+    /// was not known gets its record in the commit that notes the copy: one that is refused or cut off leaves nothing.
     ///
     /// # Errors
-    /// As [`Self::observe`]; `VERIFICATION` for a copy that lacks a file, `WATERMARK` for one that is older than what a
-    /// restored backup knows as published. What verified is taken note of all the same.
+    /// As [`Self::observe`] and [`Self::register`]; `VERIFICATION` for a copy that lacks a file, `WATERMARK` for one that is
+    /// older than what a restored backup knows as published. What verified of one that was known is taken note of all the same.
     pub async fn adopt(
         &self,
-        record: &Record,
-        acknowledge: bool,
+        asked: Registration,
+        consent: &Consent,
         files: Vec<ReceivedFile>,
-        caller: Value,
     ) -> Result<Observed, Refusal> {
-        self.take_in(record, Shown::Whole { acknowledge }, files, caller).await
+        let caller = asked.caller.clone();
+        let adoption = self.adoption(asked).await?;
+        let record = adoption.looked.record.clone();
+        self.take_in(&record, Shown::Whole { consent, adoption: &adoption }, files, caller).await
+    }
+
+    /// Registers a repository with all that was verified of its copy. Gives the alarms that were raised.
+    pub(super) async fn note_new(&self, adoption: &Adoption, found: Found) -> Result<Vec<String>, Refusal> {
+        let Looked { record, .. } = &adoption.looked;
+        let lengths = self.lengths(record, &found.seen).await?;
+        let mut new = adoption.new.clone();
+        if let Some(root) = &mut new.root {
+            // Of what the client named the verified ones: no record makes room for a name.
+            root.others = found.roots();
+        }
+        let files = self.keep_all(record, &found.seen, found.signers).await?;
+        let copy = AdoptedCopy { ancestors: found.ancestors, short: found.short, lengths, files };
+        Ok(alarms(self.ledger.adopt_repository(record.id, new, copy).await?))
     }
 
     /// A role that is seen for the first time keeps the length that it had, if that is longer than the default.
@@ -61,6 +89,19 @@ impl Repositories {
         files: &[(RoleName, Metadata)],
         caller: &Value,
     ) -> Result<(), Refusal> {
+        let all = self.lengths(record, files).await?;
+        if !all.is_empty() {
+            self.ledger.set_expiry(record.id, all, caller.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// The lengths of roles that are seen for the first time, each with the default, where they are longer than that.
+    async fn lengths(
+        &self,
+        record: &Record,
+        files: &[(RoleName, Metadata)],
+    ) -> Result<BTreeMap<RoleName, (u32, u32)>, Refusal> {
         let mut all = BTreeMap::new();
         for (role, file) in files.iter().filter(|(role, _)| !record.expiry_days.contains_key(role)) {
             if self.ledger.watermark(record.id, role.clone()).await?.newest().is_some() {
@@ -76,10 +117,7 @@ impl Repositories {
                 all.insert(role.clone(), lengths);
             }
         }
-        if !all.is_empty() {
-            self.ledger.set_expiry(record.id, all, caller.clone()).await?;
-        }
-        Ok(())
+        Ok(all)
     }
 
     /// Alarms of a repository that stand.
@@ -121,7 +159,7 @@ impl Repositories {
 
 impl View<'_> {
     /// Refuses a copy that is not whole, and after a restore one that is older than what the backup knows as published.
-    pub(super) async fn judge(&mut self, copy: &Copied) -> Result<(), Refusal> {
+    pub(super) async fn judge(&mut self, copy: &Copied, without: &BTreeSet<RoleName>) -> Result<(), Refusal> {
         let [timestamp, snapshot] = [RoleKind::Timestamp, RoleKind::Snapshot].map(RoleKind::role);
         let void = |role: &RoleName| {
             let digest = copy.0.get(role).map(|(_, digest)| *digest);
@@ -132,7 +170,7 @@ impl View<'_> {
             return self.check_age(copy, None).await;
         }
         let listed = if copy.version(&timestamp).is_some() || copy.version(&snapshot).is_some() {
-            Some(self.check_whole(copy).await?)
+            Some(self.check_whole(copy, without).await?)
         } else {
             self.check_never_online().await?;
             None
@@ -140,8 +178,13 @@ impl View<'_> {
         self.check_age(copy, listed.as_ref().and_then(Metadata::as_snapshot)).await
     }
 
-    /// Everything that the copy's timestamp leads to is there; gives its snapshot.
-    async fn check_whole(&mut self, copy: &Copied) -> Result<Metadata, Refusal> {
+    /// Everything that the copy's timestamp leads to is there, but for delegated roles that a person knows to be lost: clients
+    /// use the rest. Gives its snapshot.
+    async fn check_whole(
+        &mut self,
+        copy: &Copied,
+        without: &BTreeSet<RoleName>,
+    ) -> Result<Metadata, Refusal> {
         let [timestamp, snapshot, targets] =
             [RoleKind::Timestamp, RoleKind::Snapshot, RoleKind::Targets].map(RoleKind::role);
         let Some(first) = self.good(copy, &timestamp) else {
@@ -159,6 +202,15 @@ impl View<'_> {
         for (role, entry) in entries.into_iter().flatten() {
             let is_there = copy.version(role) == Some(entry.version);
             if is_there || role.kind() != RoleKind::Targets {
+                continue;
+            }
+            if !role.is_top_level() && without.contains(role) {
+                self.notes.push(format!(
+                    "{role} version {} is lost: clients use the rest, and so does this agent; nothing of it is signed but \
+                     what you stage anew, under a later version",
+                    entry.version
+                ));
+                self.short.insert(role.clone(), entry.version);
                 continue;
             }
             // A client never asks for what nobody delegates to.

@@ -145,9 +145,10 @@ async fn a_kept_text_that_was_damaged_counts_as_never_seen() {
 async fn a_repository_is_its_chain_whichever_root_it_is_adopted_with() {
     let house = House::new().await;
     let roots: Vec<_> = (1..=3).map(|number| sign(&root(number, 2), &[&pen(1), &pen(2)])).collect();
-    house.register("app", Some(&roots[1])).await.unwrap();
-    house.observe(true, &[("root", &roots[0]), ("root", &roots[2])]).await.unwrap();
-    let again = house.register("app", Some(&roots[0])).await.unwrap().record;
+    let (second, targets) = ([("root", &roots[1])], sign(&targets(1, 80), &[&pen(3)]));
+    house.adopt_as("app", Some(&roots[1]), &second).await.unwrap();
+    house.observe(true, &[("root", &roots[0]), ("root", &roots[2]), ("targets", &targets)]).await.unwrap();
+    let again = house.register("app", Some(&roots[0])).await.unwrap().record.unwrap();
     assert_eq!(again.root, Some((version(3), roots[2].digest())));
     for root in &roots {
         let refused = house.register("copy", Some(root)).await.unwrap_err();
@@ -163,7 +164,7 @@ async fn a_repository_is_its_chain_whichever_root_it_is_adopted_with() {
 async fn a_forged_ancestor_is_not_taken_into_the_chain() {
     let house = House::new().await;
     let trusted = sign(&root(2, 2), &[&pen(1), &pen(2)]);
-    house.register("app", Some(&trusted)).await.unwrap();
+    house.adopt(&[("root", &trusted)]).await.unwrap();
     let forged = sign(&root(1, 2), &[&pen(1)]);
     house.observe(true, &[("root", &forged)]).await.unwrap();
     assert!(house.repositories.by_roots(vec![forged.digest()]).await.is_err());

@@ -20,7 +20,7 @@ use tufagent_proto::v1::file_header::Purpose;
 use crate::clock;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Observed, Registered, Registration, Repositories};
+use crate::repositories::{Asked, Consent, Observed, Registered, Registration, Repositories};
 
 /// A key by a number.
 pub(super) struct Pen(SigningKey);
@@ -138,6 +138,19 @@ fn received(files: &[(&str, &Metadata)]) -> Vec<ReceivedFile> {
     files.iter().map(received).collect()
 }
 
+fn asked(name: &str, root: Option<&Metadata>, files: &[(&str, &Metadata)]) -> Registration {
+    let roots = files.iter().filter(|(name, _)| *name == "root").map(|(_, root)| root.digest());
+    Registration {
+        name: name.to_owned(),
+        expiry_days: BTreeMap::new(),
+        root: root.map(|root| root.bytes().to_vec()),
+        roots: roots.collect(),
+        shared_key: false,
+        held: Default::default(),
+        caller: Value::Null,
+    }
+}
+
 /// Repositories on a ledger of their own.
 pub(super) struct House {
     pub(super) repositories: Repositories,
@@ -168,15 +181,7 @@ impl House {
     }
 
     pub(super) async fn register(&self, name: &str, root: Option<&Metadata>) -> Result<Registered, Refusal> {
-        let registration = Registration {
-            name: name.to_owned(),
-            expiry_days: BTreeMap::new(),
-            root: root.map(|root| root.bytes().to_vec()),
-            shared_key: false,
-            held: Default::default(),
-            caller: Value::Null,
-        };
-        self.repositories.register(registration).await
+        self.repositories.register(asked(name, root, &[])).await
     }
 
     pub(super) async fn app(&self) -> Arc<Record> {
@@ -191,9 +196,19 @@ impl House {
         self.repositories.observe(&*self.app().await, published, received(files), Value::Null).await
     }
 
-    /// Adopts `app` from these files.
+    /// Adopts `app` from these files, by the first root of them.
     pub(super) async fn adopt(&self, files: &[(&str, &Metadata)]) -> Result<Observed, Refusal> {
-        self.repositories.adopt(&*self.app().await, false, received(files), Value::Null).await
+        let root = files.iter().find(|(name, _)| *name == "root").map(|(_, root)| *root);
+        self.adopt_as("app", root, files).await
+    }
+
+    pub(super) async fn adopt_as(
+        &self,
+        name: &str,
+        root: Option<&Metadata>,
+        files: &[(&str, &Metadata)],
+    ) -> Result<Observed, Refusal> {
+        self.repositories.adopt(asked(name, root, files), &Consent::default(), received(files)).await
     }
 
     /// What the rules are told of `file`, which the pen is to sign as `name`.

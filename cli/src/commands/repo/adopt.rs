@@ -28,6 +28,15 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
         )
         .remedy("name a folder that holds metadata/ and targets/ as they are published"));
     }
+    if let Some(link) =
+        ["metadata", "targets"].map(|name| args.dir.join(name)).iter().find(|it| it.is_symlink())
+    {
+        // Publishing exchanges metadata/ and goes below targets/ by folders alone.
+        let message = format!("{} is a symbolic link, and nothing is published through one", link.display());
+        return Err(Failure::new(reason::REPOSITORY_INVALID, message)
+            .remedy("put the folder itself in its place, or adopt the folder that the link leads to")
+            .detail("file", link.display().to_string()));
+    }
     let mut workspace = Workspace::open_for_writing(&args.dir)?;
     if workspace.root_versions()?.is_empty() {
         return Err(Failure::new(
@@ -51,11 +60,19 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
             ));
         }
     }
-    whole::check(&workspace)?;
-    let acknowledge = register(args, context, days(&all), bytes)?;
+    whole::check(&workspace, &args.without)?;
     // All roots: by the older ones the agent knows the chain again, whichever of them it is adopted with.
+    let roots = all.iter().filter(|(role, _)| role.kind() == RoleKind::Root);
+    let registration = v1::RegisterRepositoryRequest {
+        name: args.name.clone(),
+        expiry_days: days(&all),
+        root: bytes,
+        shared_key: args.shared_key,
+        root_digests: roots.map(|(_, root)| root.digest().to_string()).collect(),
+    };
+    let acknowledge = look(&registration, args, context)?;
     let files = all.iter().map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
-    let seen = context.agent()?.adopt(&args.name, acknowledge, files.collect())?;
+    let seen = context.agent()?.adopt(registration, (acknowledge, &args.without), files.collect())?;
     for alarm in &seen.alarms {
         context.screen.warn(alarm);
     }
@@ -127,19 +144,14 @@ fn stands(adopted: &str, alarms: &[String], context: &Context) -> Failure {
         .detail("alarms", json!(alarms))
 }
 
-/// Makes the record; gives whether a person has looked at the alarms of a repository that is adopted again.
-fn register(
+/// Asks what the agent says to it, which notes nothing yet; gives whether a person has looked at the alarms of a repository
+/// that is adopted again.
+fn look(
+    registration: &v1::RegisterRepositoryRequest,
     args: &AdoptArgs,
     context: &Context,
-    expiry_days: HashMap<String, u32>,
-    root: Vec<u8>,
 ) -> Result<bool, Failure> {
-    let reply = context.agent()?.register(v1::RegisterRepositoryRequest {
-        name: args.name.clone(),
-        expiry_days,
-        root,
-        shared_key: args.shared_key,
-    })?;
+    let reply = context.agent()?.register(registration.clone())?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
     }

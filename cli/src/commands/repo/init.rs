@@ -68,6 +68,7 @@ fn begin(args: &InitArgs, days: HashMap<String, u32>, context: &Context) -> Resu
         expiry_days: days,
         root: Vec::new(),
         shared_key: args.shared_key,
+        root_digests: Vec::new(),
     })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);

@@ -77,6 +77,7 @@ fn take_on(
         expiry_days: lengths(workspace)?,
         root: Vec::new(),
         shared_key: args.shared_key,
+        root_digests: Vec::new(),
     })?;
     for warning in &reply.warnings {
         context.screen.warn(warning);
