@@ -222,12 +222,25 @@ fn findings_about_clients_that_nobody_has_are_left_out() {
     home.refused("lint linted --client wget", 2, "USAGE");
     // What no client minds and `verify` refuses is told whoever is asked about.
     scene = clean();
-    scene.forge.snapshot["meta"]["root.json"] = json!({"version": 1});
+    scene.forge.snapshot["meta"]["timestamp.json"] = json!({"version": 1});
     scene.write(&home.path("linted"));
     let document = of("--client tuf-js").exits(6).json();
     let found = document["findings"].as_array().unwrap().iter().find(|found| found["rule"] == "lists");
     assert_eq!(found.unwrap()["clients"], json!([]), "{document}");
     assert!(home.run("lint linted").exits(6).stdout.contains("no client, but tufctl verify"));
+}
+
+#[test]
+fn a_root_that_a_snapshot_lists_is_told_of_and_refused_by_nobody() {
+    let home = Home::new();
+    let mut scene = clean();
+    scene.forge.snapshot["meta"]["root.json"] = json!({"version": 1});
+    scene.write(&home.path("linted"));
+    let document = home.run("lint linted --json").done().json();
+    let found = document["findings"].as_array().unwrap().iter().find(|found| found["rule"] == "root-listed");
+    assert_eq!(found.unwrap()["severity"], "warning", "{document}");
+    let verified = home.run("verify linted --root linted/metadata/1.root.json").done();
+    assert!(verified.stderr.contains("\"root.json\"") && verified.stderr.contains("4.4"), "{verified}");
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub struct FormFault {
 /// The rule of keyids that are no hexadecimal, which are taken where wrong keyids are.
 pub const KEYID: &str = "keyid";
 
+/// The rule of a root that a snapshot lists: it spoils nothing, and is told as a warning.
+pub const ROOT_LISTED: &str = "root-listed";
+
 /// Everything that is wrong with the forms of one file.
 pub fn faults(file: &Metadata) -> Vec<FormFault> {
     let mut found = Vec::new();
@@ -74,9 +77,13 @@ fn lists(file: &Metadata, found: &mut Vec<FormFault>) {
             }
         }
         RoleKind::Snapshot => {
-            let above = ["root.json", "timestamp.json", "snapshot.json"];
+            let above = ["timestamp.json", "snapshot.json"];
             for name in names("meta").filter(|name| above.contains(&&**name)) {
                 found.push(fault("lists", "4.4", &[], strange("meta", &name)));
+            }
+            if names("meta").any(|name| name == "root.json") {
+                let message = "meta holds \"root.json\", as snapshots did before version 1.0 of the specification: nobody looks at it";
+                found.push(fault(ROOT_LISTED, "4.4", &[], message.to_owned()));
             }
         }
         RoleKind::Targets => {}

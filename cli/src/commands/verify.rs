@@ -198,11 +198,19 @@ impl Check<'_> {
         Err(refused(role, &file, "5.6.1", format!("{role}: its file is missing")))
     }
 
-    /// Forms that the specification does not allow.
+    /// Forms that the specification does not allow; a root that is listed, as of old, is told of.
     fn forms(&self, file: &Published<'_>) -> Result<(), Failure> {
         let Published { role, name, content } = file;
         let taken = |rule| rule == tuf::forms::KEYID && self.options.accept_wrong_keyids;
-        let fault = tuf::forms::faults(content).into_iter().find(|fault| !taken(fault.rule));
+        let (listed, mut faults): (Vec<_>, Vec<_>) =
+            tuf::forms::faults(content).into_iter().partition(|fault| fault.rule == tuf::forms::ROOT_LISTED);
+        for fault in listed {
+            self.context
+                .screen
+                .warn(format!("{role}: {} ({name}, specification {})", fault.message, fault.spec));
+        }
+        faults.retain(|fault| !taken(fault.rule));
+        let fault = faults.into_iter().next();
         fault.map_or(Ok(()), |it| Err(refused(role, name, it.spec, format!("{role}: {}", it.message))))
     }
 

@@ -59,9 +59,6 @@ fn lists_that_hold_what_is_none_of_theirs_are_refused() {
         case("targets in the timestamp", ("timestamp", "timestamp.json", "4.6"), &[], |s| {
             s.forge.timestamp["meta"]["targets.json"] = json!({"version": 1});
         }),
-        case("the root in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), BOTH, |s| {
-            s.forge.snapshot["meta"]["root.json"] = json!({"version": 1});
-        }),
         case("the timestamp in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), BOTH, |s| {
             s.forge.snapshot["meta"]["timestamp.json"] = json!({"version": 1});
         }),

@@ -73,7 +73,8 @@ pub(super) fn forms(repository: &Repository, found: &mut Vec<Finding>) {
     for file in repository.files() {
         for fault in forms::faults(&file.content) {
             let message = format!("{} (specification {})", fault.message, fault.spec);
-            let finding = Finding::new(fault.rule, Severity::Error, file, message);
+            let severity = if fault.rule == forms::ROOT_LISTED { Severity::Warning } else { Severity::Error };
+            let finding = Finding::new(fault.rule, severity, file, message);
             let finding = finding.remedy("put it right in the next version, and sign that");
             found.push(if fault.clients.is_empty() { finding.by_none() } else { finding.by(fault.clients) });
         }
