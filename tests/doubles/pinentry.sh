@@ -14,7 +14,7 @@ while IFS= read -r line; do
         no) printf 'ERR 83886194 Not confirmed <Pinentry>\n' ;;
         timeout) printf 'ERR 83886142 Timeout <Pinentry>\n' ;;
         die) exit 1 ;;
-        hang) sleep 1000 ;;
+        hang) exec sleep 1000 ;;
         *) printf 'OK\n' ;;
         esac
         ;;

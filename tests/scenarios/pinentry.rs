@@ -187,3 +187,51 @@ fn a_token_that_wants_a_yes_signs_only_with_one_and_a_no_leaves_no_mark() {
     let told = bed.told();
     assert!(told.contains("Sign with token hsm") && told.contains("timestamp version 1 of app"), "{told}");
 }
+
+/// Whether the pinentry that hangs (it is a `sleep` by then) runs as a child of the agent.
+fn is_open(agent: &Agent) -> bool {
+    let parent = agent.pid().to_string();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|it| fs::read_to_string(it.path().join("stat")).ok());
+    stats.filter(|stat| stat.contains("(sleep)")).any(|stat| {
+        let rest = stat.rsplit(") ").next().unwrap_or_default();
+        rest.split(' ').nth(1) == Some(&parent)
+    })
+}
+
+/// Waits for what must come.
+#[track_caller]
+fn comes(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "{what} did not come");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_caller_that_goes_while_a_person_is_asked_for_the_pin_takes_the_dialogue_along_and_nobody_waits_behind_it()
+ {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    bed.repository();
+    bed.lose_helper();
+    bed.answer("hang");
+    let logins = bed.logins();
+    let mut command = Command::new(binary("tufctl"));
+    bed.home.environment(&mut command);
+    let mut waiting = command.args(["sign", "repo", "--yes", "--quiet"]).spawn().unwrap();
+    comes("the dialogue", || bed.told().contains("GETPIN") && is_open(&agent));
+    // Others are served meanwhile.
+    bed.home.run("status --json").done();
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    comes("the end of the dialogue", || !is_open(&agent));
+    assert_eq!(bed.logins(), logins, "nothing was presented");
+    // The next caller asks anew, and is waited for by nobody's shadow.
+    bed.answer(&format!("pin {PIN}"));
+    let signed = bed.home.run("sign repo --yes --json").done().json();
+    assert_eq!(signed["published"], true, "{signed}");
+    assert_eq!((bed.logins(), bed.told().matches("GETPIN").count()), (logins + 1, 1), "{}", bed.told());
+}

@@ -12,7 +12,7 @@ use crate::forge::{key, keyid, signed_by};
 pub(crate) const LAST: u64 = 9_007_199_254_740_991;
 
 /// The private key with the number 7, as PKCS#8.
-const SEVEN: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
+pub(crate) const SEVEN: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
 
 /// A published repository whose online key (number 7) somebody else has as well.
 pub(crate) fn leaky() -> (Home, Agent, Published) {

@@ -211,6 +211,42 @@ fn a_fast_forward_of_targets_is_left_behind_by_clients_that_fell_for_it() {
 }
 
 #[test]
+fn a_fast_forward_of_a_delegated_role_is_left_behind_with_its_name() {
+    const LAST: u64 = (1 << 53) - 1;
+    let (home, _agent, repo) = leaky();
+    let judges = Judges::new(&home, "older", Reads::All);
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    let docs = steal(&repo, "docs", 8, |signed| {
+        signed["version"] = LAST.into();
+        signed["targets"] = json!({});
+    });
+    let snapshot = repo.version("snapshot") + 1;
+    steal(&repo, "snapshot", 7, |signed| {
+        signed["version"] = snapshot.into();
+        signed["meta"]["docs.json"] = json!({"version": docs});
+    });
+    let timestamp = repo.version("timestamp") + 1;
+    steal(&repo, "timestamp", 7, |signed| {
+        signed["version"] = timestamp.into();
+        signed["meta"]["snapshot.json"] = json!({"version": snapshot});
+    });
+    // Clients fall for it, and nothing follows that version.
+    judges.accept(&repo, &["app.txt"]);
+    judges.refuse(&repo, &["docs/guide.txt"]);
+    assert_ne!(home.run("bump repo docs --yes").code, 0);
+    follow(&home, "FAST-FORWARD ATTACK ON A DELEGATED ROLE");
+    let listed =
+        repo.metadata(&format!("{}.snapshot.json", repo.version("snapshot")))["signed"]["meta"].clone();
+    assert_eq!(
+        (&listed["docs.json"]["version"], &listed["docs-2.json"]["version"]),
+        (&json!(LAST), &json!(1))
+    );
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    Judges::new(&home, "fresh", Reads::All).accept(&repo, &["app.txt", "docs/guide.txt"]);
+}
+
+#[test]
 fn a_delegate_whose_key_was_stolen_goes_on_with_a_new_key_and_the_old_one_signs_for_nobody() {
     let (home, _agent, repo) = leaky();
     let judges = Judges::new(&home, "older", Reads::All);

@@ -158,6 +158,50 @@ fn other_content_than_was_signed_stops_its_role_until_a_person_has_looked() {
     home.run("sign repo --yes").done();
 }
 
+/// What was signed here as `role` stands published with other content: it is an alarm, the repository signs nothing of the
+/// role, and goes on once a person has looked.
+#[track_caller]
+fn alarms(home: &Home, role: &str, version: u64) {
+    home.run(&format!("bump repo {role} --yes"));
+    home.refused("sign repo --yes", 3, "WATERMARK");
+    let alarms = home.run("status --json").done().json()["alarms"].to_string();
+    assert!(
+        alarms.contains(&format!("{role} of app")) && alarms.contains(&format!("version {version}")),
+        "{alarms}"
+    );
+    assert!(home.journalled("alarm.raised").iter().any(|it| it["body"]["role"] == role), "{alarms}");
+}
+
+#[test]
+fn other_content_of_a_snapshot_than_was_signed_is_an_alarm() {
+    let (home, _agent, repo) = leaky();
+    let mut listing = repo.metadata("1.snapshot.json")["signed"].clone();
+    listing["x-theirs"] = json!(true);
+    publish(&repo, "1.snapshot.json", &listing);
+    alarms(&home, "snapshot", 1);
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
+    home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn other_content_of_a_root_than_was_signed_is_an_alarm() {
+    let (home, _agent) = Home::unlocked();
+    home.keys(&["online"]);
+    home.secret("root.pem", crate::recovered::SEVEN);
+    home.run("key import root root.pem --token file").done();
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    home.run("bump repo root").done();
+    home.run("sign repo --yes").done();
+    let repo = home.published("repo");
+    let mut theirs = repo.metadata("2.root.json")["signed"].clone();
+    theirs["x-theirs"] = json!(true);
+    publish(&repo, "2.root.json", &theirs);
+    alarms(&home, "root", 2);
+}
+
 #[test]
 fn a_snapshot_of_an_older_folder_neither_loses_nor_lowers_an_entry() {
     let (home, _agent, repo) = leaky();
@@ -214,6 +258,24 @@ fn an_expiry_lies_ahead_and_within_the_length_and_a_tenth() {
     restage(&repo, "targets", |signed| signed["expires"] = expires.into());
     home.run("sign repo --yes").done();
     assert_eq!(repo.version("targets"), 2);
+}
+
+#[test]
+fn a_length_beyond_that_of_another_role_of_the_key_is_named_before_it_is_signed() {
+    let (home, _agent, repo) = leaky();
+    home.run("delegation add repo nightly --key online --threshold 1 --paths n/*").done();
+    home.run("sign repo --yes").done();
+    home.run("bump repo nightly --expires 7d --yes").done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(!signed.stderr.contains("passed off"), "{signed}");
+    home.run("bump repo targets").done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(
+        signed.stderr.contains("passed off")
+            && signed.stderr.contains("7 days that are recorded for nightly"),
+        "{signed}"
+    );
+    assert_eq!(repo.version("targets"), 3);
 }
 
 #[test]

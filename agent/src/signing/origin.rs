@@ -109,14 +109,14 @@ async fn check_others(
     for signer in signers {
         for other in agent.repositories().beside(record, role, &signer.key.stored.public).await? {
             let Some(demand) = demands(origins, name, &other) else { continue };
-            demand.of(agent, &signer.key).await.map_err(|refusal| {
-                let mut refusal = refused(refusal, &signer.key, name, &other);
-                refusal.message = format!(
-                    "what {} signs as {role} could be passed off as {other}: {}",
-                    signer.key.name, refusal.message
-                );
-                refusal
-            })?;
+            let Err(refusal) = demand.of(agent, &signer.key).await else { continue };
+            let way = Way { agent, demand, is_staged: true };
+            let mut refusal = refused(refusal, &signer.key, (name, &other), way).await;
+            refusal.message = format!(
+                "what {} signs as {role} could be passed off as {other}: {}",
+                signer.key.name, refusal.message
+            );
+            return Err(refusal);
         }
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! What a client may send very often, or open and leave.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use tufagent_tests::Home;
 
-use super::{Probe, is_well, peak_kib};
+use super::{Probe, is_well, open_files, peak_kib};
 use crate::wire::{
     CONTINUATION, DATA, HEADERS, HEADERS_END, HELLO, PING, RESET, SETTINGS, SIGN, STATUS, Wire, call, frame,
     header,
@@ -102,4 +105,97 @@ time.sleep(5)
     assert!(flood.wait().unwrap().success());
     probe.end("calls that are left open");
     is_well(&home, &agent);
+}
+
+/// How the other processes are told where to.
+const SOCKET: &str = "TUFAGENT_TEST_FLOOD";
+/// So many processes open so many connections each.
+const PROCESSES: usize = 8;
+const EACH: usize = 1250;
+
+/// Does nothing but in a process that [`processes`] started: opens connections, says how many, and holds them until its
+/// input ends.
+#[test]
+fn one_of_many_processes_that_hold_connections() {
+    let Some(socket) = std::env::var_os(SOCKET) else { return };
+    let mut held = Vec::new();
+    for number in 0..EACH {
+        let Ok(mut wire) = Wire::connect(Path::new(&socket)) else { break };
+        let _ = match number % 3 {
+            0 => Ok(()),
+            1 => wire.send(HELLO),
+            _ => wire.send(&HELLO[..10]),
+        };
+        held.push(wire);
+    }
+    println!("\nheld {}", held.len());
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().lines().next();
+}
+
+/// Lets them end, once what they print is read.
+fn end(mut children: Vec<(Child, BufReader<ChildStdout>)>) {
+    for (child, said) in &mut children {
+        drop(child.stdin.take());
+        let _ = std::io::copy(said, &mut std::io::sink());
+        child.wait().unwrap();
+    }
+}
+
+/// Starts them, with all the open files that the system lets them have; gives how many connections they opened.
+fn processes(socket: &Path) -> (Vec<(Child, BufReader<ChildStdout>)>, usize) {
+    let start = || {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -Sn \"$(ulimit -Hn)\"; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap());
+        command.args([
+            "--exact",
+            "hostile::floods::one_of_many_processes_that_hold_connections",
+            "--nocapture",
+        ]);
+        command.env(SOCKET, socket).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<Child> = (0..PROCESSES).map(|_| start()).collect();
+    let mut opened = 0;
+    let children = started.into_iter().map(|mut child| {
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let held = loop {
+            let mut line = String::new();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it says how many it holds");
+            if let Some(held) = line.strip_prefix("held ") {
+                break held.trim_end().parse::<usize>().unwrap();
+            }
+        };
+        opened += held;
+        (child, said)
+    });
+    (children.collect(), opened)
+}
+
+#[test]
+fn ten_thousand_connections_of_several_processes_leave_another_clients_small_request_quick() {
+    let mut best = Duration::MAX;
+    for run in 1..=3 {
+        let home = Home::new();
+        let agent = home.start();
+        // What the machine itself takes now, with whatever runs beside.
+        let probe = Probe::start(&home);
+        std::thread::sleep(Duration::from_secs(1));
+        let calm = probe.p99(&format!("nobody else, run {run}"));
+        let probe = Probe::start(&home);
+        let (children, opened) = processes(&home.socket());
+        assert!(opened >= 9 * PROCESSES * EACH / 10, "{opened} connections were opened");
+        home.run("status").done();
+        let files = open_files(&agent);
+        assert!(files < 1000, "the agent has {files} files open");
+        let p99 = probe.p99(&format!("{opened} connections of {PROCESSES} processes, run {run}"));
+        best = best.min(p99.saturating_sub(calm));
+        end(children);
+        is_well(&home, &agent);
+        if best < Duration::from_millis(50) {
+            return;
+        }
+    }
+    panic!("p99 is {best:?} above that of a calm agent, in the best of three runs");
 }
