@@ -5,6 +5,7 @@ use tufagent_tests::Home;
 use tufagent_tests::cards::FIRMWARE_5_7;
 
 use crate::colleagues::hand_over;
+use crate::forge::{key, keyid, signed_by};
 use crate::split_signing::{people, split_key, two};
 use crate::terminal::talk;
 use crate::yubikeys::Bed;
@@ -148,4 +149,61 @@ fn people_are_told_of_a_signature_that_was_lost_only_where_exactly_that_was_to_b
     assert!(screen.contains("takes the place of other content"), "{screen}");
     assert!(screen.contains("Bring shares of q1 together"), "{screen}");
     assert!(!screen.contains("exactly this was signed before"), "{screen}");
+}
+
+/// A root of the others: what is published under `from`, as a later version.
+fn others_root(home: &Home, from: u64, version: u64) {
+    let repo = home.published("repo");
+    let mut signed = repo.metadata(&format!("{from}.root.json"))["signed"].clone();
+    signed["version"] = version.into();
+    signed["x-theirs"] = serde_json::json!(version);
+    let by = [7, 8].map(|number| (keyid(&key(number)), number));
+    std::fs::write(repo.dir().join(format!("metadata/{version}.root.json")), signed_by(&signed, &by))
+        .unwrap();
+}
+
+#[test]
+fn a_signed_root_is_superseded_no_more_once_others_have_published_one_of_its_version_or_the_next() {
+    for last in [2, 3] {
+        let (home, _agent) = Home::unlocked();
+        home.keys(&["root", "online", "spare", "more"]);
+        for number in [7_u8, 8] {
+            let file = serde_json::json!({"keyid": keyid(&key(number)), "key": key(number)});
+            home.write(&format!("{number}.json"), file.to_string());
+        }
+        home.run(
+            "repo init repo --name app --root root,./7.json,./8.json --root-threshold 2 --targets online \
+             --snapshot online --timestamp online",
+        )
+        .done();
+        home.run("sign repo --yes").exits(4);
+        // The other holders complete the first root.
+        let staged = home.path("repo/staged/root.json");
+        let mut first: Value = serde_json::from_slice(&std::fs::read(&staged).unwrap()).unwrap();
+        let theirs: Value =
+            serde_json::from_str(&signed_by(&first["signed"], &[(keyid(&key(7)), 7)])).unwrap();
+        first["signatures"].as_array_mut().unwrap().push(theirs["signatures"][0].clone());
+        std::fs::write(&staged, first.to_string()).unwrap();
+        home.run("sign repo --yes").done();
+        // Ours of version 2 has one of two signatures, and is then edited.
+        home.run("root add-key repo root --key spare").done();
+        home.run("sign repo --yes").exits(4);
+        home.run("root add-key repo root --key more").done();
+        let refused = home.refused("sign repo --yes", 3, "WATERMARK");
+        let digest = refused["details"]["signed_sha256"].as_str().unwrap().to_owned();
+        for version in 2..=last {
+            others_root(&home, 1, version);
+        }
+        // Nobody is even asked: first for the alarm, and once a person has looked, for what is published.
+        let command = format!("sign repo --yes --supersede {digest}");
+        for looked in [false, true] {
+            if looked {
+                home.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
+            }
+            let Some((code, screen)) = talk(&home, &command, &[]) else { return };
+            assert!(code != 0 && !screen.contains("[y/N]"), "{last}, {looked}: {code} {screen}");
+        }
+        let superseded = |it: &Value| !it["body"]["supersedes"].is_null();
+        assert!(!home.journalled("sign.intent").iter().any(superseded), "{last}");
+    }
 }

@@ -29,8 +29,8 @@ pub struct Consent {
     pub without: BTreeSet<RoleName>,
 }
 
-/// What a copy holds: of each role its newest file.
-pub(super) struct Copied(BTreeMap<RoleName, (Version, Sha256Digest)>);
+/// What a copy holds: of each role its newest file, and all roots.
+pub(super) struct Copied(BTreeMap<RoleName, (Version, Sha256Digest)>, BTreeMap<Version, Sha256Digest>);
 
 impl Copied {
     pub(super) fn new(files: &[(RoleName, Metadata)]) -> Self {
@@ -41,7 +41,16 @@ impl Copied {
                 newest.insert(role.clone(), this);
             }
         }
-        Self(newest)
+        let roots = files.iter().filter(|(role, _)| role.kind() == RoleKind::Root);
+        Self(newest, roots.map(|(_, root)| (root.version(), root.digest())).collect())
+    }
+
+    /// What it holds of this version of a role: of roots every one, of others the newest.
+    fn at(&self, role: &RoleName, version: Version) -> Option<(Version, Sha256Digest)> {
+        match role.kind() {
+            RoleKind::Root => self.1.get(&version).map(|digest| (version, *digest)),
+            _ => self.0.get(role).copied().filter(|(newest, _)| *newest == version),
+        }
     }
 
     fn version(&self, role: &RoleName) -> Option<Version> {
@@ -140,8 +149,7 @@ impl Repositories {
             let signed = self.ledger.watermark(record.id, alarm.role.clone()).await?.signed;
             let ours = signed.filter(|mark| mark.version == alarm.version).map(|mark| mark.digest);
             let chain = self.ledger.roots(record.id).await?;
-            let here = copy.0.get(&alarm.role).copied();
-            let same = here.filter(|(version, _)| *version == alarm.version);
+            let same = copy.at(&alarm.role, alarm.version);
             let is_known = |digest| {
                 let of_chain =
                     alarm.role.kind() == RoleKind::Root && chain.contains(&(alarm.version, digest));
