@@ -164,8 +164,10 @@ fn a_lock_ends_the_wait_for_a_touch_at_once_and_what_the_card_signs_then_goes_no
         // What the card still does is told, too.
         let token = locked["tokens"].as_array().unwrap().iter().find(|it| it["name"] == "alice").unwrap();
         assert_eq!(token["state"], "locked", "{locked}");
-        let problem = token["problem"].as_str().unwrap();
-        assert!(problem.contains("still waits for the touch") && problem.contains("thrown away"), "{locked}");
+        bed.agent.wait_until(|| {
+            let problem = bed.home.token("alice")["problem"].to_string();
+            problem.contains("still waits for the touch") && problem.contains("thrown away")
+        });
         let outcomes = || bed.home.journalled("sign.outcome");
         let told = outcomes().last().unwrap()["body"].clone();
         assert_eq!((&told["outcome"], &told["about"]["reason"]), (&json!("failed"), &json!("TOKEN_LOCKED")));

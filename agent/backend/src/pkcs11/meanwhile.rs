@@ -39,12 +39,14 @@ impl Listener for () {}
 /// Hears it for one request to a card.
 pub(super) struct OfCard<'a> {
     shared: &'a Shared,
+    /// [`super::seen::Seen::locks`] when it began: one that comes before the card is heard of ends it, too.
+    locks: u64,
     settle: Mutex<Option<Settle>>,
 }
 
 impl<'a> OfCard<'a> {
-    pub(super) const fn new(shared: &'a Shared) -> Self {
-        Self { shared, settle: Mutex::new(None) }
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self { shared, locks: shared.with_seen(|seen| seen.locks), settle: Mutex::new(None) }
     }
 
     fn settle(&self) -> MutexGuard<'_, Option<Settle>> {
@@ -60,7 +62,7 @@ impl Drop for OfCard<'_> {
 
 impl Listener for OfCard<'_> {
     fn asked(&self) {
-        self.shared.wait_for_touch();
+        self.shared.wait_for_touch(self.locks);
         if let Some(asked) = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).take() {
             asked();
         }

@@ -14,7 +14,7 @@ pub(super) struct Stopping(Mutex<Now>);
 #[derive(Debug, Default, Clone, Copy)]
 struct Now {
     stops: bool,
-    /// [`super::seen::Seen::locks`] when the card was asked for what waits for a touch.
+    /// [`super::seen::Seen::locks`] when the request began that the card is asked for, and that waits for a touch.
     touch: Option<u64>,
 }
 
@@ -23,9 +23,8 @@ impl Shared {
         change(&mut self.stopping.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The card is asked for what waits for a touch.
-    pub(super) fn wait_for_touch(&self) {
-        let locks = self.with_seen(|seen| seen.locks);
+    /// The card is asked for what waits for a touch, by a request that began after so many calls of `lock`.
+    pub(super) fn wait_for_touch(&self, locks: u64) {
         let stops = self.now(|now| {
             now.touch = Some(locks);
             now.stops
