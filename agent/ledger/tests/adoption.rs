@@ -1,4 +1,5 @@
 //! What versions before this one have left of adoptions that were refused or cut off makes room for those that are whole.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod support;
 
