@@ -257,9 +257,9 @@ fn policies(facts: SlotFacts) -> Vec<u8> {
     [tlv(&[0xaa], &[pin]), tlv(&[0xab], &[touch])].concat()
 }
 
-/// As the card takes it: eight bytes.
-fn padded(pin: &[u8]) -> Result<Zeroizing<[u8; 8]>, HostError> {
-    let mut padded = Zeroizing::new([0xff; 8]);
+/// As the card takes it: eight bytes. Not an array: one that is handed on leaves copies on the stack that nobody wipes.
+fn padded(pin: &[u8]) -> Result<Data, HostError> {
+    let mut padded = Zeroizing::new(vec![0xff; 8]);
     match padded.get_mut(..pin.len()) {
         Some(place) if !pin.is_empty() => {
             place.copy_from_slice(pin);
