@@ -143,6 +143,34 @@ fn a_signature_asks_for_the_pin_by_the_tries_that_the_card_has_now() {
 }
 
 #[test]
+fn a_locked_card_that_is_known_to_have_one_try_left_is_refused_and_the_agent_goes_on() {
+    let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
+    let home = &bed.home;
+    bed.generate("root-a", "--type ecdsa-p256");
+    bed.repository("root-a");
+    home.run("token lock alice").done();
+    bed.lose_tries(2);
+    // It looks, and is refused: from here on the agent knows of the one try.
+    assert_eq!(
+        home.refused("token unlock alice --pin-file pin", 5, "PIN_BLOCKED")["details"]["tries_left"],
+        1
+    );
+    assert_eq!(home.token("alice")["pin_tries_left"], 1);
+    let way = "tufctl token unlock alice --last-try";
+    let signed = home.run("sign repo --yes").exits(4);
+    assert!(signed.stdout.contains(way), "{signed}");
+    assert_eq!(home.token("alice")["state"], "locked");
+    for command in
+        ["sign repo --yes --key root-a", "key generate other --token alice --slot 85 --type ecdsa-p256"]
+    {
+        let refused = home.run(&format!("{command} --json")).exits(5);
+        assert!(refused.json()["error"]["remedy"].as_str().unwrap().contains(way), "{command}: {refused}");
+        assert_eq!(home.token("alice")["state"], "locked", "{command}");
+    }
+    assert_eq!(bed.card.tries_left().0, 1);
+}
+
+#[test]
 fn a_key_that_takes_the_pin_each_time_gets_none_at_the_last_try_and_the_way_on_that_is_told_works() {
     let Some(bed) = Bed::new(FIRMWARE_5_7) else { return };
     let (home, pin) = (&bed.home, pin());

@@ -63,7 +63,9 @@ impl Drop for OfCard<'_> {
 impl Listener for OfCard<'_> {
     fn asked(&self) {
         self.shared.wait_for_touch(self.locks);
-        if let Some(asked) = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Not called while the lock is held.
+        let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(asked) = asked {
             asked();
         }
     }

@@ -73,7 +73,7 @@ impl Slot {
                     }
                 }
             }
-            TokenState::Locked | TokenState::Unlocked => match lock(&self.lease).source.clone() {
+            TokenState::Locked | TokenState::Unlocked => match self.source_trouble() {
                 Some(SourceTrouble { why, remedy, .. }) => {
                     Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}")).remedy(remedy)
                 }
@@ -91,6 +91,12 @@ impl Slot {
             },
         };
         refusal.detail("token", name)
+    }
+
+    /// What is wrong with its source. By a function of its own: whoever tells it looks at the lease again, which a guard that
+    /// lives as long as a `match` would keep shut for ever.
+    fn source_trouble(&self) -> Option<SourceTrouble> {
+        lock(&self.lease).source.clone()
     }
 
     /// A backend's error, with the token's name in place of "the token" and NAME.
