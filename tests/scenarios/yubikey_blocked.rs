@@ -24,7 +24,7 @@ fn one_puk_left(firmware: [u8; 3]) -> Option<Bed> {
 /// What goes on is said: a reset, and what it costs.
 #[track_caller]
 fn names_the_reset(text: &str) {
-    for said in ["ykman piv reset", "destroys every key"] {
+    for said in ["ykman piv reset", "insert it again", "destroys every key"] {
         assert!(text.contains(said), "{said} is not in {text}");
     }
 }

@@ -355,7 +355,8 @@ impl BackendError {
 }
 
 /// The way out of a PUK that is blocked.
-const RESET_LEFT: &str = "only a reset of its PIV application goes on from there (ykman piv reset)";
+const RESET_LEFT: &str = "only a reset of its PIV application goes on from there (ykman piv reset; after it, take the YubiKey out and \
+                          insert it again, or its old state is still shown)";
 const RESET_COSTS: &str = "that destroys every key and certificate in it, and its PIN, PUK and management key are those of the factory \
                            again: give its roles other keys (tufctl root replace-key, tufctl delegation edit)";
 

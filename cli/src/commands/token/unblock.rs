@@ -91,5 +91,5 @@ fn terminal(name: &str) -> Result<Terminal, Failure> {
 }
 
 /// The way out of a YubiKey whose PUK is blocked as its PIN is.
-const RESET: &str = "only a reset of its PIV application goes on from here (ykman piv reset): it destroys every key and certificate \
-                     there, so give their roles other keys (tufctl root replace-key, tufctl delegation edit)";
+const RESET: &str = "only a reset of its PIV application goes on from here (ykman piv reset; after it, take the YubiKey out and insert \
+                     it again, or its old state is still shown): it destroys every key and certificate there, so give their roles other keys (tufctl root replace-key, tufctl delegation edit)";
