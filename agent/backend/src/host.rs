@@ -10,6 +10,7 @@
 mod always;
 mod attributes;
 mod card;
+mod certificates;
 mod ckr;
 mod codec;
 pub(crate) mod confine;
@@ -300,8 +301,8 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
         Request::List => {
             let keys = host.with_token(objects::list)?;
             // No keys, or no token any more? SoftHSM's answer is the same.
-            host.look()?;
-            plain(Reply::Keys { keys })
+            let all = host.look()?.logged_in;
+            plain(Reply::Keys { keys, all })
         }
         Request::Generate { name, kind, curve_name, .. } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;

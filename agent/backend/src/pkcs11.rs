@@ -278,9 +278,9 @@ impl Backend for Pkcs11Token {
             None => shared.link(),
         };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
-            Ok((Reply::Keys { keys }, _)) => {
+            Ok((Reply::Keys { keys, all }, _)) => {
                 let keys = names::stored_keys(keys);
-                let missing = shared.note(|seen| seen.shown(keys.clone()));
+                let missing = shared.note(|seen| seen.shown(keys.clone(), all));
                 Ok(if missing { shared.look_for_missing(&mut link).unwrap_or(keys) } else { keys })
             }
             Ok(_) => Err(nonsense()),

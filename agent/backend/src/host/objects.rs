@@ -1,4 +1,9 @@
 //! The keys on a token: public objects, and the private object of each (FAULTS D4, D5).
+//!
+//! Smart cards keep a certificate in place of the public object, and HSMs nothing where the private key was written there
+//! alone. Whose such a lone private key is, it says itself (CKA_PUBLIC_KEY_INFO, PKCS#11 v2.40), or a certificate with its
+//! CKA_ID does. Invariant: all that is read here is a claim; that a private key belongs to a public one is shown by the
+//! signature, which is verified.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +14,7 @@ use cryptoki::session::Session;
 use tuf::key::PublicKey;
 
 use super::attributes::attributes;
+use super::certificates;
 use super::codec::{Curve, curve_from_params, public_key_from_point};
 use super::faults::{Action, Fault, action};
 use super::live::{Found, Live};
@@ -30,23 +36,21 @@ pub(crate) struct KeyObject {
     never_extractable: Option<bool>,
     /// CKA_ALWAYS_AUTHENTICATE.
     always: bool,
+    /// Of such an object all is what the certificate says.
+    is_certificate: bool,
 }
 
 /// Lists the keys. Logged in, only those whose private object is there; otherwise all public objects
-/// that the token shows, because private ones cannot be seen.
+/// and certificates that the token shows, because private ones cannot be seen.
 pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fault> {
     let logged_in = live.logged_in;
     let session = live.work(pkcs11)?;
-    let publics = read_objects(session, ObjectClass::PUBLIC_KEY)?.objects;
-    let privates = match logged_in {
-        true => Some(read_objects(session, ObjectClass::PRIVATE_KEY)?.objects),
-        false => None,
-    };
+    let ring = if logged_in { Ring::read(session)? } else { Ring::read_public(session)? };
     let mut keys = BTreeMap::new();
-    for object in publics.iter().chain(privates.iter().flatten()) {
+    for object in ring.publics.iter().chain(&ring.certificates).chain(&ring.privates) {
         let Some(public) = &object.public else { continue };
-        let private = privates.iter().flatten().find(|private| private.may_belong_to(object));
-        if private.is_some() || privates.is_none() {
+        let private = ring.privates.iter().find(|private| ring.belongs(private, object));
+        if private.is_some() || !logged_in {
             let origin = private.unwrap_or(object).origin();
             let public_hex = hex::encode(public.spki_der());
             keys.entry(public.clone()).or_insert(WireKey {
@@ -85,22 +89,92 @@ pub(crate) fn private_of(pkcs11: &Pkcs11, live: &mut Live, key: &[u8]) -> Result
     Ok(found)
 }
 
-/// All public objects of `key`, and the private objects that fit one of them.
+/// All public objects of `key`, and the private objects that fit one of them, or a certificate of it.
 pub(crate) fn objects_of(
     session: &Session,
     key: &PublicKey,
 ) -> Result<(Vec<KeyObject>, Vec<KeyObject>), Error> {
-    let is_key = |object: &KeyObject| object.public.as_ref() == Some(key);
-    let Objects { objects: mut publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
-    publics.retain(is_key);
-    let Objects { objects: mut privates, unread: unread_private } =
-        read_objects(session, ObjectClass::PRIVATE_KEY)?;
-    privates.retain(|private| is_key(private) || publics.iter().any(|public| private.may_belong_to(public)));
-    match unread.or(unread_private) {
+    let is_key = |object: &&KeyObject| object.public.as_ref() == Some(key);
+    let ring = Ring::read(session)?;
+    let told = || ring.publics.iter().chain(&ring.certificates).filter(is_key);
+    let fits = |private: &&KeyObject| is_key(private) || told().any(|object| ring.belongs(private, object));
+    let privates: Vec<_> = ring.privates.iter().filter(fits).cloned().collect();
+    let publics = ring.publics.iter().filter(is_key).cloned().collect();
+    match ring.unread {
         // It may be the very one that could not be read.
         Some(error) if privates.is_empty() => Err(error),
         _ => Ok((publics, privates)),
     }
+}
+
+/// What a token has of keys.
+struct Ring {
+    publics: Vec<KeyObject>,
+    /// Read where there is a private key that nothing else tells of, or none can be seen.
+    certificates: Vec<KeyObject>,
+    privates: Vec<KeyObject>,
+    /// Why one of them could not be read.
+    unread: Option<Error>,
+}
+
+impl Ring {
+    /// Without a login.
+    fn read_public(session: &Session) -> Result<Self, Error> {
+        let Objects { objects: publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+        let mut ring = Self { publics, certificates: Vec::new(), privates: Vec::new(), unread };
+        ring.read_certificates(session)?;
+        Ok(ring)
+    }
+
+    fn read(session: &Session) -> Result<Self, Error> {
+        let Objects { objects: publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+        let Objects { objects: privates, unread: unread_private } =
+            read_objects(session, ObjectClass::PRIVATE_KEY)?;
+        let unread = unread.or(unread_private);
+        let mut ring = Self { publics, certificates: Vec::new(), privates, unread };
+        let lone: Vec<usize> =
+            (0..).zip(&ring.privates).filter(|(_, it)| ring.is_lone(it)).map(|(at, _)| at).collect();
+        for at in lone {
+            if let Some(private) = ring.privates.get_mut(at) {
+                private.public = info_of(session, private.handle)?;
+            }
+        }
+        if ring.privates.iter().any(|private| ring.is_lone(private)) {
+            ring.read_certificates(session)?;
+        }
+        Ok(ring)
+    }
+
+    fn read_certificates(&mut self, session: &Session) -> Result<(), Error> {
+        let Objects { objects, unread } = read_all(session, ObjectClass::CERTIFICATE, certificates::read)?;
+        self.certificates = objects;
+        self.unread = self.unread.take().or(unread);
+        Ok(())
+    }
+
+    /// Whether neither it nor a public object says which public key is that of a private one.
+    fn is_lone(&self, private: &KeyObject) -> bool {
+        let told = |object: &KeyObject| object.public.is_some() && private.may_belong_to(object);
+        private.public.is_none() && !self.publics.iter().any(told)
+    }
+
+    /// Whether a private key may be that of `object`. A certificate has a word where nothing else has: it may be of a key that
+    /// was there before.
+    fn belongs(&self, private: &KeyObject, object: &KeyObject) -> bool {
+        private.may_belong_to(object) && (!object.is_certificate || self.is_lone(private))
+    }
+}
+
+/// CKA_PUBLIC_KEY_INFO of a private key; none where the module does not know it, or has written nothing of ours there.
+fn info_of(session: &Session, private: ObjectHandle) -> Result<Option<PublicKey>, Error> {
+    let told = match attributes(session, private, &[AttributeType::PublicKeyInfo]) {
+        Err(error) if is_of_one_object(&error) => return Ok(None),
+        told => told?,
+    };
+    Ok(told.iter().find_map(|attribute| match attribute {
+        Attribute::PublicKeyInfo(info) => PublicKey::from_spki_der(info).ok(),
+        _ => None,
+    }))
 }
 
 /// The objects of a class.
@@ -113,9 +187,17 @@ pub(crate) struct Objects {
 /// Reads all objects of a class that are keys of a type we know. One that cannot be read is left out: it must not hide
 /// the others. Where the reason is not the object, but the session, the device or the login, nothing that was read counts.
 pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Objects, Error> {
+    read_all(session, class, read_object)
+}
+
+fn read_all(
+    session: &Session,
+    class: ObjectClass,
+    read: impl Fn(&Session, ObjectHandle) -> Result<Option<KeyObject>, Error>,
+) -> Result<Objects, Error> {
     let (mut objects, mut unread) = (Vec::new(), None);
     for handle in session.find_objects(&[Attribute::Class(class), Attribute::Token(true)])? {
-        match read_object(session, handle) {
+        match read(session, handle) {
             Ok(object) => objects.extend(object),
             Err(error) if is_of_one_object(&error) => unread = Some(error),
             Err(error) => return Err(error),
@@ -171,6 +253,7 @@ impl KeyObject {
             local: None,
             never_extractable: None,
             always: false,
+            is_certificate: false,
         };
         let (mut modulus, mut exponent, mut point) = (Vec::new(), Vec::new(), Vec::new());
         for attribute in attributes {
@@ -193,6 +276,26 @@ impl KeyObject {
             None => None,
         };
         object
+    }
+
+    /// What a certificate says of the key with its CKA_ID; none of a key of a type that no token makes for us.
+    pub(super) fn of_certificate(
+        handle: ObjectHandle,
+        id: Vec<u8>,
+        label: String,
+        key: PublicKey,
+    ) -> Option<Self> {
+        let (key_type, curve) = match key.key_type() {
+            tuf::key::KeyType::Ed25519 => (KeyType::EC_EDWARDS, Some(Curve::Ed25519)),
+            tuf::key::KeyType::EcdsaP256 => (KeyType::EC, Some(Curve::P256)),
+            tuf::key::KeyType::EcdsaP384 => (KeyType::EC, Some(Curve::P384)),
+            tuf::key::KeyType::Rsa2048 | tuf::key::KeyType::Rsa3072 | tuf::key::KeyType::Rsa4096 => {
+                (KeyType::RSA, None)
+            }
+            _ => return None,
+        };
+        let object = Self::from_attributes(handle, key_type, Vec::new());
+        Some(Self { label, id, curve, public: Some(key), is_certificate: true, ..object })
     }
 
     /// Whether this private object can be that of a public object: same CKA_ID and type, and nothing

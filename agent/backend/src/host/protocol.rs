@@ -146,8 +146,8 @@ pub(crate) enum Reply {
     Loaded { library: String },
     /// What the token says about itself.
     Status(TokenStatus),
-    /// The keys.
-    Keys { keys: Vec<WireKey> },
+    /// The keys; `all`: their private halves were seen, too. Otherwise some may have none there.
+    Keys { keys: Vec<WireKey>, all: bool },
     /// The key that was made.
     Key { key: WireKey },
     /// Comes before the answer: this slot of the module is asked now for its token; none: no slot any more.

@@ -56,7 +56,7 @@ impl Shared {
             return None;
         }
         searched.last = Some(Instant::now());
-        let (mut other, keys) = self.new_helper()?;
+        let (mut other, keys, all) = self.new_helper()?;
         let missing = self.seen().missing;
         if !keys.iter().any(|key| missing.contains(&key.public)) {
             return None;
@@ -69,7 +69,7 @@ impl Shared {
         if let Some(old) = old {
             old.stop();
         }
-        self.note(|seen| seen.shown(keys.clone()));
+        self.note(|seen| seen.shown(keys.clone(), all));
         let _ = self.poll(link);
         Some(keys)
     }
@@ -80,7 +80,9 @@ impl Shared {
         let is_new = self.with_seen(|seen| seen.is_there() && !seen.knows_keys());
         let Some(helper) = link.helper.as_mut().filter(|_| is_new && self.config.is_card()) else { return };
         match helper.call(&Request::List, &[], self.config.deadline) {
-            Ok((Reply::Keys { keys }, _)) => drop(self.note(|seen| seen.shown(names::stored_keys(keys)))),
+            Ok((Reply::Keys { keys, all }, _)) => {
+                self.note(|seen| seen.shown(names::stored_keys(keys), all));
+            }
             // Another look is taken soon.
             Err(CallError::Host(error)) => self.note_error(&error),
             Ok(_) => drop(self.lost(link, "listing its keys", NONSENSE)),
@@ -89,12 +91,12 @@ impl Shared {
     }
 
     /// Another helper than the one that serves, and what it lists; none where it does not get so far.
-    fn new_helper(&self) -> Option<(Link, Vec<StoredKey>)> {
+    fn new_helper(&self) -> Option<(Link, Vec<StoredKey>, bool)> {
         let mut other = Link::default();
         self.start_helper(&mut other).and_then(|()| self.load(&mut other)).ok()?;
         let answer = other.helper.as_mut()?.call(&Request::List, &[], self.config.deadline).ok()?;
-        let (Reply::Keys { keys }, _) = answer else { return None };
-        Some((other, names::stored_keys(keys)))
+        let (Reply::Keys { keys, all }, _) = answer else { return None };
+        Some((other, names::stored_keys(keys), all))
     }
 
     /// When the token is to be looked at again: its removal and its return must show within five seconds.

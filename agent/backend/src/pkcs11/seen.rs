@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) pid: Option<u32>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) keys: Vec<StoredKey>,
+    /// Their private halves were seen, too.
+    keys_all: bool,
     /// Counts how often the token came back, or another program was seen to have reset it.
     arrivals: u64,
     /// The one since which `keys` were read.
@@ -185,11 +187,15 @@ impl Seen {
         self.pid = pid;
     }
 
-    /// The token shows these keys. Whether others are missing.
-    pub(crate) fn shown(&mut self, keys: Vec<StoredKey>) -> bool {
+    /// The token shows these keys; `all`: it was unlocked, and their private halves lie there. Whether others are missing:
+    /// of what a locked token shows some may have no private half, and that is no key which could come back.
+    pub(crate) fn shown(&mut self, keys: Vec<StoredKey>, all: bool) -> bool {
         let before = std::mem::replace(&mut self.keys, keys);
+        let all_before = std::mem::replace(&mut self.keys_all, all);
         self.keys_since = Some(self.arrivals);
-        self.missing.extend(before.into_iter().map(|key| key.public));
+        if all_before || !all {
+            self.missing.extend(before.into_iter().map(|key| key.public));
+        }
         self.missing.retain(|key| !self.keys.iter().any(|shown| shown.public == *key));
         // A card tells it with its keys, anew each time.
         self.each_use

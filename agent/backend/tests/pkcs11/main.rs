@@ -18,6 +18,7 @@ mod lab;
 mod lane;
 mod lies;
 mod life;
+mod lone;
 mod mad;
 mod matrix;
 mod measured;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     match words.first().map(String::as_str) {
         Some("host-token") => return words.get(1).and_then(|name| mad::helper(name)).unwrap_or_else(host),
         Some("direct-facts") => return doctor::direct(&words[1..]),
+        Some("change-objects") => return lone::change(&words[1..]),
         Some("make-twins") => return twins::make(&words[1..]),
         Some(card::DIAL) => {
             virtual_yubikey::dial::serve(words[1].as_ref()).unwrap();
@@ -99,6 +101,7 @@ fn cases() -> Vec<Case> {
         double::CASES,
         keys::CASES,
         twins::CASES,
+        lone::CASES,
         lies::CASES,
         life::CASES,
         mad::CASES,
