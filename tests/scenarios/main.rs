@@ -93,6 +93,7 @@ mod strangers_short;
 mod supersede;
 mod terminal;
 mod token_doctor;
+mod token_ends;
 mod tokens;
 mod two_users;
 mod untouched;

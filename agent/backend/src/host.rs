@@ -113,7 +113,7 @@ pub fn run() -> Result<(), HostFailure> {
     }
     stage.rest()?;
     match stage {
-        Stage::Loaded { mut host, .. } => host.logout(),
+        Stage::Loaded { host, .. } => host.end(),
         Stage::Card(mut host) => host.close(),
         Stage::Empty | Stage::Opened(..) | Stage::Confined(..) => {}
     }

@@ -246,9 +246,13 @@ impl Tokens {
         self.all().iter().chain(&self.retired()).for_each(|slot| slot.stop_waiting());
     }
 
-    /// Ends all tokens; blocks.
+    /// Ends all tokens, at the same time: one whose module hangs holds up no other. Blocks.
     pub fn shutdown(&self) {
-        self.all().iter().chain(&self.retired()).for_each(|slot| slot.shutdown());
+        std::thread::scope(|scope| {
+            for slot in self.all().iter().chain(&self.retired()).cloned() {
+                scope.spawn(move || slot.shutdown());
+            }
+        });
     }
 }
 

@@ -156,6 +156,14 @@ impl TokenHost {
         self.live = None;
     }
 
+    /// The end: nothing stays open at the device, or at the server of one. Whoever waits for it does not wait for long.
+    pub(crate) fn end(mut self) {
+        self.logout();
+        if matches!(self.started, Started::Yes) {
+            let _ = self.pkcs11.finalize();
+        }
+    }
+
     /// Runs `job` with the token, and once more after a stale handle or a token that went and came, as the table of
     /// [`super::faults`] says. Nothing that may have been carried out is done twice.
     pub(crate) fn with_token<T>(

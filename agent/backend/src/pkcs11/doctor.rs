@@ -241,7 +241,7 @@ impl<'a> Examination<'a> {
 
     /// Another helper for the next probe.
     fn refresh(&mut self) {
-        self.helper = None;
+        self.stop_helper();
         match start(self.shared) {
             // Another file in its place is another module.
             Ok((helper, _, sha256)) if sha256 == self.sha256 => self.helper = Some(helper),
@@ -256,15 +256,19 @@ impl<'a> Examination<'a> {
         if self.facts.left.is_empty() {
             return Ok(());
         }
-        self.helper = None;
+        self.stop_helper();
         self.helper = Some(start(self.shared)?.0);
         self.make(Probe::Leave)
     }
 
-    fn end(mut self) -> Diagnosis {
+    fn stop_helper(&mut self) {
         if let Some(helper) = self.helper.take() {
             helper.stop();
         }
+    }
+
+    fn end(mut self) -> Diagnosis {
+        self.stop_helper();
         let Self { module, sha256, facts, refused, .. } = self;
         Diagnosis { module, sha256, facts, pin_refused: refused }
     }

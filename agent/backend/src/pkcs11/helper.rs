@@ -163,7 +163,7 @@ impl Helper {
         }
     }
 
-    /// Lets it finish what it does, for a moment, and log out.
+    /// Lets it finish what it does, log out and end its module (C_Finalize), for a moment.
     pub(crate) fn stop(mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         let end = Instant::now() + GRACE;

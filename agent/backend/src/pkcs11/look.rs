@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::helper::{CallError, NONSENSE};
+use super::helper::{CallError, Helper, NONSENSE};
 use super::link::{Link, Shared};
 use super::names;
 use crate::host::protocol::{Reply, Request};
@@ -39,9 +39,7 @@ impl Shared {
 
     /// Without a token there is no login that could be lost.
     fn look_anew(&self, link: &mut Link) -> Result<(), BackendError> {
-        let old = link.helper.take();
-        self.serve_by(link);
-        drop(old);
+        self.retire(link);
         self.start(link)
     }
 
@@ -59,6 +57,7 @@ impl Shared {
         let (mut other, keys, all) = self.new_helper()?;
         let missing = self.seen().missing;
         if !keys.iter().any(|key| missing.contains(&key.public)) {
+            other.helper.take().map(Helper::stop);
             return None;
         }
         link.searched.found = Some(Instant::now());

@@ -23,8 +23,8 @@ pub(crate) struct Seen {
     pub(crate) pid: Option<u32>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) keys: Vec<StoredKey>,
-    /// Their private halves were seen, too.
-    keys_all: bool,
+    /// Those of them that were shown by a locked token only: they may have no private half there.
+    public_only: Vec<PublicKey>,
     /// Counts how often the token came back, or another program was seen to have reset it.
     arrivals: u64,
     /// The one since which `keys` were read.
@@ -188,14 +188,18 @@ impl Seen {
     }
 
     /// The token shows these keys; `all`: it was unlocked, and their private halves lie there. Whether others are missing:
-    /// of what a locked token shows some may have no private half, and that is no key which could come back.
+    /// of what a locked token shows some may have no private half, and such a one does not come back.
     pub(crate) fn shown(&mut self, keys: Vec<StoredKey>, all: bool) -> bool {
-        let before = std::mem::replace(&mut self.keys, keys);
-        let all_before = std::mem::replace(&mut self.keys_all, all);
+        let before: Vec<_> =
+            std::mem::replace(&mut self.keys, keys).into_iter().map(|key| key.public).collect();
+        let public_only = std::mem::take(&mut self.public_only);
         self.keys_since = Some(self.arrivals);
-        if all_before || !all {
-            self.missing.extend(before.into_iter().map(|key| key.public));
+        if !all {
+            let is_new = |key: &PublicKey| public_only.contains(key) || !before.contains(key);
+            self.public_only =
+                self.keys.iter().map(|key| &key.public).filter(|key| is_new(key)).cloned().collect();
         }
+        self.missing.extend(before.into_iter().filter(|key| !all || !public_only.contains(key)));
         self.missing.retain(|key| !self.keys.iter().any(|shown| shown.public == *key));
         // A card tells it with its keys, anew each time.
         self.each_use

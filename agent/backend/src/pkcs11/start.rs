@@ -67,9 +67,7 @@ impl Shared {
 
     /// Starts the module anew, in a new helper.
     pub(super) fn renew(&self, link: &mut Link) -> Result<(), BackendError> {
-        let old = link.helper.take();
-        self.serve_by(link);
-        drop(old);
+        self.retire(link);
         let now = Instant::now();
         let (token, left) = (&self.config.name, link.renewal_in(now));
         self.note(|seen| seen.worn = false);
@@ -90,6 +88,15 @@ impl Shared {
         self.note(|seen| seen.failed(&trouble));
         link.refused = Some((trouble.clone(), now + left));
         Err(trouble.into())
+    }
+
+    /// Ends the helper that serves, in order; nothing serves then.
+    pub(super) fn retire(&self, link: &mut Link) {
+        let old = link.helper.take();
+        self.serve_by(link);
+        if let Some(old) = old {
+            old.stop();
+        }
     }
 
     /// Starts a helper, checks the module, loads it, and looks for the token.
@@ -215,7 +222,7 @@ impl Shared {
     /// Trusts the module's file as it is now, and starts with it.
     pub(crate) fn trust(&self, link: &mut Link) -> Result<Sha256Digest, BackendError> {
         let module = self.config.module()?;
-        link.helper = None;
+        self.retire(link);
         link.refused = None;
         let found = self.start_helper(link).and_then(|()| self.open(link));
         link.helper = None;

@@ -13,6 +13,7 @@ mod card_steps;
 mod crew;
 mod doctor;
 mod double;
+mod ends;
 mod keys;
 mod lab;
 mod lane;
@@ -114,6 +115,7 @@ fn cases() -> Vec<Case> {
         card::CASES,
         card_steps::CASES,
         worn::CASES,
+        ends::CASES,
     ]
     .concat()
 }

@@ -1,0 +1,59 @@
+//! The end of the agent as its modules see it: each is told (C_Finalize), and none holds it up.
+
+use std::time::{Duration, Instant};
+
+use lying_pkcs11::Desk;
+use softhsm::SoftHsm;
+use tufagent_tests::{Agent, Home, PIN, need};
+
+/// An agent with lying tokens of these names, all unlocked.
+fn with_tokens(names: &[&str]) -> Option<(Home, Agent, Vec<Desk>)> {
+    let softhsm = need(SoftHsm::find_or_fetch())?;
+    let home = Home::new();
+    let pin = home.secret("hsm-pin", PIN).display().to_string();
+    let mut config = String::new();
+    for name in names {
+        let folder = softhsm.folder(&home.dir().join(format!("softhsm-{name}"))).unwrap();
+        folder.init_token(name, "so-pin-4711", PIN).unwrap();
+        config += &format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table(name, name, &folder));
+    }
+    home.config(&config);
+    let agent = home.start();
+    agent.wait_until(|| names.iter().all(|name| home.token(name)["state"] == "unlocked"));
+    let desks = names.iter().map(|name| home.lying_desk(name)).collect();
+    Some((home, agent, desks))
+}
+
+#[test]
+fn a_module_is_ended_with_its_agent_also_with_one_that_was_killed() {
+    for kill in [false, true] {
+        let Some((_home, agent, desks)) = with_tokens(&["one"]) else { return };
+        desks[0].forget();
+        match kill {
+            true => agent.kill(),
+            false => assert!(agent.stop().success()),
+        }
+        let end = Instant::now() + Duration::from_secs(10);
+        while desks[0].trace().calls("C_Finalize") == 0 {
+            assert!(
+                Instant::now() < end,
+                "killed: {kill}; {:?}",
+                desks[0].trace().sequence().collect::<Vec<_>>()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(desks[0].trace().calls("C_Logout"), 1);
+    }
+}
+
+#[test]
+fn modules_that_do_not_end_hold_up_the_agent_once_and_not_one_after_the_other() {
+    let names = ["one", "two", "three", "four", "five", "six"];
+    let Some((_home, agent, desks)) = with_tokens(&names) else { return };
+    desks.iter().for_each(|desk| desk.say("C_Finalize hang"));
+    let before = Instant::now();
+    assert!(agent.stop().success());
+    let took = before.elapsed();
+    assert!(desks.iter().all(|desk| desk.trace().calls("C_Finalize") == 1));
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
