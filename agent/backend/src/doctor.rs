@@ -13,7 +13,7 @@ pub use facts::{
     AlwaysFacts, CurveFacts, EddsaFacts, Facts, Finding, Library, LoginFacts, MechanismFacts, NotMeasured,
     OriginFacts, Place, RsaFacts, SessionFacts, TokenFacts, Told, Trouble,
 };
-pub(crate) use hints::{Hints, How};
+pub(crate) use hints::{Form, Hints, How};
 pub use quirks::{Quirk, quirks};
 pub use uses::{Use, Uses, Verdict, uses};
 

@@ -292,7 +292,8 @@ impl BackendError {
                 "use the version of tuf-agent that wrote it, or a newer one".to_owned()
             }
             Self::BadSignature => {
-                "do not use this token until its device or module was checked; see which it is: tufctl token list"
+                "do not use this token until its device or module was checked; see which it is: tufctl token list. A module \
+                 that was not measured may write signatures in a way of its own: tufctl token doctor NAME"
                     .to_owned()
             }
             Self::Io { .. } => "check the folder, its permissions and the space left on the disk".to_owned(),

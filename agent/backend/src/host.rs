@@ -33,7 +33,7 @@ mod sign;
 mod single;
 mod token;
 
-pub(crate) use codec::{Curve, ecdsa_to_der};
+pub(crate) use codec::{Curve, ecdsa_from_der, ecdsa_to_der};
 pub use confine::Limits;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};

@@ -257,6 +257,10 @@ pub struct CurveFacts {
     pub signs: Finding,
     /// CKM_ECDSA_SHA256 or CKM_ECDSA_SHA384 over a whole message.
     pub hash_and_sign: Finding,
+    /// What CKM_ECDSA gives is DER (RFC 3279), where PKCS#11 says r || s.
+    pub signs_in_der: bool,
+    /// What CKM_ECDSA_SHA256 or CKM_ECDSA_SHA384 gives is.
+    pub hash_and_sign_in_der: bool,
 }
 
 /// More about CKM_EDDSA.

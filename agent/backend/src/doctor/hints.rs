@@ -19,6 +19,16 @@ pub(crate) enum How {
     Digest,
 }
 
+/// How a module writes ECDSA signatures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// r || s, as PKCS#11 says (v3.0, section 2.3.1).
+    #[default]
+    Fixed,
+    /// In DER, as was measured.
+    Der,
+}
+
 /// What was measured, as far as it changes what the agent does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hints {
@@ -68,6 +78,21 @@ impl Hints {
         }
     }
 
+    /// How a signature by `scheme` is written. It is never told by the look of one: what was not measured is as PKCS#11 says.
+    pub(crate) fn form(&self, scheme: Scheme) -> Form {
+        let kind = match scheme {
+            Scheme::EcdsaP256 => KeyType::EcdsaP256,
+            Scheme::EcdsaP384 => KeyType::EcdsaP384,
+            _ => return Form::Fixed,
+        };
+        let Some(curve) = self.curve(kind) else { return Form::Fixed };
+        let in_der = match self.how(scheme) {
+            Ok(How::Whole) => curve.hash_and_sign_in_der,
+            _ => curve.signs_in_der,
+        };
+        if in_der { Form::Der } else { Form::Fixed }
+    }
+
     /// The name by which a curve is taken that is not taken by its OID.
     pub(crate) fn curve_name(&self, kind: KeyType) -> Option<String> {
         let curve = self.curve(kind)?;
@@ -102,6 +127,7 @@ mod tests {
         let hints = Hints::default();
         for scheme in Scheme::ALL {
             assert_eq!(hints.how(scheme), Ok(How::InOrder));
+            assert_eq!(hints.form(scheme), Form::Fixed);
         }
         assert_eq!(hints.curve_name(KeyType::EcdsaP256), None);
         assert!(!hints.login_before());
@@ -114,6 +140,7 @@ mod tests {
             accepted: vec!["prime256v1".to_owned()],
             signs: no(),
             hash_and_sign: Finding::Yes,
+            hash_and_sign_in_der: true,
             ..CurveFacts::default()
         };
         facts.curves.insert("ecdsa-p256".to_owned(), whole);
@@ -121,6 +148,7 @@ mod tests {
             accepted: vec!["oid".to_owned(), "secp384r1".to_owned()],
             signs: Finding::Yes,
             hash_and_sign: Finding::Yes,
+            hash_and_sign_in_der: true,
             ..CurveFacts::default()
         };
         facts.curves.insert("ecdsa-p384".to_owned(), both);
@@ -141,6 +169,9 @@ mod tests {
         assert!(hints.how(Scheme::RsaPss(RsaHash::Sha256)).unwrap_err().contains("CKR_MECHANISM_INVALID"));
         // Another hash was not measured.
         assert_eq!(hints.how(Scheme::RsaPss(RsaHash::Sha512)), Ok(How::InOrder));
+        assert_eq!(hints.form(Scheme::EcdsaP256), Form::Der, "that of the way that is taken");
+        assert_eq!(hints.form(Scheme::EcdsaP384), Form::Fixed);
+        assert_eq!(hints.form(Scheme::Ed25519), Form::Fixed);
         assert_eq!(hints.curve_name(KeyType::EcdsaP256).as_deref(), Some("prime256v1"));
         assert_eq!(hints.curve_name(KeyType::EcdsaP384), None);
         assert!(hints.login_before());

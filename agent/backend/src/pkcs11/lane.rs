@@ -22,7 +22,7 @@ use super::helper::Helper;
 use super::link::Shared;
 use super::signing::{released, taken};
 use super::trouble::{Ended, backend_error};
-use crate::doctor::How;
+use crate::doctor::{Form, Hints, How};
 use crate::host::lane::{self, Ask, TOLD_MAX, Told};
 use crate::host::protocol::HostError;
 use crate::signature::PinUse;
@@ -210,7 +210,7 @@ impl UnderWay {
         match outcome {
             // A `lock` came meanwhile: nothing leaves after it.
             _ if overtaken => Err(BackendError::Locked),
-            Ok(raw) => released(self.scheme, &raw, PinUse::Looked),
+            Ok(raw) => released((self.scheme, Form::Fixed), &raw, PinUse::Looked),
             Err(Failure::Host(error)) => {
                 self.shared.note_error(&error);
                 Err(backend_error(error))
@@ -279,7 +279,9 @@ impl Pkcs11Token {
         };
         // What the module was measured to want otherwise, or not to do, is for the call that says so.
         let hints = self.shared.with_seen(|seen| seen.hints());
-        if !hints.is_ok_and(|hints| hints.how(scheme) == Ok(How::InOrder)) {
+        let usual =
+            |hints: Arc<Hints>| hints.how(scheme) == Ok(How::InOrder) && hints.form(scheme) == Form::Fixed;
+        if !hints.is_ok_and(usual) {
             return Begun::NotThisWay;
         }
         let Some(lane) = self.shared.lane() else { return Begun::NotThisWay };

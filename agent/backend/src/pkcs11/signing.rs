@@ -10,9 +10,9 @@ use tuf::preimage::Signable;
 use super::Pkcs11Token;
 use super::link::Answer;
 use crate::card::PinPolicy;
-use crate::doctor::How;
+use crate::doctor::{Form, How};
 use crate::host::protocol::{Reply, Request};
-use crate::host::{Curve, ecdsa_to_der};
+use crate::host::{Curve, ecdsa_from_der, ecdsa_to_der};
 use crate::signature::PinUse;
 use crate::{BackendError, TokenState, UnverifiedSignature};
 
@@ -56,7 +56,7 @@ impl Pkcs11Token {
             return Err(BackendError::Locked);
         }
         let left = pin.is_some() && reply == Reply::Signature { presented: false };
-        released(scheme, &raw, if left { PinUse::Left } else { PinUse::Looked })
+        released((scheme, hints.form(scheme)), &raw, if left { PinUse::Left } else { PinUse::Looked })
     }
 }
 
@@ -105,8 +105,18 @@ pub(super) fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow
 }
 
 /// A token's signature in the form that metadata wants.
-pub(super) fn released(scheme: Scheme, raw: &[u8], pin: PinUse) -> Result<UnverifiedSignature, BackendError> {
-    let der = |curve| ecdsa_to_der(curve, raw).ok_or(BackendError::BadSignature);
+pub(super) fn released(
+    (scheme, form): (Scheme, Form),
+    raw: &[u8],
+    pin: PinUse,
+) -> Result<UnverifiedSignature, BackendError> {
+    let der = |curve| match form {
+        Form::Fixed => ecdsa_to_der(curve, raw).ok_or(BackendError::BadSignature),
+        // Written anew: what some modules call DER has zeros too many or too few.
+        Form::Der => ecdsa_from_der(curve, raw)
+            .and_then(|fixed| ecdsa_to_der(curve, &fixed))
+            .ok_or(BackendError::BadSignature),
+    };
     let bytes = match scheme {
         Scheme::EcdsaP256 => der(Curve::P256)?,
         Scheme::EcdsaP384 => der(Curve::P384)?,

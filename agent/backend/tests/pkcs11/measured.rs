@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("doctor_finds_of_tpm2_what_it_can_be_used_for", || real(&TPM2)),
     ("doctor_finds_of_kryoptic_what_it_can_be_used_for", || real(&KRYOPTIC)),
     ("a_module_that_signs_no_digests_signs_by_its_profile_and_not_without", by_profile),
+    ("a_module_that_writes_ecdsa_in_der_signs_by_its_profile_and_not_without", in_der),
     ("doctor_believes_no_attribute_that_the_module_contradicts", attributes),
     ("doctor_works_with_as_few_sessions_as_there_are", few_sessions),
     ("doctor_measures_with_keys_of_the_token_where_a_session_takes_none_and_removes_them", on_the_token),
@@ -142,6 +143,47 @@ fn by_profile() {
     token.shutdown();
     let later = unlocked(config);
     sign(&later, &key, "the module hashes again").unwrap();
+}
+
+/// Which way a module writes its signatures is measured, and never guessed by the look of one: neither of a module that was not
+/// measured, nor of one that has changed its way since.
+fn in_der() {
+    let lab = Lab::new();
+    let mut config = lab.lying_config("hsm");
+    config.profiles = Some(lab.dir.path().join("profiles"));
+    lab.say("ecdsa der");
+    let token = unlocked(config.clone());
+    let keys = [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Ed25519]
+        .map(|kind| token.generate(&kind.name().parse().unwrap(), kind).unwrap().public);
+    let [p256, p384, ed25519] = &keys;
+    for key in [p256, p384] {
+        let error = sign(&token, key, "not measured").unwrap_err();
+        assert_eq!(error.reason(), "BAD_SIGNATURE");
+        assert!(error.remedy().contains("tufctl token doctor"), "{}", error.remedy());
+    }
+    let diagnosis = examine(&token);
+    let uses = diagnosis.uses();
+    assert_eq!((uses.ecdsa_p256.verdict, uses.ecdsa_p384.verdict), (Verdict::Yes, Verdict::Yes));
+    assert!(has(&diagnosis, "ecdsa-in-der"), "{:?}", diagnosis.quirks());
+    assert!(token.save_profile(&diagnosis).unwrap());
+    for n in 0..40 {
+        for key in &keys {
+            sign(&token, key, &format!("measured {n}")).unwrap();
+        }
+    }
+    token.shutdown();
+    let later = unlocked(config);
+    sign(&later, p384, "by every later one").unwrap();
+    for lie in ["wrong", "short", "long", "empty", "zero", "other-key"] {
+        lab.say(&format!("ecdsa der\nC_Sign {lie}"));
+        assert!(sign(&later, p256, lie).is_err(), "{lie}");
+        lab.say("ecdsa der");
+        sign(&later, p256, "and right again").unwrap();
+    }
+    lab.say("");
+    assert_eq!(sign(&later, p256, "as the standard says").unwrap_err().reason(), "BAD_SIGNATURE");
+    sign(&later, ed25519, "not of that kind").unwrap();
+    assert!(!has(&examine(&later), "ecdsa-in-der"));
 }
 
 fn attributes() {

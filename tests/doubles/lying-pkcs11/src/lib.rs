@@ -66,7 +66,8 @@
 //! `always-authenticate made`: keys that are made get CKA_ALWAYS_AUTHENTICATE; the real module sees to it.
 //! `multipart yes`: C_SignUpdate and C_SignFinal work with every mechanism, also where the real module has but
 //! C_Sign; `multipart no`: with none. `tables each`: who asks for the functions gets a table of its own, as p11-kit's
-//! client gives it, so that no program calls C_Sign by another one than its library's.
+//! client gives it, so that no program calls C_Sign by another one than its library's. `ecdsa der`: signatures of ECDSA come in
+//! DER, in place of r || s.
 //!
 //! ## What it tries beside its calls: `try WHAT …`
 //!

@@ -30,6 +30,7 @@ pub(crate) struct Script {
     pub(crate) made_always: bool,
     pub(crate) multipart: Option<bool>,
     pub(crate) tables_each: bool,
+    pub(crate) ecdsa_der: bool,
     pub(crate) attempts: Vec<Attempt>,
 }
 
@@ -132,6 +133,10 @@ impl Script {
             }
             ["tables", "each"] => {
                 self.tables_each = true;
+                Some(())
+            }
+            ["ecdsa", "der"] => {
+                self.ecdsa_der = true;
                 Some(())
             }
             ["multipart", how] => {

@@ -103,7 +103,7 @@ pub(crate) unsafe fn sign(
             Some(Bend::OtherKey) if !signature.is_null() => {
                 other_key(session, bytes(data, data_len), signature, len)
             }
-            bend => answer(bend, "C_Sign", session, signature, len, ask),
+            bend => answer(bend, "C_Sign", session, (in_der(turn, session), signature), len, ask),
         }
     }
 }
@@ -156,7 +156,7 @@ pub(crate) unsafe fn finish(
         }
     };
     // SAFETY: the caller's own arguments.
-    unsafe { answer(turn.bend(), "C_SignFinal", session, signature, len, ask) }
+    unsafe { answer(turn.bend(), "C_SignFinal", session, (in_der(turn, session), signature), len, ask) }
 }
 
 /// Asks for a signature, or for its length, and bends what comes.
@@ -167,7 +167,7 @@ unsafe fn answer(
     bend: Option<Bend>,
     call: &str,
     session: CK_SESSION_HANDLE,
-    signature: *mut u8,
+    (in_der, signature): (bool, *mut u8),
     len: *mut CK_ULONG,
     ask: impl FnOnce(*mut u8, *mut CK_ULONG) -> Option<CK_RV>,
 ) -> Option<CK_RV> {
@@ -178,6 +178,9 @@ unsafe fn answer(
     unsafe {
         if signature.is_null() {
             let code = ask(signature, len)?;
+            if in_der {
+                *len += DER_MORE;
+            }
             match bend {
                 Some(Bend::Huge) => *len = real::ONE_TIB,
                 _ if Turn::next_bend(call) == Some(Bend::Long) => *len += 1,
@@ -185,11 +188,20 @@ unsafe fn answer(
             }
             return Some(code);
         }
+        let room = *len;
         let code = ask(signature, len)?;
         if code != CKR_OK {
             return Some(code);
         }
         forget(session);
+        if in_der {
+            let der = to_der(bytes(signature, *len));
+            *len = room;
+            let code = give(&der, signature, len);
+            if code != CKR_OK {
+                return Some(code);
+            }
+        }
         let stale = world::with(|world| {
             std::mem::replace(&mut world.last_signature, bytes(signature, *len).to_vec())
         });
@@ -209,6 +221,28 @@ unsafe fn answer(
     }
     Some(CKR_OK)
 }
+
+/// Whether what this session is about to give is to come in DER.
+fn in_der(turn: &Turn, session: CK_SESSION_HANDLE) -> bool {
+    let is_ecdsa = |mechanism| (CKM_ECDSA..=CKM_ECDSA_SHA512).contains(&mechanism);
+    turn.script.ecdsa_der && operation(session).is_some_and(|operation| is_ecdsa(operation.mechanism))
+}
+
+/// r || s as a SEQUENCE of two INTEGERs.
+fn to_der(fixed: &[u8]) -> Vec<u8> {
+    let (r, s) = fixed.split_at(fixed.len() / 2);
+    let integer = |number: &[u8]| {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count().min(number.len() - 1);
+        let digits = &number[zeros..];
+        let pad = if digits[0] & 0x80 == 0 { &[][..] } else { &[0] };
+        [&[2, u8::try_from(pad.len() + digits.len()).unwrap_or(0)], pad, digits].concat()
+    };
+    let body = [integer(r), integer(s)].concat();
+    [&[0x30, u8::try_from(body.len()).unwrap_or(0)], body.as_slice()].concat()
+}
+
+/// By so much DER may be longer than r || s.
+const DER_MORE: CK_ULONG = 8;
 
 /// A right signature of the same message, by another private key of the same type.
 ///

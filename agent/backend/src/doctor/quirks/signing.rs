@@ -73,6 +73,15 @@ pub(super) fn curves(facts: &Facts, found: &mut Found) {
                 "hashes, and has the digest signed",
             );
         }
+        if curve.signs_in_der || curve.hash_and_sign_in_der {
+            push(
+                found,
+                "ecdsa-in-der",
+                format!("{name}: signatures come in DER"),
+                "PKCS#11 says r || s, and other programs expect that",
+                "reads them so, now that it was measured",
+            );
+        }
         if name.starts_with("ecdsa") && curve.hash_and_sign.is_yes() && !curve.signs.is_yes() {
             let seen = format!("{name}: {}", not(&curve.signs, "digests were not tried"));
             push(found, "hash-and-sign-only", seen, "it signs no digests", "gives it the whole message");

@@ -1,5 +1,7 @@
 //! Curves: how they are written, what they sign (FAULTS D5, D6).
 
+use std::cell::Cell;
+
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
@@ -12,7 +14,7 @@ use super::Stop;
 use super::bench::{Bench, MESSAGE, Pair, generates, judged, tried};
 use crate::doctor::{CurveFacts, EddsaFacts, Facts, Finding};
 use crate::host::attributes::attributes;
-use crate::host::codec::{Curve, curve_from_params, ecdsa_to_der};
+use crate::host::codec::{Curve, curve_from_params, ecdsa_from_der, ecdsa_to_der};
 use crate::host::faults::told;
 
 /// Encodings, and signatures over digest and message.
@@ -89,10 +91,21 @@ fn sign(
         Curve::P384 => (Sha384::digest(MESSAGE).to_vec(), Mechanism::EcdsaSha384),
         _ => (Sha256::digest(MESSAGE).to_vec(), Mechanism::EcdsaSha256),
     };
-    let good = |raw: &[u8]| verifies(&key, curve, raw);
+    let in_der = Cell::new(false);
+    let good = |raw: &[u8]| {
+        in_der.set(verifies_in_der(&key, curve, raw));
+        in_der.get() || verifies(&key, curve, raw)
+    };
     facts.signs = judged(bench.sign(session, &Mechanism::Ecdsa, pair.private, &digest), good)?;
+    facts.signs_in_der = in_der.take();
     facts.hash_and_sign = judged(bench.sign(session, &whole, pair.private, MESSAGE), good)?;
+    facts.hash_and_sign_in_der = in_der.take();
     Ok(())
+}
+
+/// The same of DER, as we read it.
+fn verifies_in_der(key: &PublicKey, curve: Curve, der: &[u8]) -> bool {
+    ecdsa_from_der(curve, der).is_some_and(|raw| verifies(key, curve, &raw))
 }
 
 /// Whether r || s is a signature of [`MESSAGE`].
