@@ -146,6 +146,9 @@ fn integer(fixed: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+mod wycheproof;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
