@@ -87,6 +87,41 @@ fn a_copy_without_its_first_roots_is_known_again_by_any_root_and_gets_no_second_
     home.refused(&format!("repo adopt repo --name two {ADOPT}"), 3, "REPOSITORY_KNOWN");
 }
 
+#[test]
+fn one_chain_under_two_names_from_copies_without_a_common_root_becomes_one_again_by_a_fuller_copy() {
+    let (theirs, _their_agent) = Home::unlocked();
+    let repo = theirs.published_repository();
+    theirs.keys(&["b", "c", "d"]);
+    let home = Home::new();
+    for key in ["b", "c", "d"] {
+        theirs.run(&format!("root add-key repo root --key {key}")).done();
+        theirs.run("sign repo --yes").done();
+        if key == "b" {
+            repo.copy_to(&home.path("old"));
+        }
+    }
+    repo.copy_to(&home.path("repo"));
+    let recent = repo.copy_to(&home.path("recent"));
+    for old in 1..=3 {
+        fs::remove_file(recent.dir().join(format!("metadata/{old}.root.json"))).unwrap();
+    }
+    let _agent = home.start();
+    home.run("repo adopt old --name old --root old/metadata/1.root.json --yes").done();
+    let recent = "repo adopt recent --name recent --root recent/metadata/4.root.json --yes";
+    assert_eq!(home.refused(recent, 3, "SHARED_KEY")["details"]["repository"], "old");
+    home.run(&format!("{recent} --shared-key")).done();
+    // The whole chain: a third name does not get it, and either of the two does.
+    home.refused(&format!("repo adopt repo --name third {ADOPT} --shared-key"), 3, "REPOSITORY_KNOWN");
+    home.run(&format!("repo adopt repo --name recent {ADOPT}")).done();
+    let forgotten = home.journalled("repository.forgotten");
+    assert_eq!((forgotten.len(), &forgotten[0]["body"]["repository"]), (1, &"old".into()), "{forgotten:?}");
+    for copy in ["repo", "recent"] {
+        assert_eq!(home.run(&format!("repo show {copy} --json")).done().json()["name"], "recent");
+    }
+    home.run("bump repo targets").done();
+    home.refused(&format!("repo adopt repo --name old {ADOPT} --shared-key"), 3, "REPOSITORY_KNOWN");
+}
+
 /// After an adoption as `wrong` that was cut off: it came to nothing, and the repository is adopted as `right`; or it was
 /// done, and goes on as `wrong`. True for the first.
 #[track_caller]

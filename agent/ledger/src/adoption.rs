@@ -4,9 +4,11 @@
 //! left a record which claims its name and its chain. Such a record holds nothing but roots: whoever adopts a copy that has
 //! the newest of them takes its place, and whoever adopts another repository under its name.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
-use tuf::role::RoleKind;
+use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::listings::{self, Listing};
 use crate::records::{
@@ -16,7 +18,7 @@ use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{
     AdoptedCopy, AdoptedRoot, LedgerError, Looked, NewRepository, Noted, Record, RepositoryId, Verified,
-    marks, pasts, restore,
+    Watermark, marks, pasts, restore,
 };
 
 /// What a registration finds.
@@ -44,7 +46,7 @@ pub(crate) fn register(tx: &mut Tx<'_>, new: &NewRepository, id: Option<Reposito
     }
     let id = match found.begun {
         Some(begun) => {
-            tx.append("repository.adopted", adoption(&begun.id, new))?;
+            tx.append("repository.adopted", adoption(&begun.id, new, id.is_some()))?;
             begun.id
         }
         None => insert_record(tx, new, id)?,
@@ -102,34 +104,54 @@ pub(crate) fn adopt(
     note_all(tx, id, &copy.files, true)?
 }
 
-/// Takes away other records that an adoption which was cut off has left, and whose newest root is one of these, of a chain
-/// that is this repository's.
+/// Takes away other records whose newest root is one of these, of a chain that is this repository's: what an adoption which
+/// was cut off has left, and what was adopted under a second name from a copy that had no root in common with the first one,
+/// as long as nothing was signed for it and nothing that it has seen is newer than what this copy has (`seen`).
 pub(crate) fn make_room(
     tx: &mut Tx<'_>,
     id: &RepositoryId,
-    roots: &[Sha256Digest],
+    (roots, seen): (&[Sha256Digest], &BTreeMap<RoleName, Version>),
     caller: &Value,
 ) -> Result<(), LedgerError> {
     for digest in roots {
         let Some(record) = by_roots(tx, &[*digest])?.filter(|record| record.id != *id) else { continue };
         let is_whole = record.root.is_some_and(|(_, newest)| roots.contains(&newest));
-        if is_whole && is_bare(tx, &record)? {
+        if is_whole && (is_bare(tx, &record)? || is_seen_again(tx, &record, seen)?) {
             forget(tx, &record, caller)?;
         }
     }
     Ok(())
 }
 
+/// Whether a record knows nothing but what was published, and a copy with these versions is not behind it.
+fn is_seen_again(
+    tx: &Tx<'_>,
+    record: &Record,
+    seen: &BTreeMap<RoleName, Version>,
+) -> Result<bool, LedgerError> {
+    let behind = |(role, marks): (&RoleName, &Watermark)| {
+        let of_copy = seen.get(role).copied();
+        role.kind() != RoleKind::Root && marks.verified.is_some_and(|mark| of_copy < Some(mark.version))
+    };
+    Ok(is_only_seen(tx, record)? && !marks::all(tx, &record.id)?.iter().any(behind))
+}
+
 fn find(tx: &Tx<'_>, new: &NewRepository) -> Verdict<Found> {
     let mut found = Found { known: None, begun: None, forgotten: Vec::new() };
-    for record in of_chain(tx, new)? {
+    let chain = of_chain(tx, new)?;
+    let named = chain.iter().find(|record| record.name == new.name);
+    let is_adopted = named.map_or(Ok(false), |record| is_bare(tx, record).map(|bare| !bare))?;
+    for record in chain {
         if record.name == new.name {
             found.known = Some(record);
-        } else if holds_newest_of(new, &record) && is_bare(tx, &record)? {
+        } else if !holds_newest_of(new, &record) {
+            return Ok(Err(LedgerError::ChainKnown { name: record.name }));
+        } else if is_bare(tx, &record)? {
             found.forgotten.push(record);
-        } else {
+        } else if !is_adopted || !is_only_seen(tx, &record)? {
             return Ok(Err(LedgerError::ChainKnown { name: record.name }));
         }
+        // Any other makes room once the copy is verified: see `make_room`.
     }
     if found.known.is_some() {
         return Ok(Ok(found));
@@ -204,9 +226,41 @@ fn is_unused(tx: &Tx<'_>, record: &Record) -> Result<bool, LedgerError> {
     Ok(!holds(tx, used, record)?)
 }
 
+/// Whether a repository was adopted in the commit that noted its whole copy, or again since.
+pub(crate) fn was_whole(tx: &Tx<'_>, id: &RepositoryId) -> Result<bool, LedgerError> {
+    pasts::journalled_with(tx, &["repository.adopted"], [&format!("\"{id}\""), "\"whole\":true"])
+}
+
+/// Whether all that is known of a repository may be what an adoption has left that was refused or cut off.
+pub(crate) fn is_left(tx: &Tx<'_>, id: &RepositoryId) -> Result<bool, LedgerError> {
+    match by_id(tx, id)? {
+        Some(record) => Ok(is_bare(tx, &record)? && !was_whole(tx, id)?),
+        None => Ok(false),
+    }
+}
+
+/// A repository was adopted (again) from a whole copy. The journal of one that was registered before its copy was judged says
+/// so from now on.
+pub(crate) fn note_whole(tx: &mut Tx<'_>, record: &Record, caller: &Value) -> Result<(), LedgerError> {
+    let id = record.id.to_string();
+    let is_adopted = pasts::journalled(tx, &["repository.adopted"], &format!("\"{id}\""))?;
+    if is_adopted && !was_whole(tx, &record.id)? {
+        let body =
+            json!({"repository": record.name.as_str(), "repository_id": id, "whole": true, "caller": caller});
+        tx.append("repository.adopted", body)?;
+    }
+    Ok(())
+}
+
 /// Whether a record was adopted, and nothing but roots came of it: nothing was signed for it, and no other role was seen.
 fn is_bare(tx: &Tx<'_>, record: &Record) -> Result<bool, LedgerError> {
-    let more = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE repository = ?1 AND (role <> 'root' OR signed_version IS NOT NULL)) \
+    let more = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE repository = ?1 AND role <> 'root')";
+    Ok(!holds(tx, more, record)? && is_only_seen(tx, record)?)
+}
+
+/// Whether a record was adopted, and nothing was ever signed for it.
+fn is_only_seen(tx: &Tx<'_>, record: &Record) -> Result<bool, LedgerError> {
+    let more = "SELECT EXISTS (SELECT 1 FROM watermarks WHERE repository = ?1 AND signed_version IS NOT NULL) \
          OR EXISTS (SELECT 1 FROM key_use WHERE repository = ?1 AND signed) \
          OR EXISTS (SELECT 1 FROM intents WHERE repository = ?1) OR EXISTS (SELECT 1 FROM alarms WHERE repository = ?1) \
          OR EXISTS (SELECT 1 FROM resets WHERE repository = ?1) OR EXISTS (SELECT 1 FROM restored WHERE repository = ?1)";
@@ -259,9 +313,10 @@ fn insert_record(
     new: &NewRepository,
     id: Option<RepositoryId>,
 ) -> Result<RepositoryId, LedgerError> {
+    let whole = id.is_some();
     let id = id.map_or_else(|| new_id(tx), Ok)?;
     let kind = if new.root.is_some() { "repository.adopted" } else { "repository.registered" };
-    tx.append(kind, adoption(&id, new))?;
+    tx.append(kind, adoption(&id, new, whole))?;
     let text = id.to_string();
     tx.change(
         Table::Repositories,
@@ -278,11 +333,15 @@ fn insert_record(
     Ok(id)
 }
 
-/// What the journal says of a repository that becomes known, or whose first root is.
-fn adoption(id: &RepositoryId, new: &NewRepository) -> Value {
-    json!({
+/// What the journal says of a repository that becomes known, or whose first root is; `whole`: with all that its copy holds.
+fn adoption(id: &RepositoryId, new: &NewRepository, whole: bool) -> Value {
+    let mut said = json!({
         "repository": new.name.as_str(), "repository_id": id.to_string(), "expiry_days": days(&new.expiry_days),
         "root": new.root.as_ref().map(|root| json!({"version": root.version.get(), "sha256": root.digest.to_string()})),
         "shared_key": new.shared_key, "caller": new.caller,
-    })
+    });
+    if let (true, Some(said)) = (whole, said.as_object_mut()) {
+        said.insert("whole".to_owned(), true.into());
+    }
+    said
 }

@@ -48,8 +48,9 @@ impl Ledger {
         self.ask(move |tx| adoption::adopt(tx, &id, &new, &copy).map(Ok)).await
     }
 
-    /// Takes away records that an adoption which was cut off has left under another name, with these roots, which the
-    /// caller has verified as this repository's; journalled.
+    /// Takes away records under another name whose newest root is one of these, which the caller has verified as this
+    /// repository's: what an adoption that was cut off has left, and one that has seen nothing newer than these versions and
+    /// for which nothing was signed; journalled.
     ///
     /// # Errors
     /// `Io` or `Closed`.
@@ -57,9 +58,10 @@ impl Ledger {
         &self,
         id: RepositoryId,
         roots: Vec<Sha256Digest>,
+        seen: BTreeMap<RoleName, Version>,
         caller: Value,
     ) -> Result<(), LedgerError> {
-        self.ask(move |tx| adoption::make_room(tx, &id, &roots, &caller).map(Ok)).await
+        self.ask(move |tx| adoption::make_room(tx, &id, (&roots, &seen), &caller).map(Ok)).await
     }
 
     /// All repositories, by name.

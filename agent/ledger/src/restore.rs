@@ -21,8 +21,8 @@ use crate::schema::Table;
 use crate::tx::{Position, Tx, Verdict};
 use crate::writer::{Aside, Job};
 use crate::{
-    Clock, Ledger, LedgerError, Record, RepositoryId, RepositoryName, Restored, Snapshot, alarms, files,
-    open, resets,
+    Clock, Ledger, LedgerError, Record, RepositoryId, RepositoryName, Restored, Snapshot, adoption, alarms,
+    files, open, resets,
 };
 
 impl Ledger {
@@ -75,8 +75,8 @@ impl Ledger {
         self.read(names).await
     }
 
-    /// Lets a repository that came from a backup be signed again: it was adopted from a whole published copy that is not
-    /// behind it, which is for the caller to judge. False when it did not come from one.
+    /// Takes note that a repository was adopted from a whole published copy that is not behind it, which is for the caller to
+    /// judge: one that came from a backup may be signed again. False when it did not come from one.
     ///
     /// # Errors
     /// `RepositoryUnknown`; `Io` or `Closed`.
@@ -113,6 +113,7 @@ pub(crate) fn settle(tx: &mut Tx<'_>, id: &RepositoryId, caller: &Value) -> Verd
     let Some(record) = records::by_id(tx, id)? else {
         return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
     };
+    adoption::note_whole(tx, &record, caller)?;
     if !is_restored(tx, id)? {
         return Ok(Ok(false));
     }

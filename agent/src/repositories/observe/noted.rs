@@ -58,7 +58,8 @@ impl Repositories {
         let mut alarms = Vec::new();
         if let (Shown::Whole { consent, .. }, Some(copy)) = (how, copy) {
             if !found.roots().is_empty() {
-                self.ledger.make_room(record.id, found.roots(), caller.clone()).await?;
+                let seen = found.seen.iter().map(|(role, file)| (role.clone(), file.version()));
+                self.ledger.make_room(record.id, found.roots(), seen.collect(), caller.clone()).await?;
             }
             if consent.acknowledge {
                 alarms.extend(self.acknowledge(record, copy, caller).await?);
