@@ -15,11 +15,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
-use tufagent_tests::{Home, Published, need, oracle};
+use tufagent_tests::oracle::{Client, Memory};
+use tufagent_tests::{Home, Published, need};
 
 use crate::forge::{Forge, key, keyid, signed_by};
 use crate::judges::tough_update;
@@ -52,13 +53,14 @@ pub(crate) struct Case {
     pub(crate) change: fn(&mut Scene),
 }
 
-/// A stock client that is cheap to ask.
+/// A stock client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stock {
     Python,
+    Js,
     Tough,
 }
-pub(crate) use Stock::{Python, Tough};
+pub(crate) use Stock::{Js, Python, Tough};
 
 pub(crate) const A: &[u8] = b"a\n";
 pub(crate) const B: &[u8] = b"b\n";
@@ -174,12 +176,13 @@ pub(crate) fn try_all(cases: &[Case]) {
             wrong.push(format!("{}: tough accepts it: {tough}", case.what));
         }
     }
-    if let Some(client) = need(oracle::Client::python()) {
-        let dirs: Vec<_> = (0..cases.len()).map(dir).collect();
-        let accepted = client.accepts_each(&dirs, &home.path("memories"), &["a", "t/b"]);
+    let dirs: Vec<_> = (0..cases.len()).map(dir).collect();
+    for (client, stock) in [(Client::python(), Python), (Client::js(), Js)] {
+        let Some(client) = need(client) else { continue };
+        let accepted = accepts_each(&home, &client, &dirs);
         for (case, accepted) in cases.iter().zip(accepted) {
-            if accepted != case.accepted_by.contains(&Python) {
-                wrong.push(format!("{}: python-tuf accepts it: {accepted}", case.what));
+            if accepted != case.accepted_by.contains(&stock) {
+                wrong.push(format!("{}: {} accepts it: {accepted}", case.what, client.name()));
             }
         }
     }
@@ -188,6 +191,16 @@ pub(crate) fn try_all(cases: &[Case]) {
 
 fn verify(home: &Home, number: usize) -> Value {
     home.run(&format!("verify case-{number} --root case-{number}/metadata/1.root.json --json")).json()
+}
+
+/// Whether a client that has seen nothing accepts each of these with both targets; one process for all of them.
+fn accepts_each(home: &Home, client: &Client, dirs: &[PathBuf]) -> Vec<bool> {
+    let repos: Vec<_> = dirs.iter().map(Published::at).collect();
+    let cases = repos.iter().enumerate().map(|(number, repo)| {
+        let memory = Memory::new(home.path(format!("memory-{}-{number}", client.name())));
+        (repo, memory, vec!["a".to_owned(), "t/b".to_owned()])
+    });
+    client.update_all(&cases.collect::<Vec<_>>()).iter().map(Option::is_none).collect()
 }
 
 fn tough_accepts(home: &Home, dir: &Path) -> bool {
@@ -203,9 +216,8 @@ fn the_repository_that_the_mutations_begin_with_is_good() {
     let found = verify(&home, 0);
     assert_eq!((&found["valid"], &found["targets"]), (&json!(true), &json!(2)), "{found}");
     assert!(tough_accepts(&home, &home.path("case-0")));
-    if let Some(client) = need(oracle::Client::python()) {
-        let accepted = client.accepts_each(&[home.path("case-0")], &home.path("memories"), &["a", "t/b"]);
-        assert_eq!(accepted, [true]);
+    for client in [Client::python(), Client::js()].into_iter().filter_map(need) {
+        assert_eq!(accepts_each(&home, &client, &[home.path("case-0")]), [true], "{}", client.name());
     }
 }
 

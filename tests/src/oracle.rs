@@ -119,21 +119,6 @@ impl Client {
         command
     }
 
-    /// Whether python-tuf accepts each of these folders with all targets, as a client that has seen nothing; one
-    /// process for all of them.
-    #[track_caller]
-    pub fn accepts_each(&self, repositories: &[PathBuf], memories: &Path, targets: &[&str]) -> Vec<bool> {
-        fs::create_dir_all(memories).unwrap();
-        let list = memories.join("list.json");
-        let wanted = serde_json::json!({"repositories": repositories, "targets": targets});
-        fs::write(&list, wanted.to_string()).unwrap();
-        let script = self.script.with_file_name("python_tuf_many.py");
-        let outcome = outcome::run(Command::new(&self.program).arg(script).arg(memories).arg(list));
-        assert_eq!(outcome.code, 0, "{outcome}");
-        let complaints: Vec<Value> = serde_json::from_str(&outcome.stdout).unwrap();
-        complaints.iter().map(Value::is_null).collect()
-    }
-
     /// The client must accept the repository.
     #[track_caller]
     pub fn accepts(&self, repo: &Published, memory: &Memory, targets: &[&str]) {

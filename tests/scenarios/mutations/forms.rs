@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{A, B, Case, Python, Scene, Stock, Tough, keys, listed, try_all};
+use super::{A, B, Case, Js, Python, Scene, Stock, Tough, keys, listed, try_all};
 use crate::forge::{key, keyid, signing};
 
-const BOTH: &[Stock] = &[Python, Tough];
+const ALL: &[Stock] = &[Python, Js, Tough];
 
 const fn case(
     what: &'static str,
@@ -47,8 +47,8 @@ fn lists_that_hold_what_is_none_of_theirs_are_refused() {
     }
     const ROOT: (&str, &str, &str) = ("root", "1.root.json", "4.3");
     try_all(&[
-        case("a fifth role in the root", ROOT, &[], |s| mirrors(&mut s.forge.root)),
-        case("a fifth role in the next root", ("root", "2.root.json", "4.3"), &[], |s| {
+        case("a fifth role in the root", ROOT, &[Js], |s| mirrors(&mut s.forge.root)),
+        case("a fifth role in the next root", ("root", "2.root.json", "4.3"), &[Js], |s| {
             s.root(2, 2, |f| mirrors(&mut f.root));
         }),
         case("a root without consistent_snapshot", ROOT, &[Python], |s| {
@@ -59,10 +59,10 @@ fn lists_that_hold_what_is_none_of_theirs_are_refused() {
         case("targets in the timestamp", ("timestamp", "timestamp.json", "4.6"), &[], |s| {
             s.forge.timestamp["meta"]["targets.json"] = json!({"version": 1});
         }),
-        case("the timestamp in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), BOTH, |s| {
+        case("the timestamp in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), ALL, |s| {
             s.forge.snapshot["meta"]["timestamp.json"] = json!({"version": 1});
         }),
-        case("the snapshot in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), BOTH, |s| {
+        case("the snapshot in the snapshot", ("snapshot", "1.snapshot.json", "4.4"), ALL, |s| {
             s.forge.snapshot["meta"]["snapshot.json"] = json!({"version": 1});
         }),
     ]);
@@ -75,20 +75,22 @@ fn paths_of_delegations_that_are_none_are_refused() {
     const OUTSIDE: (&str, &str, &str) = ("team", "1.team.json", "4.5");
     try_all(&[
         // a6 begins the SHA-256 of t/b.
-        case("a prefix that is no hexadecimal", AT, BOTH, |s| prefixes(s, &["a6", "ZZ"])),
-        case("a prefix of nothing", AT, BOTH, |s| prefixes(s, &["", "a6"])),
-        case("a prefix of nothing alone", AT, BOTH, |s| prefixes(s, &[""])),
-        case("a prefix longer than a digest", AT, BOTH, |s| {
+        case("a prefix that is no hexadecimal", AT, ALL, |s| prefixes(s, &["a6", "ZZ"])),
+        case("a prefix of nothing", AT, ALL, |s| prefixes(s, &["", "a6"])),
+        case("a prefix of nothing alone", AT, ALL, |s| prefixes(s, &[""])),
+        case("a prefix longer than a digest", AT, ALL, |s| {
             prefixes(s, &["a6", "00000000000000000000000000000000000000000000000000000000000000000"]);
         }),
         case("a prefix in capitals, which matches nothing", OUTSIDE, &[], |s| prefixes(s, &["A6"])),
         case("no prefix at all", OUTSIDE, &[], |s| prefixes(s, &[])),
         case("no pattern at all", OUTSIDE, &[], |s| team(s)["paths"] = json!([])),
         case("a pattern from the root on", OUTSIDE, &[], |s| team(s)["paths"] = json!(["/t/*"])),
-        case("a bracket that does not close", AT, &[Python], |s| team(s)["paths"] = json!(["t/*", "t/[b"])),
-        case("a brace that does not close", AT, &[Python], |s| team(s)["paths"] = json!(["t/*", "t/{b"])),
-        case("a range that goes down", AT, &[Python], |s| team(s)["paths"] = json!(["t/*", "[z-a]"])),
-        case("a backslash at the end", AT, &[Python], |s| team(s)["paths"] = json!(["t/*", "x\\"])),
+        case("a bracket that does not close", AT, &[Python, Js], |s| {
+            team(s)["paths"] = json!(["t/*", "t/[b"])
+        }),
+        case("a brace that does not close", AT, &[Python, Js], |s| team(s)["paths"] = json!(["t/*", "t/{b"])),
+        case("a range that goes down", AT, &[Python, Js], |s| team(s)["paths"] = json!(["t/*", "[z-a]"])),
+        case("a backslash at the end", AT, &[Python, Js], |s| team(s)["paths"] = json!(["t/*", "x\\"])),
         case("paths and prefixes that are both null", READ, &[], |s| {
             team(s)["paths"] = json!(null);
             team(s)["path_hash_prefixes"] = json!(null);
@@ -99,7 +101,7 @@ fn paths_of_delegations_that_are_none_are_refused() {
                 json!({"keyids": team(s)["keyids"], "threshold": 1, "bit_length": 1, "name_prefix": "b"});
             s.forge.targets["delegations"]["succinct_roles"] = bins;
         }),
-        case("neither roles nor bins", ("team", "1.team.json", "5.6.1"), &[], |s| {
+        case("neither roles nor bins", ("team", "1.team.json", "5.6.1"), &[Js], |s| {
             s.forge.team["delegations"] = json!({"keys": {}});
         }),
         case("bins of 33 bits", READ, &[], |s| bins(s, &json!(33), &json!("b"))),
@@ -126,20 +128,20 @@ fn entries_among_signatures_that_are_none_are_refused() {
         text.replacen("\"signatures\":[", &format!("\"signatures\":[{entry},"), 1)
     }
     try_all(&[
-        case("a signature that is no hexadecimal, beside a good one", AT, &[Python], |s| {
+        case("a signature that is no hexadecimal, beside a good one", AT, &[Python, Js], |s| {
             s.after("targets", |text| {
                 entry(text, &json!({"keyid": "ab".repeat(32), "sig": "zz"}).to_string())
             });
         }),
-        case("half a byte", AT, &[Python], |s| {
+        case("half a byte", AT, &[Python, Js], |s| {
             s.after("targets", |text| {
                 entry(text, &json!({"keyid": "ab".repeat(32), "sig": "0"}).to_string())
             });
         }),
-        case("a keyid that is no hexadecimal", AT, &[Python], |s| {
+        case("a keyid that is no hexadecimal", AT, &[Python, Js], |s| {
             s.after("targets", |text| entry(text, &json!({"keyid": "zz", "sig": "00"}).to_string()));
         }),
-        case("a keyid twice, once in capitals", AT, &[Python], |s| {
+        case("a keyid twice, once in capitals", AT, &[Python, Js], |s| {
             s.after("targets", |text| {
                 let id = keyid(&key(1)).to_ascii_uppercase();
                 entry(text, &json!({"keyid": id, "sig": "00"}).to_string())
@@ -156,7 +158,7 @@ fn keys_and_signatures_that_mean_two_things_are_refused() {
         case(
             "a signature of a key that everybody can sign with",
             ("targets", "1.targets.json", "5.6.3"),
-            BOTH,
+            ALL,
             |s| {
                 // The neutral point: any text is signed by it and a signature of nothing.
                 let neutral = format!("01{}", "00".repeat(31));
@@ -180,12 +182,12 @@ fn keys_and_signatures_that_mean_two_things_are_refused() {
             object["keyval"]["public"] = json!(format!("{}\n", object["keyval"]["public"].as_str().unwrap()));
             team_key(s, object);
         }),
-        case("a public key of 31 bytes that nobody needs", MATERIAL, BOTH, |s| {
+        case("a public key of 31 bytes that nobody needs", MATERIAL, ALL, |s| {
             let mut object = key(3);
             object["keyval"]["public"] = json!("ab".repeat(31));
             beside(s, &object);
         }),
-        case("an RSA key that is none, which nobody needs", MATERIAL, &[Python], |s| {
+        case("an RSA key that is none, which nobody needs", MATERIAL, &[Python, Js], |s| {
             let keyval = json!({"public": "garbage"});
             beside(s, &json!({"keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": keyval}));
         }),
@@ -239,33 +241,33 @@ fn private_keys_anywhere_are_refused() {
         hex::encode(signing(number).to_bytes())
     }
     try_all(&[
-        case("PEM in custom", TARGETS, BOTH, |s| {
+        case("PEM in custom", TARGETS, ALL, |s| {
             s.forge.targets["targets"]["a"]["custom"] = json!({"notes": ["see", PEM]});
         }),
-        case("PEM in an unknown member", ("timestamp", "timestamp.json", "4.2"), BOTH, |s| {
+        case("PEM in an unknown member", ("timestamp", "timestamp.json", "4.2"), ALL, |s| {
             s.forge.timestamp["x-note"] = json!({"deep": [[PEM]]});
         }),
-        case("PEM whose line breaks were escaped twice", ("snapshot", "1.snapshot.json", "4.2"), BOTH, |s| {
+        case("PEM whose line breaks were escaped twice", ("snapshot", "1.snapshot.json", "4.2"), ALL, |s| {
             s.forge.snapshot["x-note"] = json!(PEM.replace('\n', "\\n"));
         }),
-        case("PEM in the envelope", TEAM, BOTH, |s| {
+        case("PEM in the envelope", TEAM, ALL, |s| {
             s.after("team", |text| text.replacen('{', &format!("{{\"debug\":{},", json!(PEM)), 1));
         }),
-        case("PEM as a name", TEAM, BOTH, |s| s.forge.team[PEM] = json!(1)),
-        case("the seed of a key in custom", TARGETS, BOTH, |s| {
+        case("PEM as a name", TEAM, ALL, |s| s.forge.team[PEM] = json!(1)),
+        case("the seed of a key in custom", TARGETS, ALL, |s| {
             s.forge.targets["targets"]["a"]["custom"] = json!({"build-id": seed(2)});
         }),
-        case("the seed of a key of the root, in a delegated role", TEAM, BOTH, |s| {
+        case("the seed of a key of the root, in a delegated role", TEAM, ALL, |s| {
             s.forge.team["x-note"] = json!(seed(1));
         }),
-        case("a seed in base64", TEAM, BOTH, |s| {
+        case("a seed in base64", TEAM, ALL, |s| {
             s.forge.team["x-note"] = json!("AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
         }),
-        case("a seed as numbers", TEAM, BOTH, |s| s.forge.team["x-note"] = json!(vec![2; 32])),
-        case("a seed in the envelope", TEAM, BOTH, |s| {
+        case("a seed as numbers", TEAM, ALL, |s| s.forge.team["x-note"] = json!(vec![2; 32])),
+        case("a seed in the envelope", TEAM, ALL, |s| {
             s.after("team", |text| text.replacen('{', &format!("{{\"debug\":\"{}\",", seed(2)), 1));
         }),
-        case("a member of a key object that is called so", TARGETS, BOTH, |s| {
+        case("a member of a key object that is called so", TARGETS, ALL, |s| {
             let mut object = key(2);
             object["jwk"] = json!({"kty": "OKP", "d": "something"});
             team_key(s, object);
@@ -273,7 +275,7 @@ fn private_keys_anywhere_are_refused() {
         case(
             "a private key in the first root, where a second has none",
             ("root", "1.root.json", "4.2"),
-            BOTH,
+            ALL,
             |s| {
                 s.forge.root["x-note"] = json!(PEM);
                 s.root(2, 2, |f| f.root["x-note"] = json!(null));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{A, Case, Python, Scene, Tough, file_of_a, listed, try_all};
+use super::{A, Case, Js, Python, Scene, Tough, file_of_a, listed, try_all};
 
 const fn case(
     what: &'static str,
@@ -68,7 +68,7 @@ fn lengths_digests_and_versions_that_do_not_fit_are_refused() {
             s.forge.timestamp["meta"] = json!({});
         }),
         Case {
-            accepted_by: &[Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case("snapshot: a name without its ending", "snapshot", "1.snapshot.json", "5.5.1", |s| {
                 s.forge.snapshot["meta"]["team"] = json!({"version": 1});
             })
@@ -124,19 +124,19 @@ fn target_files_that_are_not_what_is_listed_are_refused() {
             s.forge.targets["targets"]["a"]["hashes"] = json!({"md5": "00"});
         }),
         Case {
-            accepted_by: &[Python],
+            accepted_by: &[Python, Js],
             ..case("outside the paths of its role", "team", "1.team.json", "4.5", |s| {
                 s.forge.team["targets"]["elsewhere/c"] = listed(A);
             })
         },
         Case {
-            accepted_by: &[Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case("a name that leads out", "targets", "../../x", "4.5", |s| {
                 s.forge.targets["targets"]["../../x"] = listed(A);
             })
         },
         Case {
-            accepted_by: &[Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case("a second one that is missing", "targets", ".other", "5.7.2", |s| {
                 s.forge.targets["targets"]["other"] = listed(A);
             })

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Case, Scene, Tough, keys, signers, try_all};
+use super::{Case, Js, Python, Scene, Tough, keys, signers, try_all};
 use crate::forge::{Forge, key, keyid};
 
 fn flip(text: String) -> String {
@@ -134,7 +134,7 @@ fn text_that_was_edited_after_it_was_signed_is_refused() {
 fn keys_that_are_not_what_they_seem_are_refused() {
     try_all(&[
         Case {
-            accepted_by: &[super::Python],
+            accepted_by: &[Python, Js],
             ..case("a keyid that is not the hash of its key", "targets", "1.targets.json", "4.2.1", |s| {
                 let wrong = "0".repeat(64);
                 s.forge.targets["delegations"]["keys"] = json!({&wrong: key(2)});
@@ -143,7 +143,7 @@ fn keys_that_are_not_what_they_seem_are_refused() {
             })
         },
         Case {
-            accepted_by: &[super::Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case(
                 "one key under two keyids meets a threshold of two",
                 "targets",
@@ -176,7 +176,7 @@ fn keys_that_are_not_what_they_seem_are_refused() {
             })
         },
         Case {
-            accepted_by: &[super::Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case("a private key in a delegated key", "targets", "1.targets.json", "4.2", |s| {
                 let mut object = key(2);
                 object["keyval"]["private"] = json!("ab".repeat(32));
@@ -187,7 +187,7 @@ fn keys_that_are_not_what_they_seem_are_refused() {
             })
         },
         Case {
-            accepted_by: &[super::Python, Tough],
+            accepted_by: &[Python, Js, Tough],
             ..case("a private key in a root", "root", "2.root.json", "4.2", |s| {
                 second_root(s, |f| {
                     let mut object = key(3);
