@@ -8,16 +8,17 @@ use tufagent_tests::{Home, Published};
 use crate::forge::{Forge, key, keyid, signed_by};
 use crate::judges::{Judges, Reads};
 
-/// A published repository with the delegated role `team`, whose newest file is lost.
-fn with_a_lost_role(home: &Home) -> Published {
+/// A published repository with the delegated role `team`, whose newest file is lost; and what was in it.
+fn with_a_lost_role(home: &Home) -> (Published, Vec<u8>) {
     let repo = home.published_repository();
     home.keys(&["team"]);
     home.write("t.txt", "t\n");
     home.run("delegation add repo team --key team --paths t/*").done();
     home.run("target add repo t.txt --path t/ --role team").done();
     home.run("sign repo --yes").done();
-    fs::remove_file(repo.dir().join("metadata/1.team.json")).unwrap();
-    repo
+    let lost = repo.bytes("1.team.json");
+    fs::remove_file(repo.dir().join(TEAM)).unwrap();
+    (repo, lost)
 }
 
 /// The agent forgets what it knew, and has its keys.
@@ -38,7 +39,7 @@ const ADOPT: &str = "repo adopt repo --name app --root repo/metadata/1.root.json
 #[test]
 fn a_repository_that_has_lost_a_delegated_role_is_adopted_by_a_persons_word_and_goes_on() {
     let (home, agent) = Home::unlocked();
-    let repo = with_a_lost_role(&home);
+    let (repo, _) = with_a_lost_role(&home);
     let judges = Judges::new(&home, "before", Reads::NotTough);
     judges.accept(&repo, &["app.txt"]);
     let _agent = anew(&home, agent);
@@ -69,22 +70,74 @@ fn a_repository_that_has_lost_a_delegated_role_is_adopted_by_a_persons_word_and_
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }
 
-#[test]
-fn a_lost_role_whose_file_comes_back_is_signed_again() {
-    let (home, agent) = Home::unlocked();
-    let repo = with_a_lost_role(&home);
-    let _agent = anew(&home, agent);
+/// The agent has adopted the repository without `team`; gives also what was in the role's lost file.
+fn adopted_without(home: &Home, agent: tufagent_tests::Agent) -> (Published, Vec<u8>, tufagent_tests::Agent) {
+    let (repo, lost) = with_a_lost_role(home);
+    let agent = anew(home, agent);
     home.run(&format!("{ADOPT} --without team")).done();
-    assert!(home.run("repo show repo --json").done().json()["roles"].is_array());
-    // Nothing is signed under the version that is lost.
+    (repo, lost, agent)
+}
+
+fn targets_of(repo: &Published, file: &str) -> Vec<String> {
+    repo.metadata(file)["signed"]["targets"].as_object().unwrap().keys().cloned().collect()
+}
+
+const TEAM: &str = "metadata/1.team.json";
+const VERIFY: &str = "verify repo --root repo/metadata/1.root.json";
+
+#[test]
+fn a_lost_role_is_begun_anew_under_a_later_version_and_its_old_file_changes_nothing() {
+    let (home, agent) = Home::unlocked();
+    let (repo, lost, _agent) = adopted_without(&home, agent);
+    home.refused(VERIFY, 6, "VERIFICATION");
     home.write("n.txt", "n\n");
-    let staged = home.run("target add repo n.txt --path t/ --role team --yes");
-    if staged.code == 0 {
+    home.run("target add repo n.txt --path t/ --role team").done();
+    home.run("sign repo --yes").done();
+    assert!(repo.has("2.team.json") && !repo.has("1.team.json"));
+    assert_eq!(targets_of(&repo, "2.team.json"), ["t/n.txt"]);
+    home.run(VERIFY).done();
+    let judges = Judges::new(&home, "anew", Reads::All);
+    judges.accept(&repo, &["app.txt", "t/n.txt"]);
+    // It comes back too late: what was signed since is the newest.
+    fs::write(repo.dir().join(TEAM), &lost).unwrap();
+    home.run(VERIFY).done();
+    home.run("bump repo team").done();
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("team"), targets_of(&repo, "3.team.json")), (3, vec!["t/n.txt".to_owned()]));
+    home.run(ADOPT).done();
+    judges.accept(&repo, &["app.txt", "t/n.txt"]);
+}
+
+#[test]
+fn a_lost_role_whose_file_comes_back_goes_on_from_it() {
+    for again in [false, true] {
+        let (home, agent) = Home::unlocked();
+        let (repo, lost, _agent) = adopted_without(&home, agent);
+        home.write("new.txt", "new\n");
+        home.run("target add repo new.txt").done();
         home.run("sign repo --yes").done();
-        assert!(repo.has("2.team.json") && !repo.has("1.team.json"));
-        home.run("verify repo --root repo/metadata/1.root.json").done();
-    } else {
-        assert!(!staged.stderr.is_empty(), "{staged}");
+        let judges = Judges::new(&home, "before", Reads::NotTough);
+        judges.accept(&repo, &["app.txt", "new.txt"]);
+        // What comes back is looked at like anything that is published: it counts by its signatures alone.
+        let forged = String::from_utf8(lost.clone()).unwrap().replace("t/t.txt", "t/x.txt");
+        fs::write(repo.dir().join(TEAM), forged).unwrap();
+        if again {
+            let adopted = home.run(&format!("{ADOPT} --json")).done().json();
+            assert!(adopted["alarms"].to_string().contains("team version 1 has 0 of the 1"), "{adopted}");
+        }
+        fs::write(repo.dir().join(TEAM), &lost).unwrap();
+        if again {
+            let adopted = home.run(&format!("{ADOPT} --json")).done().json();
+            assert!(!adopted["alarms"].to_string().contains("team"), "{adopted}");
+        }
+        home.run(VERIFY).done();
+        home.write("n.txt", "n\n");
+        home.run("target add repo n.txt --path t/ --role team").done();
+        home.run("sign repo --yes").done();
+        assert_eq!(targets_of(&repo, "2.team.json"), ["t/n.txt", "t/t.txt"], "again: {again}");
+        home.run(VERIFY).done();
+        judges.accept(&repo, &["app.txt", "new.txt", "t/t.txt", "t/n.txt"]);
+        Judges::new(&home, "fresh", Reads::All).accept(&repo, &["app.txt", "t/t.txt", "t/n.txt"]);
     }
 }
 
