@@ -13,6 +13,7 @@ import os
 import sys
 from datetime import timedelta
 
+import strangers_rare
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from strangers_maker import NOW, Maker, backwards, escaped, indented, respelled, tabbed_crlf
 from securesystemslib.signer import CryptoSigner, GPGKey
@@ -244,7 +245,7 @@ def hashes_and_lengths(m):
 def sha512_alone(m):
     m.meta_hashes = {"snapshot": ["sha512"], "timestamp": ["sha512"]}
     m.target_hashes = ["sha512"]
-    m.files.clear(), m.roles["targets"].targets.clear()
+    m.files.clear(), m.published.clear(), m.roles["targets"].targets.clear()
     m.target("app.txt", b"hello")
     m.reads = "not-tough"
 
@@ -527,6 +528,7 @@ def empty_delegations(m):
 @kind
 def no_targets_at_all(m):
     m.files.clear()
+    m.published.clear()
     m.roles["targets"].targets.clear()
 
 
@@ -738,12 +740,31 @@ def a_snapshot_that_lists_root(m):
 
 
 @kind
-def digests_that_only_python_knows(m):
+def digests_of_other_kinds(m):
     m.target("three.txt", b"three", hashes=["sha384"])
+    m.target("keccak.txt", b"keccak", hashes=["sha3-256"])
+    m.target("cut.txt", b"cut", hashes=["sha512-256", "sha384"])
+    m.delegate("targets", "team", ["team"], paths=["team/*"])
+    m.target("team/a.txt", b"team", role="team", hashes=["sha1", "blake2b512"])
+    m.meta_hashes = {"snapshot": ["sha384"], "timestamp": ["md5", "sha3-512"]}
+    m.reads = "not-tough"
+
+
+@kind
+def digests_that_only_python_knows(m):
+    m.target("three.txt", b"three", hashes=["sha3_384"])
     m.target("blake.txt", b"blake", hashes=["blake2b-256"])
     m.delegate("targets", "team", ["team"], paths=["team/*"])
-    m.target("team/a.txt", b"team", role="team")
+    m.target("team/a.txt", b"team", role="team", hashes=["blake2s", "sha512_256"])
+    m.meta_hashes = {"snapshot": ["blake2b"], "timestamp": ["sha3_256"]}
     m.reads = "python"
+
+
+@kind
+def digests_that_do_not_count(m):
+    for name in ["md5", "sha1", "sha224"]:
+        m.target(f"{name}.txt", name.encode(), hashes=[name])
+    m.reads = "not-tough"
     m.notes = {"verifies": False}
 
 
@@ -926,6 +947,10 @@ def like_tuf_on_ci(m):
 
     m.signature_tricks = {"root": forget, "targets": forget}
     m.write = indented
+
+
+KINDS.update(strangers_rare.KINDS)
+GROUPS.update(strangers_rare.GROUPS)
 
 
 def main():

@@ -79,7 +79,8 @@ class Maker:
         self.target_hashes = ["sha256"]
         self.roles = {"targets": Targets(version=3, expires=self.until("targets"))}
         self.signed_by = {}  # delegated role -> uses
-        self.files = {}  # target path -> content
+        self.files = {}  # target path -> content and entry, as clients find it
+        self.published = []  # every (path, content, entry)
         self.reads = "all"
         self.refresh = True  # whether stock clients accept it before the adoption
         self.unlisted = []  # roles that the snapshot does not list
@@ -92,6 +93,7 @@ class Maker:
         self.first_kept_root = 1
         self.notes = {}
         self.unfetchable = []
+        self.no_files = []  # targets whose files are not published
         self.role_file = quoted
         self.target("app.txt", b"hello of " + name.encode())
 
@@ -112,6 +114,7 @@ class Maker:
         file.unrecognized_fields.update(members)
         self.roles[role].targets[path] = file
         self.files[path] = (content, file)
+        self.published.append((path, content, file))
         return file
 
     def delegate(self, parent, name, uses, threshold=1, **scope):
@@ -227,7 +230,9 @@ class Maker:
             signers_before = now
 
     def publish_targets(self, folder):
-        for path, (content, file) in self.files.items():
+        for path, content, file in self.published:
+            if path in self.no_files:
+                continue
             above, _, base = path.rpartition("/")
             names = [f"{digest}.{base}" for digest in file.hashes.values()] if self.consistent else [base]
             places = [os.path.join(above, name) for name in names]

@@ -46,7 +46,7 @@ fn a_repository_without_faults_has_nothing_worse_than_notes() {
 #[test]
 fn each_thing_that_a_client_stumbles_over_is_found() {
     type Change = fn(&mut Scene);
-    let cases: [(&str, &str, &str, &[&str], Change); 27] = [
+    let cases: [(&str, &str, &str, &[&str], Change); 33] = [
         ("expiry", "error", "timestamp", &[], |s| {
             s.forge.timestamp["expires"] = json!("2020-01-01T00:00:00Z")
         }),
@@ -74,11 +74,26 @@ fn each_thing_that_a_client_stumbles_over_is_found() {
             target(s, "\u{1f600}");
             target(s, "\u{fb01}");
         }),
+        ("custom", "error", "targets", &["tough"], |s| s.forge.targets["targets"]["a"]["custom"] = json!({})),
+        ("expiry", "error", "team", &["tough"], |s| s.forge.team["expires"] = json!("9999-12-30T22:00:01Z")),
         ("hashes", "error", "targets", &["tough"], |s| {
             s.forge.targets["targets"]["a"]["hashes"] = json!({"sha512": "0".repeat(128)});
         }),
         ("hashes", "note", "targets", &[], |s| {
             s.forge.targets["targets"]["a"]["hashes"]["sha512"] = json!("0".repeat(128));
+        }),
+        ("hashes", "error", "targets", &["tough"], |s| {
+            s.forge.targets["targets"]["a"]["hashes"] = json!({"sha384": "0".repeat(96)});
+        }),
+        ("hashes", "error", "targets", &["tuf-js"], |s| {
+            s.forge.targets["targets"]["a"]["hashes"]["blake2b-256"] = json!("0".repeat(64));
+        }),
+        ("hashes", "error", "targets", &[], |s| {
+            s.forge.targets["targets"]["a"]["hashes"] = json!({"sha1": "0".repeat(40)});
+        }),
+        ("hashes", "error", "snapshot", &["tuf-js"], |s| {
+            let hashes = json!({"sha256": "0".repeat(64), "sha3_256": "0".repeat(64)});
+            s.forge.snapshot["meta"]["targets.json"]["hashes"] = hashes;
         }),
         ("unknown-members", "error", "targets", &["tough"], |s| {
             s.forge.targets["delegations"]["roles"][0]["x-owner"] = json!("@ann");

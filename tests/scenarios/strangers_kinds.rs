@@ -228,11 +228,12 @@ fn schemes_that_python_tuf_alone_reads() {
     adopted_changed_and_accepted("schemes");
 }
 
-/// The agent keeps no P-521 keys, and verifies them: such a repository is edited here, and signed where its keys are.
+/// The agent keeps no P-521 and ML-DSA keys, and verifies them: such a repository is edited here, and signed where its keys are.
 #[test]
 fn a_repository_whose_keys_cannot_be_kept_here_is_adopted_and_edited_for_its_owner_to_sign() {
     let (home, _agent) = Home::unlocked();
-    let Some(kinds) = made(&home, "p521") else { return };
+    let Some(mut kinds) = made(&home, "p521") else { return };
+    kinds.extend(made(&home, "rare-elsewhere").into_iter().flatten());
     for Kind { kind: name, .. } in &kinds {
         home.run(&format!("repo adopt {name} --name {name} --root {name}/metadata/1.root.json --yes")).done();
         home.run(&format!("bump {name} targets")).done();

@@ -44,8 +44,9 @@ impl FromStr for Sha256Digest {
     }
 }
 
-/// A digest in the making of one of the algorithms that stock clients know beside SHA-256 and SHA-512. They are listed
-/// beside a good one at times; whoever checks files checks these too, as python-tuf and tuf-js do.
+/// A digest in the making of one of the algorithms that stock clients know beside SHA-256 and SHA-512: the specification
+/// leaves open which (4.4), and python-tuf writes whatever its `hashlib` has. Whoever checks files checks all of them, as
+/// python-tuf and tuf-js do.
 pub struct OtherHasher(Box<dyn DynDigest>);
 
 impl OtherHasher {
@@ -56,10 +57,30 @@ impl OtherHasher {
             "sha1" => Box::new(sha1::Sha1::default()),
             "sha224" => Box::new(sha2::Sha224::default()),
             "sha384" => Box::new(sha2::Sha384::default()),
-            "blake2b" | "blake2b512" => Box::new(blake2::Blake2b512::default()),
+            "sha512-224" | "sha512_224" => Box::new(sha2::Sha512_224::default()),
+            "sha512-256" | "sha512_256" => Box::new(sha2::Sha512_256::default()),
+            "sha3-224" | "sha3_224" => Box::new(sha3::Sha3_224::default()),
+            "sha3-256" | "sha3_256" => Box::new(sha3::Sha3_256::default()),
+            "sha3-384" | "sha3_384" => Box::new(sha3::Sha3_384::default()),
+            "sha3-512" | "sha3_512" => Box::new(sha3::Sha3_512::default()),
+            "blake2b" | "blake2b512" | "blake2b-512" => Box::new(blake2::Blake2b512::default()),
             "blake2b-256" => Box::new(blake2::Blake2b256::default()),
+            "blake2s" | "blake2s256" | "blake2s-256" => Box::new(blake2::Blake2s256::default()),
             _ => return None,
         }))
+    }
+
+    /// Whether a digest of this algorithm alone says which file is meant: it is known, and has 256 bits or more, since
+    /// whoever finds two files of one digest can have either of them signed. MD5 and SHA-1 never count.
+    pub fn counts(algorithm: &str) -> bool {
+        Self::new(algorithm).is_some_and(|hasher| hasher.0.output_size() >= 32)
+    }
+
+    /// Whether tuf-js knows it, which asks OpenSSL for it by its name there (run).
+    pub fn is_known_to_openssl(algorithm: &str) -> bool {
+        let named_otherwise =
+            algorithm.contains('_') || matches!(algorithm, "blake2b" | "blake2s" | "blake2b-256");
+        Self::new(algorithm).is_some() && !named_otherwise
     }
 
     /// Takes more of the file.
@@ -136,6 +157,35 @@ const fn nibble(digit: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_algorithms_are_those_of_hashlib_by_every_name_and_weak_ones_do_not_count() {
+        // hashlib.new(NAME, b"abc") of Python 3.11.
+        let known = [
+            ("md5", "900150983cd24fb0", false),
+            ("sha1", "a9993e364706816a", false),
+            ("sha224", "23097d223405d822", false),
+            ("sha384", "cb00753f45a35e8b", true),
+            ("sha512-224", "4634270f707b6a54", false),
+            ("sha512_256", "53048e2681941ef9", true),
+            ("sha3-224", "e642824c3f8cf24a", false),
+            ("sha3_256", "3a985da74fe225b2", true),
+            ("sha3-384", "ec01498288516fc9", true),
+            ("sha3_512", "b751850b1a57168a", true),
+            ("blake2b", "ba80a53f981c4d0d", true),
+            ("blake2b-256", "bddd813c63423972", true),
+            ("blake2s", "508c5e8c327c14e2", true),
+        ];
+        for (name, begins, counts) in known {
+            let mut hasher = OtherHasher::new(name).unwrap();
+            hasher.update(b"abc");
+            assert!(hasher.hex().starts_with(begins), "{name}");
+            assert_eq!(OtherHasher::counts(name), counts, "{name}");
+        }
+        for unknown in ["shake_128", "SHA384", "blake3", ""] {
+            assert!(OtherHasher::new(unknown).is_none() && !OtherHasher::counts(unknown), "{unknown}");
+        }
+    }
 
     #[test]
     fn a_digest_reads_back_what_it_writes_and_refuses_upper_case() {

@@ -24,7 +24,7 @@ use crate::{
 pub use delegations::{DelegatedRole, Delegations, Paths, SuccinctRoles};
 pub use error::MetadataError;
 use error::{Read, member, object, parsed, wrong};
-pub use files::{Hashes, MetaFile, Sha512Digest, Snapshot, TimestampRole};
+pub use files::{Algorithms, Hasher, Hashes, MetaFile, Sha512Digest, Snapshot, TimestampRole};
 pub use oddities::{Odd, Oddities, Oddity};
 pub use root::Root;
 pub use signatures::SignatureEntry;

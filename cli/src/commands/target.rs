@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tuf::edit::PathScope;
-use tuf::metadata::{Metadata, TargetFile};
+use tuf::metadata::{Algorithms, Metadata, TargetFile};
 use tuf::role::RoleName;
 use tuf::target::TargetPath;
 
@@ -47,10 +47,8 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
             Some(role) => role.clone(),
             None => staging.workspace.role_for(file.path.as_str())?,
         };
-        // Whoever listed a SHA-512 before gets one again.
-        let long =
-            staging.workspace.current(&role)?.as_ref().is_some_and(|m| has_sha512(m, file.path.as_str()));
-        let found = hash_file(&file.source, long, &mut |more| {
+        let wanted = digests(staging.workspace.current(&role)?.as_ref(), file.path.as_str());
+        let found = hash_file(&file.source, &wanted, &mut |more| {
             done = done.saturating_add(more);
             progress.update(done, total);
         })?;
@@ -134,8 +132,10 @@ fn warn_of_unfound(staging: &Staging<'_>, added: &[(String, RoleName)]) -> Resul
     Ok(())
 }
 
-fn has_sha512(metadata: &Metadata, path: &str) -> bool {
-    metadata.as_targets().and_then(|t| t.find(path)).is_some_and(|file| file.hashes.sha512.is_some())
+/// Which digests to list of a target: SHA-256, and whatever was listed of it before.
+fn digests(role: Option<&Metadata>, path: &str) -> Algorithms {
+    let before = role.and_then(Metadata::as_targets).and_then(|targets| targets.find(path));
+    before.map_or(Algorithms::SHA256, |file| file.hashes.algorithms().and_sha256())
 }
 
 /// What the FILEs and `--path` of the command line mean.

@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tuf::metadata::Algorithms;
 use tuf::target::stays_inside;
 
 use super::beneath::{Folder, TEMPORARY};
@@ -214,7 +215,8 @@ impl Job {
         let mut from = reading::open_file(source).map_err(|e| Failure::io("read", source, &e))?;
         let mut to = folder.create(&self.temporary)?;
         let mut tick = |more| tick(more);
-        let found = hash(&mut from, self.sha512(), &mut tick, |piece| to.write_all(piece)).map_err(fail)?;
+        let found =
+            hash(&mut from, &self.algorithms(), &mut tick, |piece| to.write_all(piece)).map_err(fail)?;
         if !matches(&self.one.target, &found) {
             return Err(changed(&self.one.path, source));
         }
@@ -224,7 +226,7 @@ impl Job {
     /// The file of this name, if it is what was signed.
     fn right(&self, folder: &Folder, name: &OsStr) -> Result<Option<File>, Failure> {
         let Some(mut file) = folder.file(name)?.filter(|file| self.has_length(file)) else { return Ok(None) };
-        let found = hash(&mut file, self.sha512(), &mut |_| {}, |_| Ok(()));
+        let found = hash(&mut file, &self.algorithms(), &mut |_| {}, |_| Ok(()));
         let found = found.map_err(|e| Failure::io("read", &self.folder.join(name), &e))?;
         Ok(matches(&self.one.target, &found).then_some(file))
     }
@@ -286,8 +288,8 @@ impl Job {
         file.metadata().is_ok_and(|about| about.len() == self.one.target.length)
     }
 
-    fn sha512(&self) -> bool {
-        self.one.target.hashes.sha512.is_some()
+    fn algorithms(&self) -> Algorithms {
+        self.one.target.hashes.algorithms()
     }
 }
 

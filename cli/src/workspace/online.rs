@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tuf::edit::{Editor, new_snapshot, new_timestamp};
-use tuf::metadata::{Hashes, MetaFile, Metadata, Sha512Digest};
+use tuf::metadata::{Algorithms, Hashes, MetaFile, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
 
@@ -158,17 +158,14 @@ impl Workspace {
 }
 
 /// What snapshot and timestamp say of a file: its version, and length and digests of its very bytes as far as they told
-/// them of the version before; where there is none, the length and SHA-256.
+/// them of the version before; where there is none, or none that counts, the length and SHA-256.
 fn described(metadata: &Metadata, before: Option<&MetaFile>) -> MetaFile {
     let bytes = metadata.bytes();
     let of_before = before.and_then(|file| file.hashes.as_ref());
-    let sha512 = of_before.is_some_and(|hashes| hashes.sha512.is_some());
-    let sha256 = of_before.is_none_or(|hashes| hashes.sha256.is_some() || !sha512);
-    let hashes = Hashes {
-        sha256: sha256.then(|| metadata.file_digest()),
-        sha512: sha512.then(|| Sha512Digest::of(bytes)),
-        other: Vec::new(),
-    };
+    let of_before = of_before.filter(|hashes| hashes.is_understood());
+    let wanted = of_before.map_or(Algorithms::SHA256, Hashes::algorithms);
+    let sha256 = wanted.sha256.then(|| metadata.file_digest());
+    let hashes = Hashes { sha256, ..Algorithms { sha256: false, ..wanted }.of(bytes) };
     MetaFile {
         version: metadata.version(),
         length: u64::try_from(bytes.len()).ok().filter(|_| before.is_none_or(|file| file.length.is_some())),

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256, Sha512};
-use tuf::digest::Sha256Digest;
-use tuf::metadata::{Hashes, Metadata, Sha512Digest, TargetFile};
+use tuf::digest::OtherHasher;
+use tuf::metadata::{Algorithms, Metadata, TargetFile};
 use tuf::role::RoleName;
 use tuf::target::{TargetPath, stays_inside};
 
@@ -41,7 +40,7 @@ impl Workspace {
         let mut done = 0;
         for one in incoming.iter().filter(here) {
             let Some(source) = &one.source else { continue };
-            let found = hash_file(source, one.target.hashes.sha512.is_some(), &mut |more| {
+            let found = hash_file(source, &one.target.hashes.algorithms(), &mut |more| {
                 done += more;
                 progress(done, total);
             })?;
@@ -103,24 +102,24 @@ impl Workspace {
     }
 }
 
-/// Length and digests of a file; SHA-512 only if wanted. Told of every piece.
+/// Length and digests of a file. Told of every piece.
 pub(crate) fn hash_file(
     path: &Path,
-    sha512: bool,
+    wanted: &Algorithms,
     tick: &mut dyn FnMut(u64),
 ) -> Result<TargetFile<'static>, Failure> {
     let mut file = reading::open_file(path).map_err(|e| Failure::io("read", path, &e))?;
-    hash(&mut file, sha512, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
+    hash(&mut file, wanted, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
 }
 
 /// Reads a file to its end: length and digests, and each piece for the caller.
 pub(super) fn hash(
     from: &mut impl Read,
-    sha512: bool,
+    wanted: &Algorithms,
     tick: &mut dyn FnMut(u64),
     mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
 ) -> std::io::Result<TargetFile<'static>> {
-    let (mut short, mut long) = (Sha256::new(), sha512.then(Sha512::new));
+    let mut hasher = wanted.start();
     let mut length = 0_u64;
     let mut buffer = vec![0; PIECE];
     loop {
@@ -129,34 +128,31 @@ pub(super) fn hash(
         if piece.is_empty() {
             break;
         }
-        short.update(piece);
-        if let Some(long) = &mut long {
-            long.update(piece);
-        }
+        hasher.update(piece);
         each(piece)?;
         let more = u64::try_from(read).unwrap_or(u64::MAX);
         length = length.saturating_add(more);
         tick(more);
     }
-    let mut hashes = Hashes::sha256(Sha256Digest::from_bytes(short.finalize().into()));
-    hashes.sha512 = long.map(|long| Sha512Digest::from_bytes(long.finalize().into()));
-    Ok(TargetFile::new(length, hashes))
+    Ok(TargetFile::new(length, hasher.finish()))
 }
 
-/// Whether a file is what metadata says, by every digest that is understood.
+/// Whether a file is what metadata says, by every digest that is known.
 pub(super) fn matches(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> bool {
     let (wanted, have) = (&listed.hashes, &found.hashes);
+    let same = |one: &(String, String)| OtherHasher::new(&one.0).is_none() || have.other.contains(one);
     listed.length == found.length
         && wanted.is_understood()
         && wanted.sha256.is_none_or(|digest| have.sha256 == Some(digest))
         && wanted.sha512.is_none_or(|digest| have.sha512 == Some(digest))
+        && wanted.other.iter().all(same)
 }
 
 /// Whether the right file is at its place already.
 fn is_there(place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
     match std::fs::symlink_metadata(place) {
         Ok(found) if found.is_file() && found.len() == target.length => {
-            Ok(matches(target, &hash_file(place, target.hashes.sha512.is_some(), &mut |_| {})?))
+            Ok(matches(target, &hash_file(place, &target.hashes.algorithms(), &mut |_| {})?))
         }
         _ => Ok(false),
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer, SigningKey};
 use tuf::edit::{Editor, NewRole, NewRoles, new_root, new_targets};
 use tuf::key::{Key, PublicKey};
-use tuf::metadata::{Metadata, SignatureEntry};
+use tuf::metadata::{Algorithms, Metadata, SignatureEntry};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::target::TargetPath;
 use tuf::time::UtcTime;
@@ -101,7 +101,7 @@ fn ready(workspace: &mut Workspace) {
 
 fn add_target(workspace: &mut Workspace, path: &str, source: &Path) {
     let base = workspace.current(&role(RoleKind::Targets)).unwrap().unwrap();
-    let found = hash_file(source, false, &mut |_| {}).unwrap();
+    let found = hash_file(source, &Algorithms::SHA256, &mut |_| {}).unwrap();
     let mut edit = Editor::new(&base);
     edit.add_target(&TargetPath::new_for_writing(path).unwrap(), &found).unwrap();
     if workspace.published(&role(RoleKind::Targets)).unwrap().is_some() {
@@ -342,8 +342,8 @@ fn a_name_that_would_be_a_file_and_a_folder_is_refused_with_both_targets() {
     let (folder, mut workspace) = Folder::staged();
     let source = folder.file("x.bin", "hello");
     add_target(&mut workspace, "p/q", &source);
-    let same = hash_file(&source, false, &mut |_| {}).unwrap();
-    let other = hash_file(&folder.file("y.bin", "other"), false, &mut |_| {}).unwrap();
+    let same = hash_file(&source, &Algorithms::SHA256, &mut |_| {}).unwrap();
+    let other = hash_file(&folder.file("y.bin", "other"), &Algorithms::SHA256, &mut |_| {}).unwrap();
     let role = &RoleKind::Targets.role();
     let judge = |path: &str, file, tough| {
         workspace.check_places([super::Listed { role, path, file }].into_iter(), tough)

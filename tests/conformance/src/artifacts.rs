@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha2::{Digest, Sha256, Sha512};
-use tuf::digest::Sha256Digest;
-use tuf::metadata::{Hashes, Sha512Digest, TargetFile};
+use tuf::digest::OtherHasher;
+use tuf::metadata::{Algorithms, Hashes, TargetFile};
 
 use crate::store::file_name;
 use crate::web::{Web, below};
@@ -27,7 +26,7 @@ pub(crate) fn download(web: &Web, place: &Place<'_>, path: &str, target: &Target
         bail!("its name would leave the folder of targets (4.5)");
     }
     if !target.hashes.is_understood() {
-        bail!("none of its digests can be checked (5.7.2)");
+        bail!("none of its digests can be checked and counts (5.7.2)");
     }
     let goal = local_path(place.dir, path);
     if is_there(&goal, target)? {
@@ -39,7 +38,8 @@ pub(crate) fn download(web: &Web, place: &Place<'_>, path: &str, target: &Target
     let body = web.open(&url)?.with_context(|| format!("the repository has no {url}"))?;
     let mut fresh = tempfile::Builder::new().prefix(".fresh-").tempfile_in(place.dir)?;
     // One byte more than is listed tells an endless file from a right one.
-    let found = copy(body.take(target.length.saturating_add(1)), fresh.as_file_mut())?;
+    let found =
+        copy(body.take(target.length.saturating_add(1)), fresh.as_file_mut(), &target.hashes.algorithms())?;
     check(&found, target)?;
     fresh.as_file().sync_all()?;
     fresh.persist(&goal).with_context(|| goal.display().to_string())?;
@@ -52,9 +52,11 @@ fn local_path(dir: &Path, path: &str) -> PathBuf {
     dir.join(file_name(utf8_percent_encode(path, NOT_IN_NAMES).to_string()))
 }
 
-/// The path below the address of targets (6.2.2, 5.7.3).
+/// The path below the address of targets (6.2.2, 5.7.3), by the first digest that counts.
 fn published_name(path: &str, hashes: &Hashes, consistent: bool) -> String {
-    let digest = hashes.iter().next().filter(|_| consistent).map(|(_, digest)| digest);
+    let counts = |name: &str| matches!(name, "sha256" | "sha512") || OtherHasher::counts(name);
+    let digest =
+        hashes.iter().find(|(name, _)| counts(name)).filter(|_| consistent).map(|(_, digest)| digest);
     let Some(digest) = digest else { return path.to_owned() };
     match path.rsplit_once('/') {
         Some((folder, name)) => format!("{folder}/{digest}.{name}"),
@@ -64,7 +66,9 @@ fn published_name(path: &str, hashes: &Hashes, consistent: bool) -> String {
 
 fn is_there(goal: &Path, target: &TargetFile<'_>) -> Result<bool> {
     let found = match File::open(goal) {
-        Ok(file) => copy(file.take(target.length.saturating_add(1)), &mut io::sink()),
+        Ok(file) => {
+            copy(file.take(target.length.saturating_add(1)), &mut io::sink(), &target.hashes.algorithms())
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => Err(e),
     };
@@ -88,8 +92,8 @@ fn check(found: &Found, target: &TargetFile<'_>) -> Result<()> {
     }
 }
 
-fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<Found> {
-    let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
+fn copy(mut from: impl Read, to: &mut impl Write, wanted: &Algorithms) -> io::Result<Found> {
+    let mut hasher = wanted.start();
     let mut length = 0_u64;
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -100,17 +104,11 @@ fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<Found> {
             Err(e) => return Err(e),
         };
         let part = buffer.get(..read).unwrap_or_default();
-        sha256.update(part);
-        sha512.update(part);
+        hasher.update(part);
         to.write_all(part)?;
         length = length.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
-    let hashes = Hashes {
-        sha256: Some(Sha256Digest::from_bytes(sha256.finalize().into())),
-        sha512: Some(Sha512Digest::from_bytes(sha512.finalize().into())),
-        other: Vec::new(),
-    };
-    Ok(Found::new(length, hashes))
+    Ok(Found::new(length, hasher.finish()))
 }
 
 const BUFFER: usize = 64 << 10;

@@ -5,6 +5,9 @@ use tufagent_tests::web::Answer;
 
 use super::world::World;
 
+const MD5: &str = "098f6bcd4621d373cade4e832627b4f6";
+const SHA384: &str =
+    "768412320f7b0aa5812fce428dc4706b3cae50e02a64caa16a782249bfe8efc4b7ef1ccb126255d196047dfedf17a0a9";
 const SHA512: &str = "ee26b0dd4af7e749aa1a8ee3c10ae9923f618980772e473f8819a5d4940e0db27ac185f8a0e1d5f84f88bc887fd67b143732c304cc5fa9ad8e6f57f50028a8ff";
 
 fn with(files: &[(&str, &str)]) -> World {
@@ -101,12 +104,18 @@ fn every_digest_that_is_known_must_be_right_and_one_is_enough() {
         (json!({"sha512": SHA512}), 0),
         (json!({"sha256": sha256, "sha512": SHA512}), 0),
         (json!({"sha256": sha256, "blake3": "00"}), 0),
+        (json!({"sha384": SHA384}), 0),
+        (json!({"md5": MD5, "sha384": SHA384}), 0),
+        (json!({"sha256": sha256, "sha384": "00"}), 1),
+        (json!({"sha256": sha256, "md5": "00"}), 1),
+        (json!({"sha384": SHA384, "md5": "00"}), 1),
+        (json!({"md5": MD5}), 1),
         (json!({"sha256": sha256, "sha512": "00".repeat(64)}), 1),
         (json!({"blake3": "00"}), 1),
     ] {
         let mut world = World::new();
         world.part("targets")["targets"]["t.txt"] = json!({"length": 4, "hashes": hashes});
-        for digest in [&sha256, SHA512, &"00".repeat(64), "00"] {
+        for digest in [&sha256, SHA512, SHA384, MD5, &"00".repeat(64), "00"] {
             world.server.put(&format!("/targets/{digest}.t.txt"), Answer::File(b"test".to_vec()));
         }
         world.publish_with(&["targets"]);

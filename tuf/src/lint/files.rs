@@ -60,6 +60,15 @@ pub(super) fn expiry(file: &File, now: UtcTime, found: &mut Vec<Finding>) {
         RoleKind::Timestamp => DAY / 12,
     };
     let expires = file.content.expires();
+    if expires > UtcTime::from_unix(TOUGH_TIME) {
+        let message =
+            format!("expires at {expires}, and tough reads no time that is later than 9999-12-30T22:00:00Z");
+        found.push(
+            Finding::new("expiry", Severity::Error, file, message)
+                .by(&[Client::Tough])
+                .remedy("let it expire earlier: tufctl bump DIR ROLE, then tufctl sign DIR"),
+        );
+    }
     let (severity, message) = if expires <= now {
         (Severity::Error, format!("expired at {expires}"))
     } else if expires <= now.plus_seconds(soon) {
@@ -71,6 +80,9 @@ pub(super) fn expiry(file: &File, now: UtcTime, found: &mut Vec<Finding>) {
         "renew it, best from a timer: tufctl bump DIR ROLE --if-within 3d, then tufctl sign DIR --yes",
     ));
 }
+
+/// The latest time of the library that tough reads times with.
+const TOUGH_TIME: i64 = 253_402_207_200;
 
 /// Texts that clients canonicalise differently, members that tough drops.
 pub(super) fn text(file: &File, found: &mut Vec<Finding>) {
@@ -132,6 +144,23 @@ fn spec_version(file: &File, found: &mut Vec<Finding>) {
 
 /// tough keeps unknown members everywhere but in delegations, so that its canonical form is another one there.
 fn dropped_members(content: &Metadata, file: &File, found: &mut Vec<Finding>) {
+    let mut empty = Many::default();
+    for (path, target) in content.as_targets().into_iter().flat_map(|targets| targets.targets()) {
+        let inside = target.custom.as_deref().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
+        if inside.is_some_and(|inside| inside.trim().is_empty()) {
+            empty.note(&path);
+        }
+    }
+    if let Some(told) = empty.told("target") {
+        let message = format!(
+            "{told} whose `custom` is an empty object: tough drops it, and then the signatures do not verify"
+        );
+        found.push(
+            Finding::new("custom", Severity::Error, file, message)
+                .by(&[Client::Tough])
+                .remedy("take such a `custom` out, or put something in, and sign the role anew"),
+        );
+    }
     let Some(delegations) = content.signed().get("delegations") else { return };
     if delegations.get("succinct_roles").is_some() {
         let message = "succinct bins (TAP 15): tough cannot read them".to_owned();

@@ -2,6 +2,7 @@
 
 use super::{Client, File, Finding, Many, Severity};
 use crate::{
+    digest::OtherHasher,
     forms::{is_hash_prefix, pattern_fault},
     metadata::{DelegatedRole, Paths, Targets},
     role::RoleName,
@@ -143,7 +144,11 @@ const fn plain(byte: u8) -> bool {
 
 fn digests(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
     let (mut none, mut not_256, mut several) = (Many::default(), Many::default(), Many::default());
+    let mut python = Many::default();
     for (path, listed) in targets.targets() {
+        if listed.hashes.other.iter().any(|(name, _)| not_js(name)) {
+            python.note(&path);
+        }
         match (listed.hashes.is_understood(), listed.hashes.sha256) {
             (false, _) => none.note(&path),
             (true, None) => not_256.note(&path),
@@ -157,9 +162,15 @@ fn digests(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
             found.push(finding.remedy("list a sha256, and nothing else, for each target"));
         }
     };
-    tell(&none, Severity::Error, &[], "without a sha256 or sha512");
+    tell(&none, Severity::Error, &[], "without a digest of a known algorithm with 256 bits or more");
     tell(&not_256, Severity::Error, &[Client::Tough], "without a sha256: tough knows no other");
+    tell(&python, Severity::Error, &[Client::TufJs], "with a digest of a kind that tuf-js does not know");
     tell(&several, Severity::Note, &[], "with several digests: each needs a file of its own, HASH.name");
+}
+
+/// Whether python-tuf alone checks digests of this algorithm; one that it does not know either is told as a fault of form.
+pub(super) fn not_js(algorithm: &str) -> bool {
+    OtherHasher::new(algorithm).is_some() && !OtherHasher::is_known_to_openssl(algorithm)
 }
 
 /// Targets that a delegated role lists and no delegation to it allows.

@@ -1,6 +1,6 @@
 //! Rules over the repository as a whole: the chain of roots, what lists what, who has signed, how far a search goes.
 
-use super::{Client, File, Finding, Many, Repository, Severity};
+use super::{Client, File, Finding, Many, Repository, Severity, paths::not_js};
 use crate::{
     key::{Key, KeyId},
     metadata::MetaFile,
@@ -98,7 +98,7 @@ pub(super) fn listing(repository: &Repository, found: &mut Vec<Finding>) {
 }
 
 fn bare_entries<'e>(file: &File, entries: impl Iterator<Item = &'e MetaFile>, found: &mut Vec<Finding>) {
-    let (mut bare, mut not_256, mut total) = (0_usize, 0_usize, 0_usize);
+    let (mut bare, mut not_256, mut python, mut total) = (0_usize, 0_usize, 0_usize, 0_usize);
     for entry in entries {
         total = total.saturating_add(1);
         if entry.length.is_none() || entry.hashes.is_none() {
@@ -106,6 +106,9 @@ fn bare_entries<'e>(file: &File, entries: impl Iterator<Item = &'e MetaFile>, fo
         }
         if entry.hashes.as_ref().is_some_and(|hashes| hashes.sha256.is_none()) {
             not_256 = not_256.saturating_add(1);
+        }
+        if entry.hashes.iter().flat_map(|hashes| &hashes.other).any(|(name, _)| not_js(name)) {
+            python = python.saturating_add(1);
         }
     }
     if bare > 0 {
@@ -121,6 +124,15 @@ fn bare_entries<'e>(file: &File, entries: impl Iterator<Item = &'e MetaFile>, fo
             Finding::new("hashes", Severity::Error, file, message)
                 .by(&[Client::Tough])
                 .remedy("list a sha256"),
+        );
+    }
+    if python > 0 {
+        let message =
+            format!("{python} of {total} entries with a digest of a kind that tuf-js does not know");
+        found.push(
+            Finding::new("hashes", Severity::Error, file, message)
+                .by(&[Client::TufJs])
+                .remedy("list a sha256, and nothing else"),
         );
     }
 }

@@ -81,7 +81,8 @@ impl MetaFile {
     }
 }
 
-/// Digests of one file; at least one of them. SHA-256 and SHA-512 are understood, others are kept as they stand.
+/// Digests of one file; at least one of them. SHA-256 and SHA-512 have a form by type, others are kept as they stand, and
+/// checked where [`OtherHasher`] knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hashes {
     /// SHA-256.
@@ -150,9 +151,20 @@ impl Hashes {
         self.is_understood() && sha256 != Some(false) && sha512 != Some(false) && self.other.iter().all(other)
     }
 
-    /// Whether there is a digest that this crate can check.
+    /// Whether there is a digest that this crate can check, and that is strong enough to tell files apart.
     pub fn is_understood(&self) -> bool {
-        self.sha256.is_some() || self.sha512.is_some()
+        let counts = |(name, _): &(String, String)| OtherHasher::counts(name);
+        self.sha256.is_some() || self.sha512.is_some() || self.other.iter().any(counts)
+    }
+
+    /// Which algorithms these are of: the digests of another file are to be of the same.
+    pub fn algorithms(&self) -> Algorithms {
+        let other = self.other.iter().map(|(name, _)| name.clone());
+        Algorithms {
+            sha256: self.sha256.is_some(),
+            sha512: self.sha512.is_some(),
+            other: other.filter(|name| OtherHasher::new(name).is_some()).collect(),
+        }
     }
 
     /// Names and lower-case hexadecimal texts of all digests, those that are understood first.
@@ -168,6 +180,71 @@ impl Hashes {
         let theirs: BTreeMap<_, _> = other.iter().collect();
         let mine = self.iter().filter(|(name, text)| theirs.get(name).is_some_and(|other| other != text));
         mine.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// Which digests of a file are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Algorithms {
+    /// SHA-256.
+    pub sha256: bool,
+    /// SHA-512.
+    pub sha512: bool,
+    /// Names of all others; those that are known are computed.
+    pub other: Vec<String>,
+}
+
+impl Algorithms {
+    /// SHA-256 alone.
+    pub const SHA256: Self = Self { sha256: true, sha512: false, other: Vec::new() };
+
+    /// These and SHA-256, which every client knows.
+    #[must_use]
+    pub fn and_sha256(self) -> Self {
+        Self { sha256: true, ..self }
+    }
+
+    /// Nothing of a file yet.
+    pub fn start(&self) -> Hasher {
+        let other = self.other.iter().filter_map(|name| Some((name.clone(), OtherHasher::new(name)?)));
+        Hasher {
+            sha256: self.sha256.then(sha2::Sha256::new),
+            sha512: self.sha512.then(sha2::Sha512::new),
+            other: other.collect(),
+        }
+    }
+
+    /// The digests of these bytes.
+    pub fn of(&self, bytes: &[u8]) -> Hashes {
+        let mut hasher = self.start();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+}
+
+/// Several digests of one file in the making.
+#[derive(Debug)]
+pub struct Hasher {
+    sha256: Option<sha2::Sha256>,
+    sha512: Option<sha2::Sha512>,
+    other: Vec<(String, OtherHasher)>,
+}
+
+impl Hasher {
+    /// Takes more of the file.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.iter_mut().for_each(|hasher| hasher.update(bytes));
+        self.sha512.iter_mut().for_each(|hasher| hasher.update(bytes));
+        self.other.iter_mut().for_each(|(_, hasher)| hasher.update(bytes));
+    }
+
+    /// The digests of all that it took.
+    pub fn finish(self) -> Hashes {
+        Hashes {
+            sha256: self.sha256.map(|hasher| Sha256Digest::from_bytes(hasher.finalize().into())),
+            sha512: self.sha512.map(|hasher| Sha512Digest::from_bytes(hasher.finalize().into())),
+            other: self.other.into_iter().map(|(name, hasher)| (name, hasher.hex())).collect(),
+        }
     }
 }
 

@@ -110,8 +110,8 @@ pub enum TrustFault {
         /// Who lists it.
         by: RoleName,
     },
-    /// None of the digests listed is of an algorithm that this crate knows.
-    #[error("{by} lists no digest of a known algorithm")]
+    /// None of the digests listed is of an algorithm that this crate knows, and of 256 bits or more.
+    #[error("{by} lists no digest of a known algorithm with 256 bits or more")]
     UnknownDigests {
         /// Who lists them.
         by: RoleName,

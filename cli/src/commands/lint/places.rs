@@ -1,5 +1,7 @@
 //! The files of targets: missing ones, others than are listed, and the second names that tough asks for.
 
+use std::path::PathBuf;
+
 use tuf::lint::{Client, File, Finding, Repository, Severity};
 use tuf::metadata::{Hashes, TargetFile};
 
@@ -24,13 +26,12 @@ pub(super) fn look(check: &Check<'_>, by_name: bool, repository: &Repository, fo
             if !tuf::target::stays_inside(&path) || !listed.hashes.is_understood() {
                 continue;
             }
-            let places = |tough| target_places(&path, &understood(&listed), consistent, tough);
-            let first = places(false);
+            let target = Target { role: &file.role, path: &path, listed: &listed, first: own.as_deref() };
+            let first = target_places(&path, &target.asked_for(), consistent, false);
             if !first.iter().all(|place| folder.join(place).exists()) {
                 missing.note(&path);
                 continue;
             }
-            let target = Target { role: &file.role, path: &path, listed: &listed, first: own.as_deref() };
             let mut tick = |more: u64| {
                 bytes = bytes.saturating_add(more);
                 progress.update(bytes, total);
@@ -40,7 +41,7 @@ pub(super) fn look(check: &Check<'_>, by_name: bool, repository: &Repository, fo
             }
             if consistent
                 && path.contains('/')
-                && !places(true).iter().skip(first.len()).all(|place| folder.join(place).exists())
+                && !for_tough(&path, &listed).iter().all(|place| folder.join(place).exists())
             {
                 nameless.note(&path);
             }
@@ -75,8 +76,11 @@ fn tell(file: &File, missing: &Seen, nameless: &Seen, other: &Seen, found: &mut 
     }
 }
 
-fn understood(listed: &TargetFile<'_>) -> Hashes {
-    Hashes { other: Vec::new(), ..listed.hashes.clone() }
+/// The second names of a nested target, which tough asks for: none without a SHA-256, as it reads none of the file then.
+fn for_tough(path: &str, listed: &TargetFile<'_>) -> Vec<PathBuf> {
+    let hashes = listed.hashes.sha256.map(Hashes::sha256).unwrap_or_default();
+    let places = |tough| target_places(path, &hashes, true, tough);
+    places(true).split_off(places(false).len())
 }
 
 #[derive(Default)]

@@ -1,11 +1,9 @@
 //! Every target that a role lists, where clients look for it.
 
 use std::borrow::Cow;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use tuf::digest::OtherHasher;
 use tuf::json::Value;
 use tuf::metadata::{Hashes, Metadata, TargetFile, Targets};
 use tuf::role::RoleName;
@@ -37,6 +35,15 @@ pub(in crate::commands) struct Target<'t> {
     pub(in crate::commands) listed: &'t TargetFile<'t>,
     /// The digest that is listed first, where it is not one that tough asks for.
     pub(in crate::commands) first: Option<&'t str>,
+}
+
+impl Target<'_> {
+    /// The digests that clients begin the name of the file with: SHA-256 and SHA-512, and the one that is listed first,
+    /// which python-tuf and tuf-js take whatever it is.
+    pub(in crate::commands) fn asked_for(&self) -> Hashes {
+        let first = self.first.map(|digest| (String::new(), digest.to_owned()));
+        Hashes { other: first.into_iter().collect(), ..self.listed.hashes.clone() }
+    }
 }
 
 impl Check<'_> {
@@ -91,15 +98,13 @@ impl Check<'_> {
             return Err(refused(role, path, "4.5", why).detail("path", path));
         }
         if !target.listed.hashes.is_understood() {
-            let why = format!("{role}: target {path} has no digest that can be checked");
+            let why = format!("{role}: target {path} has no digest that can be checked and counts");
             return Err(refused(role, path, "5.7.2", why).detail("path", path));
         }
-        // Clients take one of the digests: each that is understood must have its file.
-        let mut places = target_places(path, &understood(target.listed), consistent, false);
-        // python-tuf and tuf-js ask for the one that is listed first, whatever it is.
-        if let (Some(digest), Some(first)) = (target.first.filter(|_| consistent), places.first()) {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            places.push(first.with_file_name(format!("{digest}.{name}")));
+        let places = target_places(path, &target.asked_for(), consistent, false);
+        if places.is_empty() {
+            let why = format!("{role}: target {path} has no digest that can begin the name of its file");
+            return Err(refused(role, path, "6.2.2", why).detail("path", path));
         }
         for (index, place) in places.iter().enumerate() {
             let silent = &mut |_| {};
@@ -140,8 +145,7 @@ impl Check<'_> {
         let full = self.dir.join("targets").join(place);
         let problem = match reading::open_file(&full) {
             Ok(_) => {
-                let mut found = hash_file(&full, target.listed.hashes.sha512.is_some(), tick)?;
-                found.hashes.other = other_digests(&full, &target.listed.hashes)?;
+                let found = hash_file(&full, &target.listed.hashes.algorithms(), tick)?;
                 differs(target.listed, &found)
             }
             Err(e) => Some(unusable(&full, &e).ok_or_else(|| Failure::io("read", &full, &e))?),
@@ -151,27 +155,6 @@ impl Check<'_> {
         let why = format!("{}: the file of target {path} {problem}", target.role);
         Err(refused(target.role, &file, "5.7.2", why).detail("path", path))
     }
-}
-
-/// The digests of a file that are listed beside SHA-256 and SHA-512, computed.
-fn other_digests(path: &Path, listed: &Hashes) -> Result<Vec<(String, String)>, Failure> {
-    let fail = |e: std::io::Error| Failure::io("read", path, &e);
-    let mut found = Vec::new();
-    for name in listed.other.iter().map(|(name, _)| name) {
-        let Some(mut hasher) = OtherHasher::new(name) else { continue };
-        let mut file = reading::open_file(path).map_err(fail)?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = file.read(&mut buffer).map_err(fail)?;
-            let piece = buffer.get(..read).unwrap_or_default();
-            if piece.is_empty() {
-                break;
-            }
-            hasher.update(piece);
-        }
-        found.push((name.clone(), hasher.hex()));
-    }
-    Ok(found)
 }
 
 /// What a role lists: path, entry, and the digest that stands first if it is none of the usual ones.
@@ -196,7 +179,7 @@ fn first_other(listed: &TargetFile<'_>, entry: Value<'_>) -> Option<String> {
     (other && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| digest.into_owned())
 }
 
-/// Digests that have a file each.
+/// Digests that every client knows.
 fn understood(listed: &TargetFile<'_>) -> Hashes {
     Hashes { other: Vec::new(), ..listed.hashes.clone() }
 }
