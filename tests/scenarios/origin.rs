@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use softhsm::TokenFolder;
-use tufagent_tests::{Agent, Home};
+use softhsm::{SoftHsm, TokenFolder};
+use tufagent_tests::{Agent, Home, PIN, need};
 
 use crate::file_store;
 use crate::key_types::home_with_softhsm;
@@ -75,6 +75,37 @@ fn a_role_that_demands_it_is_signed_by_keys_that_the_token_made_and_by_no_other(
     assert_eq!(home.run("sign app --yes --json").done().json()["published"], true);
     let journal = home.run("audit export").done().stdout;
     assert!(journal.contains("ORIGIN"), "the refusals are on record");
+}
+
+/// A module may know less of keys than was asked for: what comes of it is told at once, not by a refusal in a ceremony.
+#[test]
+fn a_new_key_that_is_not_all_that_was_asked_for_is_told_when_it_is_made() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    let pin = home.secret("hsm-pin", PIN).display().to_string();
+    home.config(&format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    let _agent = home.start();
+    let desk = home.lying_desk("hsm");
+    for (n, (lie, told)) in [
+        ("", None),
+        ("C_GenerateKeyPair 1 CKR_ATTRIBUTE_TYPE_INVALID", Some("CKA_COPYABLE")),
+        ("attribute CKA_COPYABLE absent private", Some("CKA_COPYABLE")),
+        ("attribute CKA_EXTRACTABLE true private", Some("CKA_EXTRACTABLE")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        desk.say(lie);
+        let made = home.run(&format!("key generate k{n} --token hsm --type ecdsa-p256")).done();
+        match told {
+            Some(told) => {
+                assert!(made.stderr.contains(told) && made.stderr.contains(&format!("k{n}")), "{lie}: {made}")
+            }
+            None => assert!(!made.stderr.contains("CKA_"), "{lie}: {made}"),
+        }
+    }
 }
 
 #[test]

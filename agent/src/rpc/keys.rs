@@ -17,6 +17,7 @@ use tufagent_proto::v1::{
 mod card;
 
 use super::answer;
+use crate::config::TokenKind;
 use crate::door::Connection;
 use crate::limits;
 use crate::refusal::Refusal;
@@ -78,6 +79,25 @@ impl Keys for KeysService {
     }
 }
 
+/// A module may leave out what a new key was to be: older ones know no CKA_COPYABLE, and it is made without.
+async fn not_kept_as_asked(key: &HeldKey) -> Option<String> {
+    if !matches!(key.slot.config().kind, TokenKind::Pkcs11(_)) {
+        return None;
+    }
+    let (name, token, public) = (&key.name, key.slot.name(), key.stored.public.clone());
+    let told = key.slot.run(move |backend| backend.made_here(&public)).await;
+    match told.err()? {
+        refusal if refusal.reason == Reason::Origin => Some(format!(
+            "not all that was asked for is so of {name}: {}; it signs, but a role with origin = \"token\" does not take it",
+            refusal.message
+        )),
+        refusal => {
+            tracing::debug!(token, "what the token says of the key {name} is not known: {refusal}");
+            None
+        }
+    }
+}
+
 async fn generate(
     state: AppState,
     connection: Arc<Connection>,
@@ -105,6 +125,7 @@ async fn generate(
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let mut warnings = card::forget(&state, replaced).await;
     warnings.extend(card::warnings(&key).await);
+    warnings.extend(not_kept_as_asked(&key).await);
     Ok(GenerateKeyReply { key: Some(key.describe()), warnings })
 }
 
