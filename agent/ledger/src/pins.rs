@@ -319,6 +319,27 @@ fn adopt(tx: &mut Tx<'_>, former: &str, card: &str, token: &str) -> Verdict<()> 
     Ok(Ok(()))
 }
 
+/// What a copy of a ledger has counted for cards of which nothing is known here: tries that were lost are lost on any
+/// machine. What is known here is newer, and stays. To which name of a token a card belongs is for this configuration to
+/// say. Gives what was taken over, for the journal.
+pub(crate) fn take_over(tx: &mut Tx<'_>, theirs: &Tx<'_>) -> Result<Vec<Value>, LedgerError> {
+    let cards: Vec<String> = {
+        let mut select =
+            theirs.db.prepare("SELECT card FROM pins WHERE card NOT LIKE 'typed %' ORDER BY card")?;
+        let rows = select.query_map((), |row| row.get(0))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    let mut taken = Vec::new();
+    for card in cards {
+        let record = PinRecord { token: String::new(), ..read(theirs, &card)? };
+        if record != PinRecord::default() && read_row(tx, &card)?.is_none() {
+            write(tx, &card, &record)?;
+            taken.push(json!({"card": card, "wrong": record.for_person()}));
+        }
+    }
+    Ok(taken)
+}
+
 /// A name means one card: the one that has accepted its PIN now.
 fn release(tx: &mut Tx<'_>, card: &str, token: &str) -> Result<(), LedgerError> {
     let others: Vec<String> = {

@@ -2,7 +2,7 @@
 //!
 //! A copy is taken between two commits by the thread that owns the database. Given back, it is checked whole as at a
 //! start. A ledger in which nothing was ever done takes its journal over; one that lives keeps its own, and takes
-//! repositories that it does not know and marks that are higher. Whatever came from a copy may be older than what was
+//! repositories that it does not know, marks that are higher, and counts of wrong PINs of cards that it does not know. Whatever came from a copy may be older than what was
 //! signed after it was taken: such a repository signs nothing until it is adopted again.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::tx::{Position, Tx, Verdict};
 use crate::writer::{Aside, Job};
 use crate::{
     Clock, Ledger, LedgerError, Record, RepositoryId, RepositoryName, Restored, Snapshot, adoption, alarms,
-    files, open, resets,
+    files, open, pins, resets,
 };
 
 impl Ledger {
@@ -168,6 +168,7 @@ fn restore(
             Err(refusal) => return Ok(Err(refusal)),
         }
     }
+    let cards = pins::take_over(tx, &theirs)?;
     let list: Vec<Value> = all
         .iter()
         .map(|one| json!({"repository": one.name.as_str(), "new": one.is_new, "raised": one.raised}))
@@ -175,7 +176,8 @@ fn restore(
     let end = |position: Position| json!({"entries": position.seq, "hash": position.hash.to_string()});
     let body = json!({
         "backup": about, "backup_journal": end(copy.position), "journal_before": end(before),
-        "journal_taken_over": takes_journal, "repositories": list, "caller": caller,
+        "journal_taken_over": takes_journal, "repositories": list, "pin_counts": cards,
+        "caller": caller,
     });
     tx.append("backup.restored", body)?;
     if takes_journal {

@@ -257,3 +257,43 @@ async fn that_a_source_holds_a_replaced_secret_is_kept_until_it_is_tried() {
     assert_eq!(mark().await, SourceMark::Fresh);
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }
+
+/// On the machine that takes the place of one that is lost a card has as many tries as before; what is known of it there is newer
+/// than any backup.
+#[tokio::test]
+async fn a_backup_brings_the_counts_of_cards_that_are_not_known_here_and_changes_no_other() {
+    let (old, new, copied) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let ledger = Ledger::open(old.path()).unwrap();
+    for card in ["lost", "lost", "known", "known", "right"] {
+        count(&ledger, card).await;
+    }
+    settle(&ledger, "right", ACCEPTED).await;
+    let from_source = PinAttempt { from_source: true, by_person: false, ..attempt("file", Some(3)) };
+    ledger.count_pin_attempt(from_source).await.unwrap();
+    settle(&ledger, "file", PinOutcome::Refused { from_source: true }).await;
+    let copy = copied.path().join("copy.db");
+    let snapshot = ledger.snapshot(copy.clone()).await.unwrap();
+    let ledger = Ledger::open(new.path()).unwrap();
+    count(&ledger, "known").await;
+    settle(&ledger, "known", ACCEPTED).await;
+    count(&ledger, "more").await;
+    ledger.restore(copy, snapshot.head, json!({}), json!({})).await.unwrap();
+    let record = |card: &str| ledger.pin_record(card.to_owned());
+    let lost = record("lost").await.unwrap();
+    assert_eq!((lost.wrong, lost.typed, lost.token.as_str()), (2, 2, ""));
+    assert_eq!(count(&ledger, "lost").await, counted(2));
+    assert_eq!(count(&ledger, "lost").await, PinLeave::Stopped(3));
+    let file = record("file").await.unwrap();
+    assert_eq!((file.wrong, file.source), (1, SourceMark::Refused));
+    for (card, count) in [("known", 0), ("more", 1), ("right", 0)] {
+        assert_eq!(wrong(&ledger, card).await, count, "{card}");
+    }
+    assert_eq!(ledger.card_of_token("hsm".to_owned()).await.unwrap().as_deref(), Some("known"));
+    let journal = ledger.entries(0, 1000).await.unwrap();
+    let body = &journal.iter().find(|entry| entry.kind == "backup.restored").unwrap().body;
+    assert!(body.contains(r#"{"card":"lost","wrong":2}"#) && !body.contains(r#""card":"known""#), "{body}");
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+    drop(ledger);
+    let ledger = Ledger::open(new.path()).unwrap();
+    assert_eq!(wrong(&ledger, "lost").await, 3, "it stays over a restart");
+}

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::helper::{CallError, Helper, NONSENSE};
+use super::helper::{CallError, NONSENSE};
 use super::link::{Link, Shared};
 use super::names;
 use crate::host::protocol::{Reply, Request};
@@ -57,7 +57,9 @@ impl Shared {
         let (mut other, keys, all) = self.new_helper()?;
         let missing = self.seen().missing;
         if !keys.iter().any(|key| missing.contains(&key.public)) {
-            other.helper.take().map(Helper::stop);
+            if let Some(helper) = other.helper.take() {
+                helper.stop();
+            }
             return None;
         }
         link.searched.found = Some(Instant::now());
