@@ -248,9 +248,10 @@ impl Tokens {
 
     /// Ends all tokens, at the same time: one whose module hangs holds up no other. Blocks.
     pub fn shutdown(&self) {
+        let (all, retired) = (self.all(), self.retired());
         std::thread::scope(|scope| {
-            for slot in self.all().iter().chain(&self.retired()).cloned() {
-                scope.spawn(move || slot.shutdown());
+            for slot in all.iter().chain(&retired) {
+                scope.spawn(|| slot.shutdown());
             }
         });
     }

@@ -232,10 +232,9 @@ fn in_der(turn: &Turn, session: CK_SESSION_HANDLE) -> bool {
 fn to_der(fixed: &[u8]) -> Vec<u8> {
     let (r, s) = fixed.split_at(fixed.len() / 2);
     let integer = |number: &[u8]| {
-        let zeros = number.iter().take_while(|byte| **byte == 0).count().min(number.len() - 1);
-        let digits = &number[zeros..];
-        let pad = if digits[0] & 0x80 == 0 { &[][..] } else { &[0] };
-        [&[2, u8::try_from(pad.len() + digits.len()).unwrap_or(0)], pad, digits].concat()
+        let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
+        let pad = if digits.first().is_some_and(|first| first & 0x80 == 0) { vec![] } else { vec![0] };
+        [vec![2, u8::try_from(pad.len() + digits.len()).unwrap_or(0)], pad, digits].concat()
     };
     let body = [integer(r), integer(s)].concat();
     [&[0x30, u8::try_from(body.len()).unwrap_or(0)], body.as_slice()].concat()
