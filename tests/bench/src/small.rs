@@ -74,18 +74,26 @@ impl Lane {
 fn one_at_a_time(bed: &Bed, report: &mut Report) {
     let mut lane = Lane::new(bed.published(Flush::Shipped, 0), "online");
     let mut commit = Commit::new();
-    let (mut signing, mut committing, mut at_once) =
-        (Samples::default(), Samples::default(), Samples::default());
+    let (mut signing, mut at_once) = (Samples::default(), Samples::default());
+    let (mut committing, mut apart) = (Samples::default(), Samples::default());
     for round in 0..40 {
         if round == 10 {
-            (signing, committing, at_once) = Default::default();
+            (signing, at_once, committing, apart) = Default::default();
         }
-        let commits = &mut committing;
         lane.round(&mut signing, Confirm::WhenShown);
         lane.round(&mut at_once, Confirm::AtOnce);
-        (0..IN_TURN).for_each(|_| commits.time(|| commit.commit()));
+        (0..IN_TURN).for_each(|_| committing.time(|| commit.commit()));
+        (0..IN_TURN).for_each(|_| {
+            Commit::pause();
+            apart.time(|| commit.commit());
+        });
     }
     let (p50, alone) = (signing.median(), committing.median());
+    report.fact(
+        "one durable commit, as far after the one before as those of signatures",
+        format!("{:.0} µs", apart.median()),
+        json!({"p50_us": apart.median()}),
+    );
     report.fact(
         "the same, confirmed with the files by the digest",
         format!("p50 {:.0} µs = commit + {:.0} µs", at_once.median(), at_once.median() - alone),
