@@ -262,7 +262,7 @@ const REPAIR: &str = "stop the agent and put ledger.db, ledger.db-wal (where the
 pub(crate) fn put_back(db: &Path, saved: Option<&Path>) -> String {
     let plain = "put the newest ledger.db back (an older copy is refused)";
     saved.map_or_else(
-        || plain.to_owned(),
+        || format!("{plain}, or what the agent saves of it: tufctl status names it"),
         |saved| {
             format!(
                 "{plain}; what the agent has saved of it will do: mv {} {}",

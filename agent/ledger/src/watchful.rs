@@ -58,7 +58,7 @@ impl Seen {
         if log.is_none() || self.log.get().is_some_and(|first| Some(first) != log) {
             return Err(missing(
                 &self.log_path(),
-                "put it back, or restart the agent: nothing of it is lost",
+                "restart the agent, or move back the very file that was there (a copy is not taken): nothing of it is lost",
             ));
         }
         self.log.set(log);

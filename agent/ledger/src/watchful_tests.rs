@@ -158,8 +158,18 @@ async fn a_head_that_stays_away_is_written_anew_at_the_end_and_no_sooner() {
 #[tokio::test]
 async fn the_commits_of_a_deleted_log_are_safe_even_if_the_process_is_killed_then() {
     let (folder, ledger) = ledger().await;
-    fs::remove_file(folder.path().join("ledger.db-wal")).unwrap();
+    let log = folder.path().join("ledger.db-wal");
+    let copy = fs::read(&log).unwrap();
+    fs::remove_file(&log).unwrap();
     is_missing(&ledger).await;
+    // Its commits lie in the database by now; a copy in its place is another file, and the remedy says so.
+    fs::write(&log, copy).unwrap();
+    let refused = ledger.probe().await.unwrap_err();
+    assert!(
+        refused.remedy().contains("restart") && refused.remedy().contains("a copy is not taken"),
+        "{refused:?}"
+    );
+    fs::remove_file(&log).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     // What a killed process leaves on the disk.
     for name in ["ledger.db", "journal.head"] {
