@@ -79,6 +79,7 @@ mod secrets;
 mod share_files;
 mod share_remedies;
 mod share_verify;
+mod shared_keys;
 mod sheets;
 mod small_disk;
 mod split_root;

@@ -28,7 +28,10 @@ impl Staging<'_> {
             reason::WATERMARK,
             format!("root v{} has all its signatures and only waits to be published", root.version()),
         )
-        .remedy("publish it: tufctl sign DIR; then change the next one")
+        .remedy(
+            "publish it: tufctl sign DIR (with --shared-key, where it says that a key has signed for another repository); \
+             then change the next one",
+        )
         .detail("role", role.as_str())
         .detail("version", root.version().get())
         .detail("signed_sha256", root.digest().to_string()))

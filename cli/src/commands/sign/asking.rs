@@ -14,7 +14,7 @@ use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
 
 /// What is pending, by role: bins come by the thousand.
-fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pending<'a>> {
+pub(super) fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pending<'a>> {
     pending.iter().map(|pending| (&pending.role, pending)).collect()
 }
 

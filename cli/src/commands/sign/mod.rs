@@ -174,6 +174,7 @@ impl<'a> Session<'a> {
             self.unlock_for(&content)?;
         }
         let mut pending = self.inspect(&content)?;
+        self.foresee_unseen(&pending, &content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;
         let plan = self.plan(&pending, &content)?;
         if !self.args.no_publish && self.will_complete(&pending, &content)? {
@@ -217,6 +218,7 @@ impl<'a> Session<'a> {
         while self.unlock_for(content)? || self.invite(content)? {
             self.unlock_for(content)?;
             let mut pending = self.inspect(content)?;
+            self.foresee_unseen(&pending, content)?;
             if pending.iter().any(|role| shown.get(&role.role) != Some(&role.difference)) {
                 let plan = self.plan(&pending, content)?;
                 self.confirm(&pending, content, &plan)?;

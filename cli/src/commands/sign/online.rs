@@ -24,16 +24,23 @@ pub(super) type Plan = [(RoleName, Fate); 2];
 impl Session<'_> {
     /// What will become of snapshot and timestamp once `pending` is signed.
     pub(super) fn plan(&self, pending: &[Pending<'_>], content: &[RoleName]) -> Result<Plan, Failure> {
+        if !self.args.no_publish && self.will_complete(pending, content)? {
+            return self.plan_reached(pending.is_empty(), content);
+        }
+        let fate = |role: RoleName| {
+            let staged = self.workspace.staged(&role)?.is_some();
+            Ok::<_, Failure>((role, if staged { Fate::Kept } else { Fate::Nothing }))
+        };
+        Ok([fate(RoleKind::Snapshot.role())?, fate(RoleKind::Timestamp.role())?])
+    }
+
+    /// The same where the run comes to them; `is_idle`: it signs nothing before.
+    pub(super) fn plan_reached(&self, is_idle: bool, content: &[RoleName]) -> Result<Plan, Failure> {
         let [snapshot, timestamp] = [RoleKind::Snapshot.role(), RoleKind::Timestamp.role()];
         let staged = |role: &RoleName| Ok::<_, Failure>(self.workspace.staged(role)?.is_some());
-        let is_reached = !self.args.no_publish && self.will_complete(pending, content)?;
         let (snapshot_staged, timestamp_staged) = (staged(&snapshot)?, staged(&timestamp)?);
-        if !is_reached {
-            let fate = |staged| if staged { Fate::Kept } else { Fate::Nothing };
-            return Ok([(snapshot, fate(snapshot_staged)), (timestamp, fate(timestamp_staged))]);
-        }
         let targets = content.iter().any(|role| role.kind() == RoleKind::Targets);
-        let first = if snapshot_staged && pending.is_empty() && self.workspace.snapshot_fits()? {
+        let first = if snapshot_staged && is_idle && self.workspace.snapshot_fits()? {
             Fate::Kept
         } else if snapshot_staged || targets || !self.stands(&snapshot)? {
             Fate::Made
