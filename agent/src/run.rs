@@ -23,7 +23,7 @@ use crate::repositories::Repositories;
 use crate::serve;
 use crate::split;
 use crate::state::AppState;
-use crate::tokens::{Places, Tokens};
+use crate::tokens::{Places, Tokens, descriptor};
 
 /// Calls under way may finish for this long after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -36,6 +36,7 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// A sentence on what kept it from starting or serving.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let began = Instant::now();
+    descriptor::note_given();
     if rustix::process::geteuid().is_root() && !args.allow_root {
         bail!("tuf-agent does not run as root: run it as the user who owns the keys, or say --allow-root");
     }

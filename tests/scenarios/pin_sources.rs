@@ -245,6 +245,33 @@ fn a_pipe_that_stays_open_gives_its_line_and_is_not_waited_for_without_end() {
 }
 
 #[test]
+fn what_the_agent_has_opened_itself_is_never_presented_as_a_pin() {
+    let Some((home, _folder)) = home_with("{ fd = 3 }") else { return };
+    let config = fs::read_to_string(home.dir().join("config/tuf-agent/config.toml")).unwrap();
+    // Whatever these tests were started with is closed.
+    let start = || {
+        let mut command = Command::new("bash");
+        command.args(["-c", "for fd in {3..30}; do eval \"exec $fd>&-\"; done; exec \"$0\" \"$@\""]);
+        command.arg(binary("tuf-agent"));
+        home.start_through(command)
+    };
+    let agent = start();
+    for fd in 3..=30 {
+        home.config(&config.replace("fd = 3", &format!("fd = {fd}")));
+        agent.signal("HUP");
+        let told = format!("descriptor {fd} was not given to the agent");
+        agent.wait_until(|| home.token("hsm")["problem"].as_str().is_some_and(|said| said.contains(&told)));
+        let refused = home.refused("token unlock hsm", 5, "SECRET_FILE");
+        assert!(refused["remedy"].as_str().unwrap().contains(&format!("{fd}<pin.txt")), "{refused}");
+    }
+    assert!(home.journalled("token.attempt").is_empty());
+    drop(agent);
+    // Nor at the start.
+    let _agent = start();
+    assert!(home.journalled("token.attempt").is_empty());
+}
+
+#[test]
 fn a_line_that_is_cut_off_in_a_pipe_costs_no_try() {
     let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
     let agent = start_on_pipe(&home, "printf canary- >&9");

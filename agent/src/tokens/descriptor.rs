@@ -2,14 +2,14 @@
 //!
 //! Whoever started the agent may keep the other end of a pipe open for ever: its first line is the secret, and it is
 //! waited for so long and no longer. What comes once a line was cut off is never taken for a secret: it would be a wrong
-//! one, and cost a try.
+//! one, and cost a try. Nor is what the agent has opened itself, which gets such numbers, too.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use policy::Reason;
@@ -30,6 +30,31 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// What is known of pipes; a descriptor is the whole process's.
 static KNOWN: Mutex<BTreeMap<u32, Known>> = Mutex::new(BTreeMap::new());
 
+/// The descriptors that the process was started with: device and inode of each.
+static GIVEN: OnceLock<BTreeMap<u32, (u64, u64)>> = OnceLock::new();
+
+/// Notes which descriptors this process was started with. Must run before it opens anything.
+pub(crate) fn note_given() {
+    GIVEN.get_or_init(|| {
+        let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+        let named = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let numbers: Vec<u32> = named.collect();
+        // The folder's own is closed by now.
+        numbers
+            .into_iter()
+            .filter_map(|fd| Some((fd, identity(&std::fs::metadata(place(fd)).ok()?))))
+            .collect()
+    });
+}
+
+fn place(fd: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{fd}"))
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     /// It was waited for.
@@ -43,17 +68,22 @@ enum Known {
 /// # Errors
 /// `SECRET_FILE`.
 pub(super) fn fetch(fd: u32, max: usize) -> Result<SecretBytes, Refusal> {
-    let path = PathBuf::from(format!("/proc/self/fd/{fd}"));
+    let path = place(fd);
+    let given = GIVEN.get().and_then(|given| given.get(&fd));
+    let Some(given) = given else { return Err(not_given(fd)) };
     let mut file = open_at_once(&path).map_err(|error| unreadable(&path, &error))?;
-    let kind = file.metadata().map_err(|error| unreadable(&path, &error))?.file_type();
+    let meta = file.metadata().map_err(|error| unreadable(&path, &error))?;
+    if identity(&meta) != *given {
+        return Err(not_given(fd));
+    }
+    let kind = meta.file_type();
     if kind.is_file() {
         let read = SecretBytes::read_to_end(&mut file, max);
         return only_line(&path, read.map_err(|error| unreadable(&path, &error))?);
     }
     if !kind.is_fifo() {
         let message = format!("descriptor {fd} is neither a file nor a pipe");
-        return Err(Refusal::new(Reason::SecretFile, message)
-            .remedy("start the agent with the PIN on that descriptor, such as 3<pin.txt"));
+        return Err(Refusal::new(Reason::SecretFile, message).remedy(start_with(fd)));
     }
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&fd).copied();
     let wait = match known {
@@ -72,6 +102,15 @@ pub(super) fn fetch(fd: u32, max: usize) -> Result<SecretBytes, Refusal> {
         }
         Err(error) => Err(unreadable(&path, &error)),
     }
+}
+
+fn not_given(fd: u32) -> Refusal {
+    let message = format!("descriptor {fd} was not given to the agent when it was started");
+    Refusal::new(Reason::SecretFile, message).remedy(start_with(fd))
+}
+
+fn start_with(fd: u32) -> String {
+    format!("start the agent with the PIN on that descriptor, such as {fd}<pin.txt")
 }
 
 fn silent(fd: u32) -> Refusal {

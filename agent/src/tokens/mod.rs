@@ -7,7 +7,7 @@
 
 mod attest;
 mod delays;
-mod descriptor;
+pub(crate) mod descriptor;
 mod keyring;
 mod keys;
 mod open;
