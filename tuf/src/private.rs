@@ -5,7 +5,8 @@
 //!
 //! Found are: texts that hold a private key in any armour, wherever they stand, member names too; members of key objects
 //! whose name says "private"; and what **makes** one of the public keys that are looked for, as a seed, a scalar or a secret
-//! number of RSA in hexadecimal, base64 or a list of numbers. The last is a proof and needs no name.
+//! number of RSA in hexadecimal, base64 or a list of numbers, with or without the zeros that stand before it. The last is a
+//! proof and needs no name.
 
 mod made;
 mod texts;
@@ -97,7 +98,7 @@ impl Search<'_> {
 
     /// Bytes as a list of numbers.
     fn is_secret_list(&mut self, list: Value<'_>, place: Place) -> bool {
-        if !self.publics.may_be_made_by(list.len()) {
+        if !(self.publics.may_be_made_by(list.len()) || place.private && list.len() >= SHORTEST) {
             return false;
         }
         let bytes = list.items().map(|item| item.as_u64().and_then(|number| u8::try_from(number).ok()));
@@ -134,7 +135,7 @@ const MOST_DEPTH: u8 = 64;
 const ENTRY: u8 = 3;
 const MOST_TRIES: usize = 4096;
 const MOST_TRIES_OF_RSA: usize = 64;
-/// Quotes and the shortest form of 32 bytes but the word of an armour.
+/// Quotes and the shortest form of 32 bytes but the word of an armour; numbers of a list.
 const SHORTEST: usize = 16;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What makes a public key: a seed, a scalar, or the secret numbers of RSA.
+//! What makes a public key: a seed, a scalar, or one of the secret numbers of RSA.
 
 use crate::{
     key::{Key, KeyType, PublicKey},
     metadata::Metadata,
 };
-use rsa::BoxedUint;
+use crypto_bigint::{BoxedUint, Gcd};
 use std::collections::BTreeSet;
 
 /// The public keys whose private halves are looked for.
@@ -43,10 +43,11 @@ impl Publics {
 
     /// Whether so many bytes can make one of the keys.
     pub(super) fn may_be_made_by(&self, length: usize) -> bool {
-        matches!(length, 32 | 33 | 48 | 64 | 66) || self.may_be_of_rsa(length)
+        let widths = self.kinds.iter().flat_map(|kind| widths(*kind));
+        widths.into_iter().any(|width| is_as_wide(length, *width)) || self.may_be_of_rsa(length)
     }
 
-    /// Whether so many bytes can be the exponent or a prime of one of the keys.
+    /// Whether so many bytes can be the exponent of one of the keys, a prime or an exponent by one.
     pub(super) fn may_be_of_rsa(&self, length: usize) -> bool {
         self.of_rsa().any(|(n, _)| is_exponent(length, &n) || is_prime(length, &n))
     }
@@ -58,7 +59,7 @@ impl Publics {
     }
 
     /// Whether these bytes are what one of the keys is made from: the seed of Ed25519, with or without its public key
-    /// behind, or of ML-DSA, the scalar of an ECDSA key, the private exponent or a prime of RSA.
+    /// behind, or of ML-DSA, the scalar of an ECDSA key, the private exponent of RSA, a prime or the exponent by one.
     pub(super) fn made_by(&self, bytes: &[u8]) -> bool {
         self.of_seed(bytes) || self.of_scalar(bytes) || self.of_rsa().any(|(n, e)| breaks(&n, &e, bytes))
     }
@@ -68,8 +69,13 @@ impl Publics {
     }
 
     fn of_seed(&self, bytes: &[u8]) -> bool {
-        let seed = bytes.get(..32).filter(|_| matches!(bytes.len(), 32 | 64));
-        let Some(seed) = seed.and_then(|seed| <[u8; 32]>::try_from(seed).ok()) else { return false };
+        [32, 64].into_iter().filter_map(|width| as_wide(bytes, width)).any(|bytes| {
+            let seed = bytes.get(..32).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+            seed.is_some_and(|seed| self.of_whole_seed(seed))
+        })
+    }
+
+    fn of_whole_seed(&self, seed: [u8; 32]) -> bool {
         self.has(KeyType::Ed25519, || {
             let key = ed25519_dalek::SigningKey::from_bytes(&seed);
             PublicKey::from_ed25519(key.verifying_key().to_bytes()).ok()
@@ -79,23 +85,53 @@ impl Publics {
     }
 
     fn of_scalar(&self, bytes: &[u8]) -> bool {
-        let bytes = if bytes.len() == 33 { bytes.strip_prefix(&[0]).unwrap_or_default() } else { bytes };
-        match bytes.len() {
-            32 => self.has(KeyType::EcdsaP256, || {
-                let key = p256::ecdsa::SigningKey::from_slice(bytes).ok()?;
+        let scalar = |kind, width| as_wide(bytes, width).filter(|_| self.kinds.contains(&kind));
+        scalar(KeyType::EcdsaP256, 32).is_some_and(|bytes| {
+            self.has(KeyType::EcdsaP256, || {
+                let key = p256::ecdsa::SigningKey::from_slice(&bytes).ok()?;
                 PublicKey::from_p256_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok()
-            }),
-            48 => self.has(KeyType::EcdsaP384, || {
-                let key = p384::ecdsa::SigningKey::from_slice(bytes).ok()?;
+            })
+        }) || scalar(KeyType::EcdsaP384, 48).is_some_and(|bytes| {
+            self.has(KeyType::EcdsaP384, || {
+                let key = p384::ecdsa::SigningKey::from_slice(&bytes).ok()?;
                 PublicKey::from_p384_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok()
-            }),
-            66 => self.has(KeyType::EcdsaP521, || {
-                let key = p521::ecdsa::SigningKey::from_slice(bytes).ok()?;
+            })
+        }) || scalar(KeyType::EcdsaP521, 66).is_some_and(|bytes| {
+            self.has(KeyType::EcdsaP521, || {
+                let key = p521::ecdsa::SigningKey::from_slice(&bytes).ok()?;
                 PublicKey::from_p521_sec1(key.verifying_key().to_sec1_point(false).as_bytes()).ok()
-            }),
-            _ => false,
-        }
+            })
+        })
     }
+}
+
+/// How many bytes make a key of a kind; RSA keys differ.
+fn widths(kind: KeyType) -> &'static [usize] {
+    match kind {
+        // The public key may stand behind.
+        KeyType::Ed25519 => &[32, 64],
+        KeyType::EcdsaP256 | KeyType::MlDsa44 | KeyType::MlDsa65 | KeyType::MlDsa87 => &[32],
+        KeyType::EcdsaP384 => &[48],
+        KeyType::EcdsaP521 => &[66],
+        _ => &[],
+    }
+}
+
+/// Whether so many bytes can be a number of `width` bytes: written without zeros that stand before it, or with one more.
+fn is_as_wide(length: usize, width: usize) -> bool {
+    (width.saturating_sub(MOST_DROPPED)..=width.saturating_add(1)).contains(&length)
+}
+
+/// The number in `width` bytes.
+fn as_wide(number: &[u8], width: usize) -> Option<Vec<u8>> {
+    if !is_as_wide(number.len(), width) {
+        return None;
+    }
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let digits = number.get(zeros..)?;
+    let mut wide = vec![0; width.checked_sub(digits.len())?];
+    wide.extend_from_slice(digits);
+    Some(wide)
 }
 
 /// A private exponent may be some bits shorter than the modulus.
@@ -103,25 +139,35 @@ fn is_exponent(length: usize, n: &[u8]) -> bool {
     (n.len().saturating_sub(8)..=n.len().saturating_add(1)).contains(&length)
 }
 
-/// Primes have half of the bits; a zero may stand before them.
+/// Primes have half of the bits, and so have the exponents by them.
 fn is_prime(length: usize, n: &[u8]) -> bool {
-    let half = n.len().div_ceil(2);
-    (half.saturating_sub(1)..=half.saturating_add(1)).contains(&length)
+    is_as_wide(length, n.len().div_ceil(2))
 }
 
-/// Whether the number divides the modulus, or takes back what the public exponent does.
+/// Whether the number divides the modulus, or takes back what the public exponent does: by the modulus, or by one prime.
 fn breaks(n: &[u8], e: &[u8], number: &[u8]) -> bool {
     let of = BoxedUint::from_be_slice_vartime;
     let modulus = of(n);
-    if is_prime(number.len(), n) {
-        let number = of(number);
+    let (prime, exponent) = (is_prime(number.len(), n), is_exponent(number.len(), n));
+    let number = of(number);
+    if prime && number > BoxedUint::one() {
         let divides = |by| bool::from(modulus.rem_vartime::<BoxedUint>(by).is_zero());
-        return number > BoxedUint::one() && number.as_nz_vartime().is_some_and(divides);
+        if number.as_nz_vartime().is_some_and(divides) {
+            return true;
+        }
     }
-    let Some(odd) = modulus.as_odd_vartime().filter(|_| is_exponent(number.len(), n)) else { return false };
+    let Some(odd) = modulus.as_odd_vartime().filter(|_| prime || exponent) else { return false };
     // As wide as the modulus.
     let mut two = vec![0; n.len()];
     two.last_mut().into_iter().for_each(|byte| *byte = 2);
     let two = of(&two);
-    two.pow_mod(&of(number), odd).pow_mod(&of(e), odd) == two
+    let back = two.pow_mod(&number, odd).pow_mod(&of(e), odd);
+    if back == two {
+        return true;
+    }
+    // By one prime alone: that prime divides the difference.
+    prime && back > two && back.wrapping_sub(&two).gcd_vartime(&modulus) > BoxedUint::one()
 }
+
+/// Zeros before a number, bytes, that whoever wrote it may have left out: three in one of sixteen million.
+const MOST_DROPPED: usize = 3;

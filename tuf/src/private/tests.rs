@@ -176,8 +176,16 @@ fn secret_numbers_of_rsa_are_found() {
     let with = |number: &[u8]| json!({"k": object, "custom": {"x": hex::encode(number)}});
     let d = key.d().to_be_bytes_trimmed_vartime();
     assert_eq!(found(&with(&d)).as_deref(), Some("/custom/x"));
+    // An odd number of digits.
+    let odd = json!({"k": object, "x": format!("0{}", hex::encode(&d))});
+    assert_eq!(found(&odd).as_deref(), Some("/x"));
     for prime in key.primes() {
         assert_eq!(found(&with(&prime.to_be_bytes_trimmed_vartime())).as_deref(), Some("/custom/x"));
+    }
+    // By one prime.
+    for exponent in [key.dp(), key.dq()] {
+        let exponent = exponent.unwrap().to_be_bytes_trimmed_vartime();
+        assert_eq!(found(&with(&exponent)).as_deref(), Some("/custom/x"));
     }
     // The modulus itself, one and zero are secret to nobody.
     let n = key.n().to_be_bytes_trimmed_vartime();
@@ -190,6 +198,51 @@ fn secret_numbers_of_rsa_are_found() {
     // Signatures are as long: so many are tried, and no more.
     let many: Vec<String> = (0..70_u8).map(|number| hex::encode([number; 256])).collect();
     assert_eq!(found(&json!({"many": many, "then": with(&d)})), None);
+}
+
+/// As `%x` writes a number.
+fn number(bytes: &[u8]) -> String {
+    hex::encode(bytes).trim_start_matches('0').to_owned()
+}
+
+#[test]
+fn numbers_are_found_without_the_zeros_before_them() {
+    // A half byte is missing, a whole one, one and a half, two, three.
+    for zeros in [&[0x07][..], &[0], &[0, 7], &[0, 0], &[0, 0, 0]] {
+        let of = |length: usize| [zeros, &vec![7; length - zeros.len()]].concat();
+        let seed = of(32);
+        let ed25519 =
+            ed25519_dalek::SigningKey::from_bytes(&seed.clone().try_into().unwrap()).verifying_key();
+        let both = [&seed[..], ed25519.as_bytes()].concat();
+        let ed25519 = PublicKey::from_ed25519(ed25519.to_bytes()).unwrap();
+        let p256 = p256::ecdsa::SigningKey::from_slice(&of(32)).unwrap();
+        let p256 = p256.verifying_key().to_sec1_point(false);
+        let p384 = p384::ecdsa::SigningKey::from_slice(&of(48)).unwrap();
+        let p384 = p384.verifying_key().to_sec1_point(false);
+        let p521_scalar = [&[0][..], &of(65)].concat();
+        let p521 = p521::ecdsa::SigningKey::from_slice(&p521_scalar).unwrap();
+        let p521 = p521.verifying_key().to_sec1_point(false);
+        for (public, secret) in [
+            (ed25519.clone(), seed.clone()),
+            (ed25519, both),
+            (PublicKey::of_ml_dsa_seed(KeyType::MlDsa65, seed.clone().try_into().unwrap()).unwrap(), seed),
+            (PublicKey::from_p256_sec1(p256.as_bytes()).unwrap(), of(32)),
+            (PublicKey::from_p384_sec1(p384.as_bytes()).unwrap(), of(48)),
+            (PublicKey::from_p521_sec1(p521.as_bytes()).unwrap(), p521_scalar),
+        ] {
+            let object: Value = serde_json::from_str(public.to_key().json()).unwrap();
+            for text in [number(&secret), format!("0x{}", number(&secret)), hex::encode(&secret)] {
+                let value = json!({"k": object, "custom": {"x": text}});
+                // Of P-521 the number has a byte less, and may lack three.
+                if text.len() + 6 < 2 * secret.len() {
+                    continue;
+                }
+                assert_eq!(found(&value).as_deref(), Some("/custom/x"), "{value}");
+            }
+            let other = json!({"k": object, "custom": {"x": number(&secret[..secret.len() - 1])}});
+            assert_eq!(found(&other), None, "{other}");
+        }
+    }
 }
 
 #[test]

@@ -47,8 +47,12 @@ pub(super) fn says_private(name: &str) -> bool {
 /// The bytes that a text may stand for, in hexadecimal or base64.
 pub(super) fn encodings(text: &str) -> Vec<Vec<u8>> {
     let text = text.trim();
-    let digits: String =
-        text.strip_prefix("0x").unwrap_or(text).chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let mut digits: String = hex.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+    // A number that was written without the zero before it.
+    if digits.len() % 2 == 1 {
+        digits.insert(0, '0');
+    }
     [hex::decode(digits).ok(), base64(text)].into_iter().flatten().collect()
 }
 
