@@ -16,6 +16,8 @@ pub enum Answer {
     Status(u16),
     /// 200 and bytes until the client goes away.
     Endless,
+    /// 200, and a byte a second until the client goes away.
+    Drip,
     /// 200, a length, and fewer bytes than that.
     CutShort(Vec<u8>),
 }
@@ -94,6 +96,13 @@ fn answer(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> 
         Answer::File(bytes) => stream.write_all(&[head(200, bytes.len()).as_bytes(), &bytes].concat()),
         Answer::CutShort(bytes) => {
             stream.write_all(&[head(200, bytes.len() + 1).as_bytes(), &bytes].concat())
+        }
+        Answer::Drip => {
+            stream.write_all(b"HTTP/1.1 200 -\r\nConnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(b" ")?;
+                thread::sleep(Duration::from_secs(1));
+            }
         }
         Answer::Endless => {
             stream.write_all(b"HTTP/1.1 200 -\r\nConnection: close\r\n\r\n")?;

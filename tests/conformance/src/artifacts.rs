@@ -35,11 +35,10 @@ pub(crate) fn download(web: &Web, place: &Place<'_>, path: &str, target: &Target
     }
     fs::create_dir_all(place.dir).with_context(|| place.dir.display().to_string())?;
     let url = below(place.base_url, &published_name(path, &target.hashes, place.consistent));
-    let body = web.open(&url)?.with_context(|| format!("the repository has no {url}"))?;
+    let body = web.open(&url, target.length)?.with_context(|| format!("the repository has no {url}"))?;
     let mut fresh = tempfile::Builder::new().prefix(".fresh-").tempfile_in(place.dir)?;
-    // One byte more than is listed tells an endless file from a right one.
     let found =
-        copy(body.take(target.length.saturating_add(1)), fresh.as_file_mut(), &target.hashes.algorithms())?;
+        copy(body, fresh.as_file_mut(), &target.hashes.algorithms()).with_context(|| format!("GET {url}"))?;
     check(&found, target)?;
     fresh.as_file().sync_all()?;
     fresh.persist(&goal).with_context(|| goal.display().to_string())?;

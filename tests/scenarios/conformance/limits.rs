@@ -1,5 +1,7 @@
 //! Sizes: what an endless, an oversized or a cut file does.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tufagent_tests::web::Answer;
 
@@ -56,6 +58,17 @@ fn a_file_that_is_cut_short_on_the_way_is_refused() {
         world.refresh().exits(1);
         assert_ne!(world.trusted(role), Some(2), "{role}");
     }
+}
+
+#[test]
+fn a_server_that_sends_a_byte_now_and_then_is_cut_off() {
+    let mut world = World::new();
+    world.publish(&["snapshot", "timestamp"]);
+    world.server.put(&world.address_of("timestamp"), Answer::Drip);
+    let began = Instant::now();
+    let refused = world.refresh().exits(1);
+    assert!(["too slow", "timeout"].iter().any(|why| refused.stderr.contains(why)), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
 }
 
 #[test]
