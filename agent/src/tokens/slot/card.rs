@@ -249,7 +249,8 @@ impl Slot {
         match &record.source {
             SourceMark::Tried | SourceMark::Refused if !sourced.changed => {
                 return Err(self.not_by_itself(&format!(
-                    "a PIN in {place} was tried before, and the card has not accepted it"
+                    "a PIN that no person typed (in {place}, or where another entry of this card has it) was tried before, and the card \
+                     has not accepted it"
                 )));
             }
             SourceMark::Replaced(then) if self.source_is_as(then).await => {
