@@ -42,7 +42,11 @@ fn a_module_is_ended_with_its_agent_also_with_one_that_was_killed() {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(desks[0].trace().calls("C_Logout"), 1);
+        // Once by the agent's lock, where that comes through in time, and once by the helper's end.
+        let trace = desks[0].trace();
+        let calls: Vec<_> = trace.sequence().collect();
+        let of = |name: &str| calls.iter().position(|call| *call == name);
+        assert!(of("C_Logout").is_some_and(|at| Some(at) < of("C_Finalize")), "{calls:?}");
     }
 }
 
