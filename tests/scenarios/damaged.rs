@@ -268,3 +268,35 @@ fn a_damaged_mark_of_a_publication_is_refused_by_name() {
     home.run("sign repo --yes").done();
     home.run(CLIENT).done();
 }
+
+#[test]
+fn a_staged_file_that_cannot_be_read_is_taken_away_and_the_change_is_made_again() {
+    let (home, _agent) = Home::unlocked();
+    home.published_repository();
+    home.keys(&["team"]);
+    home.run("delegation add repo one --key team --threshold 1 --paths one/*").done();
+    home.run("sign repo --yes").done();
+    let refused = |file: &str| {
+        home.write(file, "garbage\n");
+        let mut remedies = ["sign repo --yes", "diff repo"].map(|command| {
+            let refused = home.refused(command, 3, "METADATA_INVALID");
+            refused["remedy"].as_str().unwrap().to_owned()
+        });
+        let remedy = std::mem::take(&mut remedies[0]);
+        assert_eq!(remedies[1], remedy);
+        assert!(remedy.contains(&format!("remove {file}")) && !remedy.contains("verify"), "{remedy}");
+        fs::remove_file(home.path(file)).unwrap();
+        remedy
+    };
+    home.run("bump repo one").done();
+    assert!(refused("repo/staged/one.json").contains("make the change again"));
+    home.run("bump repo one").done();
+    home.run("sign repo --yes").done();
+    // A root that was signed keeps its version: the agent has it still.
+    home.run("bump repo root").done();
+    home.run("sign repo --no-publish --yes").done();
+    assert!(refused("repo/staged/root.json").contains("tufctl root restage repo"));
+    home.run("root restage repo").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("root"), 2);
+}

@@ -287,6 +287,37 @@ fn numbered(
     Ok(versions)
 }
 
+impl Workspace {
+    /// What is staged can be made again, unless a publication that was cut off needs it.
+    pub(super) fn damaged(&self, role: &RoleName, path: &std::path::Path, failure: Failure) -> Failure {
+        let is_unreadable = [reason::METADATA_INVALID, reason::LIMIT].contains(&failure.reason());
+        let bytes = files::read(path, MOST_BYTES).ok().flatten();
+        // One of another kind is not damaged: it lies in a wrong place.
+        let is_whole = bytes.is_some_and(|bytes| Metadata::parse(bytes, &Limits::agent()).is_ok());
+        if !is_unreadable || is_whole || self.interrupted().is_some() {
+            return failure;
+        }
+        let (file, dir) = (path.display(), self.dir().display());
+        let is_published = self.published(role).is_ok_and(|published| published.is_some());
+        failure.remedy(match role.kind() {
+            RoleKind::Snapshot | RoleKind::Timestamp => {
+                format!("nothing that is published rests on it: remove {file}, and it is made anew: tufctl sign {dir}")
+            }
+            RoleKind::Root if is_published => format!(
+                "nothing that is published rests on it: remove {file}, then bring back what was signed of it (tufctl root \
+                 restage {dir}), or else make the change again"
+            ),
+            _ if is_published => format!(
+                "nothing that is published rests on it: remove {file} and make the change again"
+            ),
+            _ => format!(
+                "restore the file from a copy; or, as it was never published, remove {dir}/staged and make again what waits \
+                 there (a root that was signed comes back with: tufctl root restage {dir})"
+            ),
+        })
+    }
+}
+
 /// Reads metadata of a role from the bytes of a file.
 pub(super) fn parse(role: &RoleName, path: &std::path::Path, bytes: Vec<u8>) -> Result<Metadata, Failure> {
     let metadata =

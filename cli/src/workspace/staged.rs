@@ -84,7 +84,8 @@ impl Workspace {
             return Ok(known.clone());
         }
         let path = self.staged_path(role);
-        let found = files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()?;
+        let found = files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose();
+        let found = found.map_err(|failure| self.damaged(role, &path, failure))?;
         self.staged.borrow_mut().insert(role.clone(), found.clone());
         Ok(found)
     }
