@@ -151,6 +151,51 @@ fn rename_team(scene: &mut Scene, name: &str) {
 }
 
 #[test]
+fn a_role_is_looked_for_under_the_names_that_verify_looks_for() {
+    let home = Home::new();
+    for name in ["te am", "ü"] {
+        let stem = tuf::role::RoleName::parse(name).unwrap().file_stem();
+        let must = |decoded: bool, encoded: bool| {
+            let mut scene = clean();
+            rename_team(&mut scene, name);
+            scene.write(&home.path("linted"));
+            let file = |name: &str| home.path(format!("linted/metadata/1.{name}.json"));
+            // Wherever the scene puts it.
+            let there =
+                [file("team"), file(name), file(&stem)].into_iter().find(|file| file.exists()).unwrap();
+            let bytes = fs::read(&there).unwrap();
+            fs::remove_file(there).unwrap();
+            for path in [(file(name), decoded), (file(&stem), encoded)].into_iter().filter(|it| it.1) {
+                fs::write(path.0, &bytes).unwrap();
+            }
+            home.run("verify linted --root linted/metadata/1.root.json").done();
+            let document = home.run("lint linted --json").done().json();
+            let findings = document["findings"].as_array().unwrap().clone();
+            let told = findings.iter().find(|it| it["rule"] == "role-name" && it["severity"] == "warning");
+            told.map(|it| it["message"].as_str().unwrap().rsplit_once("the server ").unwrap().1.to_owned())
+        };
+        assert_eq!(must(false, true).as_deref(), Some("must not decode it on the way to the file"));
+        assert!(must(true, false).unwrap().starts_with("must decode it on the way"));
+        assert_eq!(must(true, true), None);
+    }
+}
+
+#[test]
+fn names_of_targets_that_verify_refuses_are_errors() {
+    let home = Home::new();
+    for name in ["a\0b", "a\u{200b}/../b", "a\\b//c", "..", "/a"] {
+        let mut scene = clean();
+        target(&mut scene, name);
+        let (findings, code) = lint(&home, &scene);
+        let found = findings.iter().find(|it| it["rule"] == "target-name" && it["severity"] == "error");
+        assert!(found.is_some(), "{name:?}: {findings:?}");
+        assert_eq!(code, 6, "{name:?}");
+        let refused = home.run("verify linted --root linted/metadata/1.root.json --json").exits(6);
+        assert!(refused.stdout.contains("4.5") || name.contains('\0'), "{name:?}: {refused}");
+    }
+}
+
+#[test]
 fn keys_that_not_everybody_reads_are_found() {
     let home = Home::new();
     let other = |keytype: &str, scheme: &str| json!({"keytype": keytype, "scheme": scheme, "keyval": {"public": "00"}});

@@ -19,7 +19,7 @@ use crate::{
     time::UtcTime,
 };
 pub use clients::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +128,9 @@ pub struct Repository {
     pub snapshot: Option<File>,
     /// Every targets role that could be read.
     pub targets: BTreeMap<RoleName, File>,
+    /// Those of them whose names need encoding in a URL and whose files lie under the name as it stands: alone, or beside
+    /// the encoded one.
+    pub decoded: BTreeSet<RoleName>,
 }
 
 impl Repository {
@@ -177,7 +180,7 @@ pub fn lint(repository: &Repository, now: UtcTime) -> Vec<Finding> {
         files::text(file, &mut found);
         keys::of_file(file, &mut found);
         if file.content.kind() == RoleKind::Targets {
-            paths::role_names(file, &mut found);
+            paths::role_names(file, repository, &mut found);
             paths::patterns(file, &mut found);
             paths::targets(file, &parents, &mut found);
         }

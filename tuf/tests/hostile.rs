@@ -81,6 +81,7 @@ fn lint_it(metadata: &Metadata) {
         timestamp: Some(timestamp),
         snapshot: Some(snapshot),
         targets: [(targets.role.clone(), targets)].into(),
+        ..Default::default()
     };
     let mut alone = lint::Repository::default();
     for repository in [&mut alone, &mut beside] {

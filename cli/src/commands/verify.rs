@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::reading;
 use crate::render::{self, Report, count, size, visible};
-use crate::workspace::{cut_off, published_name, served_name};
+use crate::workspace::{cut_off, published_name, published_names};
 use files::Files;
 pub(crate) use refusal::failure;
 use refusal::{refused, unusable};
@@ -188,10 +188,9 @@ impl Check<'_> {
         version: Version,
         consistent: bool,
     ) -> Result<(String, Vec<u8>), Failure> {
-        let names = [Some(published_name(role, version, consistent)), served_name(role, version, consistent)];
-        for name in names.iter().flatten() {
-            if let Some(bytes) = self.read(role, name, "5.6.1")? {
-                return Ok((name.clone(), bytes));
+        for name in published_names(role, version, consistent) {
+            if let Some(bytes) = self.read(role, &name, "5.6.1")? {
+                return Ok((name, bytes));
             }
         }
         let file = published_name(role, version, consistent);

@@ -49,7 +49,7 @@ pub(super) fn plain_name(role: &RoleName) -> String {
 
 /// The name that a web server looks for when a client asks it for [`file_name`]: the role's name as it stands. `None` where
 /// that is the same, leads elsewhere, or could be the name of another role's file.
-pub(crate) fn served_name(role: &RoleName, version: Version, consistent: bool) -> Option<String> {
+pub(super) fn served_name(role: &RoleName, version: Version, consistent: bool) -> Option<String> {
     let (name, encoded) = (role.as_str(), role.file_stem());
     let plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if name == encoded || name.contains('%') || !plain {
@@ -58,6 +58,17 @@ pub(crate) fn served_name(role: &RoleName, version: Version, consistent: bool) -
     file_name(role, version, consistent)
         .strip_suffix(&format!("{encoded}.json"))
         .map(|v| format!("{v}{name}.json"))
+}
+
+/// The names that a published file of a role may have, in the order in which it is looked for: encoded, and the one that
+/// web servers look for.
+pub(crate) fn published_names(
+    role: &RoleName,
+    version: Version,
+    consistent: bool,
+) -> impl Iterator<Item = String> + use<> {
+    let served = served_name(role, version, consistent);
+    [Some(file_name(role, version, consistent)), served].into_iter().flatten()
 }
 
 /// The name of a role's file in `staged/`: `ROLE.json`, but for a role named as the record is.

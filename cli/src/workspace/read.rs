@@ -203,11 +203,12 @@ impl Workspace {
     fn read_listed(&self, role: &RoleName, listed: Option<Version>) -> Result<Option<Metadata>, Failure> {
         let Some(version) = listed else { return Ok(None) };
         let consistent = self.published_consistently()?;
-        let mut found = self.read_unless_void(role, &layout::file_name(role, version, consistent))?;
-        if matches!(found, Found::Absent)
-            && let Some(served) = layout::served_name(role, version, consistent)
-        {
-            found = self.read_unless_void(role, &served)?;
+        let mut found = Found::Absent;
+        for name in layout::published_names(role, version, consistent) {
+            found = self.read_unless_void(role, &name)?;
+            if !matches!(found, Found::Absent) {
+                break;
+            }
         }
         match found {
             Found::Void => self.newest_left(role),

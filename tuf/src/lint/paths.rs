@@ -1,26 +1,34 @@
 //! Rules over names: of roles, of targets, and the patterns between them.
 
-use super::{Client, File, Finding, Many, Severity};
+use super::{Client, File, Finding, Many, Repository, Severity};
 use crate::{
     digest::OtherHasher,
     forms::{is_hash_prefix, pattern_fault},
     metadata::{DelegatedRole, Paths, Targets},
     role::RoleName,
-    target::{PathFault, TargetPath, check_pattern_for_writing},
+    target::{PathFault, TargetPath, check_pattern_for_writing, stays_inside},
 };
 use std::collections::BTreeMap;
 
 /// Names of delegated roles that become another file name.
-pub(super) fn role_names(file: &File, found: &mut Vec<Finding>) {
+pub(super) fn role_names(file: &File, repository: &Repository, found: &mut Vec<Finding>) {
     let delegations = file.content.as_targets().and_then(|targets| targets.delegations.as_ref());
     let bins = delegations.and_then(|it| it.succinct.as_ref()).and_then(|bins| bins.names().next());
     for role in delegated(file).map(|role| &role.name).chain(bins.iter()) {
-        let name = role.as_str();
-        if role.file_stem() != name {
-            let message = format!(
-                "role {name:?} is fetched as {}.json: the server must not decode it on the way to the file",
-                role.file_stem()
-            );
+        let (name, stem) = (role.as_str(), role.file_stem());
+        if stem != name {
+            let decoded = repository.decoded.contains(role);
+            let encoded =
+                repository.targets.get(role).is_none_or(|file| file.name.ends_with(&format!("{stem}.json")));
+            let must = match (encoded, decoded) {
+                // Either kind of server finds it.
+                (true, true) => continue,
+                (_, false) => "must not decode it on the way to the file",
+                (false, true) => {
+                    "must decode it on the way to the file, which lies there as the role is called"
+                }
+            };
+            let message = format!("role {name:?} is fetched as {stem}.json: the server {must}");
             found.push(Finding::new("role-name", Severity::Warning, file, message).remedy(PLAIN_NAME));
         } else if RoleName::new_for_writing(name).is_err() {
             let message = format!("role {name:?} is hard to tell from a hidden file, a version or a path");
@@ -107,6 +115,10 @@ fn names(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
     let mut many: BTreeMap<(&str, Severity), Many> = BTreeMap::new();
     for (path, _) in targets.targets() {
         let kind = match TargetPath::new_for_writing(&path) {
+            // As `verify` judges, whatever else is odd about the name.
+            _ if !stays_inside(&path) => {
+                ("leads out of the folder of targets, or nowhere (specification 4.5)", Severity::Error)
+            }
             Ok(_) if path.bytes().all(plain) => continue,
             Ok(_) => {
                 ("needs percent-encoding in a URL: not every server and client does it alike", Severity::Note)
@@ -116,9 +128,6 @@ fn names(file: &File, targets: &Targets, found: &mut Vec<Finding>) {
                 PathFault::NotNfc => continue,
                 PathFault::UrlCharacter(_) => {
                     ("cannot be fetched: clients join it to a URL as it stands", Severity::Error)
-                }
-                PathFault::Empty | PathFault::Absolute | PathFault::Segment(_) => {
-                    ("leads out of the folder of targets, or nowhere", Severity::Error)
                 }
                 PathFault::TooLong => {
                     ("is longer than file systems hold with a digest before it", Severity::Error)

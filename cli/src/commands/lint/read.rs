@@ -11,7 +11,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::error::Failure;
 use crate::reading;
-use crate::workspace::{published_name, published_roots};
+use crate::workspace::{published_names, published_roots};
 
 /// All roots, the newest of everything else, every targets role that anything leads to.
 pub(super) fn repository(dir: &Path, found: &mut Vec<Finding>) -> Result<Repository, Failure> {
@@ -20,7 +20,7 @@ pub(super) fn repository(dir: &Path, found: &mut Vec<Finding>) -> Result<Reposit
     let root = RoleKind::Root.role();
     let mut repository = Repository::default();
     for version in published_roots(&metadata)? {
-        repository.roots.extend(reader.file(&root, published_name(&root, version, true)));
+        repository.roots.extend(reader.file(&root, version));
     }
     if repository.roots.is_empty() {
         reader.found.push(Finding::unreadable(
@@ -32,7 +32,7 @@ pub(super) fn repository(dir: &Path, found: &mut Vec<Finding>) -> Result<Reposit
     let newest = repository.roots.last().and_then(|file| file.content.as_root());
     reader.consistent = newest.is_none_or(|root| root.consistent_snapshot);
     let timestamp = RoleKind::Timestamp.role();
-    repository.timestamp = reader.file(&timestamp, published_name(&timestamp, Version::FIRST, true));
+    repository.timestamp = reader.file(&timestamp, Version::FIRST);
     let listed = repository.timestamp.as_ref().and_then(|file| file.content.as_timestamp());
     let listed = listed.map(|timestamp| timestamp.snapshot.version);
     repository.snapshot = reader.role(&RoleKind::Snapshot.role(), listed);
@@ -69,18 +69,32 @@ impl Reader<'_> {
                 let bins = delegations.succinct.iter().flat_map(|bins| bins.names().take(MOST_BINS));
                 waiting.extend(bins.filter(|bin| listed(bin).is_some() || snapshot.is_none()));
             }
+            if let Some(decoded) = published_names(&role, file.content.version(), self.consistent).nth(1)
+                && self.folder.join(decoded).exists()
+            {
+                repository.decoded.insert(role.clone());
+            }
             repository.targets.insert(role, file);
         }
     }
 
     /// The file of a role in the version that is listed, or else the newest one there.
     fn role(&mut self, role: &RoleName, listed: Option<Version>) -> Option<File> {
-        let newest = || self.versions.get(&role.file_stem()).copied();
+        let stems = published_names(role, Version::FIRST, false);
+        let newest =
+            || stems.filter_map(|name| self.versions.get(name.strip_suffix(".json")?)).max().copied();
         let version = listed.or_else(newest).unwrap_or(Version::FIRST);
-        self.file(role, published_name(role, version, self.consistent))
+        self.file(role, version)
     }
 
-    fn file(&mut self, role: &RoleName, name: String) -> Option<File> {
+    /// Looked for as `verify` looks for it.
+    fn file(&mut self, role: &RoleName, version: Version) -> Option<File> {
+        let names: Vec<_> = published_names(role, version, self.consistent).collect();
+        let absent = |name: &&String| {
+            let about = self.folder.join(name).symlink_metadata();
+            about.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        let name = names.iter().find(|name| !absent(name)).or(names.first())?.clone();
         let path = self.folder.join(&name);
         let why = match reading::open_file(&path).and_then(|file| reading::read_at_most(file, MOST_BYTES)) {
             Ok(Some(bytes)) => match Metadata::parse(bytes.clone(), &Limits::agent()) {
