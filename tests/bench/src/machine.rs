@@ -57,7 +57,7 @@ impl Commit {
     }
 
     /// Keeps the processor busy for as long as a signature does, so that the next commit comes as far after the one before
-    /// as an agent's: a disk that was left alone for a moment answers later.
+    /// as an agent's.
     pub(crate) fn pause() {
         let began = Instant::now();
         while began.elapsed() < PAUSE {
