@@ -189,7 +189,8 @@ impl Session<'_> {
         let staged = self.workspace.staged(&root).ok().flatten();
         let Some(version) = staged.as_ref().and_then(complete) else { return failure };
         failure.remedy(format!(
-            "root v{version}, which gives it the role, has all its signatures already: let the key sign for both              repositories, tufctl sign {} --shared-key; then give the role a key of its own with the next root",
+            "root v{version}, which gives it the role, has all its signatures already: let the key sign for both \
+             repositories, tufctl sign {} --shared-key; then give the role a key of its own with the next root",
             self.args.dir.display()
         ))
     }
