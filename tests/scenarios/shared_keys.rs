@@ -116,6 +116,7 @@ fn a_complete_root_that_names_a_key_of_another_chain_is_published_with_a_persons
     let refused = home.refused("sign b --yes", 3, "SHARED_KEY");
     let remedy = refused["remedy"].as_str().unwrap();
     assert!(remedy.contains("tufctl sign b --shared-key") && remedy.contains("next root"), "{refused}");
+    assert!(!remedy.contains("  "), "{remedy}");
     home.run("sign b --yes --shared-key").done();
     home.run("root replace-key b timestamp --old on --new on2").done();
     home.run("root replace-key b snapshot --old on --new on2").done();
