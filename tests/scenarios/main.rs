@@ -72,6 +72,7 @@ mod pins;
 mod publishing;
 mod recovered;
 mod recovery;
+mod removed_roles;
 mod rotation;
 mod schemes;
 mod screen;

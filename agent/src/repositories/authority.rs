@@ -311,7 +311,7 @@ impl Repositories {
 }
 
 /// Those of the parents to which delegations lead from the top.
-fn reached(mut parents: Vec<(RoleName, Metadata)>) -> Vec<(RoleName, Metadata)> {
+pub(super) fn reached(mut parents: Vec<(RoleName, Metadata)>) -> Vec<(RoleName, Metadata)> {
     let mut found: Vec<(RoleName, Metadata)> = Vec::new();
     loop {
         let leads_to = |role: &RoleName| {

@@ -8,7 +8,7 @@ use tuf::metadata::{Delegations, Metadata};
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 
 use super::Repositories;
-use super::authority::delegations;
+use super::authority::{delegations, reached};
 use crate::refusal::Refusal;
 
 /// A delegation to some role.
@@ -103,5 +103,15 @@ impl Repositories {
         let mut all: Vec<_> = newer.iter().map(|(role, file)| (role.clone(), file.clone())).collect();
         all.extend(self.known_parents(record, &newer.keys().cloned().collect()).await?);
         Ok(Family(all))
+    }
+    /// Every role that delegates and to which delegations lead from the top. What was removed is kept with all that was
+    /// beneath it, and no client comes by there.
+    pub(super) async fn reachable(
+        &self,
+        record: &Record,
+        newer: &BTreeMap<RoleName, Metadata>,
+    ) -> Result<Family, Refusal> {
+        let Family(all) = self.everybody(record, newer).await?;
+        Ok(Family(reached(all)))
     }
 }

@@ -49,7 +49,7 @@ impl Repositories {
             }
             let is_short = self.ledger.short(record.id, name.clone()).await? == Some(entry.version);
             if family.is_none() {
-                family = Some(self.everybody(record, &BTreeMap::new()).await?);
+                family = Some(self.reachable(record, &BTreeMap::new()).await?);
             }
             let is_anybodys = name.is_top_level() || family.as_ref().is_none_or(|family| family.knows(name));
             if is_anybodys && !is_short {

@@ -80,6 +80,8 @@ struct View<'a> {
     /// Who delegates, looked up when the first delegated role comes, and again once another one that delegates is seen;
     /// by whether bins were looked into.
     families: BTreeMap<bool, Family>,
+    /// Those of them to whom delegations lead from the top; looked up when all of the call was seen.
+    reachable: Option<Family>,
     /// What a person should know of what was taken, one sentence each.
     notes: Vec<String>,
     /// Published files that are short of their thresholds.
@@ -137,6 +139,7 @@ impl Repositories {
             signers: Vec::new(),
             older: BTreeMap::new(),
             families: BTreeMap::new(),
+            reachable: None,
             notes: Vec::new(),
             short: BTreeMap::new(),
         };
@@ -307,6 +310,7 @@ impl View<'_> {
     fn take(&mut self, role: RoleName, file: Metadata, by: Vec<Sha256Digest>) {
         if role.kind() == RoleKind::Targets && (delegations(&file).is_some() || self.is_parent(&role)) {
             self.families.clear();
+            self.reachable = None;
         }
         self.seen.push((role, file));
         self.signers.push(by);

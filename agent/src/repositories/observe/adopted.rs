@@ -222,7 +222,7 @@ impl View<'_> {
                 continue;
             }
             // A client never asks for what nobody delegates to.
-            if role.is_top_level() || self.family_of(role).await?.knows(role) {
+            if role.is_top_level() || self.leads_to(role).await? {
                 return Err(self.lacks(role, Some(entry.version), "5.6.1", &why));
             }
         }
@@ -261,7 +261,7 @@ impl View<'_> {
         for (role, version) in known {
             let entry = listed.and_then(|listed| listed.meta.get(&role)).map(|entry| entry.version);
             let here = copy.version(&role).max(entry);
-            let counts = here.is_some() || role.is_top_level() || self.family_of(&role).await?.knows(&role);
+            let counts = here.is_some() || role.is_top_level() || self.leads_to(&role).await?;
             if counts && here < Some(version) {
                 older.push((role, here, version));
             }

@@ -76,13 +76,7 @@ impl View<'_> {
     pub(super) async fn family_of(&mut self, role: &RoleName) -> Result<Family, Refusal> {
         for bins_too in [false, true] {
             if !self.families.contains_key(&bins_too) {
-                let mut newer: BTreeMap<RoleName, Metadata> = BTreeMap::new();
-                for (name, file) in self.seen.iter().filter(|(name, file)| self.stands(name, file)) {
-                    if newer.get(name).is_none_or(|other| other.version() < file.version()) {
-                        newer.insert(name.clone(), file.clone());
-                    }
-                }
-                newer.retain(|name, _| name.kind() == RoleKind::Targets);
+                let newer = self.newer();
                 let family = if bins_too {
                     self.repositories.everybody(self.record, &newer).await?
                 } else {
@@ -96,6 +90,26 @@ impl View<'_> {
             }
         }
         Ok(Family::default())
+    }
+
+    /// Whether a client that searches from the top comes by a role, as far as is known once all of the call was seen.
+    pub(super) async fn leads_to(&mut self, role: &RoleName) -> Result<bool, Refusal> {
+        if self.reachable.is_none() {
+            self.reachable = Some(self.repositories.reachable(self.record, &self.newer()).await?);
+        }
+        Ok(self.reachable.as_ref().is_some_and(|family| family.knows(role)))
+    }
+
+    /// Of each targets role the newest that was seen in this call and stands before what was known.
+    fn newer(&self) -> BTreeMap<RoleName, Metadata> {
+        let mut newer: BTreeMap<RoleName, Metadata> = BTreeMap::new();
+        for (name, file) in self.seen.iter().filter(|(name, file)| self.stands(name, file)) {
+            if newer.get(name).is_none_or(|other| other.version() < file.version()) {
+                newer.insert(name.clone(), file.clone());
+            }
+        }
+        newer.retain(|name, _| name.kind() == RoleKind::Targets);
+        newer
     }
 
     /// Whether a role is among those that delegate, as far as they were looked up.
