@@ -87,6 +87,7 @@ mod split_root;
 mod split_sets;
 mod split_signing;
 mod strace;
+mod staged_place;
 mod strangers;
 mod strangers_kinds;
 mod strangers_oddities;

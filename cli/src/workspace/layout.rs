@@ -17,6 +17,8 @@ pub(super) const RECORD: &str = "repository.json";
 const RECORD_ROLE: &str = "%72epository.json";
 /// Stands in `staged/` from the first write of a publication until `staged/` is gone.
 pub(super) const PUBLISHING: &str = ".publishing";
+/// Stands in a `staged/` that cannot be moved, from the end of a publication until nothing else is in it.
+pub(super) const EMPTYING: &str = ".emptying";
 /// Stands in `staged/` while a new repository is begun.
 pub(super) const BEGINNING: &str = ".beginning";
 /// The next `metadata/` before the swap, the last one after it.

@@ -10,6 +10,7 @@ mod authority;
 mod base;
 mod beneath;
 mod bring;
+mod drop;
 mod facts;
 mod files;
 mod layout;
@@ -107,7 +108,9 @@ impl Workspace {
         let lock = lock(dir)?;
         swap::repair_swap(dir)?;
         swap::mend_names(dir)?;
+        drop::check_place(dir)?;
         roots::name_root(&dir.join(layout::STAGED))?;
+        drop::finish(dir)?;
         let mut workspace = Self::at(dir, Some(lock))?;
         files::remove_folder(&dir.join(layout::DONE))?;
         if workspace.is_publishing() {
@@ -278,7 +281,7 @@ impl Workspace {
 /// One sentence for people when a publication was cut off in this folder.
 pub(crate) fn cut_off(dir: &Path) -> Option<&'static str> {
     let marker = dir.join(layout::STAGED).join(layout::PUBLISHING).exists();
-    (marker || swap::is_halfway(dir))
+    (marker || drop::is_emptying(dir) || swap::is_halfway(dir))
         .then_some("a publication was cut off; tufctl sign, or any command that edits, finishes it first")
 }
 

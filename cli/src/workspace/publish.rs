@@ -112,20 +112,6 @@ impl Workspace {
         Err(if undone { failure.context("the publication that was cut off is undone") } else { failure })
     }
 
-    /// Takes all of `staged/` away: it is published, or given up.
-    pub(crate) fn drop_staged(&mut self) -> Result<(), Failure> {
-        let done = self.dir.join(layout::DONE);
-        files::remove_folder(&done)?;
-        if self.staged_folder().exists() {
-            files::rename(&self.staged_folder(), &done)?;
-            files::remove_folder(&done)?;
-        }
-        self.forget();
-        let names = std::mem::take(&mut self.record.names);
-        self.record = super::staged::Record { names, ..Default::default() };
-        Ok(())
-    }
-
     fn staged_metadata(&self) -> Result<Vec<(RoleName, Metadata)>, Failure> {
         let roles = self.staged_roles()?.into_iter();
         roles.filter_map(|role| Some(self.staged(&role).transpose()?.map(|m| (role, m)))).collect()

@@ -212,4 +212,4 @@ fn exists(path: &Path) -> bool {
 /// What file systems say that do not know RENAME_EXCHANGE.
 const LACKING: [Errno; 3] = [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP];
 /// What is said of a folder that is mounted, or lies in a lower layer of an overlay.
-const IMMOVABLE: [Errno; 2] = [Errno::XDEV, Errno::BUSY];
+pub(super) const IMMOVABLE: [Errno; 2] = [Errno::XDEV, Errno::BUSY];
