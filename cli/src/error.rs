@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tufagent_proto::v1::ErrorInfo;
 
 use crate::client::TURNED_AWAY;
+use crate::render::typed_path;
 
 /// A refusal or a fault: `{"error": {"reason", "message", "remedy", "details"}}` under `--json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,7 +111,7 @@ impl Failure {
     /// Names the folder where a remedy speaks of one as `DIR`.
     #[must_use]
     pub(crate) fn in_folder(mut self, dir: &Path) -> Self {
-        let name = dir.display().to_string();
+        let name = typed_path(dir);
         let words = self.0.remedy.split(' ').map(|word| match word.strip_prefix("DIR") {
             Some(rest) if rest.chars().all(|c| c.is_ascii_punctuation()) => format!("{name}{rest}"),
             _ => word.to_owned(),

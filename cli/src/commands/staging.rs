@@ -25,7 +25,7 @@ use super::signed_root::SignedRoot;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{self, Report, count, short_keyid, visible};
+use crate::render::{self, Report, count, short_keyid, typed_path, visible};
 use crate::workspace::{Facts, Workspace, cut_off};
 
 /// Edits of a repository folder: prepared first, written by [`Staging::commit`] once everything is judged.
@@ -277,7 +277,7 @@ impl<'c> Staging<'c> {
                 self.context.screen.warn(format!(
                     "root v{} {how} other content; whoever signed it signs this one only in its place, at a terminal: tufctl sign {} --supersede {sha256}",
                     metadata.version(),
-                    self.workspace.dir().display(),
+                    typed_path(self.workspace.dir()),
                 ));
             }
             Staged { role, metadata, dropped }
@@ -320,7 +320,7 @@ impl<'c> Staging<'c> {
         if self.done.is_empty() {
             return report;
         }
-        let dir = visible(&self.workspace.dir().display().to_string()).into_owned();
+        let dir = typed_path(self.workspace.dir());
         report.hint(format!("see it with: tufctl diff {dir}; sign it with: tufctl sign {dir}"))
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Makes control, bidirectional and invisible characters visible as `\n` or `\u{202e}`, and the backslash as
 /// `\\` so that nobody can write those by hand; everything else stays.
@@ -23,6 +24,36 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A path as it is typed in a command that is printed for people to run: quoted for the shell where it has to be.
+pub(crate) fn typed_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.starts_with('-') { typed(&format!("./{text}")) } else { typed(&text) }
+}
+
+/// Any other word of such a command.
+fn typed(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    if !word.chars().any(must_show) {
+        return format!("'{}'", word.replace('\'', r#"'"'"'"#));
+    }
+    // Nothing invisible is printed, and the shell reads it as it is.
+    let mut out = String::from("$'");
+    for c in word.chars() {
+        match c {
+            '\'' => out.push_str("\\'"),
+            c if c == '\\' || !must_show(c) => out.extend(visible(c.encode_utf8(&mut [0; 4])).chars()),
+            c => {
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
+            }
+        }
+    }
+    out.push('\'');
+    out
 }
 
 fn must_show(c: char) -> bool {
@@ -88,7 +119,9 @@ const INVISIBLE: [std::ops::RangeInclusive<char>; 19] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{count, short_digest, short_keyid, size, visible};
+    use std::path::Path;
+
+    use super::{count, short_digest, short_keyid, size, typed, typed_path, visible};
 
     #[test]
     fn what_cannot_be_seen_is_written_out() {
@@ -102,6 +135,24 @@ mod tests {
     fn what_can_be_seen_stays_as_it_is() {
         for text in ["app/x-1.0.tar.gz", "größe 漢字 🦀", "9f31…c2 · 3"] {
             assert_eq!(visible(text), text);
+        }
+    }
+
+    #[test]
+    fn a_word_of_a_command_is_what_the_shell_reads() {
+        for plain in ["repo", "/srv/größe/x-1.0_2", "a@b=c"] {
+            assert_eq!(typed(plain), plain);
+        }
+        assert_eq!(typed_path(Path::new("-r")), "./-r");
+        let odd =
+            ["", "a b", "it's", "$HOME", "~", "a;b", "*", "\"", "back\\slash", "two\nlines '", "\u{202e}x"];
+        for word in odd {
+            let shown = typed(word);
+            assert!(!shown.contains('\n') && !shown.contains('\u{202e}'), "{shown}");
+            let line = format!("printf %s {shown}");
+            let read =
+                std::process::Command::new("bash").args(["-c", &line]).env("LC_ALL", "C.UTF-8").output();
+            assert_eq!(String::from_utf8(read.unwrap().stdout).unwrap(), word, "{shown}");
         }
     }
 

@@ -11,7 +11,7 @@ use tufagent_proto::v1;
 use super::Workspace;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render;
+use crate::render::{self, typed_path};
 
 /// The agent's record of a repository, or the defaults where it has none.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +117,7 @@ impl LostRoot {
         format!(
             "root v{} {how} and is neither published nor staged here; the agent has it still: tufctl root restage {}",
             self.version,
-            dir.display()
+            typed_path(dir)
         )
     }
 

@@ -8,6 +8,7 @@ use tufagent_proto::v1;
 
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
+use crate::render::typed_path;
 
 impl Workspace {
     /// The newest published metadata of a role: the highest root, what `timestamp.json` leads to of all others.
@@ -298,7 +299,7 @@ impl Workspace {
         if !is_unreadable || is_whole || self.interrupted().is_some() {
             return failure;
         }
-        let (file, dir) = (path.display(), self.dir().display());
+        let (file, dir) = (path.display(), typed_path(self.dir()));
         let is_published = self.published(role).is_ok_and(|published| published.is_some());
         failure.remedy(match role.kind() {
             RoleKind::Snapshot | RoleKind::Timestamp => {

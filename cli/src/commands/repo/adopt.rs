@@ -15,7 +15,7 @@ use crate::client::WireFile;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{self, Report, count, visible};
+use crate::render::{self, Report, count, typed_path, visible};
 use crate::workspace::{Waiting, Workspace, default_days, read_any};
 
 /// Runs `tufctl repo adopt`.
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     let mut document = json!({"name": args.name, "roles": roles, "alarms": seen.alarms});
     let Some(waiting) = waiting else { return Ok(Report::new(document, text)) };
     let (version, state) = (waiting.root.version(), workspace.stage_waiting(&waiting, &args.name)?);
-    let (have, need, dir) = (state.have, state.need, args.dir.display());
+    let (have, need, dir) = (state.have, state.need, typed_path(&args.dir));
     text.push_str(&format!("root v{version} has {have} of {need} signatures and waits in staged/\n"));
     if let Some(members) = document.as_object_mut() {
         let waits = json!({"role": "root", "version": version.get(), "have": have, "need": need});

@@ -12,7 +12,7 @@ use crate::args::ResetArgs;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{Report, visible};
+use crate::render::{Report, typed_path, visible};
 use crate::workspace::{Facts, Workspace};
 
 /// Runs `tufctl repo reset-watermark`.
@@ -66,7 +66,7 @@ fn restage<'c>(args: &ResetArgs, context: &'c Context, role: &RoleName) -> Resul
         }
         None => context.screen.warn(format!(
             "metadata/ holds no {role} from before the attack: put it back from a good copy, then: tufctl bump {} {role}",
-            args.dir.display()
+            typed_path(&args.dir)
         )),
     }
     Ok(staging)

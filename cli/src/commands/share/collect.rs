@@ -9,7 +9,7 @@ use crate::args::{ShareCollectArgs, SignArgs};
 use crate::commands::sign;
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{Report, visible};
+use crate::render::{Report, typed_path, visible};
 use crate::shares::{self, Gathering};
 use crate::workspace::Workspace;
 
@@ -68,7 +68,7 @@ fn staged(args: &ShareCollectArgs, manifest: &SignedManifest) -> Result<Staged, 
             reason::KEY_NOT_OF_ROLE,
             format!("{key}, whose set this manifest is of, is no key of {role}: its shares are not needed"),
         )
-        .remedy(format!("tufctl repo show {} lists the keys of each role", args.dir.display()))
+        .remedy(format!("tufctl repo show {} lists the keys of each role", typed_path(&args.dir)))
         .detail("key", key));
     }
     let of = workspace.staged_name().map(|name| format!(" of {}", visible(name))).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::client::seal_for;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{Report, now, visible};
+use crate::render::{Report, now, typed_path, visible};
 use crate::shares::{
     self, Openers, SealedShare, Ticket, Wanted, about, code, of_metadata, show, standing, type_share,
 };
@@ -110,7 +110,7 @@ pub(super) fn seal(args: &ShareSealArgs, context: &Context) -> Result<Report, Fa
         "sha256": collection.sha256,
         "code": code(&collection),
     });
-    Ok(Report::new(document, text).hint(format!("there: tufctl share give {}", visible(&name))))
+    Ok(Report::new(document, text).hint(format!("there: tufctl share give {}", typed_path(&args.out))))
 }
 
 /// What to do about a ticket that is none.

@@ -10,6 +10,7 @@ use tufagent_proto::v1;
 use super::{Session, record};
 use crate::client::{SignCall, SignStep};
 use crate::error::{Failure, reason};
+use crate::render::typed_path;
 use crate::shares::Gathering;
 use crate::workspace::{Facts, Workspace};
 
@@ -95,7 +96,7 @@ impl Session<'_> {
         self.facts = Facts { record: Some(self.record.clone()) };
         self.workspace = workspace;
         if now.staged != left.staged {
-            let dir = self.args.dir.display();
+            let dir = typed_path(&self.args.dir);
             self.blocked = Some(
                 Failure::new(
                     reason::REPOSITORY_INVALID,

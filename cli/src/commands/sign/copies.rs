@@ -7,7 +7,7 @@ use super::ours::Candidate;
 use crate::commands::token::described;
 use crate::error::Failure;
 use crate::prompt::Terminal;
-use crate::render::visible;
+use crate::render::{typed_path, visible};
 
 impl Session<'_> {
     /// Asks for each key of these roles that is there twice. Where none is chosen, or nobody may be looking, it is refused
@@ -52,7 +52,7 @@ impl Session<'_> {
         let name = |detail| failure.text_detail(detail).unwrap_or_default().to_owned();
         let copies = [name("key"), name("other_key")];
         let beside = self.keys_beside(&copies)?;
-        let mut command = format!("tufctl sign {}", self.args.dir.display());
+        let mut command = format!("tufctl sign {}", typed_path(&self.args.dir));
         if !self.args.roles.is_empty() {
             command.push_str(&format!(" --role {}", self.args.roles.join(",")));
         }

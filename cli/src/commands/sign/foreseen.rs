@@ -11,7 +11,7 @@ use super::ours::Candidate;
 use super::round::{MOST_OPEN, Pending};
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
-use crate::render::visible;
+use crate::render::{typed_path, visible};
 
 /// A role, and the keys of ours that are to sign it.
 type Wanted = (RoleName, Vec<Candidate>);
@@ -191,7 +191,7 @@ impl Session<'_> {
         failure.remedy(format!(
             "root v{version}, which gives it the role, has all its signatures already: let the key sign for both \
              repositories, tufctl sign {} --shared-key; then give the role a key of its own with the next root",
-            self.args.dir.display()
+            typed_path(&self.args.dir)
         ))
     }
 

@@ -44,7 +44,7 @@ use crate::commands::limits;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
-use crate::render::{KeyNames, Progress, Report, now};
+use crate::render::{KeyNames, Progress, Report, now, typed_path};
 use crate::shares::Gathering;
 use crate::workspace::{Facts, Merged, PublishOptions, Published, Workspace};
 
@@ -333,7 +333,10 @@ impl<'a> Session<'a> {
                     reason::KEY_NOT_OF_ROLE,
                     format!("{name} is a key of none of the roles to be signed ({})", roles.join(", ")),
                 )
-                .remedy(format!("tufctl repo show {} lists the keys of each role", self.args.dir.display()))
+                .remedy(format!(
+                    "tufctl repo show {} lists the keys of each role",
+                    typed_path(&self.args.dir)
+                ))
                 .detail("key", name.as_str()));
             }
             let invites = !self.args.yes.yes && Terminal::open().is_some();

@@ -8,7 +8,7 @@ use super::key_line::KeyLine;
 use super::ours::Ours;
 use super::{Session, unsigned};
 use crate::error::{Failure, reason};
-use crate::render::{KeyNames, Report, Style, count, short_digest, visible};
+use crate::render::{KeyNames, Report, Style, count, short_digest, typed_path, visible};
 use crate::workspace::{Part, Published, SignatureState, Workspace};
 
 /// A signature that was made in this run.
@@ -159,7 +159,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
         return Err(with_missing(session, failure));
     }
     let style = session.context.screen.out();
-    let dir = session.args.dir.display();
+    let dir = typed_path(&session.args.dir);
     let mut text = texts(&lines, style);
     if let Some(blocked) = session.blocked.as_ref().filter(|_| missing.is_empty()) {
         let (why, remedy) = (visible(blocked.message()), visible(blocked.remedy_text()));
@@ -172,9 +172,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
         let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
         text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
         let remedy = |line: &RoleLine, key: &KeyLine| unsigned::remedy(session, &line.role, key);
-        text.push_str(&advice(&missing, &dir.to_string(), &remedy, &|token| {
-            session.ours.token(token).cloned()
-        }));
+        text.push_str(&advice(&missing, &dir, &remedy, &|token| session.ours.token(token).cloned()));
     }
     let exit = if missing.is_empty() && session.blocked.is_none() { 0 } else { 4 };
     let unsigned = unsigned(session, &missing);

@@ -12,7 +12,7 @@ use crate::commands::observing::{self, observe};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
-use crate::render::{now, visible};
+use crate::render::{now, typed_path, visible};
 use crate::workspace::{Authority, Facts, Workspace, is_kept};
 
 /// The agent's record of this repository: by its published roots, else by the name it was staged under. A repository
@@ -40,22 +40,22 @@ pub(super) fn find(
     match unknown {
         Some(name) if !published => take_on(agent, workspace, &name, args, context),
         None if !published => {
-            let dir = args.dir.display();
+            let dir = typed_path(&args.dir);
             // Metadata does not say what its repository is called, and others have staged this.
             Err(Failure::new(
                 reason::REPOSITORY_UNKNOWN,
-                format!("nothing is published in {dir}, and what is staged there has no name"),
+                format!("nothing is published in {}, and what is staged there has no name", args.dir.display()),
             )
             .remedy(format!(
                 "take the whole published folder, or give a new repository its name: echo '{{\"name\": \"NAME\"}}' > {dir}/staged/repository.json"
             )))
         }
         name => {
-            let dir = args.dir.display();
+            let dir = typed_path(&args.dir);
             let name = name.unwrap_or_else(|| "NAME".into());
             Err(Failure::new(
                 reason::REPOSITORY_UNKNOWN,
-                format!("the agent does not know the repository in {dir}"),
+                format!("the agent does not know the repository in {}", args.dir.display()),
             )
             .remedy(format!("tufctl repo adopt {dir} --name {name} --root {dir}/metadata/1.root.json")))
         }
