@@ -22,7 +22,7 @@ fn commands_of(heading: &str) -> Vec<String> {
 
 /// Runs what the manual says under a heading, word for word; `--yes` answers what a person is asked.
 #[track_caller]
-fn follow(home: &Home, heading: &str) -> Vec<Outcome> {
+pub(crate) fn follow(home: &Home, heading: &str) -> Vec<Outcome> {
     let commands = commands_of(heading);
     assert!(!commands.is_empty(), "{heading} names no command");
     let run = |command: &String| {
@@ -122,7 +122,7 @@ const SEVEN: &str = "MC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc
 const EIGHT: &str = "MC4CAQAwBQYDK2VwBCIEIAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
 
 /// A published repository of the manual: `online` is key 7; the delegate `docs` has key 8, named `docs-old`.
-fn leaky() -> (Home, Agent, Published) {
+pub(crate) fn leaky() -> (Home, Agent, Published) {
     let (home, agent) = Home::unlocked();
     home.keys(&["root", "online-2", "docs-new"]);
     for (name, key) in [("online", SEVEN), ("docs-old", EIGHT)] {
@@ -142,7 +142,7 @@ fn leaky() -> (Home, Agent, Published) {
 }
 
 /// What the thief publishes as a role's next file.
-fn steal(repo: &Published, role: &str, number: u8, change: impl FnOnce(&mut Value)) -> u64 {
+pub(crate) fn steal(repo: &Published, role: &str, number: u8, change: impl FnOnce(&mut Value)) -> u64 {
     let version = repo.version(role);
     let from =
         if role == "timestamp" { "timestamp.json".to_owned() } else { format!("{version}.{role}.json") };
@@ -158,9 +158,11 @@ fn steal(repo: &Published, role: &str, number: u8, change: impl FnOnce(&mut Valu
     version
 }
 
+/// Where a thief goes to.
+pub(crate) const FAR: u64 = 1_000_000_000;
+
 /// Timestamp, snapshot and targets, if they are named, go to a version that nobody can follow.
-fn fast_forward(repo: &Published, roles: &[&str]) {
-    const FAR: u64 = 1_000_000_000;
+pub(crate) fn fast_forward(repo: &Published, roles: &[&str]) {
     let steal_forward = |role: &str, list: Option<(&str, u64)>| {
         let version = if roles.contains(&role) { FAR } else { repo.version(role) + 1 };
         steal(repo, role, 7, |signed| {

@@ -212,7 +212,10 @@ impl Ledger {
         listing: RoleName,
     ) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
         let Some(listing) = Listing::of(&listing) else { return Ok(BTreeMap::new()) };
-        self.read(move |tx| listings::listed(tx, &id, listing)).await
+        match self.mirror.listed(id, listing, BTreeMap::clone) {
+            Some(listed) => Ok(listed),
+            None => self.read(move |tx| listings::listed(tx, &id, listing)).await,
+        }
     }
 
     /// The newest versions that were found published with their thresholds met. What is verified may never have come out.
@@ -324,11 +327,11 @@ impl Ledger {
         role: RoleName,
     ) -> Result<Option<Reset>, LedgerError> {
         let found = self.read(move |tx| resets::look(tx, &id, &role)).await?;
-        Ok(found.map(|(from, to)| Reset { from, to }))
+        Ok(found.map(|found| Reset { from: found.from, to: found.to }))
     }
 
-    /// Puts a role back to what this agent had signed before its newest mark, whose digest a person has `confirmed`;
-    /// journalled. That it may be done (specification 5.3.11) is for the caller to judge. What is thrown away is never
+    /// Puts a role back to what this agent had signed before the attack that its newest mark, whose digest a person has
+    /// `confirmed`, came by; journalled. That it may be done (specification 5.3.11) is for the caller to judge. What is thrown away is never
     /// noted as verified again.
     ///
     /// # Errors

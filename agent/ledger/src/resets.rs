@@ -15,21 +15,52 @@ use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{LedgerError, Mark, RepositoryId, Reset, alarms, chain, marks};
 
+/// What a reset throws away of a role, and what the role goes on from.
+pub(crate) struct Jump {
+    /// The newest mark.
+    pub(crate) from: Mark,
+    /// The newest that this agent had signed before the jump.
+    pub(crate) to: Option<Mark>,
+    /// Everything from the jump on, as far as it was seen or signed here.
+    void: Vec<Mark>,
+}
+
 /// From where to where a role would go; none when it has no mark at all.
-pub(crate) fn look(
-    tx: &Tx<'_>,
-    id: &RepositoryId,
-    role: &RoleName,
-) -> Result<Option<(Mark, Option<Mark>)>, LedgerError> {
+///
+/// An attack is a jump: what this agent signed in good faith on top of the attacker's version is void with it, or the role
+/// would go on from there. Of all that is known the widest gap is the jump, if it is wider than any signer may leave alone;
+/// without one only the newest mark is thrown away.
+pub(crate) fn look(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Option<Jump>, LedgerError> {
     let marked = marks::read(tx, id, role)?;
     let Some(from) = marked.newest() else { return Ok(None) };
-    let below = |mark: &Mark| mark.version < from.version;
-    let to = match marked.signed.filter(below) {
-        Some(signed) => Some(signed),
-        None => signed_below(tx, id, role, from.version)?,
-    };
-    Ok(Some((from, to)))
+    let mut known = journalled(tx, id, role)?;
+    known.extend(marked.verified.map(|mark| (mark, false)));
+    known.extend(marked.signed.map(|mark| (mark, true)));
+    // What another reset has thrown away below that is none of this chain.
+    known.retain(|(mark, _)| mark.version <= from.version);
+    known.sort_by_key(|(mark, _)| mark.version);
+    let jump = jump(&known).unwrap_or(from.version);
+    let mut to: Option<Mark> = None;
+    // Of two contents of one version (a superseded root) the later stands.
+    for (mark, _) in known.iter().filter(|(mark, signed)| *signed && mark.version < jump) {
+        to = Some(*mark);
+    }
+    let void = known.into_iter().map(|(mark, _)| mark).filter(|mark| mark.version >= jump).collect();
+    Ok(Some(Jump { from, to, void }))
 }
+
+/// The version above the widest gap.
+fn jump(known: &[(Mark, bool)]) -> Option<Version> {
+    let steps = known
+        .iter()
+        .zip(known.iter().skip(1))
+        .map(|((one, _), (next, _))| (next.version.get().saturating_sub(one.version.get()), next.version));
+    let widest = steps.max_by_key(|(gap, _)| *gap).filter(|(gap, _)| *gap > MOST_AHEAD);
+    widest.map(|(_, version)| version)
+}
+
+/// So many versions above the published one are signed without a person's word (DESIGN section 4, rule 3).
+const MOST_AHEAD: u64 = 16;
 
 /// Starts a role anew at what this agent had signed below the mark that is thrown away. `confirmed` is the digest that
 /// a person was shown; another one is refused.
@@ -43,18 +74,24 @@ pub(crate) fn reset(
     let Some(record) = records::by_id(tx, id)? else {
         return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
     };
-    let found = look(tx, id, role)?.filter(|(from, _)| from.digest == confirmed);
-    let Some((from, to)) = found else { return Ok(Err(LedgerError::Moved { role: role.clone() })) };
+    let found = look(tx, id, role)?.filter(|found| found.from.digest == confirmed);
+    let Some(Jump { from, to, void }) = found else {
+        return Ok(Err(LedgerError::Moved { role: role.clone() }));
+    };
     let mark = |mark: &Mark| json!({"version": mark.version.get(), "sha256": mark.digest.to_string()});
     let body = json!({
         "repository": record.name.as_str(), "repository_id": id.to_string(), "role": role.as_str(),
-        "from": mark(&from), "to": to.as_ref().map(mark), "caller": caller,
+        "from": mark(&from), "to": to.as_ref().map(mark), "void": void.iter().map(mark).collect::<Vec<_>>(),
+        "caller": caller,
     });
     tx.append("watermark.reset", body)?;
     marks::restart(tx, id, role, to)?;
     relist(tx, id, role)?;
     alarms::drop_of_role(tx, id, role)?;
-    note(tx, id, role, Mark { on: tx.now(), ..from })?;
+    let on = tx.now();
+    for mark in void {
+        note(tx, id, role, Mark { on, ..mark })?;
+    }
     Ok(Ok(Reset { from, to }))
 }
 
@@ -122,38 +159,40 @@ fn relist(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<(), Led
     Ok(())
 }
 
-/// The newest that this agent has signed of a role below a version, by its journal.
-fn signed_below(
-    tx: &Tx<'_>,
-    id: &RepositoryId,
-    role: &RoleName,
-    below: Version,
-) -> Result<Option<Mark>, LedgerError> {
-    let mut select =
-        tx.db.prepare("SELECT time, body FROM journal WHERE kind = 'sign.intent' AND instr(body, ?1) > 0")?;
+/// What the journal knows of a role since it last started anew, oldest first; whether this agent signed it.
+fn journalled(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Vec<(Mark, bool)>, LedgerError> {
+    let mut select = tx.db.prepare(
+        "SELECT time, kind, body FROM journal WHERE kind IN ('sign.intent', 'verified', 'watermark.reset') \
+         AND instr(body, ?1) > 0 ORDER BY seq",
+    )?;
     let mut rows = select.query((id.to_string(),))?;
-    let mut found: Option<Mark> = None;
+    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (time, body): (String, String) = (row.get(0)?, row.get(1)?);
-        let mark = intent_mark(&time, &body, id, role).filter(|mark| mark.version < below);
-        // Of two contents of one version (a superseded root) the later stands.
-        if let Some(mark) = mark.filter(|mark| found.is_none_or(|known| known.version <= mark.version)) {
-            found = Some(mark);
+        let (time, kind, body): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let Some(body) = entry_of(&body, id, role) else { continue };
+        if kind == "watermark.reset" {
+            found.clear();
+            found.extend(body.get("to").and_then(|to| mark(&time, to)).map(|to| (to, true)));
+        } else {
+            found.extend(mark(&time, &body).map(|mark| (mark, kind == "sign.intent")));
         }
     }
     Ok(found)
 }
 
-/// The mark that a journalled intent made, if it is of this repository and role.
-fn intent_mark(time: &str, body: &str, id: &RepositoryId, role: &RoleName) -> Option<Mark> {
+/// The body of an entry, if it is of this repository and role.
+fn entry_of(body: &str, id: &RepositoryId, role: &RoleName) -> Option<Value> {
     let body: Value = serde_json::from_str(body).ok()?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
-    if text("repository_id") != Some(id.to_string().as_str()) || text("role") != Some(role.as_str()) {
-        return None;
-    }
+    let is_of = text("repository_id") == Some(id.to_string().as_str()) && text("role") == Some(role.as_str());
+    is_of.then_some(body)
+}
+
+/// The mark that an entry made.
+fn mark(time: &str, body: &Value) -> Option<Mark> {
     Some(Mark {
         version: Version::new(body.get("version")?.as_u64()?)?,
-        digest: text("sha256")?.parse().ok()?,
+        digest: body.get("sha256").and_then(Value::as_str)?.parse().ok()?,
         on: time.parse().ok()?,
     })
 }

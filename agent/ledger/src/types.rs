@@ -326,9 +326,9 @@ pub enum Noted {
 /// A watermark that started anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reset {
-    /// What was thrown away.
+    /// The newest of what was thrown away.
     pub from: Mark,
-    /// What stands now: the newest that this agent had signed below it; none when it had signed nothing.
+    /// What stands now: the newest that this agent had signed before the attack; none when it had signed nothing.
     pub to: Option<Mark>,
 }
 

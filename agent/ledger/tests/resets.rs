@@ -87,6 +87,43 @@ async fn a_fast_forward_that_this_agent_was_made_to_sign_falls_back_to_what_it_s
 }
 
 #[tokio::test]
+async fn what_was_signed_on_top_of_an_attack_goes_with_it() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let snapshot = role("snapshot");
+    publish(&ledger, app, "targets", 3, "targets 3").await.unwrap();
+    for number in 1..=5 {
+        ledger.record_intent(listing(app, number, &format!("snapshot {number}"))).await.unwrap();
+    }
+    publish(&ledger, app, "snapshot", 1_000_000, "attack").await.unwrap();
+    for (number, content) in [(1_000_001, "on top"), (1_000_002, "and again")] {
+        ledger.record_intent(listing(app, number, content)).await.unwrap();
+        publish(&ledger, app, "snapshot", number, content).await.unwrap();
+    }
+    let reset = ledger.reset_watermark(app, snapshot.clone(), digest("and again"), json!({})).await.unwrap();
+    assert_eq!((reset.from.version, reset.to.unwrap().version), (version(1_000_002), version(5)));
+    for (number, content) in [(1_000_000, "attack"), (1_000_001, "on top"), (1_000_002, "and again")] {
+        let again = publish(&ledger, app, "snapshot", number, content).await.unwrap();
+        assert_eq!(again, Noted::Older, "{content}");
+    }
+    assert_eq!(ledger.watermark(app, snapshot.clone()).await.unwrap().newest().unwrap().version, version(5));
+    // A chain that has started anew has nothing to do with what came before.
+    for number in 6..=8 {
+        ledger.record_intent(listing(app, number, "anew")).await.unwrap();
+    }
+    let reset = ledger.look_at_reset(app, snapshot).await.unwrap().unwrap();
+    assert_eq!((reset.from.version, reset.to.unwrap().version), (version(8), version(7)));
+}
+
+/// A snapshot that lists what was seen.
+fn listing(app: RepositoryId, number: u64, content: &str) -> tufagent_ledger::Intent {
+    let mut next = intent(app, "snapshot", number, content);
+    next.lists = [(role("targets"), version(3))].into();
+    next
+}
+
+#[tokio::test]
 async fn a_ledger_of_an_older_schema_is_upgraded_and_keeps_all_it_held() {
     let silent = "DELETE FROM meta WHERE name = 'applied'; DROP TABLE pins;";
     let tables = format!("{silent} DROP TABLE resets; DROP TABLE restored;");

@@ -11,6 +11,22 @@ use super::Repositories;
 use crate::refusal::Refusal;
 
 impl Repositories {
+    /// What snapshots have listed and the newest that was verified does not list, or at a lower version: clients that have
+    /// seen it refuse what does not list it (specification 5.5.5).
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn unlisted(&self, record: &Record) -> Result<BTreeMap<RoleName, Version>, Refusal> {
+        let role = RoleKind::Snapshot.role();
+        let mut listed = self.ledger.listed(record.id, role.clone()).await?;
+        let newest = self.ledger.watermark(record.id, role).await?.verified;
+        let newest = self.memory.of_mark(newest).await?;
+        if let Some(newest) = newest.as_ref().and_then(Metadata::as_snapshot) {
+            listed.retain(|role, last| newest.meta.get(role).is_none_or(|entry| entry.version < *last));
+        }
+        Ok(listed)
+    }
+
     /// Checks what `subject` lists, if it lists anything. That nothing vanishes or goes down the ledger checks itself.
     pub(super) async fn check_listing(
         &self,
@@ -33,17 +49,24 @@ impl Repositories {
             before.and_then(|snapshot| snapshot.meta.get(name)).is_some_and(|known| known == entry)
         };
         let marks = self.ledger.watermarks(record.id).await?;
+        let verified = |name: &RoleName| Some(marks.get(name)?.verified?.version);
+        let listed = self.ledger.listed(record.id, role.clone()).await?;
         let mut family = None;
         for (name, entry) in &snapshot.meta {
             if !same(name, entry) {
                 if name.kind() != RoleKind::Targets {
                     return Err(invalid(role, &format!("it lists {name}"), "list targets roles only"));
                 }
-                self.check_entry(record, role, name, entry).await?;
-                continue;
+                // What another one has listed before says no more of a file that the agent never saw.
+                let is_bare = entry.length.is_none() && entry.hashes.is_none();
+                let is_old = is_bare && listed.get(name) == Some(&entry.version);
+                if !is_old || verified(name) >= Some(entry.version) {
+                    self.check_entry(record, role, name, entry).await?;
+                    continue;
+                }
             }
             // In the words of the verified snapshot: the bytes were that one's care.
-            let seen = marks.get(name).and_then(|marks| marks.verified).map(|mark| mark.version);
+            let seen = verified(name);
             if seen >= Some(entry.version) || name.kind() != RoleKind::Targets {
                 continue;
             }

@@ -10,6 +10,7 @@ use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
 use tufagent_proto::v1::observe_request::Part;
 use tufagent_proto::v1::repositories_server::Repositories;
 use tufagent_proto::v1::{
@@ -301,11 +302,25 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         trusted: record.root.is_some(),
         verified: marks(|both| both.verified),
         signed: marks(|both| both.signed),
+        restarted: restarted(&resets),
+        unlisted: versions(state.repositories().unlisted(record).await?.into_iter()),
         resets: resets.into_iter().map(|(role, mark)| file_digest(&role, mark)).collect(),
         kept: kept.collect(),
         published: versions(state.ledger().published(record.id).await?.into_iter()),
         used_keys: used.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// Of each role the lowest version that its last reset has thrown away.
+fn restarted(resets: &[(RoleName, ledger::Mark)]) -> HashMap<String, u64> {
+    let mut last: BTreeMap<&RoleName, (UtcTime, Version)> = BTreeMap::new();
+    for (role, mark) in resets {
+        let known = last.entry(role).or_insert((mark.on, mark.version));
+        if mark.on > known.0 || (mark.on == known.0 && mark.version < known.1) {
+            *known = (mark.on, mark.version);
+        }
+    }
+    versions(last.into_iter().map(|(role, (_, version))| (role.clone(), version)))
 }
 
 /// Begin, then files until the client ends the stream.

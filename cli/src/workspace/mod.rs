@@ -16,6 +16,7 @@ mod files;
 mod layout;
 mod names;
 mod online;
+mod past;
 mod places;
 mod publish;
 mod read;
@@ -40,7 +41,7 @@ pub(crate) use sources::hash_file;
 pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -77,8 +78,10 @@ pub(crate) struct Workspace {
     loose_root: Option<PathBuf>,
     /// Roots above this version lie in `metadata/` and are not complete.
     last_root: Option<Version>,
-    /// What a reset of the watermark has thrown away (role, lowercase hex digest): it counts as never published.
-    void: RefCell<BTreeSet<(RoleName, String)>>,
+    /// What the agent says of the repository's past.
+    past: RefCell<past::Past>,
+    /// Whether what leads to the targets roles was thrown away; see [`past`].
+    cut: Cell<Option<bool>>,
     /// What the staged roles list anew.
     anew: RefCell<Option<Rc<[places::ListedAnew]>>>,
     /// Staged roles whose files this run has written, and so flushed.
@@ -105,12 +108,12 @@ impl Workspace {
     /// `REPOSITORY_INVALID` when `dir` is no repository folder; another command works in it.
     pub(crate) fn open_for_writing(dir: &Path) -> Result<Self, Failure> {
         Self::check(dir)?;
+        drop::check_place(dir)?;
         let lock = lock(dir)?;
+        drop::finish(dir)?;
         swap::repair_swap(dir)?;
         swap::mend_names(dir)?;
-        drop::check_place(dir)?;
         roots::name_root(&dir.join(layout::STAGED))?;
-        drop::finish(dir)?;
         let mut workspace = Self::at(dir, Some(lock))?;
         files::remove_folder(&dir.join(layout::DONE))?;
         if workspace.is_publishing() {
@@ -216,7 +219,8 @@ impl Workspace {
             recalled: RefCell::default(),
             loose_root: roots::loose_root(&dir.join(layout::STAGED))?,
             last_root: None,
-            void: RefCell::default(),
+            past: RefCell::default(),
+            cut: Cell::default(),
             anew: RefCell::default(),
             flushed: BTreeSet::new(),
             ahead: BTreeMap::new(),
@@ -267,6 +271,7 @@ impl Workspace {
         self.forget_tree();
         self.judged.take();
         self.recalled.take();
+        self.cut.take();
     }
 
     /// Forgets who delegates to whom.

@@ -74,18 +74,33 @@ impl Workspace {
     /// What a snapshot lists that is made now, and whether that differs from the published one.
     fn snapshot_entries(&self) -> Result<(BTreeMap<RoleName, MetaFile>, bool), Failure> {
         let published = self.published(&RoleKind::Snapshot.role())?;
-        let mut entries: BTreeMap<RoleName, MetaFile> =
+        let before: BTreeMap<RoleName, MetaFile> =
             published.as_ref().and_then(Metadata::as_snapshot).map(|s| s.meta.clone()).unwrap_or_default();
-        if published.is_none() {
+        // A role that is new is told of as the top one is.
+        let top = before.get(&RoleKind::Targets.role()).cloned();
+        let told = |name: &RoleName, file: &Metadata| described(file, before.get(name).or(top.as_ref()));
+        let is_cut = self.is_cut()?;
+        let mut entries = if is_cut { BTreeMap::new() } else { before.clone() };
+        if published.is_none() || is_cut {
             // Nothing was ever published; or, after a reset, what is left of it says itself what there is.
             for name in self.published_targets_roles()? {
                 if let Some(metadata) = self.published(&name)? {
-                    entries.insert(name, described(&metadata, None));
+                    let entry = told(&name, &metadata);
+                    entries.insert(name, entry);
                 }
             }
         }
-        // A role that is new is told of as the top one is.
-        let top = entries.get(&RoleKind::Targets.role()).cloned();
+        // What one before it has listed, a removed role too: clients that have seen it demand it (specification 5.5.5).
+        for (name, last) in self.unlisted() {
+            if entries.get(&name).is_none_or(|entry| entry.version < last) {
+                let file =
+                    self.read_metadata(&name, &layout::file_name(&name, last, self.consistent_snapshot()?));
+                let file = file.ok().flatten().filter(|file| file.version() == last);
+                let entry = file.map(|file| told(&name, &file));
+                entries.insert(name, entry.unwrap_or(MetaFile { version: last, length: None, hashes: None }));
+            }
+        }
+        let top = entries.get(&RoleKind::Targets.role()).cloned().or(top);
         let mut changed = false;
         for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
             if let Some(metadata) = self.staged(name)? {

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
-use tufagent_proto::v1;
 
+use super::past::Found;
 use super::{Workspace, files, layout};
 use crate::error::{Failure, reason};
 use crate::render::typed_path;
@@ -154,26 +154,6 @@ impl Workspace {
         Ok(root.as_ref().and_then(Metadata::as_root).is_none_or(|root| root.consistent_snapshot))
     }
 
-    /// Takes note of what the agent has thrown away after an attack: from now on it counts as never published.
-    pub(crate) fn heed(&self, record: &v1::Repository) {
-        let parsed = |file: &v1::FileDigest| Some((RoleName::parse(&file.role).ok()?, file.sha256.clone()));
-        let void: BTreeSet<_> = record.resets.iter().filter_map(parsed).collect();
-        if *self.void.borrow() == void {
-            return;
-        }
-        *self.void.borrow_mut() = void;
-        self.published.borrow_mut().clear();
-        self.tree.borrow_mut().take();
-        self.anew.borrow_mut().take();
-        self.judged.take();
-        self.recalled.take();
-    }
-
-    /// Whether the watermark of a role ever started anew.
-    pub(super) fn was_reset(&self, role: &RoleName) -> bool {
-        self.void.borrow().iter().any(|(void, _)| void == role)
-    }
-
     fn find_published(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
         let timestamp = RoleKind::Timestamp.role();
         match role.kind() {
@@ -191,10 +171,12 @@ impl Workspace {
                 }
             },
             RoleKind::Targets => {
-                let Some(snapshot) = self.published(&RoleKind::Snapshot.role())? else {
-                    let lost = !self.void.borrow().is_empty();
-                    return if lost { self.newest_left(role) } else { Ok(None) };
-                };
+                let snapshot = self.published(&RoleKind::Snapshot.role())?;
+                let is_left = self.is_cut()? || (snapshot.is_none() && self.past.borrow().is_reset());
+                if is_left && let Some(left) = self.newest_left(role)? {
+                    return Ok(Some(left));
+                }
+                let Some(snapshot) = snapshot else { return Ok(None) };
                 let listed = snapshot.as_snapshot().and_then(|s| s.meta.get(role)).map(|file| file.version);
                 self.read_listed(role, listed)
             }
@@ -217,28 +199,6 @@ impl Workspace {
         }
     }
 
-    /// After a reset, where what led to a role counts no more: the newest file of it that was not thrown away.
-    fn newest_left(&self, role: &RoleName) -> Result<Option<Metadata>, Failure> {
-        if !self.published_consistently()? {
-            return Ok(self.read_unless_void(role, &layout::plain_name(role))?.file());
-        }
-        let mut versions = numbered(&self.metadata_folder(), &|name| layout::version_of(role, name))?;
-        while let Some(version) = versions.pop() {
-            let name = layout::file_name(role, version, true);
-            if let Found::File(file) = self.read_unless_void(role, &name)? {
-                return Ok(Some(file));
-            }
-        }
-        Ok(None)
-    }
-
-    fn read_unless_void(&self, role: &RoleName, name: &str) -> Result<Found, Failure> {
-        let Some(file) = self.read_metadata(role, name)? else { return Ok(Found::Absent) };
-        let is_void =
-            self.was_reset(role) && self.void.borrow().contains(&(role.clone(), file.digest().to_string()));
-        Ok(if is_void { Found::Void } else { Found::File(file) })
-    }
-
     pub(super) fn read_metadata(&self, role: &RoleName, name: &str) -> Result<Option<Metadata>, Failure> {
         let path = self.metadata_folder().join(name);
         files::read(&path, MOST_BYTES)?.map(|bytes| parse(role, &path, bytes)).transpose()
@@ -251,30 +211,13 @@ pub(crate) struct ForStaged {
     pub(crate) files: Vec<(RoleName, Metadata)>,
 }
 
-/// What lies under a name in `metadata/`.
-enum Found {
-    Absent,
-    /// It was thrown away by a reset.
-    Void,
-    File(Metadata),
-}
-
-impl Found {
-    fn file(self) -> Option<Metadata> {
-        match self {
-            Self::File(file) => Some(file),
-            Self::Absent | Self::Void => None,
-        }
-    }
-}
-
 /// Versions of all `N.root.json` in a folder, rising.
 pub(crate) fn published_roots(folder: &std::path::Path) -> Result<Vec<Version>, Failure> {
     numbered(folder, &layout::root_version)
 }
 
 /// The versions in the names of a folder's files, rising.
-fn numbered(
+pub(super) fn numbered(
     folder: &std::path::Path,
     version: &dyn Fn(&str) -> Option<Version>,
 ) -> Result<Vec<Version>, Failure> {

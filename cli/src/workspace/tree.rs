@@ -147,6 +147,9 @@ impl Workspace {
         let listed = snapshot.as_ref().and_then(Metadata::as_snapshot);
         let listed = listed.iter().flat_map(|s| s.meta.keys()).filter(|role| bins.contains(role)).cloned();
         let mut known: BTreeSet<RoleName> = listed.collect();
+        if self.is_cut()? {
+            known.extend(self.unlisted().into_keys().filter(|role| bins.contains(role)));
+        }
         known.extend(self.staged_files()?.into_iter().filter(|role| bins.contains(role)));
         Ok(known.into_iter().collect())
     }

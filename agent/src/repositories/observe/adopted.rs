@@ -207,6 +207,7 @@ impl View<'_> {
         if entries.is_none_or(|entries| !entries.contains_key(&targets)) {
             return Err(self.lacks(&targets, None, "5.6.1", "the snapshot does not list it"));
         }
+        self.tell_dropped(&listing).await?;
         for (role, entry) in entries.into_iter().flatten() {
             let is_there = copy.version(role) == Some(entry.version);
             if is_there || role.kind() != RoleKind::Targets {
@@ -227,6 +228,27 @@ impl View<'_> {
             }
         }
         Ok(listing)
+    }
+
+    /// Says what a snapshot no longer lists that ones before it did.
+    async fn tell_dropped(&mut self, listing: &Metadata) -> Result<(), Refusal> {
+        let Some(entries) = listing.as_snapshot().map(|snapshot| &snapshot.meta) else { return Ok(()) };
+        let mut before = self.repositories.ledger.listed(self.record.id, RoleKind::Snapshot.role()).await?;
+        before.retain(|role, last| entries.get(role).is_none_or(|entry| entry.version < *last));
+        let mut names: Vec<String> =
+            before.iter().take(MOST_NAMED).map(|(role, last)| format!("{role} version {last}")).collect();
+        if let Some(more) = before.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            names.push(format!("{more} more"));
+        }
+        if !names.is_empty() {
+            self.notes.push(format!(
+                "snapshot version {} no longer lists {}, as one before it did: clients that have seen that one refuse it \
+                 (specification 5.5.5); the next snapshot lists it again",
+                listing.version(),
+                names.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// A repository of which timestamp and snapshot were never published has nothing that could be missing.

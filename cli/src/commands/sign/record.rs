@@ -139,6 +139,10 @@ pub(in crate::commands) fn show_published(
     for alarm in show(agent, workspace, record, true, files)? {
         context.screen.warn(alarm);
     }
+    if !is_known {
+        // A snapshot that is news to the agent may list less than the one before it.
+        workspace.heed(&agent.repository(&record.name)?);
+    }
     Ok(())
 }
 
