@@ -14,13 +14,22 @@ static SEVERAL: LazyLock<bool> =
     LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1));
 
 /// What `work` gives, if it does within this time; it may be waited for again.
-pub(crate) async fn within<F: Future>(time: Duration, mut work: Pin<&mut F>) -> Option<F::Output> {
+pub(crate) async fn within<F: Future>(time: Duration, work: Pin<&mut F>) -> Option<F::Output> {
+    within_while(time, || true, work).await
+}
+
+/// The same, as long as `useful` holds.
+pub(crate) async fn within_while<F: Future>(
+    time: Duration,
+    useful: impl Fn() -> bool,
+    mut work: Pin<&mut F>,
+) -> Option<F::Output> {
     let began = Instant::now();
     loop {
         let polled = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
         match polled {
             Poll::Ready(output) => return Some(output),
-            Poll::Pending if !*SEVERAL || began.elapsed() >= time => return None,
+            Poll::Pending if !*SEVERAL || !useful() || began.elapsed() >= time => return None,
             Poll::Pending => tokio::task::yield_now().await,
         }
     }
@@ -28,8 +37,7 @@ pub(crate) async fn within<F: Future>(time: Duration, mut work: Pin<&mut F>) -> 
 
 /// Stays awake for this time, as long as `useful` holds.
 pub(crate) async fn stay(time: Duration, useful: impl Fn() -> bool) {
-    let nothing = poll_fn(|_| if useful() { Poll::Pending } else { Poll::Ready(()) });
-    let _ = within(time, std::pin::pin!(nothing)).await;
+    let _ = within_while(time, useful, std::pin::pin!(std::future::pending::<()>())).await;
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ async fn until_stopped(
     notify(&[NotifyState::Stopping]);
     let _ = stop.send(true);
     door.close();
+    state.stop();
     state.tokens().stop_waiting();
     tokio::select! {
         ended = &mut server => return ended?,

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use backend::attestation::Roots;
 use ledger::Ledger;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tonic::Status;
 
 use crate::config::{Config, OriginRule};
@@ -31,6 +31,8 @@ struct Parts {
     roots: std::sync::RwLock<Arc<Roots>>,
     /// Read by every signature under way, written by the end of the agent.
     signing: Arc<RwLock<()>>,
+    /// Whether the agent is told to stop.
+    stopping: watch::Sender<bool>,
 }
 
 impl AppState {
@@ -44,8 +46,18 @@ impl AppState {
     ) -> Self {
         let (signing, origins, roots) =
             (Arc::default(), std::sync::RwLock::default(), std::sync::RwLock::default());
-        let splits = Splits::default();
-        Self(Arc::new(Parts { ledger, repositories, tokens, admission, splits, origins, roots, signing }))
+        let (splits, stopping) = (Splits::default(), watch::Sender::new(false));
+        Self(Arc::new(Parts {
+            ledger,
+            repositories,
+            tokens,
+            admission,
+            splits,
+            origins,
+            roots,
+            signing,
+            stopping,
+        }))
     }
 
     /// Watermarks and journal.
@@ -110,6 +122,17 @@ impl AppState {
     /// Waits until nothing is being signed any more.
     pub async fn signed_out(&self) {
         drop(self.0.signing.write().await);
+    }
+
+    /// Calls on which nothing is asked for end now.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Ends when the agent is told to stop.
+    pub async fn stopping(&self) {
+        // The sender lives as long as this value.
+        let _ = self.0.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Journals an event durably.

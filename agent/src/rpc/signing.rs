@@ -44,17 +44,13 @@ impl Signing for SigningService {
         let mut client = Client::new(connection, requests, events.clone());
         let state = self.0.clone();
         // A task of its own: a client that goes away must not keep the outcome from being journalled.
-        let open = self.0.hold_open().await;
         tokio::spawn(async move {
-            let held = (open, place);
-            let signed = signing::sign(&state, &mut client).await;
+            let signed = serve(&state, &mut client).await;
             let went_well = signed.is_ok();
-            if let Err(refusal) = signed {
-                let status = state.refused(client.connection().peer(), "Signing.Sign", refusal);
+            if let Err(status) = signed {
                 let _ = events.send(Err(status)).await;
             }
-            drop((client, events, held));
-            // Who has one signature often asks for the next one.
+            drop((client, events, place));
             if went_well {
                 awake::stay(NEXT, || !state.ledger().is_busy()).await;
             }
@@ -63,5 +59,37 @@ impl Signing for SigningService {
         let patience = if self.0.ledger().is_busy() { Duration::ZERO } else { FIRST };
         let first = awake::within(patience, std::pin::pin!(stream.recv())).await.flatten();
         Ok(Response::new(Box::pin(tokio_stream::iter(first).chain(ReceiverStream::new(stream)))))
+    }
+}
+
+/// Signs what is asked for on one call, one after the other.
+async fn serve(state: &AppState, client: &mut Client) -> Result<(), Status> {
+    let told = |client: &Client, refusal| state.refused(client.connection().peer(), "Signing.Sign", refusal);
+    let mut open = state.hold_open().await;
+    let mut begin = client.begin().await.map_err(|refusal| told(client, refusal))?;
+    loop {
+        let more = begin.more;
+        signing::sign(state, client, begin).await.map_err(|refusal| told(client, refusal))?;
+        if !more {
+            return Ok(());
+        }
+        // Nothing is signed meanwhile.
+        drop(open);
+        let another = {
+            let mut another = std::pin::pin!(client.another());
+            // Who has one signature often asks for the next one.
+            match awake::within_while(NEXT, || !state.ledger().is_busy(), another.as_mut()).await {
+                Some(another) => another,
+                None => tokio::select! {
+                    another = another => another,
+                    () = state.stopping() => return Ok(()),
+                },
+            }
+        };
+        open = state.hold_open().await;
+        match another.map_err(|refusal| told(client, refusal))? {
+            Some(next) => begin = next,
+            None => return Ok(()),
+        }
     }
 }

@@ -10,9 +10,10 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::sign_request::Part;
-use tufagent_proto::v1::{SignEvent, SignRequest};
+use tufagent_proto::v1::{SignBegin, SignDone, SignEvent, SignRequest};
 
 use crate::door::{Connection, HeldBytes};
+use crate::limits;
 use crate::refusal::Refusal;
 use crate::rpc::named;
 
@@ -50,26 +51,65 @@ impl Client {
         self.held = Some(held);
     }
 
+    /// What the call begins with.
+    ///
+    /// # Errors
+    /// As [`Self::next`]; `USAGE` for anything else.
+    pub async fn begin(&mut self) -> Result<SignBegin, Refusal> {
+        begin(self.next(limits::SILENCE).await?)
+    }
+
+    /// Says that all of the last request is done, and gives the next one on the same call. None: the client ended the call,
+    /// or asks for nothing.
+    ///
+    /// # Errors
+    /// `USAGE` or `LIMIT` for a request that cannot be read.
+    pub async fn another(&mut self) -> Result<Option<SignBegin>, Refusal> {
+        // Files of the one before take no room any more.
+        self.held = None;
+        if self.tell(Event::Done(SignDone {})).await.is_err() {
+            return Ok(None);
+        }
+        match self.hear(limits::SILENCE).await {
+            Ok(Heard::Part(part)) => begin(part).map(Some),
+            Ok(Heard::Closed | Heard::Gone | Heard::Nothing) => Ok(None),
+            // It asked for nothing that could be refused.
+            Err(broken) if broken.reason == Reason::Cancelled => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// The next part of the request.
     ///
     /// # Errors
     /// `CANCELLED` when the client closed the stream, went away, or let `patience` pass.
     pub(super) async fn next(&mut self, patience: Duration) -> Result<Part, Refusal> {
+        match self.hear(patience).await? {
+            Heard::Part(part) => Ok(part),
+            Heard::Gone => Err(cancelled("the client went away")),
+            Heard::Closed => Err(cancelled("the client closed the stream before it confirmed")),
+            Heard::Nothing => Err(cancelled("the client said nothing for too long")),
+        }
+    }
+
+    async fn hear(&mut self, patience: Duration) -> Result<Heard, Refusal> {
         let next = tokio::select! {
             next = tokio::time::timeout(patience, self.requests.next()) => next,
-            () = self.events.closed() => return Err(cancelled("the client went away")),
+            () = self.events.closed() => return Ok(Heard::Gone),
         };
         match next {
-            Ok(Some(Ok(SignRequest { part: Some(part) }))) => Ok(part),
+            Ok(Some(Ok(SignRequest { part: Some(part) }))) => Ok(Heard::Part(part)),
             Ok(Some(Ok(SignRequest { part: None }))) => {
                 Err(Refusal::new(Reason::Usage, "an empty request came on the stream"))
             }
-            Ok(Some(Err(status))) => Err(match named(&status) {
-                broken if broken.reason == Reason::Cancelled => cancelled("the client's stream broke off"),
-                refusal => refusal,
-            }),
-            Ok(None) => Err(cancelled("the client closed the stream before it confirmed")),
-            Err(_) => Err(cancelled("the client said nothing for too long")),
+            Ok(Some(Err(status))) => match named(&status) {
+                broken if broken.reason == Reason::Cancelled => {
+                    Err(cancelled("the client's stream broke off"))
+                }
+                refusal => Err(refusal),
+            },
+            Ok(None) => Ok(Heard::Closed),
+            Err(_) => Ok(Heard::Nothing),
         }
     }
 
@@ -91,6 +131,26 @@ impl Client {
     pub(super) async fn gone(&self) {
         self.events.closed().await;
     }
+}
+
+/// What came of waiting for the client.
+enum Heard {
+    Part(Part),
+    /// It closed its side.
+    Closed,
+    /// It takes no answers any more.
+    Gone,
+    /// Its time is over.
+    Nothing,
+}
+
+fn begin(part: Part) -> Result<SignBegin, Refusal> {
+    let Part::Begin(begin) = part else {
+        return Err(
+            Refusal::new(Reason::Usage, "the first part must be begin").remedy(super::received::ORDER)
+        );
+    };
+    Ok(begin)
 }
 
 /// The caller said no, or nothing.

@@ -20,6 +20,8 @@ mod signers;
 pub use client::{Client, Requests};
 pub(crate) use origin::may_serve;
 
+use tufagent_proto::v1::SignBegin;
+
 use crate::refusal::Refusal;
 use crate::state::AppState;
 
@@ -27,9 +29,9 @@ use crate::state::AppState;
 ///
 /// # Errors
 /// The refusal of the step that said no. Signatures that left before are journalled as signed.
-pub async fn sign(agent: &AppState, client: &mut Client) -> Result<(), Refusal> {
+pub async fn sign(agent: &AppState, client: &mut Client, begin: SignBegin) -> Result<(), Refusal> {
     // caller (at the door) -> limits
-    let received = received::receive(agent, client).await?;
+    let received = received::receive(agent, client, begin).await?;
     // Many that are under way share a flush.
     let under_way = agent.ledger().under_way();
     // parse -> which repository, role, key? -> watermark -> policy

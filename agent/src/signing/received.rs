@@ -25,11 +25,12 @@ pub(super) struct Received {
 }
 
 /// Reads until the subject is whole. Authorities come before it.
-pub(super) async fn receive(agent: &AppState, client: &mut Client) -> Result<Received, Refusal> {
+pub(super) async fn receive(
+    agent: &AppState,
+    client: &mut Client,
+    begin: SignBegin,
+) -> Result<Received, Refusal> {
     let began = Instant::now();
-    let Part::Begin(begin) = client.next(limits::SILENCE).await? else {
-        return Err(usage("the first part must be begin"));
-    };
     check_keys(&begin)?;
     let mut intake = Intake::new(client.connection().place().bytes());
     let mut subject_is_open = false;
@@ -70,7 +71,9 @@ fn check_keys(begin: &SignBegin) -> Result<(), Refusal> {
         .detail("limit", limits::KEYS_NAMED))
 }
 
+/// What comes after what.
+pub(super) const ORDER: &str = "send begin, the authorities, the subject, and confirm when it was inspected";
+
 fn usage(message: &str) -> Refusal {
-    Refusal::new(Reason::Usage, message)
-        .remedy("send begin, the authorities, the subject, and confirm when it was inspected")
+    Refusal::new(Reason::Usage, message).remedy(ORDER)
 }

@@ -211,7 +211,7 @@ pub(super) fn step(event: v1::SignEvent) -> Result<SignStep, Failure> {
         Some(Event::Collect(v1::SignCollect { collection: Some(collection) })) => {
             Ok(SignStep::Collect(Box::new(collection)))
         }
-        Some(Event::Collect(_) | Event::Inspected(_)) | None => Err(out_of_turn()),
+        Some(Event::Collect(_) | Event::Inspected(_) | Event::Done(_)) | None => Err(out_of_turn()),
     }
 }
 

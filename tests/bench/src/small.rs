@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tufagent_tests::{Agent, Home};
 
 use crate::bed::{self, Bed, Flush};
-use crate::client::{Client, Confirm};
+use crate::client::{Call, Client, Confirm};
 use crate::machine::Commit;
 use crate::metadata::Subject;
 use crate::report::Report;
@@ -34,6 +34,7 @@ pub(crate) struct Lane {
     _agent: Agent,
     runtime: Runtime,
     client: Client,
+    call: Call,
     subject: Subject,
     key: String,
 }
@@ -43,8 +44,8 @@ impl Lane {
     pub(crate) fn new((home, agent): (Home, Agent), key: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let client = runtime.block_on(Client::connect(&home.socket()));
-        let subject = bed::subject(&home, "targets");
-        Self { home, _agent: agent, runtime, client, subject, key: key.to_owned() }
+        let (subject, call) = (bed::subject(&home, "targets"), client.call());
+        Self { home, _agent: agent, runtime, client, call, subject, key: key.to_owned() }
     }
 
     /// Signs the next versions, as many as are in turn, and adds the time of each.
@@ -52,8 +53,8 @@ impl Lane {
         let mut last = None;
         for _ in 0..IN_TURN {
             let (file, digest) = self.subject.next();
-            let call = self.client.sign("app", "targets", &self.key, &file, &digest, when);
-            last = Some(samples.time(|| self.runtime.block_on(call)));
+            let signed = self.call.sign("app", "targets", &self.key, &file, &digest, when);
+            last = Some(samples.time(|| self.runtime.block_on(signed)));
         }
         let made = last.expect("signed");
         let file = self.subject.signed(&made.keyid, &made.sig);
@@ -164,11 +165,11 @@ impl Fleet {
         let lanes = subjects.into_iter().enumerate().map(|(at, mut subject)| {
             let client = self.clients[at % CONNECTIONS].clone();
             self.runtime.spawn(async move {
-                let mut last = None;
+                let (mut last, mut call) = (None, client.call());
                 for _ in 0..IN_TURN {
                     let (file, digest) = subject.next();
                     let role = subject.role.clone();
-                    last = Some(client.sign("app", &role, "online", &file, &digest, when).await);
+                    last = Some(call.sign("app", &role, "online", &file, &digest, when).await);
                 }
                 let made = last.expect("signed");
                 let file = subject.signed(&made.keyid, &made.sig);

@@ -16,10 +16,10 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tufagent_proto::v1::sign_event::Event;
 use tufagent_proto::v1::signing_server::{Signing, SigningServer};
-use tufagent_proto::v1::{SignEvent, SignInspected, SignRequest, SignSignature};
+use tufagent_proto::v1::{SignDone, SignEvent, SignInspected, SignRequest, SignSignature};
 
 use crate::bed::Bed;
-use crate::client::{Client, Confirm};
+use crate::client::{Call, Client, Confirm};
 use crate::report::Report;
 use crate::samples::Samples;
 use crate::small::{CONNECTIONS, IN_FLIGHT};
@@ -41,13 +41,14 @@ pub(crate) fn measure(_bed: &Bed, report: &mut Report) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let clients: Vec<_> =
         (0..CONNECTIONS).map(|_| runtime.block_on(Client::connect(&server.socket))).collect();
+    let mut first = clients[0].call();
     let (mut shown, mut at_once) = (Samples::default(), Samples::default());
     for round in 0..40 {
         if round == 10 {
             (shown, at_once) = Default::default();
         }
         for (samples, when) in [(&mut shown, Confirm::WhenShown), (&mut at_once, Confirm::AtOnce)] {
-            (0..16).for_each(|_| samples.time(|| runtime.block_on(call(&clients[0], when))));
+            (0..16).for_each(|_| samples.time(|| runtime.block_on(sign(&mut first, when))));
         }
     }
     let rate = in_flight(&runtime, &clients);
@@ -61,8 +62,8 @@ pub(crate) fn measure(_bed: &Bed, report: &mut Report) {
     );
 }
 
-async fn call(client: &Client, when: Confirm) {
-    client.sign("app", "targets", "online", FILE, DIGEST, when).await;
+async fn sign(call: &mut Call, when: Confirm) {
+    call.sign("app", "targets", "online", FILE, DIGEST, when).await;
 }
 
 /// Calls a second, the second time that they are made.
@@ -72,8 +73,9 @@ fn in_flight(runtime: &Runtime, clients: &[Client]) -> f64 {
         let lanes: Vec<_> = clients.iter().cycle().take(IN_FLIGHT).cloned().collect();
         let lanes = lanes.into_iter().map(|client| {
             runtime.spawn(async move {
+                let mut call = client.call();
                 for _ in 0..EACH {
-                    call(&client, Confirm::AtOnce).await;
+                    sign(&mut call, Confirm::AtOnce).await;
                 }
             })
         });
@@ -140,12 +142,17 @@ impl Signing for Constants {
         let mut requests = request.into_inner();
         let (events, mut stream) = tokio::sync::mpsc::channel(8);
         tokio::spawn(async move {
-            for _ in 0..PARTS {
+            loop {
+                for _ in 0..PARTS {
+                    if requests.next().await.is_none() {
+                        return;
+                    }
+                }
+                let _ = events.send(Ok(event(inspected()))).await;
                 let _ = requests.next().await;
+                let _ = events.send(Ok(event(signature()))).await;
+                let _ = events.send(Ok(event(Event::Done(SignDone {})))).await;
             }
-            let _ = events.send(Ok(event(inspected()))).await;
-            let _ = requests.next().await;
-            let _ = events.send(Ok(event(signature()))).await;
         });
         // The headers leave with the first event.
         let first = stream.recv().await;

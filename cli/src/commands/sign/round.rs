@@ -340,6 +340,7 @@ impl<'a> Session<'a> {
             supersede: self.superseded(role).map(|digest| digest.to_string()).unwrap_or_default(),
             asks: Terminal::open().is_some(),
             collects: keys.iter().any(|key| self.ours.split(&key.token)),
+            more: false,
             set_sha256: self.gathering.as_ref().map(|gathering| gathering.set_sha256()).unwrap_or_default(),
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
