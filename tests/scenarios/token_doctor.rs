@@ -253,3 +253,50 @@ fn what_was_measured_of_one_token_refuses_nothing_of_another_of_its_module() {
     home.run("token unlock hsm --pin-file pin").done();
     assert_eq!(["hsm", "near"].map(|name| home.token(name)["measured"].clone()), ["yes", "yes"]);
 }
+
+#[test]
+fn of_a_module_whose_keys_want_the_pin_each_time_doctor_says_what_it_can_and_an_unattended_token_goes_on() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    let pin = home.secret("hsm-pin", PIN);
+    let pin = format!("pin = {{ file = {:?} }}\n", pin.display().to_string());
+    home.config(&(home.lying_table("hsm", "build", &folder) + &pin));
+    home.lying_desk("hsm").say("always-authenticate made");
+    let _agent = home.start();
+    home.run("token trust hsm --yes").done();
+    for kind in ["ed25519", "ecdsa-p256", "rsa-3072"] {
+        home.run(&format!("key generate {kind} --token hsm --type {kind}")).done();
+    }
+    home.run(
+        "repo init repo --name app --root rsa-3072 --targets ed25519 --snapshot ecdsa-p256 --timestamp ecdsa-p256",
+    )
+    .done();
+    let told = home.run("token doctor hsm --json").done().json();
+    for name in ["ed25519", "ecdsa-p256", "ecdsa-p384", "rsa-pss-3072", "unattended"] {
+        assert_eq!(told["uses"][name]["verdict"], "yes", "{told}");
+    }
+    let quirks = told["quirks"].to_string();
+    assert!(quirks.contains("always-authenticate-made"), "{quirks}");
+    assert!(!quirks.contains("eddsa-short-messages") && !quirks.contains("no-pss"), "{quirks}");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn an_error_that_passes_while_doctor_measures_keeps_no_key_from_signing() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let desk = home.lying_desk("hsm");
+    let _agent = home.start();
+    home.run("token trust hsm --yes").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("key generate rsa --token hsm --type rsa-3072").done();
+    home.run("repo init repo --name app --root rsa --targets rsa --snapshot rsa --timestamp rsa").done();
+    desk.say("C_Sign * CKR_DEVICE_ERROR");
+    let told = home.run("token doctor hsm --pin-file pin --json").done().json();
+    assert_eq!((&told["saved"], &told["uses"]["rsa-pss-3072"]["verdict"]), (&true.into(), &"limited".into()));
+    let why = told["uses"]["rsa-pss-3072"]["why"].as_str().unwrap();
+    assert!(why.contains("not measured") && why.contains("CKR_DEVICE_ERROR"), "{why}");
+    desk.say("pass");
+    assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
+}

@@ -3,12 +3,14 @@
 //! Duty: facts ([`Facts`]), what the module is good for ([`Uses`]), where it is odd and what the agent does about it
 //! ([`Quirk`]). Pure: the measuring is the helper's, asked by [`crate::pkcs11::Pkcs11Token::examine`].
 
+mod answers;
 mod facts;
 mod hints;
 mod own;
 mod quirks;
 mod uses;
 
+pub(crate) use answers::says_cannot;
 pub use facts::{
     AlwaysFacts, CurveFacts, EddsaFacts, Facts, Finding, Library, LoginFacts, MechanismFacts, NotMeasured,
     OriginFacts, Place, RsaFacts, SessionFacts, TokenFacts, Told, Trouble,

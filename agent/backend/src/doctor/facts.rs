@@ -318,6 +318,8 @@ pub struct OriginFacts {
     pub extractable: Option<bool>,
     /// CKA_COPYABLE, where false was asked for.
     pub copyable: Option<bool>,
+    /// CKA_ALWAYS_AUTHENTICATE, of a key that was made there without it: each signature takes a login of its own.
+    pub always_authenticate: Option<bool>,
     /// A template with CKA_COPYABLE is taken.
     pub takes_copyable: Finding,
     /// C_CopyObject makes a copy although CKA_COPYABLE is false.
@@ -387,4 +389,11 @@ pub struct NotMeasured {
     pub probe: String,
     /// Why it was not, or what the module answered.
     pub why: String,
+}
+
+impl NotMeasured {
+    /// Whether it is this probe, or a part of it.
+    pub(crate) fn is_of(&self, probe: &str) -> bool {
+        self.probe.strip_prefix(probe).is_some_and(|part| part.is_empty() || part.starts_with(": "))
+    }
 }

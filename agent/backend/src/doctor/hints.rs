@@ -55,12 +55,12 @@ impl Hints {
             Scheme::EcdsaP256 | Scheme::EcdsaP384 => {
                 let name = if scheme == Scheme::EcdsaP256 { KeyType::EcdsaP256 } else { KeyType::EcdsaP384 };
                 let Some(curve) = self.curve(name) else { return Ok(How::InOrder) };
-                let whole = curve.signs.is_no() && curve.hash_and_sign.is_yes();
+                let whole = curve.signs.is_cannot() && curve.hash_and_sign.is_yes();
                 Ok(if whole { How::Whole } else { How::InOrder })
             }
             Scheme::RsaPss(RsaHash::Sha256) => {
                 let Some(rsa) = &self.facts.rsa else { return Ok(How::InOrder) };
-                match (rsa.pss_whole.is_no(), rsa.pss_digest.is_no()) {
+                match (rsa.pss_whole.is_cannot(), rsa.pss_digest.is_cannot()) {
                     (true, true) => Err(cannot(rsa.pss_whole.why_not())),
                     (true, false) => Ok(How::Digest),
                     (false, _) => Ok(How::InOrder),
@@ -68,7 +68,7 @@ impl Hints {
             }
             Scheme::RsaPkcs1(RsaHash::Sha256) => {
                 let Some(rsa) = &self.facts.rsa else { return Ok(How::InOrder) };
-                match (rsa.pkcs1_whole.is_no(), rsa.pkcs1_digest.is_no()) {
+                match (rsa.pkcs1_whole.is_cannot(), rsa.pkcs1_digest.is_cannot()) {
                     (true, true) => Err(cannot(rsa.pkcs1_whole.why_not())),
                     (true, false) => Ok(How::Digest),
                     (false, _) => Ok(How::InOrder),
@@ -96,8 +96,8 @@ impl Hints {
     /// The name by which a curve is taken that is not taken by its OID.
     pub(crate) fn curve_name(&self, kind: KeyType) -> Option<String> {
         let curve = self.curve(kind)?;
-        let by_oid = curve.accepted.iter().any(|form| form == "oid");
-        if by_oid { None } else { curve.accepted.first().cloned() }
+        let not_by_oid = curve.refused.contains_key("oid");
+        if not_by_oid { curve.accepted.first().cloned() } else { None }
     }
 
     /// A key that takes the PIN for each signature takes it by a login before C_SignInit, and by none within.
@@ -138,6 +138,7 @@ mod tests {
         let mut facts = Facts::default();
         let whole = CurveFacts {
             accepted: vec!["prime256v1".to_owned()],
+            refused: [("oid".to_owned(), "C_GenerateKeyPair gave CKR_CURVE_NOT_SUPPORTED".to_owned())].into(),
             signs: no(),
             hash_and_sign: Finding::Yes,
             hash_and_sign_in_der: true,
@@ -175,5 +176,21 @@ mod tests {
         assert_eq!(hints.curve_name(KeyType::EcdsaP256).as_deref(), Some("prime256v1"));
         assert_eq!(hints.curve_name(KeyType::EcdsaP384), None);
         assert!(hints.login_before());
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_of_a_passing_error_refuses_nothing() {
+        let pss = Scheme::RsaPss(RsaHash::Sha256);
+        let kept = |whole: &str, digest: &str| {
+            let no = |why: &str| Finding::No(format!("C_Sign gave {why}"));
+            let rsa = RsaFacts { pss_whole: no(whole), pss_digest: no(digest), ..RsaFacts::default() };
+            Hints::of(Facts { rsa: Some(rsa), ..Facts::default() }).how(pss)
+        };
+        for passing in ["CKR_DEVICE_ERROR", "CKR_HOST_MEMORY", "CKR_DEVICE_REMOVED", "CKR_USER_NOT_LOGGED_IN"]
+        {
+            assert_eq!(kept(passing, passing), Ok(How::InOrder), "{passing}");
+            assert_eq!(kept("CKR_MECHANISM_INVALID", passing), Ok(How::Digest), "{passing}");
+        }
+        assert!(kept("CKR_MECHANISM_INVALID", "CKR_MECHANISM_INVALID").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! What a module is good for: a verdict for each use, from the facts alone.
 
 use super::facts::{CurveFacts, Facts, Finding, OriginFacts};
+use crate::host::doctor::Probe;
 
 /// Whether a module is good for a use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +71,8 @@ impl Uses {
 #[must_use]
 pub fn uses(facts: &Facts) -> Uses {
     let ed25519 = ed25519(facts);
-    let ecdsa_p256 = ecdsa(facts, "ecdsa-p256", "CKM_ECDSA_SHA256");
-    let ecdsa_p384 = ecdsa(facts, "ecdsa-p384", "CKM_ECDSA_SHA384");
+    let ecdsa_p256 = ecdsa(facts, "ecdsa-p256", Probe::P256, "CKM_ECDSA_SHA256");
+    let ecdsa_p384 = ecdsa(facts, "ecdsa-p384", Probe::P384, "CKM_ECDSA_SHA384");
     let rsa_pss_3072 = rsa(facts);
     let best = [&ed25519, &ecdsa_p256, &ecdsa_p384, &rsa_pss_3072];
     let any = |verdict| best.iter().any(|one| one.verdict == verdict);
@@ -90,18 +91,20 @@ fn say(verdict: Verdict, why: impl Into<String>) -> Use {
 }
 
 /// What can be said of keys that were not tried.
-fn untried(facts: &Facts, needed: &[&str]) -> Use {
+fn untried(facts: &Facts, probe: Probe, needed: &[&str]) -> Use {
     let missing: Vec<&str> = needed.iter().copied().filter(|name| facts.lists(name) == Some(false)).collect();
-    let because = facts
-        .not_measured
-        .first()
-        .map_or_else(|| "it was not measured".to_owned(), |missing| missing.why.clone());
+    // Its own reason; without one, that of what comes first, such as that there was no PIN.
+    let own = facts.not_measured.iter().find(|missing| missing.is_of(probe.name()));
+    let because = match (own, facts.not_measured.first()) {
+        (Some(own), _) => format!("not measured: {}", own.why),
+        (None, Some(first)) => format!("not tried: {}", first.why),
+        (None, None) => "not tried: it was not measured".to_owned(),
+    };
     match missing.as_slice() {
-        [] => say(Verdict::Limited, format!("not tried: {because}")),
-        names => say(
-            Verdict::Limited,
-            format!("the module does not list {}; not tried: {because}", names.join(" and ")),
-        ),
+        [] => say(Verdict::Limited, because),
+        names => {
+            say(Verdict::Limited, format!("the module does not list {}; {because}", names.join(" and ")))
+        }
     }
 }
 
@@ -109,18 +112,18 @@ fn curve<'a>(facts: &'a Facts, name: &str) -> Option<&'a CurveFacts> {
     facts.curves.get(name)
 }
 
-fn no_key(curve: &CurveFacts) -> Option<Use> {
-    curve.accepted.is_empty().then(|| {
-        let why = curve.refused.get("oid").or_else(|| curve.refused.values().next());
-        say(Verdict::No, format!("no such key can be made: {}", why.map_or("", String::as_str)))
+/// Where no key of the curve was made: refused by the OID, or not known.
+fn no_key(facts: &Facts, curve: &CurveFacts, probe: Probe, needed: &[&str]) -> Option<Use> {
+    curve.accepted.is_empty().then(|| match curve.refused.get("oid") {
+        Some(why) => say(Verdict::No, format!("no such key can be made: {why}")),
+        None => untried(facts, probe, needed),
     })
 }
 
 fn ed25519(facts: &Facts) -> Use {
-    let Some(curve) = curve(facts, "ed25519") else {
-        return untried(facts, &["CKM_EC_EDWARDS_KEY_PAIR_GEN", "CKM_EDDSA"]);
-    };
-    if let Some(no) = no_key(curve) {
+    let needed = ["CKM_EC_EDWARDS_KEY_PAIR_GEN", "CKM_EDDSA"];
+    let Some(curve) = curve(facts, "ed25519") else { return untried(facts, Probe::Ed25519, &needed) };
+    if let Some(no) = no_key(facts, curve, Probe::Ed25519, &needed) {
         return no;
     }
     match (&curve.signs, &facts.eddsa.too_long) {
@@ -133,15 +136,14 @@ fn ed25519(facts: &Facts) -> Use {
             ),
         ),
         (Finding::No(why), _) => say(Verdict::No, format!("makes keys and does not sign with them: {why}")),
-        (Finding::Unknown, _) => untried(facts, &["CKM_EDDSA"]),
+        (Finding::Unknown, _) => untried(facts, Probe::Ed25519, &["CKM_EDDSA"]),
     }
 }
 
-fn ecdsa(facts: &Facts, name: &str, whole: &str) -> Use {
-    let Some(curve) = curve(facts, name) else {
-        return untried(facts, &["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]);
-    };
-    if let Some(no) = no_key(curve) {
+fn ecdsa(facts: &Facts, name: &str, probe: Probe, whole: &str) -> Use {
+    let needed = ["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"];
+    let Some(curve) = curve(facts, name) else { return untried(facts, probe, &needed) };
+    if let Some(no) = no_key(facts, curve, probe, &needed) {
         return no;
     }
     match (&curve.signs, &curve.hash_and_sign) {
@@ -150,14 +152,16 @@ fn ecdsa(facts: &Facts, name: &str, whole: &str) -> Use {
         }
         (Finding::Yes, _) => say(Verdict::Yes, "signs digests; the agent hashes"),
         (_, Finding::Yes) => say(Verdict::Yes, format!("signs messages that it hashes itself ({whole})")),
-        (Finding::No(why), _) => say(Verdict::No, format!("makes keys and does not sign with them: {why}")),
-        (Finding::Unknown, _) => untried(facts, &["CKM_ECDSA"]),
+        (Finding::No(why), Finding::No(_)) => {
+            say(Verdict::No, format!("makes keys and does not sign with them: {why}"))
+        }
+        (Finding::Unknown, _) | (_, Finding::Unknown) => untried(facts, probe, &["CKM_ECDSA"]),
     }
 }
 
 fn rsa(facts: &Facts) -> Use {
     let Some(rsa) = &facts.rsa else {
-        return untried(facts, &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_SHA256_RSA_PKCS_PSS"]);
+        return untried(facts, Probe::Rsa, &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_SHA256_RSA_PKCS_PSS"]);
     };
     if let Finding::No(why) = &rsa.generate {
         return say(Verdict::No, format!("no such key can be made: {why}"));
@@ -165,11 +169,13 @@ fn rsa(facts: &Facts) -> Use {
     match (&rsa.pss_whole, &rsa.pss_digest) {
         (Finding::Yes, _) => say(Verdict::Yes, "signs messages that it hashes itself"),
         (_, Finding::Yes) => say(Verdict::Yes, "signs digests; the agent hashes"),
+        (Finding::Unknown, _) | (_, Finding::Unknown) => {
+            untried(facts, Probe::Rsa, &["CKM_SHA256_RSA_PKCS_PSS"])
+        }
         (Finding::No(why), _) if rsa.pkcs1_whole.is_yes() || rsa.pkcs1_digest.is_yes() => {
             say(Verdict::No, format!("signs by PKCS#1 v1.5 alone, PSS is refused: {why}"))
         }
         (Finding::No(why), _) => say(Verdict::No, format!("PSS is refused: {why}")),
-        (Finding::Unknown, _) => untried(facts, &["CKM_SHA256_RSA_PKCS_PSS"]),
     }
 }
 
@@ -197,6 +203,10 @@ fn unattended(facts: &Facts, signs: Verdict) -> Use {
     }
     if facts.sessions.as_ref().is_some_and(|sessions| sessions.refused.is_some() && sessions.opened < 2) {
         return say(Verdict::Limited, "it has a single session, which other programs may hold");
+    }
+    if facts.generated.as_ref().is_some_and(|made| made.always_authenticate == Some(true)) {
+        let why = "each signature takes the PIN anew (CKA_ALWAYS_AUTHENTICATE): from a file, descriptor or credential";
+        return say(Verdict::Yes, why);
     }
     say(Verdict::Yes, "one login lasts, with the PIN from a file, descriptor or credential")
 }

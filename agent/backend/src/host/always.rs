@@ -111,6 +111,19 @@ impl TokenHost {
     }
 }
 
+/// What C_Login(CKU_CONTEXT_SPECIFIC) says where the module knows no such login; it has not looked at the PIN.
+pub(super) fn has_no_context_login(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(code, _) if NO_CONTEXT_LOGIN.contains(code))
+}
+
+/// The last is said of the login that stands, whatever the PIN.
+pub(super) const NO_CONTEXT_LOGIN: [RvError; 4] = [
+    RvError::OperationNotInitialized,
+    RvError::UserTypeInvalid,
+    RvError::FunctionNotSupported,
+    RvError::UserAlreadyLoggedIn,
+];
+
 /// The critical section. A fault comes from before it.
 fn in_context(
     pkcs11: &Pkcs11,
@@ -125,14 +138,7 @@ fn in_context(
         session.sign_init(&way.mechanism, key).map_err(Stop::Init)?;
         match session.login_with_raw(UserType::ContextSpecific, pin) {
             Ok(()) => {}
-            Err(Error::Pkcs11(
-                RvError::OperationNotInitialized
-                | RvError::UserTypeInvalid
-                | RvError::FunctionNotSupported
-                // Said of the login that stands, whatever the PIN.
-                | RvError::UserAlreadyLoggedIn,
-                _,
-            )) => return Err(Stop::NoContext),
+            Err(error) if has_no_context_login(&error) => return Err(Stop::NoContext),
             Err(error) => return Err(Stop::Pin(error)),
         }
         single.sign(session, &way.data).map_err(Stop::Sign)

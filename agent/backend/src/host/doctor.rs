@@ -6,11 +6,13 @@
 //! is changed; the number of a private key is never read.
 
 mod always;
+mod answers;
 mod bench;
 mod curves;
 mod logins;
 mod origin;
 mod rsa;
+mod signing;
 mod words;
 
 use cryptoki::context::Pkcs11;
@@ -183,7 +185,7 @@ pub(crate) fn run(
     pin: &[u8],
 ) -> Result<Facts, HostError> {
     let (pkcs11, single, slot) = host.bare(!alone && probe != Probe::Sessions)?;
-    let bench = Bench::new(&pkcs11, &single, slot, place.unwrap_or(Place::Session), pin);
+    let bench = Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), pin);
     let found = match probe {
         Probe::Words => words::about(&bench),
         Probe::Mechanisms => words::mechanisms(&bench),
@@ -212,10 +214,12 @@ pub(crate) fn run(
         not_measured: vec![NotMeasured { probe: probe.name().to_owned(), why }],
         ..Facts::default()
     };
-    match found {
-        Ok(facts) => Ok(facts),
-        Err(Stop::Module(error)) => Ok(missing(told(&error))),
-        Err(Stop::Why(why)) => Ok(missing(why)),
-        Err(Stop::Pin(why)) => Err(HostError::new(HostErrorKind::PinIncorrect, why)),
-    }
+    let mut facts = match found {
+        Ok(facts) => facts,
+        Err(Stop::Module(error)) => missing(told(&error)),
+        Err(Stop::Why(why)) => missing(why),
+        Err(Stop::Pin(why)) => return Err(HostError::new(HostErrorKind::PinIncorrect, why)),
+    };
+    facts.not_measured.extend(bench.missed());
+    Ok(facts)
 }

@@ -13,7 +13,7 @@ use super::link::Shared;
 use super::trouble::backend_error;
 use super::{Asking, Pkcs11Token};
 use crate::BackendError;
-use crate::doctor::{Diagnosis, Facts, NotMeasured, Trouble};
+use crate::doctor::{Diagnosis, Facts, Finding, NotMeasured, Trouble};
 use crate::host::doctor::Probe;
 use crate::host::protocol::{HostErrorKind, Reply, Request, Setup};
 
@@ -176,11 +176,14 @@ impl<'a> Examination<'a> {
             }
             Probe::AlwaysContextDigest | Probe::AlwaysContextHash | Probe::AlwaysFreshLogin => {
                 let always = self.facts.always.as_ref();
-                match always.map(|always| (always.made.is_yes(), always.honoured.is_yes())) {
-                    Some((true, true)) => None,
-                    Some((true, false)) => {
+                match always.map(|always| (&always.made, &always.honoured)) {
+                    Some((Finding::Yes, Finding::Yes)) => None,
+                    Some((Finding::Yes, Finding::No(_))) => {
                         Some("a key that demands a login for each signature signs without one")
                     }
+                    Some((Finding::Yes, Finding::Unknown)) => Some(
+                        "whether a key that demands a login for each signature signs without one is not known",
+                    ),
                     _ => Some("no key was made that demands a login for each signature"),
                 }
             }

@@ -24,6 +24,7 @@ mod mad;
 mod matrix;
 mod measured;
 mod modules;
+mod passing;
 mod real;
 mod sessions;
 mod twins;
@@ -99,6 +100,7 @@ fn cases() -> Vec<Case> {
     [
         doctor::CASES,
         measured::CASES,
+        passing::CASES,
         double::CASES,
         keys::CASES,
         twins::CASES,

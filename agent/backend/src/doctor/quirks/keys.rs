@@ -82,6 +82,15 @@ pub(super) fn origin(facts: &Facts, found: &mut Found) {
 }
 
 pub(super) fn always(facts: &Facts, found: &mut Found) {
+    if facts.generated.as_ref().is_some_and(|made| made.always_authenticate == Some(true)) {
+        push(
+            found,
+            "always-authenticate-made",
+            "keys that are made there say CKA_ALWAYS_AUTHENTICATE, which nobody asked for",
+            "each signature takes the PIN anew",
+            "presents it for each: from its source, or as somebody types it each time",
+        );
+    }
     let Some(always) = &facts.always else { return };
     if let Finding::No(why) = &always.made {
         push(

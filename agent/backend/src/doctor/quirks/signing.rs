@@ -1,13 +1,13 @@
 //! How it names curves, and signs.
 
-use super::{Facts, Finding, Found, not, push};
+use super::{Facts, Finding, Found, push};
 
 pub(super) fn curves(facts: &Facts, found: &mut Found) {
     for (name, curve) in &facts.curves {
         if curve.accepted.is_empty() {
             continue;
         }
-        if !curve.accepted.iter().any(|form| form == "oid") {
+        if curve.refused.contains_key("oid") {
             let seen =
                 format!("{name}: CKA_EC_PARAMS is taken as {}, not as an OID", curve.accepted.join(", "));
             push(
@@ -63,8 +63,8 @@ pub(super) fn curves(facts: &Facts, found: &mut Found) {
                 "makes CKK_EC_EDWARDS keys",
             );
         }
-        if name.starts_with("ecdsa") && curve.signs.is_yes() && !curve.hash_and_sign.is_yes() {
-            let seen = format!("{name}: {}", not(&curve.hash_and_sign, "hash-and-sign was not tried"));
+        if name.starts_with("ecdsa") && curve.signs.is_yes() && curve.hash_and_sign.is_no() {
+            let seen = format!("{name}: {}", curve.hash_and_sign.why_not());
             push(
                 found,
                 "digest-only",
@@ -82,8 +82,8 @@ pub(super) fn curves(facts: &Facts, found: &mut Found) {
                 "reads them so, now that it was measured",
             );
         }
-        if name.starts_with("ecdsa") && curve.hash_and_sign.is_yes() && !curve.signs.is_yes() {
-            let seen = format!("{name}: {}", not(&curve.signs, "digests were not tried"));
+        if name.starts_with("ecdsa") && curve.hash_and_sign.is_yes() && curve.signs.is_no() {
+            let seen = format!("{name}: {}", curve.signs.why_not());
             push(found, "hash-and-sign-only", seen, "it signs no digests", "gives it the whole message");
         }
     }
@@ -150,7 +150,7 @@ pub(super) fn rsa(facts: &Facts, found: &mut Found) {
         push(
             found,
             "pss-digest-only",
-            not(&rsa.pss_whole, ""),
+            rsa.pss_whole.why_not(),
             "it signs digests by PSS and hashes nothing itself",
             "hashes, and has the digest signed",
         );
@@ -159,7 +159,7 @@ pub(super) fn rsa(facts: &Facts, found: &mut Found) {
         push(
             found,
             "no-pss",
-            not(&rsa.pss_whole, ""),
+            rsa.pss_whole.why_not(),
             "RSA keys of this token sign by PKCS#1 v1.5 alone",
             "refuses roles whose metadata names PSS for such a key",
         );

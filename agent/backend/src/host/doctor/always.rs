@@ -2,15 +2,15 @@
 
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType};
+use cryptoki::object::Attribute;
 use cryptoki::session::{Session, UserType};
 use sha2::{Digest, Sha256};
 
 use super::Stop;
-use super::bench::{Bench, MESSAGE, Pair, judged, tried};
+use super::bench::{Bench, MESSAGE, Pair};
 use super::curves::verifies;
 use crate::doctor::{AlwaysFacts, Facts, Finding, Place};
-use crate::host::attributes::attributes;
+use crate::host::always::NO_CONTEXT_LOGIN;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
 
@@ -18,27 +18,29 @@ use crate::host::faults::told;
 pub(super) fn demands(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let home = bench.session()?;
     let made = pair(bench, &home);
-    let mut always = AlwaysFacts { made: tried(&made), ..AlwaysFacts::default() };
+    let mut always = AlwaysFacts { made: bench.tried("a key pair", &made), ..AlwaysFacts::default() };
     if let Ok(pair) = made {
-        let told_so = attributes(&home, pair.private, &[AttributeType::AlwaysAuthenticate])?;
-        if !told_so.contains(&Attribute::AlwaysAuthenticate(true)) {
+        if !pair.always {
             always.made = Finding::No("the key does not say so afterwards".to_owned());
         }
         let session = bench.second(&home)?;
         let digest = Sha256::digest(MESSAGE);
         // Some let the first one pass that follows a login.
-        let first = session.sign(&Mechanism::Ecdsa, pair.private, &digest);
+        let first = session.sign(&Mechanism::Ecdsa, pair.private(), &digest);
         let refused = match first {
-            Ok(_) => session.sign(&Mechanism::Ecdsa, pair.private, &digest),
+            Ok(_) => session.sign(&Mechanism::Ecdsa, pair.private(), &digest),
             refused => refused,
         };
         always.honoured = match refused {
             Err(Error::Pkcs11(RvError::UserNotLoggedIn, _)) => Finding::Yes,
-            Err(error) => Finding::No(told(&error)),
             Ok(_) => Finding::No("it signs without a login".to_owned()),
+            Err(error) => {
+                bench.miss("a signature without one", told(&error));
+                Finding::Unknown
+            }
         };
         if always.honoured.is_yes() {
-            always.session_lives = match session.sign(&Mechanism::Ecdsa, pair.private, &digest) {
+            always.session_lives = match session.sign(&Mechanism::Ecdsa, pair.private(), &digest) {
                 Err(error @ Error::Pkcs11(RvError::OperationActive, _)) => Finding::No(told(&error)),
                 _ => Finding::Yes,
             };
@@ -57,11 +59,16 @@ pub(super) fn context(bench: &Bench<'_>, whole: bool) -> Result<Facts, Stop> {
         if whole { (Mechanism::EcdsaSha256, MESSAGE) } else { (Mechanism::Ecdsa, digest.as_slice()) };
     let signed = || -> Result<Vec<u8>, Stop> {
         let session = bench.second(&home)?;
-        session.sign_init(&mechanism, pair.private)?;
-        bench.present(&session, UserType::ContextSpecific)?;
+        session.sign_init(&mechanism, pair.private())?;
+        bench.answer_to_login(&session, UserType::ContextSpecific)??;
         Ok(bench.single.sign(&session, data)?)
     };
-    let found = judged(signed(), |raw| verifies(&key, Curve::P256, raw))?;
+    let found = bench.judged_by(
+        "C_Login(CKU_CONTEXT_SPECIFIC)",
+        signed(),
+        |raw| verifies(&key, Curve::P256, raw),
+        &NO_CONTEXT_LOGIN,
+    )?;
     let always = match whole {
         true => AlwaysFacts { context_hash: found, ..AlwaysFacts::default() },
         false => AlwaysFacts { context_digest: found, ..AlwaysFacts::default() },
@@ -87,7 +94,7 @@ pub(super) fn fresh_login(bench: &Bench<'_>) -> Result<Facts, Stop> {
         return Err(Stop::Why("the key is not found after the login".to_owned()));
     };
     let signed = session.sign(&Mechanism::Ecdsa, *handle, &Sha256::digest(MESSAGE));
-    let fresh_login = judged(signed, |raw| verifies(&key, Curve::P256, raw))?;
+    let fresh_login = bench.judged("CKM_ECDSA", signed, |raw| verifies(&key, Curve::P256, raw))?;
     Ok(Facts { always: Some(AlwaysFacts { fresh_login, ..AlwaysFacts::default() }), ..Facts::default() })
 }
 

@@ -1,7 +1,8 @@
 //! Where a probe works: sessions, logins with a PIN that was taken before, keys that are gone afterwards.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::rc::Rc;
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -12,8 +13,9 @@ use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 use tuf::key::PublicKey;
 
-use super::Stop;
-use crate::doctor::{Facts, Finding, NotMeasured, Place};
+use super::answers::{cannot, telling};
+use super::{Probe, Stop};
+use crate::doctor::{Facts, NotMeasured, Place};
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
@@ -29,31 +31,43 @@ pub(super) struct Bench<'a> {
     pub(super) single: &'a SingleSign,
     pub(super) slot: Slot,
     pub(super) place: Place,
+    pub(super) probe: Probe,
     pin: &'a [u8],
     id: Cell<u8>,
+    pub(super) missed: Rc<RefCell<Vec<NotMeasured>>>,
 }
 
 /// A key pair that is destroyed when the probe lets go of it.
 pub(super) struct Pair<'s> {
     session: &'s Session,
-    pub(super) public: ObjectHandle,
-    pub(super) private: ObjectHandle,
+    /// Other ones after a login anew.
+    pub(super) handles: Cell<(ObjectHandle, ObjectHandle)>,
+    /// It wants a login for each signature (CKA_ALWAYS_AUTHENTICATE), asked for or not.
+    pub(super) always: bool,
 }
 
 impl Drop for Pair<'_> {
     fn drop(&mut self) {
         // The private one first. What cannot be destroyed here is found by its label at the end.
-        let _ = self.session.destroy_object(self.private);
-        let _ = self.session.destroy_object(self.public);
+        let _ = self.session.destroy_object(self.private());
+        let _ = self.session.destroy_object(self.public());
     }
 }
 
 impl Pair<'_> {
     /// Its public half, read as the agent reads it.
     pub(super) fn key(&self) -> Result<PublicKey, Stop> {
-        read_object(self.session, self.public)?
+        read_object(self.session, self.public())?
             .and_then(|object| object.public)
             .ok_or_else(|| Stop::Why("the public half of a new key cannot be read".to_owned()))
+    }
+
+    pub(super) const fn public(&self) -> ObjectHandle {
+        self.handles.get().0
+    }
+
+    pub(super) const fn private(&self) -> ObjectHandle {
+        self.handles.get().1
     }
 }
 
@@ -62,10 +76,15 @@ impl<'a> Bench<'a> {
         pkcs11: &'a Pkcs11,
         single: &'a SingleSign,
         slot: Slot,
-        place: Place,
+        (probe, place): (Probe, Place),
         pin: &'a [u8],
     ) -> Self {
-        Self { pkcs11, single, slot, place, pin, id: Cell::new(0) }
+        Self { pkcs11, single, slot, place, probe, pin, id: Cell::new(0), missed: Rc::default() }
+    }
+
+    /// What could not be measured, beside what was.
+    pub(super) fn missed(self) -> Vec<NotMeasured> {
+        self.missed.take()
     }
 
     /// A session as it comes; read-write where the token allows it.
@@ -150,10 +169,15 @@ impl<'a> Bench<'a> {
             }
             // As the agent's own keys are made where CKA_VERIFY is not taken.
             public.retain(|attribute| !matches!(attribute, Attribute::Verify(_)));
-            session.generate_key_pair(mechanism, &public, &private).map_err(|_| error)
+            session.generate_key_pair(mechanism, &public, &private).map_err(|again| telling(error, again))
         });
-        let (public, private) = made?;
-        Ok(Pair { session, public, private })
+        let mut pair = Pair { session, handles: Cell::new(made?), always: false };
+        pair.always = match attributes(session, pair.private(), &[AttributeType::AlwaysAuthenticate]) {
+            Ok(told) => told.contains(&Attribute::AlwaysAuthenticate(true)),
+            Err(error) if cannot(&error) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(pair)
     }
 
     /// A pair of a curve, by its OID or else its name.
@@ -167,7 +191,7 @@ impl<'a> Bench<'a> {
             let params = [Attribute::EcParams(params.to_vec())];
             self.pair(session, &generates(curve), &params, private)
         };
-        with(curve.oid()).or_else(|error| with(curve.printable()).map_err(|_| error))
+        with(curve.oid()).or_else(|error| with(curve.printable()).map_err(|again| telling(error, again)))
     }
 
     pub(super) fn public_template(&self) -> Vec<Attribute> {
@@ -180,7 +204,7 @@ impl<'a> Bench<'a> {
     }
 
     /// An id of its own for the pairs of this probe. Long: where ids name the slots of a card, none of them is meant.
-    fn id(&self) -> Vec<u8> {
+    pub(super) fn id(&self) -> Vec<u8> {
         if self.id.get() == 0 {
             let mut drawn = [0];
             // Keys of one probe share it and do not need it; a missing random byte harms nothing.
@@ -188,18 +212,6 @@ impl<'a> Bench<'a> {
             self.id.set(drawn.first().copied().unwrap_or_default().max(1));
         }
         [b"tuf-agent-doctor-id".as_slice(), &[self.id.get()]].concat()
-    }
-
-    /// Signs in a session of its own, so that an operation that gets stuck harms no other; in `home`, where there is no
-    /// second session.
-    pub(super) fn sign(
-        &self,
-        home: &Session,
-        mechanism: &Mechanism<'_>,
-        key: ObjectHandle,
-        data: &[u8],
-    ) -> Result<Vec<u8>, Error> {
-        self.single.sign_whole(&*self.second(home)?, mechanism, key, data)
     }
 
     /// A session beside `home`; `home` itself where the token has no second one.
@@ -221,12 +233,25 @@ impl<'a> Bench<'a> {
         let session = self.session()?;
         let mut answers = Vec::new();
         for place in [Place::Session, Place::Token] {
-            let bench = Self { place, id: Cell::new(self.id.get()), ..*self };
-            match bench.any_pair(&session) {
+            let (id, missed) = (Cell::new(self.id.get()), Rc::clone(&self.missed));
+            let bench = Self { place, id, missed, ..*self };
+            // Where keys can lie is not told by one answer that says nothing of it.
+            let made = bench.any_pair(&session).or_else(|error| match cannot(&error) {
+                true => Err(error),
+                false => bench.any_pair(&session),
+            });
+            match made {
                 Err(error) => answers.push(format!("{place:?}: {}", told(&error))),
+                Ok(pair)
+                    if place == Place::Session
+                        && pair.always
+                        && bench.wants_login_before(&session, &pair)? =>
+                {
+                    answers.push(format!("{place:?}: its keys want a login before each signature"));
+                }
                 Ok(pair) => {
                     // A module may take no notice of CKA_TOKEN.
-                    let token = attributes(&session, pair.private, &[AttributeType::Token])?;
+                    let token = attributes(&session, pair.private(), &[AttributeType::Token])?;
                     let on_token = place == Place::Token || token.contains(&Attribute::Token(true));
                     drop(pair);
                     let left = sweep(&session, false)?.left;
@@ -245,8 +270,13 @@ impl<'a> Bench<'a> {
     fn any_pair<'s>(&self, session: &'s Session) -> Result<Pair<'s>, Error> {
         let rsa = [Attribute::ModulusBits(2048.into()), Attribute::PublicExponent(vec![1, 0, 1])];
         self.curve_pair(session, Curve::P256, &[])
-            .or_else(|error| self.curve_pair(session, Curve::Ed25519, &[]).map_err(|_| error))
-            .or_else(|error| self.pair(session, &Mechanism::RsaPkcsKeyPairGen, &rsa, &[]).map_err(|_| error))
+            .or_else(|error| {
+                self.curve_pair(session, Curve::Ed25519, &[]).map_err(|again| telling(error, again))
+            })
+            .or_else(|error| {
+                self.pair(session, &Mechanism::RsaPkcsKeyPairGen, &rsa, &[])
+                    .map_err(|again| telling(error, again))
+            })
     }
 }
 
@@ -294,27 +324,6 @@ pub(super) fn generates(curve: Curve) -> Mechanism<'static> {
 /// Whether a session is the user's.
 pub(super) fn is_user(session: &Session) -> Result<bool, Error> {
     Ok(matches!(session.get_session_info()?.session_state(), SessionState::RoUser | SessionState::RwUser))
-}
-
-/// What came of an attempt to sign, judged by `verifies`.
-pub(super) fn judged<E: Into<Stop>>(
-    signature: Result<Vec<u8>, E>,
-    verifies: impl FnOnce(&[u8]) -> bool,
-) -> Result<Finding, Stop> {
-    Ok(match signature.map_err(Into::into) {
-        Ok(signature) if verifies(&signature) => Finding::Yes,
-        Ok(_) => Finding::No("a signature that does not verify".to_owned()),
-        Err(Stop::Module(error)) => Finding::No(told(&error)),
-        Err(stop) => return Err(stop),
-    })
-}
-
-/// What came of an attempt.
-pub(super) fn tried<T>(outcome: &Result<T, Error>) -> Finding {
-    match outcome {
-        Ok(_) => Finding::Yes,
-        Err(error) => Finding::No(told(error)),
-    }
 }
 
 /// On all that doctor makes. No name of a key can be so: it has spaces.

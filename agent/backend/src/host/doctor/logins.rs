@@ -24,7 +24,7 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
             false => Finding::No("the second session is not logged in".to_owned()),
         };
     }
-    facts.second = Some(second_login(bench, &second)?);
+    facts.second = second_login(bench, &second)?;
     drop(second);
     // A key of the token's own is looked at, never used.
     let there = session
@@ -40,12 +40,18 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
         shown => Finding::No(format!("{shown} private keys are shown to anybody")),
     };
     bench.present(&session, UserType::User)?;
-    let digest = Sha256::digest(MESSAGE);
-    let signed = bench.sign(&session, &Mechanism::Ecdsa, pair.private, &digest);
-    let old = match signed {
-        Ok(raw) if verifies(&key, Curve::P256, &raw) => Finding::Yes,
-        Ok(_) => Finding::No("another key signs under the old handle".to_owned()),
-        Err(error) => Finding::No(told(&error)),
+    let old = match pair.always {
+        // Only looked at: a signature would take a login of its own.
+        true => match attributes(&session, pair.private(), &[AttributeType::Class]) {
+            Ok(_) => Finding::Yes,
+            Err(error) => bench.refused("the old handle of a key", &error, &GONE),
+        },
+        false => match bench.sign(&session, &Mechanism::Ecdsa, &pair, &Sha256::digest(MESSAGE)) {
+            Ok(raw) if verifies(&key, Curve::P256, &raw) => Finding::Yes,
+            Ok(_) => Finding::No("another key signs under the old handle".to_owned()),
+            Err(Stop::Module(error)) => bench.refused("the old handle of a key", &error, &GONE),
+            Err(stop) => return Err(stop),
+        },
     };
     match bench.place {
         Place::Session => facts.session_handle = old,
@@ -55,20 +61,28 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
         facts.token_handle = match attributes(&session, handle, &[AttributeType::Id]) {
             Ok(found) if found.contains(&Attribute::Id(id)) => Finding::Yes,
             Ok(_) => Finding::No("the old handle is another object".to_owned()),
-            Err(error) => Finding::No(told(&error)),
+            Err(error) => bench.refused("the old handle of a key of the token", &error, &GONE),
         };
     }
     Ok(Facts { logins: Some(facts), ..Facts::default() })
 }
 
 /// What C_Login says to who is logged in. The PIN is the right one, so no try is at stake.
-fn second_login(bench: &Bench<'_>, session: &Session) -> Result<String, Stop> {
+fn second_login(bench: &Bench<'_>, session: &Session) -> Result<Option<String>, Stop> {
     match bench.answer_to_login(session, UserType::User)? {
-        Ok(()) => Ok("CKR_OK".to_owned()),
-        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok("CKR_USER_ALREADY_LOGGED_IN".to_owned()),
-        Err(error) => Ok(told(&error)),
+        Ok(()) => Ok(Some("CKR_OK".to_owned())),
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            Ok(Some("CKR_USER_ALREADY_LOGGED_IN".to_owned()))
+        }
+        Err(error) => {
+            let said = bench.refused("a second login", &error, &[RvError::UserAnotherAlreadyLoggedIn]);
+            Ok(said.is_no().then(|| told(&error)))
+        }
     }
 }
+
+/// What is said of a handle that names nothing any more.
+const GONE: [RvError; 2] = [RvError::ObjectHandleInvalid, RvError::KeyHandleInvalid];
 
 fn id_of(session: &Session, handle: ObjectHandle) -> Option<Vec<u8>> {
     let found = attributes(session, handle, &[AttributeType::Id]).ok()?;

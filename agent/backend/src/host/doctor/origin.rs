@@ -1,26 +1,34 @@
 //! What attributes say of a key that was made there and of one that was brought in (FAULTS D9).
 
-use cryptoki::error::Error;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroize as _;
 
 use super::Stop;
-use super::bench::{Bench, Pair, tried};
+use super::answers::{cannot, telling};
+use super::bench::{Bench, Pair};
 use crate::doctor::{Facts, Finding, OriginFacts};
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
+use crate::host::faults::told;
 
 /// A key that is made with CKA_COPYABLE false, where that is taken.
 pub(super) fn generated(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
-    let fixed = any_pair(bench, &session, &[Attribute::Copyable(false)]);
-    let takes_copyable = tried(&fixed);
-    let pair = fixed.or_else(|_| any_pair(bench, &session, &[]))?;
-    let mut facts = read(&session, pair.private)?;
+    let fixed = any_pair(bench, &session, &[Attribute::Copyable(false)]).or_else(|error| {
+        // Modules refuse what they do not know by codes that say little (NSS: CKR_GENERAL_ERROR), each time.
+        if cannot(&error) { Err(error) } else { any_pair(bench, &session, &[Attribute::Copyable(false)]) }
+    });
+    let (takes_copyable, pair) = match fixed {
+        Ok(pair) => (Finding::Yes, pair),
+        Err(error) => (Finding::No(told(&error)), any_pair(bench, &session, &[])?),
+    };
+    let mut facts = read(&session, pair.private())?;
+    facts.always_authenticate = Some(pair.always);
     facts.can_be_copied = match (&takes_copyable, facts.copyable) {
-        (Finding::Yes, Some(false)) => copied(bench, &session, pair.private),
+        (Finding::Yes, Some(false)) => copied(bench, &session, pair.private()),
         _ => Finding::Unknown,
     };
     facts.takes_copyable = takes_copyable;
@@ -34,7 +42,7 @@ fn copied(bench: &Bench<'_>, session: &Session, key: ObjectHandle) -> Finding {
     if let Ok(copy) = copy {
         let _ = session.destroy_object(copy);
     }
-    tried(&copy)
+    bench.tried("a copy", &copy)
 }
 
 /// A P-256 key that was made here, for this probe alone.
@@ -58,7 +66,7 @@ pub(super) fn imported(bench: &Bench<'_>) -> Result<Facts, Stop> {
     if let Some(Attribute::Value(number)) = template.last_mut() {
         number.zeroize();
     }
-    let import = tried(&made);
+    let import = bench.tried("C_CreateObject", &made);
     let imported = match made {
         Err(_) => None,
         Ok(handle) => {
@@ -75,16 +83,20 @@ pub(super) fn duplicates(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
     let _first = any_pair(bench, &session, &[])?;
     let second = any_pair(bench, &session, &[]);
-    Ok(Facts { duplicates: tried(&second), ..Facts::default() })
+    Ok(Facts { duplicates: bench.tried("the second key", &second), ..Facts::default() })
 }
 
 fn any_pair<'s>(bench: &Bench<'_>, session: &'s Session, private: &[Attribute]) -> Result<Pair<'s>, Error> {
     bench
         .curve_pair(session, Curve::P256, private)
-        .or_else(|error| bench.curve_pair(session, Curve::Ed25519, private).map_err(|_| error))
+        .or_else(|error| {
+            bench.curve_pair(session, Curve::Ed25519, private).map_err(|again| telling(error, again))
+        })
         .or_else(|error| {
             let public = [Attribute::ModulusBits(2048.into()), Attribute::PublicExponent(vec![1, 0, 1])];
-            bench.pair(session, &Mechanism::RsaPkcsKeyPairGen, &public, private).map_err(|_| error)
+            bench
+                .pair(session, &Mechanism::RsaPkcsKeyPairGen, &public, private)
+                .map_err(|again| telling(error, again))
         })
 }
 
@@ -99,7 +111,7 @@ pub(super) fn read(session: &Session, private: ObjectHandle) -> Result<OriginFac
         AttributeType::Extractable,
         AttributeType::Copyable,
     ] {
-        for attribute in attributes(session, private, &[wanted]).unwrap_or_default() {
+        for attribute in known(session, private, wanted)? {
             match attribute {
                 Attribute::Local(it) => facts.local = Some(it),
                 Attribute::NeverExtractable(it) => facts.never_extractable = Some(it),
@@ -113,6 +125,19 @@ pub(super) fn read(session: &Session, private: ObjectHandle) -> Result<OriginFac
     }
     facts.readable = readable(session, private)?;
     Ok(facts)
+}
+
+/// What it says of one attribute; nothing where it does not know it, whatever it calls that, each time it is asked.
+fn known(session: &Session, private: ObjectHandle, wanted: AttributeType) -> Result<Vec<Attribute>, Error> {
+    let ask = || attributes(session, private, &[wanted]);
+    match ask().or_else(|_| ask()) {
+        Err(error) if cannot(&error) || says_little(&error) => Ok(Vec::new()),
+        told => told,
+    }
+}
+
+fn says_little(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(RvError::GeneralError | RvError::FunctionFailed, _) | Error::InvalidValue)
 }
 
 /// Whether the private number would be given. Only its length is asked for, so that it is nowhere if it is.

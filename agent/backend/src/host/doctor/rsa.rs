@@ -6,14 +6,14 @@ use cryptoki::object::Attribute;
 use tuf::key::{RsaHash, Scheme};
 
 use super::Stop;
-use super::bench::{Bench, MESSAGE, judged, tried};
+use super::bench::{Bench, MESSAGE};
 use crate::doctor::{Facts, RsaFacts};
 
 pub(super) fn rsa(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
     let public = [Attribute::ModulusBits(3072.into()), Attribute::PublicExponent(vec![1, 0, 1])];
     let made = bench.pair(&session, &Mechanism::RsaPkcsKeyPairGen, &public, &[]);
-    let mut facts = RsaFacts { generate: tried(&made), ..RsaFacts::default() };
+    let mut facts = RsaFacts { generate: bench.tried("a key pair", &made), ..RsaFacts::default() };
     if let Ok(pair) = made {
         let key = pair.key()?;
         let hash = RsaHash::Sha256;
@@ -25,7 +25,8 @@ pub(super) fn rsa(bench: &Bench<'_>) -> Result<Facts, Stop> {
             s_len: std::ffi::c_ulong::from(hash.salt()).into(),
         };
         let by = |mechanism: &Mechanism<'_>, data: &[u8], scheme: Scheme| {
-            judged(bench.sign(&session, mechanism, pair.private, data), |signature| {
+            let what = mechanism.mechanism_type().to_string();
+            bench.judged(&what, bench.sign(&session, mechanism, &pair, data), |signature| {
                 key.verify_by(scheme, MESSAGE, signature).is_ok()
             })
         };
