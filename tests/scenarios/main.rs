@@ -42,6 +42,7 @@ mod end_to_end;
 mod file_store;
 mod forge;
 mod forged;
+mod forked;
 mod guesses;
 mod half_signed;
 mod handed_in;

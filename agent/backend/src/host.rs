@@ -113,7 +113,10 @@ pub fn run() -> Result<(), HostFailure> {
     }
     stage.rest()?;
     match stage {
-        Stage::Loaded { host, .. } => host.end(),
+        Stage::Loaded { host, .. } => {
+            host.end();
+            end_all();
+        }
         Stage::Card(mut host) => host.close(),
         Stage::Empty | Stage::Opened(..) | Stage::Confined(..) => {}
     }
@@ -130,8 +133,18 @@ fn watch(agent: UnixStream) {
     std::thread::spawn(move || {
         wait_for_end(&agent);
         std::thread::sleep(LAST_CALL);
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        end_all();
     });
+}
+
+/// Ends this process, and what the module has forked: it knows what this one knew.
+fn end_all() {
+    use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, kill_process};
+    // Only a group of its own: the agent is in none that this process leads.
+    if getpgrp() == getpid() {
+        let _ = kill_current_process_group(Signal::KILL);
+    }
+    let _ = kill_process(getpid(), Signal::KILL);
 }
 
 /// Returns when the other side has closed the connection.

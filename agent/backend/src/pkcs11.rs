@@ -8,6 +8,7 @@
 mod config;
 mod digest;
 mod doctor;
+mod group;
 mod helper;
 mod keep;
 mod lane;

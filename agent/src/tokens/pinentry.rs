@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use policy::Reason;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process_group};
 use secmem::SecretBytes;
 use zeroize::Zeroizing;
 
@@ -127,6 +130,8 @@ impl NoAnswer {
 /// A pinentry that runs; it ends with this.
 struct Talk<'a> {
     child: Child,
+    /// It leads a group of its own.
+    leads: bool,
     input: ChildStdin,
     output: ChildStdout,
     /// What was read and belongs to the next line; full size at once, since a buffer that grows leaves copies.
@@ -148,13 +153,18 @@ impl<'a> Talk<'a> {
         let mut command = Command::new(program);
         command.env_clear().envs(shown).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // What it starts ends with it.
+        let leads = !terminal.as_deref().is_some_and(is_of_own_session);
+        if leads {
+            command.process_group(0);
+        }
         let cannot = |how: String| NoAnswer::Broken(format!("{} {how}", program.display()));
         let mut child = command.spawn().map_err(|error| cannot(format!("cannot be started: {error}")))?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or_else(|| cannot("has no pipes".to_owned()))?;
         let end = Instant::now().checked_add(PATIENCE).ok_or(NoAnswer::Timeout)?;
         let read = Zeroizing::new(Vec::with_capacity(LONGEST));
-        let mut talk = Self { child, input, output, read, end, unwanted };
+        let mut talk = Self { child, leads, input, output, read, end, unwanted };
         talk.until_ok()?;
         if let Some(terminal) = terminal {
             talk.option("ttyname", &terminal.display().to_string())?;
@@ -254,6 +264,11 @@ impl<'a> Talk<'a> {
 impl Drop for Talk<'_> {
     fn drop(&mut self) {
         let _ = self.input.write_all(b"BYE\n");
+        // It was not waited for, so the number is its own.
+        let leader = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(leader) = leader.filter(|_| self.leads) {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -323,6 +338,15 @@ fn unescaped(data: &[u8]) -> SecretBytes {
         }
     }
     SecretBytes::copy_from(&plain)
+}
+
+/// Whether it is the terminal that the agent itself was started at: who is there of another group than the one in front is
+/// stopped when it reads.
+fn is_of_own_session(terminal: &Path) -> bool {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(terminal, flags, Mode::empty());
+    let session = opened.and_then(|terminal| rustix::termios::tcgetsid(terminal));
+    session.is_ok_and(|session| rustix::process::getsid(None) == Ok(session))
 }
 
 /// What a pinentry needs to find screen and words.

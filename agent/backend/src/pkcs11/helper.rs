@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::group::Group;
 use super::lane::Lane;
 use super::meanwhile::Listener;
 use super::place::{Module, Place};
@@ -21,9 +22,10 @@ use crate::host::confine::Confinement;
 use crate::host::protocol::{self, Caps, HostError, Reply, Request, WireError};
 use crate::traced::tracer;
 
-/// A helper that runs. Dropping it kills it.
+/// A helper that runs. Dropping it kills it, and what its module has started.
 pub(crate) struct Helper {
     child: Child,
+    group: Arc<Group>,
     stream: UnixStream,
     lane: Arc<Lane>,
     last_id: u64,
@@ -60,14 +62,20 @@ impl Helper {
             .stdout(Stdio::from(their_lane))
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
-        if let Some(stderr) = child.stderr.take() {
+        let (stderr, group) = (child.stderr.take(), Arc::new(Group::of(&child)));
+        let ends = Arc::clone(&group);
+        let helper = Self { child, group, stream, lane: Arc::new(Lane::new(lane)), last_id: 0, asks: None };
+        // A child of it would keep its end of the connections open, and stderr.
+        let thread = std::thread::Builder::new().name("helper-end".to_owned());
+        thread.spawn(move || ends.end_with_leader())?;
+        if let Some(stderr) = stderr {
             let name = config.name.to_string();
             std::thread::Builder::new().name("helper-log".to_owned()).spawn(move || {
                 log_lines(&name, stderr);
                 on_end();
             })?;
         }
-        Ok(Self { child, stream, lane: Arc::new(Lane::new(lane)), last_id: 0, asks: None })
+        Ok(helper)
     }
 
     /// Where it takes small signatures.
@@ -99,7 +107,7 @@ impl Helper {
 
     /// How it ended, when it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.group.has_ended().then(|| self.child.try_wait().ok().flatten()).flatten()
     }
 
     /// One request and its answer, both within `limit`.
@@ -193,7 +201,13 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        if !self.group.has_ended() {
+            self.group.end();
+            let _ = self.child.kill();
+            while !self.group.has_ended() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         let _ = self.child.wait();
     }
 }

@@ -36,6 +36,7 @@ enum What {
     Keyring(kernel::Keyring),
     Call(kernel::Call),
     Thread,
+    Fork,
 }
 
 impl Attempt {
@@ -59,6 +60,7 @@ impl Attempt {
             "keyring" => What::Keyring(kernel::Keyring::parse(about)?),
             "call" => What::Call(kernel::Call::parse(about)?),
             "thread" => What::Thread,
+            "fork" => What::Fork,
             _ => return None,
         };
         Some(Self { what, about: (*about).to_owned() })
@@ -66,11 +68,15 @@ impl Attempt {
 
     /// Makes it, and writes down how it ended.
     pub(crate) fn make(&self) {
-        let ended = match self.done() {
-            Ok(()) => "ok".to_owned(),
-            Err(error) => format!("{:?}", error.kind()),
+        let about = match self.what {
+            What::Fork => kernel::fork().map(|child| child.to_string()),
+            _ => self.done().map(|()| self.about.clone()),
         };
-        trace::note('?', self.what.word(), &format!("{ended} {}", self.about));
+        let told = match about {
+            Ok(about) => format!("ok {about}"),
+            Err(error) => format!("{:?} {}", error.kind(), self.about),
+        };
+        trace::note('?', self.what.word(), &told);
     }
 
     fn done(&self) -> io::Result<()> {
@@ -100,6 +106,7 @@ impl Attempt {
             What::Call(call) => call.make(),
             // Not waited for: while a module is loaded no thread can end.
             What::Thread => std::thread::Builder::new().spawn(|| ()).map(drop),
+            What::Fork => Ok(()),
         }
     }
 }
@@ -123,6 +130,7 @@ impl What {
             Self::Keyring(_) => "keyring",
             Self::Call(_) => "call",
             Self::Thread => "thread",
+            Self::Fork => "fork",
         }
     }
 }

@@ -14,6 +14,19 @@ pub(crate) fn signal(process: i32) -> io::Result<()> {
     told(unsafe { libc::syscall(libc::SYS_kill, process, 0) })
 }
 
+/// A child that does nothing, for long; its process.
+pub(crate) fn fork() -> io::Result<i32> {
+    // SAFETY: the child makes calls alone that are safe after a fork, and never comes back from here.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => loop {
+            // SAFETY: no pointers.
+            unsafe { libc::pause() };
+        },
+        child => Ok(child),
+    }
+}
+
 pub(crate) fn mptcp(to: SocketAddr) -> io::Result<()> {
     let socket = stream(libc::IPPROTO_MPTCP)?;
     let (address, length) = ipv4(to)?;

@@ -85,6 +85,7 @@
 //! | `keyring get`, `add`, `request` | asks the kernel's keyrings |
 //! | `call NAME` | another system call, with arguments that do nothing |
 //! | `thread 1` | starts one |
+//! | `fork 1` | forks a child that does nothing for long; the trace has its process in place of the 1 |
 //!
 //! ## Short words
 //!

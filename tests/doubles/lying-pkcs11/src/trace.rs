@@ -93,6 +93,12 @@ impl Trace {
         tries.filter_map(move |entry| entry.more.split_once(' ').filter(|it| it.1 == about)).map(|it| it.0)
     }
 
+    /// The processes that were forked.
+    pub fn forked(&self) -> impl Iterator<Item = u32> {
+        let tries = self.entries.iter().filter(|entry| entry.sign == '?' && entry.call == "fork");
+        tries.filter_map(|entry| entry.more.strip_prefix("ok ")?.parse().ok())
+    }
+
     /// How many of these calls were under way at once, at most. Calls that the process died of do not count.
     #[must_use]
     pub fn most_at_once(&self, call: &str) -> usize {

@@ -70,9 +70,11 @@ mod filter {
     fn others() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
         let own = u64::from(std::process::id());
         let mut rules = BTreeMap::new();
-        for call in [c::SYS_kill, c::SYS_tgkill, c::SYS_rt_sigqueueinfo, c::SYS_rt_tgsigqueueinfo] {
+        for call in [c::SYS_tgkill, c::SYS_rt_sigqueueinfo, c::SYS_rt_tgsigqueueinfo] {
             rules.insert(call, vec![when(&[(0, SeccompCmpOp::Ne, own)])?]);
         }
+        // 0 is the group of this process, which it leads, and cannot leave for another.
+        rules.insert(c::SYS_kill, vec![when(&[(0, SeccompCmpOp::Ne, own), (0, SeccompCmpOp::Ne, 0)])?]);
         for call in [
             c::SYS_prlimit64,
             c::SYS_sched_setaffinity,
@@ -177,8 +179,9 @@ mod filter {
         c::SYS_setdomainname,
     ];
 
-    /// Changes to files that landlock does not know, whose ever they are; programs; threads by their bare number.
-    const CHANGES: [i64; 15] = [
+    /// Changes to files that landlock does not know, whose ever they are; programs; threads by their bare number; ways out of
+    /// the group of processes that ends with this one.
+    const CHANGES: [i64; 17] = [
         c::SYS_fchmod,
         c::SYS_fchmodat,
         FCHMODAT2,
@@ -194,6 +197,8 @@ mod filter {
         c::SYS_execve,
         c::SYS_execveat,
         c::SYS_tkill,
+        c::SYS_setpgid,
+        c::SYS_setsid,
     ];
 
     #[cfg(target_arch = "x86_64")]
