@@ -25,7 +25,7 @@ fn code_in(text: &str) -> Option<&str> {
     from.split(|c| !is_of_name(c)).next()
 }
 
-const CANNOT: [&str; 16] = [
+const CANNOT: [&str; 17] = [
     "CKR_MECHANISM_INVALID",
     "CKR_MECHANISM_PARAM_INVALID",
     "CKR_FUNCTION_NOT_SUPPORTED",
@@ -36,6 +36,7 @@ const CANNOT: [&str; 16] = [
     "CKR_DOMAIN_PARAMS_INVALID",
     "CKR_DATA_INVALID",
     "CKR_DATA_LEN_RANGE",
+    "CKR_ACTION_PROHIBITED",
     "CKR_ARGUMENTS_BAD",
     "CKR_TEMPLATE_INCOMPLETE",
     "CKR_TEMPLATE_INCONSISTENT",

@@ -59,7 +59,10 @@ fn keys(token: &Pkcs11Token) -> Vec<tuf::key::PublicKey> {
 /// What a module without lies is said to be, by its own keys' attribute or not.
 fn honest(lab: &Lab) -> (Vec<Verdict>, Vec<&'static str>) {
     lab.say("pass");
-    let diagnosis = examine(&unlocked(with_profiles(lab)));
+    let token = unlocked(with_profiles(lab));
+    // A key that is looked at, and never used.
+    token.generate(&"there".parse().unwrap(), KeyType::EcdsaP256).unwrap();
+    let diagnosis = examine(&token);
     (verdicts(&diagnosis), ids(&diagnosis))
 }
 

@@ -19,7 +19,7 @@ pub struct Module {
     pub cannot: &'static [Ask],
     /// Whether it says of a key all that a role may demand (FAULTS D9).
     pub proves_origin: bool,
-    /// The types by which it signs, but not everything.
+    /// The types by which it signs, but not everything, or whether it does is not known.
     pub limited: &'static [KeyType],
     /// How many wrong PINs it bears at a time.
     pub wrong_pins: usize,
@@ -90,7 +90,8 @@ pub const TPM2: Module = Module {
         Ask::Import(KeyType::EcdsaP384),
     ],
     proves_origin: true,
-    limited: &[],
+    // What it answers to PSS, CKR_GENERAL_ERROR, says nothing of that.
+    limited: &[KeyType::Rsa3072],
     wrong_pins: 2,
     signatures: |_| 1_000,
 };
