@@ -34,6 +34,7 @@ mod custodians;
 mod custody;
 mod damaged;
 mod delegations;
+mod doctor_pins;
 mod door;
 mod durability;
 mod each_signature;

@@ -273,7 +273,7 @@ fn answer(stage: &mut Stage, frame: &Frame, line: &Line<'_>) -> Answer {
         (Request::Load, Stage::Confined(..)) => load(stage),
         (request, Stage::Loaded { host, .. }) => {
             host.teller = if host.live.is_none() { line.teller() } else { None };
-            let answer = serve(host, request, &frame.tail);
+            let answer = serve(host, request, &frame.tail, line);
             host.teller = None;
             answer
         }
@@ -301,7 +301,7 @@ fn load(stage: &mut Stage) -> Answer {
     plain(Reply::Loaded { library })
 }
 
-fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
+fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -> Answer {
     match request {
         Request::Poll | Request::Look => plain(Reply::Status(host.look()?)),
         Request::Login { last_try, serial } => {
@@ -365,7 +365,7 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8]) -> Answer {
             plain(Reply::EachUse { pin: found.always })
         }
         Request::Probe { probe, place, alone } => {
-            let facts = Box::new(doctor::run(host, probe, place, alone, tail)?);
+            let facts = Box::new(doctor::run(host, probe, place, alone, (tail, line))?);
             plain(Reply::Facts { facts })
         }
         Request::Attest { .. }

@@ -33,7 +33,7 @@ pub use config::{ConfigError, Pkcs11Config};
 pub use digest::ModuleDigest;
 pub use doctor::Step;
 pub use lane::{Begun, Lane, Place, UnderWay};
-pub use meanwhile::{Settle, Tally};
+pub use meanwhile::{Attempts, Settle, Tally};
 pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;

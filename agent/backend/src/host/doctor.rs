@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::Curve;
 use super::faults::Fault;
 use super::faults::told;
+use super::line::Line;
 use super::live::Live;
 use super::objects::private_of;
 use super::protocol::{HostError, HostErrorKind};
@@ -172,7 +173,7 @@ pub(crate) fn origin_of(pkcs11: &Pkcs11, live: &mut Live, key: &[u8]) -> Result<
     Ok(origin::read(live.work(pkcs11)?, found.handle)?)
 }
 
-/// Makes one probe. `pin` is one that this token took, or empty. `alone`: the module has so few sessions that the helper
+/// Makes one probe. `pin` is one that this token took, or empty; `line` counts each time that it is presented again. `alone`: the module has so few sessions that the helper
 /// keeps none beside.
 ///
 /// # Errors
@@ -182,10 +183,10 @@ pub(crate) fn run(
     probe: Probe,
     place: Option<Place>,
     alone: bool,
-    pin: &[u8],
+    (pin, line): (&[u8], &Line<'_>),
 ) -> Result<Facts, HostError> {
     let (pkcs11, single, slot) = host.bare(!alone && probe != Probe::Sessions)?;
-    let bench = Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), pin);
+    let bench = Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), (pin, line));
     let found = match probe {
         Probe::Words => words::about(&bench),
         Probe::Mechanisms => words::mechanisms(&bench),

@@ -10,6 +10,7 @@ use tuf::digest::Sha256Digest;
 
 use super::helper::{CallError, Helper, NONSENSE};
 use super::link::Shared;
+use super::meanwhile::{Attempts, OfDoctor};
 use super::trouble::backend_error;
 use super::{Asking, Pkcs11Token};
 use crate::BackendError;
@@ -31,7 +32,7 @@ pub struct Step {
 impl Pkcs11Token {
     /// Measures the module, in a helper of its own. Without a PIN it finds out what nobody needs to log in for;
     /// `no_pin` says why there is none. `progress` is told of each step; when it gives false the measuring ends,
-    /// with nothing left on the token.
+    /// with nothing left on the token. `attempts` counts what is presented of the PIN.
     ///
     /// # Errors
     /// [`BackendError::SecretIncorrect`] and what else an unlock gives, after one attempt; what keeps the module from
@@ -39,10 +40,11 @@ impl Pkcs11Token {
     pub fn examine(
         &self,
         pin: Result<(&SecretBytes, &Asking), String>,
+        attempts: &dyn Attempts,
         mut progress: impl FnMut(Step) -> bool,
     ) -> Result<Diagnosis, BackendError> {
         let asking = pin.as_ref().map(|(_, asking)| (*asking).clone()).unwrap_or_default();
-        let mut examination = Examination::begin(&self.shared, pin.map(|(pin, _)| pin), asking)?;
+        let mut examination = Examination::begin(&self.shared, pin.map(|(pin, _)| pin), asking, attempts)?;
         let mut wanted = true;
         for (index, probe) in Probe::ALL.into_iter().enumerate() {
             let step = Step { number: index.saturating_add(1), of: Probe::ALL.len(), what: probe.name() };
@@ -65,6 +67,7 @@ struct Examination<'a> {
     sha256: Sha256Digest,
     pin: Result<&'a SecretBytes, String>,
     asking: Asking,
+    attempts: &'a dyn Attempts,
     logged_in: bool,
     restarts: u32,
     /// The PIN was refused after it had been taken.
@@ -77,6 +80,7 @@ impl<'a> Examination<'a> {
         shared: &'a Shared,
         pin: Result<&'a SecretBytes, String>,
         asking: Asking,
+        attempts: &'a dyn Attempts,
     ) -> Result<Self, BackendError> {
         let (helper, module, sha256) = start(shared)?;
         let facts = Facts::default();
@@ -88,6 +92,7 @@ impl<'a> Examination<'a> {
             sha256,
             pin,
             asking,
+            attempts,
             logged_in: false,
             restarts: 0,
             refused: false,
@@ -113,7 +118,7 @@ impl<'a> Examination<'a> {
         }
         let deadline = self.shared.config.deadline;
         let limit = if probe.is_slow() { deadline.saturating_mul(SLOW) } else { deadline };
-        match helper.call(&request, &[pin], limit) {
+        match helper.call_aloud(&request, &[pin], limit, &OfDoctor::new(self.attempts)) {
             Ok((Reply::Facts { facts }, _)) => {
                 if probe == Probe::Leave {
                     // It looks anew.
@@ -203,6 +208,10 @@ impl<'a> Examination<'a> {
         match helper.call(&login, &[pin.reveal_secret_bytes()], self.shared.config.deadline) {
             Ok((Reply::Status(status), _)) if status.logged_in => {
                 self.facts.logged_in = true;
+                // Whatever ends the measuring, the token has accepted it. One that wants no PIN has not looked at it.
+                if status.proven {
+                    self.attempts.accepted();
+                }
                 Ok(())
             }
             Ok(_) => {

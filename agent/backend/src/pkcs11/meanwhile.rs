@@ -1,4 +1,4 @@
-//! What a helper says before it answers: that its card is asked for what waits for a touch, and that the PIN which it
+//! What a helper says before it answers: that its card is asked for what waits for a touch, and that the PIN which was
 //! accepted is to be presented again, which the agent counts first (DESIGN section 4, rule 5; FAULTS C2).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,52 @@ use super::present::Card;
 pub trait Tally: Send + Sync {
     /// Counts one that is about to be made. None: it could not be counted, so it must not be made.
     fn count(&self, card: &Card) -> Option<Settle>;
+}
+
+/// Counts, durably, what doctor presents of a PIN to its own helper. The first attempt was counted before.
+pub trait Attempts {
+    /// The token has accepted it.
+    fn accepted(&self);
+
+    /// Another is about to be made with the PIN that was accepted. None: it could not be counted, so it must not be made.
+    fn again(&self) -> Option<Settle>;
+}
+
+/// Of no PIN none is presented.
+impl Attempts for () {
+    fn accepted(&self) {}
+
+    fn again(&self) -> Option<Settle> {
+        None
+    }
+}
+
+/// Hears it for one probe of doctor's.
+pub(super) struct OfDoctor<'a> {
+    attempts: &'a dyn Attempts,
+    settle: Mutex<Option<Settle>>,
+}
+
+impl<'a> OfDoctor<'a> {
+    pub(super) fn new(attempts: &'a dyn Attempts) -> Self {
+        Self { attempts, settle: Mutex::new(None) }
+    }
+}
+
+impl Listener for OfDoctor<'_> {
+    fn presents(&self) -> bool {
+        let counted = self.attempts.again();
+        let may = counted.is_some();
+        *self.settle.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+        may
+    }
+
+    fn presented(&self, accepted: bool) {
+        let settle = self.settle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(settle) = settle {
+            settle(accepted);
+        }
+    }
 }
 
 /// Ends an attempt that was counted: the card accepted the PIN, or says that it has counted nothing. Without a word the

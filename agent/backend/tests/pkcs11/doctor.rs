@@ -88,7 +88,7 @@ fn without_a_pin() {
     let mut config = lab.lying_config("hsm");
     config.profiles = Some(lab.dir.path().join("profiles"));
     let token = start(config);
-    let diagnosis = token.examine(Err("no PIN was given".to_owned()), |_| true).unwrap();
+    let diagnosis = token.examine(Err("no PIN was given".to_owned()), &(), |_| true).unwrap();
     assert_eq!(lab.traced("C_Login"), 0);
     assert!(diagnosis.facts.mechanisms.is_some() && diagnosis.facts.sessions.is_some());
     assert!(diagnosis.facts.curves.is_empty() && !diagnosis.facts.not_measured.is_empty());
@@ -102,10 +102,12 @@ fn without_a_pin() {
 fn wrong_pin() {
     let lab = Lab::new();
     let token = start(lab.lying_config("hsm"));
-    let error = token.examine(Ok((&secret("wrong-pin"), &Asking::default())), |_| true).unwrap_err();
+    let error = token
+        .examine(Ok((&secret("wrong-pin"), &Asking::default())), &crate::lab::Uncounted, |_| true)
+        .unwrap_err();
     assert_eq!((error.reason(), lab.traced("C_Login")), ("PIN_INCORRECT", 1));
     // SoftHSM tells of it until the next right one; then nothing more is presented than the entry itself.
-    let diagnosis = token.examine(Err("no PIN was given".to_owned()), |_| true).unwrap();
+    let diagnosis = token.examine(Err("no PIN was given".to_owned()), &(), |_| true).unwrap();
     assert!(diagnosis.facts.token.as_ref().unwrap().count_low);
     assert!(diagnosis.quirks().iter().any(|quirk| quirk.id == "pin-count-low"));
     assert_eq!(lab.traced("C_Login"), 1);
@@ -151,7 +153,7 @@ fn nobody_waits() {
     let token = unlocked(lab.config("hsm"));
     let clean = direct_facts(&lab, &[])["objects"].clone();
     let mut steps = 0;
-    let ended = token.examine(Ok((&secret(PIN), &Asking::default())), |step| {
+    let ended = token.examine(Ok((&secret(PIN), &Asking::default())), &crate::lab::Uncounted, |step| {
         steps = step.number;
         step.number < 6
     });

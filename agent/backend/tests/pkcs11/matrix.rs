@@ -359,10 +359,10 @@ impl Bed {
             Deed::Remove => token.remove(spare.unwrap()),
             Deed::ChangePin => token.change_secret(&secret(PIN), &secret(PIN)),
             Deed::SignEachUse => sign_with(token, &self.key, PIN),
-            Deed::Measure => token.examine(Err("nobody logs in".to_owned()), |_| true).map(drop),
-            Deed::MeasureKeys | Deed::MeasureParts => {
-                token.examine(Ok((&secret(PIN), &Asking::default())), |_| true).map(drop)
-            }
+            Deed::Measure => token.examine(Err("nobody logs in".to_owned()), &(), |_| true).map(drop),
+            Deed::MeasureKeys | Deed::MeasureParts => token
+                .examine(Ok((&secret(PIN), &Asking::default())), &crate::lab::Uncounted, |_| true)
+                .map(drop),
         }
     }
 

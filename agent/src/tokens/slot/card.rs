@@ -5,14 +5,16 @@
 //! accepted the PIN or was certainly not asked.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use backend::BackendError;
 use backend::pkcs11::{Asking, Card, Pkcs11Token, Spent};
 use ledger::{PinAttempt, PinLeave, PinOutcome, SourceMark};
 use policy::Reason;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
-use super::count::Proof;
+use super::count::{Counted, Proof};
 use super::refusals::SPENT;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
@@ -70,18 +72,45 @@ impl Slot {
         how: &Presenting,
         ask: impl FnOnce(&Pkcs11Token, &Asking) -> (Spent, Result<T, BackendError>) + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.ask_card_aloud(token, how, move |token, asking, _| ask(token, asking)).await
+    }
+
+    /// The same; what is asked may take long after the card has answered, and says at once that it did.
+    pub(super) async fn ask_card_aloud<T: Send + 'static>(
+        &self,
+        token: &Arc<Pkcs11Token>,
+        how: &Presenting,
+        ask: impl FnOnce(&Pkcs11Token, &Asking, &Counted) -> (Spent, Result<T, BackendError>) + Send + 'static,
+    ) -> Result<T, Refusal> {
         let looking = Arc::clone(token);
         let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
         let (id, tells) = (self.known_as(&card).await?, card.tries_left.is_some());
         let last_try = how.last_try().is_some();
         self.correct_count(&id, card.tries_gone).await?;
         self.may_ask(&card, &id, how).await?;
-        let (wrong, source_before) = self.count(&card, &id, how, last_try).await?;
+        let (attempt, wrong, source_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
         let asked = Arc::clone(token);
-        let (spent, result) = blocking(move || ask(&asked, &asking)).await?;
         let proof = Proof { card: id, count_low: card.count_low };
+        let counted = Counted {
+            counter: Arc::clone(&self.counter),
+            attempt,
+            typed: how.is_typed(),
+            proof: proof.clone(),
+            wrong,
+            settled: AtomicBool::new(false),
+            runtime: Handle::current(),
+        };
+        let (spent, result, settled) = blocking(move || {
+            let (spent, result) = ask(&asked, &asking, &counted);
+            (spent, result, counted.settled.into_inner())
+        })
+        .await?;
         let outcome = match spent {
+            // What came of this very attempt is in the ledger.
+            Spent::Accepted | Spent::Nothing if settled => {
+                return result.map_err(|error| self.refusal(&error));
+            }
             Spent::Perhaps if result.as_ref().is_err_and(is_refusal) => {
                 Some(PinOutcome::Refused { from_source: how.is_from_source() })
             }
@@ -165,7 +194,7 @@ impl Slot {
         id: &str,
         how: &Presenting,
         last_try: bool,
-    ) -> Result<(u32, SourceMark), Refusal> {
+    ) -> Result<(PinAttempt, u32, SourceMark), Refusal> {
         let (by_person, caller) = match how {
             Presenting::Person(attempt) => (true, attempt.caller.clone()),
             Presenting::Source(_) => (false, Value::Null),
@@ -184,9 +213,9 @@ impl Slot {
             by_person,
             about,
         };
-        match self.places.ledger.count_pin_attempt(attempt).await? {
+        match self.places.ledger.count_pin_attempt(attempt.clone()).await? {
             PinLeave::Counted { wrong_before, source_before } => {
-                Ok((wrong_before.saturating_add(1), source_before))
+                Ok((attempt, wrong_before.saturating_add(1), source_before))
             }
             PinLeave::Stopped(wrong) => {
                 lock(&self.counter.seen).wrong = wrong;

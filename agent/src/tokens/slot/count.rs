@@ -1,9 +1,10 @@
 //! Our own count of what a card was asked with PINs: in the ledger before each attempt, and what was last seen of it
 //! (FAULTS C2).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use backend::pkcs11::{Card, Settle, Tally};
+use backend::pkcs11::{Attempts, Card, Settle, Tally};
 use ledger::{Ledger, PinAttempt, PinLeave, PinOutcome};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -64,6 +65,69 @@ impl Counter {
     }
 }
 
+impl Counter {
+    /// Counts an attempt with a PIN that was accepted before; blocks. What settles it blocks, too.
+    fn again(self: &Arc<Self>, runtime: &Handle, attempt: PinAttempt, proof: Proof) -> Option<Settle> {
+        let from_source = attempt.from_source;
+        let (wrong, source_before) = match runtime.block_on(self.ledger.count_pin_attempt(attempt)) {
+            Ok(PinLeave::Counted { wrong_before, source_before }) => {
+                (wrong_before.saturating_add(1), source_before)
+            }
+            Ok(PinLeave::Stopped(_)) => return None,
+            Err(error) => {
+                tracing::warn!(
+                    token = self.token,
+                    "the PIN is not presented again, as that cannot be counted: {error}"
+                );
+                return None;
+            }
+        };
+        // Until more is said of it.
+        lock(&self.seen).wrong = wrong;
+        let (counter, runtime) = (Arc::clone(self), runtime.clone());
+        Some(Box::new(move |accepted| {
+            let outcome = match accepted {
+                // Nobody typed it now: it proves nothing of whoever asks.
+                true => PinOutcome::Accepted { from_source, typed: false },
+                false => PinOutcome::NotMade { source_before, typed: false },
+            };
+            runtime.block_on(counter.settle(Some(outcome), wrong, proof));
+        }))
+    }
+}
+
+/// An attempt that was counted, while the token is asked, and those that follow it with the same PIN.
+pub(super) struct Counted {
+    pub(super) counter: Arc<Counter>,
+    /// The first.
+    pub(super) attempt: PinAttempt,
+    pub(super) typed: bool,
+    pub(super) proof: Proof,
+    /// How many count, with it.
+    pub(super) wrong: u32,
+    /// What came of it is in the ledger.
+    pub(super) settled: AtomicBool,
+    pub(super) runtime: Handle,
+}
+
+impl Attempts for Counted {
+    fn accepted(&self) {
+        let outcome = PinOutcome::Accepted { from_source: self.attempt.from_source, typed: self.typed };
+        let settled = self.counter.settle(Some(outcome), self.wrong, self.proof.clone());
+        self.runtime.block_on(settled);
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    fn again(&self) -> Option<Settle> {
+        let attempt = PinAttempt {
+            // Of a token that tells nothing no more is asked than of any, also where its answers get lost.
+            by_person: false,
+            ..self.attempt.clone()
+        };
+        self.counter.again(&self.runtime, attempt, self.proof.clone())
+    }
+}
+
 /// A YubiKey that forgot the PIN that it accepted is presented it again by its helper, in the middle of a request: that is
 /// an attempt, too (DESIGN section 4, rule 5).
 pub(super) struct Again(pub(super) Arc<Counter>);
@@ -84,28 +148,6 @@ impl Tally for Again {
             by_person: false,
             about: json!({"serial": card.serial, "label": card.label, "again": true}),
         };
-        let (wrong, source_before) = match runtime.block_on(counter.ledger.count_pin_attempt(attempt)) {
-            Ok(PinLeave::Counted { wrong_before, source_before }) => {
-                (wrong_before.saturating_add(1), source_before)
-            }
-            Ok(PinLeave::Stopped(_)) => return None,
-            Err(error) => {
-                tracing::warn!(
-                    token = counter.token,
-                    "the PIN is not presented again, as that cannot be counted: {error}"
-                );
-                return None;
-            }
-        };
-        // Until more is said of it.
-        lock(&counter.seen).wrong = wrong;
-        Some(Box::new(move |accepted| {
-            let outcome = match accepted {
-                // Nobody typed it now: it proves nothing of whoever asks.
-                true => PinOutcome::Accepted { from_source, typed: false },
-                false => PinOutcome::NotMade { source_before, typed: false },
-            };
-            runtime.block_on(counter.settle(Some(outcome), wrong, proof));
-        }))
+        counter.again(&runtime, attempt, proof)
     }
 }

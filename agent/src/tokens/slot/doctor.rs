@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use backend::BackendError;
 use backend::doctor::Diagnosis;
-use backend::pkcs11::{Asking, Pkcs11Token, Spent, Step};
+use backend::pkcs11::{Asking, Attempts, Pkcs11Token, Spent, Step};
 use policy::Reason;
 use secmem::SecretBytes;
 
 use super::card::Presenting;
+use super::count::Counted;
 use super::source::Source;
 use super::unlock::Attempt;
 use super::{Slot, lock};
@@ -68,19 +69,19 @@ impl Slot {
                 self.not_too_early(user)?;
                 let attempt = Attempt { from_source: content.is_some(), ..attempt };
                 let steps = Arc::clone(&progress);
-                let ask = move |token: &Pkcs11Token, asking: &Asking| {
+                let ask = move |token: &Pkcs11Token, asking: &Asking, counted: &Counted| {
                     let progress = lock(&steps).take();
-                    let done = measure(token, Ok((&pin, asking)), progress);
+                    let done = measure(token, Ok((&pin, asking)), counted, progress);
                     let spent = match &done {
                         // It stays counted: a later one of this entry was refused.
                         Ok((diagnosis, _)) if diagnosis.pin_refused => Spent::Perhaps,
-                        Ok((diagnosis, _)) if diagnosis.facts.logged_in => Spent::Accepted,
+                        // One that the token has accepted is settled, at once.
                         Ok(_) => Spent::Nothing,
                         Err(error) => Spent::by(error),
                     };
                     (spent, done)
                 };
-                let done = self.ask_card(&token, &Presenting::Person(attempt), ask).await;
+                let done = self.ask_card_aloud(&token, &Presenting::Person(attempt), ask).await;
                 let logged_in = done
                     .as_ref()
                     .is_ok_and(|(diagnosis, _)| diagnosis.facts.logged_in && !diagnosis.pin_refused);
@@ -102,7 +103,7 @@ impl Slot {
         };
         let work = move || {
             let progress = lock(&progress).take();
-            measure(&token, Err(why), progress)
+            measure(&token, Err(why), &(), progress)
         };
         let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
         done.map_err(|error| unwanted(self.refusal(&error)))
@@ -129,10 +130,11 @@ impl Slot {
 fn measure(
     token: &Pkcs11Token,
     pin: Result<(&SecretBytes, &Asking), String>,
+    attempts: &dyn Attempts,
     progress: Option<impl FnMut(Step) -> bool>,
 ) -> Result<(Diagnosis, bool), BackendError> {
     let mut progress = progress.ok_or(BackendError::Busy)?;
-    let diagnosis = token.examine(pin, &mut progress)?;
+    let diagnosis = token.examine(pin, attempts, &mut progress)?;
     let saved = token.save_profile(&diagnosis)?;
     Ok((diagnosis, saved))
 }

@@ -16,10 +16,12 @@ use tuf::key::PublicKey;
 use super::answers::{cannot, telling};
 use super::{Probe, Stop};
 use crate::doctor::{Facts, NotMeasured, Place};
+use crate::host::always::has_no_context_login;
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
 use crate::host::keys::{private_key, public_key, template_is_refused};
+use crate::host::line::Line;
 use crate::host::live::open;
 use crate::host::login::not_traced;
 use crate::host::objects::read_object;
@@ -33,6 +35,7 @@ pub(super) struct Bench<'a> {
     pub(super) place: Place,
     pub(super) probe: Probe,
     pin: &'a [u8],
+    line: &'a Line<'a>,
     id: Cell<u8>,
     pub(super) missed: Rc<RefCell<Vec<NotMeasured>>>,
 }
@@ -77,9 +80,9 @@ impl<'a> Bench<'a> {
         single: &'a SingleSign,
         slot: Slot,
         (probe, place): (Probe, Place),
-        pin: &'a [u8],
+        (pin, line): (&'a [u8], &'a Line<'a>),
     ) -> Self {
-        Self { pkcs11, single, slot, place, probe, pin, id: Cell::new(0), missed: Rc::default() }
+        Self { pkcs11, single, slot, place, probe, pin, line, id: Cell::new(0), missed: Rc::default() }
     }
 
     /// What could not be measured, beside what was.
@@ -132,6 +135,10 @@ impl<'a> Bench<'a> {
         }
         not_traced().map_err(|error| Stop::Why(error.message))?;
         self.tries_are_full()?;
+        // Durably, before the token is asked (FAULTS C2).
+        if !self.line.may_present() {
+            return Err(Stop::Why("the PIN is not presented again, as that cannot be counted".to_owned()));
+        }
         match session.login_with_raw(user, &RawAuthPin::new(Box::new(self.pin.to_vec()))) {
             Err(
                 error @ Error::Pkcs11(
@@ -139,7 +146,17 @@ impl<'a> Bench<'a> {
                     _,
                 ),
             ) => Err(Stop::Pin(format!("a PIN that the token had taken was refused: {}", told(&error)))),
-            answer => Ok(answer),
+            Ok(()) => {
+                self.line.presented(true);
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                // It has not looked at the PIN. After any other answer nobody knows.
+                if has_no_context_login(&error) {
+                    self.line.presented(false);
+                }
+                Ok(Err(error))
+            }
         }
     }
 
