@@ -17,6 +17,7 @@ pub(crate) mod confine;
 mod crew;
 pub(crate) mod doctor;
 mod faults;
+mod find;
 mod forms;
 mod keys;
 pub(crate) mod lane;
@@ -77,6 +78,7 @@ pub enum HostFailure {
 /// When it was not started by the agent, or cannot protect itself.
 pub fn run() -> Result<(), HostFailure> {
     secmem::harden_process()?;
+    find::quiet_where_expected();
     let not_ours = |error: std::io::Error| HostFailure::NotStartedByAgent(error);
     let stream = UnixStream::from(take(rustix::stdio::stdin()).map_err(not_ours)?);
     let lane = Arc::new(take(rustix::stdio::stdout()).map_err(not_ours)?);
@@ -312,10 +314,10 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
             plain(Reply::Done)
         }
         Request::List => {
-            let keys = host.with_token(objects::list)?;
+            let (keys, odd) = host.with_token(objects::list)?;
             // No keys, or no token any more? SoftHSM's answer is the same.
             let all = host.look()?.logged_in;
-            plain(Reply::Keys { keys, all })
+            plain(Reply::Keys { keys, all, odd })
         }
         Request::Generate { name, kind, curve_name, .. } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;

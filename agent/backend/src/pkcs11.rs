@@ -118,6 +118,11 @@ impl Pkcs11Token {
         self.shared.with_seen(|seen| seen.loaded.clone())
     }
 
+    /// What is wrong with objects of the token, by its last list.
+    pub fn odd_objects(&self) -> Option<String> {
+        self.shared.with_seen(|seen| seen.odd.clone())
+    }
+
     /// Calls `listener`, once and for all later changes, whenever the state or the module changes: with `Locked` after
     /// the token came back or its helper was restarted, so that the agent can present a PIN from a file
     /// again. It is called on the thread that saw the change, which may hold the token: the listener
@@ -279,7 +284,8 @@ impl Backend for Pkcs11Token {
             None => shared.link(),
         };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
-            Ok((Reply::Keys { keys, all }, _)) => {
+            Ok((Reply::Keys { keys, all, odd }, _)) => {
+                shared.heard_of_objects(odd);
                 let keys = names::stored_keys(keys);
                 let missing = shared.note(|seen| seen.shown(keys.clone(), all));
                 Ok(if missing { shared.look_for_missing(&mut link).unwrap_or(keys) } else { keys })

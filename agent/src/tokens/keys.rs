@@ -61,6 +61,17 @@ impl HeldKey {
 
     pub(super) fn gone(&self) -> Refusal {
         let (name, token) = (&self.name, self.slot.name());
+        if let Some(odd) = self.slot.odd_objects() {
+            // It may be there, and be one of these.
+            let message = format!("the key {name} is not seen on token {token}: {odd}");
+            return Refusal::new(Reason::KeyNotFound, message)
+                .remedy(format!(
+                    "look at the objects of the token with its own tool, or at its module, and ask again; what it is that cannot \
+                     be read is also told by tufctl token doctor {token}"
+                ))
+                .detail("key", name.as_str())
+                .detail("token", token);
+        }
         Refusal::new(Reason::KeyNotFound, format!("the key {name} is on token {token} no more"))
             .remedy(format!(
                 "bring it back onto the token from its backup; if it is gone for good, give its roles another key, \
@@ -192,7 +203,10 @@ impl Tokens {
         let silent = |slot: &Arc<Slot>| matches!(slot.state(), TokenState::Absent | TokenState::Failed);
         let tokens: Vec<_> =
             self.all().into_iter().filter(silent).map(|slot| slot.name().to_owned()).collect();
-        let remedy = if tokens.is_empty() {
+        let odd = self.all().into_iter().find_map(|slot| Some((slot.odd_objects()?, slot.name().to_owned())));
+        let remedy = if let Some((odd, token)) = odd {
+            format!("see the names with: tufctl key list; it may lie on {token} and not be seen: {odd}")
+        } else if tokens.is_empty() {
             "see the names with: tufctl key list".to_owned()
         } else {
             format!("it may lie on {}, which does not answer: see tufctl token list", tokens.join(", "))

@@ -57,6 +57,8 @@ pub struct Facts {
     pub sessions: Option<SessionFacts>,
     /// It was logged in for the measuring, or needs no login.
     pub logged_in: bool,
+    /// What is wrong with objects that are there.
+    pub odd_objects: Option<String>,
     /// Where keys that are made to measure can lie.
     pub place: Option<Place>,
     /// What was found of each curve: `ed25519`, `ecdsa-p256`, `ecdsa-p384`.
@@ -97,6 +99,7 @@ impl Facts {
         take(&mut self.mechanisms, more.mechanisms);
         take(&mut self.sessions, more.sessions);
         self.logged_in |= more.logged_in;
+        take(&mut self.odd_objects, more.odd_objects);
         take(&mut self.place, more.place);
         self.curves.extend(more.curves);
         take(&mut self.digest_lengths, more.digest_lengths);

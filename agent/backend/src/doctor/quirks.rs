@@ -178,6 +178,15 @@ fn logins(facts: &Facts, found: &mut Found) {
 }
 
 fn leftovers(facts: &Facts, found: &mut Found) {
+    if let Some(odd) = &facts.odd_objects {
+        push(
+            found,
+            "objects-odd",
+            odd.clone(),
+            "a key whose object cannot be read is not seen",
+            "passes over what cannot be read, says so in tufctl token list, and uses the others",
+        );
+    }
     if facts.place == Some(Place::Token) {
         push(
             found,

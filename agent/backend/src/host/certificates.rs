@@ -4,20 +4,24 @@
 //! expired or signed by anybody: it names a public key, and each signature is verified by that.
 
 use cryptoki::error::Error;
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use der::asn1::AnyRef;
 use der::{Decode as _, Encode as _, Tagged as _};
 use tuf::key::PublicKey;
 
 use super::attributes::attributes;
-use super::objects::KeyObject;
+use super::objects::{KeyObject, is_other_class};
 
 /// `None` for one without a CKA_ID, which belongs to no key, and for one of a key that is none of ours.
 pub(super) fn read(session: &Session, handle: ObjectHandle) -> Result<Option<KeyObject>, Error> {
-    let wanted = [AttributeType::Id, AttributeType::Label, AttributeType::Value];
+    let wanted = [AttributeType::Class, AttributeType::Id, AttributeType::Label, AttributeType::Value];
     let (mut id, mut label, mut value) = (Vec::new(), String::new(), Vec::new());
-    for attribute in attributes(session, handle, &wanted)? {
+    let told = attributes(session, handle, &wanted)?;
+    if is_other_class(&told, Some(ObjectClass::CERTIFICATE)) {
+        return Ok(None);
+    }
+    for attribute in told {
         match attribute {
             Attribute::Id(bytes) => id = bytes,
             Attribute::Label(bytes) => label = String::from_utf8_lossy(&bytes).into_owned(),

@@ -42,6 +42,8 @@ pub(crate) enum Probe {
     Sessions,
     /// Removes what a run that was killed left.
     Sweep,
+    /// Whether the objects that are there can be read.
+    Objects,
     /// Whether keys can lie in a session, and whether they can be removed.
     Place,
     /// Ed25519: encodings, signing.
@@ -82,11 +84,12 @@ pub(crate) enum Probe {
 
 impl Probe {
     /// In the order in which they are made.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Words,
         Self::Mechanisms,
         Self::Sessions,
         Self::Sweep,
+        Self::Objects,
         Self::Place,
         Self::P256,
         Self::P384,
@@ -114,6 +117,7 @@ impl Probe {
             Self::Mechanisms => "mechanisms",
             Self::Sessions => "number of sessions",
             Self::Sweep => "leftovers of an earlier run",
+            Self::Objects => "objects that are there",
             Self::Place => "keys that live in a session",
             Self::Ed25519 => "Ed25519",
             Self::P256 => "P-256",
@@ -142,7 +146,7 @@ impl Probe {
 
     /// Makes keys, so it needs to know where they can lie.
     pub(crate) const fn makes_keys(self) -> bool {
-        !self.is_public() && !matches!(self, Self::Sweep | Self::Place | Self::Leave)
+        !self.is_public() && !matches!(self, Self::Sweep | Self::Objects | Self::Place | Self::Leave)
     }
 
     /// Takes long on some devices.
@@ -193,6 +197,7 @@ pub(crate) fn run(
         Probe::Sessions => words::sessions(&bench),
         Probe::Sweep => bench.sweep(true),
         Probe::Leave => bench.sweep(false),
+        Probe::Objects => bench.objects(),
         Probe::Place => bench.find_place(),
         Probe::P256 => curves::curve(&bench, Curve::P256),
         Probe::P384 => curves::curve(&bench, Curve::P384),

@@ -11,6 +11,7 @@ use cryptoki::session::Session;
 
 use super::attributes::attributes;
 use super::faults::{Fault, outcome_unknown, told};
+use super::find::find;
 use super::live::Live;
 
 /// How a key is asked for.
@@ -124,7 +125,7 @@ pub(super) fn clear(pkcs11: &Pkcs11, live: &mut Live, id: &[u8]) -> Result<(), S
 fn with_id(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
     let searched = [Attribute::Token(true), Attribute::Id(id.to_vec())];
     let mut found = Vec::new();
-    for handle in session.find_objects(&searched)? {
+    for handle in find(session, &searched)?.0 {
         if attributes(session, handle, &[AttributeType::Id])?.contains(&Attribute::Id(id.to_vec())) {
             found.push(handle);
         }

@@ -17,6 +17,7 @@ use super::attributes::attributes;
 use super::certificates;
 use super::codec::{Curve, curve_from_params, public_key_from_point};
 use super::faults::{Action, Fault, action};
+use super::find::{Odd, find};
 use super::live::{Found, Live};
 use super::protocol::{HostError, HostErrorKind, WireKey};
 use crate::Origin;
@@ -41,8 +42,8 @@ pub(crate) struct KeyObject {
 }
 
 /// Lists the keys. Logged in, only those whose private object is there; otherwise all public objects
-/// and certificates that the token shows, because private ones cannot be seen.
-pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fault> {
+/// and certificates that the token shows, because private ones cannot be seen. What is wrong with others is told beside.
+pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<(Vec<WireKey>, Option<String>), Fault> {
     let logged_in = live.logged_in;
     let session = live.work(pkcs11)?;
     let ring = if logged_in { Ring::read(session)? } else { Ring::read_public(session)? };
@@ -61,7 +62,12 @@ pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Vec<WireKey>, Fau
             });
         }
     }
-    Ok(keys.into_values().collect())
+    Ok((keys.into_values().collect(), ring.odd.told()))
+}
+
+/// What is wrong with objects of the token, by the words of [`Odd::told`].
+pub(super) fn what_is_odd(session: &Session) -> Result<Option<String>, Error> {
+    Ok(Ring::read(session)?.odd.told())
 }
 
 /// The one private object of `key` (SPKI, DER). Its public object names the CKA_ID; type, and modulus or curve,
@@ -100,7 +106,7 @@ pub(crate) fn objects_of(
     let fits = |private: &&KeyObject| is_key(private) || told().any(|object| ring.belongs(private, object));
     let privates: Vec<_> = ring.privates.iter().filter(fits).cloned().collect();
     let publics = ring.publics.iter().filter(is_key).cloned().collect();
-    match ring.unread {
+    match ring.odd.why() {
         // It may be the very one that could not be read.
         Some(error) if privates.is_empty() => Err(error),
         _ => Ok((publics, privates)),
@@ -113,25 +119,23 @@ struct Ring {
     /// Read where there is a private key that nothing else tells of, or none can be seen.
     certificates: Vec<KeyObject>,
     privates: Vec<KeyObject>,
-    /// Why one of them could not be read.
-    unread: Option<Error>,
+    odd: Odd,
 }
 
 impl Ring {
     /// Without a login.
     fn read_public(session: &Session) -> Result<Self, Error> {
-        let Objects { objects: publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
-        let mut ring = Self { publics, certificates: Vec::new(), privates: Vec::new(), unread };
+        let Objects { objects: publics, odd } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+        let mut ring = Self { publics, certificates: Vec::new(), privates: Vec::new(), odd };
         ring.read_certificates(session)?;
-        Ok(ring)
+        ring.is_of_now()
     }
 
     fn read(session: &Session) -> Result<Self, Error> {
-        let Objects { objects: publics, unread } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
-        let Objects { objects: privates, unread: unread_private } =
-            read_objects(session, ObjectClass::PRIVATE_KEY)?;
-        let unread = unread.or(unread_private);
-        let mut ring = Self { publics, certificates: Vec::new(), privates, unread };
+        let Objects { objects: publics, mut odd } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
+        let Objects { objects: privates, odd: more } = read_objects(session, ObjectClass::PRIVATE_KEY)?;
+        odd.add(more);
+        let mut ring = Self { publics, certificates: Vec::new(), privates, odd };
         let lone: Vec<usize> =
             (0..).zip(&ring.privates).filter(|(_, it)| ring.is_lone(it)).map(|(at, _)| at).collect();
         for at in lone {
@@ -142,14 +146,23 @@ impl Ring {
         if ring.privates.iter().any(|private| ring.is_lone(private)) {
             ring.read_certificates(session)?;
         }
-        Ok(ring)
+        ring.is_of_now()
     }
 
     fn read_certificates(&mut self, session: &Session) -> Result<(), Error> {
-        let Objects { objects, unread } = read_all(session, ObjectClass::CERTIFICATE, certificates::read)?;
+        let Objects { objects, odd } = read_all(session, ObjectClass::CERTIFICATE, certificates::read)?;
         self.certificates = objects;
-        self.unread = self.unread.take().or(unread);
+        self.odd.add(odd);
         Ok(())
+    }
+
+    /// Where no handle at all is worth anything, it is not the objects that are odd.
+    fn is_of_now(self) -> Result<Self, Error> {
+        let none = self.publics.is_empty() && self.privates.is_empty() && self.certificates.is_empty();
+        match none && self.odd.stale().is_some() {
+            true => self.odd.why().map_or(Err(Error::InvalidValue), Err),
+            false => Ok(self),
+        }
     }
 
     /// Whether neither it nor a public object says which public key is that of a private one.
@@ -180,14 +193,13 @@ fn info_of(session: &Session, private: ObjectHandle) -> Result<Option<PublicKey>
 /// The objects of a class.
 pub(crate) struct Objects {
     pub(crate) objects: Vec<KeyObject>,
-    /// Why one of them could not be read.
-    pub(crate) unread: Option<Error>,
+    odd: Odd,
 }
 
 /// Reads all objects of a class that are keys of a type we know. One that cannot be read is left out: it must not hide
 /// the others. Where the reason is not the object, but the session, the device or the login, nothing that was read counts.
 pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Objects, Error> {
-    read_all(session, class, read_object)
+    read_all(session, class, |session, handle| read_of(session, handle, Some(class)))
 }
 
 fn read_all(
@@ -195,21 +207,29 @@ fn read_all(
     class: ObjectClass,
     read: impl Fn(&Session, ObjectHandle) -> Result<Option<KeyObject>, Error>,
 ) -> Result<Objects, Error> {
-    let (mut objects, mut unread) = (Vec::new(), None);
-    for handle in session.find_objects(&[Attribute::Class(class), Attribute::Token(true)])? {
-        match read(session, handle) {
+    let mut objects = Vec::new();
+    let (found, mut odd) = find(session, &[Attribute::Class(class), Attribute::Token(true)])?;
+    for handle in found {
+        let read = || read(session, handle);
+        let told = match read() {
+            // Once may be by chance.
+            Err(error) if is_stale(&error) => read(),
+            told => told,
+        };
+        match told {
             Ok(object) => objects.extend(object),
-            Err(error) if is_of_one_object(&error) => unread = Some(error),
+            Err(error) if is_of_one_object(&error) => odd.add_unread(handle, error),
             Err(error) => return Err(error),
         }
     }
-    Ok(Objects { objects, unread })
+    Ok(Objects { objects, odd })
 }
 
 /// Whether an error of C_GetAttributeValue says nothing of other objects.
-fn is_of_one_object(error: &Error) -> bool {
+pub(super) fn is_of_one_object(error: &Error) -> bool {
     let Error::Pkcs11(code, _) = error else { return true };
     action(error) == Action::Unsupported
+        || is_stale(error)
         || matches!(
             code,
             RvError::GeneralError
@@ -220,9 +240,24 @@ fn is_of_one_object(error: &Error) -> bool {
         )
 }
 
+/// What is said of a handle that names nothing.
+pub(super) const fn is_stale(error: &Error) -> bool {
+    matches!(error, Error::Pkcs11(RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid, _))
+}
+
 /// `None` for a key of another type.
 pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Option<KeyObject>, Error> {
+    read_of(session, handle, None)
+}
+
+/// The same, and for an object of another class: not each module looks at what is searched for.
+fn read_of(
+    session: &Session,
+    handle: ObjectHandle,
+    class: Option<ObjectClass>,
+) -> Result<Option<KeyObject>, Error> {
     let common = [
+        AttributeType::Class,
         AttributeType::KeyType,
         AttributeType::Id,
         AttributeType::Label,
@@ -231,6 +266,9 @@ pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Opt
         AttributeType::AlwaysAuthenticate,
     ];
     let mut found = attributes(session, handle, &common)?;
+    if is_other_class(&found, class) {
+        return Ok(None);
+    }
     let key_type = found.iter().find_map(|a| if let Attribute::KeyType(t) = a { Some(*t) } else { None });
     let more: &[AttributeType] = match key_type {
         Some(KeyType::RSA) => &[AttributeType::Modulus, AttributeType::PublicExponent],
@@ -239,6 +277,12 @@ pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Opt
     };
     found.extend(attributes(session, handle, more)?);
     Ok(key_type.map(|key_type| KeyObject::from_attributes(handle, key_type, found)))
+}
+
+/// Whether an object says that it is of another class than this.
+pub(super) fn is_other_class(told: &[Attribute], class: Option<ObjectClass>) -> bool {
+    let is_other = |attribute: &Attribute| matches!((attribute, class), (Attribute::Class(own), Some(class)) if *own != class);
+    told.iter().any(is_other)
 }
 
 impl KeyObject {

@@ -147,7 +147,8 @@ pub(crate) enum Reply {
     /// What the token says about itself.
     Status(TokenStatus),
     /// The keys; `all`: their private halves were seen, too. Otherwise some may have none there.
-    Keys { keys: Vec<WireKey>, all: bool },
+    /// `odd`: what is wrong with objects of the token.
+    Keys { keys: Vec<WireKey>, all: bool, odd: Option<String> },
     /// The key that was made.
     Key { key: WireKey },
     /// Comes before the answer: this slot of the module is asked now for its token; none: no slot any more.

@@ -81,7 +81,7 @@ impl Shared {
         let is_new = self.with_seen(|seen| seen.is_there() && !seen.knows_keys());
         let Some(helper) = link.helper.as_mut().filter(|_| is_new && self.config.is_card()) else { return };
         match helper.call(&Request::List, &[], self.config.deadline) {
-            Ok((Reply::Keys { keys, all }, _)) => {
+            Ok((Reply::Keys { keys, all, .. }, _)) => {
                 self.note(|seen| seen.shown(names::stored_keys(keys), all));
             }
             // Another look is taken soon.
@@ -96,8 +96,24 @@ impl Shared {
         let mut other = Link::default();
         self.start_helper(&mut other).and_then(|()| self.load(&mut other)).ok()?;
         let answer = other.helper.as_mut()?.call(&Request::List, &[], self.config.deadline).ok()?;
-        let (Reply::Keys { keys, all }, _) = answer else { return None };
+        let (Reply::Keys { keys, all, .. }, _) = answer else { return None };
         Some((other, names::stored_keys(keys), all))
+    }
+
+    /// What is wrong with objects of the token is told with it, and is in the log as often as it changes.
+    pub(super) fn heard_of_objects(&self, odd: Option<String>) {
+        let told = odd.clone();
+        let is_new = self.note(|seen| {
+            let is_new = odd.is_some() && seen.odd_logged != odd;
+            if is_new {
+                seen.odd_logged.clone_from(&odd);
+            }
+            seen.odd = odd;
+            is_new
+        });
+        if let Some(odd) = told.filter(|_| is_new) {
+            tracing::warn!(token = %self.config.name, "{odd}");
+        }
     }
 
     /// When the token is to be looked at again: its removal and its return must show within five seconds.

@@ -31,6 +31,9 @@ pub(crate) struct Seen {
     keys_since: Option<u64>,
     /// Keys that it has shown and shows no more, though nobody removed them here.
     pub(crate) missing: Vec<PublicKey>,
+    /// What is wrong with its objects, and what of that is in the log.
+    pub(crate) odd: Option<String>,
+    pub(crate) odd_logged: Option<String>,
     /// Counts calls of `lock`.
     pub(crate) locks: u64,
     /// Counts helpers that ended while the token was unlocked: their logins ended with them.
@@ -313,6 +316,7 @@ impl Seen {
                 .filter(|_| there)
                 .and_then(advisory)
                 .into_iter()
+                .chain(self.odd.clone().filter(|_| there))
                 .collect(),
             fresh: false,
         }

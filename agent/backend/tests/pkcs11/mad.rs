@@ -32,7 +32,6 @@ const MADNESS: &[(&str, &str)] = &[
     ("C_Sign once empty", "BAD_SIGNATURE"),
     ("C_Sign once zero", "BAD_SIGNATURE"),
     ("C_Sign once stale", "BAD_SIGNATURE"),
-    ("C_FindObjects once huge", "TOKEN_FAILED"),
 ];
 
 /// A token that nobody lies about.

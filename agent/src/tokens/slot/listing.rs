@@ -210,6 +210,11 @@ impl Slot {
         known.is_whole() && self.card().is_none_or(of_this_card)
     }
 
+    /// What is wrong with objects of the token, of which some may be keys that are not seen.
+    pub(in crate::tokens) fn odd_objects(&self) -> Option<String> {
+        self.pkcs11.as_ref().filter(|token| !token.is_card()).and_then(|token| token.odd_objects())
+    }
+
     /// Something was asked of the token that may have changed its keys.
     pub(in crate::tokens) fn may_have_changed(&self) {
         lock(&self.known_keys).shown = None;

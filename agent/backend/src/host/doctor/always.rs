@@ -13,6 +13,7 @@ use crate::doctor::{AlwaysFacts, Facts, Finding, Place};
 use crate::host::always::NO_CONTEXT_LOGIN;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
+use crate::host::find::find_exactly;
 
 /// Whether such a key can be made, and refuses to sign without a login of its own.
 pub(super) fn demands(bench: &Bench<'_>) -> Result<Facts, Stop> {
@@ -86,10 +87,11 @@ pub(super) fn fresh_login(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let key = pair.key()?;
     session.logout()?;
     bench.present(&session, UserType::User)?;
-    let found = session.find_objects(&[
+    let wanted = [
         Attribute::Label(super::bench::LABEL.to_vec()),
         Attribute::Class(cryptoki::object::ObjectClass::PRIVATE_KEY),
-    ])?;
+    ];
+    let found = find_exactly(&session, &wanted)?;
     let Some(handle) = found.first() else {
         return Err(Stop::Why("the key is not found after the login".to_owned()));
     };

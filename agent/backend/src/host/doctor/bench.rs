@@ -20,11 +20,12 @@ use crate::host::always::has_no_context_login;
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
+use crate::host::find::find_exactly;
 use crate::host::keys::{private_key, public_key, template_is_refused};
 use crate::host::line::Line;
 use crate::host::live::open;
 use crate::host::login::not_traced;
-use crate::host::objects::read_object;
+use crate::host::objects::{read_object, what_is_odd};
 use crate::host::single::SingleSign;
 
 /// One probe's place to work.
@@ -245,6 +246,11 @@ impl<'a> Bench<'a> {
         Ok(sweep(&self.session()?, earlier)?)
     }
 
+    /// Looks at what is there. Nothing of it is changed.
+    pub(super) fn objects(&self) -> Result<Facts, Stop> {
+        Ok(Facts { odd_objects: what_is_odd(&self.session()?)?, ..Facts::default() })
+    }
+
     /// Tries whether keys can lie in a session, else on the token, where they must be removable.
     pub(super) fn find_place(&self) -> Result<Facts, Stop> {
         let session = self.session()?;
@@ -316,12 +322,12 @@ impl Deref for Second<'_> {
 
 fn sweep(session: &Session, earlier: bool) -> Result<Facts, Error> {
     let ours = [Attribute::Label(LABEL.to_vec())];
-    let found = session.find_objects(&ours)?;
+    let found = find_exactly(session, &ours)?;
     for handle in &found {
         // A pair may go together; what is really left is looked for again.
         let _ = session.destroy_object(*handle);
     }
-    let left = session.find_objects(&ours)?;
+    let left = find_exactly(session, &ours)?;
     let gone = found.len().saturating_sub(left.len());
     Ok(Facts {
         removed: if earlier { u32::try_from(gone).unwrap_or(u32::MAX) } else { 0 },

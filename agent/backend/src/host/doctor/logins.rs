@@ -13,6 +13,7 @@ use crate::doctor::{Facts, Finding, LoginFacts, Place};
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
+use crate::host::find::find_exactly;
 
 pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
@@ -27,14 +28,14 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
     facts.second = second_login(bench, &second)?;
     drop(second);
     // A key of the token's own is looked at, never used.
-    let there = session
-        .find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)])?
-        .first()
-        .map(|handle| (*handle, id_of(&session, *handle)));
+    let there =
+        find_exactly(&session, &[Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Token(true)])?
+            .first()
+            .map(|handle| (*handle, id_of(&session, *handle)));
     let pair = bench.curve_pair(&session, Curve::P256, &[])?;
     let key = pair.key()?;
     session.logout()?;
-    let shown = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)])?.len();
+    let shown = find_exactly(&session, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])?.len();
     facts.hides_private = match shown {
         0 => Finding::Yes,
         shown => Finding::No(format!("{shown} private keys are shown to anybody")),

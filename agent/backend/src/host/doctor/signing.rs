@@ -10,6 +10,7 @@ use super::Stop;
 use super::bench::{Bench, LABEL, Pair, Second};
 use crate::doctor::Place;
 use crate::host::always::has_no_context_login;
+use crate::host::find::find_exactly;
 
 impl Bench<'_> {
     /// Signs in a session of its own, so that an operation that gets stuck harms no other; in `home`, where there is no
@@ -75,7 +76,7 @@ impl Bench<'_> {
         let found = |class| -> Result<ObjectHandle, Stop> {
             let wanted =
                 [Attribute::Class(class), Attribute::Label(LABEL.to_vec()), Attribute::Id(self.id())];
-            match home.find_objects(&wanted)?.as_slice() {
+            match find_exactly(home, &wanted)?.as_slice() {
                 [one] => Ok(*one),
                 _ => Err(Stop::Why("the key is not found after the login".to_owned())),
             }
