@@ -235,3 +235,28 @@ fn a_caller_that_goes_while_a_person_is_asked_for_the_pin_takes_the_dialogue_alo
     assert_eq!(signed["published"], true, "{signed}");
     assert_eq!((bed.logins(), bed.told().matches("GETPIN").count()), (logins + 1, 1), "{}", bed.told());
 }
+
+#[test]
+fn who_gives_no_pin_for_one_key_of_a_token_is_not_asked_at_once_for_the_next() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let _agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    for name in ["one", "two", "three"] {
+        bed.home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
+    }
+    bed.home
+        .run("repo init repo --name app --root one,two,three --targets one --snapshot one --timestamp one")
+        .done();
+    for (answer, reason, logins) in
+        [("cancel", "PIN_REQUIRED", 0), ("pin wrong-pin-7a1e", "PIN_INCORRECT", 1)]
+    {
+        bed.lose_helper();
+        bed.answer(answer);
+        let before = bed.logins();
+        bed.home.refused("sign repo --yes", 5, reason);
+        assert_eq!(bed.told().matches("GETPIN").count(), 1, "{answer}: {}", bed.told());
+        assert_eq!(bed.logins() - before, logins, "{answer}");
+    }
+    bed.answer(&format!("pin {PIN}"));
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}

@@ -349,3 +349,68 @@ fn a_key_that_is_gone_from_its_token_is_missed_by_name() {
     let listed = home.run("key list --json").done().json();
     assert!(!listed["keys"].as_array().unwrap().iter().any(|key| key["name"] == "root"), "{listed}");
 }
+
+#[test]
+fn an_object_that_cannot_be_read_hides_no_other_key_and_a_key_that_is_not_seen_is_not_called_gone() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    home.config(&home.lying_table("hsm", "build", &folder));
+    home.secret("pin", PIN);
+    let agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    for name in ["root", "online"] {
+        home.run(&format!("key generate {name} --token hsm --type ecdsa-p256")).done();
+    }
+    home.run("repo init repo --name app --root root --targets online --snapshot online --timestamp online")
+        .done();
+    home.run("sign repo --yes").done();
+    drop(agent);
+    home.lying_desk("hsm").say("object CKR_OBJECT_HANDLE_INVALID label=online");
+    let agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    let listed = home.run("key list --json").done().json();
+    assert!(listed["keys"].as_array().unwrap().iter().any(|key| key["name"] == "root"), "{listed}");
+    let warnings = home.token("hsm")["warnings"].to_string();
+    assert!(
+        warnings.contains("cannot be read") && warnings.contains("CKR_OBJECT_HANDLE_INVALID"),
+        "{warnings}"
+    );
+    let said = agent.log().matches("cannot be read").count();
+    home.run("key list").done();
+    assert_eq!((said, agent.log().matches("cannot be read").count()), (1, 1), "{}", agent.log());
+    home.lying_desk("hsm").say("pass");
+    home.run("bump repo timestamp").done();
+    home.run("key list").done();
+    home.run("sign repo --yes").done();
+    assert!(home.token("hsm")["warnings"].is_null(), "{}", home.token("hsm"));
+    // One that was seen and is not any more.
+    home.lying_desk("hsm").say("object CKR_OBJECT_HANDLE_INVALID label=online");
+    home.run("token lock hsm").done();
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("bump repo timestamp").done();
+    home.run("key list").done();
+    let refused = home.refused("sign repo --yes --key online", 3, "KEY_NOT_FOUND");
+    assert!(refused["message"].as_str().unwrap().contains("cannot be read"), "{refused}");
+    assert!(!refused["remedy"].as_str().unwrap().contains("another key"), "{refused}");
+}
+
+#[test]
+fn a_module_that_has_changed_is_told_with_the_one_command_that_trusts_it_whoever_asks() {
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
+    drop(agent);
+    home.config(&home.lying_table("hsm", "build", &folder));
+    home.secret("pin", PIN);
+    let _agent = home.start();
+    let by_trust = |refused: &serde_json::Value| {
+        let remedy = refused["remedy"].as_str().unwrap();
+        assert!(remedy.contains("tufctl token trust hsm"), "{refused}");
+    };
+    by_trust(&home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_UNTRUSTED"));
+    by_trust(&home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_UNTRUSTED"));
+    let problem = home.token("hsm")["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("tufctl token trust hsm"), "{problem}");
+    home.run("token trust hsm --yes").done();
+    home.run("token unlock hsm --pin-file pin").done();
+}

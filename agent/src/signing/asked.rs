@@ -26,11 +26,16 @@ pub(super) async fn ask(
     inspected: &mut Inspected,
 ) -> Result<(), Refusal> {
     let mut kept = Vec::with_capacity(inspected.signers.len());
-    let mut first = None;
+    let (mut first, mut said_no) = (None, Vec::new());
     for mut signer in std::mem::take(&mut inspected.signers) {
-        match one(agent, client, inspected, &mut signer).await {
+        let asked = match said_before(&said_no, &signer) {
+            Some(refusal) => Err(refusal),
+            None => one(agent, client, inspected, &mut signer).await,
+        };
+        match asked {
             Ok(()) => kept.push(signer),
             Err(refusal) => {
+                said_no.push((signer.key.slot.name().to_owned(), refusal.clone()));
                 client.tell(Event::Skipped(skipped_event(&signer, &refusal))).await?;
                 first.get_or_insert(refusal.detail("key", signer.key.name.as_str()));
             }
@@ -41,6 +46,21 @@ pub(super) async fn ask(
         Some(refusal) if inspected.signers.is_empty() => Err(refusal),
         _ => Ok(()),
     }
+}
+
+/// What came of asking for the PIN of this key's token, or for a yes to it, for the key before: nobody is asked again at once.
+fn said_before(said_no: &[(String, Refusal)], signer: &Signer) -> Option<Refusal> {
+    let slot = &signer.key.slot;
+    if !is_asked_by_pinentry(signer) {
+        return None;
+    }
+    // Unlocked, it is for each key that its PIN is asked for.
+    let still = |refusal: &Refusal| {
+        refusal.reason == Reason::ConfirmationMissing
+            || slot.state() == backend::TokenState::Locked && !slot.signs_locked(&signer.key.stored)
+    };
+    let before = said_no.iter().find(|(token, refusal)| token == slot.name() && still(refusal));
+    before.map(|(_, refusal)| refusal.clone())
 }
 
 /// Whether anybody is asked for one of these keys.

@@ -288,9 +288,10 @@ impl Answer {
         let Some(error) = line.strip_prefix(b"ERR ") else { return Ok(Self::Other) };
         let text = String::from_utf8_lossy(error).into_owned();
         let code = text.split(' ').next().and_then(|code| code.parse::<u32>().ok());
-        // The low 16 bits are the code of libgpg-error, the rest says who found it.
+        // The low 16 bits are the code of libgpg-error, the rest says who found it; 0: nobody knows who. What a person
+        // says is GPG_ERR_CANCELED, GPG_ERR_NOT_CONFIRMED and GPG_ERR_FULLY_CANCELED.
         Err(match code.map(|code| code & 0xffff) {
-            Some(99 | 114) => NoAnswer::Cancelled,
+            Some(99 | 114 | 198) => NoAnswer::Cancelled,
             Some(62) => NoAnswer::Timeout,
             _ => NoAnswer::Broken(format!("it said: {}", text.escape_debug())),
         })
@@ -392,6 +393,11 @@ mod tests {
         assert_eq!(said("# comment"), None);
         assert_eq!(said("ERR 83886179 Operation cancelled <Pinentry>"), Some(NoAnswer::Cancelled));
         assert_eq!(said("ERR 83886194 not confirmed"), Some(NoAnswer::Cancelled));
+        assert_eq!(said("ERR 83886278 closed"), Some(NoAnswer::Cancelled));
+        assert_eq!(said("ERR 99 of no source"), Some(NoAnswer::Cancelled));
+        for broken in ["ERR 100 Operation cancelled", "ERR 65635x", "ERR cancelled", "ERR 83886081 general"] {
+            assert!(matches!(said(broken), Some(NoAnswer::Broken(_))), "{broken}");
+        }
         assert_eq!(said("ERR 83886142 Timeout <Pinentry>"), Some(NoAnswer::Timeout));
         assert!(matches!(said("ERR 32872 No such device or address"), Some(NoAnswer::Broken(_))));
     }

@@ -2,6 +2,8 @@
 //! room for, objects that were not searched for.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cryptoki::error::Error;
@@ -79,36 +81,27 @@ impl Odd {
 
 /// The handles that the module gives, each once.
 pub(super) fn find(session: &Session, wanted: &[Attribute]) -> Result<(Vec<ObjectHandle>, Odd), Error> {
-    let (mut found, mut odd) = (Vec::new(), Odd::default());
-    let mut handles = session.iter_objects(wanted)?;
-    loop {
-        // cryptoki counts on what the module says that it has written, and panics where that is more than there is room for.
-        // What is in the room was given all the same.
-        let next = expecting(|| catch_unwind(AssertUnwindSafe(|| handles.next())));
-        match next {
-            Ok(None) => break,
-            Ok(Some(handle)) => {
-                let handle = handle?;
-                if handle.handle() == 0 {
-                    odd.nameless = true;
-                } else {
-                    found.push(handle);
-                }
-            }
+    let (mut found, mut seen, mut odd) = (Vec::new(), BTreeSet::new(), Odd::default());
+    let mut handles = session.iter_objects_with_cache_size(wanted, AT_ONCE)?;
+    let mut again = 0_usize;
+    // cryptoki counts on what the module says that it has written, and panics where that is more than there is room for. What
+    // is in the room was given all the same.
+    while again < MOST_AGAIN {
+        match expecting(|| catch_unwind(AssertUnwindSafe(|| handles.next()))) {
+            Ok(None) => return Ok((found, odd)),
+            Ok(Some(handle)) => match handle? {
+                nothing if nothing.handle() == 0 => odd.nameless = true,
+                handle if seen.insert(handle.handle()) => found.push(handle),
+                _ => again = again.saturating_add(1),
+            },
             Err(_) => {
                 odd.overrun = true;
-                break;
+                return Ok((found, odd));
             }
         }
     }
-    Ok((once(found), odd))
-}
-
-/// Each of them once, in their order.
-fn once(mut handles: Vec<ObjectHandle>) -> Vec<ObjectHandle> {
-    let mut seen = std::collections::BTreeSet::new();
-    handles.retain(|handle| seen.insert(handle.handle()));
-    handles
+    // It would go on for ever.
+    Err(Error::InvalidValue)
 }
 
 /// Those that say themselves that they are what was searched for: not each module looks at that.
@@ -147,3 +140,8 @@ pub(super) fn quiet_where_expected() {
         }
     }));
 }
+
+/// So many are asked for at a time.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// No module that ends gives so many a second time.
+const MOST_AGAIN: usize = 1 << 16;

@@ -164,7 +164,10 @@ impl<'a> Examination<'a> {
             return Ok(Some(why.clone()));
         }
         if probe.makes_keys() && self.facts.place.is_none() {
-            return Ok(Some("it makes no keys, or none that can be removed again".to_owned()));
+            let missed = &self.facts.not_measured;
+            let why = missed.iter().find(|missed| missed.is_of(Probe::Place.name()));
+            let none = || "it makes no keys that can be removed again".to_owned();
+            return Ok(Some(why.map_or_else(none, |missed| missed.why.clone())));
         }
         Ok(self.without_ground(probe).map(str::to_owned))
     }

@@ -278,6 +278,10 @@ impl Seen {
             {
                 format!("{why}: {remedy}")
             }
+            // What helps is one command.
+            Trouble::Untrusted { why, remedy } => {
+                format!("{why}: {}", remedy.replace("NAME", place.name.as_str()))
+            }
             trouble => trouble.to_string(),
         };
         // What made it lose its login is over.

@@ -24,6 +24,7 @@ mod mad;
 mod matrix;
 mod measured;
 mod modules;
+mod odd;
 mod passing;
 mod real;
 mod sessions;
@@ -100,6 +101,7 @@ fn cases() -> Vec<Case> {
     [
         doctor::CASES,
         measured::CASES,
+        odd::CASES,
         passing::CASES,
         double::CASES,
         keys::CASES,

@@ -37,6 +37,12 @@ impl Slot {
 
     /// Why it cannot be used, from its state.
     pub(in crate::tokens) fn unusable(&self) -> Refusal {
+        // Whoever asks what is told the same: it is a person who decides of a module.
+        if let Some(error @ BackendError::Untrusted { .. }) =
+            self.pkcs11.as_ref().and_then(|token| token.misconfigured())
+        {
+            return self.refusal(&error);
+        }
         let info = self.backend.info();
         let name = self.name();
         let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();

@@ -71,7 +71,7 @@ calls! {
     C_SetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG)
         at Target::Session(session), more "object={object}";
     C_FindObjectsInit(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG)
-        at Target::Session(session);
+        at Target::Session(session) => objects::find_init;
     C_FindObjects(session: CK_SESSION_HANDLE, found: *mut CK_OBJECT_HANDLE, room: CK_ULONG, count: *mut CK_ULONG)
         at Target::Session(session) => objects::find;
     C_FindObjectsFinal(session: CK_SESSION_HANDLE) at Target::Session(session);

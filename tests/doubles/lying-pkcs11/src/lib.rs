@@ -37,6 +37,7 @@
 //! | `other-key`, `stale` | C_Sign: a right signature by another key of its type; the one of the call before |
 //! | `huge` | a length or count of 2^40: signatures, C_FindObjects, C_GetAttributeValue, C_GetSlotList, C_GetMechanismList |
 //! | `none`, `twice`, `endless` | C_FindObjects: no object; each one twice; the first for ever |
+//! | `more`, `unknown`, `nameless` | C_FindObjects: a count of more than was asked for; behind the others a handle of nothing; the handle 0 |
 //!
 //! ## About token, slots and sessions
 //!
@@ -58,6 +59,9 @@
 //!
 //! `VALUE`: `true`, `false`, `absent`, `hex:00ff`, `text:NAME`, `raw` (CKA_EC_POINT without its OCTET STRING), `huge` (a
 //! length of 2^40), `grows` (a length behind the room that was given, and CKR_OK), of all objects or of those that are meant. So keys get one and the same id, label or point.
+//!
+//! `object CKR_… [private|public] [label=L]`: C_GetAttributeValue of such an object gives this. `search ignored`: whatever is
+//! searched for, all objects are found.
 //!
 //! ## Keys that want a login for each signature
 //!

@@ -8,6 +8,9 @@ use crate::script::{AttributeLie, Meant, Value};
 use crate::turn::Turn;
 use crate::world;
 
+/// No object has this handle.
+const NO_OBJECT: CK_OBJECT_HANDLE = 0x7fff_fff1;
+
 /// By so much more than there is room for a value that grows is told.
 const GROWN: CK_ULONG = 64;
 
@@ -25,6 +28,10 @@ pub(crate) unsafe fn attributes(
     template: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> Option<CK_RV> {
+    let ill = turn.script.objects.iter().find(|(_, of)| is_meant(of, session, object));
+    if let Some((code, _)) = ill {
+        return Some(*code);
+    }
     // The room that the caller has for each; the real module writes over it.
     // SAFETY: the caller's own arguments.
     let rooms: Vec<CK_ULONG> = unsafe { items(template, count) }.iter().map(|it| it.ulValueLen).collect();
@@ -131,6 +138,22 @@ unsafe fn put(attribute: &mut CK_ATTRIBUTE, room: CK_ULONG, value: Option<&[u8]>
     true
 }
 
+pub(crate) unsafe fn find_init(
+    turn: &Turn,
+    session: CK_SESSION_HANDLE,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+) -> Option<CK_RV> {
+    let ask = real::list()?.C_FindObjectsInit?;
+    // SAFETY: the caller's own arguments; or none, and all objects are found.
+    unsafe {
+        Some(match turn.script.finds_all {
+            true => ask(session, std::ptr::null_mut(), 0),
+            false => ask(session, template, count),
+        })
+    }
+}
+
 pub(crate) unsafe fn find(
     turn: &Turn,
     session: CK_SESSION_HANDLE,
@@ -140,7 +163,11 @@ pub(crate) unsafe fn find(
 ) -> Option<CK_RV> {
     let ask = real::list()?.C_FindObjects?;
     let bend = turn.bend();
-    let most = if bend == Some(Bend::Twice) { room / 2 } else { room };
+    let most = match bend {
+        Some(Bend::Twice) => room / 2,
+        Some(Bend::Unknown | Bend::Nameless) => room - 1,
+        _ => room,
+    };
     // SAFETY: the caller's own arguments; less is written than there is room for.
     unsafe {
         let code = ask(session, found, most, count);
@@ -152,6 +179,14 @@ pub(crate) unsafe fn find(
         match bend {
             Some(Bend::None) => *count = 0,
             Some(Bend::Huge) => *count = ONE_TIB,
+            Some(Bend::More) => *count = room + 5,
+            Some(bend @ (Bend::Unknown | Bend::Nameless)) => {
+                // Behind the last one, once a search.
+                if let Some(next) = handles.get_mut(there).filter(|_| there > 0) {
+                    *next = if bend == Bend::Unknown { NO_OBJECT } else { 0 };
+                    *count += 1;
+                }
+            }
             Some(Bend::Twice) => {
                 handles.copy_within(0..there, there);
                 *count *= 2;

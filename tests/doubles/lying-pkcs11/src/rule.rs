@@ -54,6 +54,9 @@ pub(crate) enum Bend {
     Huge,
     None,
     Twice,
+    More,
+    Unknown,
+    Nameless,
     Endless,
 }
 
@@ -158,6 +161,9 @@ impl Bend {
             "huge" => Self::Huge,
             "none" => Self::None,
             "twice" => Self::Twice,
+            "more" => Self::More,
+            "unknown" => Self::Unknown,
+            "nameless" => Self::Nameless,
             "endless" => Self::Endless,
             _ => return None,
         })
