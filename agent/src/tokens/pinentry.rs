@@ -346,7 +346,7 @@ fn unescaped(data: &[u8]) -> SecretBytes {
 fn is_of_own_session(terminal: &Path) -> bool {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(terminal, flags, Mode::empty());
-    let session = opened.and_then(|terminal| rustix::termios::tcgetsid(terminal));
+    let session = opened.and_then(rustix::termios::tcgetsid);
     session.is_ok_and(|session| rustix::process::getsid(None) == Ok(session))
 }
 

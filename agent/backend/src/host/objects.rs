@@ -128,7 +128,7 @@ impl Ring {
         let Objects { objects: publics, odd } = read_objects(session, ObjectClass::PUBLIC_KEY)?;
         let mut ring = Self { publics, certificates: Vec::new(), privates: Vec::new(), odd };
         ring.read_certificates(session)?;
-        ring.is_of_now()
+        ring.of_now()
     }
 
     fn read(session: &Session) -> Result<Self, Error> {
@@ -146,7 +146,7 @@ impl Ring {
         if ring.privates.iter().any(|private| ring.is_lone(private)) {
             ring.read_certificates(session)?;
         }
-        ring.is_of_now()
+        ring.of_now()
     }
 
     fn read_certificates(&mut self, session: &Session) -> Result<(), Error> {
@@ -157,7 +157,7 @@ impl Ring {
     }
 
     /// Where no handle at all is worth anything, it is not the objects that are odd.
-    fn is_of_now(self) -> Result<Self, Error> {
+    fn of_now(self) -> Result<Self, Error> {
         let none = self.publics.is_empty() && self.privates.is_empty() && self.certificates.is_empty();
         match none && self.odd.stale().is_some() {
             true => self.odd.why().map_or(Err(Error::InvalidValue), Err),
