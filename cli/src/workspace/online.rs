@@ -90,6 +90,7 @@ impl Workspace {
                 }
             }
         }
+        let found = entries.clone();
         // What one before it has listed, a removed role too: clients that have seen it demand it (specification 5.5.5).
         for (name, last) in self.unlisted() {
             if entries.get(&name).is_none_or(|entry| entry.version < last) {
@@ -101,13 +102,13 @@ impl Workspace {
             }
         }
         let top = entries.get(&RoleKind::Targets.role()).cloned().or(top);
-        let mut changed = false;
         for name in self.staged_roles()?.iter().filter(|name| name.kind() == RoleKind::Targets) {
             if let Some(metadata) = self.staged(name)? {
                 let file = described(&metadata, entries.get(name).or(top.as_ref()));
-                changed |= entries.insert(name.clone(), file.clone()) != Some(file);
+                entries.insert(name.clone(), file);
             }
         }
+        let changed = entries != found;
         Ok((entries, changed))
     }
 
