@@ -80,12 +80,20 @@ impl Room {
     }
 }
 
-fn flip(path: &Path, at: impl FnOnce(usize) -> usize) {
+fn flip(path: &Path, at: impl FnOnce(&[u8]) -> usize) {
     let mut bytes = fs::read(path).unwrap();
-    let at = at(bytes.len());
+    let at = at(&bytes);
     bytes[at] ^= 1;
     fs::write(path, bytes).unwrap();
 }
+
+/// Zeros follow what was written to the log.
+fn last_written(log: &[u8]) -> usize {
+    log.iter().rposition(|byte| *byte != 0).unwrap()
+}
+
+/// Right after commits that followed each other closely, and later.
+const PAUSES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(80)];
 
 fn cut(path: &Path, length: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
@@ -114,10 +122,11 @@ async fn a_cut_or_changed_file_is_noticed_and_what_is_in_memory_is_saved() {
         ("cut log", |room| cut(&room.path("ledger.db-wal"), 5000)),
         ("empty log", |room| cut(&room.path("ledger.db-wal"), 0)),
         ("flipped byte of the database", |room| flip(&room.path("ledger.db"), |_| 20)),
-        ("flipped byte of the log", |room| flip(&room.path("ledger.db-wal"), |length| length - 10)),
+        ("flipped byte of the log", |room| flip(&room.path("ledger.db-wal"), last_written)),
     ];
-    for (what, harm) in harms {
+    for (pause, (what, harm)) in PAUSES.into_iter().flat_map(|pause| harms.map(|harm| (pause, harm))) {
         let room = Room::new().await;
+        tokio::time::sleep(pause).await;
         harm(&room);
         room.refuses_and_has_saved(what).await;
     }
@@ -126,7 +135,8 @@ async fn a_cut_or_changed_file_is_noticed_and_what_is_in_memory_is_saved() {
 #[tokio::test]
 async fn what_changes_nothing_that_counts_is_read_anew_and_taken() {
     type Harm = fn(&Room);
-    let harms: [(&str, Harm); 5] = [
+    let harms: [(&str, Harm); 6] = [
+        ("read", |room| FILES.into_iter().for_each(|name| drop(fs::read(room.path(name)).unwrap()))),
         ("mode", |room| {
             let mode = fs::Permissions::from_mode(0o640);
             fs::set_permissions(room.path("ledger.db"), mode).unwrap();
@@ -146,11 +156,41 @@ async fn what_changes_nothing_that_counts_is_read_anew_and_taken() {
             flip(&room.path("ledger.db-wal"), |_| 32 + 16);
         }),
     ];
-    for (what, harm) in harms {
+    for (pause, (what, harm)) in PAUSES.into_iter().flat_map(|pause| harms.map(|harm| (pause, harm))) {
         let room = Room::new().await;
+        tokio::time::sleep(pause).await;
         harm(&room);
         room.goes_on(what).await;
     }
+}
+
+#[tokio::test]
+async fn who_had_the_log_open_before_is_noticed_after_commits_that_followed_each_other_closely() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let log = fs::OpenOptions::new().write(true).open(path("ledger.db-wal")).unwrap();
+    let record = || ledger.record_event("test.event", json!({"fill": "y".repeat(400)}));
+    for number in 2..=9 {
+        assert_eq!(record().await, Ok(number));
+    }
+    tokio::time::sleep(PAUSES[1]).await;
+    // All frames: one that a later one replaces would not count.
+    log.write_all_at(&[0xFF; 40_000], 32).unwrap();
+    let refused = record().await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Corrupt { .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_with_the_commits() {
+    let room = Room::new().await;
+    let length = || fs::metadata(room.path("ledger.db-wal")).unwrap().len();
+    assert_eq!(length(), LOG);
+    for _ in 0..2000 {
+        room.record().await.unwrap();
+    }
+    assert_eq!(length(), LOG);
+    assert_eq!(room.ledger.verify_chain().await.unwrap().problem, None);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod listings;
 mod marks;
 mod mirror;
 mod open;
+mod opened;
 mod pasts;
 mod pins;
 mod put_off;
@@ -110,6 +111,7 @@ impl Ledger {
         let paths = open::Paths::new(folder);
         let opened = open::open(&paths, &*clock).map_err(|error| saved::name_it(error, &paths))?;
         saved::settle(&paths, &opened.position)?;
+        changed::lengthen(&open::with_suffix(&paths.db, "-wal"));
         let flushes = Arc::new(AtomicU64::new(0));
         let (tell_trouble, trouble) = watch::channel(None);
         let under_way = Arc::new(AtomicUsize::new(0));

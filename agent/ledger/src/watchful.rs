@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
@@ -16,6 +17,7 @@ use crate::changed::{Stamp, Stamps};
 use crate::error::put_back;
 use crate::head::{Head, HeadFile};
 use crate::open::{self, Paths, with_suffix};
+use crate::opened::Opened;
 use crate::put_off::PutOff;
 use crate::tx::Position;
 use crate::writer::Writer;
@@ -29,9 +31,15 @@ pub(crate) struct Seen {
     pub(crate) paths: Paths,
     pub(crate) db: Identity,
     /// The log beside the database, where the newest commits lie, since the first of ours.
-    log: Cell<Option<Identity>>,
-    /// What the files were after our last write.
+    pub(crate) log: Cell<Option<Identity>>,
+    /// What the files were after our last write, or after an earlier one: then see `until`.
     pub(crate) stamps: Cell<Stamps>,
+    /// When we wrote to the log and the head last, after 1970, where they were not looked at since; no later times can be
+    /// of ours.
+    pub(crate) until: Cell<Option<Duration>>,
+    /// When the last commit was.
+    pub(crate) wrote: Cell<Option<Instant>>,
+    pub(crate) opened: Opened,
     /// How they were when something else had changed them, and what that has done.
     pub(crate) harm: RefCell<Option<(Stamps, LedgerError)>>,
     /// How many pages the log holds, since the last commit.
@@ -42,15 +50,25 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn new(paths: &Paths, db: Identity, pages: Arc<AtomicU32>) -> Self {
-        let (log, harm, saved) = (Cell::default(), RefCell::default(), Cell::default());
-        let seen = Self { paths: paths.clone(), db, log, stamps: Cell::default(), harm, pages, saved };
+        let seen = Self {
+            paths: paths.clone(),
+            db,
+            log: Cell::default(),
+            stamps: Cell::default(),
+            until: Cell::default(),
+            wrote: Cell::default(),
+            opened: Opened::new(),
+            harm: RefCell::default(),
+            pages,
+            saved: Cell::default(),
+        };
         seen.stamps.set(seen.look());
         seen
     }
 
     /// A file that was moved away or replaced would take our commits with it; `Corrupt` when one was changed in its place.
     pub(crate) fn check(&self, head: &HeadFile) -> Result<(), LedgerError> {
-        let now = self.look();
+        let now = self.look_for_changes();
         if identity_of(now.db) != Some(self.db) {
             return Err(missing(&self.paths.db, &self.restore()));
         }
@@ -65,7 +83,9 @@ impl Seen {
         if identity_of(now.head) != head.identity() {
             return Err(missing(&self.paths.head, PUT_HEAD_BACK));
         }
-        self.unchanged(&now)
+        self.unchanged(&now)?;
+        self.found_unchanged(&now);
+        Ok(())
     }
 
     /// Whether the disk has room for a few requests, and may be written to.
