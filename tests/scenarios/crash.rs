@@ -155,7 +155,7 @@ impl Story {
         let left = files_below(self.repo.dir()).into_iter().find(|it| it.contains(".tufctl"));
         assert_eq!(left, None, "{what}");
         let timestamp = self.repo.version("timestamp");
-        assert!(timestamp > self.timestamp, "{what}: nothing new was published");
+        assert!(timestamp > self.timestamp, "{what}: nothing new was published: {signed}");
         self.timestamp = timestamp;
     }
 

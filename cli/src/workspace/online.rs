@@ -91,14 +91,19 @@ impl Workspace {
             }
         }
         let found = entries.clone();
-        // What one before it has listed, a removed role too: clients that have seen it demand it (specification 5.5.5).
+        // What one before it has listed, a removed role too: clients that have seen it demand it (specification 5.5.5). One
+        // that was never published may have listed what was never published either.
         for (name, last) in self.unlisted() {
-            if entries.get(&name).is_none_or(|entry| entry.version < last) {
-                let file =
-                    self.read_metadata(&name, &layout::file_name(&name, last, self.consistent_snapshot()?));
-                let file = file.ok().flatten().filter(|file| file.version() == last);
-                let entry = file.map(|file| told(&name, &file));
-                entries.insert(name, entry.unwrap_or(MetaFile { version: last, length: None, hashes: None }));
+            if entries.get(&name).is_some_and(|entry| entry.version >= last) {
+                continue;
+            }
+            let file = layout::file_name(&name, last, self.consistent_snapshot()?);
+            let file = self.read_metadata(&name, &file).ok().flatten().filter(|file| file.version() == last);
+            if let Some(file) = file {
+                let entry = told(&name, &file);
+                entries.insert(name, entry);
+            } else if !name.is_top_level() && self.parents(&name)?.is_empty() {
+                entries.insert(name, MetaFile { version: last, length: None, hashes: None });
             }
         }
         let top = entries.get(&RoleKind::Targets.role()).cloned().or(top);
