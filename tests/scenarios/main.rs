@@ -67,6 +67,7 @@ mod no_pcsc;
 mod odd_files;
 mod origin;
 mod other_digests;
+mod overtaken;
 mod pin_files;
 mod pin_sources;
 mod pinentry;

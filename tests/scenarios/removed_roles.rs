@@ -5,7 +5,10 @@ use std::fs;
 use serde_json::json;
 use tufagent_tests::{Agent, Home, Published};
 
-use crate::recovered::leaky;
+use crate::forge::{key, keyid, signed_by};
+use crate::judges::{Judges, Reads};
+use crate::recovered::{SEVEN, leaky};
+use crate::recovery::{self, steal};
 use crate::watermarks::others_publish;
 
 const ADOPT: &str = "repo adopt repo --name app --root repo/metadata/1.root.json --yes";
@@ -63,5 +66,85 @@ fn an_alarm_ends_where_a_nested_role_was_removed() {
     home.run(ADOPT).done();
     home.run("bump repo targets").done();
     home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+/// A colleague takes `docs` out of targets and of the snapshot, as other tools do.
+fn dropped_by_a_colleague(repo: &Published) {
+    let targets = repo.version("targets") + 1;
+    let emptied = json!({"keys": {}, "roles": []});
+    let mut signed = repo.metadata(&format!("{}.targets.json", targets - 1))["signed"].clone();
+    signed["version"] = targets.into();
+    signed["delegations"] = emptied;
+    let file = signed_by(&signed, &[(keyid(&key(7)), 7)]);
+    fs::write(repo.dir().join(format!("metadata/{targets}.targets.json")), file).unwrap();
+    let next = |role: &str| repo.version(role) + 1;
+    let (snapshot, timestamp) = (next("snapshot"), next("timestamp"));
+    steal(repo, "snapshot", 7, |signed| {
+        signed["version"] = snapshot.into();
+        signed["meta"] = json!({"targets.json": {"version": targets}});
+    });
+    steal(repo, "timestamp", 7, |signed| {
+        signed["version"] = timestamp.into();
+        signed["meta"]["snapshot.json"] = json!({"version": snapshot});
+    });
+}
+
+#[test]
+fn a_role_that_a_colleagues_snapshot_dropped_is_listed_again() {
+    for (is_adopted, is_kept) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (home, _agent, repo) = recovery::leaky();
+        let judges = Judges::new(&home, "older", Reads::All);
+        judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+        dropped_by_a_colleague(&repo);
+        if !is_kept {
+            fs::remove_file(repo.dir().join("metadata/1.docs.json")).unwrap();
+        }
+        judges.refuse(&repo, &["app.txt"]);
+        let says = "no longer lists docs version 1";
+        if is_adopted {
+            assert!(home.run(ADOPT).done().stderr.contains(says));
+        }
+        home.run("bump repo targets").done();
+        let signed = home.run("sign repo --yes").done();
+        assert_eq!(signed.stderr.contains(says), !is_adopted, "{signed}");
+        assert_eq!(repo.version("docs"), 1, "the snapshot lists it as before (5.5.5)");
+        judges.accept(&repo, &["app.txt"]);
+        home.run("verify repo --root repo/metadata/1.root.json").done();
+        // It comes back under the version after it.
+        home.run("delegation add repo docs --key docs-new --threshold 1 --paths docs/*").done();
+        home.run("target add repo guide.txt --path docs/").done();
+        home.run("sign repo --yes").done();
+        assert_eq!(repo.version("docs"), 2);
+        judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    }
+}
+
+#[test]
+fn a_role_comes_back_above_what_was_seen_also_right_after_a_colleague_dropped_it() {
+    let (home, _agent, repo) = recovery::leaky();
+    dropped_by_a_colleague(&repo);
+    home.run("delegation add repo docs --key docs-new --threshold 1 --paths docs/*").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("docs"), 2);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+#[test]
+fn a_role_that_was_lost_and_then_dropped_is_listed_as_it_was() {
+    let (old, _old_agent, lost) = recovery::leaky();
+    fs::remove_file(lost.dir().join("metadata/1.docs.json")).unwrap();
+    let (home, _agent) = Home::unlocked();
+    let repo = lost.copy_to(&home.path("repo"));
+    home.run(&format!("{ADOPT} --without docs")).done();
+    home.secret("online.pem", SEVEN);
+    home.run("key import online online.pem --token file").done();
+    dropped_by_a_colleague(&repo);
+    let adopted = home.run(ADOPT).done();
+    assert!(adopted.stderr.contains("no longer lists docs version 1"), "{adopted}");
+    home.run("bump repo targets").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("docs"), 1);
+    drop(old);
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }

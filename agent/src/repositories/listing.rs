@@ -59,7 +59,8 @@ impl Repositories {
                 }
                 // What another one has listed before says no more of a file that the agent never saw.
                 let is_bare = entry.length.is_none() && entry.hashes.is_none();
-                let is_old = is_bare && listed.get(name) == Some(&entry.version);
+                let is_dropped = before.is_some_and(|snapshot| !snapshot.meta.contains_key(name));
+                let is_old = is_bare && is_dropped && listed.get(name) == Some(&entry.version);
                 if !is_old || verified(name) >= Some(entry.version) {
                     self.check_entry(record, role, name, entry).await?;
                     continue;

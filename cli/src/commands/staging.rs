@@ -1,6 +1,7 @@
 //! What all editing commands share: the next version of a role, signatures that an edit drops, the report.
 
 mod named;
+mod overtaken;
 mod refused;
 
 use std::cell::RefCell;
@@ -101,6 +102,7 @@ impl<'c> Staging<'c> {
         role: &RoleName,
         change: impl FnOnce(&mut Editor) -> Result<(), EditError>,
     ) -> Result<bool, Failure> {
+        self.give_up_overtaken(role)?;
         let version = self.edited_version(role)?;
         self.edit_as(role, version, change)
     }
@@ -108,6 +110,7 @@ impl<'c> Staging<'c> {
     /// Prepares the same content under the next version that is free, also when this folder is behind what the
     /// agent has signed.
     pub(super) fn renew(&mut self, role: &RoleName) -> Result<(), Failure> {
+        self.give_up_overtaken(role)?;
         let version = self.next_version(role)?;
         self.edit_as(role, version, |_| Ok(())).map(drop)
     }
@@ -198,7 +201,7 @@ impl<'c> Staging<'c> {
         let used = staged.as_ref().filter(|staged| is_signed(staged)).map_or(0, |m| m.version().get());
         match staged {
             Some(staged) if staged.version().get() > signed.max(used) => Ok(staged.version()),
-            _ => after(role, self.last_known(role)?.max(signed).max(used)),
+            _ => after(role, self.last_known(role)?.max(signed).max(used).max(self.dropped(role)?)),
         }
     }
 

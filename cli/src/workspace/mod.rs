@@ -274,6 +274,12 @@ impl Workspace {
         self.cut.take();
     }
 
+    /// Goes on as if nothing were staged of a role: what is there is about to be replaced.
+    pub(crate) fn overlook(&mut self, role: &RoleName) {
+        self.staged.borrow_mut().insert(role.clone(), None);
+        self.forget_tree();
+    }
+
     /// Forgets who delegates to whom.
     fn forget_tree(&mut self) {
         self.tree.borrow_mut().take();

@@ -112,6 +112,24 @@ impl Workspace {
         self.past.borrow().unlisted.clone()
     }
 
+    /// Says what the published snapshot no longer lists, and one before it did.
+    pub(crate) fn dropped_entries(&self) -> Result<Option<String>, Failure> {
+        let snapshot = self.published(&RoleKind::Snapshot.role())?.filter(|_| !self.past.borrow().is_reset());
+        let unlisted = self.unlisted();
+        let Some(snapshot) = snapshot.filter(|_| !unlisted.is_empty()) else { return Ok(None) };
+        let mut names: Vec<String> =
+            unlisted.iter().take(MOST_NAMED).map(|(role, last)| format!("{role} version {last}")).collect();
+        if let Some(more) = unlisted.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+            names.push(format!("{more} more"));
+        }
+        Ok(Some(format!(
+            "snapshot version {} no longer lists {}, as one before it did: clients that have seen that one refuse it \
+             (specification 5.5.5); the next snapshot lists it again",
+            snapshot.version(),
+            names.join(", ")
+        )))
+    }
+
     /// Whether what leads to the targets roles was thrown away: none of them is found by it.
     pub(super) fn is_cut(&self) -> Result<bool, Failure> {
         if !self.past.borrow().is_reset() {
@@ -183,3 +201,6 @@ impl Workspace {
         Ok(authority.is_some_and(|authority| !plain_state(role, file, &[authority]).met))
     }
 }
+
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;

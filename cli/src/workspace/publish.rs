@@ -53,7 +53,7 @@ impl Workspace {
         notice: Notice<'_>,
     ) -> Result<Published, Failure> {
         self.check_thresholds()?;
-        self.check_goes_on()?;
+        self.check_goes_on(&self.staged_roles()?)?;
         self.check_folders()?;
         let swap = self.must_swap()?;
         let at_once = !swap || can_exchange(&self.dir);
@@ -166,23 +166,35 @@ impl Workspace {
 
     /// Refuses to put anything in the place of what is newer, or other content under the same version: clients would refuse
     /// it. So it is when a folder was brought up to date from elsewhere while a publication waited to be finished.
-    fn check_goes_on(&self) -> Result<(), Failure> {
-        for (role, staged) in self.staged_metadata()? {
-            let Some(published) = self.published(&role)? else { continue };
-            let same = published.version() == staged.version() && published.digest() == staged.digest();
-            if published.version() < staged.version() || same {
-                continue;
-            }
+    pub(crate) fn check_goes_on(&self, roles: &[RoleName]) -> Result<(), Failure> {
+        for role in roles {
+            let Some((staged, published)) = self.overtaken(role)? else { continue };
             let (here, new) = (published.version(), staged.version());
             return Err(Failure::new(
                 reason::WATERMARK,
-                format!("{role} version {new} is staged, and version {here} is published already"),
+                format!(
+                    "{role} version {new} is staged, and others have published version {here} with other content, which it \
+                     would undo"
+                ),
             )
-            .remedy(format!("stage the version after it: tufctl bump DIR {role}"))
+            .remedy(format!(
+                "see what it would change: tufctl diff DIR; go on from what is published: tufctl bump DIR {role} --yes, which \
+                 gives up what is staged of {role}; then make your own change again and sign it: tufctl sign DIR"
+            ))
             .detail("role", role.as_str())
             .detail("version", new.get()));
         }
         Ok(())
+    }
+
+    /// What is staged of a role, and what is published of it, where that is newer or other content under the same version.
+    pub(crate) fn overtaken(&self, role: &RoleName) -> Result<Option<(Metadata, Metadata)>, Failure> {
+        let Some((staged, published)) = self.staged(role)?.zip(self.published(role)?) else {
+            return Ok(None);
+        };
+        let same = published.version() == staged.version() && published.digest() == staged.digest();
+        let is_next = published.version() < staged.version();
+        Ok((!is_next && !same).then_some((staged, published)))
     }
 
     /// Whether a role is delegated to already, and neither has metadata nor is listed: clients do without it now, too.

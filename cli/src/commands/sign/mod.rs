@@ -130,6 +130,9 @@ impl<'a> Session<'a> {
         record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;
+        let mut content = workspace.staged_roles()?;
+        content.retain(|role| !is_online(role));
+        workspace.check_goes_on(&content)?;
         let mut progress = Progress::new(context.screen, "checking targets");
         workspace.check_sources(&mut |done, total| progress.update(done, total))?;
         drop(progress);

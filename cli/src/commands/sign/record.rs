@@ -142,6 +142,9 @@ pub(in crate::commands) fn show_published(
     if !is_known {
         // A snapshot that is news to the agent may list less than the one before it.
         workspace.heed(&agent.repository(&record.name)?);
+        if let Some(told) = workspace.dropped_entries()? {
+            context.screen.warn(told);
+        }
     }
     Ok(())
 }
