@@ -142,6 +142,8 @@ fn nothing_starts_anew_without_an_attack_or_without_a_name() {
         home.refused(&format!("repo reset-watermark repo {role} --yes"), 3, "POLICY");
     }
     home.refused("repo reset-watermark repo root --yes", 2, "USAGE");
+    let error = home.refused("repo reset-watermark repo nobody --yes", 3, "ROLE_UNKNOWN");
+    assert_eq!(error["details"]["role"], "nobody");
     new_keys(&home, &["timestamp", "snapshot"]);
     home.run("sign repo --role root --yes");
     home.refused("repo reset-watermark repo nobody --yes", 3, "ROLE_UNKNOWN");

@@ -239,3 +239,35 @@ fn an_adoption_that_finds_other_content_than_was_signed_does_not_end_well() {
     home.run(&format!("repo adopt repo {ADOPT}")).done();
     assert_eq!(home.run("status --json").done().json()["alarms"], json!([]));
 }
+
+#[test]
+fn a_copy_from_before_a_rotation_is_said_to_be_older() {
+    let (home, _agent) = grown();
+    let repo = home.published("repo");
+    home.keys(&["fresh"]);
+    home.run("root replace-key repo timestamp --old online --new fresh").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("root"), 2);
+    put(&home, "v3", &[]);
+    let error = home.refused(&format!("repo adopt repo {ADOPT}"), 3, "WATERMARK");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("older than what this agent knows: root version 1 in place of 2"), "{message}");
+}
+
+#[test]
+fn commands_that_are_printed_are_run_as_they_stand_whatever_the_folder_is_called() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    fs::rename(repo.dir(), home.path("the repo's")).unwrap();
+    let staged = home.run_list(&["bump", "the repo's", "targets"]).done();
+    let (_, command) = staged.stderr.trim().rsplit_once("sign it with: ").expect("a command");
+    let mut shell = std::process::Command::new("sh");
+    home.environment(&mut shell);
+    let tufctl = tufagent_tests::binary("tufctl");
+    let line = format!("tufctl() {{ {} \"$@\"; }}; {command} --yes", tufctl.display());
+    let done = shell.args(["-c", &line]).output().unwrap();
+    assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(home.published("the repo's").version("targets"), 2);
+    let error = home.run_list(&["bump", "the repo's", "nobody", "--json"]).refused(3, "ROLE_UNKNOWN");
+    assert!(error["remedy"].as_str().unwrap().contains(r#"'the repo'"'"'s'"#), "{error}");
+}

@@ -43,10 +43,7 @@ impl Repositories {
                 .remedy("roots follow one another without a gap: name timestamp, snapshot or a targets role")
                 .detail("role", role.to_string()));
         }
-        for asked in [RoleKind::Timestamp.role(), RoleKind::Snapshot.role(), role.clone()] {
-            self.check_void(record, &asked).await?;
-        }
-        self.ledger.look_at_reset(record.id, role.clone()).await?.ok_or_else(|| {
+        let reset = self.ledger.look_at_reset(record.id, role.clone()).await?.ok_or_else(|| {
             let message = format!(
                 "nothing of {role} in {} was signed or verified, so nothing starts anew",
                 record.name
@@ -54,7 +51,11 @@ impl Repositories {
             Refusal::new(Reason::RoleUnknown, message)
                 .remedy("name a role of the repository: tufctl repo show DIR")
                 .detail("role", role.to_string())
-        })
+        })?;
+        for asked in [RoleKind::Timestamp.role(), RoleKind::Snapshot.role(), role.clone()] {
+            self.check_void(record, &asked).await?;
+        }
+        Ok(reset)
     }
 
     /// Puts the watermark of `role` back; `confirmed` is the digest that [`Self::look_at_reset`] gave.

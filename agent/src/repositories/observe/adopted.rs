@@ -196,12 +196,16 @@ impl View<'_> {
         let [timestamp, snapshot, targets] =
             [RoleKind::Timestamp, RoleKind::Snapshot, RoleKind::Targets].map(RoleKind::role);
         let Some(first) = self.good(copy, &timestamp) else {
-            return Err(self.lacks(&timestamp, None, "5.4.1", "no timestamp that verifies is there"));
+            let why = "no timestamp that verifies is there";
+            return Err(self.outdated(copy).unwrap_or_else(|| self.lacks(&timestamp, None, "5.4.1", why)));
         };
         let version = first.as_timestamp().map(|timestamp| timestamp.snapshot.version);
         let why = format!("timestamp version {} lists it", first.version());
         let listing = self.good(copy, &snapshot).filter(|file| Some(file.version()) == version);
-        let Some(listing) = listing else { return Err(self.lacks(&snapshot, version, "5.5.1", &why)) };
+        let Some(listing) = listing else {
+            let lacks = || self.lacks(&snapshot, version, "5.5.1", &why);
+            return Err(self.outdated(copy).unwrap_or_else(lacks));
+        };
         let why = format!("snapshot version {} lists it", listing.version());
         let entries = listing.as_snapshot().map(|snapshot| &snapshot.meta);
         if entries.is_none_or(|entries| !entries.contains_key(&targets)) {
@@ -288,7 +292,25 @@ impl View<'_> {
                 older.push((role, here, version));
             }
         }
-        if older.is_empty() { Ok(()) } else { Err(self.behind(&older)) }
+        if older.is_empty() { Ok(()) } else { Err(self.behind(&older, "what the backup knows as published")) }
+    }
+
+    /// The refusal of a copy that ends before a root that this agent knows: what its online keys have signed may verify by
+    /// none of the keys that stand now.
+    fn outdated(&self, copy: &Copied) -> Option<Refusal> {
+        let known = self.root.as_ref().map(Metadata::version);
+        let here = copy.version(&RoleKind::Root.role());
+        if here >= known {
+            return None;
+        }
+        let mut older: Vec<_> = known.map(|known| (RoleKind::Root.role(), here, known)).into_iter().collect();
+        for kind in [RoleKind::Targets, RoleKind::Snapshot, RoleKind::Timestamp] {
+            let known =
+                self.marks.get(&kind.role()).and_then(|marks| marks.verified).map(|mark| mark.version);
+            let here = copy.version(&kind.role());
+            older.extend(known.filter(|known| here < Some(*known)).map(|known| (kind.role(), here, known)));
+        }
+        Some(self.behind(&older, "what this agent knows"))
     }
 
     /// The copy's newest file of a role, if it verified.
@@ -313,7 +335,7 @@ impl View<'_> {
             .detail("spec", spec)
     }
 
-    fn behind(&self, older: &[(RoleName, Option<Version>, Version)]) -> Refusal {
+    fn behind(&self, older: &[(RoleName, Option<Version>, Version)], known: &str) -> Refusal {
         let shown = older.iter().take(MOST_NAMED).map(|(role, here, known)| match here {
             Some(here) => format!("{role} version {here} in place of {known}"),
             None => format!("no {role} in place of version {known}"),
@@ -330,8 +352,7 @@ impl View<'_> {
                 json!({"role": role.to_string(), "here": here.map(Version::get), "published": known.get()})
             })
             .collect();
-        let message =
-            format!("this copy of {name} is older than what the backup knows as published: {shown}");
+        let message = format!("this copy of {name} is older than {known}: {shown}");
         Refusal::new(Reason::Watermark, message)
             .remedy("bring the newest published copy, with these versions or later ones, and adopt that")
             .detail("repository", name.to_string())
