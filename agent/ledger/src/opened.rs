@@ -77,7 +77,7 @@ fn came(events: &OwnedFd) -> bool {
             Err(rustix::io::Errno::AGAIN) => return any,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return true,
-            Ok((read, _)) if read.is_empty() => return true,
+            Ok(([], _)) => return true,
             Ok(_) => any = true,
         }
     }
