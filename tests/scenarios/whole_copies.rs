@@ -271,3 +271,34 @@ fn commands_that_are_printed_are_run_as_they_stand_whatever_the_folder_is_called
     let error = home.run_list(&["bump", "the repo's", "nobody", "--json"]).refused(3, "ROLE_UNKNOWN");
     assert!(error["remedy"].as_str().unwrap().contains(r#"'the repo'"'"'s'"#), "{error}");
 }
+
+#[test]
+fn a_root_that_is_complete_and_not_out_yet_keeps_no_copy_from_being_adopted_also_after_a_restore() {
+    let (home, _agent) = Home::unlocked();
+    home.small_repository();
+    home.run("sign repo --yes").done();
+    home.keys(&["other"]);
+    home.run("root replace-key repo timestamp --old online --new other --yes").done();
+    home.run("root replace-key repo snapshot --old online --new other --yes").done();
+    assert_eq!(home.run("sign repo --role root --yes").code, 4);
+    let adopt = "repo adopt repo --name app --root repo/metadata/1.root.json --yes";
+    home.run(adopt).done();
+    home.secret("sealing", "a passphrase for the backup");
+    home.run("backup saved --passphrase-file sealing").done();
+    let restored = Home::new();
+    home.published("repo").copy_to(&restored.path("repo"));
+    fs::copy(home.path("saved"), restored.path("saved")).unwrap();
+    restored.secret("sealing", "a passphrase for the backup");
+    let _restored_agent = restored.start();
+    restored.run("restore saved --passphrase-file sealing").done();
+    restored.unlock_file_store();
+    restored.run(adopt).done();
+    // Here it goes out. A copy from before is an old one then.
+    let old = home.path("old");
+    home.published("repo").copy_to(&old);
+    let _ = fs::remove_dir_all(old.join("staged"));
+    home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    home.run(adopt).done();
+    home.refused("repo adopt old --name app --root repo/metadata/1.root.json --yes", 3, "WATERMARK");
+}

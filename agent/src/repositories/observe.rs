@@ -67,6 +67,8 @@ struct View<'a> {
     record: &'a Record,
     published: bool,
     root: Option<Metadata>,
+    /// The newest root that is out, where the trusted one was never published: what is out was signed by its keys.
+    out: Option<Metadata>,
     chain: BTreeMap<Version, Sha256Digest>,
     /// Newest versions before this call, of the roles that were sent.
     marks: BTreeMap<RoleName, Watermark>,
@@ -127,11 +129,16 @@ impl Repositories {
             marks.insert(role.clone(), self.ledger.watermark(record.id, role.clone()).await?);
         }
         let resets = self.ledger.resets(record.id).await?;
+        let out = match (&root, how) {
+            (Some(trusted), Shown::Whole { .. }) => self.root_out(record, trusted, &chain, &files).await?,
+            _ => None,
+        };
         let mut view = View {
             repositories: self,
             record,
             published,
             root,
+            out,
             chain,
             marks,
             resets,
@@ -231,7 +238,9 @@ impl View<'_> {
         match role.kind() {
             RoleKind::Root => self.look_at_root(file).await,
             kind if role.is_top_level() => {
-                let Some(root) = self.root.clone() else { return Err(self.untrusted()) };
+                let Some(root) = self.out.clone().or_else(|| self.root.clone()) else {
+                    return Err(self.untrusted());
+                };
                 let Some(view) = root.as_root() else { return Err(self.untrusted()) };
                 let by = format!("root version {}", root.version());
                 check(file, &view.keys, view.role(kind), by).await

@@ -129,6 +129,25 @@ impl Repositories {
         Ok(all)
     }
 
+    /// The newest root of a copy, where the trusted one follows it and was complete here before it was ever published.
+    pub(super) async fn root_out(
+        &self,
+        record: &Record,
+        trusted: &Metadata,
+        chain: &BTreeMap<Version, Sha256Digest>,
+        files: &[(RoleName, Metadata)],
+    ) -> Result<Option<Metadata>, Refusal> {
+        let role = RoleKind::Root.role();
+        let roots = files.iter().filter(|(name, _)| *name == role).map(|(_, root)| root);
+        let Some(newest) = roots.max_by_key(|root| root.version()) else { return Ok(None) };
+        let out = self.ledger.published(record.id).await?.get(&role).copied();
+        // A copy from before a root that was found published is an old one.
+        let is_newest =
+            newest.version() < trusted.version() && out.is_some_and(|out| out <= newest.version());
+        let is_known = chain.get(&newest.version()) == Some(&newest.digest());
+        Ok((is_newest && is_known).then(|| newest.clone()))
+    }
+
     /// Alarms of a repository that stand.
     pub(in crate::repositories) async fn alarms_of(&self, record: &Record) -> Result<Vec<Alarm>, Refusal> {
         let mut alarms = self.ledger.alarms().await?;
