@@ -128,6 +128,30 @@ fn state_on_a_read_only_disk_is_refused_at_the_start_by_name() {
 }
 
 #[test]
+fn a_state_folder_that_turns_read_only_under_open_files_is_told_and_goes_on_by_itself() {
+    let home = Home::new();
+    let at = home.state().parent().unwrap().to_path_buf();
+    let Some(disk) = need(SmallDisk::mount(&at, "16m")) else { return };
+    let _agent = home.start_through(disk.agent());
+    home.unlock_file_store();
+    home.published_repository();
+    home.run("bump repo targets").done();
+    becomes(&home, true);
+    let shell = |command: &str| {
+        let done = disk.shell(&command.replace("AT", &at.display().to_string()));
+        assert!(done.status.success(), "{done:?}");
+    };
+    shell("mount --bind AT AT && mount -o remount,bind,ro AT");
+    becomes(&home, false);
+    let told = home.run("status");
+    assert!(told.text().contains("Read-only"), "{told}");
+    signs_nothing(&home);
+    shell("umount AT");
+    becomes(&home, true);
+    signs(&home);
+}
+
+#[test]
 fn a_disk_that_turns_read_only_and_back_is_refused_and_goes_on_by_itself() {
     let Some(strace) = need(Strace::find()) else { return };
     let home = Home::new();

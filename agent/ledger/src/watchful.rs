@@ -96,6 +96,17 @@ impl Seen {
         })
     }
 
+    /// Refuses a folder that turned read-only: files that are open might still be written to, and no others.
+    pub(crate) fn is_writable(&self) -> Result<(), LedgerError> {
+        let disk = rustix::fs::statvfs(&self.paths.folder);
+        if disk.is_ok_and(|disk| disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)) {
+            let why = std::io::Error::from(rustix::io::Errno::ROFS);
+            let folder = self.paths.folder.display();
+            return Err(LedgerError::io(format!("{folder} could not be written to"), why));
+        }
+        Ok(())
+    }
+
     /// What to do about a database that is not in its place.
     fn restore(&self) -> String {
         let saved = Some(saved::path(&self.paths)).filter(|saved| self.saved.get() && saved.exists());
@@ -133,6 +144,7 @@ impl Writer {
             self.seen.saved.set(false);
             saved::remove(&self.seen.paths);
         }
+        self.seen.is_writable()?;
         // An idle ledger is not written to where nothing speaks for trouble.
         if self.trouble.borrow().is_none() && self.seen.has_room() {
             return Ok(());
@@ -309,7 +321,8 @@ pub(crate) fn missing(path: &Path, remedy: &str) -> LedgerError {
 }
 
 /// The head is known: at the end it is written whatever lies there.
-pub(crate) const PUT_HEAD_BACK: &str = "put it back, or restart the agent: it writes it anew at its end";
+pub(crate) const PUT_HEAD_BACK: &str =
+    "put it back, or stop the agent in order and start it again: it writes it anew at its end";
 /// Less room than this is looked at closely, bytes.
 const SHORT: u64 = 256 * 1024;
 

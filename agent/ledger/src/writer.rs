@@ -187,9 +187,10 @@ impl Writer {
     /// One transaction for `work` and for what lies on the shelf. Gives what made it fail. `idle`: nobody waits for it.
     fn commit(&mut self, idle: bool, work: impl FnOnce(&mut Tx<'_>)) -> Option<LedgerError> {
         let began = Instant::now();
-        let sound = self.sound();
+        let mut sound = self.sound();
         if sound.is_ok() && !self.seen.has_room() {
             self.make_room();
+            sound = self.seen.is_writable();
         }
         let items = self.shelf.take();
         let tx = Tx::begin(&self.db, &*self.clock, self.position);
