@@ -322,7 +322,7 @@ pub(crate) fn missing(path: &Path, remedy: &str) -> LedgerError {
 
 /// The head is known: at the end it is written whatever lies there.
 pub(crate) const PUT_HEAD_BACK: &str =
-    "put it back, or stop the agent in order and start it again: it writes it anew at its end";
+    "put it back, or restart the agent in order (no kill -9): it writes it anew at its end";
 /// Less room than this is looked at closely, bytes.
 const SHORT: u64 = 256 * 1024;
 
