@@ -224,3 +224,42 @@ fn the_document_of_a_check_says_which_roles_expire_and_when() {
     let fine = home.run("repo show repo --check 1h --json").done().json();
     assert_eq!(fine["expiring"], serde_json::json!([]), "{fine}");
 }
+
+/// `sign` was cut off behind the record of what it signs: no signature came into the folder.
+fn cut_off(home: &Home, repo: &Published) {
+    let away = repo.copy_to(&home.path("away"));
+    home.run("sign away --no-publish --yes").done();
+    fs::remove_dir_all(away.dir()).unwrap();
+}
+
+#[test]
+fn an_edit_goes_on_from_what_a_sign_that_was_cut_off_was_to_sign() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let add = |name: &str| {
+        home.write(name, name);
+        let staged = home.run(&format!("target add repo {name} --json")).json();
+        staged["staged"][0]["version"].as_u64().unwrap()
+    };
+    assert_eq!(add("one.txt"), 2);
+    cut_off(&home, &repo);
+    assert_eq!(add("two.txt"), 3, "2 counts as signed");
+    assert_eq!(add("three.txt"), 3, "what is staged now nobody was to sign");
+    home.run("sign repo --yes").done();
+    let listed = home.run("target list repo").text();
+    assert!(["one.txt", "two.txt", "three.txt"].iter().all(|name| listed.contains(name)), "{listed}");
+}
+
+#[test]
+fn an_edit_of_a_folder_that_is_older_than_what_was_signed_does_not_pass_for_what_follows_it() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("one.txt", "one");
+    home.run("target add repo one.txt").done();
+    cut_off(&home, &repo);
+    // The folder forgets what was signed.
+    fs::remove_file(repo.dir().join("staged/targets.json")).unwrap();
+    home.write("two.txt", "two");
+    home.run("target add repo two.txt").done();
+    home.refused("sign repo --yes", 3, "WATERMARK");
+}

@@ -142,10 +142,11 @@ impl Repositories {
         &self,
         record: &Record,
         role: &RoleName,
-        subject: &Metadata,
+        version: Version,
+        digest: Sha256Digest,
     ) -> Result<bool, Refusal> {
         let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
-        Ok(signed.is_some_and(|mark| (mark.version, mark.digest) == (subject.version(), subject.digest())))
+        Ok(signed.is_some_and(|mark| (mark.version, mark.digest) == (version, digest)))
     }
 
     /// In whose place this root shall stand, if that is another than itself; the ledger judges whether it may.

@@ -18,7 +18,7 @@ use tufagent_proto::v1::{
     MissingReply, MissingRequest, NewestRootReply, NewestRootRequest, ObserveBegin, ObserveReply,
     ObserveRequest, RecallReply, RecallRequest, RecalledFile, RegisterRepositoryReply,
     RegisterRepositoryRequest, Repository, ResetWatermarkReply, ResetWatermarkRequest, SetExpiryReply,
-    SetExpiryRequest,
+    SetExpiryRequest, WasSignedReply, WasSignedRequest,
 };
 
 use super::{answer, named, too_slow};
@@ -93,6 +93,20 @@ impl Repositories for RepositoriesService {
             let record = state.repositories().by_name(&wanted.repository).await?;
             let files = missing(&state, &record, wanted.files, wanted.published).await?;
             Ok(MissingReply { files })
+        })
+        .await
+    }
+
+    async fn was_signed(
+        &self,
+        request: Request<WasSignedRequest>,
+    ) -> Result<Response<WasSignedReply>, Status> {
+        answer(&self.0, "Repositories.WasSigned", request, |state, _, wanted| async move {
+            let record = state.repositories().by_name(&wanted.repository).await?;
+            let file = wanted.file.as_ref().ok_or_else(|| usage("no file was named"))?;
+            let Described { role, version, digest, .. } = file_of(file)?;
+            let signed = state.repositories().has_marked(&record, &role, version, digest).await?;
+            Ok(WasSignedReply { signed })
         })
         .await
     }

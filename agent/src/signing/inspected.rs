@@ -63,7 +63,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let repositories = agent.repositories();
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
-    let again = repositories.has_marked(&record, &role, &subject).await?;
+    let again = repositories.has_marked(&record, &role, subject.version(), subject.digest()).await?;
     let authority = repositories.authority(&record, &role, &subject, &authorities).await?;
     let Chosen { mut signers, skipped, locked } = choose(agent, &begin, &authority.keys).await?;
     let supersedes = superseded(&begin, &role)?;

@@ -301,6 +301,12 @@ impl Agent {
         Ok(self.wait(self.repositories_client().missing(request))?.files)
     }
 
+    /// Whether this is what the agent has signed last of its role, or was to sign.
+    pub(crate) fn was_signed(&self, name: &str, file: v1::FileDigest) -> Result<bool, Failure> {
+        let request = v1::WasSignedRequest { repository: name.into(), file: Some(file) };
+        Ok(self.wait(self.repositories_client().was_signed(request))?.signed)
+    }
+
     /// What the agent has verified of a repository, and which of the files that were read it has not.
     pub(crate) fn recall(&self, request: v1::RecallRequest) -> Result<v1::RecallReply, Failure> {
         self.wait(self.repositories_client().recall(request))

@@ -178,11 +178,14 @@ impl<'c> Staging<'c> {
 
     /// The version that an edit of a role gets. It goes on from what lies in this folder: where that is older than
     /// what the agent has signed, the edit would silently undo what it does not know, so the version stays low and
-    /// `sign` refuses it (WATERMARK), until a person takes the next one with `bump`.
+    /// `sign` refuses it (WATERMARK), until a person takes the next one with `bump`. What lies here unsigned because `sign`
+    /// was cut off is not older: nothing is undone.
     fn edited_version(&self, role: &RoleName) -> Result<Version, Failure> {
         let staged = self.workspace.staged(role)?;
         match &staged {
-            Some(staged) if is_signed(staged) => self.next_version(role),
+            Some(staged) if is_signed(staged) || self.facts.was_signed(self.context, role, staged)? => {
+                self.next_version(role)
+            }
             Some(staged) => Ok(staged.version()),
             None => after(role, self.last_known(role)?),
         }

@@ -96,6 +96,25 @@ impl Facts {
         Ok(Some(LostRoot { version, complete: verified == version }))
     }
 
+    /// Whether this very content is what the agent has signed last of a role, or was to sign.
+    ///
+    /// # Errors
+    /// The agent's.
+    pub(crate) fn was_signed(
+        &self,
+        context: &Context,
+        role: &RoleName,
+        content: &Metadata,
+    ) -> Result<bool, Failure> {
+        let version = content.version().get();
+        let Some(record) = self.record.as_ref().filter(|_| self.signed(role) == Some(version)) else {
+            return Ok(false);
+        };
+        let (role, sha256) = (role.to_string(), content.digest().to_string());
+        let file = v1::FileDigest { role, version, sha256, file_sha256: String::new() };
+        context.agent()?.was_signed(&record.name, file)
+    }
+
     /// The newest version of a role that the agent has signed.
     pub(crate) fn signed(&self, role: &RoleName) -> Option<u64> {
         self.record.as_ref()?.signed.get(role.as_str()).copied()
