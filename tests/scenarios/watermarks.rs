@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tufagent_tests::{Agent, Home, Published};
+use tufagent_tests::{Agent, Home, Outcome, Published};
 
 use crate::forge::{key, keyid, signed_by};
 use crate::key_types::home_with_softhsm;
@@ -297,8 +297,13 @@ fn adopting_again_lowers_nothing_and_another_name_is_refused() {
 fn a_key_of_another_chain_signs_only_where_a_person_shares_it() {
     let (home, _agent, repo) = leaky();
     let init =
-        "repo init second --name second --root fresh --targets online --snapshot fresh --timestamp fresh";
-    home.run(init).done();
+        "repo init second --name second --root fresh --targets online --snapshot online --timestamp fresh";
+    let told = home.run(init).done();
+    let warned = |outcome: &Outcome| outcome.stderr.matches("has signed for the repository app").count();
+    assert_eq!(warned(&told), 1, "{told}");
+    // Nobody is told of a key that signs for this repository already.
+    let told = home.run("delegation add repo docs --key online --threshold 1 --paths docs/*").done();
+    assert_eq!(warned(&told), 0, "{told}");
     let error = home.refused("sign second --yes", 3, "SHARED_KEY");
     assert!(error["remedy"].as_str().unwrap().contains("--shared-key"), "{error}");
     assert!(home.published("second").names("metadata").is_empty());

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use ledger::{Record, RepositoryId};
+use ledger::{Record, RepositoryId, RepositoryName};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
@@ -34,6 +34,33 @@ impl Repositories {
             self.pasts.0.lock().unwrap_or_else(PoisonError::into_inner).insert(about);
         }
         Ok(known)
+    }
+}
+
+impl Repositories {
+    /// What people should know before keys are given to a role of a repository, which may not be there yet: those that
+    /// have signed for another one would be refused when they sign. One sentence each.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn serving_elsewhere(
+        &self,
+        repository: &str,
+        keys: &[(&str, &PublicKey)],
+    ) -> Result<Vec<String>, Refusal> {
+        let id = match repository.parse() {
+            Ok(name) => self.ledger.find_by_name(&name).await?.map(|record| record.id),
+            Err(_) => None,
+        };
+        let fingerprints = keys.iter().map(|(_, public)| public.fingerprint()).collect();
+        let elsewhere = self.ledger.keys_elsewhere(id, fingerprints).await?;
+        let told = |(fingerprint, other): (Sha256Digest, RepositoryName)| {
+            let (key, _) = keys.iter().find(|(_, public)| public.fingerprint() == fingerprint)?;
+            Some(format!(
+                "the key {key} has signed for the repository {other}: it signs here only with --shared-key; a key of its own is better"
+            ))
+        };
+        Ok(elsewhere.into_iter().filter_map(told).collect())
     }
 }
 

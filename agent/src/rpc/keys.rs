@@ -72,7 +72,11 @@ impl Keys for KeysService {
                     .remedy("name a role")
             })?;
             let unasked = signing::may_serve(&state, &wanted.repository, &role, &wanted.keys).await?;
-            let warnings = split::by_hand(&state, &role, &wanted.keys).await;
+            let mut warnings = split::by_hand(&state, &role, &wanted.keys).await;
+            let held = state.tokens().keys_to_sign().await;
+            let named = held.iter().filter(|key| wanted.keys.contains(&key.name));
+            let keys: Vec<_> = named.map(|key| (key.name.as_str(), &key.stored.public)).collect();
+            warnings.extend(state.repositories().serving_elsewhere(&wanted.repository, &keys).await?);
             Ok(MayServeReply { unasked, warnings })
         })
         .await

@@ -48,7 +48,8 @@ impl Staging<'_> {
         let ours: Vec<_> = arguments.iter().zip(&found).flat_map(called).collect();
         if !ours.is_empty() {
             for warning in self.context.agent()?.may_serve(repository, role.as_str(), ours)? {
-                self.context.screen.warn(warning);
+                // Once for all the roles that a key is given to.
+                self.context.screen.warn_once(warning);
             }
         }
         Ok(found)
