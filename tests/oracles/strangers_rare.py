@@ -262,6 +262,19 @@ def like_rstuf_with_its_members(m):
     m.versions = {"targets": 1, "snapshot": 1, "timestamp": 1}
 
 
+@kind
+def bins_that_say_the_same(m):
+    """In files of their own: under signatures that differ each time, with other members around them."""
+    m.key("bins", "rsa-2048")
+    m.meta_hashes = {"snapshot": ["sha256", "sha512"], "timestamp": ["sha512"]}
+    m.notes = {"bins": "bin"}
+    bins = m.bins("targets", "bin", 3, ["bins"])
+    m.target("files/1.txt", b"1", role=bins.get_role_for_target("files/1.txt"))
+    m.reads = "not-tough"
+    for number, name in enumerate(bins.get_roles()):
+        m.edit_document[name] = lambda document, number=number: document.update({"x-number": number})
+
+
 group("rare-files")
 
 

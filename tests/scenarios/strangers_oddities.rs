@@ -126,3 +126,44 @@ fn roles_whose_names_hold_control_characters_are_signed_and_shown_escaped() {
     drop(agent);
     harmless(&std::fs::read_to_string(home.log()).unwrap());
 }
+
+#[test]
+fn bins_that_say_the_same_in_files_of_their_own_are_signed_anew_and_published() {
+    let kind = "bins-that-say-the-same";
+    let (home, agent) = Home::unlocked();
+    let Some(made) = made(&home, kind).and_then(|mut made| made.pop()) else { return };
+    let clients = Clients::new(&home);
+    clients.accept(&[&made]);
+    let run = |arguments: &str| home.run(arguments).done();
+    for key in &made.keys {
+        run(&format!("key import {key} {kind}.keys/{key}.pem --token file"));
+    }
+    run(&format!("repo adopt {kind} --name {kind} --root {kind}/metadata/1.root.json --yes"));
+    let replaced = |old: &str, new: &str| {
+        run(&format!("key generate {new} --type ecdsa-p256 --token file"));
+        run(&format!("delegation edit {kind} bin --add-key {new} --remove-key {old}"));
+        run(&format!("sign {kind} --yes"));
+        clients.accept(&[&made]);
+    };
+    replaced("bins", "second");
+    let repo = home.published(kind);
+    let bins = (0..8).map(|bin| format!("bin-{bin}"));
+    let bins: Vec<_> = bins.map(|bin| repo.metadata(&format!("{}.{bin}.json", repo.version(&bin)))).collect();
+    let pairs = || bins.iter().zip(&bins[1..]);
+    assert!(pairs().any(|(one, next)| one["signed"] == next["signed"]), "they say the same");
+    assert!(pairs().all(|(one, next)| one != next), "in other files");
+    // An agent that starts anew has them on its disk; where those are lost, it is shown the files again.
+    agent.stop();
+    let agent = home.start();
+    home.unlock_file_store();
+    replaced("second", "third");
+    agent.stop();
+    for text in std::fs::read_dir(home.state().join("metadata")).unwrap() {
+        std::fs::remove_file(text.unwrap().path()).unwrap();
+    }
+    let _agent = home.start();
+    home.unlock_file_store();
+    run(&format!("repo adopt {kind} --name {kind} --root {kind}/metadata/1.root.json --yes"));
+    replaced("third", "fourth");
+    run(&format!("verify {kind} --root {kind}/metadata/1.root.json"));
+}

@@ -222,11 +222,12 @@ pub(crate) fn accept(
     )
 }
 
-/// The digest of everything whose text is worth keeping.
+/// The digest of everything whose text is worth keeping, and of the bytes of what was verified: it may lie under that.
 pub(crate) fn referred_digests(db: &Connection) -> Result<BTreeSet<Sha256Digest>, LedgerError> {
     let mut select = db.prepare_cached(
         "SELECT signed_digest FROM watermarks WHERE signed_digest IS NOT NULL \
-         UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL UNION SELECT digest FROM roots",
+         UNION SELECT verified_digest FROM watermarks WHERE verified_digest IS NOT NULL UNION SELECT digest FROM roots \
+         UNION SELECT file_sha256 FROM watermarks WHERE file_sha256 IS NOT NULL",
     )?;
     let rows = select.query_map((), |row| column_digest(row, 0))?;
     Ok(rows.collect::<Result<_, _>>()?)

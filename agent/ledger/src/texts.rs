@@ -1,4 +1,5 @@
-//! The text of what was last signed or verified, each in a file named by the digest of its canonical `signed`.
+//! The text of what was last signed or verified, each in a file named by the digest of its canonical `signed`; or by that of
+//! its bytes, where another role says the same in a file of its own.
 //!
 //! A file here is only a memory: whoever loads one parses it and compares the digest. One that is damaged or gone
 //! counts as never seen, and the agent asks for the published file again.
@@ -94,7 +95,7 @@ impl Texts {
     }
 }
 
-/// Texts: files named by the digest of their canonical `signed`. These block; call them on a blocking thread.
+/// Texts: files named by their digests. These block; call them on a blocking thread.
 impl Ledger {
     /// Keeps the text of metadata that will be signed, before its intent is recorded. Atomic, not flushed: if a power
     /// cut takes it, it counts as never seen.

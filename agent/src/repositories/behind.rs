@@ -12,6 +12,7 @@ use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::role::RoleName;
 
+use super::kept::store_verified;
 use super::reading::LARGE;
 use crate::limits;
 
@@ -76,14 +77,22 @@ impl Behind {
         bytes.saturating_add(metadata.bytes().len()) <= limits::BEHIND
     }
 
-    /// What waits with this digest need not be written any more: something better was.
-    pub(super) fn forget(&self, digest: &Sha256Digest) {
-        self.waiting().files.retain(|_, file| file.text.digest() != *digest);
+    /// What waits and says the same as `written` need not be written any more, unless it is the verified file of another role.
+    pub(super) fn forget(&self, written: &Metadata) {
+        let is_other = |file: &File| file.verified && *file.text.bytes() != *written.bytes();
+        self.waiting().files.retain(|_, file| file.text.digest() != written.digest() || is_other(file));
     }
 
     /// What waits with this digest.
     pub(super) fn find(&self, digest: &Sha256Digest) -> Option<Metadata> {
         self.waiting().files.values().map(|file| &file.text).find(|text| text.digest() == *digest).cloned()
+    }
+
+    /// The verified file that waits and whose bytes have this digest.
+    pub(super) fn find_file(&self, sha256: &Sha256Digest) -> Option<Metadata> {
+        let waiting = self.waiting();
+        let mut verified = waiting.files.values().filter(|file| file.verified).map(|file| &file.text);
+        verified.find(|text| text.known_file_digest() == Some(*sha256)).cloned()
     }
 
     /// Writes all that waits; blocks. It can be found until it is written.
@@ -98,9 +107,12 @@ impl Behind {
         files.retain(|_, file| now.is_none_or(|now| file.due <= now));
         for (owner, File { text, verified, .. }) in files {
             let digest = text.digest();
-            if (verified || !self.ledger.has_text(&digest))
-                && let Err(error) = self.ledger.store_text(&digest, text.bytes())
-            {
+            let stored = match verified {
+                true => store_verified(&self.ledger, &text),
+                false if self.ledger.has_text(&digest) => Ok(()),
+                false => self.ledger.store_text(&digest, text.bytes()),
+            };
+            if let Err(error) = stored {
                 tracing::warn!(%error, role = %owner.1, "metadata that was signed is not kept to compare with");
             }
             let mut waiting = self.waiting();

@@ -107,12 +107,20 @@ impl Repositories {
         let fits = entry.length.is_none_or(|listed| listed == file.length)
             && match &entry.hashes {
                 None => true,
-                Some(Hashes { sha256: Some(listed), sha512: None, .. }) => *listed == file.sha256,
-                // Other digests were not noted: only the very file can tell.
-                Some(hashes) => {
-                    let kept = self.memory.of_mark(verified).await?;
-                    kept.is_some_and(|kept| hashes.match_bytes(kept.bytes()))
+                Some(Hashes { sha256: Some(listed), sha512: None, other }) if other.is_empty() => {
+                    *listed == file.sha256
                 }
+                // Other digests were not noted: only the very file can tell.
+                Some(hashes) => match self.memory.verified_file(&watermark).await? {
+                    Some(kept) => hashes.match_bytes(kept.bytes()),
+                    None => {
+                        let what = format!(
+                            "the file of {role} version {version} is not kept any more, so it cannot be compared"
+                        );
+                        return Err(invalid(listing, &what, "show the agent that file again")
+                            .detail("entry", role.to_string()));
+                    }
+                },
             };
         if fits {
             return Ok(());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ledger::{Ledger, Mark, Record};
+use ledger::{Ledger, LedgerError, Mark, Record, Watermark};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::json::Text;
@@ -11,6 +11,7 @@ use tuf::metadata::{Limits, Metadata};
 use tuf::role::{RoleKind, RoleName};
 
 use super::behind::{Behind, Owner};
+use super::kept::store_verified;
 use super::reading::LARGE;
 use crate::limits::KEPT;
 use crate::refusal::Refusal;
@@ -25,7 +26,8 @@ pub(super) struct Memory {
     behind: Arc<Behind>,
 }
 
-/// What was parsed, by the digest of what is signed; what was not asked for longest goes first.
+/// What was parsed, by the digest of what is signed, or of its bytes where that of another role says the same; what was not
+/// asked for longest goes first.
 #[derive(Default)]
 struct Parsed {
     files: HashMap<Sha256Digest, (Metadata, u64)>,
@@ -48,7 +50,11 @@ impl Parsed {
     }
 
     fn put(&mut self, metadata: &Metadata) {
-        let (digest, size) = (metadata.digest(), size(metadata));
+        self.put_as(metadata.digest(), metadata);
+    }
+
+    fn put_as(&mut self, digest: Sha256Digest, metadata: &Metadata) {
+        let size = size(metadata);
         self.forget(&digest);
         if size > KEPT {
             return;
@@ -108,9 +114,35 @@ impl Memory {
         Ok(found)
     }
 
+    /// The very file that was verified of a role last: another role may say the same in a file of its own, under other
+    /// signatures.
+    pub(super) async fn verified_file(&self, watermark: &Watermark) -> Result<Option<Metadata>, Refusal> {
+        let Some(mark) = watermark.verified else { return Ok(None) };
+        // Of a mark from before its bytes were noted any file with signatures will do.
+        let Some(seen) = watermark.file else { return self.load_verified(mark.digest).await };
+        let is_it = |file: &Metadata| {
+            u64::try_from(file.bytes().len()) == Ok(seen.length)
+                && (file.digest(), file.file_digest()) == (mark.digest, seen.sha256)
+        };
+        if let Some(found) = self.load(mark.digest).await?.filter(is_it) {
+            return Ok(Some(found));
+        }
+        let at_hand = self.parsed().get(&seen.sha256).or_else(|| self.behind.find_file(&seen.sha256));
+        if let Some(found) = at_hand.filter(is_it) {
+            return Ok(Some(found));
+        }
+        for name in [mark.digest, seen.sha256] {
+            if let Some(found) = self.read_kept(name).await?.filter(is_it) {
+                self.parsed().put_as(seen.sha256, &found);
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// The same with the signatures under which it was verified; of what is about to be signed again the text alone may be
     /// at hand.
-    pub(super) async fn load_verified(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
+    async fn load_verified(&self, digest: Sha256Digest) -> Result<Option<Metadata>, Refusal> {
         let signed = |file: &Metadata| !file.signatures().is_empty();
         match self.load(digest).await?.filter(signed) {
             Some(found) => Ok(Some(found)),
@@ -122,7 +154,7 @@ impl Memory {
         let ledger = Arc::clone(&self.ledger);
         let work = move || -> Result<Option<Metadata>, Refusal> {
             let Some(text) = ledger.load_text(&digest)? else { return Ok(None) };
-            let found = read(text).filter(|metadata| metadata.digest() == digest);
+            let found = read(text).filter(|file| file.digest() == digest || file.file_digest() == digest);
             // Of a large one changes may be sent; its bytes are hashed here, not on a thread that serves others.
             let _ = found.as_ref().filter(|file| file.bytes().len() >= LARGE).map(Metadata::file_digest);
             if found.is_none() {
@@ -155,21 +187,28 @@ impl Memory {
     /// later: an agent that is killed before has lost what it will ask for again.
     pub(super) async fn keep_verified(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
         if says_who(metadata) || metadata.bytes().len() < LARGE || !self.behind.has_room(metadata) {
-            return self.keep(metadata, metadata.kind() == RoleKind::Root).await;
+            let is_root = metadata.kind() == RoleKind::Root;
+            return if is_root {
+                self.keep_root(metadata).await
+            } else {
+                self.keep(metadata, store_verified).await
+            };
         }
         self.remember(metadata);
         self.behind.put(of, metadata.clone(), true);
         Ok(())
     }
 
-    /// Keeps metadata; flushed to the disk when `durable`.
-    pub(super) async fn keep(&self, metadata: &Metadata, durable: bool) -> Result<(), Refusal> {
+    /// Keeps a root that was verified; flushed to the disk.
+    pub(super) async fn keep_root(&self, root: &Metadata) -> Result<(), Refusal> {
+        self.keep(root, |ledger, root| ledger.store_verified_text(&root.digest(), root.bytes())).await
+    }
+
+    async fn keep(&self, metadata: &Metadata, store: Store) -> Result<(), Refusal> {
         let (ledger, behind, file) = (Arc::clone(&self.ledger), Arc::clone(&self.behind), metadata.clone());
         let work = move || {
-            let digest = file.digest();
-            let store = if durable { Ledger::store_verified_text } else { Ledger::store_text };
-            let stored = store(&ledger, &digest, file.bytes());
-            behind.forget(&digest);
+            let stored = store(&ledger, &file);
+            behind.forget(&file);
             stored
         };
         tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)??;
@@ -183,7 +222,8 @@ impl Memory {
     pub(super) async fn keep_signed(&self, of: Owner, metadata: &Metadata) -> Result<(), Refusal> {
         if says_who(metadata) || !self.behind.has_room(metadata) {
             let kept = self.has(&metadata.digest());
-            return if kept { Ok(()) } else { self.keep(metadata, false).await };
+            let store: Store = |ledger, text| ledger.store_text(&text.digest(), text.bytes());
+            return if kept { Ok(()) } else { self.keep(metadata, store).await };
         }
         self.parsed().put_new(metadata);
         self.behind.put(of, metadata.clone(), false);
@@ -268,6 +308,9 @@ impl Memory {
         self.parsed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Writes metadata into the folder of texts.
+type Store = fn(&Ledger, &Metadata) -> Result<(), LedgerError>;
 
 /// Whether it says who may sign others.
 fn says_who(metadata: &Metadata) -> bool {

@@ -40,13 +40,15 @@ impl Repositories {
         if mark.version > file.version {
             return Ok(false);
         }
-        // What lies there is read: one that is damaged is shown again before anything is compared with it.
-        let same = (mark.version, mark.digest) == (file.version, file.digest);
-        if !same || self.memory.load(mark.digest).await?.is_none() {
+        if (mark.version, mark.digest) != (file.version, file.digest) {
             return Ok(true);
         }
-        let Some(wanted) = file.file else { return Ok(false) };
-        Ok(watermark.file.is_none_or(|seen| seen.sha256 != wanted))
+        // What lies there is read: one that is damaged is shown again before anything is compared with it.
+        match file.file {
+            None => Ok(self.memory.load(mark.digest).await?.is_none()),
+            Some(wanted) if watermark.file.is_none_or(|seen| seen.sha256 != wanted) => Ok(true),
+            Some(_) => Ok(self.memory.verified_file(&watermark).await?.is_none()),
+        }
     }
 
     /// Takes note that these files are published, as far as they are the newest that was verified of their roles.

@@ -9,6 +9,7 @@ mod authority;
 mod behind;
 mod family;
 mod judge;
+mod kept;
 mod listing;
 mod memory;
 mod missing;

@@ -222,9 +222,7 @@ impl Repositories {
         let is_it = |file: &Metadata| (file.version(), file.digest()) == (version, digest);
         let found = files.iter().find(|(role, file)| role.kind() == RoleKind::Root && is_it(file));
         match found {
-            Some((_, root)) if self.memory.load(digest).await?.is_none() => {
-                self.memory.keep(root, true).await
-            }
+            Some((_, root)) if self.memory.load(digest).await?.is_none() => self.memory.keep_root(root).await,
             _ => Ok(()),
         }
     }
@@ -255,7 +253,7 @@ impl View<'_> {
         if self.chain.get(&version) == Some(&file.digest()) {
             // Known; its text may have been lost.
             if self.record.root.is_some_and(|(trusted, _)| trusted == version) {
-                self.repositories.memory.keep(file, true).await?;
+                self.repositories.memory.keep_root(file).await?;
             }
             return Ok(Look::Skip);
         }

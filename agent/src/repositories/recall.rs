@@ -33,13 +33,10 @@ impl Repositories {
                 continue;
             }
             let watermark = self.ledger.watermark(record.id, role.clone()).await?;
-            let Some((mark, bytes)) = watermark.verified.zip(watermark.file) else { continue };
-            if bytes.length > room {
+            if watermark.file.is_none_or(|bytes| bytes.length > room) {
                 continue;
             }
-            // What was kept before it was verified may lack signatures.
-            let file = self.memory.load(mark.digest).await?.filter(|file| file.file_digest() == bytes.sha256);
-            let Some(file) = file else { continue };
+            let Some(file) = self.memory.verified_file(&watermark).await? else { continue };
             if let Some(all) = delegations(&file) {
                 let children = all.roles.iter().map(|child| &child.name).filter(|child| !all.is_bin(child));
                 waiting.extend(children.rev().cloned());

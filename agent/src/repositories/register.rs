@@ -89,7 +89,7 @@ impl Repositories {
         })?;
         let looked = self.look(&new, &root).await?;
         // Before the record: what is trusted must be there.
-        self.memory.keep(&root, true).await?;
+        self.memory.keep_root(&root).await?;
         Ok(Adoption { new, looked })
     }
 

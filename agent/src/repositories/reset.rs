@@ -86,9 +86,19 @@ impl Repositories {
         let same = |mark: &Mark| watermark.verified.is_some_and(|seen| seen.digest == mark.digest);
         let signed = watermark.signed.filter(|mark| !same(mark)).map(|mark| (mark, false));
         let standing = self.keys_now(record, role).await?;
+        if standing.is_empty() {
+            return Ok(());
+        }
         for (mark, complete) in seen.into_iter().chain(signed) {
+            let file = match complete {
+                true => {
+                    let file = self.memory.verified_file(&watermark).await?;
+                    Some(file.ok_or_else(|| lost(record, role, mark))?)
+                }
+                false => None,
+            };
             for now in &standing {
-                if self.reaches(record, role, mark, complete, now).await? {
+                if self.reaches(record, role, mark, file.as_ref(), now).await? {
                     return Err(still_good(record, role, mark, &now.by));
                 }
             }
@@ -143,18 +153,16 @@ impl Repositories {
         Ok(parents)
     }
 
-    /// Whether what a mark names meets a threshold that stands now.
+    /// Whether what a mark names meets a threshold that stands now: a file that was verified, or what was signed here.
     async fn reaches(
         &self,
         record: &Record,
         role: &RoleName,
         mark: Mark,
-        complete: bool,
+        verified: Option<&Metadata>,
         now: &KeysNow,
     ) -> Result<bool, Refusal> {
-        if complete {
-            let file = self.memory.load_verified(mark.digest).await?;
-            let file = file.ok_or_else(|| lost(record, role, mark))?;
+        if let Some(file) = verified.cloned() {
             let (keys, role) = (now.keys.clone(), now.role.clone());
             // A role may have thousands of keys: not on a thread that serves others.
             let work = move || check_signatures(&file, &keys, &role).met();

@@ -48,12 +48,12 @@ impl View<'_> {
     async fn was_open(&self, role: &RoleName, parent: &RoleName) -> Result<bool, Refusal> {
         let repositories = self.repositories;
         let mark = |of: &RoleName| repositories.ledger.watermark(self.record.id, of.clone());
-        let (Some(of_parent), Some(of_role)) = (mark(parent).await?.verified, mark(role).await?.verified)
-        else {
+        let (of_parent, of_role) = (mark(parent).await?, mark(role).await?);
+        if of_parent.verified.is_none() || of_role.verified.is_none() {
             return Ok(false);
-        };
-        let parent = repositories.memory.load(of_parent.digest).await?;
-        let file = repositories.memory.load(of_role.digest).await?;
+        }
+        let parent = repositories.memory.of_mark(of_parent.verified).await?;
+        let file = repositories.memory.verified_file(&of_role).await?;
         let (Some(parent), Some(file)) = (parent, file) else { return Ok(true) };
         let before = delegations(&parent).and_then(|all| Some((all, all.role_keys(role)?)));
         let Some((all, keys)) = before else { return Ok(false) };

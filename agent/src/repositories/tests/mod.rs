@@ -5,6 +5,7 @@ mod recalled;
 mod resets;
 mod signing;
 mod support;
+mod twins;
 
 use std::fs;
 
