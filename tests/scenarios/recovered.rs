@@ -112,7 +112,8 @@ fn stolen_targets_are_not_what_the_next_ones_go_on_from() {
         home.run(&format!("repo reset-watermark repo {role} --yes")).done();
     }
     let difference = home.run("diff repo").done();
-    assert!(!difference.text().contains("evil.txt"), "{difference}");
+    assert!(!difference.stdout.contains("evil.txt"), "{difference}");
+    assert!(difference.stderr.contains("what goes: target evil.txt;"), "{difference}");
     home.run("sign repo --yes").done();
     assert_eq!((repo.version("targets"), repo.version("snapshot")), (2, 2));
     let listed = home.run("target list repo").done();

@@ -12,7 +12,7 @@ use crate::forge::{canonical, key, keyid, signing};
 use crate::judges::{Judges, Reads};
 
 /// The manual's commands under a heading, in order.
-fn commands_of(heading: &str) -> Vec<String> {
+pub(crate) fn commands_of(heading: &str) -> Vec<String> {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/tufctl-recovery.7")).unwrap();
     let section = page.split("\n.SH ").find(|section| section.starts_with(heading)).expect(heading);

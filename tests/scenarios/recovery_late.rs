@@ -1,9 +1,10 @@
 //! A fast-forward attack that nobody noticed at first: what was signed on top of it in good faith is not lost.
 
+use serde_json::Value;
 use tufagent_tests::{Home, Published};
 
 use crate::judges::{Judges, Reads};
-use crate::recovery::{FAR, fast_forward, follow, leaky, steal};
+use crate::recovery::{FAR, commands_of, fast_forward, follow, leaky, steal};
 
 const HEADING: &str = "FAST-FORWARD ATTACK ON TIMESTAMP AND SNAPSHOT";
 
@@ -111,4 +112,91 @@ fn targets_that_were_released_on_top_of_stolen_ones_are_left_behind_with_them() 
     judges.accept(&repo, &["app.txt", "docs/guide.txt", "docs/more.txt"]);
     release(&home, "late.txt", "");
     judges.accept(&repo, &["app.txt", "late.txt"]);
+}
+
+/// Follows the section on targets as far as its last command, which signs and publishes.
+fn all_but_the_last_of_targets(home: &Home) {
+    let commands = commands_of("FAST-FORWARD ATTACK ON TARGETS");
+    let (last, before) = commands.split_last().unwrap();
+    assert_eq!(last, "tufctl sign repo");
+    for command in before {
+        let outcome = home.run(&format!("{} --yes", command.strip_prefix("tufctl ").unwrap()));
+        assert!([0, 4].contains(&outcome.code), "{command}: {outcome}");
+    }
+}
+
+#[test]
+fn a_reset_that_is_asked_for_once_more_throws_away_nothing_more() {
+    let (home, _agent, repo) = leaky();
+    release(&home, "late.txt", "");
+    let judges = Judges::new(&home, "older", Reads::All);
+    judges.accept(&repo, &["app.txt", "late.txt"]);
+    fast_forward(&repo, &["targets", "snapshot", "timestamp"]);
+    all_but_the_last_of_targets(&home);
+    let staged = repo.dir().join("staged/targets.json");
+    let content = std::fs::read(&staged).unwrap();
+    for role in ["targets", "snapshot", "timestamp", "targets"] {
+        let again = home.run(&format!("repo reset-watermark repo {role} --yes --json")).done().json();
+        assert_eq!((&again["from"], again["to"].as_u64() < Some(100)), (&Value::Null, true), "{again}");
+        assert_eq!(std::fs::read(&staged).unwrap(), content, "{role}");
+    }
+    // One that was cut off behind the agent's part of it is finished.
+    std::fs::remove_file(&staged).unwrap();
+    home.run("repo reset-watermark repo targets --yes").done();
+    assert!(staged.exists());
+    home.run("sign repo --yes").done();
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "late.txt"]);
+}
+
+#[test]
+fn a_delegates_new_key_that_goes_with_an_attack_is_told_of_and_leaves_no_role_unsigned() {
+    let (home, _agent, repo) = leaky();
+    let judges = Judges::new(&home, "older", Reads::All);
+    fast_forward(&repo, &["targets", "snapshot", "timestamp"]);
+    let change = "delegation edit repo docs --add-key docs-new --remove-key docs-old --yes";
+    home.run(change).done();
+    home.run("sign repo --yes").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    let keyid = |name: &str| {
+        home.run(&format!("key show {name} --json")).done().json()["keyid"].as_str().unwrap().to_owned()
+    };
+    let told = format!(
+        "what goes: key {} of docs; what comes back: key {} of docs",
+        keyid("docs-new"),
+        keyid("docs-old")
+    );
+    all_but_the_last_of_targets(&home);
+    let again = home.run("repo reset-watermark repo targets --yes").done();
+    let diff = home.run("diff repo").done();
+    assert!(again.stderr.contains(&told) && diff.stderr.contains(&told), "{again}{diff}");
+    let refused = home.refused("sign repo --yes", 4, "THRESHOLD_MISSING");
+    assert_eq!(refused["details"]["role"], "docs", "{refused}");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl delegation edit repo docs"), "{refused}");
+    home.run(change).done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(!signed.stderr.contains("comes back"), "{signed}");
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+}
+
+#[test]
+fn a_delegation_that_comes_back_with_a_reset_is_told_of_before_it_is_signed() {
+    let (home, _agent, repo) = leaky();
+    let judges = Judges::new(&home, "older", Reads::All);
+    fast_forward(&repo, &["targets", "snapshot", "timestamp"]);
+    home.run("delegation remove repo docs").done();
+    home.run("target add repo guide.txt --path docs/").done();
+    home.run("sign repo --yes").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
+    all_but_the_last_of_targets(&home);
+    let diff = home.run("diff repo").done();
+    let told = "what goes: target docs/guide.txt; what comes back: delegation docs";
+    assert!(diff.stderr.contains(told), "{diff}");
+    home.run("delegation remove repo docs").done();
+    home.run("target add repo guide.txt --path docs/").done();
+    let signed = home.run("sign repo --yes").done();
+    assert!(!signed.stderr.contains("comes back"), "{signed}");
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    judges.accept(&repo, &["app.txt", "docs/guide.txt"]);
 }

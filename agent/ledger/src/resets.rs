@@ -17,23 +17,27 @@ use crate::{LedgerError, Mark, RepositoryId, Reset, alarms, chain, marks};
 
 /// What a reset throws away of a role, and what the role goes on from.
 pub(crate) struct Jump {
-    /// The newest mark.
-    pub(crate) from: Mark,
+    /// The newest mark; none when the role was put back before and nothing has come since.
+    pub(crate) from: Option<Mark>,
     /// The newest that this agent had signed before the jump.
     pub(crate) to: Option<Mark>,
     /// Everything from the jump on, as far as it was seen or signed here.
     void: Vec<Mark>,
 }
 
-/// From where to where a role would go; none when it has no mark at all.
+/// From where to where a role would go; none when it never had a mark.
 ///
 /// An attack is a jump: what this agent signed in good faith on top of the attacker's version is void with it, or the role
 /// would go on from there. Of all that is known the widest gap is the jump, if it is wider than any signer may leave alone;
-/// without one only the newest mark is thrown away.
+/// without one only the newest mark is thrown away. What it went on from is not thrown away by asking once more.
 pub(crate) fn look(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Option<Jump>, LedgerError> {
     let marked = marks::read(tx, id, role)?;
+    let Journalled { mut known, put_back } = journalled(tx, id, role)?;
+    let named = |mark: Mark| (mark.version, mark.digest);
+    if let Some(to) = put_back.filter(|to| to.map(named) == marked.newest().map(named)) {
+        return Ok(Some(Jump { from: None, to, void: Vec::new() }));
+    }
     let Some(from) = marked.newest() else { return Ok(None) };
-    let mut known = journalled(tx, id, role)?;
     known.extend(marked.verified.map(|mark| (mark, false)));
     known.extend(marked.signed.map(|mark| (mark, true)));
     // What another reset has thrown away below that is none of this chain.
@@ -46,7 +50,7 @@ pub(crate) fn look(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Op
         to = Some(*mark);
     }
     let void = known.into_iter().map(|(mark, _)| mark).filter(|mark| mark.version >= jump).collect();
-    Ok(Some(Jump { from, to, void }))
+    Ok(Some(Jump { from: Some(from), to, void }))
 }
 
 /// The version above the widest gap.
@@ -74,8 +78,8 @@ pub(crate) fn reset(
     let Some(record) = records::by_id(tx, id)? else {
         return Ok(Err(LedgerError::RepositoryUnknown { name: id.to_string() }));
     };
-    let found = look(tx, id, role)?.filter(|found| found.from.digest == confirmed);
-    let Some(Jump { from, to, void }) = found else {
+    let found = look(tx, id, role)?.filter(|found| found.from.is_some_and(|from| from.digest == confirmed));
+    let Some(Jump { from: Some(from), to, void }) = found else {
         return Ok(Err(LedgerError::Moved { role: role.clone() }));
     };
     let mark = |mark: &Mark| json!({"version": mark.version.get(), "sha256": mark.digest.to_string()});
@@ -92,7 +96,7 @@ pub(crate) fn reset(
     for mark in void {
         note(tx, id, role, Mark { on, ..mark })?;
     }
-    Ok(Ok(Reset { from, to }))
+    Ok(Ok(Reset { from: Some(from), to }))
 }
 
 /// Remembers what was thrown away, and when.
@@ -159,22 +163,30 @@ fn relist(tx: &mut Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<(), Led
     Ok(())
 }
 
-/// What the journal knows of a role since it last started anew, oldest first; whether this agent signed it.
-fn journalled(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Vec<(Mark, bool)>, LedgerError> {
+/// What the journal knows of a role.
+#[derive(Default)]
+struct Journalled {
+    /// Since it last started anew, oldest first; whether this agent signed it.
+    known: Vec<(Mark, bool)>,
+    /// What it went on from, when it ever started anew.
+    put_back: Option<Option<Mark>>,
+}
+
+fn journalled(tx: &Tx<'_>, id: &RepositoryId, role: &RoleName) -> Result<Journalled, LedgerError> {
     let mut select = tx.db.prepare(
         "SELECT time, kind, body FROM journal WHERE kind IN ('sign.intent', 'verified', 'watermark.reset') \
          AND instr(body, ?1) > 0 ORDER BY seq",
     )?;
     let mut rows = select.query((id.to_string(),))?;
-    let mut found = Vec::new();
+    let mut found = Journalled::default();
     while let Some(row) = rows.next()? {
         let (time, kind, body): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let Some(body) = entry_of(&body, id, role) else { continue };
         if kind == "watermark.reset" {
-            found.clear();
-            found.extend(body.get("to").and_then(|to| mark(&time, to)).map(|to| (to, true)));
+            let to = body.get("to").and_then(|to| mark(&time, to));
+            found = Journalled { known: to.map(|to| (to, true)).into_iter().collect(), put_back: Some(to) };
         } else {
-            found.extend(mark(&time, &body).map(|mark| (mark, kind == "sign.intent")));
+            found.known.extend(mark(&time, &body).map(|mark| (mark, kind == "sign.intent")));
         }
     }
     Ok(found)

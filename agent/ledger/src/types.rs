@@ -326,8 +326,8 @@ pub enum Noted {
 /// A watermark that started anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reset {
-    /// The newest of what was thrown away.
-    pub from: Mark,
+    /// The newest of what was thrown away; none when that was done before and nothing has come since.
+    pub from: Option<Mark>,
     /// What stands now: the newest that this agent had signed before the attack; none when it had signed nothing.
     pub to: Option<Mark>,
 }

@@ -36,7 +36,10 @@ async fn a_role_starts_anew_at_what_was_signed_here_before_the_attack() {
     let app = attacked(&ledger).await;
     let (snapshot, timestamp) = (role("snapshot"), role("timestamp"));
     let seen = ledger.look_at_reset(app, snapshot.clone()).await.unwrap().unwrap();
-    assert_eq!((seen.from.version, seen.to.map(|to| to.version)), (version(1_000_000), Some(version(5))));
+    assert_eq!(
+        (seen.from.unwrap().version, seen.to.map(|to| to.version)),
+        (version(1_000_000), Some(version(5)))
+    );
     let wrong = ledger.reset_watermark(app, snapshot.clone(), digest("else"), json!({})).await.unwrap_err();
     assert!(matches!(wrong, LedgerError::Moved { .. }), "{wrong}");
     ledger.reset_watermark(app, snapshot.clone(), digest("attack"), json!({})).await.unwrap();
@@ -102,7 +105,7 @@ async fn what_was_signed_on_top_of_an_attack_goes_with_it() {
         publish(&ledger, app, "snapshot", number, content).await.unwrap();
     }
     let reset = ledger.reset_watermark(app, snapshot.clone(), digest("and again"), json!({})).await.unwrap();
-    assert_eq!((reset.from.version, reset.to.unwrap().version), (version(1_000_002), version(5)));
+    assert_eq!((reset.from.unwrap().version, reset.to.unwrap().version), (version(1_000_002), version(5)));
     for (number, content) in [(1_000_000, "attack"), (1_000_001, "on top"), (1_000_002, "and again")] {
         let again = publish(&ledger, app, "snapshot", number, content).await.unwrap();
         assert_eq!(again, Noted::Older, "{content}");
@@ -113,7 +116,7 @@ async fn what_was_signed_on_top_of_an_attack_goes_with_it() {
         ledger.record_intent(listing(app, number, "anew")).await.unwrap();
     }
     let reset = ledger.look_at_reset(app, snapshot).await.unwrap().unwrap();
-    assert_eq!((reset.from.version, reset.to.unwrap().version), (version(8), version(7)));
+    assert_eq!((reset.from.unwrap().version, reset.to.unwrap().version), (version(8), version(7)));
 }
 
 /// A snapshot that lists what was seen.

@@ -32,7 +32,8 @@ struct KeysNow {
 }
 
 impl Repositories {
-    /// From where to where the watermark of `role` would go.
+    /// From where to where the watermark of `role` would go; from nowhere when it was put back before, as by a command that
+    /// was cut off, and nothing has come since.
     ///
     /// # Errors
     /// `POLICY` while something that was signed still reaches its threshold; `USAGE` for root; `ROLE_UNKNOWN` without a
@@ -52,6 +53,9 @@ impl Repositories {
                 .remedy("name a role of the repository: tufctl repo show DIR")
                 .detail("role", role.to_string())
         })?;
+        if reset.from.is_none() {
+            return Ok(reset);
+        }
         for asked in [RoleKind::Timestamp.role(), RoleKind::Snapshot.role(), role.clone()] {
             self.check_void(record, &asked).await?;
         }

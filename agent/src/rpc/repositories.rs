@@ -282,10 +282,10 @@ async fn reset_watermark(
         state.repositories().look_at_reset(&record, &role).await?
     };
     Ok(ResetWatermarkReply {
-        from_version: reset.from.version.get(),
-        from_sha256: reset.from.digest.to_string(),
+        from_version: reset.from.map_or(0, |mark| mark.version.get()),
+        from_sha256: reset.from.map(|mark| mark.digest.to_string()).unwrap_or_default(),
         to_version: reset.to.map_or(0, |mark| mark.version.get()),
-        done,
+        done: done || reset.from.is_none(),
     })
 }
 

@@ -35,6 +35,9 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
         if let Some(fault) = &fault {
             context.screen.warn(fault.sentence());
         }
+        if let Some(sentence) = workspace.given_up(&role)? {
+            context.screen.warn(sentence);
+        }
         if is_made_anew(&workspace, &role)? {
             // Its digest depends on signatures that are not there yet, so what is staged is not what will be signed.
             text.push_str(&more_alike(&mut alike));

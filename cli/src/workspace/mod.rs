@@ -13,6 +13,7 @@ mod bring;
 mod drop;
 mod facts;
 mod files;
+mod given_up;
 mod layout;
 mod names;
 mod online;

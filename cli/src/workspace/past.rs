@@ -24,8 +24,8 @@ pub(super) struct Past {
     restarted: BTreeMap<RoleName, u64>,
     /// Newest versions that were signed or verified; left out where nothing was ever thrown away.
     marks: BTreeMap<RoleName, u64>,
-    /// The newest root that was verified; the same.
-    root: u64,
+    /// Newest versions that were verified; the same.
+    verified: BTreeMap<RoleName, u64>,
     /// What the next snapshot must list, and the newest one does not.
     unlisted: BTreeMap<RoleName, Version>,
 }
@@ -58,7 +58,8 @@ impl Past {
             let newest = past.marks.entry(role).or_default();
             *newest = (*newest).max(*version);
         }
-        past.root = record.verified.get(RoleKind::Root.name()).copied().unwrap_or(0);
+        past.verified =
+            record.verified.iter().filter_map(|(name, version)| Some((role(name)?, *version))).collect();
         past
     }
 
@@ -105,6 +106,11 @@ impl Workspace {
     /// Whether the watermark of a role ever started anew.
     pub(super) fn was_reset(&self, role: &RoleName) -> bool {
         self.past.borrow().void.iter().any(|(void, _)| void == role)
+    }
+
+    /// Whether the agent has verified this version of a role, or one after it; false where nothing was ever thrown away.
+    pub(super) fn was_verified(&self, role: &RoleName, file: &Metadata) -> bool {
+        self.past.borrow().verified.get(role).is_some_and(|newest| file.version().get() <= *newest)
     }
 
     /// What the next snapshot must list, and the newest one that the agent verified does not.
@@ -180,7 +186,7 @@ impl Workspace {
     }
 
     /// Whether a file was thrown away, or goes on from what was: whoever has the old keys may sign versions without end.
-    fn is_void(&self, role: &RoleName, file: &Metadata) -> Result<bool, Failure> {
+    pub(super) fn is_void(&self, role: &RoleName, file: &Metadata) -> Result<bool, Failure> {
         if !self.was_reset(role) {
             return Ok(false);
         }
@@ -192,7 +198,8 @@ impl Workspace {
             return Ok(false);
         }
         let root = RoleKind::Root.role();
-        let staged = self.staged(&root)?.filter(|staged| staged.version().get() == past.root);
+        let newest = past.verified.get(&root).copied().unwrap_or(0);
+        let staged = self.staged(&root)?.filter(|staged| staged.version().get() == newest);
         let trusted = match staged {
             Some(staged) => Some(staged),
             None => self.published(&root)?,

@@ -129,6 +129,7 @@ impl Workspace {
                 let same = |child: &RoleName| same_keys(before.as_ref(), &metadata, child);
                 roles.extend(self.children(&metadata)?.into_iter().filter(|child| !same(child)));
             }
+            roles.extend(self.orphaned_by_reset(&parent)?);
         }
         roles.sort_unstable();
         roles.dedup();
@@ -183,6 +184,31 @@ impl Workspace {
             ))
             .detail("role", role.as_str())
             .detail("version", new.get()));
+        }
+        Ok(())
+    }
+
+    /// Refuses to sign what would leave a delegated role without its signatures, which it had by what a reset has thrown away.
+    ///
+    /// # Errors
+    /// `THRESHOLD_MISSING`.
+    pub(crate) fn check_delegates_after_reset(&self, roles: &[RoleName]) -> Result<(), Failure> {
+        for parent in roles {
+            let Some(child) = self.orphaned_by_reset(parent)?.into_iter().next() else { continue };
+            if self.staged(&child)?.is_some() {
+                continue;
+            }
+            let published = self.published(&child)?.map_or(0, |file| file.version().get());
+            return Err(Failure::new(
+                reason::THRESHOLD_MISSING,
+                format!(
+                    "{parent} was put back behind a change of its delegation to {child}: the keys that it names again have not signed {child} version {published}, so clients would find nothing in it"
+                ),
+            )
+            .remedy(format!(
+                "change the delegation again as it was (tufctl delegation edit DIR {child} --add-key KEY --remove-key KEY), or renew the role with the keys that {parent} names: tufctl bump DIR {child}"
+            ))
+            .detail("role", child.as_str()));
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 //! Whoever had the keys of timestamp and snapshot could give them versions so high that nothing can follow. Clients forget
 //! both roles once root has given them other keys (specification 5.3.11); then, and only then, the agent may forget too.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tuf::role::{RoleKind, RoleName};
+use tufagent_proto::v1::Repository;
 
 use super::super::sign::record;
 use super::super::staging::{Staging, role_name};
@@ -25,6 +26,9 @@ pub(crate) fn run(args: &ResetArgs, context: &Context) -> Result<Report, Failure
     record::show_staged_root(agent, &workspace, &record)?;
     let found = agent.reset_watermark(&record.name, role.as_str(), "")?;
     let (name, shown) = (visible(&record.name), visible(role.as_str()));
+    if found.done {
+        return done_before(args, context, workspace, &record, &role, found.to_version);
+    }
     let to = match found.to_version {
         0 => "no version at all: this agent had signed none before it".to_owned(),
         to => format!("version {to}, the newest that this agent had signed before it"),
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &ResetArgs, context: &Context) -> Result<Report, Failure
     confirm(&format!("Let the versions of {shown} of {name} start anew?"), args.yes.yes)?;
     let done = agent.reset_watermark(&record.name, role.as_str(), &found.from_sha256)?;
     drop(workspace);
-    let staging = restage(args, context, &role)?;
+    let staging = restage(args, context, &role, false)?;
     let document = json!({
         "repository": record.name, "role": role.as_str(),
         "from": {"version": done.from_version, "sha256": done.from_sha256}, "to": done.to_version,
@@ -47,11 +51,40 @@ pub(crate) fn run(args: &ResetArgs, context: &Context) -> Result<Report, Failure
     Ok(staging.report(document, text))
 }
 
+/// The agent put the role back when it was asked before: the rest is done again, in case that command was cut off.
+fn done_before(
+    args: &ResetArgs,
+    context: &Context,
+    workspace: Workspace,
+    record: &Repository,
+    role: &RoleName,
+    to: u64,
+) -> Result<Report, Failure> {
+    let (name, shown) = (visible(&record.name), visible(role.as_str()));
+    drop(workspace);
+    let staging = restage(args, context, role, true)?;
+    let document = json!({"repository": record.name, "role": role.as_str(), "from": Value::Null, "to": to});
+    let text = format!(
+        "{shown} of {name} was put back before, and nothing came since: it goes on from version {to}\n"
+    );
+    Ok(staging.report(document, text))
+}
+
 /// What was staged went on from what counts no more. Snapshot and timestamp are made anew when signing; a targets role is
-/// staged again from the newest file that is left of it.
-fn restage<'c>(args: &ResetArgs, context: &'c Context, role: &RoleName) -> Result<Staging<'c>, Failure> {
+/// staged again from the newest file that is left of it. `again`: what is staged may be that already.
+fn restage<'c>(
+    args: &ResetArgs,
+    context: &'c Context,
+    role: &RoleName,
+    again: bool,
+) -> Result<Staging<'c>, Failure> {
     let mut staging = Staging::open(context, &args.dir, args.yes.yes)?;
-    if staging.workspace.staged(role)?.is_some() {
+    let staged = staging.workspace.staged(role)?.map(|staged| staged.version());
+    let left = staging.workspace.published(role)?.and_then(|left| left.version().next());
+    if again && staged.is_some() && staged == left {
+        return tell_given_up(staging, role);
+    }
+    if staged.is_some() {
         staging.unstage(role.clone());
         staging.commit()?;
     }
@@ -68,6 +101,14 @@ fn restage<'c>(args: &ResetArgs, context: &'c Context, role: &RoleName) -> Resul
             "metadata/ holds no {role} from before the attack: put it back from a good copy, then: tufctl bump {} {role}",
             typed_path(&args.dir)
         )),
+    }
+    tell_given_up(staging, role)
+}
+
+/// Says what of the published content is not in what is staged now.
+fn tell_given_up<'c>(staging: Staging<'c>, role: &RoleName) -> Result<Staging<'c>, Failure> {
+    if let Some(sentence) = staging.workspace.given_up(role)? {
+        staging.context.screen.warn(sentence);
     }
     Ok(staging)
 }

@@ -133,6 +133,13 @@ impl<'a> Session<'a> {
         let mut content = workspace.staged_roles()?;
         content.retain(|role| !is_online(role));
         workspace.check_goes_on(&content)?;
+        let selected: Vec<_> = content.iter().filter(|role| selection.role(role)).cloned().collect();
+        for role in &selected {
+            if let Some(sentence) = workspace.given_up(role)? {
+                context.screen.warn(sentence);
+            }
+        }
+        workspace.check_delegates_after_reset(&selected)?;
         let mut progress = Progress::new(context.screen, "checking targets");
         workspace.check_sources(&mut |done, total| progress.update(done, total))?;
         drop(progress);
