@@ -57,6 +57,7 @@ mod key_types;
 mod large;
 mod liars;
 mod lint;
+mod locking;
 mod lost_state;
 mod memory;
 mod modules;

@@ -264,3 +264,72 @@ fn who_gives_no_pin_for_one_key_of_a_token_is_not_asked_at_once_for_the_next() {
     bed.answer(&format!("pin {PIN}"));
     assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
 }
+
+/// Begins what has a person asked, waits until the dialogue is open, and locks.
+fn lock_at_dialogue(bed: &Bed, agent: &Agent, request: &str, lock: &str) -> Value {
+    bed.answer("hang");
+    let mut command = Command::new(binary("tufctl"));
+    bed.home.environment(&mut command);
+    command.args(request.split(' ')).arg("--json");
+    let waiting = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    comes("the dialogue", || bed.told().contains("SETDESC") && is_open(agent));
+    bed.home.run(lock).done();
+    comes("the end of the dialogue", || !is_open(agent));
+    // Whoever would be asked now says yes to everything.
+    bed.answer(&format!("pin {PIN}"));
+    let output = waiting.wait_with_output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{request}, {lock}: {told}");
+    assert_eq!(told["error"]["reason"], "TOKEN_LOCKED", "{request}, {lock}: {told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("locked meanwhile"), "{told}");
+    assert_eq!((bed.told(), bed.hsm()["state"].clone()), (String::new(), "locked".into()), "nobody is asked");
+    told
+}
+
+#[test]
+fn a_lock_takes_the_open_dialogue_away_and_whoever_waited_for_it_is_refused() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\n") else { return };
+    let agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    bed.repository();
+    let requests = ["sign repo --yes", "key generate k --token hsm --type ecdsa-p256", "token unlock hsm"];
+    for (request, lock) in requests.into_iter().zip(["token lock hsm", "lock", "token lock hsm"]) {
+        // Locked, and by nobody's word.
+        bed.answer(&format!("pin {PIN}"));
+        bed.home.run("token unlock hsm").done();
+        bed.lose_helper();
+        let logins = bed.logins();
+        lock_at_dialogue(&bed, &agent, request, lock);
+        assert_eq!(bed.logins(), logins, "{request}, {lock}: nothing was presented");
+        // The lock holds, for whoever comes later, too.
+        bed.home.run("sign repo --yes").exits(5);
+        assert_eq!((bed.told(), bed.logins()), (String::new(), logins), "{request}, {lock}");
+    }
+    bed.home.run("token unlock hsm").done();
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}
+
+#[test]
+fn a_lock_takes_the_dialogue_of_one_signature_away_and_that_of_a_yes() {
+    let Some(bed) = Bed::new("pin = \"pinentry\"\nconfirm = \"pinentry\"\n") else { return };
+    let desk = bed.home.lying_desk("hsm");
+    desk.say("always-authenticate made");
+    let agent = bed.start();
+    bed.answer(&format!("pin {PIN}"));
+    bed.repository();
+    desk.forget();
+    lock_at_dialogue(&bed, &agent, "sign repo --yes", "token lock hsm");
+    let asked = || (desk.trace().context_logins(), desk.trace().logins(), desk.trace().signatures());
+    assert_eq!(asked(), (0, 0, 0));
+    drop(agent);
+    bed.home.config(
+        &std::fs::read_to_string(bed.home.dir().join("config/tuf-agent/config.toml"))
+            .unwrap()
+            .replace("confirm = \"pinentry\"\n", ""),
+    );
+    let agent = bed.start();
+    bed.home.run("token unlock hsm").done();
+    desk.forget();
+    lock_at_dialogue(&bed, &agent, "sign repo --yes", "lock");
+    assert_eq!(asked(), (0, 0, 0));
+}

@@ -13,6 +13,9 @@ pub enum BackendError {
     /// The PIN or passphrase was not given yet.
     #[error("the token is locked")]
     Locked,
+    /// Somebody said `lock` after this was begun, and nobody wants it any more.
+    #[error("it was locked meanwhile, and stays so")]
+    LockedMeanwhile,
     /// The token was unlocked, and when it was asked its login was gone. Surely nothing was done.
     #[error("the token had lost its login; nothing was signed or changed")]
     LoginLost,
@@ -224,7 +227,9 @@ impl BackendError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Locked | Self::LoginLost => "unlock it: tufctl token unlock NAME".to_owned(),
+            Self::Locked | Self::LockedMeanwhile | Self::LoginLost => {
+                "unlock it: tufctl token unlock NAME".to_owned()
+            }
             Self::Absent { .. } => {
                 "connect the device, or check the token's entry in the configuration".to_owned()
             }
@@ -317,7 +322,7 @@ impl BackendError {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Locked | Self::LoginLost => "TOKEN_LOCKED",
+            Self::Locked | Self::LockedMeanwhile | Self::LoginLost => "TOKEN_LOCKED",
             Self::Absent { .. } => "TOKEN_ABSENT",
             Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",

@@ -26,6 +26,7 @@ pub(super) async fn examine(
     wanted: DoctorRequest,
 ) -> Result<Events, Refusal> {
     let slot = state.tokens().get(&wanted.name)?;
+    let since = slot.now();
     let secret = match &wanted.secret {
         Some(sealed) => Some(connection.seal().open(sealed, &format!("unlock:{}", slot.name()))?),
         None => None,
@@ -46,6 +47,7 @@ pub(super) async fn examine(
             !matches!(steps.try_send(Ok(event(told))), Err(mpsc::error::TrySendError::Closed(_)))
         };
         let attempt = Attempt {
+            since,
             user: connection.peer().uid,
             caller: connection.peer().journal_json(),
             ..Attempt::default()

@@ -20,7 +20,7 @@ use super::{answer, doctor};
 use crate::door::Connection;
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use crate::tokens::{Attempt, Shown, Slot};
+use crate::tokens::{Attempt, Shown, Since, Slot};
 
 /// The service.
 pub struct TokensService(pub AppState);
@@ -97,11 +97,14 @@ async fn unlock(
     request: UnlockTokenRequest,
 ) -> Result<UnlockTokenReply, Refusal> {
     let slot = state.tokens().get(&request.name)?;
+    // A person who says `unlock` says it now; what a PIN was asked for before is of then.
+    let since = request.asked_at_locks.map_or_else(|| slot.now(), Since::of);
     let by_person = request.secret.is_some();
     let attempt = Attempt {
         last_try: last_try(&slot, request.last_try, request.shown.as_ref(), "unlock")?,
         from_source: false,
         serial: request.serial.clone(),
+        since,
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),
     };
@@ -169,6 +172,7 @@ async fn change_secret(
     request: ChangeSecretRequest,
 ) -> Result<ChangeSecretReply, Refusal> {
     let slot = state.tokens().get(&request.name)?;
+    let since = slot.now();
     let missing = || {
         Refusal::new(Reason::PinRequired, "the old and the new secret are both needed")
             .remedy("seal both for this connection")
@@ -182,6 +186,7 @@ async fn change_secret(
         last_try: None,
         from_source: false,
         serial: request.serial,
+        since,
         user: connection.peer().uid,
         caller: connection.peer().journal_json(),
     };

@@ -203,6 +203,7 @@ async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) 
     }
     let peer = client.connection().peer();
     let (user, caller) = (peer.uid, peer.journal_json());
+    let since = slot.now();
     slot.not_too_early(user)?;
     slot.look_before_asking(false).await?;
     let token = slot.describe();
@@ -214,7 +215,7 @@ async fn by_client(client: &mut Client, inspected: &Inspected, signer: &Signer) 
     let sealed = pin.secret.ok_or_else(|| missing("nothing was typed"))?;
     let purpose = format!("sign:{}:{}", slot.name(), inspected.digest());
     let secret = client.connection().seal().open(&sealed, &purpose)?;
-    Ok(Typed { secret, attempt: Attempt { serial, user, caller, ..Attempt::default() } })
+    Ok(Typed { secret, attempt: Attempt { serial, since, user, caller, ..Attempt::default() } })
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use attest::Attested;
 pub(crate) use delays::Delays;
 pub use keys::HeldKey;
 pub(crate) use keys::key_name;
-pub use slot::{Attempt, Listing, PukAct, Purpose, Shown, Slot, Turn, Typed};
+pub use slot::{Attempt, Listing, PukAct, Purpose, Shown, Since, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;

@@ -8,6 +8,7 @@ mod person;
 mod puk;
 mod refusals;
 mod signing;
+mod since;
 mod source;
 mod unlock;
 mod usable;
@@ -31,6 +32,7 @@ pub use self::listing::Listing;
 pub use self::person::{Purpose, Typed};
 pub use self::puk::PukAct;
 pub use self::signing::Turn;
+pub use self::since::Since;
 pub use self::unlock::{Attempt, Shown};
 
 use self::count::{Again, Counter};
@@ -79,6 +81,8 @@ pub struct Slot {
     /// One list of keys at a time: of a token that hangs, one thread does.
     lists: Arc<Semaphore>,
     lease: Mutex<Lease>,
+    /// Counts how often somebody said `lock`; changes while the lease is held.
+    said: watch::Sender<u64>,
     /// Counts how often it was locked, for whoever waits for a signature.
     locked: watch::Sender<u64>,
     known_keys: Mutex<Known>,
@@ -110,8 +114,6 @@ struct Lease {
     slept: Duration,
     /// Somebody said `lock`: it stays so until somebody says `unlock`.
     held: bool,
-    /// How often somebody said `lock`: an unlock that was under way then does not end it.
-    locks: u64,
     /// Why the configured secret was of no use.
     source: Option<SourceTrouble>,
     /// The last refusal to unlock itself that is in the log: each change of its state is a reason to try.
@@ -168,6 +170,7 @@ impl Slot {
             asking: tokio::sync::Mutex::default(),
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
+            said: watch::Sender::default(),
             locked: watch::Sender::default(),
             known_keys: Mutex::default(),
             places,
@@ -264,6 +267,7 @@ impl Slot {
             locks_in_seconds,
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),
+            locks: self.now().number(),
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }
@@ -323,6 +327,8 @@ impl Slot {
     pub(super) fn stay_locked_as(&self, old: &Self) {
         let held = lock(&old.lease).held;
         lock(&self.lease).held = held;
+        // A question that was put before the reload counts on.
+        self.said.send_replace(old.now().number());
         let delays = lock(&old.delays).clone();
         *lock(&self.delays) = delays;
     }
@@ -395,7 +401,7 @@ impl Slot {
         let mut lease = lock(&self.lease);
         lease.held = true;
         lease.until = None;
-        lease.locks = lease.locks.wrapping_add(1);
+        self.said.send_modify(|said| *said = said.wrapping_add(1));
         self.backend.lock();
         self.locked.send_modify(|locked| *locked = locked.wrapping_add(1));
     }

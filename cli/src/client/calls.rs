@@ -54,7 +54,29 @@ impl Agent {
         let secret = secret.map(|secret| self.seal(&SealUse::Unlock(name), secret)).transpose()?;
         let serial = serial.map(str::to_owned);
         let (name, last_try) = (name.into(), shown.is_some());
-        let request = v1::UnlockTokenRequest { name, secret, last_try, serial, shown };
+        self.ask_to_unlock(v1::UnlockTokenRequest {
+            name,
+            secret,
+            last_try,
+            serial,
+            shown,
+            asked_at_locks: None,
+        })
+    }
+
+    /// The same with what a person was asked for something else (a signature, say), when the token was as it is here: whoever
+    /// says `lock` since then ends that.
+    pub(crate) fn unlock_for_use(&self, token: &v1::Token, secret: &Secret) -> Result<v1::Token, Failure> {
+        self.ask_to_unlock(v1::UnlockTokenRequest {
+            name: token.name.clone(),
+            secret: Some(self.seal(&SealUse::Unlock(&token.name), secret)?),
+            serial: token.serial.clone(),
+            asked_at_locks: Some(token.locks),
+            ..v1::UnlockTokenRequest::default()
+        })
+    }
+
+    fn ask_to_unlock(&self, request: v1::UnlockTokenRequest) -> Result<v1::Token, Failure> {
         self.wait(self.tokens_client().unlock(request))?.token.ok_or_else(incomplete)
     }
 

@@ -8,7 +8,7 @@ mod unblock;
 use serde_json::{Map, Value, json};
 use tufagent_proto::v1;
 
-pub(crate) use self::asking::{ask, looked_at, unlock_asking, unlock_looked_at};
+pub(crate) use self::asking::{ask, looked_at, unlock_asking, unlock_for_use};
 pub(crate) use self::unblock::unblocking;
 
 use self::asking::{agree_to_last_try, check_is_not_blocked, check_is_there, is_typed, to_be_asked_for};

@@ -205,6 +205,9 @@ impl<'a> Examination<'a> {
             return Ok(());
         };
         helper.not_traced()?;
+        if !self.attempts.is_wanted() {
+            return Err(BackendError::LockedMeanwhile);
+        }
         self.logged_in = true;
         let Asking { last_try, serial } = self.asking.clone();
         let login = Request::Login { last_try, serial };

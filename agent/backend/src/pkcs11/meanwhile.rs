@@ -14,6 +14,11 @@ pub trait Tally: Send + Sync {
 
 /// Counts, durably, what doctor presents of a PIN to its own helper. The first attempt was counted before.
 pub trait Attempts {
+    /// False: somebody said `lock`, so none is to be made any more.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
     /// The token has accepted it.
     fn accepted(&self);
 
@@ -120,6 +125,9 @@ impl Listener for OfCard<'_> {
         let Some(tally) = self.shared.tally.get().filter(|_| self.shared.config.is_card()) else {
             return false;
         };
+        if self.shared.with_seen(|seen| seen.locks) != self.locks {
+            return false;
+        }
         let counted = tally.count(&Card::of(self.shared.seen().status));
         let may = counted.is_some();
         *self.settle() = counted;

@@ -142,9 +142,19 @@ impl Pkcs11Token {
     /// One C_Login with this PIN, or none.
     pub fn present(&self, pin: &SecretBytes, asking: &Asking) -> Presented {
         let shared = &self.shared;
+        let locks = || shared.with_seen(|seen| seen.locks);
+        let began = locks();
         let request = Request::Login { last_try: asking.last_try, serial: asking.serial.clone() };
         let pin = pin.reveal_secret_bytes();
         let mut link = shared.link();
+        // What it waited for, and a helper that starts, may have taken long.
+        if let Err(error) = shared.ready(&mut link) {
+            return Presented::failed(error);
+        }
+        shared.finish_lock(&mut link);
+        if locks() != began {
+            return Presented::failed(BackendError::LockedMeanwhile);
+        }
         let status = match shared.call(&mut link, "unlocking", &request, &[pin], shared.config.deadline) {
             Ok((Reply::Status(status), _)) => status,
             Ok(_) => return Presented { spent: Spent::Perhaps, result: Err(nonsense()) },
@@ -155,8 +165,12 @@ impl Pkcs11Token {
         shared.note_status(status, &link);
         // A `lock` that came meanwhile wins.
         shared.finish_lock(&mut link);
-        let unlocked = shared.seen().state == Some(TokenState::Unlocked);
-        Presented { spent, result: if unlocked { Ok(()) } else { Err(BackendError::Locked) } }
+        let result = match shared.seen().state {
+            Some(TokenState::Unlocked) => Ok(()),
+            _ if locks() != began => Err(BackendError::LockedMeanwhile),
+            _ => Err(BackendError::Locked),
+        };
+        Presented { spent, result }
     }
 
     /// One C_SetPIN, or none.

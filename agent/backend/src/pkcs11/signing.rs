@@ -48,7 +48,7 @@ impl Pkcs11Token {
             if self.signs_locked(key, pin.is_some()) { self.need_there() } else { self.need_unlocked() };
         let locks = before?.locks;
         let (reply, raw) = match self.signs_locked(key, pin.is_some()) {
-            true => self.call_locked("signing", &request, &tail, limit),
+            true => self.call_locked("signing", &request, &tail, limit, locks),
             false => self.call_unlocked("signing", &request, &tail, limit),
         }?;
         // A touch takes its time, and so does a large file: nothing leaves after a `lock` that came meanwhile.
@@ -81,9 +81,15 @@ impl Pkcs11Token {
         request: &Request,
         tail: &[&[u8]],
         limit: Duration,
+        locks: u64,
     ) -> Result<Answer, BackendError> {
         let shared = &self.shared;
         let mut link = shared.link();
+        shared.ready(&mut link)?;
+        shared.finish_lock(&mut link);
+        if shared.with_seen(|seen| seen.locks) != locks {
+            return Err(BackendError::LockedMeanwhile);
+        }
         let answer = shared.call(&mut link, what, request, tail, limit);
         let locked = shared.with_seen(|seen| seen.state == Some(TokenState::Locked));
         if locked && request.presents_pin() {

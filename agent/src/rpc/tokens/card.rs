@@ -102,5 +102,6 @@ fn open(
 
 fn attempt(connection: &Connection, serial: Option<String>, last_try: Option<Shown>) -> Attempt {
     let peer = connection.peer();
-    Attempt { last_try, from_source: false, serial, user: peer.uid, caller: peer.journal_json() }
+    let (user, caller) = (peer.uid, peer.journal_json());
+    Attempt { last_try, serial, user, caller, ..Attempt::default() }
 }

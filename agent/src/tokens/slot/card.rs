@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::count::{Counted, Proof};
 use super::refusals::SPENT;
+use super::since::Since;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::{Select, TokenKind};
@@ -33,6 +34,14 @@ pub(super) enum Presenting {
 }
 
 impl Presenting {
+    /// When what leads to it began.
+    pub(super) const fn since(&self) -> Since {
+        match self {
+            Self::Person(attempt) => attempt.since,
+            Self::Source(sourced) => sourced.since,
+        }
+    }
+
     /// What was shown to the person who wants a last try.
     fn last_try(&self) -> Option<&Shown> {
         match self {
@@ -58,6 +67,8 @@ impl Presenting {
 /// What is known of the content of a source.
 #[derive(Debug, Clone)]
 pub(super) struct Sourced {
+    /// When what needs it began.
+    pub(super) since: Since,
     /// In this run the source held another content, which was not accepted: it has changed since.
     pub(super) changed: bool,
     /// This card accepted this very content, and showed no more tries gone than [`Proof::count_low`] says.
@@ -88,11 +99,14 @@ impl Slot {
         let last_try = how.last_try().is_some();
         self.correct_count(&id, card.tries_gone).await?;
         self.may_ask(&card, &id, how).await?;
+        self.unless_locked_since(how.since())?;
         let (attempt, wrong, source_before) = self.count(&card, &id, how, last_try).await?;
         let asking = Asking { last_try, serial: Some(card.serial.clone()) };
         let asked = Arc::clone(token);
         let proof = Proof { card: id, count_low: card.count_low };
+        let still = self.still(how.since());
         let counted = Counted {
+            still: still.clone(),
             counter: Arc::clone(&self.counter),
             attempt,
             typed: how.is_typed(),
@@ -102,6 +116,9 @@ impl Slot {
             runtime: Handle::current(),
         };
         let (spent, result, settled) = blocking(move || {
+            if !still.is_wanted() {
+                return (Spent::Nothing, Err(BackendError::LockedMeanwhile), false);
+            }
             let (spent, result) = ask(&asked, &asking, &counted);
             (spent, result, counted.settled.into_inner())
         })

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use super::card::identity;
 use super::lock;
+use super::since::Still;
 
 /// A card that accepted a PIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,8 @@ impl Counter {
 
 /// An attempt that was counted, while the token is asked, and those that follow it with the same PIN.
 pub(super) struct Counted {
+    /// Whether anybody still wants it.
+    pub(super) still: Still,
     pub(super) counter: Arc<Counter>,
     /// The first.
     pub(super) attempt: PinAttempt,
@@ -111,6 +114,10 @@ pub(super) struct Counted {
 }
 
 impl Attempts for Counted {
+    fn is_wanted(&self) -> bool {
+        self.still.is_wanted()
+    }
+
     fn accepted(&self) {
         let outcome = PinOutcome::Accepted { from_source: self.attempt.from_source, typed: self.typed };
         let settled = self.counter.settle(Some(outcome), self.wrong, self.proof.clone());
@@ -119,6 +126,9 @@ impl Attempts for Counted {
     }
 
     fn again(&self) -> Option<Settle> {
+        if !self.still.is_wanted() {
+            return None;
+        }
         let attempt = PinAttempt {
             // Of a token that tells nothing no more is asked than of any, also where its answers get lost.
             by_person: false,

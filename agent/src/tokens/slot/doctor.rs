@@ -10,6 +10,7 @@ use secmem::SecretBytes;
 
 use super::card::Presenting;
 use super::count::Counted;
+use super::since::Since;
 use super::source::Source;
 use super::unlock::Attempt;
 use super::{Slot, lock};
@@ -55,7 +56,7 @@ impl Slot {
         let Some(token) = self.pkcs11.clone() else { return Err(Refusal::internal("no module")) };
         let (pin, content) = match secret {
             Some(secret) => (Ok(Arc::new(secret)), None),
-            None => match self.pin_to_examine().await {
+            None => match self.pin_to_examine(attempt.since).await {
                 Ok(source) => (Ok(source.pin), Some(source.content)),
                 Err(why) => (Err(why), None),
             },
@@ -110,7 +111,7 @@ impl Slot {
     }
 
     /// The PIN of the configuration, or why there is none: doctor ends nobody's `lock` and tries no PIN twice.
-    async fn pin_to_examine(&self) -> Result<Source, String> {
+    async fn pin_to_examine(&self, since: Since) -> Result<Source, String> {
         let name = self.name();
         if !self.config.pin.is_unattended() {
             return Err(format!("no PIN was given: tufctl token doctor {name} --pin-file FILE"));
@@ -122,7 +123,7 @@ impl Slot {
             };
             return Err(why);
         }
-        self.by_itself_from_source().await.map_err(|refusal| refusal.message)
+        self.by_itself_from_source(since).await.map_err(|refusal| refusal.message)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use backend::{BackendError, TokenState};
 use policy::Reason;
@@ -9,6 +10,7 @@ use secmem::SecretBytes;
 use serde_json::Value;
 use tuf::key::PublicKey;
 
+use super::since::Since;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
 use crate::config::PinSource;
@@ -61,6 +63,7 @@ impl Slot {
     /// # Errors
     /// As [`Slot::ensure_usable`]; `PIN_REQUIRED` without a PIN, with `details.cancelled` where the person said no.
     pub async fn ensure_usable_for(self: &Arc<Self>, purpose: &Purpose) -> Result<(), Refusal> {
+        let since = self.now();
         self.first_look().await;
         if self.asks_a_person().is_none() {
             return self.ensure_usable().await;
@@ -68,7 +71,7 @@ impl Slot {
         // Of many that want it, one asks; the others find it unlocked, or ask again.
         let _alone = self.asking.lock().await;
         let Some(program) = self.asks_a_person() else { return self.ensure_usable().await };
-        self.unlock_by_pinentry(&program, purpose, None, None).await
+        self.unlock_by_pinentry(&program, purpose, since, None, None).await
     }
 
     /// The program that asks for its PIN, while it is locked and nobody said `lock`.
@@ -83,10 +86,11 @@ impl Slot {
         self: &Arc<Self>,
         program: &Path,
         purpose: &Purpose,
+        since: Since,
         last_try: Option<Shown>,
         meant: Option<String>,
     ) -> Result<(), Refusal> {
-        let asked = self.ask_pinentry(program, purpose, (meant, last_try.is_some())).await?;
+        let asked = self.ask_pinentry(program, purpose, since, (meant, last_try.is_some())).await?;
         let Typed { secret, attempt } = asked;
         self.unlock(secret, Attempt { last_try, ..attempt }).await
     }
@@ -112,9 +116,10 @@ impl Slot {
     /// As [`Slot::ensure_usable_for`].
     pub async fn ask_for_signature(&self, purpose: &Purpose) -> Result<Option<Typed>, Refusal> {
         let PinSource::Pinentry(program) = &self.config.pin else { return Ok(None) };
+        let since = self.now();
         let _alone = self.asking.lock().await;
         let text = format!("for one signature, as this key wants it for each\n{}", purpose.text);
-        self.ask_pinentry(program, &Purpose { text, ..purpose.clone() }, (None, false)).await.map(Some)
+        self.ask_pinentry(program, &Purpose { text, ..purpose.clone() }, since, (None, false)).await.map(Some)
     }
 
     /// Before a person is asked for the PIN of a YubiKey: what is told of it is what it says now, whoever has used tries
@@ -137,8 +142,10 @@ impl Slot {
         &self,
         program: &Path,
         purpose: &Purpose,
+        since: Since,
         (meant, last_try): (Option<String>, bool),
     ) -> Result<Typed, Refusal> {
+        self.unless_locked_since(since)?;
         self.not_too_early(purpose.user)?;
         self.look_before_asking(last_try).await?;
         let info = self.backend.info();
@@ -154,20 +161,39 @@ impl Slot {
         }
         text.push_str(&format!("\n{}", purpose.text));
         let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
-        let unwanted = Unwanted::default();
-        let (flag, path) = (unwanted.flag(), program.to_owned());
-        let asked = tokio::task::spawn_blocking(move || pinentry::ask(&path, word, &dialogue, &flag)).await;
+        let path = program.to_owned();
+        let asked = self.dialogue(since, move |flag| pinentry::ask(&path, word, &dialogue, flag)).await?;
         let what = format!("the {word} of token {name}");
-        let secret = asked
-            .map_err(Refusal::internal)?
-            .map_err(|no| no.refusal(&what, program, Reason::PinRequired).detail("token", name))?;
+        let secret =
+            asked.map_err(|no| no.refusal(&what, program, Reason::PinRequired).detail("token", name))?;
         let Some(secret) = secret else {
             return Err(Refusal::new(Reason::PinRequired, format!("{what}: nothing was typed"))
                 .remedy("ask again")
                 .detail("token", name));
         };
         let (user, caller) = (purpose.user, purpose.caller.clone());
-        Ok(Typed { secret, attempt: Attempt { serial: shown, user, caller, ..Attempt::default() } })
+        Ok(Typed { secret, attempt: Attempt { serial: shown, since, user, caller, ..Attempt::default() } })
+    }
+
+    /// One dialogue, for what began at `since`. A `lock` ends it, whatever the person says then.
+    async fn dialogue<T: Send + 'static>(
+        &self,
+        since: Since,
+        ask: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let unwanted = Unwanted::default();
+        let flag = unwanted.flag();
+        let mut asking = tokio::task::spawn_blocking(move || ask(&flag));
+        let asked = tokio::select! {
+            asked = &mut asking => asked,
+            () = self.locked_since(since) => {
+                drop(unwanted);
+                // The next one begins when this has left the screen.
+                asking.await
+            }
+        };
+        self.unless_locked_since(since)?;
+        asked.map_err(Refusal::internal)
     }
 
     /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).
@@ -180,8 +206,10 @@ impl Slot {
         let serial = info.serial.map(|serial| format!(" (serial {serial})")).unwrap_or_default();
         let text = format!("Sign with token {name}{serial}?\n{}", purpose.text);
         let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
+        let since = self.now();
         let _alone = self.asking.lock().await;
-        self.confirm_one(&program, dialogue, "Sign", format!("a yes to the signature by token {name}")).await
+        self.confirm_one(&program, dialogue, since, "Sign", format!("a yes to the signature by token {name}"))
+            .await
     }
 
     /// The same to a split of a key among people, told line by line: as many dialogues as it takes to show them all.
@@ -191,6 +219,7 @@ impl Slot {
     pub async fn confirm_split(&self, key: &str, purpose: &Purpose, lines: &[String]) -> Result<(), Refusal> {
         let Some(program) = self.config.confirm.clone() else { return Ok(()) };
         let pages = pages(lines);
+        let since = self.now();
         let _alone = self.asking.lock().await;
         for (at, page) in pages.iter().enumerate() {
             let mut text = format!("Split the key {key} (token {})? {}\n", self.name(), purpose.text);
@@ -199,8 +228,14 @@ impl Slot {
             }
             text.push_str(page);
             let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
-            self.confirm_one(&program, dialogue, "Split", format!("a yes to the split of the key {key}"))
-                .await?;
+            self.confirm_one(
+                &program,
+                dialogue,
+                since,
+                "Split",
+                format!("a yes to the split of the key {key}"),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -209,14 +244,13 @@ impl Slot {
         &self,
         program: &Path,
         dialogue: Dialogue,
+        since: Since,
         verb: &'static str,
         asked: String,
     ) -> Result<(), Refusal> {
-        let unwanted = Unwanted::default();
-        let (flag, path) = (unwanted.flag(), program.to_owned());
-        let said =
-            tokio::task::spawn_blocking(move || pinentry::confirm(&path, &dialogue, verb, &flag)).await;
-        said.map_err(Refusal::internal)?.map_err(|no| {
+        let path = program.to_owned();
+        let asking = move |flag: &AtomicBool| pinentry::confirm(&path, &dialogue, verb, flag);
+        self.dialogue(since, asking).await?.map_err(|no| {
             no.refusal(&asked, program, Reason::ConfirmationMissing).detail("token", self.name())
         })
     }

@@ -21,7 +21,7 @@ use tuf::preimage::Signable;
 
 use super::card::Presenting;
 use super::refusals::LOGIN_LOST;
-use super::{BLINK, Slot, Typed, lock};
+use super::{BLINK, Slot, Typed};
 use crate::awake;
 use crate::config::{TokenConfig, TokenKind};
 use crate::limits;
@@ -154,9 +154,9 @@ impl Slot {
         if !self.is_card() {
             return sign();
         }
-        let locks = self.locks_unless_held().ok_or(BackendError::Locked)?;
+        let since = self.now_unless_held().ok_or(BackendError::Locked)?;
         let signed = sign()?;
-        if self.locks_unless_held() == Some(locks) { Ok(signed) } else { Err(BackendError::Locked) }
+        if self.now_unless_held() == Some(since) { Ok(signed) } else { Err(BackendError::Locked) }
     }
 
     /// Without a PIN for this signature.
@@ -200,15 +200,15 @@ impl Slot {
             slot.not_too_early(user)?;
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
-            let locks = lock(&slot.lease).locks;
+            let since = attempt.since;
             let before = slot.state();
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
             slot.note_delay(user, true, signed.as_ref().err());
-            let overtaken = lock(&slot.lease).locks != locks;
+            let overtaken = slot.now() != since;
             if overtaken || before == TokenState::Locked && slot.state() == TokenState::Unlocked {
                 // It was the PIN that unlocks the card, too; a `lock` that came meanwhile wins, and nothing leaves after it.
-                slot.begin_lease(locks, slot.lease_of_person())?;
+                slot.begin_lease(since, slot.lease_of_person())?;
             }
             signed
         };
@@ -255,11 +255,11 @@ impl Slot {
         let slot = Arc::clone(self);
         // Whoever asked may go away meanwhile: what came of it is still noted.
         let work = async move {
-            let Some(token) = slot.pkcs11.clone().filter(|_| slot.may_unlock_itself().is_some()) else {
+            let Some((token, since)) = slot.pkcs11.clone().zip(slot.may_unlock_itself()) else {
                 return Err(wanted);
             };
             let _alone = slot.by_itself.lock().await;
-            let source = slot.by_itself_from_source().await?;
+            let source = slot.by_itself_from_source(since).await?;
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
             let signed = slot.present_to_sign(&token, order, source.pin, &source.how).await;

@@ -17,6 +17,7 @@ use super::card::{Presenting, Sourced};
 use super::count::Proof;
 use super::person::Purpose;
 use super::refusals::SPENT;
+use super::since::Since;
 use super::unlock::{Act, Attempt};
 use super::{Later, Slot, lock};
 use crate::config::PinSource;
@@ -118,29 +119,34 @@ impl Slot {
                 return Err(self.unusable());
             }
             let _alone = self.asking.lock().await;
-            let Attempt { last_try, serial, user, caller, .. } = attempt;
+            let Attempt { last_try, serial, since, user, caller, .. } = attempt;
             let text = "to unlock it, because you have asked for that".to_owned();
             let purpose = Purpose { text, terminal, user, caller };
-            return self.unlock_by_pinentry(program, &purpose, last_try, serial).await;
+            return self.unlock_by_pinentry(program, &purpose, since, last_try, serial).await;
         }
         if self.config.pin == PinSource::Nothing {
             return self.unlock(SecretBytes::with_len(0, |_| {}), attempt).await;
         }
         let slot = Arc::clone(self);
         let work = async move {
-            let _alone = slot.by_itself.lock().await;
-            let locks = lock(&slot.lease).locks;
-            slot.present_source(locks, Some(Attempt { from_source: true, ..attempt })).await
+            let _alone = tokio::select! {
+                biased;
+                // Whoever has it may wait long for the token.
+                () = slot.locked_since(attempt.since) => return slot.unless_locked_since(attempt.since),
+                alone = slot.by_itself.lock() => alone,
+            };
+            slot.present_source(attempt.since, Some(Attempt { from_source: true, ..attempt })).await
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
-    /// One attempt with the configured secret, begun when `lock` had been said `locks` times; by itself where no person
-    /// makes it.
-    pub(super) fn present_source(self: &Arc<Self>, locks: u64, person: Option<Attempt>) -> Later<'_, ()> {
+    /// One attempt with the configured secret; by itself where no person makes it.
+    pub(super) fn present_source(self: &Arc<Self>, since: Since, person: Option<Attempt>) -> Later<'_, ()> {
         Box::pin(async move {
+            // What it waited for may have taken long.
+            self.unless_locked_since(since)?;
             let source = match person {
-                None => self.by_itself_from_source().await?,
+                None => self.by_itself_from_source(since).await?,
                 Some(attempt) => {
                     let secret = self.fetch_or_note().await?;
                     let content = digest(&secret);
@@ -150,12 +156,12 @@ impl Slot {
             let done = self.present(Act::Unlock(source.pin), source.how).await;
             self.note_presented(source.content, done.as_ref().err());
             done?;
-            self.begin_lease(locks, None)
+            self.begin_lease(since, None)
         })
     }
 
     /// What the source holds, unless that was tried and not accepted.
-    pub(super) async fn by_itself_from_source(&self) -> Result<Source, Refusal> {
+    pub(super) async fn by_itself_from_source(&self, since: Since) -> Result<Source, Refusal> {
         let secret = self.fetch_or_note().await?;
         let content = digest(&secret);
         let contents = lock(&self.contents);
@@ -165,7 +171,7 @@ impl Slot {
             return Err(self.unusable());
         }
         let proof = contents.proof(&content);
-        let how = Presenting::Source(Sourced { changed: !contents.refused.is_empty(), proof });
+        let how = Presenting::Source(Sourced { since, changed: !contents.refused.is_empty(), proof });
         Ok(Source { pin: secret, content, how })
     }
 
@@ -278,11 +284,9 @@ impl Slot {
         }
     }
 
-    /// When its secret needs no person and nobody said `lock`: how often `lock` was said.
-    pub(super) fn may_unlock_itself(&self) -> Option<u64> {
-        let lease = lock(&self.lease);
-        let may = self.config.pin.is_unattended() && !lease.held;
-        may.then_some(lease.locks)
+    /// When its secret needs no person and no `lock` holds: for what begins now.
+    pub(super) fn may_unlock_itself(&self) -> Option<Since> {
+        self.now_unless_held().filter(|_| self.config.pin.is_unattended())
     }
 
     async fn fetch_or_note(&self) -> Result<Arc<SecretBytes>, Refusal> {

@@ -60,7 +60,9 @@ async fn a_lock_wins_over_an_unlock_that_is_under_way() {
     assert!(locked(&unlocked), "{unlocked:?}");
     assert_eq!(slot.state(), TokenState::Locked);
     assert!(locked(&slot.ensure_usable().await), "it holds until somebody says unlock");
-    slot.unlock_from_source(Attempt::default(), None).await.unwrap();
+    let overtaken = slot.unlock_from_source(Attempt::default(), None).await;
+    assert!(locked(&overtaken), "it began before the lock: {overtaken:?}");
+    slot.unlock_from_source(Attempt { since: slot.now(), ..Attempt::default() }, None).await.unwrap();
     slot.ensure_usable().await.unwrap();
 }
 
@@ -71,7 +73,7 @@ async fn an_unlock_that_a_lock_overtakes_at_its_very_end_is_told_and_blocks_nobo
     slot.lock();
     // It began when nobody had said `lock` yet.
     let overtaken = Arc::clone(&slot);
-    let ended = tokio::task::spawn_blocking(move || overtaken.begin_lease(0, None));
+    let ended = tokio::task::spawn_blocking(move || overtaken.begin_lease(Since::default(), None));
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap().unwrap();
     assert!(locked(&ended), "{ended:?}");
     assert_eq!(slot.state(), TokenState::Locked);
@@ -90,7 +92,8 @@ async fn a_lock_holds_through_a_reload_that_changes_the_token() {
     let replaced = tokens.get("file").unwrap();
     assert!(!Arc::ptr_eq(&slot, &replaced));
     assert!(locked(&replaced.ensure_usable().await));
-    replaced.unlock_from_source(Attempt::default(), None).await.unwrap();
+    assert_eq!(replaced.now(), slot.now(), "what was asked before the lock is void after the reload, too");
+    replaced.unlock_from_source(Attempt { since: replaced.now(), ..Attempt::default() }, None).await.unwrap();
 }
 
 #[tokio::test]

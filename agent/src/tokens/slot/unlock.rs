@@ -10,6 +10,7 @@ use secmem::SecretBytes;
 use serde_json::Value;
 
 use super::card::Presenting;
+use super::since::Since;
 use super::source::digest;
 use super::{Later, Lease, Slot, lock};
 use crate::clock;
@@ -28,6 +29,8 @@ pub struct Attempt {
     pub from_source: bool,
     /// The serial number that the person was shown: no other card gets the PIN.
     pub serial: Option<String>,
+    /// When the person was asked, or spoke: a `lock` since then makes it void.
+    pub since: Since,
     /// Who asked; wrong ones delay this user's next.
     pub user: u32,
     /// What the journal keeps of the caller.
@@ -55,14 +58,15 @@ impl Slot {
     /// One attempt with a secret that a person gave.
     ///
     /// # Errors
-    /// `PIN_INCORRECT`, `PIN_BLOCKED`, `PIN_DELAYED`, `TOKEN_SWAPPED` and what else the backend gives.
+    /// `PIN_INCORRECT`, `PIN_BLOCKED`, `PIN_DELAYED`, `TOKEN_SWAPPED`, `TOKEN_LOCKED` when a `lock` came first, and what else
+    /// the backend gives.
     pub async fn unlock(self: &Arc<Self>, secret: SecretBytes, attempt: Attempt) -> Result<(), Refusal> {
         let slot = Arc::clone(self);
         // Whoever asked may go away meanwhile: what came of it is still noted.
         let work = async move {
-            let locks = lock(&slot.lease).locks;
+            let since = attempt.since;
             slot.present(Act::Unlock(Arc::new(secret)), Presenting::Person(attempt)).await?;
-            slot.begin_lease(locks, slot.lease_of_person())
+            slot.begin_lease(since, slot.lease_of_person())
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
@@ -93,7 +97,13 @@ impl Slot {
             if let Presenting::Person(attempt) = &how {
                 self.wait_a_little(attempt.user).await;
             }
-            let _place = self.unlocks.acquire().await.map_err(Refusal::internal)?;
+            let since = how.since();
+            let _place = tokio::select! {
+                biased;
+                // What it waits for may take long.
+                () = self.locked_since(since) => return self.unless_locked_since(since),
+                place = self.unlocks.acquire() => place.map_err(Refusal::internal)?,
+            };
             self.lapse();
             // Looked at in turn: of many attempts that come together each knows of those before it.
             if let Presenting::Person(attempt) = &how {
@@ -112,7 +122,9 @@ impl Slot {
                 }
                 None => {
                     let backend = Arc::clone(&self.backend);
+                    let still = self.still(since);
                     let work = move || match act {
+                        _ if !still.is_wanted() => Err(BackendError::LockedMeanwhile),
                         Act::Unlock(secret) => backend.unlock(&secret),
                         Act::Change { old, new } => backend.change_secret(&old, &new),
                     };
@@ -172,18 +184,21 @@ impl Slot {
         }
     }
 
-    /// After an unlock that began when `lock` had been said `locks` times. A `lock` that came meanwhile wins.
-    pub(super) fn begin_lease(&self, locks: u64, until: Option<Duration>) -> Result<(), Refusal> {
+    /// After an unlock. A `lock` that came meanwhile wins.
+    pub(super) fn begin_lease(&self, since: Since, until: Option<Duration>) -> Result<(), Refusal> {
         {
             let mut lease = lock(&self.lease);
-            if lease.locks != locks {
-                lease.source = None;
-                self.backend.lock();
+            if self.now() != since {
+                // Where somebody has unlocked it after that, what stands is theirs; a helper has undone the other by itself.
+                if lease.held {
+                    lease.source = None;
+                    self.backend.lock();
+                }
                 // What is said of it looks at the lease again.
                 drop(lease);
-                return Err(self.refusal(&BackendError::Locked));
+                return Err(self.refusal(&BackendError::LockedMeanwhile));
             }
-            *lease = Lease { until, slept: clock::slept(), held: false, locks, source: None, logged: None };
+            *lease = Lease { until, slept: clock::slept(), held: false, source: None, logged: None };
         }
         if secmem::unlocked_secrets() > 0 {
             tracing::warn!(

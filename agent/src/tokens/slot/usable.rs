@@ -6,6 +6,7 @@ use std::time::Duration;
 use backend::card::PinPolicy;
 use backend::{StoredKey, TokenState};
 
+use super::since::Since;
 use super::{Later, Slot, lock};
 use crate::config::TokenKind;
 use crate::refusal::Refusal;
@@ -36,8 +37,8 @@ impl Slot {
                     return Ok(());
                 }
                 // Read together: a `lock` from here on wins over this attempt.
-                let Some(locks) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
-                slot.present_source(locks, None).await
+                let Some(since) = slot.may_unlock_itself() else { return Err(slot.unusable()) };
+                slot.present_source(since, None).await
             };
             tokio::spawn(work).await.map_err(Refusal::internal)?
         })
@@ -59,10 +60,10 @@ impl Slot {
         takes_it && !self.config.pin.is_unattended() && self.state() == TokenState::Locked
     }
 
-    /// How often somebody said `lock`; none where it holds.
-    pub(super) fn locks_unless_held(&self) -> Option<u64> {
+    /// For what begins now; none where a `lock` holds.
+    pub(super) fn now_unless_held(&self) -> Option<Since> {
         let lease = lock(&self.lease);
-        (!lease.held).then_some(lease.locks)
+        (!lease.held).then(|| self.now())
     }
 
     /// False: it is locked.

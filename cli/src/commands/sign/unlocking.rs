@@ -8,7 +8,7 @@ use tufagent_proto::v1;
 
 use super::Session;
 use super::ours::Candidate;
-use crate::commands::token::{described, looked_at, unlock_looked_at};
+use crate::commands::token::{described, looked_at, unlock_for_use};
 use crate::error::Failure;
 use crate::prompt::Terminal;
 use crate::render::visible;
@@ -56,7 +56,7 @@ impl Session<'_> {
                     continue;
                 }
                 self.context.screen.show(self.need_of(&token, roles)?);
-                match unlock_looked_at(self.agent, &token) {
+                match unlock_for_use(self.agent, &token) {
                     Ok(unlocked) => {
                         self.ours.update(unlocked);
                         any = true;

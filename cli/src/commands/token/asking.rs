@@ -21,18 +21,23 @@ pub(crate) fn unlock_asking(agent: &Agent, token: &v1::Token) -> Result<v1::Toke
         Some(_) => looked_at(agent, token.clone())?,
         None => token.clone(),
     };
-    unlock_looked_at(agent, &token)
+    let secret = ask_looked_at(&token)?;
+    agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
 }
 
-/// The same of one whose secret a person types, as it was looked at just now.
+/// The same of one whose secret a person types, as it was looked at just now, because something is to be done with it.
 ///
 /// # Errors
-/// As [`unlock_asking`].
-pub(crate) fn unlock_looked_at(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
+/// As [`unlock_asking`]; `TOKEN_LOCKED` when somebody says `lock` meanwhile.
+pub(crate) fn unlock_for_use(agent: &Agent, token: &v1::Token) -> Result<v1::Token, Failure> {
+    let secret = ask_looked_at(token)?;
+    agent.unlock_for_use(token, &secret)
+}
+
+fn ask_looked_at(token: &v1::Token) -> Result<Secret, Failure> {
     check_is_there(token)?;
     check_is_not_last_try(token)?;
-    let secret = ask(token, token.fresh)?;
-    agent.unlock(&token.name, Some(&secret), None, token.serial.as_deref())
+    ask(token, token.fresh)
 }
 
 /// Whether a person types its secret.
