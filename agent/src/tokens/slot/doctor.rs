@@ -94,7 +94,7 @@ impl Slot {
                     }
                     done => {
                         if let Some(content) = content {
-                            self.note_presented(content, done.as_ref().err());
+                            self.note_examined(content, &done);
                         }
                         return done.map_err(unwanted);
                     }
@@ -110,6 +110,19 @@ impl Slot {
         done.map_err(|error| unwanted(self.refusal(&error)))
     }
 
+    /// What became of what the source holds.
+    fn note_examined(&self, content: SecretBytes, done: &Result<(Diagnosis, bool), Refusal>) {
+        match done {
+            Ok((diagnosis, _)) if diagnosis.pin_refused => {
+                let error = BackendError::SecretIncorrect { word: "PIN", tries_left: None };
+                self.note_presented(content, Some(&self.refusal(&error)));
+            }
+            Ok((diagnosis, _)) if diagnosis.facts.logged_in => self.note_presented(content, None),
+            Ok(_) => {}
+            Err(refusal) => self.note_presented(content, Some(refusal)),
+        }
+    }
+
     /// The PIN of the configuration, or why there is none: doctor ends nobody's `lock` and tries no PIN twice.
     async fn pin_to_examine(&self, since: Since) -> Result<Source, String> {
         let name = self.name();
@@ -123,6 +136,8 @@ impl Slot {
             };
             return Err(why);
         }
+        // What comes of an attempt that is under way with what it holds is waited for: nothing is tried twice.
+        let _alone = self.by_itself.lock().await;
         self.by_itself_from_source(since).await.map_err(|refusal| refusal.message)
     }
 }

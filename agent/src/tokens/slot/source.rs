@@ -48,8 +48,10 @@ pub(super) struct Source {
 /// What is known of contents of the source, in this run.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// Those that were not accepted, the newest last.
-    refused: Vec<SecretBytes>,
+    /// Those that were not accepted, the newest last, each with the number of its last refusal.
+    refused: Vec<(SecretBytes, u64)>,
+    /// Counts refusals.
+    refusals: u64,
     /// The one that was, and by which card.
     proven: Option<(SecretBytes, Option<Proof>)>,
     /// The one that was presented last: another one is a new entry by whoever wrote it.
@@ -58,7 +60,12 @@ pub(super) struct Contents {
 
 impl Contents {
     fn is_refused(&self, content: &SecretBytes) -> bool {
-        self.refused.iter().any(|refused| same(refused, content))
+        self.is_refused_since(content, 0)
+    }
+
+    /// Whether it was not accepted when so many refusals had been counted already, or later.
+    fn is_refused_since(&self, content: &SecretBytes, refusals: u64) -> bool {
+        self.refused.iter().any(|(refused, number)| *number >= refusals && same(refused, content))
     }
 
     fn proof(&self, content: &SecretBytes) -> Option<Proof> {
@@ -77,17 +84,17 @@ impl Contents {
 
     /// It is not to be presented any more.
     fn spend(&mut self, content: SecretBytes) {
-        if self.is_refused(&content) {
-            return;
-        }
+        let number = self.refusals;
+        self.refusals = number.saturating_add(1);
+        self.refused.retain(|(refused, _)| !same(refused, &content));
         if self.refused.len() >= MOST_REFUSED {
             self.refused.remove(0);
         }
-        self.refused.push(content);
+        self.refused.push((content, number));
     }
 
     fn prove(&mut self, content: SecretBytes, proof: Option<Proof>) {
-        self.refused.retain(|refused| !same(refused, &content));
+        self.refused.retain(|(refused, _)| !same(refused, &content));
         self.last = Some(copy(&content));
         self.proven = Some((content, proof));
     }
@@ -98,7 +105,7 @@ impl Contents {
         if !same(&old, new) {
             self.spend(old);
         }
-        self.refused.retain(|refused| !same(refused, new));
+        self.refused.retain(|(refused, _)| !same(refused, new));
     }
 }
 
@@ -127,7 +134,7 @@ impl Slot {
         if self.config.pin == PinSource::Nothing {
             return self.unlock(SecretBytes::with_len(0, |_| {}), attempt).await;
         }
-        let slot = Arc::clone(self);
+        let (slot, refusals) = (Arc::clone(self), lock(&self.contents).refusals);
         let work = async move {
             let _alone = tokio::select! {
                 biased;
@@ -135,21 +142,30 @@ impl Slot {
                 () = slot.locked_since(attempt.since) => return slot.unless_locked_since(attempt.since),
                 alone = slot.by_itself.lock() => alone,
             };
-            slot.present_source(attempt.since, Some(Attempt { from_source: true, ..attempt })).await
+            let attempt = Attempt { from_source: true, ..attempt };
+            slot.present_source(attempt.since, Some((attempt, refusals))).await
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?
     }
 
-    /// One attempt with the configured secret; by itself where no person makes it.
-    pub(super) fn present_source(self: &Arc<Self>, since: Since, person: Option<Attempt>) -> Later<'_, ()> {
+    /// One attempt with the configured secret; by itself where no person makes it. A person knows of so many refusals.
+    pub(super) fn present_source(
+        self: &Arc<Self>,
+        since: Since,
+        person: Option<(Attempt, u64)>,
+    ) -> Later<'_, ()> {
         Box::pin(async move {
             // What it waited for may have taken long.
             self.unless_locked_since(since)?;
             let source = match person {
                 None => self.by_itself_from_source(since).await?,
-                Some(attempt) => {
+                Some((attempt, refusals)) => {
                     let secret = self.fetch_or_note().await?;
                     let content = digest(&secret);
+                    // The person spoke before that answer was known, and it was about this very content.
+                    if lock(&self.contents).is_refused_since(&content, refusals) {
+                        return Err(self.unusable());
+                    }
                     Source { pin: secret, content, how: Presenting::Person(attempt) }
                 }
             };
@@ -342,6 +358,21 @@ mod tests {
         contents.refuse(content("a"));
         assert_eq!(contents.proof(&content("a")), None);
         assert!(contents.is_refused(&content("a")) && !contents.is_refused(&content("b")));
+    }
+
+    #[test]
+    fn a_content_that_is_refused_while_a_person_waits_is_told_from_one_that_was_refused_before() {
+        let mut contents = Contents::default();
+        contents.refuse(content("a"));
+        let spoke = contents.refusals;
+        assert!(contents.is_refused(&content("a")) && !contents.is_refused_since(&content("a"), spoke));
+        contents.refuse(content("b"));
+        assert!(
+            contents.is_refused_since(&content("b"), spoke)
+                && !contents.is_refused_since(&content("a"), spoke)
+        );
+        contents.refuse(content("a"));
+        assert!(contents.is_refused_since(&content("a"), spoke), "again");
     }
 
     #[test]
