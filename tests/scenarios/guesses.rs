@@ -95,22 +95,39 @@ fn a_pin_that_doctor_had_accepted_and_then_refused_stays_counted() {
     assert_eq!(refused["details"]["wrong"], 2, "{refused}");
 }
 
+/// Answers of C_Login by which the PIN was not looked at, what is told of them, and the way out. A module that says so may
+/// have looked at it.
+const UNLOOKED: [(&str, &str, &str); 3] = [
+    ("CKR_USER_PIN_NOT_INITIALIZED", "no user PIN", "--init-pin"),
+    ("CKR_PIN_EXPIRED", "expired", "tufctl token change-pin hsm"),
+    ("CKR_ARGUMENTS_BAD", "takes no PIN in this way", "not supported"),
+];
+
 #[test]
-fn a_pin_that_the_module_has_not_looked_at_is_not_counted_and_told_with_a_way_out() {
+fn whatever_a_login_answers_a_typed_pin_is_counted_and_three_stop() {
     let Some(home) = crate::pins::lying_home("") else { return };
     let desk = home.lying_desk("hsm");
-    let _agent = home.start();
-    for (code, says, remedy) in [
-        ("CKR_USER_PIN_NOT_INITIALIZED", "no user PIN", "--init-pin"),
-        ("CKR_PIN_EXPIRED", "expired", "change-pin"),
-        ("CKR_ARGUMENTS_BAD", "takes no PIN in this way", "not supported"),
-    ] {
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    for (code, says, remedy) in UNLOOKED {
         desk.say(&format!("token flags none\nC_Login {code}"));
-        for _ in 0..2 {
+        let before = logins(&home);
+        for count in 1..=3 {
             let refused = home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
             assert!(refused["message"].as_str().unwrap().contains(says), "{refused}");
             assert!(refused["remedy"].as_str().unwrap().contains(remedy), "{refused}");
+            assert_eq!(refused["details"]["wrong"], count, "{code}: {refused}");
+            assert!(home.token("hsm")["problem"].as_str().unwrap().contains(says), "{}", home.token("hsm"));
         }
+        home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+        assert_eq!(logins(&home), before + 3, "{code}");
+        // The right one ends the count.
+        desk.say("token flags none");
+        let command = "token unlock hsm --pin-file pin --last-try";
+        let Some((exit, screen)) = talk(&home, command, &[("[y/N] ", "y\n")]) else { return };
+        assert_eq!(exit, 0, "{screen}");
+        assert!(home.token("hsm")["problem"].is_null(), "{}", home.token("hsm"));
+        home.run("token lock hsm").done();
     }
     let asked = logins(&home);
     desk.say("token flags +protected-path");
@@ -119,7 +136,102 @@ fn a_pin_that_the_module_has_not_looked_at_is_not_counted_and_told_with_a_way_ou
     assert_eq!(logins(&home), asked, "it is not presented");
     desk.say("token flags none");
     let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    assert_eq!(refused["details"]["wrong"], 1, "what was not presented is not counted: {refused}");
+}
+
+#[test]
+fn whatever_a_login_answers_the_pin_of_a_file_is_not_presented_again_by_itself() {
+    for (code, says, _) in UNLOOKED {
+        let Some(home) = home_with_pin_file(PIN) else { return };
+        home.lying_desk("hsm").say(&format!("token flags none\nC_Login {code}"));
+        let agent = home.start();
+        agent.wait_until(|| home.token("hsm")["problem"].as_str().is_some_and(|told| told.contains(says)));
+        for _ in 0..3 {
+            let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+            assert!(refused["message"].as_str().unwrap().contains(says), "{refused}");
+            // Doctor measures what it can without it.
+            home.run("token doctor hsm").done();
+        }
+        assert_eq!(logins(&home), 1, "{code}");
+        agent.stop();
+        let agent = home.start();
+        agent.wait_until(|| home.token("hsm")["problem"].is_string());
+        home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+        assert_eq!(logins(&home), 1, "{code}: a restart is no reason");
+        for count in 2..=3 {
+            home.refused("token unlock hsm", 5, "TOKEN_FAILED");
+            assert_eq!(logins(&home), count, "{code}: a person is");
+        }
+        home.refused("token unlock hsm", 5, "PIN_BLOCKED");
+        assert_eq!(logins(&home), 3, "{code}");
+    }
+}
+
+#[test]
+fn a_pin_that_has_expired_is_told_until_it_is_changed_and_that_ends_the_count() {
+    let Some(home) = crate::pins::lying_home("") else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token flags none\nC_Login CKR_PIN_EXPIRED");
+    let _agent = home.start();
+    home.secret("new", "new-pin-5c33");
+    // Too short to be looked for in what must hold no secret.
+    crate::yubikeys::private(&home, "short", "12");
+    for _ in 0..2 {
+        home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    }
+    assert!(home.token("hsm")["problem"].as_str().unwrap().contains("tufctl token change-pin"));
+    // One that the token does not take by its word is not presented; what C_SetPIN itself refuses counts.
+    home.refused("token change-pin hsm --pin-file pin --new-pin-file short", 2, "USAGE");
+    assert_eq!(desk.trace().calls("C_SetPIN"), 0);
+    home.run("token change-pin hsm --pin-file pin --new-pin-file new").done();
+    assert!(home.token("hsm")["problem"].is_null(), "{}", home.token("hsm"));
+    desk.say("token flags none\nC_SetPIN CKR_PIN_LEN_RANGE");
+    let refused = home.refused("token change-pin hsm --pin-file wrong --new-pin-file pin", 5, "TOKEN_FAILED");
     assert_eq!(refused["details"]["wrong"], 1, "{refused}");
+    home.run("token unlock hsm --pin-file new").done();
+}
+
+#[test]
+fn a_pin_that_doctor_saw_refused_is_not_presented_by_doctor_again() {
+    for code in ["CKR_PIN_LOCKED", "CKR_PIN_EXPIRED", "CKR_PIN_INCORRECT"] {
+        let Some(home) = home_with_pin_file(PIN) else { return };
+        let desk = home.lying_desk("hsm");
+        desk.say("token flags none");
+        let agent = home.start();
+        agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+        desk.say(&format!("token flags none\nC_Login {code}"));
+        let before = logins(&home);
+        for _ in 0..3 {
+            home.run("token doctor hsm");
+        }
+        assert_eq!(logins(&home), before + 1, "{code}");
+        desk.say("token flags none");
+        let refused = home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+        assert_eq!(refused["details"]["wrong"], 2, "{code}: {refused}");
+    }
+}
+
+#[test]
+fn a_wrong_pin_of_a_file_is_presented_once_though_somebody_says_unlock_or_doctor_meanwhile() {
+    for command in ["token unlock hsm", "token doctor hsm"] {
+        let Some(home) = home_with_pin_file("wrong-pin-5c33") else { return };
+        let desk = home.lying_desk("hsm");
+        desk.say("token flags none\nC_Login sleep 3000");
+        let agent = home.start();
+        agent.wait_until(|| logins(&home) == 1);
+        // Said before the answer is known, which is about the very same content.
+        if command == "token doctor hsm" {
+            home.run(command).done();
+        } else {
+            let refused = home.refused(command, 5, "TOKEN_LOCKED");
+            assert!(refused["message"].as_str().unwrap().contains("is wrong"), "{refused}");
+            assert!(refused["remedy"].as_str().unwrap().contains("tufctl token unlock hsm"), "{refused}");
+        }
+        assert_eq!(logins(&home), 1, "{command}");
+        desk.say("token flags none");
+        let refused = home.refused("token unlock hsm", 5, "PIN_INCORRECT");
+        assert_eq!((&refused["details"]["wrong"], logins(&home)), (&serde_json::json!(2), 2), "{refused}");
+    }
 }
 
 #[test]

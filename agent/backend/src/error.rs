@@ -77,6 +77,8 @@ pub enum BackendError {
     AttemptUnknown {
         /// What the token or its helper did.
         why: String,
+        /// What to do about that, where there is more to say than of any.
+        remedy: Option<String>,
     },
     /// No attempt was made, because it could be the last one.
     #[error("one more wrong PIN may block the token, so it was not tried{}", tries(*tries_left))]
@@ -254,6 +256,7 @@ impl BackendError {
                 "make sure of the PIN, then at a terminal: tufctl token unlock NAME --last-try".to_owned()
             }
             Self::SecretChanged { .. } => "unlock it with the PIN that it has now: tufctl token unlock NAME".to_owned(),
+            Self::AttemptUnknown { remedy: Some(remedy), .. } => remedy.clone(),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
             Self::PinEachUse => {
                 "sign at a terminal, where it is asked for, or give the token a `pin` in the configuration from which the \

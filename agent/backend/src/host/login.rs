@@ -35,7 +35,7 @@ impl TokenHost {
         Ok(TokenStatus { proven, ..self.look_at_live().unwrap_or(last) })
     }
 
-    /// The login itself, after the tries were read. False: the token has logins for nothing, and has not looked at the PIN.
+    /// The login itself, after the tries were read. False: the token has logins for nothing, and the PIN was not presented.
     pub(super) fn login_now(&mut self, pin: &RawAuthPin, serial: Option<&str>) -> Result<bool, HostError> {
         not_traced()?;
         let absent = self.absent();
@@ -49,13 +49,11 @@ impl TokenHost {
         }
         let needless = self.end_logins(serial)?;
         let Some(live) = self.live.as_mut() else { return Err(absent) };
-        let proven = match live.anchor.login_with_raw(UserType::User, pin) {
-            Ok(()) => true,
-            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if needless => false,
-            Err(error) => return Err(self.login_failed(error)),
-        };
+        if !needless && let Err(error) = live.anchor.login_with_raw(UserType::User, pin) {
+            return Err(self.login_failed(error));
+        }
         live.logged_in = true;
-        Ok(proven)
+        Ok(!needless)
     }
 
     /// Sees that nobody is logged in, also not by a login that failed as far as was told. True: the token says that everybody
@@ -97,6 +95,7 @@ impl TokenHost {
         serial: Option<&str>,
     ) -> Result<(), HostError> {
         self.may_ask(last_try, serial)?;
+        self.is_of_length(new)?;
         not_traced()?;
         let mut outcome = self.set_pin(old, new)?;
         // NSS has who is logged in change the PIN, and has not looked at the old one: that is the attempt then.
@@ -111,15 +110,22 @@ impl TokenHost {
         }
         match outcome {
             Ok(()) => Ok(()),
-            Err(Error::Pkcs11(RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                self.drop_sessions();
-                Err(HostError::new(
-                    HostErrorKind::PinRefused,
-                    "the token does not take it (length or characters)",
-                ))
-            }
             Err(error) => Err(self.login_failed(error)),
         }
+    }
+
+    /// A new PIN that the token takes by its length; otherwise the old one is not presented either.
+    fn is_of_length(&self, new: &str) -> Result<(), HostError> {
+        let info = self.live.as_ref().and_then(|live| self.pkcs11.get_token_info(live.slot).ok());
+        let Some((least, most)) = info.map(|info| (info.min_pin_length(), info.max_pin_length())) else {
+            return Ok(());
+        };
+        // Some tell nothing, or nonsense.
+        if most == 0 || most < least || (least..=most).contains(&new.len()) {
+            return Ok(());
+        }
+        let why = format!("the token takes those of {least} to {most} bytes");
+        Err(HostError::new(HostErrorKind::PinRefused, why))
     }
 
     fn set_pin(&mut self, old: &str, new: &str) -> Result<Result<(), Error>, HostError> {
@@ -162,11 +168,7 @@ impl TokenHost {
             Error::Pkcs11(RvError::PinLenRange | RvError::PinInvalid, Function::Login) => {
                 HostErrorKind::PinIncorrect
             }
-            // Not looked at, so not counted.
-            Error::Pkcs11(
-                RvError::ArgumentsBad | RvError::UserPinNotInitialized | RvError::PinExpired,
-                Function::Login,
-            ) => HostErrorKind::PinUnasked,
+            // Whatever else it says, it was asked: of what it has looked at there is only its word.
             _ => HostErrorKind::PinUnclear,
         };
         // It may have taken place all the same.
@@ -183,8 +185,7 @@ impl TokenHost {
                 HostError::new(HostErrorKind::PinIncorrectFinalTry, "the PIN is wrong")
             }
             (HostErrorKind::PinIncorrect, false) => HostError::new(kind, "the PIN is wrong"),
-            (HostErrorKind::PinUnasked, _) => unasked(&error),
-            (kind, _) => HostError::new(kind, format!("the module's {}", told(&error))),
+            (kind, _) => unclear(kind, &error),
         }
     }
 }
@@ -202,23 +203,30 @@ fn pin_pad() -> HostError {
     )
 }
 
-/// The module has not looked at the PIN: no try is at stake (PKCS#11 section 5.1.6).
-fn unasked(error: &Error) -> HostError {
+/// What the module says does not tell whether it has counted a try. Where it names a reason, that has a way out of its own.
+fn unclear(kind: HostErrorKind, error: &Error) -> HostError {
     let (why, remedy) = match error {
-        Error::Pkcs11(RvError::UserPinNotInitialized, _) => (
-            "the token has no user PIN yet",
-            "give it one with its vendor's tool, as its security officer (pkcs11-tool --init-pin, say)",
+        Error::Pkcs11(RvError::UserPinNotInitialized, Function::Login) => (
+            "the token says that it has no user PIN yet",
+            "give it one with its vendor's tool, as its security officer (pkcs11-tool --init-pin, say), then: tufctl token \
+             unlock NAME",
         ),
-        Error::Pkcs11(RvError::PinExpired, _) => (
-            "the token's PIN has expired, and nothing is done with it before it is changed",
+        Error::Pkcs11(RvError::PinExpired, Function::Login) => (
+            "the token says that its PIN has expired, and must be changed first (tufctl token change-pin)",
             "give it a new one: tufctl token change-pin NAME, or its vendor's tool",
         ),
-        _ => (
-            "the module takes no PIN in this way, and has not looked at it",
-            "look with the token's own tool how it takes its PIN; one that is typed at the device is not supported",
+        Error::Pkcs11(RvError::ArgumentsBad, Function::Login) => (
+            "the module says that it takes no PIN in this way",
+            "look with the token's own tool how it takes its PIN (one that is typed at the device is not supported), then: tufctl \
+             token unlock NAME",
         ),
+        Error::Pkcs11(RvError::PinInvalid | RvError::PinLenRange, Function::SetPIN) => (
+            "the token takes the new PIN, or the old one, for none by its length or characters",
+            "make sure of the old PIN, and choose another new one",
+        ),
+        _ => return HostError::new(kind, format!("the module's {}", told(error))),
     };
-    HostError::new(HostErrorKind::PinUnasked, format!("{why} (the module's {})", told(error))).remedy(remedy)
+    HostError::new(kind, format!("{why} (the module's {})", told(error))).remedy(remedy)
 }
 
 /// Whoever traces this process would read the PIN along.

@@ -326,7 +326,7 @@ pub(crate) enum HostErrorKind {
     PinChanged,
     /// The PIN was presented, and what the module answered does not say whether it was counted as wrong.
     PinUnclear,
-    /// Not looked at by the token: no try is at stake.
+    /// Not presented, as the token takes none from programs.
     PinUnasked,
     /// As [`Self::PinUnclear`], and the module is of no use before it is started anew, or has somebody logged in for all that was done.
     PinWorn,

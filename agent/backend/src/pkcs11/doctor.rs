@@ -221,21 +221,25 @@ impl<'a> Examination<'a> {
                 Ok(())
             }
             Ok(_) => {
-                Err(BackendError::AttemptUnknown { why: "the helper's answer makes no sense".to_owned() })
+                let why = "the helper's answer makes no sense".to_owned();
+                Err(BackendError::AttemptUnknown { why, remedy: None })
             }
-            // Not presented: what can be measured without it is.
+            // Not presented, but for a token that says so only then, of which it stays counted: what can be measured without it
+            // is.
             Err(CallError::Host(error))
                 if matches!(
                     error.kind,
                     HostErrorKind::FinalTry | HostErrorKind::PinLocked | HostErrorKind::PinUnasked
                 ) =>
             {
+                self.refused = error.kind == HostErrorKind::PinLocked;
                 self.pin = Err(error.message);
                 Ok(())
             }
             Err(CallError::Host(error)) => Err(backend_error(error)),
             Err(CallError::Broken(how)) => Err(BackendError::AttemptUnknown {
                 why: format!("doctor's helper {how} while it was logging in"),
+                remedy: None,
             }),
         }
     }

@@ -205,7 +205,7 @@ impl Shared {
                     false => self.lost(link, what, &how).into(),
                 };
                 Err(if request.presents_pin() {
-                    BackendError::AttemptUnknown { why: error.to_string() }
+                    BackendError::AttemptUnknown { why: error.to_string(), remedy: None }
                 } else {
                     error
                 })

@@ -183,15 +183,16 @@ impl Pkcs11Token {
         match shared.call(&mut link, "changing the PIN", &request, &[old, new], shared.config.deadline) {
             Ok(_) => {
                 drop(link);
+                shared.note(|seen| seen.pin_trouble = None);
                 if self.is_card() {
                     // The new PIN has all its tries.
                     self.note_what_was_seen();
                 }
                 Presented { spent: Spent::Accepted, result: Ok(()) }
             }
-            Err(BackendError::AttemptUnknown { why }) => {
+            Err(BackendError::AttemptUnknown { why, remedy }) => {
                 let why = format!("{why}; the new PIN may be in force already");
-                Presented::failed(BackendError::AttemptUnknown { why })
+                Presented::failed(BackendError::AttemptUnknown { why, remedy })
             }
             Err(error) => Presented::failed(error),
         }

@@ -40,6 +40,8 @@ pub(crate) struct Seen {
     pub(crate) logins_lost: u64,
     /// What the last of them did, until somebody unlocks or locks.
     pub(crate) lost_login: Option<String>,
+    /// Why it has not accepted its PIN, by its own word, where another PIN alone does not help.
+    pub(crate) pin_trouble: Option<String>,
     /// What its helper keeps the module to.
     pub(crate) confinement: Confinement,
     /// The module that was loaded last.
@@ -122,6 +124,9 @@ impl Seen {
         if self.state == Some(TokenState::Unlocked) {
             self.lost_login = None;
         }
+        if self.state == Some(TokenState::Unlocked) || status.serial != self.status.serial {
+            self.pin_trouble = None;
+        }
         self.trouble = None;
         self.status = status;
     }
@@ -139,6 +144,9 @@ impl Seen {
         if let Some(left) = error.tries_left.filter(|_| is_of_pin) {
             self.status.tries_left = Some(left);
             self.status.final_try = left == 1;
+        }
+        if is_of_pin {
+            self.pin_trouble = error.remedy.as_ref().map(|_| message.clone());
         }
         if let Some(key) = &error.unwell {
             self.unwell.retain(|known| known != key);
@@ -286,7 +294,8 @@ impl Seen {
         };
         // What made it lose its login is over.
         let lost = || self.lost_login.as_ref().map(|how| format!("its login was lost: {how}"));
-        let problem = self.trouble.as_ref().map(told).or_else(lost);
+        let of_pin = || self.pin_trouble.clone().filter(|_| self.state == Some(TokenState::Locked));
+        let problem = self.trouble.as_ref().map(told).or_else(of_pin).or_else(lost);
         let kept = self.kept().map(|kept| &kept.hints);
         let damaged = kept.and_then(|hints| hints.as_ref().err()).map(ToString::to_string);
         let state = self.state.unwrap_or(TokenState::Absent);

@@ -122,9 +122,9 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         }
         HostErrorKind::PinChanged => BackendError::SecretChanged { tries_left },
         HostErrorKind::PinUnasked => failed(message, "look how the token takes its PIN with its vendor's tool"),
-        HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message },
+        HostErrorKind::PinUnclear => BackendError::AttemptUnknown { why: message, remedy },
         HostErrorKind::PinWorn => {
-            BackendError::AttemptUnknown { why: format!("{message}; the module is started anew") }
+            BackendError::AttemptUnknown { why: format!("{message}; the module is started anew"), remedy }
         }
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
         HostErrorKind::PinLocked => BackendError::Blocked,
