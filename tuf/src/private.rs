@@ -9,6 +9,7 @@
 //! proof and needs no name.
 
 mod made;
+mod rsa;
 mod texts;
 
 use crate::json::{Kind, Value};
@@ -18,8 +19,13 @@ use std::collections::HashSet;
 /// Where a private key stands inside `value`, as a JSON pointer (RFC 6901); the first one.
 pub fn private_key_in(value: Value<'_>, publics: &Publics) -> Option<String> {
     let text = String::from_utf8_lossy(value.raw());
-    let mut search =
-        Search { publics, armoured: texts::may_be_armoured(&text), tried: HashSet::new(), tried_rsa: 0 };
+    let mut search = Search {
+        publics,
+        armoured: texts::may_be_armoured(&text),
+        tried: HashSet::new(),
+        tried_rsa: 0,
+        powers: 0,
+    };
     search.find(value, Place::default(), 0)
 }
 
@@ -31,6 +37,8 @@ struct Search<'p> {
     tried: HashSet<Vec<u8>>,
     /// How often RSA was tried.
     tried_rsa: usize,
+    /// How often by a power.
+    powers: usize,
 }
 
 /// What is known of where a value stands.
@@ -42,6 +50,10 @@ struct Place {
     private: bool,
     /// The digests of a listed file, which whoever verifies compares with the file.
     digests: bool,
+    /// In the list of signatures.
+    signatures: bool,
+    /// One of them.
+    signature: bool,
 }
 
 impl Search<'_> {
@@ -70,7 +82,13 @@ impl Search<'_> {
                     }
                     let private =
                         place.private || in_key && name.as_str().is_some_and(|it| texts::says_private(&it));
-                    let inside = Place { in_key, private, digests: depth == ENTRY && raw == "\"hashes\"" };
+                    let inside = Place {
+                        in_key,
+                        private,
+                        digests: depth == ENTRY && raw == "\"hashes\"",
+                        signatures: depth == 0 && raw == "\"signatures\"",
+                        signature: place.signatures && raw == "\"sig\"",
+                    };
                     let way = self.find(inner, inside, deeper)?;
                     Some(format!("/{}{way}", escape(&name.as_str().unwrap_or_default())))
                 })
@@ -111,7 +129,7 @@ impl Search<'_> {
             return false;
         }
         if self.publics.may_be_of_rsa(bytes.len()) {
-            // Milliseconds each, and signatures are as long.
+            // Some ten microseconds for each key, and signatures are as long.
             self.tried_rsa = self.tried_rsa.saturating_add(1);
             if self.tried_rsa > MOST_TRIES_OF_RSA {
                 return false;
@@ -121,7 +139,16 @@ impl Search<'_> {
         if !place.in_key && (self.tried.len() >= MOST_TRIES || !self.tried.insert(bytes.clone())) {
             return false;
         }
-        self.publics.made_by(&bytes)
+        self.publics.made_by(&bytes) || self.undoes_a_key(&bytes, place)
+    }
+
+    /// Whether bytes are an exponent of RSA that only a power tells.
+    fn undoes_a_key(&mut self, bytes: &[u8], place: Place) -> bool {
+        if !self.publics.needs_power(bytes) || place.signature && self.publics.have_signed(bytes) {
+            return false;
+        }
+        self.powers = self.powers.saturating_add(1);
+        self.powers <= MOST_POWERS && self.publics.undone_by(bytes)
     }
 }
 
@@ -134,7 +161,8 @@ const MOST_DEPTH: u8 = 64;
 /// How deep the entries of `signed.targets` and `signed.meta` lie.
 const ENTRY: u8 = 3;
 const MOST_TRIES: usize = 4096;
-const MOST_TRIES_OF_RSA: usize = 64;
+const MOST_TRIES_OF_RSA: usize = 4096;
+const MOST_POWERS: usize = 64;
 /// Quotes and the shortest form of 32 bytes but the word of an armour; numbers of a list.
 const SHORTEST: usize = 16;
 

@@ -1,10 +1,10 @@
 //! What makes a public key: a seed, a scalar, or one of the secret numbers of RSA.
 
+use super::rsa::Rsa;
 use crate::{
     key::{Key, KeyType, PublicKey},
     metadata::Metadata,
 };
-use crypto_bigint::{BoxedUint, Gcd};
 use std::collections::BTreeSet;
 
 /// The public keys whose private halves are looked for.
@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 pub struct Publics {
     keys: BTreeSet<PublicKey>,
     kinds: BTreeSet<KeyType>,
+    rsa: Vec<Rsa>,
 }
 
 impl Publics {
@@ -37,7 +38,9 @@ impl Publics {
     fn add_key(&mut self, key: &Key) {
         if let Ok(public) = key.public_key() {
             self.kinds.insert(public.key_type());
-            self.keys.insert(public.clone());
+            if self.keys.insert(public.clone()) {
+                self.rsa.extend(Rsa::of(public));
+            }
         }
     }
 
@@ -49,19 +52,30 @@ impl Publics {
 
     /// Whether so many bytes can be the exponent of one of the keys, a prime or an exponent by one.
     pub(super) fn may_be_of_rsa(&self, length: usize) -> bool {
-        self.of_rsa().any(|(n, _)| is_exponent(length, &n) || is_prime(length, &n))
-    }
-
-    fn of_rsa(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-        // Nothing is written anew for each text of a document without such keys.
-        let any = self.kinds.iter().any(|kind| kind.default_scheme().keytype() == "rsa");
-        self.keys.iter().filter(move |_| any).filter_map(PublicKey::rsa_parts)
+        self.rsa.iter().any(|key| key.may_be_of(length))
     }
 
     /// Whether these bytes are what one of the keys is made from: the seed of Ed25519, with or without its public key
-    /// behind, or of ML-DSA, the scalar of an ECDSA key, the private exponent of RSA, a prime or the exponent by one.
+    /// behind, or of ML-DSA, the scalar of an ECDSA key, the private exponent of RSA or a prime.
     pub(super) fn made_by(&self, bytes: &[u8]) -> bool {
-        self.of_seed(bytes) || self.of_scalar(bytes) || self.of_rsa().any(|(n, e)| breaks(&n, &e, bytes))
+        self.of_seed(bytes)
+            || self.of_scalar(bytes)
+            || self.rsa.iter().any(|key| key.may_be_of(bytes.len()) && key.is_broken_by(bytes))
+    }
+
+    /// Whether a power has to be worked out to see if they are an exponent of RSA: milliseconds for each key.
+    pub(super) fn needs_power(&self, bytes: &[u8]) -> bool {
+        self.rsa.iter().any(|key| key.needs_power(bytes))
+    }
+
+    /// Whether they are such an exponent.
+    pub(super) fn undone_by(&self, bytes: &[u8]) -> bool {
+        self.rsa.iter().any(|key| key.needs_power(bytes) && key.is_undone_by(bytes))
+    }
+
+    /// Whether these bytes have the form of an RSA signature by one of the keys.
+    pub(super) fn have_signed(&self, bytes: &[u8]) -> bool {
+        self.rsa.iter().any(|key| key.has_signed(bytes))
     }
 
     fn has(&self, kind: KeyType, key: impl FnOnce() -> Option<PublicKey>) -> bool {
@@ -118,7 +132,7 @@ fn widths(kind: KeyType) -> &'static [usize] {
 }
 
 /// Whether so many bytes can be a number of `width` bytes: written without zeros that stand before it, or with one more.
-fn is_as_wide(length: usize, width: usize) -> bool {
+pub(super) fn is_as_wide(length: usize, width: usize) -> bool {
     (width.saturating_sub(MOST_DROPPED)..=width.saturating_add(1)).contains(&length)
 }
 
@@ -132,41 +146,6 @@ fn as_wide(number: &[u8], width: usize) -> Option<Vec<u8>> {
     let mut wide = vec![0; width.checked_sub(digits.len())?];
     wide.extend_from_slice(digits);
     Some(wide)
-}
-
-/// A private exponent may be some bits shorter than the modulus.
-fn is_exponent(length: usize, n: &[u8]) -> bool {
-    (n.len().saturating_sub(8)..=n.len().saturating_add(1)).contains(&length)
-}
-
-/// Primes have half of the bits, and so have the exponents by them.
-fn is_prime(length: usize, n: &[u8]) -> bool {
-    is_as_wide(length, n.len().div_ceil(2))
-}
-
-/// Whether the number divides the modulus, or takes back what the public exponent does: by the modulus, or by one prime.
-fn breaks(n: &[u8], e: &[u8], number: &[u8]) -> bool {
-    let of = BoxedUint::from_be_slice_vartime;
-    let modulus = of(n);
-    let (prime, exponent) = (is_prime(number.len(), n), is_exponent(number.len(), n));
-    let number = of(number);
-    if prime && number > BoxedUint::one() {
-        let divides = |by| bool::from(modulus.rem_vartime::<BoxedUint>(by).is_zero());
-        if number.as_nz_vartime().is_some_and(divides) {
-            return true;
-        }
-    }
-    let Some(odd) = modulus.as_odd_vartime().filter(|_| prime || exponent) else { return false };
-    // As wide as the modulus.
-    let mut two = vec![0; n.len()];
-    two.last_mut().into_iter().for_each(|byte| *byte = 2);
-    let two = of(&two);
-    let back = two.pow_mod(&number, odd).pow_mod(&of(e), odd);
-    if back == two {
-        return true;
-    }
-    // By one prime alone: that prime divides the difference.
-    prime && back > two && back.wrapping_sub(&two).gcd_vartime(&modulus) > BoxedUint::one()
 }
 
 /// Zeros before a number, bytes, that whoever wrote it may have left out: three in one of sixteen million.

@@ -3,8 +3,10 @@ use crate::{
     json::Document,
     key::{KeyType, PublicKey},
 };
+use crypto_bigint::{BoxedUint, ConcatenatingMul as _, Gcd as _, Limb, NonZero};
 use rsa::{
     pkcs8::DecodePrivateKey as _,
+    signature::Signer as _,
     traits::{PrivateKeyParts as _, PublicKeyParts as _},
 };
 use serde_json::{Value, json};
@@ -195,9 +197,108 @@ fn secret_numbers_of_rsa_are_found() {
     }
     one[127] = 1;
     assert_eq!(found(&with(&one)), None);
-    // Signatures are as long: so many are tried, and no more.
-    let many: Vec<String> = (0..70_u8).map(|number| hex::encode([number; 256])).collect();
-    assert_eq!(found(&json!({"many": many, "then": with(&d)})), None);
+    // Signatures are as long as the exponent.
+    let many: Vec<String> = (0..200_u8).map(|number| hex::encode([number; 256])).collect();
+    assert_eq!(found(&json!({"many": many, "then": with(&d)})).as_deref(), Some("/then/custom/x"));
+    // What only a power tells is tried so often, and no more.
+    let many: Vec<String> = (1..131_u8).map(|number| hex::encode([number; 128])).collect();
+    let dp = key.dp().unwrap().to_be_bytes_trimmed_vartime();
+    let few = json!({"many": many[..128], "then": with(&dp)});
+    let (few, enough) = (json!({"many": many[..126], "then": few["then"]}), few);
+    assert_eq!(found(&few).as_deref(), Some("/then/custom/x"), "63 odd ones before it");
+    assert_eq!(found(&enough), None, "64 of them");
+}
+
+/// A key whose primes, less one, have a factor of 51 bits in common.
+fn kindred_key() -> (BoxedUint, BoxedUint) {
+    let of = |hex: &str| BoxedUint::from_be_slice_vartime(&hex::decode(hex).unwrap());
+    (
+        of(
+            "e7110266f068d1dbbb8740fffe03c7eb68889ba6923694379f6ad8321e7a41169abc007a0f60bb6f03e81259dd6ae695c2d7\
+            85b730321f1e46513111e53a51936763d51e3047dcff52235bf796c5f9e6bef89ff6280576357953de229974a2eb356e1607\
+            0bcf41818b66664cc0485509432c2204ed9b1736ecddcf6500376683",
+        ),
+        of(
+            "e507a85c58c14a06f8d6c704e218d7496011b661e0c0b44a25f346df8239084c3d5b8b5e352eac50dfa9799021a9cce48df5\
+            cb26290a05779a89b31d31229235ad56bcc40dfbed86eb7be25eee93aab2fe414b21851c4b72d6e35df2e8989c0d6df1dc1f\
+            5d1b610b70be0431d7944ca5134a506ca70cce3da83239106530a9c1",
+        ),
+    )
+}
+
+#[test]
+fn private_exponents_of_every_making_are_found() {
+    const E: u64 = 65_537;
+    let from_pem =
+        rsa::RsaPrivateKey::from_pkcs8_pem(include_str!("../../tests/vectors/rsa-2048.pem")).unwrap();
+    let of_pem =
+        |at: usize| BoxedUint::from_be_slice_vartime(&from_pem.primes()[at].to_be_bytes_trimmed_vartime());
+    for (p, q) in [(of_pem(0), of_pem(1)), kindred_key()] {
+        let [p1, q1] = [&p, &q].map(|prime| prime.wrapping_sub(BoxedUint::one()));
+        let (n, phi) = (p.concatenating_mul(&q), p1.concatenating_mul(&q1));
+        let common = p1.gcd_vartime(&q1);
+        let lambda = phi.div_rem_vartime(common.as_nz_vartime().unwrap()).0;
+        let e = NonZero::new(Limb::from(E)).unwrap();
+        // (1 + kλ)/e, for the k that makes it a whole number.
+        let exponent = |order: &BoxedUint| {
+            let step = u64::from(order.rem_limb(e));
+            let k = (0..E).find(|k| (1 + k * step) % E == 0).unwrap();
+            let whole = order.concatenating_mul(BoxedUint::from(k)).wrapping_add(BoxedUint::one());
+            whole.div_rem_limb(e).0
+        };
+        let public =
+            PublicKey::from_rsa(&n.to_be_bytes_trimmed_vartime(), &BoxedUint::from(E).to_be_bytes()).unwrap();
+        let object: Value = serde_json::from_str(public.to_key().json()).unwrap();
+        let larger = exponent(&lambda).wrapping_add(&lambda);
+        for d in [exponent(&phi), exponent(&lambda), larger] {
+            let bytes = d.to_be_bytes_trimmed_vartime();
+            // Where φ is much longer than λ, so is n.
+            if bytes.len() + 8 < n.to_be_bytes_trimmed_vartime().len() {
+                continue;
+            }
+            let value = json!({"k": object, "x": hex::encode(&bytes)});
+            assert_eq!(found(&value).as_deref(), Some("/x"));
+            let mut other = bytes.to_vec();
+            other[200] ^= 1;
+            assert_eq!(found(&json!({"k": object, "x": hex::encode(&other)})), None);
+        }
+    }
+}
+
+#[test]
+fn signatures_use_up_no_tries_of_what_is_as_long_by_another_key() {
+    let key = rsa::RsaPrivateKey::from_pkcs8_pem(include_str!("../../tests/vectors/rsa-2048.pem")).unwrap();
+    let public =
+        PublicKey::from_rsa(&key.n().to_be_bytes_trimmed_vartime(), &key.e().to_be_bytes_trimmed_vartime());
+    let small: Value = serde_json::from_str(public.unwrap().to_key().json()).unwrap();
+    // The primes of this one would be as long as those signatures.
+    let (p, q) = kindred_key();
+    let square = p.concatenating_mul(&q).square();
+    let large = PublicKey::from_rsa(&square.to_be_bytes_trimmed_vartime(), &[1, 0, 1]).unwrap();
+    let large: Value = serde_json::from_str(large.to_key().json()).unwrap();
+    let framed = rsa::pkcs1v15::SigningKey::<sha2::Sha256>::new(key.clone());
+    let signed = (0..140_u8).map(|number| {
+        let sig = Box::<[u8]>::from(framed.sign(&[number]));
+        json!({"keyid": "", "sig": hex::encode(sig)})
+    });
+    let signed: Vec<Value> = signed.collect();
+    let dp = hex::encode(key.dp().unwrap().to_be_bytes_trimmed_vartime());
+    let whole = |list: &str| json!({list: signed, "signed": {"k": [small, large], "x": dp}});
+    assert_eq!(found(&whole("signatures")).as_deref(), Some("/signed/x"));
+    assert_eq!(found(&whole("others")), None, "64 powers, and no more");
+    // One that is no signature is tried there, too.
+    let secret = json!({"signatures": [{"keyid": "", "sig": dp}], "k": small});
+    assert_eq!(found(&secret).as_deref(), Some("/signatures/0/sig"));
+    // PSS leaves nothing as it stands but the last byte.
+    let mut publics = Publics::default();
+    publics.add_objects(document(&small).root());
+    let n = BoxedUint::from_be_slice_vartime(&key.n().to_be_bytes_trimmed_vartime());
+    let d = BoxedUint::from_be_slice_vartime(&key.d().to_be_bytes_trimmed_vartime());
+    for last in [0xbc, 0xbb] {
+        let message = [&[7; 255][..], &[last]].concat();
+        let sig = BoxedUint::from_be_slice_vartime(&message).pow_mod(&d, n.as_odd_vartime().unwrap());
+        assert_eq!(publics.have_signed(&sig.to_be_bytes()), last == 0xbc);
+    }
 }
 
 /// As `%x` writes a number.
