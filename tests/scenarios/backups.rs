@@ -218,6 +218,24 @@ fn a_store_is_not_begun_anew_while_a_restore_has_not_come_to_its_end() {
 }
 
 #[test]
+fn a_restore_whose_client_was_killed_is_given_again_at_once() {
+    let (old, _old_agent) = backed_up();
+    let home = elsewhere(&old);
+    let _agent = home.start();
+    for pause in (0..16).map(|step| step * 20) {
+        let mut restore = std::process::Command::new(binary("tufctl"));
+        home.environment(&mut restore);
+        let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        restore.kill().unwrap();
+        restore.wait().unwrap();
+        home.run(GIVE).done();
+    }
+    assert!(!home.state().join(".restore").exists());
+    home.unlock_file_store();
+}
+
+#[test]
 fn a_restore_that_is_refused_leaves_no_trace() {
     let (old, _old_agent) = backed_up();
     let home = elsewhere(&old);

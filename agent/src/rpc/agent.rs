@@ -36,7 +36,12 @@ impl Agent for AgentService {
     ) -> Result<Response<RestoreReply>, Status> {
         answer(&self.0, "Agent.Restore", request, |state, connection, stream| async move {
             let received = backup::receive(&state, &connection, stream).await?;
-            let done = backup::restore(state, &connection, received).await?;
+            // A task of its own: a client that goes away does not stop it half-way, and the next one waits for its end.
+            let work = tokio::spawn(async move {
+                let _open = state.hold_open().await;
+                backup::restore(state, &connection, received).await
+            });
+            let done = work.await.map_err(Refusal::internal)??;
             Ok::<_, Refusal>(RestoreReply {
                 repositories: done.repositories.into_iter().map(on_the_wire).collect(),
                 keys_added: done.keys.added,
