@@ -6,7 +6,7 @@ use serde_json::json;
 use tuf::diff::full_difference;
 use tuf::role::{RoleKind, RoleName};
 
-use super::names::key_names;
+use super::names::{given_up, key_names};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{self, Report};
@@ -35,7 +35,7 @@ pub(crate) fn run(dir: &Path, context: &Context) -> Result<Report, Failure> {
         if let Some(fault) = &fault {
             context.screen.warn(fault.sentence());
         }
-        if let Some(sentence) = workspace.given_up(&role)? {
+        if let Some(sentence) = given_up(&workspace, &role, context)? {
             context.screen.warn(sentence);
         }
         if is_made_anew(&workspace, &role)? {

@@ -1,9 +1,10 @@
 //! What the keys of a repository are called: ours by the agent's name, others by what was noted when they were named.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use tuf::key::{Key, KeyId};
-use tuf::role::RoleKind;
+use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1;
 
 use crate::context::Context;
@@ -21,6 +22,22 @@ pub(super) fn key_names(workspace: &Workspace, context: &Context) -> Result<KeyN
     };
     let taken = ours.iter().map(|key| key.name.as_str()).collect();
     names_of(workspace, &taken, &|keyid, key| key_name(&ours, keyid, Some(key)))
+}
+
+/// What is given up with a reset, in one sentence that names keys as the agent does.
+pub(super) fn given_up(
+    workspace: &Workspace,
+    role: &RoleName,
+    context: &Context,
+) -> Result<Option<String>, Failure> {
+    let ours = OnceCell::new();
+    let called = |keyid: &str| {
+        let ours: &Vec<v1::Key> =
+            ours.get_or_init(|| context.agent().and_then(|agent| agent.keys()).unwrap_or_default());
+        let own = ours.iter().find(|key| key.keyid == keyid);
+        own.map_or_else(|| short_keyid(keyid), |key| visible(&key.name).into_owned())
+    };
+    workspace.given_up(role, &called)
 }
 
 /// Names for the keyids of all roles: `ours` names keys of the agent, `taken` holds all its names. A noted name that is

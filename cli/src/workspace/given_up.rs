@@ -1,7 +1,7 @@
 //! What goes with an attack: all that the role has published since the jump counts as never published, also what was done in
 //! good faith on top of it. A person has to know of a release that goes, and of a key or delegation that comes back.
 
-use tuf::diff::{Difference, RoleKey, difference};
+use tuf::diff::{Delegation, RoleKey, difference};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
@@ -13,11 +13,15 @@ use crate::render::visible;
 
 impl Workspace {
     /// Says what of the newest published content of a targets role, thrown away by a reset, is not in what comes in its place.
-    /// None: nothing, or that content is not what clients see any more.
+    /// None: nothing, or that content is not what clients see any more. `called` names the key of a keyid.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub(crate) fn given_up(&self, role: &RoleName) -> Result<Option<String>, Failure> {
+    pub(crate) fn given_up(
+        &self,
+        role: &RoleName,
+        called: &dyn Fn(&str) -> String,
+    ) -> Result<Option<String>, Failure> {
         if role.kind() != RoleKind::Targets || !self.is_cut()? {
             return Ok(None);
         }
@@ -26,8 +30,8 @@ impl Workspace {
         let went = listed(change.targets_removed.iter().chain(&change.targets_changed).map(|it| &it.path));
         let came = listed(change.targets_added.iter().map(|it| &it.path));
         let parts = [
-            part("goes", went, &change, |it| (&it.delegations_removed, &it.keys_removed)),
-            part("comes back", came, &change, |it| (&it.delegations_added, &it.keys_added)),
+            part("goes", went, &change.delegations_removed, &change.keys_removed, called),
+            part("comes back", came, &change.delegations_added, &change.keys_added, called),
         ];
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         if parts.is_empty() {
@@ -88,12 +92,12 @@ impl Workspace {
 fn part(
     what: &str,
     mut names: Vec<String>,
-    change: &Difference,
-    of: impl Fn(&Difference) -> (&Vec<tuf::diff::Delegation>, &Vec<RoleKey>),
+    delegations: &[Delegation],
+    keys: &[RoleKey],
+    called: &dyn Fn(&str) -> String,
 ) -> Option<String> {
-    let (delegations, keys) = of(change);
     names.extend(delegations.iter().map(|it| format!("delegation {}", visible(&it.name))));
-    names.extend(keys.iter().map(|it| format!("key {} of {}", it.keyid, visible(&it.role))));
+    names.extend(keys.iter().map(|it| format!("key {} of {}", called(&it.keyid), visible(&it.role))));
     let more = names.len().saturating_sub(MOST_NAMED);
     names.truncate(MOST_NAMED);
     if more > 0 {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tuf::role::{RoleKind, RoleName};
 use tufagent_proto::v1::Repository;
 
+use super::super::names::given_up;
 use super::super::sign::record;
 use super::super::staging::{Staging, role_name};
 use crate::args::ResetArgs;
@@ -107,7 +108,7 @@ fn restage<'c>(
 
 /// Says what of the published content is not in what is staged now.
 fn tell_given_up<'c>(staging: Staging<'c>, role: &RoleName) -> Result<Staging<'c>, Failure> {
-    if let Some(sentence) = staging.workspace.given_up(role)? {
+    if let Some(sentence) = given_up(&staging.workspace, role, staging.context)? {
         staging.context.screen.warn(sentence);
     }
     Ok(staging)

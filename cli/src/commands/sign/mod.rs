@@ -41,6 +41,7 @@ use self::unsigned::Unsigned;
 use crate::args::SignArgs;
 use crate::client::Agent;
 use crate::commands::limits;
+use crate::commands::names::given_up;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::Terminal;
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
         workspace.check_goes_on(&content)?;
         let selected: Vec<_> = content.iter().filter(|role| selection.role(role)).cloned().collect();
         for role in &selected {
-            if let Some(sentence) = workspace.given_up(role)? {
+            if let Some(sentence) = given_up(&workspace, role, context)? {
                 context.screen.warn(sentence);
             }
         }
