@@ -273,7 +273,8 @@ fn signatures_use_up_no_tries_of_what_is_as_long_by_another_key() {
     let small: Value = serde_json::from_str(public.unwrap().to_key().json()).unwrap();
     // The primes of this one would be as long as those signatures.
     let (p, q) = kindred_key();
-    let square = p.concatenating_mul(&q).concatenating_square();
+    let product = p.concatenating_mul(&q);
+    let square = product.concatenating_mul(&product);
     let large = PublicKey::from_rsa(&square.to_be_bytes_trimmed_vartime(), &[1, 0, 1]).unwrap();
     let large: Value = serde_json::from_str(large.to_key().json()).unwrap();
     let framed = rsa::pkcs1v15::SigningKey::<sha2::Sha256>::new(key.clone());
