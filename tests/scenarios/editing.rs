@@ -115,6 +115,10 @@ fn a_folder_that_is_older_than_what_was_published_is_told_and_renewed_only_after
     assert!(shown.stderr.contains("targets version 1 in place of 2"), "{shown}");
     home.refused("bump repo targets", 3, "CONFIRMATION_MISSING");
     assert!(!repo.dir().join("staged/targets.json").exists());
+    home.write("new.txt", "new");
+    home.run("target add repo new.txt --yes").done();
+    let signed = home.run("sign repo --yes");
+    assert!(signed.code == 3 && signed.stderr.contains(told), "{signed}");
     let bumped = home.run("bump repo targets --yes").done();
     assert!(bumped.stderr.contains(told), "{bumped}");
     let diff = home.run("diff repo").done();

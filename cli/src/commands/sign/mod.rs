@@ -128,6 +128,10 @@ impl<'a> Session<'a> {
             None => record::find(agent, &workspace, args, context)?,
         };
         workspace.heed(&record);
+        let facts = Facts { record: Some(record.clone()) };
+        if let Some(behind) = facts.behind(&workspace)? {
+            context.screen.warn(format!("{behind}; take the newest published copy first"));
+        }
         record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;
@@ -150,7 +154,6 @@ impl<'a> Session<'a> {
         }
         let names = ours.names(&workspace)?;
         let (signed, unsigned, blocked, noted) = (Vec::new(), Vec::new(), None, BTreeSet::new());
-        let facts = Facts { record: Some(record.clone()) };
         let session = Self {
             args,
             context,
