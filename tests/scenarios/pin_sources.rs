@@ -272,6 +272,30 @@ fn what_the_agent_has_opened_itself_is_never_presented_as_a_pin() {
 }
 
 #[test]
+fn a_wrong_pin_on_a_descriptor_is_corrected_in_the_file_or_by_the_next_line_of_the_pipe() {
+    let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
+    let pin = home.secret("pin", "wrong-pin");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 9<pin; exec \"$0\" \"$@\""]).arg(binary("tuf-agent"));
+    let agent = home.start_through(command);
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    fs::write(&pin, PIN).unwrap();
+    home.run("token unlock hsm").done();
+    drop(agent);
+
+    home.secret("pin", "wrong-pin\n");
+    let agent = start_on_pipe(&home, "cat pin >&9");
+    agent.wait_until(|| home.token("hsm")["problem"].is_string());
+    let presented = home.journalled("token.attempt").len();
+    let refused = home.refused("token unlock hsm", 5, "SECRET_FILE");
+    assert!(refused["message"].as_str().unwrap().contains("nothing has come"), "{refused}");
+    assert_eq!(home.journalled("token.attempt").len(), presented, "the wrong one was presented again");
+    let mut pipe = fs::OpenOptions::new().write(true).open(home.path("pipe")).unwrap();
+    pipe.write_all(format!("{PIN}\n").as_bytes()).unwrap();
+    home.run("token unlock hsm").done();
+}
+
+#[test]
 fn a_line_that_is_cut_off_in_a_pipe_costs_no_try() {
     let Some((home, _folder)) = home_with("{ fd = 9 }") else { return };
     let agent = start_on_pipe(&home, "printf canary- >&9");

@@ -274,7 +274,7 @@ impl BackendError {
             Self::PukBlocked => format!(
                 "its keys sign on with the PIN, so keep that: once it is blocked, too, {RESET_LEFT}; {RESET_COSTS}"
             ),
-            Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NAME --token TOKEN".to_owned(),
+            Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NEW --token TOKEN".to_owned(),
             Self::Stopping => "start the agent again, then repeat the command".to_owned(),
             Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
                                    other content needs the next one (a root: tufctl sign --supersede)"
@@ -286,8 +286,8 @@ impl BackendError {
             Self::ManagementTouch => "repeat the command, and touch it when it blinks".to_owned(),
             Self::SharesNeeded => "collect the shares: tufctl share collect DIR --role ROLE --manifest SET.json".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
-            Self::NameTaken { .. } => {
-                "choose another name, or remove the old key: tufctl key remove NAME".to_owned()
+            Self::NameTaken { name } => {
+                format!("choose another name, or remove the old key: tufctl key remove {name}")
             }
             Self::DuplicateKey { name } => format!("use the key that is there: {name}"),
             Self::Unsupported { .. } => "choose another key type or another token".to_owned(),

@@ -57,7 +57,7 @@ fn identity(file: &Metadata) -> (u64, u64) {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// It was waited for.
+    /// It was waited for, or has given a line already.
     Silent,
     /// A part of a line came, and not the rest.
     CutOff,
@@ -94,7 +94,12 @@ pub(super) fn fetch(fd: u32, max: usize) -> Result<SecretBytes, Refusal> {
     let mut line = Line { file, end: Instant::now().checked_add(wait), begun: false, done: false };
     let secret = SecretBytes::read_to_end(&mut line, max);
     match secret {
-        Ok(secret) => only_line(&path, secret),
+        Ok(secret) if secret.is_empty() => Err(used_up(fd)),
+        Ok(secret) => {
+            // Whoever asks for the next one must not wait long.
+            KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(fd, Known::Silent);
+            only_line(&path, secret)
+        }
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             let known = if line.begun { Known::CutOff } else { Known::Silent };
             KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(fd, known);
@@ -102,6 +107,17 @@ pub(super) fn fetch(fd: u32, max: usize) -> Result<SecretBytes, Refusal> {
         }
         Err(error) => Err(unreadable(&path, &error)),
     }
+}
+
+/// Whether what it gives once is gone then: of a pipe, not of a file.
+pub(super) fn gives_once(fd: u32) -> bool {
+    !std::fs::metadata(place(fd)).is_ok_and(|file| file.is_file())
+}
+
+fn used_up(fd: u32) -> Refusal {
+    let message = format!("nothing more comes on descriptor {fd}: the other end of its pipe is closed");
+    Refusal::new(Reason::SecretFile, message)
+        .remedy(format!("{}, then: tufctl token unlock NAME", start_with(fd)))
 }
 
 fn not_given(fd: u32) -> Refusal {
@@ -115,8 +131,7 @@ fn start_with(fd: u32) -> String {
 
 fn silent(fd: u32) -> Refusal {
     let message = format!(
-        "nothing has come on descriptor {fd} within {} s, and whoever holds the pipe has not closed it",
-        FIRST_WAIT.as_secs()
+        "nothing has come on descriptor {fd}, and whoever holds the other end of the pipe has not closed it"
     );
     Refusal::new(Reason::SecretFile, message)
         .remedy("write the secret and a newline into that pipe, then: tufctl token unlock NAME")

@@ -16,7 +16,7 @@ use super::codec::{Curve, wrap_point};
 use super::faults::Fault;
 use super::forms::{Form, next_form};
 use super::live::Live;
-use super::objects::{objects_of, read_object, read_objects};
+use super::objects::{is_named, objects_of, read_object};
 use super::protocol::{HostError, HostErrorKind, WireKey};
 
 /// Makes a key pair: private, sensitive, not extractable, for signing only; its public half stays
@@ -343,12 +343,10 @@ fn rsa_parts(pkcs1: &[u8]) -> Result<Parts, HostError> {
 }
 
 fn name_is_free(session: &Session, name: &str) -> Result<(), Fault> {
-    for class in [ObjectClass::PUBLIC_KEY, ObjectClass::PRIVATE_KEY] {
-        if read_objects(session, class)?.objects.iter().any(|object| object.label == name) {
-            return Err(HostError::new(HostErrorKind::NameTaken, name).into());
-        }
+    match is_named(session, name)? {
+        true => Err(HostError::new(HostErrorKind::NameTaken, name).into()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn destroy(session: &Session, handles: &[ObjectHandle]) -> Result<(), Error> {

@@ -113,6 +113,17 @@ pub(crate) fn objects_of(
     }
 }
 
+/// Whether a key of the token has this name. A public half that has lost its private one signs nothing, and keeps no name.
+pub(crate) fn is_named(session: &Session, name: &str) -> Result<bool, Error> {
+    let ring = Ring::read(session)?;
+    let is_key = |public: &KeyObject| {
+        let same = |private: &KeyObject| private.public.is_some() && private.public == public.public;
+        ring.privates.iter().any(|private| same(private) || ring.belongs(private, public))
+    };
+    let mut publics = ring.publics.iter().filter(|object| object.label == name);
+    Ok(ring.privates.iter().any(|object| object.label == name) || publics.any(is_key))
+}
+
 /// What a token has of keys.
 struct Ring {
     publics: Vec<KeyObject>,

@@ -34,6 +34,7 @@ pub const CASES: &[Case] = &[
     ("two_keys_that_one_certificate_may_mean_are_refused", two_of_one_certificate),
     ("a_public_object_has_the_word_before_a_certificate", public_object_first),
     ("public_objects_and_certificates_without_a_key_cost_no_login", no_key_at_all),
+    ("a_public_object_without_its_key_keeps_no_name_from_a_new_one", name_of_half_a_key),
 ];
 
 const KINDS: [KeyType; 4] = [KeyType::Ed25519, KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::Rsa2048];
@@ -159,6 +160,18 @@ fn public_object_first() {
     let token = unlocked(lab.config("hsm"));
     assert_eq!(publics(token.keys().unwrap()), publics(made.clone()));
     sign(&token, &made[0].public, "by its public object").unwrap();
+}
+
+/// What others have left of a key keeps no name from a new one.
+fn name_of_half_a_key() {
+    let lab = Lab::new();
+    token_with(&lab, &[KeyType::EcdsaP256], &["drop-privates"]);
+    let token = unlocked(lab.config("hsm"));
+    let name = KeyType::EcdsaP256.name().parse().unwrap();
+    let made = token.generate(&name, KeyType::EcdsaP384).unwrap();
+    sign(&token, &made.public, "under the name that was left").unwrap();
+    let again = token.generate(&name, KeyType::EcdsaP384);
+    assert!(matches!(again, Err(BackendError::NameTaken { .. })), "{again:?}");
 }
 
 /// A locked token shows what may be a key, an unlocked one does not: that is no reason to look for what is missing with a new

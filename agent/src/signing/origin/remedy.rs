@@ -41,6 +41,9 @@ impl Way<'_> {
         };
         let (name, kind) = (slot.name(), key.stored.public.key_type());
         if !slot.is_card() {
+            // Of RSA this length alone is made.
+            let kind =
+                if matches!(kind, KeyType::Rsa2048 | KeyType::Rsa4096) { KeyType::Rsa3072 } else { kind };
             return format!("tufctl key generate NEW --token {name} --type {kind}");
         }
         // Which any YubiKey makes, and signs files of any length with.

@@ -22,7 +22,7 @@ use super::unlock::{Act, Attempt};
 use super::{Later, Slot, lock};
 use crate::config::PinSource;
 use crate::refusal::Refusal;
-use crate::tokens::pin;
+use crate::tokens::{descriptor, pin};
 
 /// So many contents that were not accepted are remembered, in this run.
 const MOST_REFUSED: usize = 16;
@@ -198,7 +198,11 @@ impl Slot {
                 let proof = lock(&self.counter.seen).accepted.clone();
                 lock(&self.contents).prove(content, proof);
             }
-            Some(refusal) if self.note_source(refusal) => lock(&self.contents).refuse(content),
+            Some(refusal) if self.note_source(refusal) => {
+                lock(&self.contents).refuse(content);
+                // The next line of a pipe may be another one; this one is not presented again.
+                *lock(&self.from_descriptor) = None;
+            }
             Some(_) => {}
         }
     }
@@ -210,7 +214,15 @@ impl Slot {
         let (spent, why, remedy) = if refusal.reason == Reason::PinIncorrect {
             let word = self.backend.info().kind.secret_word();
             let why = format!("the {word} in {place} is wrong, and is not tried again by itself");
-            (true, why, format!("correct it, {again}"))
+            let correct = match self.config.pin {
+                PinSource::Fd(fd) if descriptor::gives_once(fd) => {
+                    format!(
+                        "write the right one into that pipe, or start the agent again with it on descriptor {fd}"
+                    )
+                }
+                _ => "correct it".to_owned(),
+            };
+            (true, why, format!("{correct}, {again}"))
         } else if refusal.details.contains_key(SPENT) {
             // Nobody knows what the attempt came to: it may have cost a try.
             let why = format!("{}; it is not tried again by itself", self.without_name(&refusal.message));
@@ -320,7 +332,7 @@ impl Slot {
         let (source, credentials) = (self.config.pin.clone(), self.places.credentials.clone());
         let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
         let secret = Arc::new(fetched.map_err(Refusal::internal)??);
-        if matches!(self.config.pin, PinSource::Fd(_)) {
+        if matches!(self.config.pin, PinSource::Fd(fd) if descriptor::gives_once(fd)) {
             *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
         }
         Ok(secret)
