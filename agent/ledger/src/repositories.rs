@@ -71,7 +71,7 @@ impl Ledger {
     pub async fn repositories(&self) -> Result<Vec<Record>, LedgerError> {
         match self.mirror.records(<[Record]>::to_vec) {
             Some(records) => Ok(records),
-            None => self.read(records::all).await,
+            None => self.glance(records::all).await,
         }
     }
 
@@ -85,7 +85,7 @@ impl Ledger {
             return Ok(found);
         }
         let name = name.clone();
-        self.read(move |tx| records::by_name(tx, &name)).await
+        self.glance(move |tx| records::by_name(tx, &name)).await
     }
 
     /// The repository with this identity.
@@ -96,7 +96,7 @@ impl Ledger {
         let known = |records: &[Record]| records.iter().find(|record| record.id == id).cloned();
         match self.mirror.records(known) {
             Some(found) => Ok(found),
-            None => self.read(move |tx| records::by_id(tx, &id)).await,
+            None => self.glance(move |tx| records::by_id(tx, &id)).await,
         }
     }
 
@@ -105,7 +105,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn find_by_roots(&self, digests: Vec<Sha256Digest>) -> Result<Option<Record>, LedgerError> {
-        self.read(move |tx| records::by_roots(tx, &digests)).await
+        self.glance(move |tx| records::by_roots(tx, &digests)).await
     }
 
     /// The verified roots of a repository's chain, oldest first.
@@ -113,7 +113,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn roots(&self, id: RepositoryId) -> Result<Vec<(Version, Sha256Digest)>, LedgerError> {
-        self.read(move |tx| records::roots(tx, &id)).await
+        self.glance(move |tx| records::roots(tx, &id)).await
     }
 
     /// Sets for how many days the metadata of roles is valid, in one commit; journalled with the length before, which is the
@@ -214,7 +214,7 @@ impl Ledger {
         let Some(listing) = Listing::of(&listing) else { return Ok(BTreeMap::new()) };
         match self.mirror.listed(id, listing, BTreeMap::clone) {
             Some(listed) => Ok(listed),
-            None => self.read(move |tx| listings::listed(tx, &id, listing)).await,
+            None => self.glance(move |tx| listings::listed(tx, &id, listing)).await,
         }
     }
 
@@ -225,7 +225,7 @@ impl Ledger {
     pub async fn published(&self, id: RepositoryId) -> Result<BTreeMap<RoleName, Version>, LedgerError> {
         match self.mirror.listed(id, Listing::Published, BTreeMap::clone) {
             Some(published) => Ok(published),
-            None => self.read(move |tx| listings::listed(tx, &id, Listing::Published)).await,
+            None => self.glance(move |tx| listings::listed(tx, &id, Listing::Published)).await,
         }
     }
 
@@ -276,7 +276,7 @@ impl Ledger {
     pub async fn short(&self, id: RepositoryId, role: RoleName) -> Result<Option<Version>, LedgerError> {
         match self.mirror.listed(id, Listing::Short, |all| all.get(&role).copied()) {
             Some(found) => Ok(found),
-            None => self.read(move |tx| listings::listed_at(tx, &id, Listing::Short, &role)).await,
+            None => self.glance(move |tx| listings::listed_at(tx, &id, Listing::Short, &role)).await,
         }
     }
 
@@ -351,7 +351,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn resets(&self, id: RepositoryId) -> Result<Vec<(RoleName, Mark)>, LedgerError> {
-        self.read(move |tx| resets::of_repository(tx, &id)).await
+        self.glance(move |tx| resets::of_repository(tx, &id)).await
     }
 
     /// Raises an alarm about published metadata: its role signs nothing until it is acknowledged. Journalled.
@@ -388,6 +388,6 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn alarms(&self) -> Result<Vec<Alarm>, LedgerError> {
-        self.read(alarms::all).await
+        self.glance(alarms::all).await
     }
 }

@@ -72,7 +72,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn restored(&self) -> Result<Vec<RepositoryName>, LedgerError> {
-        self.read(names).await
+        self.glance(names).await
     }
 
     /// Takes note that a repository was adopted from a whole published copy that is not behind it, which is for the caller to

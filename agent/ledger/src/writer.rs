@@ -31,6 +31,8 @@ pub(crate) enum Job {
     Run(Work),
     /// A question about committed state: answered before the next commit, and none is made for it.
     Look(Work),
+    /// One that asks nothing of which rows may be put off.
+    Glance(Work),
     /// Done between two transactions, on committed state: a copy of the whole.
     Aside(Aside),
     /// Something lies on the shelf that nobody waits for.
@@ -113,11 +115,19 @@ impl Writer {
             self.settle();
         }
         queue.asides.drain(..).for_each(|aside| aside(&self.db, self.position));
+        let mut tx = Tx::looking(&self.db, &*self.clock, self.position);
+        queue.glances.drain(..).for_each(|glance| glance(&mut tx)(None));
         if queue.looks.is_empty() {
             return;
         }
-        let mut tx = Tx::looking(&self.db, &*self.clock, self.position);
         let settles = !self.put_off.is_empty();
+        if settles && let Err(error) = self.sound() {
+            // The pages that a transaction touches are forgotten when it is undone: files that somebody has cut or written
+            // over are saved from memory before that.
+            tx = tx.broken_by(error);
+            queue.looks.drain(..).for_each(|look| look(&mut tx)(None));
+            return;
+        }
         if settles {
             // Rows that are put off are there for the questions, and are not written for them.
             tx = Tx::begin(&self.db, &*self.clock, self.position).with(&self.put_off, None);
@@ -279,6 +289,7 @@ impl Writer {
 struct Queue {
     works: Vec<Work>,
     looks: Vec<Work>,
+    glances: Vec<Work>,
     asides: Vec<Aside>,
     probes: Vec<oneshot::Sender<Result<(), LedgerError>>>,
     stop: bool,
@@ -296,7 +307,7 @@ impl Queue {
             Err(RecvTimeoutError::Timeout) => return,
             Err(RecvTimeoutError::Disconnected) => self.stop = true,
         }
-        while self.works.len() + self.looks.len() < MOST
+        while self.works.len() + self.looks.len() + self.glances.len() < MOST
             && let Ok(job) = jobs.try_recv()
         {
             self.put(job);
@@ -307,6 +318,7 @@ impl Queue {
         match job {
             Job::Run(work) => self.works.push(work),
             Job::Look(look) => self.looks.push(look),
+            Job::Glance(glance) => self.glances.push(glance),
             Job::Aside(aside) => self.asides.push(aside),
             Job::Probe(probe) => self.probes.push(probe),
             Job::Stop => self.stop = true,
