@@ -104,6 +104,7 @@ mod supersede;
 mod terminal;
 mod token_doctor;
 mod token_ends;
+mod token_remedies;
 mod tokens;
 mod two_users;
 mod untouched;

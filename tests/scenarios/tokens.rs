@@ -114,7 +114,8 @@ fn a_label_that_fits_two_tokens_is_a_matter_of_the_tokens_at_start_and_at_a_relo
     let agent = home.start();
     assert_eq!(failed("twins"), problem);
     // What is told leads out of it.
-    let serial = problem.rsplit('"').nth(1).unwrap();
+    let serials = problem.split_once("their serials are ").unwrap().1;
+    let serial = serials.split('"').nth(1).unwrap();
     let one = table("twins", "twin").replace("label = \"twin\"", &format!("serial = {serial:?}"));
     home.config(&(table("hsm", "build") + &one));
     agent.signal("HUP");

@@ -267,7 +267,11 @@ impl Subject<'_> {
                     for n in 0.. {
                         match self.sign_and_judge(key, thread * 1_000_000 + n) {
                             Ok(()) => signed.fetch_add(1, Ordering::SeqCst),
-                            Err(BackendError::Locked | BackendError::LoginLost) => break,
+                            Err(
+                                BackendError::Locked
+                                | BackendError::LockedMeanwhile
+                                | BackendError::LoginLost,
+                            ) => break,
                             Err(other) => panic!("while locking: {other}"),
                         };
                         assert!(!stop.load(Ordering::SeqCst) || n < 1_000_000, "signs although locked");

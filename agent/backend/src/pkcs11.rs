@@ -108,6 +108,12 @@ impl Pkcs11Token {
         }
     }
 
+    /// What of its devices keeps the token from being used: several that fit its entry, say.
+    pub fn device_trouble(&self) -> Option<BackendError> {
+        let trouble = self.shared.with_seen(|seen| seen.trouble.clone());
+        trouble.filter(|trouble| matches!(trouble, trouble::Trouble::Device { .. })).map(BackendError::from)
+    }
+
     /// Counts how often it came, or another program was seen to have reset it; none while its keys were not read since.
     pub fn keys_since(&self) -> Option<u64> {
         self.shared.with_seen(seen::Seen::keys_since)

@@ -183,7 +183,7 @@ async fn change_secret(
     let new = connection.seal().open(new, &format!("new-secret:{}", slot.name()))?;
     state.journal("token.change-secret", Some(connection.peer()), json!({"token": slot.name()})).await?;
     let attempt = Attempt {
-        last_try: None,
+        last_try: last_try(&slot, request.last_try, request.shown.as_ref(), "change-pin")?,
         from_source: false,
         serial: request.serial,
         since,

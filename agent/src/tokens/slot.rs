@@ -239,6 +239,7 @@ impl Slot {
         // Nothing is said of the source while it is not needed, unless its PIN was changed since.
         let matters = matches!(info.state, TokenState::Locked | TokenState::Unlocked);
         let source = lock(&self.lease).source.clone().filter(|_| matters);
+        let unlocks_itself = self.may_unlock_itself().is_some() && source.is_none();
         let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
         // How the login was lost is no answer to why it is not made again.
         let problem = source.map(|trouble| trouble.why).or(info.problem).or(counted);
@@ -268,6 +269,7 @@ impl Slot {
             pin_source: self.config.pin.name().to_owned(),
             secret_word: info.kind.secret_word().to_owned(),
             locks: self.now().number(),
+            unlocks_itself,
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }

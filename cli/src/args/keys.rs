@@ -77,6 +77,9 @@ pub(crate) struct ChangePinArgs {
     /// Read the new PIN or passphrase from this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) new_pin_file: Option<PathBuf>,
+    /// Also when this may be the last try before the token blocks; asks at the terminal.
+    #[arg(long)]
+    pub(crate) last_try: bool,
 }
 
 /// `tufctl token setup`

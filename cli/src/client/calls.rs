@@ -85,12 +85,13 @@ impl Agent {
         Ok(self.wait(self.tokens_client().lock(v1::LockTokenRequest { name: name.into() }))?.tokens)
     }
 
-    /// Changes a token's secret; with a serial number of no other card.
+    /// Changes a token's secret; with a serial number of no other card. A last try is as that of [`Self::unlock`].
     pub(crate) fn change_secret(
         &self,
         name: &str,
         old: &Secret,
         new: &Secret,
+        shown: Option<v1::LastTryShown>,
         serial: Option<&str>,
     ) -> Result<(), Failure> {
         let request = v1::ChangeSecretRequest {
@@ -98,6 +99,8 @@ impl Agent {
             old_secret: Some(self.seal(&SealUse::Unlock(name), old)?),
             new_secret: Some(self.seal(&SealUse::NewSecret(name), new)?),
             serial: serial.map(str::to_owned),
+            last_try: shown.is_some(),
+            shown,
         };
         self.wait(self.tokens_client().change_secret(request)).map(drop)
     }

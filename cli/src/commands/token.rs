@@ -233,8 +233,12 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
     let agent = context.agent()?;
     let mut token = agent.token(&args.name)?;
     if args.pin_file.is_none() {
-        token = to_be_asked_for(agent, token, false)?;
+        token = to_be_asked_for(agent, token, args.last_try)?;
     }
+    let shown = match args.last_try {
+        true => Some(agree_to_last_try(&looked_at(agent, token.clone())?)?),
+        false => None,
+    };
     let with_files = |failure: Failure| {
         failure.remedy(format!("tufctl token change-pin {} --pin-file OLD --new-pin-file NEW", args.name))
     };
@@ -248,7 +252,7 @@ fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure
         Some(path) => Secret::from_pin_file(path)?,
         None => ask(&token, true).map_err(with_files)?,
     };
-    agent.change_secret(&args.name, &old, &new, serial)?;
+    agent.change_secret(&args.name, &old, &new, shown, serial)?;
     let now = agent.token(&args.name)?;
     let note = now.problem.as_deref().map(|problem| format!("note: {}\n", visible(problem)));
     let text = format!("{} has a new {}\n{}", args.name, word(&token), note.unwrap_or_default());

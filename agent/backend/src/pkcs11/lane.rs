@@ -209,7 +209,7 @@ impl UnderWay {
         let overtaken = self.shared.with_seen(|seen| seen.locks) != self.locks;
         match outcome {
             // A `lock` came meanwhile: nothing leaves after it.
-            _ if overtaken => Err(BackendError::Locked),
+            _ if overtaken => Err(BackendError::LockedMeanwhile),
             Ok(raw) => released((self.scheme, Form::Fixed), &raw, PinUse::Looked),
             Err(Failure::Host(error)) => {
                 self.shared.note_error(&error);

@@ -313,7 +313,7 @@ impl Shared {
         link.policy.died(Instant::now());
         let trouble = Trouble::Failed {
             why: format!("the helper of token {} {how}", self.config.name),
-            remedy: "look into the agent's log for what the module said".to_owned(),
+            remedy: "repeat the command; the agent's log has what the module said".to_owned(),
         };
         if let Some(lane) = lane {
             lane.died_of(&trouble.to_string());

@@ -278,12 +278,10 @@ impl Seen {
             _ => self.status.tries_left,
         };
         let told = |trouble: &Trouble| match trouble {
-            // What to do with a reader or its service stands in no configuration.
-            Trouble::Failed { why, remedy }
-            | Trouble::InUse { why, remedy }
-            | Trouble::Device { why, remedy }
-                if place.is_card() =>
-            {
+            // What to do with a reader or its service stands in no configuration; what to do with several devices that fit
+            // it says in what words.
+            Trouble::Device { why, remedy } => format!("{why}: {remedy}"),
+            Trouble::Failed { why, remedy } | Trouble::InUse { why, remedy } if place.is_card() => {
                 format!("{why}: {remedy}")
             }
             // What helps is one command.

@@ -53,7 +53,7 @@ impl Pkcs11Token {
         }?;
         // A touch takes its time, and so does a large file: nothing leaves after a `lock` that came meanwhile.
         if self.shared.with_seen(|seen| seen.locks) != locks {
-            return Err(BackendError::Locked);
+            return Err(BackendError::LockedMeanwhile);
         }
         let left = pin.is_some() && reply == Reply::Signature { presented: false };
         released((scheme, hints.form(scheme)), &raw, if left { PinUse::Left } else { PinUse::Looked })

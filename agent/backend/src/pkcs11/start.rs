@@ -38,13 +38,14 @@ impl Shared {
             return Err(trouble.clone().into());
         }
         if let Some(wait) = link.policy.wait(now) {
+            let (name, seconds) = (&self.config.name, wait.as_secs() + 1);
             let trouble = Trouble::Failed {
                 why: format!(
-                    "the helper of token {} died again and again; it is started again in {} s",
-                    self.config.name,
-                    wait.as_secs() + 1
+                    "the helper of token {name} died again and again; it is started again in {seconds} s"
                 ),
-                remedy: "look into the agent's log for what the module said".to_owned(),
+                remedy: format!(
+                    "wait {seconds} s, then repeat the command; the agent's log has what the module said"
+                ),
             };
             self.note(|seen| seen.failed(&trouble));
             return Err(trouble.into());

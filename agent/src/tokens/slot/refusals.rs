@@ -44,6 +44,11 @@ impl Slot {
             return self.refusal(&error);
         }
         let info = self.backend.info();
+        if info.state == TokenState::Failed
+            && let Some(error) = self.device_trouble()
+        {
+            return self.refusal(&error);
+        }
         let name = self.name();
         let problem = info.problem.map(|p| format!(": {p}")).unwrap_or_default();
         let refusal = match info.state {
@@ -91,6 +96,9 @@ impl Slot {
                             let last = BackendError::LastTry { tries_left: Some(1) };
                             locked.remedy(self.refusal(&last).remedy).detail("tries_left", 1)
                         }
+                        _ if self.may_unlock_itself().is_some() => {
+                            locked.remedy(BackendError::LoginLost.remedy_unattended())
+                        }
                         _ => locked.remedy(format!("unlock it: tufctl token unlock {name}")),
                     }
                 }
@@ -105,12 +113,22 @@ impl Slot {
         lock(&self.lease).source.clone()
     }
 
+    /// What is wrong with the devices of its module, which by itself may be all right: that is for a person to put right.
+    fn device_trouble(&self) -> Option<BackendError> {
+        self.pkcs11.as_ref().filter(|token| !token.is_card())?.device_trouble()
+    }
+
     /// A backend's error, with the token's name in place of "the token" and NAME.
     pub(in crate::tokens) fn refusal(&self, error: &BackendError) -> Refusal {
+        let unattended = self.may_unlock_itself().is_some();
+        // Nobody has locked it: its helper has just ended, say, and the next one has no login yet.
+        let error = match error {
+            BackendError::Locked if unattended => &BackendError::LoginLost,
+            error => error,
+        };
         let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
         let name = self.name();
         let message = format!("token {name}: {error}");
-        let unattended = self.may_unlock_itself().is_some();
         let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
         let mut refusal =
             Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);

@@ -156,7 +156,7 @@ impl Slot {
         }
         let since = self.now_unless_held().ok_or(BackendError::Locked)?;
         let signed = sign()?;
-        if self.now_unless_held() == Some(since) { Ok(signed) } else { Err(BackendError::Locked) }
+        if self.now_unless_held() == Some(since) { Ok(signed) } else { Err(BackendError::LockedMeanwhile) }
     }
 
     /// Without a PIN for this signature.

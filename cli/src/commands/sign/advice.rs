@@ -29,6 +29,11 @@ pub(super) fn advice(
                     let remedy = key.barred.as_ref().map(Failure::remedy_text).unwrap_or_default();
                     tokens.insert(format!("{}: {}\n", key.called(), visible(remedy)));
                 }
+                Some((token, state))
+                    if state == "locked" && find(token).is_some_and(|token| token.unlocks_itself) =>
+                {
+                    tokens.insert(format!("{} is unlocked again by itself: sign again\n", visible(token)));
+                }
                 Some((token, state)) if state == "locked" => {
                     tokens.insert(format!(
                         "unlock {0} and sign again: tufctl token unlock {0}\n",

@@ -28,6 +28,9 @@ impl Ours {
                         "make sure of the PIN, then at a terminal: tufctl token unlock {token} --last-try"
                     )
                 }
+                false if found.is_some_and(|token| token.unlocks_itself) => {
+                    "it is unlocked again by itself: sign again".to_owned()
+                }
                 false => format!("tufctl token unlock {token}"),
             }),
             "blocked" => Failure::new(

@@ -197,7 +197,7 @@ impl<'a> Setting<'a> {
             changed.push(PUK.name);
         }
         if let Some((old, new)) = &pin {
-            agent.change_secret(name, old, new, serial)?;
+            agent.change_secret(name, old, new, None, serial)?;
             changed.push(PIN.name);
         }
         if let Some(old) = &management {
