@@ -62,6 +62,24 @@ fn tokens_of_one_label_without_serial_are_counted_each_for_itself() {
 }
 
 #[test]
+fn a_token_that_calls_itself_another_model_keeps_its_count() {
+    let Some(home) = crate::pins::lying_home("") else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("token flags none");
+    let agent = home.start();
+    for _ in 0..3 {
+        home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT");
+    }
+    // As after an update of its firmware.
+    desk.say("token flags none\ntoken model v3");
+    home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    agent.stop();
+    let _agent = home.start();
+    home.refused("token unlock hsm --pin-file pin", 5, "PIN_BLOCKED");
+    assert_eq!(logins(&home), 3);
+}
+
+#[test]
 fn a_label_that_looks_like_a_serial_in_a_uri_binds_to_no_card() {
     let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
     let home = Home::new();
@@ -183,7 +201,14 @@ fn a_pin_that_has_expired_is_told_until_it_is_changed_and_that_ends_the_count() 
     // One that the token does not take by its word is not presented; what C_SetPIN itself refuses counts.
     home.refused("token change-pin hsm --pin-file pin --new-pin-file short", 2, "USAGE");
     assert_eq!(desk.trace().calls("C_SetPIN"), 0);
-    home.run("token change-pin hsm --pin-file pin --new-pin-file new").done();
+    // Stopped, a person says that it is changed all the same.
+    home.refused("token unlock hsm --pin-file pin", 5, "TOKEN_FAILED");
+    let refused = home.refused("token change-pin hsm --pin-file pin --new-pin-file new", 5, "PIN_BLOCKED");
+    let command = "token change-pin hsm --pin-file pin --new-pin-file new --last-try";
+    assert!(refused["remedy"].as_str().unwrap().contains("change-pin hsm --last-try"), "{refused}");
+    home.refused(command, 3, "CONFIRMATION_MISSING");
+    let Some((code, screen)) = talk(&home, command, &[("[y/N] ", "y\n")]) else { return };
+    assert_eq!((code, desk.trace().calls("C_SetPIN")), (0, 1), "{screen}");
     assert!(home.token("hsm")["problem"].is_null(), "{}", home.token("hsm"));
     desk.say("token flags none\nC_SetPIN CKR_PIN_LEN_RANGE");
     let refused = home.refused("token change-pin hsm --pin-file wrong --new-pin-file pin", 5, "TOKEN_FAILED");

@@ -28,7 +28,7 @@ impl Waiting {
     }
 
     #[track_caller]
-    fn is_locked_meanwhile(self) {
+    fn ends_locked_meanwhile(self) {
         let output = self.0.wait_with_output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(
@@ -46,7 +46,7 @@ fn lock_and_wait(home: &Home, command: &str, waiting: Vec<Waiting>) -> usize {
     home.run(command).done();
     assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
     for waiting in waiting {
-        waiting.is_locked_meanwhile();
+        waiting.ends_locked_meanwhile();
     }
     thread::sleep(Duration::from_secs(5));
     assert_eq!(home.token("hsm")["state"], "locked");
@@ -83,7 +83,7 @@ fn typed_unlocks_that_wait_for_each_other_are_all_void_after_a_lock_and_a_later_
     let first = Waiting::begin(&home, command);
     home.run("token lock hsm").done();
     let unlocked = home.run(&format!("{command} --json")).done();
-    first.is_locked_meanwhile();
+    first.ends_locked_meanwhile();
     assert_eq!((unlocked.json()["state"].as_str(), logins(&home)), (Some("unlocked"), 3));
     thread::sleep(Duration::from_secs(2));
     assert_eq!(home.token("hsm")["state"], "unlocked");

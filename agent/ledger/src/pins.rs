@@ -6,12 +6,16 @@
 //! Beside it stands a count of those that persons typed, which only a typed one ends: that the configured source holds
 //! the right PIN says nothing of whoever guesses, though the card begins anew with it (FAULTS C9).
 
+mod former;
+
 use rusqlite::OptionalExtension as _;
 use serde_json::{Value, json};
 
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{Ledger, LedgerError};
+
+pub use self::former::FormerNames;
 
 /// What is known of the PIN of one card.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,28 +158,6 @@ impl Ledger {
         self.ask(move |tx| correct(tx, &card, &token, gone)).await
     }
 
-    /// What an earlier version has counted for a card under the name `former`, which others may share, counts for it under
-    /// its own name from now on: once, while nothing is known of it by that. `former` stays for the others.
-    ///
-    /// # Errors
-    /// `Io` or `Closed`: it stays as it is.
-    pub async fn adopt_pin_record(
-        &self,
-        former: String,
-        card: String,
-        token: String,
-    ) -> Result<(), LedgerError> {
-        let known = (former.clone(), card.clone());
-        let wanted = self.read_all(move |tx| {
-            let (former, card) = &known;
-            Ok(read_row(tx, card)?.is_none() && read_row(tx, former)?.is_some())
-        });
-        if !wanted.await? {
-            return Ok(());
-        }
-        self.ask(move |tx| adopt(tx, &former, &card, &token)).await
-    }
-
     /// The card takes another secret from now on, and the source of `token` still holds the old one; `how` it is, so that a
     /// change of it is seen.
     ///
@@ -302,21 +284,6 @@ fn correct(tx: &mut Tx<'_>, card: &str, token: &str, gone: u32) -> Verdict<u32> 
     };
     write(tx, card, &PinRecord { wrong: gone, source, ..known })?;
     Ok(Ok(gone))
-}
-
-fn adopt(tx: &mut Tx<'_>, former: &str, card: &str, token: &str) -> Verdict<()> {
-    let (Some(before), None) = (read_row(tx, former)?, read_row(tx, card)?) else { return Ok(Ok(())) };
-    tx.append(
-        "token.known-as",
-        json!({"token": token, "card": card, "former": former, "wrong": before.for_person()}),
-    )?;
-    let bound = before.token == token;
-    let of_this = if bound { token.to_owned() } else { String::new() };
-    write(tx, card, &PinRecord { token: of_this, ..before.clone() })?;
-    if bound {
-        write(tx, former, &PinRecord { token: String::new(), ..before })?;
-    }
-    Ok(Ok(()))
 }
 
 /// What a copy of a ledger has counted for cards of which nothing is known here: tries that were lost are lost on any

@@ -4,7 +4,9 @@
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::tempdir;
-use tufagent_ledger::{Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
+use tufagent_ledger::{
+    FormerNames, Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark,
+};
 
 fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
     PinAttempt {
@@ -146,7 +148,8 @@ async fn what_was_counted_under_a_name_that_cards_shared_counts_for_each_of_them
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let adopt = async |ledger: &Ledger, card: &str, token: &str| {
-        ledger.adopt_pin_record("label a".to_owned(), card.to_owned(), token.to_owned()).await.unwrap();
+        let former = FormerNames { around: None, shared: "label a".to_owned() };
+        ledger.adopt_pin_record(former, card.to_owned(), token.to_owned()).await.unwrap();
         ledger.pin_record(card.to_owned()).await.unwrap()
     };
     assert_eq!(adopt(&ledger, "new", "hsm").await, PinRecord::default(), "nothing was counted");
@@ -164,6 +167,33 @@ async fn what_was_counted_under_a_name_that_cards_shared_counts_for_each_of_them
     settle(&ledger, "one", ACCEPTED).await;
     assert_eq!(adopt(&ledger, "one", "hsm").await.wrong, 0, "once");
     assert_eq!(wrong(&ledger, "two").await, 2, "what one accepts says nothing of the other");
+    assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
+}
+
+#[tokio::test]
+async fn of_several_names_that_a_card_had_the_strictest_count_goes_on() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let named = |model: &str| format!("serial \"1\", model {model:?} of \"x\"");
+    let around = Some(("serial \"1\", model \"".to_owned(), "\" of \"x\"".to_owned()));
+    for (name, times) in [("serial 1".to_owned(), 4), (named("a"), 1), (named("b"), 3)] {
+        settle(&ledger, &name, ACCEPTED).await;
+        for _ in 0..times {
+            count(&ledger, &name).await;
+        }
+    }
+    let with_source = PinAttempt { from_source: true, ..attempt(&named("a"), None) };
+    ledger.count_pin_attempt(with_source).await.unwrap();
+    // One that is alike at both ends and is none of them.
+    count(&ledger, "serial \"1\", model \" of \"y\"").await;
+    let former = FormerNames { around, shared: "serial 1".to_owned() };
+    for _ in 0..2 {
+        ledger.adopt_pin_record(former.clone(), "new".to_owned(), "hsm".to_owned()).await.unwrap();
+        let record = ledger.pin_record("new".to_owned()).await.unwrap();
+        assert_eq!((record.wrong, record.typed, record.source), (3, 3, SourceMark::Tried));
+        count(&ledger, &named("b")).await;
+    }
+    assert_eq!(ledger.card_of_token("hsm".to_owned()).await.unwrap().as_deref(), Some("new"));
     assert_eq!(ledger.verify_chain().await.unwrap().problem, None);
 }
 

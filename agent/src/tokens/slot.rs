@@ -3,6 +3,7 @@
 mod card;
 mod count;
 mod doctor;
+mod identity;
 mod listing;
 mod person;
 mod puk;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::count::{Counted, Proof};
+use super::identity::{former_names, identity};
 use super::refusals::SPENT;
 use super::since::Since;
 use super::unlock::{Attempt, Shown};
@@ -150,8 +151,8 @@ impl Slot {
 
     /// Under which name its PIN is counted; what an earlier version counted goes on.
     async fn known_as(&self, card: &Card) -> Result<String, Refusal> {
-        let (id, former) = (identity(card), former_identity(card));
-        if id != former {
+        let (id, former) = (identity(card), former_names(card));
+        if id != former.shared {
             self.places.ledger.adopt_pin_record(former, id.clone(), self.name().to_owned()).await?;
         }
         Ok(id)
@@ -334,7 +335,7 @@ impl Slot {
     fn by_last_try(&self) -> String {
         format!(
             "make sure of the PIN and of the tries that the card has left, then at a terminal: \
-             tufctl token unlock {} --last-try",
+             tufctl token unlock {0} --last-try (where the PIN has expired: tufctl token change-pin {0} --last-try)",
             self.name()
         )
     }
@@ -381,54 +382,4 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
-}
-
-/// By what a token is known whose PIN is counted: all that it says of itself, as serial numbers are a maker's own, and some
-/// modules give none (or zeros, as tpm2-pkcs11 and NSS do for every token). A YubiKey's number is its alone.
-pub(super) fn identity(card: &Card) -> String {
-    let Card { serial, label, model, manufacturer, .. } = card;
-    if model.is_empty() && manufacturer.is_empty() {
-        return former_identity(card);
-    }
-    format!("serial {serial:?}, label {label:?}, model {model:?} of {manufacturer:?}")
-}
-
-/// As earlier versions knew it: its serial number, or its label where the module gives none.
-fn former_identity(Card { serial, label, .. }: &Card) -> String {
-    if serial.chars().all(|c| matches!(c, '0' | ' ')) {
-        return format!("label {label}");
-    }
-    format!("serial {serial}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn card(serial: &str, label: &str, model: &str, manufacturer: &str) -> Card {
-        let (serial, label) = (serial.to_owned(), label.to_owned());
-        let (model, manufacturer) = (model.to_owned(), manufacturer.to_owned());
-        Card { serial, label, model, manufacturer, ..Card::default() }
-    }
-
-    #[test]
-    fn a_card_is_known_by_all_that_it_says_of_itself() {
-        let known = |words: [&str; 4]| identity(&card(words[0], words[1], words[2], words[3]));
-        let one = ["0000000000000000", "build", "swtpm", "IBM"];
-        for (at, other) in [(0, "1"), (1, "release"), (2, "v2"), (3, "Infineon")] {
-            let mut words = one;
-            words[at] = other;
-            assert_ne!(known(words), known(one), "{words:?}");
-        }
-        assert_ne!(known(["1\", label \"a", "b", "", "x"]), known(["1", "a\", label \"b", "", "x"]));
-        assert_eq!(known(["31415926", "YubiKey", "", ""]), "serial 31415926", "a YubiKey's name stays");
-    }
-
-    #[test]
-    fn before_it_was_known_by_its_serial_or_by_its_label_where_it_has_none() {
-        let known = |serial: &str| former_identity(&card(serial, "build", "m", "x"));
-        assert_eq!(known("8f31c2"), "serial 8f31c2");
-        assert_eq!(known("0000000000000000"), "label build");
-        assert_eq!(known(""), "label build");
-    }
 }

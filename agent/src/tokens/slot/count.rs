@@ -9,7 +9,7 @@ use ledger::{Ledger, PinAttempt, PinLeave, PinOutcome};
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::card::identity;
+use super::identity::identity;
 use super::lock;
 use super::since::Still;
 

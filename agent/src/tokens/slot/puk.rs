@@ -12,8 +12,9 @@ use policy::Reason;
 use secmem::SecretBytes;
 
 use super::Slot;
-use super::card::{Presenting, blocking, identity};
+use super::card::{Presenting, blocking};
 use super::count::Proof;
+use super::identity::identity;
 use super::unlock::{Attempt, Shown};
 use crate::refusal::Refusal;
 
