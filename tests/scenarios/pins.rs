@@ -291,6 +291,28 @@ fn a_pin_from_a_file_goes_to_the_card_that_accepted_it_and_to_no_other_of_its_la
 }
 
 #[test]
+fn a_name_keeps_to_its_card_also_when_another_entry_uses_that() {
+    let Some((home, folder)) = crate::tokens::home_with_pin("") else { return };
+    folder.init_token("other", "so-12345678", "another-pin").unwrap();
+    let pin = home.secret("pin", PIN).display().to_string();
+    let entry = |name: &str, label: &str| {
+        format!("{}pin = {{ file = {pin:?} }}\n", Home::softhsm_table(name, label, &folder))
+    };
+    home.config(&entry("two", "build"));
+    let agent = home.start();
+    agent.wait_until(|| home.token("two")["state"] == "unlocked");
+    // `one` has its card now, and `two` means another one, which has another PIN.
+    home.config(&(entry("one", "build") + &entry("two", "other")));
+    agent.signal("HUP");
+    agent.wait_until(|| home.run("token list --json").stdout.contains("\"one\""));
+    agent.wait_until(|| home.token("one")["state"] == "unlocked");
+    agent.wait_until(|| home.token("two")["problem"].is_string());
+    home.refused("token unlock two", 5, "TOKEN_SWAPPED");
+    let attempts = home.journalled("token.attempt");
+    assert!(attempts.iter().all(|attempt| !attempt.to_string().contains("other")), "{attempts:?}");
+}
+
+#[test]
 fn a_hundred_wrong_passphrases_are_slowed_and_other_tokens_wait_for_nothing() {
     let Some(home) = lying_home("") else { return };
     let _agent = home.start();

@@ -13,7 +13,7 @@ use crate::key_types::home_with_softhsm;
 use crate::terminal::talk;
 
 /// A home with a SoftHSM token whose entry in the configuration ends with `pin`; no agent yet.
-fn home_with_pin(pin: &str) -> Option<(Home, TokenFolder)> {
+pub(crate) fn home_with_pin(pin: &str) -> Option<(Home, TokenFolder)> {
     let softhsm = need(SoftHsm::find_or_fetch())?;
     let home = Home::new();
     let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();

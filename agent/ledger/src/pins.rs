@@ -26,8 +26,8 @@ pub struct PinRecord {
     pub typed: u32,
     /// What is known of what the configured source holds.
     pub source: SourceMark,
-    /// The token of the configuration under whose name the card last accepted a PIN; empty: none, or another card did
-    /// since.
+    /// The tokens of the configuration under whose names the card has accepted a PIN, a line each: two may mean one
+    /// card. Each name until another card did under it.
     pub token: String,
 }
 
@@ -191,11 +191,7 @@ impl Ledger {
     /// # Errors
     /// `Io` or `Closed`.
     pub async fn card_of_token(&self, token: String) -> Result<Option<String>, LedgerError> {
-        self.read_all(move |tx| {
-            let mut select = tx.db.prepare_cached("SELECT card FROM pins WHERE token = ?1 LIMIT 1")?;
-            Ok(select.query_row((token,), |row| row.get(0)).optional()?)
-        })
-        .await
+        self.read_all(move |tx| Ok(cards_of(tx, &token)?.into_iter().next())).await
     }
 }
 
@@ -250,7 +246,7 @@ fn settle(tx: &mut Tx<'_>, card: &str, token: &str, outcome: &PinOutcome) -> Ver
             release(tx, card, token)?;
             let source = if *from_source { SourceMark::Fresh } else { known.source };
             let typed = if *typed { 0 } else { known.typed };
-            ("token.accepted", PinRecord { wrong: 0, typed, source, token: token.to_owned() })
+            ("token.accepted", PinRecord { wrong: 0, typed, source, token: with(&known.token, token) })
         }
         PinOutcome::Refused { from_source } => {
             let source = if *from_source { SourceMark::Refused } else { known.source.clone() };
@@ -309,16 +305,32 @@ pub(crate) fn take_over(tx: &mut Tx<'_>, theirs: &Tx<'_>) -> Result<Vec<Value>, 
 
 /// A name means one card: the one that has accepted its PIN now.
 fn release(tx: &mut Tx<'_>, card: &str, token: &str) -> Result<(), LedgerError> {
-    let others: Vec<String> = {
-        let mut select = tx.db.prepare_cached("SELECT card FROM pins WHERE token = ?1 AND card <> ?2")?;
-        let rows = select.query_map((token, card), |row| row.get(0))?;
-        rows.collect::<Result<_, _>>()?
-    };
-    for other in others {
-        let record = PinRecord { token: String::new(), ..read(tx, &other)? };
-        write(tx, &other, &record)?;
+    for other in cards_of(tx, token)?.into_iter().filter(|other| other != card) {
+        let known = read(tx, &other)?;
+        write(tx, &other, &PinRecord { token: without(&known.token, token), ..known })?;
     }
     Ok(())
+}
+
+/// The cards to which a name belongs.
+fn cards_of(tx: &Tx<'_>, token: &str) -> Result<Vec<String>, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT card, token FROM pins WHERE token <> ''")?;
+    let rows = select.query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let all: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|(_, names)| is_among(names, token)).map(|(card, _)| card).collect())
+}
+
+fn is_among(names: &str, token: &str) -> bool {
+    names.lines().any(|name| name == token)
+}
+
+fn without(names: &str, token: &str) -> String {
+    names.lines().filter(|name| *name != token).collect::<Vec<_>>().join("\n")
+}
+
+fn with(names: &str, token: &str) -> String {
+    let others = without(names, token);
+    if others.is_empty() { token.to_owned() } else { format!("{others}\n{token}") }
 }
 
 fn read(tx: &Tx<'_>, card: &str) -> Result<PinRecord, LedgerError> {

@@ -327,3 +327,24 @@ async fn a_backup_brings_the_counts_of_cards_that_are_not_known_here_and_changes
     let ledger = Ledger::open(new.path()).unwrap();
     assert_eq!(wrong(&ledger, "lost").await, 3, "it stays over a restart");
 }
+
+#[tokio::test]
+async fn two_names_may_mean_one_card_and_each_is_its_own() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let accepted = async |card: &str, token: &str| {
+        assert_eq!(count(&ledger, card).await, counted(0));
+        ledger.settle_pin_attempt(card.to_owned(), token.to_owned(), ACCEPTED).await.unwrap();
+    };
+    let card_of = async |token: &str| ledger.card_of_token(token.to_owned()).await.unwrap();
+    for token in ["two", "one", "two", "tw"] {
+        accepted("a", token).await;
+    }
+    for token in ["one", "two", "tw"] {
+        assert_eq!(card_of(token).await.as_deref(), Some("a"), "{token}");
+    }
+    assert_eq!(card_of("t").await, None);
+    accepted("b", "two").await;
+    assert_eq!((card_of("one").await.as_deref(), card_of("two").await.as_deref()), (Some("a"), Some("b")));
+    assert_eq!(ledger.pin_record("a".to_owned()).await.unwrap().token, "one\ntw");
+}

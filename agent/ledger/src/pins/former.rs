@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{PinRecord, SourceMark, read_row, write};
+use super::{PinRecord, SourceMark, is_among, read_row, without, write};
 use crate::tx::{Tx, Verdict};
 use crate::{Ledger, LedgerError};
 
@@ -71,9 +71,9 @@ fn adopt(tx: &mut Tx<'_>, former: &FormerNames, card: &str, token: &str) -> Verd
         if strictness(&before.source) > strictness(&all.source) {
             all.source = before.source.clone();
         }
-        if before.token == token {
+        if is_among(&before.token, token) {
             all.token = token.to_owned();
-            write(tx, &name, &PinRecord { token: String::new(), ..before })?;
+            write(tx, &name, &PinRecord { token: without(&before.token, token), ..before })?;
         }
     }
     write(tx, card, &all)?;
