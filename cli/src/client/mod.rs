@@ -10,6 +10,7 @@ mod seal;
 mod shares;
 mod signing;
 mod socket;
+mod tokens;
 mod upload;
 
 pub(crate) use self::collecting::{Collecting, News};

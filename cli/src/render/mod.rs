@@ -42,7 +42,7 @@ pub(crate) use self::difference::{KeyNames, difference};
 pub(crate) use self::progress::{Progress, Steps};
 pub(crate) use self::style::Style;
 pub(crate) use self::table::Table;
-pub(crate) use self::text::{count, short_digest, short_keyid, size, typed_path, visible};
+pub(crate) use self::text::{count, first_of, short_digest, short_keyid, size, typed_path, visible};
 pub(crate) use self::time::{expires, expiry, now, span};
 
 use std::io::{self, IsTerminal, Write};

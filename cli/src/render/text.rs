@@ -60,6 +60,16 @@ fn must_show(c: char) -> bool {
     c == '\\' || c.is_control() || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 
+/// The first of many names, and how many more there are.
+pub(crate) fn first_of(mut names: Vec<String>, most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    names.truncate(most);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    names.join(", ")
+}
+
 /// The first and last digits of a long hex digest: `9f31…c2`.
 pub(crate) fn short_digest(hex: &str) -> String {
     match (hex.get(..4), hex.len().checked_sub(2).and_then(|at| hex.get(at..))) {

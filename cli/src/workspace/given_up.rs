@@ -9,7 +9,7 @@ use super::authority::{Authority, plain_state};
 use super::read::numbered;
 use super::{Workspace, layout};
 use crate::error::Failure;
-use crate::render::visible;
+use crate::render::{first_of, visible};
 
 impl Workspace {
     /// Says what of the newest published content of a targets role, thrown away by a reset, is not in what comes in its place.
@@ -98,12 +98,7 @@ fn part(
 ) -> Option<String> {
     names.extend(delegations.iter().map(|it| format!("delegation {}", visible(&it.name))));
     names.extend(keys.iter().map(|it| format!("key {} of {}", called(&it.keyid), visible(&it.role))));
-    let more = names.len().saturating_sub(MOST_NAMED);
-    names.truncate(MOST_NAMED);
-    if more > 0 {
-        names.push(format!("{more} more"));
-    }
-    (!names.is_empty()).then(|| format!("what {what}: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("what {what}: {}", first_of(names, MOST_NAMED)))
 }
 
 fn listed<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<String> {

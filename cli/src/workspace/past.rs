@@ -14,6 +14,7 @@ use super::authority::{Authority, plain_state};
 use super::read::numbered;
 use super::{Workspace, layout};
 use crate::error::Failure;
+use crate::render::first_of;
 
 /// What the agent says of a repository's past.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -123,16 +124,12 @@ impl Workspace {
         let snapshot = self.published(&RoleKind::Snapshot.role())?.filter(|_| !self.past.borrow().is_reset());
         let unlisted = self.unlisted();
         let Some(snapshot) = snapshot.filter(|_| !unlisted.is_empty()) else { return Ok(None) };
-        let mut names: Vec<String> =
-            unlisted.iter().take(MOST_NAMED).map(|(role, last)| format!("{role} version {last}")).collect();
-        if let Some(more) = unlisted.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
-            names.push(format!("{more} more"));
-        }
+        let names = unlisted.iter().map(|(role, last)| format!("{role} version {last}")).collect();
         Ok(Some(format!(
             "snapshot version {} no longer lists {}, as one before it did: clients that have seen that one refuse it \
              (specification 5.5.5); the next snapshot lists it again",
             snapshot.version(),
-            names.join(", ")
+            first_of(names, MOST_NAMED)
         )))
     }
 

@@ -10,7 +10,7 @@ use tuf::role::{RoleKind, RoleName};
 use super::Staging;
 use crate::error::Failure;
 use crate::prompt::confirm;
-use crate::render::visible;
+use crate::render::{first_of, visible};
 
 impl Staging<'_> {
     /// Goes on from what is published where that has overtaken what is staged of a role, once a person has agreed to give that
@@ -56,12 +56,7 @@ fn named(change: &Difference) -> String {
     let mut names: Vec<String> = targets.map(|path| format!("target {}", visible(path))).collect();
     names.extend(delegations.map(|name| format!("delegation {}", visible(name))));
     names.extend(change.keys_added.iter().map(|key| format!("key {} of {}", key.keyid, visible(&key.role))));
-    let more = names.len().saturating_sub(MOST_NAMED);
-    names.truncate(MOST_NAMED);
-    if more > 0 {
-        names.push(format!("{more} more"));
-    }
-    if names.is_empty() { "it adds nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "it adds nothing".to_owned() } else { first_of(names, MOST_NAMED) }
 }
 
 /// More changes than this are told by their number.
