@@ -11,6 +11,8 @@ use serde_json::Value;
 use softhsm::SoftHsm;
 use tufagent_tests::{Agent, Home, PIN, binary, need};
 
+use crate::terminal::talk;
+
 /// A home with a SoftHSM token behind the lying module, the fake pinentry, and an agent that has a screen; `more` ends the
 /// token's entry in the configuration.
 struct Bed {
@@ -190,6 +192,58 @@ fn a_token_that_wants_a_yes_signs_only_with_one_and_a_no_leaves_no_mark() {
     assert_eq!(signed["published"], true, "{signed}");
     let told = bed.told();
     assert!(told.contains("Sign with token hsm") && told.contains("timestamp version 1 of app"), "{told}");
+}
+
+#[test]
+fn a_yes_is_never_asked_for_at_the_terminal_of_the_program_that_wants_the_signature() {
+    let Some(bed) = Bed::new("confirm = \"pinentry\"\n") else { return };
+    bed.home.secret("pin", PIN);
+    bed.answer("yes");
+    // No screen: what is left is the caller's terminal, at which any program can type.
+    let agent = bed.home.start();
+    bed.home.run("token unlock hsm --pin-file pin").done();
+    bed.repository();
+    let Some((code, screen)) = talk(&bed.home, "sign repo --yes", &[]) else { return };
+    assert_eq!((code, bed.told()), (3, String::new()), "{screen}");
+    assert!(screen.contains("GPG_TTY"), "{screen}");
+    drop(agent);
+    // With a screen that is where it is asked, and a terminal is not named beside it.
+    let _agent = bed.start();
+    bed.home.run("token unlock hsm --pin-file pin").done();
+    let (code, screen) = talk(&bed.home, "sign repo --yes", &[]).unwrap();
+    let told = bed.told();
+    assert!(code == 0 && told.contains("Sign with token hsm") && !told.contains("ttyname"), "{screen}{told}");
+}
+
+#[test]
+fn what_only_a_person_may_say_is_told_by_the_agent_itself_before_the_yes() {
+    let Some(bed) = Bed::new("confirm = \"pinentry\"\n") else { return };
+    let _agent = bed.start();
+    bed.home.secret("pin", PIN);
+    bed.home.run("token unlock hsm --pin-file pin").done();
+    bed.home.unlock_file_store();
+    bed.home.keys(&["online", "spare"]);
+    bed.home.run("key generate root --token hsm --type ecdsa-p256").done();
+    bed.home
+        .run("repo init repo --name app --root root,spare --root-threshold 2 --targets online --snapshot online --timestamp online")
+        .done();
+    bed.answer("yes");
+    bed.home.run("sign repo --key root --yes").exits(4);
+    assert!(!bed.told().contains("Before you sign"), "nothing is unusual about it: {}", bed.told());
+    bed.home.run("root add-key repo root --key online").done();
+    let refused = bed.home.refused("sign repo --yes", 3, "WATERMARK");
+    let digest = refused["details"]["signed_sha256"].as_str().unwrap();
+    // The program says that a person agreed; whoever sits there is told what to.
+    let command = format!("sign repo --key root --yes --supersede {digest}");
+    bed.answer("no");
+    let Some((code, screen)) = talk(&bed.home, &command, &[("[y/N] ", "y\n")]) else { return };
+    let told = bed.told();
+    assert!(told.contains("Before you sign with token hsm") && told.contains(digest), "{told}{screen}");
+    assert!(!told.contains("Sign with token hsm"), "a no is the end of it: {told}");
+    assert_eq!(code, 3, "{screen}");
+    bed.answer("yes");
+    let (code, screen) = talk(&bed.home, &command, &[("[y/N] ", "y\n")]).unwrap();
+    assert!(code == 4 && bed.told().contains("Sign with token hsm"), "{screen}{}", bed.told());
 }
 
 /// Whether the pinentry that hangs (it is a `sleep` by then) runs as a child of the agent.

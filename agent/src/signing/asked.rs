@@ -167,7 +167,7 @@ async fn by_pinentry(
     };
     if slot.config().confirm.is_some() {
         waiting(For::Confirmation).await?;
-        slot.confirm_by_person(&purpose).await?;
+        slot.confirm_by_person(&purpose, &inspected.warnings).await?;
     }
     // A key that takes no PIN, or takes it with the signature, wants none before.
     let stored = &signer.key.stored;

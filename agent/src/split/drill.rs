@@ -39,7 +39,7 @@ pub(crate) async fn drill(
     let name = found.key.name.to_string();
     found.slot.ensure_usable().await?;
     let purpose = Purpose::of(connection, format!("a drill with the split key {name}; it signs no metadata"));
-    found.slot.confirm_by_person(&purpose).await?;
+    found.slot.confirm_by_person(&purpose, &[]).await?;
     let about = json!({"drill": found.digest.to_string()}).to_string();
     let subject = Subject::of(For::Drill, Sha256Digest::of(about.as_bytes()), about);
     let (token, patience) = (found.slot.name(), found.slot.config().collect_for());

@@ -29,7 +29,7 @@ use crate::refusal::Refusal;
 pub(super) struct Dialogue {
     /// Lines of text.
     pub(super) text: String,
-    /// The terminal of whoever caused it; none where there is none.
+    /// The terminal of whoever caused it; none where there is none, or where it is not to be used.
     pub(super) terminal: Option<PathBuf>,
 }
 

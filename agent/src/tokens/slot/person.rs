@@ -16,7 +16,7 @@ use super::{Slot, lock};
 use crate::config::PinSource;
 use crate::door::Connection;
 use crate::refusal::{Refusal, plain};
-use crate::tokens::pinentry::{self, Dialogue, Unwanted};
+use crate::tokens::pinentry::{self, Dialogue, NoAnswer, Unwanted};
 
 /// What a PIN or a yes is wanted for, and by whom.
 #[derive(Debug, Clone, Default)]
@@ -196,20 +196,26 @@ impl Slot {
         asked.map_err(Refusal::internal)
     }
 
-    /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`).
+    /// Has a person say yes to a signature, where the token wants that (`confirm = "pinentry"`), after what is unusual about
+    /// it, if anything is: the program that asks for the signature may have told nobody.
     ///
     /// # Errors
-    /// `CONFIRMATION_MISSING` without a yes.
-    pub async fn confirm_by_person(&self, purpose: &Purpose) -> Result<(), Refusal> {
+    /// `CONFIRMATION_MISSING` without a yes to each.
+    pub async fn confirm_by_person(&self, purpose: &Purpose, unusual: &[String]) -> Result<(), Refusal> {
         let Some(program) = self.config.confirm.clone() else { return Ok(()) };
         let (name, info) = (self.name(), self.backend.info());
-        let serial = info.serial.map(|serial| format!(" (serial {serial})")).unwrap_or_default();
-        let text = format!("Sign with token {name}{serial}?\n{}", purpose.text);
-        let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
+        let serial = info.serial.map(|serial| format!(" (serial {})", plain(&serial))).unwrap_or_default();
+        let asked = format!("a yes to the signature by token {name}");
         let since = self.now();
         let _alone = self.asking.lock().await;
-        self.confirm_one(&program, dialogue, since, "Sign", format!("a yes to the signature by token {name}"))
-            .await
+        let pages = pages(unusual);
+        for (at, page) in pages.iter().enumerate() {
+            let part = part_of(at, pages.len());
+            let text = format!("Before you sign with token {name}{serial}, know that\n{part}{page}");
+            self.confirm_one(&program, text, since, "Go on", asked.clone()).await?;
+        }
+        let text = format!("Sign with token {name}{serial}?\n{}", purpose.text);
+        self.confirm_one(&program, text, since, "Sign", asked).await
     }
 
     /// The same to a split of a key among people, told line by line: as many dialogues as it takes to show them all.
@@ -222,36 +228,32 @@ impl Slot {
         let since = self.now();
         let _alone = self.asking.lock().await;
         for (at, page) in pages.iter().enumerate() {
-            let mut text = format!("Split the key {key} (token {})? {}\n", self.name(), purpose.text);
-            if pages.len() > 1 {
-                text.push_str(&format!("part {} of {}\n", at.saturating_add(1), pages.len()));
-            }
-            text.push_str(page);
-            let dialogue = Dialogue { text, terminal: purpose.terminal.clone() };
-            self.confirm_one(
-                &program,
-                dialogue,
-                since,
-                "Split",
-                format!("a yes to the split of the key {key}"),
-            )
-            .await?;
+            let part = part_of(at, pages.len());
+            let text = format!("Split the key {key} (token {})? {}\n{part}{page}", self.name(), purpose.text);
+            let asked = format!("a yes to the split of the key {key}");
+            self.confirm_one(&program, text, since, "Split", asked).await?;
         }
         Ok(())
     }
 
+    /// One dialogue that wants a yes. Never at the caller's terminal: the program there could say it by itself.
     async fn confirm_one(
         &self,
         program: &Path,
-        dialogue: Dialogue,
+        text: String,
         since: Since,
         verb: &'static str,
         asked: String,
     ) -> Result<(), Refusal> {
-        let path = program.to_owned();
+        let (path, dialogue) = (program.to_owned(), Dialogue { text, terminal: None });
         let asking = move |flag: &AtomicBool| pinentry::confirm(&path, &dialogue, verb, flag);
         self.dialogue(since, asking).await?.map_err(|no| {
-            no.refusal(&asked, program, Reason::ConfirmationMissing).detail("token", self.name())
+            let refusal =
+                no.refusal(&asked, program, Reason::ConfirmationMissing).detail("token", self.name());
+            match no {
+                NoAnswer::Nowhere => refusal.remedy(NOT_AT_THE_CALLERS),
+                _ => refusal,
+            }
         })
     }
 }
@@ -263,11 +265,32 @@ fn pages(lines: &[String]) -> Vec<String> {
         let line = plain(line);
         match pages.last_mut().filter(|page| page.len().saturating_add(line.len()) < PAGE) {
             Some(page) => page.push_str(&format!("\n{line}")),
-            None => pages.push(line.into_owned()),
+            None => pages.extend(pieces(&line)),
         }
     }
     pages
 }
+
+/// A line, in pieces that a dialogue shows whole.
+fn pieces(line: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for c in line.chars() {
+        match pieces.last_mut().filter(|piece| piece.len().saturating_add(c.len_utf8()) <= PAGE) {
+            Some(piece) => piece.push(c),
+            None => pieces.push(c.to_string()),
+        }
+    }
+    pieces
+}
+
+/// Which of several dialogues it is.
+fn part_of(at: usize, all: usize) -> String {
+    if all > 1 { format!("part {} of {all}\n", at.saturating_add(1)) } else { String::new() }
+}
+
+/// What helps where the agent has nowhere to ask for a yes.
+const NOT_AT_THE_CALLERS: &str = "start the agent in the desktop's session, or with GPG_TTY naming a terminal at which you sit: the terminal \
+                                  of the program that asks is not used, as that program could type the yes";
 
 /// Bytes of lines in one dialogue; ends of lines take three each, and its head a part.
 const PAGE: usize = 480;
