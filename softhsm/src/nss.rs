@@ -28,7 +28,7 @@ impl Nss {
         Ok(Self { module, certutil, library_path: fetched.library_path() })
     }
 
-    /// Makes a key database in `dir`. `label` is at most 32 bytes, without a quote.
+    /// Makes a key database in `dir`. `label` is at most 32 bytes, without a quote; without a `pin` it wants no login.
     pub fn token(&self, dir: &Path, label: &str, pin: &str) -> Result<Ready, Skipped> {
         let failed = |e: std::io::Error| Skipped::new(format!("{}: {e}", dir.display()), REMEDY);
         let (database, pin_file) = (dir.join("nss"), dir.join("nss-pin"));

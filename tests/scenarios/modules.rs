@@ -88,7 +88,8 @@ fn a_token_signs(home: &Home, token: &Token, kinds: [&str; 2], reads: Reads) {
     home.run(&format!("token lock {}", token.name)).done();
     home.run("bump repo timestamp").done();
     home.refused("sign repo --yes", 5, "TOKEN_LOCKED");
-    home.run(&format!("token unlock {} --pin-file pin", token.name)).done();
+    let pin = if listed(home, token.name)["pin_source"] == "none" { "" } else { "--pin-file pin" };
+    home.run(&format!("token unlock {} {pin}", token.name)).done();
     assert_eq!(home.run("sign repo --yes --json").done().json()["published"], true);
     judges.accept(&home.published("repo"), &["app.txt"]);
 }
@@ -114,6 +115,48 @@ fn nss_signs_what_all_clients_accept() {
         [Token::by("nss", "uri", "pkcs11:token=release%20keys;manufacturer=Mozilla%20Foundation", ready)];
     let _agent = agent_with(&home, &tokens);
     a_token_signs(&home, &tokens[0], ["rsa-3072", "ecdsa-p256"], Reads::All);
+}
+
+#[test]
+fn a_token_that_wants_no_login_is_used_without_one_where_the_configuration_says_so() {
+    let home = Home::new();
+    let Some(nss) = need(third_party_dir().and_then(|dir| Nss::find_or_fetch_in(&dir))) else { return };
+    let Some(ready) = need(nss.token(&home.dir().join("nss"), "open", "")) else { return };
+    let token = Token::new("open", ready);
+    home.config(&token.table);
+    let agent = home.start();
+    home.secret("pin", PIN);
+    // No PIN is right, and what helps is told.
+    let refused = home.refused("token unlock open --pin-file pin", 5, "PIN_INCORRECT");
+    assert!(refused["remedy"].as_str().unwrap().contains("pin = \"none\""), "{refused}");
+    assert!(listed(&home, "open")["problem"].as_str().unwrap().contains("pin = \"none\""));
+    drop(agent);
+    home.config(&format!("{}pin = \"none\"\n", token.table));
+    let _agent = home.start();
+    a_token_signs(&home, &token, ["ecdsa-p256", "rsa-3072"], Reads::All);
+    let shown = listed(&home, "open");
+    assert_eq!((&shown["state"], &shown["pin_source"]), (&"unlocked".into(), &"none".into()), "{shown}");
+    // Nobody's PIN is presented to it.
+    let refused = home.refused("token unlock open --pin-file pin", 2, "USAGE");
+    assert_eq!(refused["remedy"], "tufctl token unlock open");
+    let measured = home.run("token doctor open --json").done().json();
+    assert_eq!(measured["uses"]["unattended"]["verdict"], "yes", "{measured}");
+}
+
+#[test]
+fn a_token_that_wants_its_pin_is_not_used_without_one() {
+    let home = Home::new();
+    let Some(ready) = need(softhsm(&home)) else { return };
+    let token = Token::new("hsm", ready);
+    home.config(&format!("{}pin = \"none\"\n", token.table));
+    let _agent = home.start();
+    for command in ["token unlock hsm", "key generate k --token hsm --type ecdsa-p256"] {
+        let refused = home.refused(command, 5, "TOKEN_FAILED");
+        assert!(refused["remedy"].as_str().unwrap().contains("where its PIN comes from"), "{refused}");
+    }
+    let shown = listed(&home, "hsm");
+    assert_eq!(shown["state"], "locked");
+    assert!(shown["problem"].as_str().unwrap().contains("CKF_LOGIN_REQUIRED"), "{shown}");
 }
 
 #[test]

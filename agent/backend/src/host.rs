@@ -309,6 +309,7 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
         Request::Login { last_try, serial } => {
             plain(Reply::Status(host.login(tail.to_vec(), last_try, serial.as_deref())?))
         }
+        Request::Enter { serial } => plain(Reply::Status(host.enter(serial.as_deref())?)),
         Request::Logout => {
             host.logout();
             plain(Reply::Done)

@@ -127,6 +127,9 @@ fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigErro
         "shares" => kind::shares(&raw).map_err(of)?,
         _ => return Err(of("kind is none of \"file\", \"pkcs11\", \"yubikey\", \"shares\"".to_owned())),
     };
+    if pin == PinSource::Unwanted && !matches!(kind, TokenKind::Pkcs11(_)) {
+        return Err(of("pin = \"none\" is for a PKCS#11 token that wants no PIN: remove it".to_owned()));
+    }
     let (pin, unlock_for) = match kind {
         TokenKind::Shares { .. } => (PinSource::Nothing, UnlockFor::Forever),
         _ => (pin, unlock_for),

@@ -141,6 +141,8 @@ pub enum Select {
 pub enum PinSource {
     /// There is none.
     Nothing,
+    /// The token wants none, as the configuration says.
+    Unwanted,
     /// A person types it at the client.
     Prompt,
     /// A file of mode 0600 or 0400.
@@ -169,6 +171,7 @@ impl PinSource {
     pub fn place(&self) -> String {
         match self {
             Self::Nothing => "nothing".to_owned(),
+            Self::Unwanted => "pin = \"none\"".to_owned(),
             Self::Prompt => "the prompt".to_owned(),
             Self::File(path) => path.display().to_string(),
             Self::Fd(fd) => format!("descriptor {fd}"),
@@ -187,7 +190,7 @@ impl PinSource {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Nothing => "none",
+            Self::Nothing | Self::Unwanted => "none",
             Self::Prompt => "prompt",
             Self::File(_) => "file",
             Self::Fd(_) => "fd",

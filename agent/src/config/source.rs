@@ -9,12 +9,13 @@ use super::PinSource;
 /// # Errors
 /// What would be right.
 pub(super) fn read(value: Option<&toml::Value>, pinentry: &Path) -> Result<PinSource, String> {
-    const SOURCES: &str = "pin must be \"prompt\", \"pinentry\", { file = \"/path\" }, { fd = 3 }, { credential = \"name\" }, { keyring = \"name\" } or { secret_service = { attribute = \"value\" } }; the PIN itself never stands in the configuration";
+    const SOURCES: &str = "pin must be \"prompt\", \"pinentry\", \"none\" (for a PKCS#11 token that wants no PIN), { file = \"/path\" }, { fd = 3 }, { credential = \"name\" }, { keyring = \"name\" } or { secret_service = { attribute = \"value\" } }; the PIN itself never stands in the configuration";
     let table = match value {
         None => return Ok(PinSource::Prompt),
         Some(toml::Value::String(word)) => {
             return match word.as_str() {
                 "prompt" => Ok(PinSource::Prompt),
+                "none" => Ok(PinSource::Unwanted),
                 "pinentry" => Ok(PinSource::Pinentry(pinentry.to_owned())),
                 _ => Err(SOURCES.to_owned()),
             };

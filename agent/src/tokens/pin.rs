@@ -31,6 +31,13 @@ pub(super) fn fetch(source: &PinSource, credentials: Option<&Path>) -> Result<Se
             return Err(Refusal::new(Reason::Usage, "this token has no secret that unlocks it")
                 .remedy("end a lock: tufctl token unlock NAME"));
         }
+        PinSource::Unwanted => {
+            return Err(Refusal::new(
+                Reason::PinRequired,
+                "this token is configured as one that wants no PIN (pin = \"none\")",
+            )
+            .remedy("name in its entry of the configuration where its PIN comes from, then: tufctl token unlock NAME"));
+        }
         PinSource::Prompt => {
             return Err(Refusal::new(Reason::PinRequired, "this token's secret is typed by a person")
                 .remedy("unlock it: tufctl token unlock NAME"));

@@ -5,6 +5,7 @@ mod count;
 mod doctor;
 mod identity;
 mod listing;
+mod open;
 mod person;
 mod puk;
 mod refusals;
@@ -243,7 +244,8 @@ impl Slot {
         let unlocks_itself = self.may_unlock_itself().is_some() && source.is_none();
         let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
         // How the login was lost is no answer to why it is not made again.
-        let problem = source.map(|trouble| trouble.why).or(info.problem).or(counted);
+        let problem =
+            source.map(|trouble| trouble.why).or(info.problem).or_else(|| self.says_it_is_open()).or(counted);
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
             (TokenState::Unlocked, Some(until)) => {
                 Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))

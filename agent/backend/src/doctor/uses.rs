@@ -204,6 +204,12 @@ fn unattended(facts: &Facts, signs: Verdict) -> Use {
     if facts.sessions.as_ref().is_some_and(|sessions| sessions.refused.is_some() && sessions.opened < 2) {
         return say(Verdict::Limited, "it has a single session, which other programs may hold");
     }
+    if !token.login_required {
+        return say(
+            Verdict::Yes,
+            "it wants no login (CKF_LOGIN_REQUIRED is not set), with pin = \"none\": so does whoever else reaches it",
+        );
+    }
     if facts.generated.as_ref().is_some_and(|made| made.always_authenticate == Some(true)) {
         let why = "each signature takes the PIN anew (CKA_ALWAYS_AUTHENTICATE): from a file, descriptor or credential";
         return say(Verdict::Yes, why);

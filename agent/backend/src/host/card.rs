@@ -159,6 +159,7 @@ impl CardHost {
             | Request::OpenCard { .. }
             | Request::Confine(_)
             | Request::Load
+            | Request::Enter { .. }
             | Request::Present { .. } => Err(protocol_error("a request in its order")),
         }
     }

@@ -108,7 +108,7 @@ impl Form {
 pub(super) fn clear(pkcs11: &Pkcs11, live: &mut Live, id: &[u8]) -> Result<(), String> {
     live.drop_work();
     // Without a login private objects are not shown.
-    if !live.has_login() {
+    if !live.shows_all() {
         return Err("its login is gone".to_owned());
     }
     let session = live.work(pkcs11).map_err(|error| told(&error))?;

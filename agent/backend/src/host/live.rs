@@ -154,6 +154,11 @@ impl Live {
         matches!(state, Ok(SessionState::RoUser | SessionState::RwUser))
     }
 
+    /// Whether private objects are shown: by the module's word now, or because the token wants no login.
+    pub(crate) fn shows_all(&self) -> bool {
+        self.has_login() || (self.logged_in && self.status.open)
+    }
+
     /// # Errors
     /// When the PIN was not presented.
     pub(crate) fn need_login(&self) -> Result<(), HostError> {

@@ -35,6 +35,20 @@ impl TokenHost {
         Ok(TokenStatus { proven, ..self.look_at_live().unwrap_or(last) })
     }
 
+    /// Uses a token that wants no PIN. C_Login is not called: some take an empty PIN then, and others count it as wrong.
+    pub(crate) fn enter(&mut self, serial: Option<&str>) -> Result<TokenStatus, HostError> {
+        let status = self.is_meant(serial)?;
+        let absent = self.absent();
+        let Some(live) = self.live.as_mut() else { return Err(absent) };
+        if !status.open {
+            return Err(wants_one());
+        }
+        live.forget_found();
+        live.logged_in = true;
+        live.status.logged_in = true;
+        Ok(live.status.clone())
+    }
+
     /// The login itself, after the tries were read. False: the token has logins for nothing, and the PIN was not presented.
     pub(super) fn login_now(&mut self, pin: &RawAuthPin, serial: Option<&str>) -> Result<bool, HostError> {
         not_traced()?;
@@ -201,6 +215,15 @@ fn pin_pad() -> HostError {
         "let the module take the PIN from programs, in its own configuration (OpenSC: enable_pinpad = false), or use a token \
          that does",
     )
+}
+
+/// The configuration says that there is none.
+fn wants_one() -> HostError {
+    HostError::new(
+        HostErrorKind::PinUnasked,
+        "the token says that it wants a PIN (CKF_LOGIN_REQUIRED), and is configured as one that wants none (pin = \"none\")",
+    )
+    .remedy("name in its entry of the configuration where its PIN comes from, then: tufctl token unlock NAME")
 }
 
 /// What the module says does not tell whether it has counted a try. Where it names a reason, that has a way out of its own.

@@ -38,6 +38,11 @@ pub(crate) enum Request {
         /// The token that the PIN is for: another one is not asked.
         serial: Option<String>,
     },
+    /// Use a token that wants no PIN, without a login. [`Reply::Status`]
+    Enter {
+        /// The token that is meant.
+        serial: Option<String>,
+    },
     /// C_Logout. [`Reply::Done`]
     Logout,
     /// Public keys. [`Reply::Keys`]
@@ -229,6 +234,9 @@ pub(crate) struct TokenStatus {
     /// The PIN is typed at the device itself.
     #[serde(default)]
     pub(crate) pin_pad: bool,
+    /// By its own words nobody needs to log in.
+    #[serde(default)]
+    pub(crate) open: bool,
     /// The helper is logged in.
     pub(crate) logged_in: bool,
     /// In the answer to a login: the token has looked at the PIN and accepted it.

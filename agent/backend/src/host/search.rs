@@ -131,6 +131,7 @@ pub(super) fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
         count_low: info.user_pin_count_low(),
         blocked: info.user_pin_locked(),
         pin_pad: info.protected_authentication_path(),
+        open: !info.login_required(),
         logged_in,
         ..TokenStatus::default()
     }

@@ -29,6 +29,8 @@ pub struct Card {
     pub final_try: bool,
     /// No try is left.
     pub blocked: bool,
+    /// By its own words nobody needs to log in (CKF_LOGIN_REQUIRED is not set).
+    pub open: bool,
     /// Nor is one of its PUK.
     pub puk_blocked: bool,
     /// Tries that are left, where the card tells.
@@ -39,7 +41,8 @@ pub struct Card {
 
 impl Card {
     pub(super) fn of(status: TokenStatus) -> Self {
-        let TokenStatus { serial, label, model, manufacturer, count_low, final_try, blocked, .. } = status;
+        let TokenStatus { serial, label, model, manufacturer, count_low, final_try, blocked, open, .. } =
+            status;
         let TokenStatus { puk_blocked, tries_left, tries_gone, .. } = status;
         Self {
             serial,
@@ -49,6 +52,7 @@ impl Card {
             count_low,
             final_try,
             blocked,
+            open,
             puk_blocked,
             tries_left,
             tries_gone,
@@ -141,11 +145,22 @@ impl Pkcs11Token {
 
     /// One C_Login with this PIN, or none.
     pub fn present(&self, pin: &SecretBytes, asking: &Asking) -> Presented {
+        let request = Request::Login { last_try: asking.last_try, serial: asking.serial.clone() };
+        self.unlock_by(&request, &[pin.reveal_secret_bytes()])
+    }
+
+    /// Uses a token that wants no PIN; no C_Login. None: whichever serial number is there.
+    ///
+    /// # Errors
+    /// [`BackendError::Failed`] for a token that wants one.
+    pub fn enter(&self, serial: Option<String>) -> Result<(), BackendError> {
+        self.unlock_by(&Request::Enter { serial }, &[]).result
+    }
+
+    fn unlock_by(&self, request: &Request, tail: &[&[u8]]) -> Presented {
         let shared = &self.shared;
         let locks = || shared.with_seen(|seen| seen.locks);
         let began = locks();
-        let request = Request::Login { last_try: asking.last_try, serial: asking.serial.clone() };
-        let pin = pin.reveal_secret_bytes();
         let mut link = shared.link();
         // What it waited for, and a helper that starts, may have taken long.
         if let Err(error) = shared.ready(&mut link) {
@@ -155,7 +170,7 @@ impl Pkcs11Token {
         if locks() != began {
             return Presented::failed(BackendError::LockedMeanwhile);
         }
-        let status = match shared.call(&mut link, "unlocking", &request, &[pin], shared.config.deadline) {
+        let status = match shared.call(&mut link, "unlocking", request, tail, shared.config.deadline) {
             Ok((Reply::Status(status), _)) => status,
             Ok(_) => return Presented { spent: Spent::Perhaps, result: Err(nonsense()) },
             Err(error) => return Presented::failed(error),

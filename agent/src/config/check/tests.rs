@@ -172,6 +172,17 @@ fn a_person_is_asked_by_the_pinentry_that_is_named() {
 }
 
 #[test]
+fn only_a_module_can_have_a_token_that_wants_no_pin() {
+    let module = "[[token]]\nname = 'a'\nkind = 'pkcs11'\nmodule = '/m.so'\nlabel = 'x'\npin = 'none'";
+    let pin = &parse(module).unwrap().tokens[1].pin;
+    assert!(*pin == PinSource::Unwanted && pin.is_unattended());
+    for kind in ["kind = 'file'", "kind = 'yubikey'\nserial = 1"] {
+        let text = format!("[[token]]\nname = 'a'\n{kind}\npin = 'none'");
+        assert!(refused(&text).contains("PKCS#11 token that wants no PIN"), "{kind}");
+    }
+}
+
+#[test]
 fn a_pin_can_lie_in_a_keyring() {
     let config =
         |name: &str| parse(&format!("[[token]]\nname = 'a'\nkind = 'file'\npin = {{ keyring = {name:?} }}"));

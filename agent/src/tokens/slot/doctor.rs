@@ -14,6 +14,7 @@ use super::since::Since;
 use super::source::Source;
 use super::unlock::Attempt;
 use super::{Slot, lock};
+use crate::config::PinSource;
 use crate::refusal::Refusal;
 
 impl Slot {
@@ -128,6 +129,9 @@ impl Slot {
         let name = self.name();
         if !self.config.pin.is_unattended() {
             return Err(format!("no PIN was given: tufctl token doctor {name} --pin-file FILE"));
+        }
+        if self.config.pin == PinSource::Unwanted {
+            return Err("it is used without a PIN (pin = \"none\")".to_owned());
         }
         if self.may_unlock_itself().is_none() {
             let why = match lock(&self.lease).source.clone() {

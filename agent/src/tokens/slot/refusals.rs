@@ -138,6 +138,9 @@ impl Slot {
         {
             refusal = refusal.detail("tries_left", *left);
         }
+        if let (BackendError::SecretIncorrect { .. }, Some(open)) = (error, self.says_it_is_open()) {
+            refusal.remedy.push_str(&format!("; {open}"));
+        }
         if let BackendError::AttemptUnknown { .. } = error {
             refusal = refusal.detail(SPENT, true);
         }

@@ -157,6 +157,10 @@ impl Slot {
         Box::pin(async move {
             // What it waited for may have taken long.
             self.unless_locked_since(since)?;
+            if self.config.pin == PinSource::Unwanted {
+                let serial = person.and_then(|(attempt, _)| attempt.serial);
+                return self.enter(since, serial).await;
+            }
             let source = match person {
                 None => self.by_itself_from_source(since).await?,
                 Some((attempt, refusals)) => {

@@ -61,6 +61,7 @@ impl Slot {
     /// `PIN_INCORRECT`, `PIN_BLOCKED`, `PIN_DELAYED`, `TOKEN_SWAPPED`, `TOKEN_LOCKED` when a `lock` came first, and what else
     /// the backend gives.
     pub async fn unlock(self: &Arc<Self>, secret: SecretBytes, attempt: Attempt) -> Result<(), Refusal> {
+        self.wants_a_pin()?;
         let slot = Arc::clone(self);
         // Whoever asked may go away meanwhile: what came of it is still noted.
         let work = async move {
