@@ -85,6 +85,7 @@ mod secrets;
 mod share_files;
 mod share_remedies;
 mod share_verify;
+mod shared_folder;
 mod shared_keys;
 mod sheets;
 mod small_disk;

@@ -3,13 +3,16 @@
 //! Names of targets and roles come from metadata, which others write; a folder may be swapped for a link at any moment.
 //! So a path is never opened as a whole: each folder is opened from the one above it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fchown, fstat};
+use rustix::fs::{openat, readlinkat};
 use rustix::io::Errno;
 
 use crate::error::{Failure, reason};
@@ -91,10 +94,97 @@ impl Folder {
 
     /// A new file for writing; what an earlier run left under this name is nobody's and goes.
     pub(super) fn create(&self, name: &OsStr) -> Result<File, Failure> {
+        self.create_as(name, Mode::from_raw_mode(0o666))
+    }
+
+    fn create_as(&self, name: &OsStr, mode: Mode) -> Result<File, Failure> {
         self.remove(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(&self.file, name, flags, Mode::from_raw_mode(0o666));
+        let made = rustix::fs::openat(&self.file, name, flags, mode);
         made.map(File::from).map_err(|e| self.failed("write", name, e.into()))
+    }
+
+    /// What is in this folder, and what it is; links not followed.
+    pub(super) fn entries(&self) -> Result<Vec<(OsString, FileType)>, Failure> {
+        let fail = |e: Errno| Failure::io("read", &self.path, &e.into());
+        let mut all = Vec::new();
+        for entry in Dir::read_from(&self.file).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say it here; who is gone by now is no entry.
+                FileType::Unknown => match self.about(name)? {
+                    Some(about) => FileType::from_raw_mode(about.st_mode),
+                    None => continue,
+                },
+                kind => kind,
+            };
+            all.push((name.to_owned(), kind));
+        }
+        Ok(all)
+    }
+
+    /// Whether [`Self::share`] will be able to: a file of somebody else's may have to be copied.
+    pub(super) fn check_shareable(&self, name: &OsStr) -> Result<(), Failure> {
+        let owner = self.about(name)?.map(|about| about.st_uid);
+        let is_ours = owner.is_none_or(|owner| owner == rustix::process::geteuid().as_raw());
+        if is_ours { Ok(()) } else { self.file(name).map(drop) }
+    }
+
+    /// Gives a regular file of another folder its name in this new one too: a second name, or a copy where it cannot have
+    /// one (the file system has none, or the file is somebody else's). `false` when it is no regular file any more.
+    pub(super) fn share(&self, from: &Self, name: &OsStr) -> Result<bool, Failure> {
+        let Some(looked_at) = from.about(name)? else { return Ok(false) };
+        let other = from.file.as_fd();
+        if rustix::fs::linkat(other, from.plain(name)?, &self.file, name, AtFlags::empty()).is_ok() {
+            // What has the name can be something else by now.
+            if self.about(name)?.as_ref().map(identity) == Some(identity(&looked_at)) {
+                return Ok(FileType::from_raw_mode(looked_at.st_mode).is_file());
+            }
+            self.remove(name)?;
+        }
+        let Some(mut file) = from.file(name)? else { return Ok(false) };
+        let about = file.metadata().map_err(|e| from.failed("read", name, e))?;
+        let mut copy = self.create_as(name, Mode::RUSR | Mode::WUSR)?;
+        io::copy(&mut file, &mut copy).map_err(|e| self.failed("write", name, e))?;
+        // Nobody may read the copy who may not read the file: not a group of another name.
+        let mine = copy.metadata().map_err(|e| self.failed("write", name, e))?;
+        let group = rustix::process::Gid::from_raw(about.gid());
+        let same = mine.gid() == about.gid() || fchown(&copy, None, Some(group)).is_ok();
+        let mode = Mode::from_raw_mode(about.mode() & if same { 0o777 } else { 0o707 });
+        fchmod(&copy, mode).map_err(|e| self.failed("write", name, e.into()))?;
+        copy.sync_all().map_err(|e| self.failed("write", name, e))?;
+        Ok(true)
+    }
+
+    /// The text of a link and whose it is; `None` for anything else.
+    pub(super) fn link_text(&self, name: &OsStr) -> Result<Option<(PathBuf, u32)>, Failure> {
+        let fail = |e: Errno| self.failed("read", name, e.into());
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let link = openat(&self.file, self.plain(name)?, flags, Mode::empty()).map_err(fail)?;
+        let about = fstat(&link).map_err(fail)?;
+        if !FileType::from_raw_mode(about.st_mode).is_symlink() {
+            return Ok(None);
+        }
+        let text = readlinkat(&link, "", Vec::new()).map_err(fail)?;
+        Ok(Some((OsString::from_vec(text.into_bytes()).into(), about.st_uid)))
+    }
+
+    /// Lets those use this folder who may use another one.
+    pub(super) fn set_access_of(&self, other: &Self) -> Result<(), Failure> {
+        let about = fstat(&other.file).map_err(|e| Failure::io("read", &other.path, &e.into()))?;
+        // A group that may be given away is; whose it cannot be stays ours, as with a folder made by hand.
+        let _ = fchown(&self.file, None, Some(rustix::process::Gid::from_raw(about.st_gid)));
+        let mode = Mode::from_raw_mode(about.st_mode & 0o7777);
+        fchmod(&self.file, mode).map_err(|e| Failure::io("write", &self.path, &e.into()))
+    }
+
+    /// For messages alone.
+    pub(super) fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Writes a file beside its place, flushes it and moves it there. The folder is the caller's to flush.

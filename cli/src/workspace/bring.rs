@@ -278,9 +278,15 @@ impl Job {
         }
         let Some(mut from) = folder.file(&self.name)? else { return Err(gone(&self.one)) };
         let mut to = other.create(OsStr::new(TEMPORARY))?;
-        io::copy(&mut from, &mut to)
-            .and_then(|_| to.sync_all())
-            .map_err(|e| Failure::io("write", &self.folder.join(&self.name), &e))?;
+        let fail = |e: io::Error| Failure::io("write", &self.folder.join(&self.name), &e);
+        let found =
+            hash(&mut from, &self.algorithms(), &mut |_| {}, |piece| to.write_all(piece)).map_err(fail)?;
+        // Others who may write here can have put another file in its place by now.
+        if !matches(&self.one.target, &found) {
+            other.remove(OsStr::new(TEMPORARY))?;
+            return Err(changed(&self.one.path, &self.folder.join(&self.name)));
+        }
+        to.sync_all().map_err(fail)?;
         other.rename(OsStr::new(TEMPORARY), name)
     }
 

@@ -3,7 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::beneath::TEMPORARY;
 use super::threads::on_threads;
@@ -92,8 +95,10 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
 
 /// Makes what was created, moved or removed in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), Failure> {
-    let sync = File::open(folder).and_then(|file| file.sync_all());
-    sync.map_err(|e| Failure::io("write", folder, &e))
+    // A pipe that has its name by now would be waited for.
+    let only_folders = i32::try_from(OFlags::DIRECTORY.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(only_folders).open(folder);
+    opened.and_then(|file| file.sync_all()).map_err(|e| Failure::io("write", folder, &e))
 }
 
 /// Makes a folder with its parents, durably.
@@ -126,17 +131,6 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::io("remove", path, &e)),
         _ => Ok(()),
-    }
-}
-
-/// A second name for a file; a copy where the file system has no hard links.
-pub(crate) fn link(from: &Path, to: &Path) -> Result<(), Failure> {
-    remove(to)?;
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(_) => fs::copy(from, to)
-            .and_then(|_| File::open(to)?.sync_all())
-            .map_err(|e| Failure::io("write", to, &e)),
     }
 }
 

@@ -10,6 +10,7 @@ mod authority;
 mod base;
 mod beneath;
 mod bring;
+mod carried;
 mod drop;
 mod facts;
 mod files;

@@ -12,7 +12,7 @@ use super::beneath::Folder;
 use super::read::MOST_BYTES;
 use super::sources::{Notice, Progress};
 use super::swap::can_exchange;
-use super::{Workspace, files, layout};
+use super::{Workspace, carried, files, layout};
 use crate::error::{Failure, reason};
 
 /// Said before `metadata/` is swapped in two steps.
@@ -56,6 +56,9 @@ impl Workspace {
         self.check_goes_on(&self.staged_roles()?)?;
         self.check_folders()?;
         let swap = self.must_swap()?;
+        if swap {
+            carried::check(&Folder::of_repository(&self.dir)?)?;
+        }
         let at_once = !swap || can_exchange(&self.dir);
         if !at_once {
             notice(TWO_STEPS);
@@ -244,7 +247,7 @@ impl Workspace {
 
     /// Whether files renamed one after the other would show clients a mixture that they refuse: without consistent
     /// snapshots, or when a root takes keys from roles whose new files come after it.
-    fn must_swap(&self) -> Result<bool, Failure> {
+    pub(super) fn must_swap(&self) -> Result<bool, Failure> {
         let role = RoleKind::Root.role();
         let (published, staged) = (self.published(&role)?, self.staged(&role)?);
         let Some(before) = published.as_ref().and_then(Metadata::as_root) else { return Ok(false) };

@@ -9,7 +9,8 @@ use tuf::metadata::{Algorithms, Metadata, TargetFile};
 use tuf::role::RoleName;
 use tuf::target::{TargetPath, stays_inside};
 
-use super::{Workspace, layout};
+use super::beneath::Folder;
+use super::{Workspace, carried, layout};
 use crate::error::{Failure, reason};
 use crate::reading;
 
@@ -71,13 +72,16 @@ impl Workspace {
     }
 
     /// Whether a publication can bring every target that it lists anew: its file is in `targets/` or where its source lies,
-    /// and nothing stands in its way.
+    /// and nothing stands in its way; and whether what is published already can be swapped with the next, where it must.
     ///
     /// # Errors
     /// `TARGET_CHANGED` with `details.path` for the first that is not at hand; `REPOSITORY_INVALID` for a link where a
-    /// folder belongs.
+    /// folder belongs, and for what cannot be published with `metadata/`.
     pub(crate) fn check_presence(&self) -> Result<(), Failure> {
         self.check_folders()?;
+        if self.must_swap()? {
+            carried::check(&Folder::of_repository(self.dir())?)?;
+        }
         let consistent = self.consistent_snapshot()?;
         for one in self.incoming()? {
             let places = layout::target_places(&one.path, &one.target.hashes, consistent, true);

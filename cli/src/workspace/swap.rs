@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -19,7 +19,7 @@ use super::beneath::{Folder, TEMPORARY};
 use super::bring::Brought;
 use super::publish::{MIXED, TWO_STEPS};
 use super::sources::Notice;
-use super::{Workspace, files, layout};
+use super::{Workspace, carried, files, layout};
 use crate::error::Failure;
 
 impl Workspace {
@@ -34,10 +34,11 @@ impl Workspace {
     ) -> Result<(), Failure> {
         let next = self.dir().join(layout::NEXT);
         files::remove_folder(&next)?;
-        files::make_folder(&next)?;
-        copy_folder(&self.metadata_folder(), &next)?;
         let repository = Folder::of_repository(self.dir())?;
-        let folder = repository.open(Path::new(layout::NEXT))?;
+        let folder = repository.make(Path::new(layout::NEXT))?;
+        if repository.about(layout::METADATA.as_ref())?.is_some() {
+            carried::carry(&repository.open(Path::new(layout::METADATA))?, &folder)?;
+        }
         for (role, metadata) in staged {
             self.write_published(&folder, role, metadata)?;
         }
@@ -174,35 +175,6 @@ pub(super) fn can_exchange(dir: &Path) -> bool {
     let _ = fs::remove_dir(&a);
     let _ = fs::remove_dir(&b);
     can
-}
-
-/// Gives every file of a folder a second name in another; files are never written in place, so they may share. Who may
-/// read the folder stays as it was.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| Failure::io("read", from, &e);
-    let (entries, about) = match (fs::read_dir(from), fs::metadata(from)) {
-        (Ok(entries), Ok(about)) => (entries, about),
-        (Err(e), _) | (_, Err(e)) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        (Err(e), _) | (_, Err(e)) => return Err(fail(e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(fail)?;
-        if entry.file_name() == TEMPORARY || entry.file_name() == layout::THROUGH {
-            continue;
-        }
-        let (path, place): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().map_err(fail)?.is_dir() {
-            files::make_folder(&place)?;
-            copy_folder(&path, &place)?;
-        } else {
-            files::link(&path, &place)?;
-        }
-    }
-    // A group that may be given away is; whose it cannot be stays ours, as with a folder made by hand.
-    let _ = std::os::unix::fs::chown(to, None, Some(about.gid()));
-    let mode = fs::Permissions::from_mode(about.mode() & 0o7777);
-    fs::set_permissions(to, mode).map_err(|e| Failure::io("write", to, &e))?;
-    files::sync_folder(to)
 }
 
 fn exists(path: &Path) -> bool {

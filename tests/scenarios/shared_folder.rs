@@ -1,0 +1,152 @@
+//! A repository folder that a team shares: what somebody else has put into `metadata/` is never read on his behalf.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tufagent_tests::{Agent, Home, Published, binary, is_root};
+
+/// Nobody's id, and a group that the configuration admits.
+const OTHER: u32 = 65_534;
+const GROUP: &str = "54321";
+const SECRET: &str = "of the publisher alone\n";
+
+/// A published repository whose next publication swaps `metadata/`: a root with other online keys is staged.
+fn about_to_swap(home: &Home) -> Published {
+    let repo = home.published_repository();
+    home.keys(&["later"]);
+    home.run("root replace-key repo timestamp --old online --new later --yes").done();
+    repo
+}
+
+#[test]
+fn pipes_and_sockets_beside_the_metadata_are_refused_before_anything_is_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = about_to_swap(&home);
+    let signed = home.journalled("sign.intent").len();
+    for place in ["metadata/odd", "metadata/below/odd"] {
+        let odd = repo.dir().join(place);
+        fs::create_dir_all(odd.parent().unwrap()).unwrap();
+        assert!(Command::new("mkfifo").arg(&odd).status().unwrap().success());
+        for kind in ["a pipe", "a socket"] {
+            let error = home.refused("sign repo --yes", 3, "REPOSITORY_INVALID");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(place) && message.contains(kind), "{error}");
+            assert!(error["remedy"].as_str().unwrap().contains("take it away"), "{error}");
+            let _ = fs::remove_file(&odd);
+            if kind == "a pipe" {
+                drop(std::os::unix::net::UnixListener::bind(&odd).unwrap());
+            }
+        }
+    }
+    assert_eq!(home.journalled("sign.intent").len(), signed);
+    // Links of one's own stay what they are, wherever they lead; so do folders.
+    let outside = home.write("notes.txt", "notes\n");
+    symlink(&outside, repo.dir().join("metadata/notes.txt")).unwrap();
+    symlink("../1.root.json", repo.dir().join("metadata/below/first.json")).unwrap();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("root"), 2);
+    assert_eq!(fs::read_link(repo.dir().join("metadata/notes.txt")).unwrap(), outside);
+    let first = repo.dir().join("metadata/below/first.json");
+    assert_eq!(fs::read_link(first).unwrap(), Path::new("../1.root.json"));
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+}
+
+/// A repository in a folder of another user's, whose program works at the agent's.
+struct Shared {
+    home: Home,
+    repo: Published,
+    _agent: Agent,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let home = Home::new();
+        home.config(&format!("allow_groups = [{GROUP}]"));
+        let agent = home.start();
+        home.unlock_file_store();
+        let repo = about_to_swap(&home);
+        fs::copy(binary("tufctl"), home.path("tufctl")).unwrap();
+        home.write("secret", SECRET);
+        fs::set_permissions(home.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+        chown(home.path("secret"), Some(OTHER), Some(OTHER)).unwrap();
+        for folder in [home.dir().to_path_buf(), home.dir().join("run"), home.path("")] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let given = Command::new("chown").args(["-R", &OTHER.to_string()]).arg(repo.dir()).status();
+        assert!(given.unwrap().success());
+        Self { home, repo, _agent: agent }
+    }
+
+    /// What the other user's `tufctl sign` comes to; it is killed if it hangs.
+    fn sign(&self) -> Output {
+        let mut command = Command::new("timeout");
+        self.home.environment(&mut command);
+        let id = OTHER.to_string();
+        command.args(["20", "setpriv", "--reuid", &id, "--regid", &id, "--groups", GROUP]);
+        command.arg(self.home.path("tufctl")).args(["sign", "repo", "--yes", "--json", "--socket"]);
+        command.arg(self.home.socket()).output().unwrap()
+    }
+
+    fn metadata(&self, name: &str) -> std::path::PathBuf {
+        self.repo.dir().join("metadata").join(name)
+    }
+}
+
+#[test]
+fn a_link_of_a_co_writer_is_not_followed_to_what_only_the_publisher_may_read() {
+    if !is_root() {
+        println!("SKIPPED: only root can become another user; run the tests as root once");
+        return;
+    }
+    let shared = Shared::new();
+    // Its owner is who runs the tests: to the publisher somebody else.
+    let (link, home) = (shared.metadata("zz.txt"), &shared.home);
+    symlink(home.path("secret"), &link).unwrap();
+    let signed = home.journalled("sign.intent").len();
+    let refused = shared.sign();
+    let told = String::from_utf8(refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{told}");
+    assert!(told.contains("zz.txt is a link") && told.contains("take it away"), "{told}");
+    assert_eq!(home.journalled("sign.intent").len(), signed);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // The publisher's own link is carried along as a link, and one to a name beside it whoever made it.
+    lchown(&link, Some(OTHER), Some(OTHER)).unwrap();
+    symlink("1.root.json", shared.metadata("first.json")).unwrap();
+    // So are files of others, as copies where they cannot have a second name; nobody else may read those.
+    fs::write(shared.metadata("theirs.txt"), "theirs\n").unwrap();
+    fs::set_permissions(shared.metadata("theirs.txt"), fs::Permissions::from_mode(0o604)).unwrap();
+    let done = shared.sign();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(shared.repo.version("root"), 2);
+    assert_eq!(fs::read_link(&link).unwrap(), home.path("secret"));
+    assert_eq!(fs::read_link(shared.metadata("first.json")).unwrap(), Path::new("1.root.json"));
+    assert_eq!(fs::read_to_string(shared.metadata("theirs.txt")).unwrap(), "theirs\n");
+    let copy = fs::metadata(shared.metadata("theirs.txt")).unwrap();
+    assert_eq!(copy.mode() & 0o777, 0o604, "owner {}", copy.uid());
+}
+
+#[test]
+fn a_pipe_of_a_co_writer_is_refused_and_not_waited_for() {
+    if !is_root() {
+        println!("SKIPPED: only root can become another user; run the tests as root once");
+        return;
+    }
+    let shared = Shared::new();
+    let pipe = shared.metadata("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = shared.sign();
+    assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stdout));
+    fs::remove_file(&pipe).unwrap();
+    // A file that may not be read cannot be carried along; this too is found before anything is signed.
+    let closed = shared.metadata("closed");
+    fs::write(&closed, "closed\n").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    let signed = shared.home.journalled("sign.intent").len();
+    let refused = shared.sign();
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stdout));
+    assert_eq!(shared.home.journalled("sign.intent").len(), signed);
+    fs::remove_file(&closed).unwrap();
+    assert!(shared.sign().status.success());
+}
