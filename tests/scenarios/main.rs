@@ -52,6 +52,7 @@ mod helpers;
 mod hostile;
 mod hostile_text;
 mod in_place;
+mod invented_roles;
 mod judges;
 mod key_types;
 mod large;

@@ -273,7 +273,8 @@ impl Repositories {
         }
     }
 
-    /// Targets metadata other than `role`'s that the caller sent and that stands before what is known.
+    /// Targets metadata other than `role`'s that the caller sent, that stands before what is known and that delegations
+    /// lead to.
     async fn newer(
         &self,
         record: &Record,
@@ -289,7 +290,7 @@ impl Repositories {
                 standing.insert(name.clone(), file.clone());
             }
         }
-        Ok(standing)
+        self.led_to(record, standing).await
     }
 
     /// Targets roles with delegations, as they were last signed or verified; targets first. Without those in `but`.

@@ -45,6 +45,16 @@ impl Family {
         self.0.iter().any(|(parent, _)| parent == role)
     }
 
+    /// Their metadata.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Metadata> {
+        self.0.iter().map(|(_, file)| file)
+    }
+
+    /// Each with its metadata.
+    pub(super) fn into_roles(self) -> Vec<(RoleName, Metadata)> {
+        self.0
+    }
+
     /// Whether anybody delegates to `role`.
     pub(super) fn knows(&self, role: &RoleName) -> bool {
         self.delegations_to(role).next().is_some()

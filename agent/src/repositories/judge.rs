@@ -307,12 +307,14 @@ impl Repositories {
         Ok(published.min(newest))
     }
 
-    /// Records, durably, that this is about to be signed; the ledger judges the watermark in the same transaction.
+    /// Records, durably, that this is about to be signed; the ledger judges the watermark in the same transaction. Who gives
+    /// the keys to the role is judged here and no earlier: its parent may have been signed since this was inspected.
     ///
     /// # Errors
-    /// `WATERMARK`, `SHARED_KEY`, `SNAPSHOT_INVALID`; `STATE_IO`: then nothing may be signed.
+    /// `POLICY`, `WATERMARK`, `SHARED_KEY`, `SNAPSHOT_INVALID`; `STATE_IO`: then nothing may be signed.
     pub async fn record_intent(&self, signing: Signing<'_>) -> Result<IntentId, Refusal> {
         let record = signing.record;
+        self.check_given(record, signing.role, signing.authority, &signing.keys).await?;
         let intent = self.intent(&signing).await?;
         self.memory.keep_signed((record.id, signing.role.clone()), signing.subject).await?;
         self.ledger.record_intent(intent).await.map_err(|error| of_repository(record, error))

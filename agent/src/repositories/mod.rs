@@ -16,6 +16,7 @@ mod missing;
 mod observe;
 mod odd_keys;
 mod past;
+mod proof;
 mod reading;
 mod recall;
 mod register;

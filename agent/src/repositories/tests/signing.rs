@@ -6,7 +6,7 @@ use tuf::key::Key;
 use tuf::metadata::{Limits, Metadata};
 
 use super::support::{
-    House, delegating, described, pen, role, root, sign, snapshot, targets, timestamp, version,
+    House, delegating, delegating_to, described, pen, role, root, sign, snapshot, targets, timestamp, version,
 };
 use crate::repositories::Signing;
 
@@ -39,6 +39,23 @@ async fn a_sent_parent_counts_only_above_the_one_that_is_known() {
     let skipped = [(role("root"), root(3, 2))];
     let refused = house.facts("targets", &file, &pen(3), &skipped).await.unwrap_err();
     assert_eq!(refused.reason, Reason::VersionJump);
+}
+
+#[tokio::test]
+async fn a_sent_parent_to_which_no_delegation_leads_says_nothing() {
+    let house = House::published(&sign(&delegating(2, 5), &[&pen(3)])).await;
+    let file = targets(3, 80);
+    // The very key of targets: any role that nobody heard of would be one more content under its version.
+    let alone = [(role("nowhere"), delegating_to(1, &[("fake", 3)]))];
+    let refused = house.facts("fake", &file, &pen(3), &alone).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::RoleUnknown);
+    let round = [
+        (role("one"), delegating_to(1, &[("fake", 3), ("two", 3)])),
+        (role("two"), delegating_to(1, &[("one", 3)])),
+    ];
+    assert_eq!(house.facts("fake", &file, &pen(3), &round).await.unwrap_err().reason, Reason::RoleUnknown);
+    let led = [(role("rel"), delegating_to(1, &[("fake", 3)]))];
+    assert!(house.facts("fake", &file, &pen(3), &led).await.unwrap().keys[0].of_role);
 }
 
 #[tokio::test]

@@ -187,6 +187,7 @@ impl<'a> Session<'a> {
         while self.invite(&content)? {
             self.unlock_for(&content)?;
         }
+        record::show_complete_parents(self.agent, &self.workspace, &self.record, &content)?;
         let mut pending = self.inspect(&content)?;
         self.foresee_unseen(&pending, &content)?;
         let publishes = !self.args.no_publish && self.workspace.complete()?;

@@ -197,6 +197,31 @@ pub(super) fn show_staged(
     show(agent, workspace, record, true, unseen).map(drop)
 }
 
+/// Gives the agent the staged files by which others are judged and that others have completed. Keys that serve several
+/// roles sign by what the agent has signed or verified, and by nothing that it is only told.
+pub(super) fn show_complete_parents(
+    agent: &Agent,
+    workspace: &Workspace,
+    record: &v1::Repository,
+    staged: &[RoleName],
+) -> Result<(), Failure> {
+    let says_who = |file: &Metadata| {
+        let targets = file.as_targets();
+        file.kind() == RoleKind::Root || targets.is_some_and(|targets| targets.delegations.is_some())
+    };
+    let (mut files, mut waits) = (Vec::new(), false);
+    for role in staged {
+        let met = workspace.signatures(role)?.met;
+        waits |= !met;
+        let parent = workspace.staged(role)?.filter(|file| met && says_who(file));
+        files.extend(parent.map(|parent| (role.clone(), parent)));
+    }
+    if !waits {
+        return Ok(());
+    }
+    show(agent, workspace, record, false, files).map(drop)
+}
+
 /// Gives the agent a large role that was signed just now, the only one that is staged, and verifies it meanwhile: both take
 /// a while, and [`show_staged`] finds it done. Whatever is wrong with it is told there.
 pub(super) fn show_signed(
