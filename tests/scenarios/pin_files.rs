@@ -264,3 +264,23 @@ fn what_keeps_a_token_from_unlocking_itself_is_told_as_it_is_now_and_logged_once
     lose_helper(&home, &agent);
     agent.wait_until(|| problem().contains("is wrong"));
 }
+
+#[test]
+fn a_change_that_fails_after_its_login_leaves_nobody_logged_in() {
+    let Some(home) = crate::pins::lying_home("") else { return };
+    let agent = home.start();
+    home.secret("new", "new-pin-5c33");
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    // NSS has who is logged in change the PIN; then no session is had for that.
+    home.lying_desk("hsm")
+        .say("C_SetPIN 1 CKR_USER_NOT_LOGGED_IN\nC_Login * sleep 1\nC_OpenSession 2 CKR_DEVICE_ERROR");
+    let refused = home.refused("token change-pin hsm --pin-file pin --new-pin-file new", 5, "TOKEN_FAILED");
+    assert!(refused["message"].as_str().unwrap().contains("the old PIN was accepted"), "{refused}");
+    let trace = home.lying_desk("hsm").trace();
+    assert_eq!((trace.logins(), trace.calls("C_Logout")), (1, 1));
+    crate::pins::a_while();
+    assert_eq!(home.token("hsm")["state"], "locked");
+    assert!(home.journalled("token.not-asked").is_empty(), "it was asked");
+    home.lying_desk("hsm").say("");
+    home.run("token unlock hsm --pin-file pin").done();
+}

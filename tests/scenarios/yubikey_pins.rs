@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tufagent_tests::binary;
-use tufagent_tests::cards::{FIRMWARE_5_7, Fault};
+use tufagent_tests::cards::{FIRMWARE_5_7, Fault, Root};
 
 use crate::pins::a_while;
 use crate::yubikeys::{Bed, private};
@@ -145,4 +145,87 @@ fn a_pin_from_a_file_that_the_card_refuses_is_not_tried_again_by_itself() {
     bed.agent.wait_until(|| bed.home.token("alice")["problem"].to_string().contains("not accepted it"));
     bed.home.refused("sign repo --yes --key root-a", 5, "TOKEN_LOCKED");
     assert_eq!((bed.verifies(), bed.card.tries_left().0), (before + 1, 2));
+}
+
+/// A card that is asked with a PIN which nobody has proven, from a file, and answers so each time: it is asked once.
+#[track_caller]
+fn asked_with_an_unproven_pin_once(fault: &Fault, lost: u8) {
+    let Some(bed) =
+        Bed::configured(FIRMWARE_5_7, |home| format!("pin = {{ file = {:?} }}\n", home.path("unproven")))
+    else {
+        return;
+    };
+    bed.agent.wait_until(|| bed.state() == "locked");
+    for nth in 1..=8 {
+        bed.card.fail_at(VERIFY, nth, fault.clone());
+    }
+    private(&bed.home, "unproven", "654321");
+    let generate = "key generate k --token alice --type ecdsa-p256 --management-key-file management";
+    let told = bed.home.run(generate).exits(5);
+    for _ in 0..3 {
+        bed.home.refused(generate, 5, "TOKEN_LOCKED");
+    }
+    a_while();
+    assert_eq!((bed.card.faults_left(), bed.card.tries_left().0), (7, 3 - lost), "{told}");
+    assert_eq!(
+        (bed.home.journalled("token.attempt").len(), bed.home.journalled("token.not-asked").len()),
+        (1, 0)
+    );
+    // A person has it tried once more.
+    bed.card.order("forgive", Root::shared()).unwrap();
+    private(&bed.home, "unproven", "123456");
+    bed.home.run("token unlock alice").done();
+}
+
+#[test]
+fn whatever_a_card_answers_to_an_unproven_pin_it_is_asked_with_it_once() {
+    asked_with_an_unproven_pin_once(&Fault::SwAfter(0x6f00), 1);
+    asked_with_an_unproven_pin_once(&Fault::Sw(0x6581), 0);
+    asked_with_an_unproven_pin_once(&Fault::Sw(0x63c3), 0);
+}
+
+/// Asks for the tries, where they are told without the PIN.
+const METADATA: u8 = 0xf7;
+
+#[test]
+fn an_answer_that_is_lost_after_a_pin_was_accepted_makes_no_failure_of_it() {
+    let Some(bed) = Bed::locked(FIRMWARE_5_7) else { return };
+    private(&bed.home, "new", "654321");
+    let mut accepted = (0, 0);
+    for fault in [Fault::Sw(0x6f00), Fault::Close] {
+        for nth in 1..=6 {
+            let spoil = || {
+                bed.home.run("token lock alice").done();
+                bed.card.fail_at(METADATA, nth, fault.clone());
+                bed.card.fail_at(VERIFY, 2, fault.clone());
+            };
+            spoil();
+            let before = bed.verifies();
+            let unlocked = bed.home.run("token unlock alice --pin-file pin");
+            let asked = bed.verifies() > before;
+            bed.card.order("forgive", Root::shared()).unwrap();
+            assert_eq!(unlocked.code == 0, asked, "{nth} {fault:?}: {unlocked}");
+            // One whose reader broke down comes anew, and is locked then.
+            bed.agent.wait_until(|| bed.state() != "absent");
+            let token = bed.home.token("alice");
+            let open = token["state"] == "unlocked";
+            assert_eq!(open, token["locks_in_seconds"].is_u64(), "{nth} {fault:?}: {token}");
+            assert!(fault == Fault::Close || open == asked, "{nth} {fault:?}: {token}");
+            accepted.0 += u32::from(asked);
+            spoil();
+            let changed = bed.home.run("token change-pin alice --pin-file pin --new-pin-file new");
+            bed.card.order("forgive", Root::shared()).unwrap();
+            bed.agent.wait_until(|| bed.state() != "absent");
+            let (now, then) = if changed.code == 0 { ("new", "pin") } else { ("pin", "new") };
+            bed.home.run(&format!("token unlock alice --pin-file {now}")).done();
+            if changed.code == 0 {
+                bed.home
+                    .run(&format!("token change-pin alice --pin-file {now} --new-pin-file {then}"))
+                    .done();
+                accepted.1 += 1;
+            }
+        }
+    }
+    assert!(accepted.0 >= 3 && accepted.1 >= 3, "{accepted:?}");
+    assert!(bed.home.journalled("token.unlock").len() > 3);
 }

@@ -116,6 +116,10 @@ struct Lease {
     slept: Duration,
     /// Somebody said `lock`: it stays so until somebody says `unlock`.
     held: bool,
+    /// It was unlocked by an attempt that went well; otherwise nobody is to find it unlocked.
+    granted: bool,
+    /// Attempts that are under way, from before the token is asked until what comes of them is noted here.
+    under_way: usize,
     /// Why the configured secret was of no use.
     source: Option<SourceTrouble>,
     /// The last refusal to unlock itself that is in the log: each change of its state is a reason to try.
@@ -319,7 +323,11 @@ impl Slot {
             Some(done) => done,
             None => working.await,
         };
-        done.map_err(Refusal::internal)?.map_err(|error| self.refusal(&error))
+        done.map_err(Refusal::internal)?.map_err(|error| {
+            let refusal = self.refusal(&error);
+            self.note_presented_again(&refusal);
+            refusal
+        })
     }
 
     /// Whether a token of this configuration takes its place: one of its name, or the one file store.
@@ -406,6 +414,7 @@ impl Slot {
         let mut lease = lock(&self.lease);
         lease.held = true;
         lease.until = None;
+        lease.granted = false;
         self.said.send_modify(|said| *said = said.wrapping_add(1));
         self.backend.lock();
         self.locked.send_modify(|locked| *locked = locked.wrapping_add(1));
@@ -415,11 +424,26 @@ impl Slot {
     /// registry's timer.
     pub(super) fn lapse(&self) {
         let mut lease = lock(&self.lease);
-        let Some(why) = lease.is_over(clock::boot, clock::slept) else { return };
+        let over = lease.is_over(clock::boot, clock::slept);
+        let Some(why) = over.or_else(|| self.is_unlocked_by_nobody(&mut lease)) else { return };
         lease.until = None;
+        lease.granted = false;
         self.backend.lock();
         self.locked.send_modify(|locked| *locked = locked.wrapping_add(1));
         tracing::info!(token = self.name(), "locked: {why}");
+    }
+
+    /// Whether a device is unlocked though no attempt says so: one that failed as far as was told may have unlocked it all
+    /// the same, and it would stay so without an end and without a word in the journal.
+    fn is_unlocked_by_nobody(&self, lease: &mut Lease) -> Option<&'static str> {
+        if self.pkcs11.is_none() || lease.under_way > 0 {
+            return None;
+        }
+        if self.backend.state() != TokenState::Unlocked {
+            lease.granted = false;
+            return None;
+        }
+        (!lease.granted).then_some("no attempt to unlock it went well")
     }
 
     /// How long until it locks itself.

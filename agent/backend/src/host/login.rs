@@ -117,10 +117,16 @@ impl TokenHost {
             let pin = RawAuthPin::new(Box::new(old.as_bytes().to_vec()));
             let stood = self.live.as_ref().is_some_and(|live| live.logged_in);
             self.login_now(&pin, serial)?;
-            outcome = self.set_pin(old, new)?;
+            let set = self.set_pin(old, new);
             if !stood {
+                // Whatever came of it: nobody has unlocked the token.
                 self.logout();
             }
+            outcome = set.map_err(|error| HostError {
+                kind: HostErrorKind::PinUnclear,
+                message: format!("the old PIN was accepted, and was not changed: {}", error.message),
+                ..error
+            })?;
         }
         match outcome {
             Ok(()) => Ok(()),

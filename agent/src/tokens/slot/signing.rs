@@ -202,6 +202,7 @@ impl Slot {
             slot.lapse();
             let since = attempt.since;
             let before = slot.state();
+            let _under_way = slot.begin_attempt();
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
             slot.note_delay(user, true, signed.as_ref().err());
@@ -260,10 +261,15 @@ impl Slot {
             };
             let _alone = slot.by_itself.lock().await;
             let source = slot.by_itself_from_source(since).await?;
+            let _under_way = slot.begin_attempt();
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
+            let before = slot.state();
             let signed = slot.present_to_sign(&token, order, source.pin, &source.how).await;
             slot.note_presented(source.content, signed.as_ref().err());
+            if signed.is_ok() && before == TokenState::Locked && slot.state() == TokenState::Unlocked {
+                slot.begin_lease(since, None)?;
+            }
             signed
         };
         tokio::spawn(work).await.map_err(Refusal::internal)?

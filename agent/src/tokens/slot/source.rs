@@ -157,6 +157,7 @@ impl Slot {
         Box::pin(async move {
             // What it waited for may have taken long.
             self.unless_locked_since(since)?;
+            let _under_way = self.begin_attempt();
             if self.config.pin == PinSource::Unwanted {
                 let serial = person.and_then(|(attempt, _)| attempt.serial);
                 return self.enter(since, serial).await;
@@ -208,6 +209,18 @@ impl Slot {
                 *lock(&self.from_descriptor) = None;
             }
             Some(_) => {}
+        }
+    }
+
+    /// The card was presented again, in the middle of a request, what the source held, and nobody knows what came of that: it
+    /// is not presented by itself any more.
+    pub(super) fn note_presented_again(&self, refusal: &Refusal) {
+        if !refusal.details.contains_key(SPENT) || !lock(&self.counter.seen).from_source {
+            return;
+        }
+        let proven = lock(&self.contents).proven.take();
+        if let Some((content, _)) = proven {
+            self.note_presented(content, Some(refusal));
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend::BackendError;
 use backend::pkcs11::{Asking, Pkcs11Token};
+use backend::{BackendError, TokenState};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::Value;
@@ -54,6 +54,19 @@ pub(super) enum Act {
     Change { old: SecretBytes, new: SecretBytes },
 }
 
+/// See [`Slot::begin_attempt`].
+pub(super) struct UnderWay<'a>(&'a Slot);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        {
+            let mut lease = lock(&self.0.lease);
+            lease.under_way = lease.under_way.saturating_sub(1);
+        }
+        self.0.lapse();
+    }
+}
+
 impl Slot {
     /// One attempt with a secret that a person gave.
     ///
@@ -66,6 +79,7 @@ impl Slot {
         // Whoever asked may go away meanwhile: what came of it is still noted.
         let work = async move {
             let since = attempt.since;
+            let _under_way = slot.begin_attempt();
             slot.present(Act::Unlock(Arc::new(secret)), Presenting::Person(attempt)).await?;
             slot.begin_lease(since, slot.lease_of_person())
         };
@@ -85,6 +99,7 @@ impl Slot {
         let slot = Arc::clone(self);
         let work = async move {
             let (before, after) = (digest(&old), digest(&new));
+            let _under_way = slot.begin_attempt();
             slot.present(Act::Change { old, new }, Presenting::Person(attempt)).await?;
             slot.note_changed(before, &after).await;
             Ok(())
@@ -185,6 +200,16 @@ impl Slot {
         }
     }
 
+    /// An attempt that may unlock the token. Once none is under way any more, it is unlocked only where one went well.
+    pub(super) fn begin_attempt(&self) -> UnderWay<'_> {
+        let mut lease = lock(&self.lease);
+        if self.backend.state() != TokenState::Unlocked && lease.under_way == 0 {
+            lease.granted = false;
+        }
+        lease.under_way = lease.under_way.saturating_add(1);
+        UnderWay(self)
+    }
+
     /// After an unlock. A `lock` that came meanwhile wins.
     pub(super) fn begin_lease(&self, since: Since, until: Option<Duration>) -> Result<(), Refusal> {
         {
@@ -199,7 +224,8 @@ impl Slot {
                 drop(lease);
                 return Err(self.refusal(&BackendError::LockedMeanwhile));
             }
-            *lease = Lease { until, slept: clock::slept(), held: false, source: None, logged: None };
+            let (slept, under_way) = (clock::slept(), lease.under_way);
+            *lease = Lease { until, slept, granted: true, under_way, ..Lease::default() };
         }
         if secmem::unlocked_secrets() > 0 {
             tracing::warn!(

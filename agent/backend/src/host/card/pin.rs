@@ -21,7 +21,10 @@ impl CardHost {
         self.with_card(|session, host| {
             host.present(session, pin, last_try)?;
             *host.pin = Some(SecretBytes::copy_from(pin));
-            host.note_tries(session.pin_tries()?);
+            // It is accepted, whatever comes after that.
+            if let Ok(tries) = session.pin_tries() {
+                host.note_tries(tries);
+            }
             Ok(())
         })?;
         plain(Reply::Status(TokenStatus { logged_in: true, proven: true, ..self.status.clone() }))
@@ -61,7 +64,9 @@ impl CardHost {
             if stood {
                 *host.pin = Some(SecretBytes::copy_from(new));
             }
-            host.look_at_tries(session).map(drop)
+            // The new PIN is in force, whatever comes after that.
+            let _ = host.look_at_tries(session);
+            Ok(())
         })?;
         plain(Reply::Done)
     }
@@ -89,7 +94,8 @@ impl CardHost {
             let status = session.unblock(puk, pin).map_err(unclear)?;
             host.judge_puk(session, status, before)?;
             *host.pin = None;
-            host.look_at_tries(session).map(drop)
+            let _ = host.look_at_tries(session);
+            Ok(())
         })?;
         plain(Reply::Done)
     }
@@ -147,19 +153,31 @@ impl Held<'_> {
         self.judge(session, status, before)
     }
 
-    /// What came of an attempt. One that the card refused without counting it was none: it is said so, and not that the
-    /// PIN was wrong.
+    /// What came of an attempt. The card was asked: what is neither a yes nor a count of tries that bears a no out does not
+    /// say what that has cost, and is never told as if it had not been asked. Whoever presents PINs by himself does not
+    /// present this one again.
     fn judge(&mut self, session: &Session<'_>, status: Status, before: Option<Tries>) -> Result<(), Fault> {
         if status == Status::DONE {
+            // With that it has all its tries again.
+            self.note_tries(
+                before.and_then(|before| before.total.map(|total| Tries { left: total, ..before })),
+            );
             return Ok(());
         }
-        let Some(told) = status.tries() else { return Err(status.refused("looking at the PIN")) };
         // Its word on a refusal is believed as far as its tries bear it out, "blocked" no less than "wrong".
-        let after = session.pin_tries().ok().flatten().map_or(told, |tries| tries.left);
-        self.note_tries(Some(Tries { left: after, ..before.unwrap_or_default() }));
+        let read = session.pin_tries().ok().flatten().map(|tries| tries.left);
+        let after = read.or(status.tries());
+        if let Some(left) = after {
+            self.note_tries(Some(Tries { left, ..before.unwrap_or_default() }));
+        }
+        let (Some(_), Some(after)) = (status.tries(), after) else {
+            return Err(unreadable("PIN", status).tries_left(after).into());
+        };
         if before.is_some_and(|before| before.left == after) {
             let message = "the card refused the PIN and counted no try, as after a fault of the reader";
-            return Err(HostError::new(HostErrorKind::Device, message).remedy("unlock it again").into());
+            return Err(HostError::new(HostErrorKind::PinUnclear, message)
+                .remedy("make sure of the PIN, then unlock it again: tufctl token unlock NAME")
+                .into());
         }
         if after == 0 {
             self.status.puk_blocked =
@@ -179,7 +197,7 @@ impl Held<'_> {
         if status == Status::DONE {
             return Ok(());
         }
-        let Some(told) = status.tries() else { return Err(status.refused("looking at the PUK")) };
+        let Some(told) = status.tries() else { return Err(unreadable("PUK", status).into()) };
         let left = session.puk_tries().ok().flatten().map_or(told, |tries| tries.left);
         if before.is_some_and(|before| before.left == left && left > 0) {
             let message = "the card refused the PUK and counted no try, as after a fault of the reader";
@@ -262,6 +280,12 @@ fn is_pin(word: &str, typed: &[u8]) -> Result<(), HostError> {
             format!("a YubiKey's {word} has six to eight characters"),
         )),
     }
+}
+
+/// The card was asked, and says neither that it is right nor how many tries are left.
+fn unreadable(word: &str, status: Status) -> HostError {
+    let message = format!("it was asked, and answered {:04X} to the {word}", status.0);
+    HostError::new(HostErrorKind::PinUnclear, message)
 }
 
 /// Where the PIN was sent and no answer came, as from a card that was pulled.
