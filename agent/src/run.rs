@@ -129,7 +129,8 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
     let (state, credentials) = (paths.state.clone(), paths.credentials.clone());
     let splits = Arc::default();
-    let places = Places { ledger: Arc::clone(&ledger), state, credentials, program, splits };
+    let places =
+        Places { ledger: Arc::clone(&ledger), state, credentials, program, splits, logins: Arc::default() };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     let state = AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group));
     state.demand(config);

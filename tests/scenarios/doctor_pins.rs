@@ -9,7 +9,7 @@ use softhsm::SoftHsm;
 use tufagent_tests::{Home, PIN, binary, need};
 
 /// A token behind the lying module, whose PIN lies in a file.
-fn unattended() -> Option<(Home, Desk)> {
+pub(crate) fn unattended() -> Option<(Home, Desk)> {
     let softhsm = need(SoftHsm::find_or_fetch())?;
     let home = Home::new();
     let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();

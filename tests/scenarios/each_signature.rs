@@ -186,3 +186,24 @@ fn bins_by_the_dozen_are_asked_for_one_after_the_other() {
     let (code, screen) = bed.sign(&[PIN; 66]).unwrap();
     assert_eq!((code, bed.asked()), (0, (66, 66, 0)), "{screen}");
 }
+
+#[test]
+fn a_pin_that_a_module_may_have_looked_at_is_counted_each_time_that_it_is_presented() {
+    // A token that tells of the wrong one, or does not.
+    for (answer, flags) in [
+        ("CKR_OPERATION_NOT_INITIALIZED", ""),
+        ("CKR_USER_ALREADY_LOGGED_IN", "token flags none\n"),
+        ("CKR_USER_TYPE_INVALID", "token flags none\n"),
+        ("CKR_FUNCTION_NOT_SUPPORTED", ""),
+    ] {
+        let Some(bed) = Bed::new(softhsm) else { return };
+        // Whatever it says to it, it has looked at the PIN, which is wrong.
+        bed.desk.say(&format!("always-authenticate made\n{flags}C_Login 1 after {answer}"));
+        let counted = || bed.home.journalled("token.attempt").len();
+        let before = counted();
+        let Some((code, screen)) = bed.sign(&["wrong-pin-77ac"]) else { return };
+        let (contexts, signatures, logins) = bed.asked();
+        assert_eq!((code, signatures), (4, 0), "{screen}");
+        assert_eq!((counted() - before, contexts), (contexts + logins, 1), "{answer} {flags}: {screen}");
+    }
+}

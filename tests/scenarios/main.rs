@@ -103,6 +103,7 @@ mod strangers_rare;
 mod strangers_roots;
 mod strangers_short;
 mod supersede;
+mod swapped;
 mod terminal;
 mod token_doctor;
 mod token_ends;

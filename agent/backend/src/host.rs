@@ -306,10 +306,13 @@ fn load(stage: &mut Stage) -> Answer {
 fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -> Answer {
     match request {
         Request::Poll | Request::Look => plain(Reply::Status(host.look()?)),
-        Request::Login { last_try, serial } => {
-            plain(Reply::Status(host.login(tail.to_vec(), last_try, serial.as_deref())?))
+        Request::Login { last_try, meant } => {
+            plain(Reply::Status(host.login(tail.to_vec(), last_try, &meant)?))
         }
-        Request::Enter { serial } => plain(Reply::Status(host.enter(serial.as_deref())?)),
+        Request::Enter { serial } => {
+            let meant = protocol::Wanted { serial, ..protocol::Wanted::default() };
+            plain(Reply::Status(host.enter(&meant)?))
+        }
         Request::Logout => {
             host.logout();
             plain(Reply::Done)
@@ -336,13 +339,13 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
             host.with_token(|pkcs11, live| keys::remove(pkcs11, live, &public))?;
             plain(Reply::Done)
         }
-        Request::ChangePin { old_len, last_try, serial } => {
+        Request::ChangePin { old_len, last_try, meant } => {
             let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;
             let text = |pin| std::str::from_utf8(pin).map_err(|_| protocol_error("a PIN in UTF-8"));
-            host.change_pin(text(old)?, text(new)?, last_try, serial.as_deref())?;
+            host.change_pin(text(old)?, text(new)?, last_try, &meant)?;
             plain(Reply::Done)
         }
-        Request::Sign { public, scheme, pin_len, how, login_before } => {
+        Request::Sign { public, scheme, pin_len, how, login_before, meant } => {
             let key = hex::decode(&public).map_err(|_| protocol_error("a public key"))?;
             let scheme = sign::scheme(&scheme)?;
             let (signature, presented) = match pin_len {
@@ -352,7 +355,7 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
                     if login_before {
                         host.order = always::Order::Before;
                     }
-                    host.sign_with_pin(&key, (scheme, how), parts.0.to_vec(), parts.1)?
+                    host.sign_with_pin(&key, (scheme, how), (parts.0.to_vec(), &meant), parts.1, line)?
                 }
             };
             Ok((Reply::Signature { presented }, Zeroizing::new(signature)))
@@ -367,8 +370,8 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
             let found = host.with_token(|pkcs11, live| objects::private_of(pkcs11, live, &key))?;
             plain(Reply::EachUse { pin: found.always })
         }
-        Request::Probe { probe, place, alone } => {
-            let facts = Box::new(doctor::run(host, probe, place, alone, (tail, line))?);
+        Request::Probe { probe, place, alone, meant } => {
+            let facts = Box::new(doctor::run(host, probe, place, alone, (tail, line, &meant))?);
             plain(Reply::Facts { facts })
         }
         Request::Attest { .. }

@@ -29,6 +29,7 @@ mod uri;
 mod yubikey;
 
 pub use crate::host::Limits;
+pub use crate::host::protocol::Wanted;
 pub use config::{ConfigError, Pkcs11Config};
 pub use digest::ModuleDigest;
 pub use doctor::Step;
@@ -390,7 +391,7 @@ impl Backend for Pkcs11Token {
         what: Signable<'_>,
         pin: &SecretBytes,
     ) -> Result<UnverifiedSignature, BackendError> {
-        self.signature(key, scheme, what, Some(pin))
+        self.signature(key, scheme, what, Some((pin, &Asking::default())))
     }
 
     fn when_asked(&self, tell: Box<dyn Fn() + Send>) {

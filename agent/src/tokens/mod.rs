@@ -30,7 +30,7 @@ pub use attest::Attested;
 pub(crate) use delays::Delays;
 pub use keys::HeldKey;
 pub(crate) use keys::key_name;
-pub use slot::{Attempt, Listing, PukAct, Purpose, Shown, Since, Slot, Turn, Typed};
+pub use slot::{Attempt, Listing, Logins, PukAct, Purpose, Shown, Since, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
 use crate::refusal::Refusal;
@@ -66,6 +66,8 @@ pub struct Places {
     pub program: PathBuf,
     /// The records of split keys, over all reloads.
     pub splits: Arc<SplitStores>,
+    /// Cards to which PINs are presented, over all reloads.
+    pub logins: Arc<Logins>,
 }
 
 impl Tokens {

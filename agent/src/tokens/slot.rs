@@ -30,6 +30,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tufagent_proto::v1::Token;
 
+pub use self::count::Logins;
 pub use self::listing::Listing;
 pub use self::person::{Purpose, Typed};
 pub use self::puk::PukAct;
@@ -38,6 +39,7 @@ pub use self::since::Since;
 pub use self::unlock::{Attempt, Shown};
 
 use self::count::{Again, Counter};
+use self::identity::shown_as;
 use self::listing::Known;
 use self::source::{Contents, SourceTrouble};
 use super::Places;
@@ -260,7 +262,7 @@ impl Slot {
             name: info.name.to_string(),
             kind: info.kind.as_str().to_owned(),
             state: info.state.as_str().to_owned(),
-            serial: info.serial,
+            serial: self.shown_serial(info.serial),
             label: info.label,
             pin_tries_left: info.pin_tries_left,
             helper_pid: info.helper_pid,
@@ -279,6 +281,13 @@ impl Slot {
             unlocks_itself,
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
+    }
+
+    /// The serial number as people are shown it.
+    fn shown_serial(&self, serial: Option<String>) -> Option<String> {
+        let there = !matches!(self.backend.state(), TokenState::Absent | TokenState::Failed);
+        let card = self.pkcs11.as_ref().filter(|_| there).map(|token| token.last_seen());
+        card.map(|card| shown_as(&card)).filter(|shown| !shown.is_empty()).or(serial)
     }
 
     /// Runs a call that uses the token, in its turn, on a thread that may block.

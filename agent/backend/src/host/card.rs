@@ -93,14 +93,14 @@ impl CardHost {
         match request {
             Request::Poll => self.poll(),
             Request::Look => self.look(),
-            Request::Login { last_try, serial } => self.login(tail, last_try, serial.as_deref()),
+            Request::Login { last_try, meant } => self.login(tail, last_try, meant.serial.as_deref()),
             Request::Logout => {
                 self.logout();
                 plain(Reply::Done)
             }
-            Request::ChangePin { old_len, last_try, serial } => {
+            Request::ChangePin { old_len, last_try, meant } => {
                 let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;
-                self.change_pin(old, new, last_try, serial.as_deref())
+                self.change_pin(old, new, last_try, meant.serial.as_deref())
             }
             Request::ChangePuk { old_len, serial } => {
                 let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PUKs"))?;
@@ -125,7 +125,8 @@ impl CardHost {
                 self.import(&name, &public, card, parts, line)
             }
             Request::Remove { public } => self.remove(&public_key(&public)?, tail, line),
-            Request::Sign { public, scheme, pin_len, .. } => {
+            Request::Sign { public, scheme, pin_len, meant, .. } => {
+                self.is_meant(meant.serial.as_deref())?;
                 let key = public_key(&public)?;
                 let scheme = scheme.parse().map_err(|_| protocol_error("a scheme"))?;
                 let (pin, data) = match pin_len {

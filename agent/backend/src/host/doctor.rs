@@ -25,7 +25,7 @@ use super::faults::told;
 use super::line::Line;
 use super::live::Live;
 use super::objects::private_of;
-use super::protocol::{HostError, HostErrorKind};
+use super::protocol::{HostError, HostErrorKind, Wanted};
 use super::token::TokenHost;
 use crate::doctor::{Facts, NotMeasured, OriginFacts, Place};
 use bench::Bench;
@@ -163,6 +163,8 @@ enum Stop {
     Why(String),
     /// The PIN, which was right before, was refused: it is not presented again.
     Pin(String),
+    /// Another token is there.
+    Swapped(HostError),
 }
 
 impl From<Error> for Stop {
@@ -181,16 +183,18 @@ pub(crate) fn origin_of(pkcs11: &Pkcs11, live: &mut Live, key: &[u8]) -> Result<
 /// keeps none beside.
 ///
 /// # Errors
-/// `PinIncorrect` when a PIN that was taken before was refused: no further one may follow. The token's own otherwise.
+/// `Swapped` when another token than `meant` is there; `PinIncorrect` when a PIN that was taken before was refused: no further one may follow. The token's own otherwise.
 pub(crate) fn run(
     host: &mut TokenHost,
     probe: Probe,
     place: Option<Place>,
     alone: bool,
-    (pin, line): (&[u8], &Line<'_>),
+    (pin, line, meant): (&[u8], &Line<'_>, &Wanted),
 ) -> Result<Facts, HostError> {
+    meant.check(&host.look()?)?;
     let (pkcs11, single, slot) = host.bare(!alone && probe != Probe::Sessions)?;
-    let bench = Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), (pin, line));
+    let bench =
+        Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), (pin, line, meant));
     let found = match probe {
         Probe::Words => words::about(&bench),
         Probe::Mechanisms => words::mechanisms(&bench),
@@ -225,6 +229,7 @@ pub(crate) fn run(
         Err(Stop::Module(error)) => missing(told(&error)),
         Err(Stop::Why(why)) => missing(why),
         Err(Stop::Pin(why)) => return Err(HostError::new(HostErrorKind::PinIncorrect, why)),
+        Err(Stop::Swapped(error)) => return Err(error),
     };
     facts.not_measured.extend(bench.missed());
     Ok(facts)

@@ -12,7 +12,7 @@ use cryptoki::types::RawAuthPin;
 
 use super::faults::{Action, action, device, told};
 use super::live::{Live, open};
-use super::protocol::{HostError, HostErrorKind, TokenStatus};
+use super::protocol::{HostError, HostErrorKind, TokenStatus, Wanted};
 use super::token::TokenHost;
 use crate::traced::tracer;
 
@@ -22,11 +22,11 @@ impl TokenHost {
         &mut self,
         pin: Vec<u8>,
         last_try: bool,
-        serial: Option<&str>,
+        meant: &Wanted,
     ) -> Result<TokenStatus, HostError> {
         let pin = RawAuthPin::new(Box::new(pin));
-        self.may_ask(last_try, serial)?;
-        let proven = self.login_now(&pin, serial)?;
+        self.may_ask(last_try, meant)?;
+        let proven = self.login_now(&pin, meant)?;
         let absent = self.absent();
         let Some(live) = self.live.as_mut() else { return Err(absent) };
         live.status.logged_in = true;
@@ -36,8 +36,8 @@ impl TokenHost {
     }
 
     /// Uses a token that wants no PIN. C_Login is not called: some take an empty PIN then, and others count it as wrong.
-    pub(crate) fn enter(&mut self, serial: Option<&str>) -> Result<TokenStatus, HostError> {
-        let status = self.is_meant(serial)?;
+    pub(crate) fn enter(&mut self, meant: &Wanted) -> Result<TokenStatus, HostError> {
+        let status = self.is_meant(meant)?;
         let absent = self.absent();
         let Some(live) = self.live.as_mut() else { return Err(absent) };
         if !status.open {
@@ -50,7 +50,7 @@ impl TokenHost {
     }
 
     /// The login itself, after the tries were read. False: the token has logins for nothing, and the PIN was not presented.
-    pub(super) fn login_now(&mut self, pin: &RawAuthPin, serial: Option<&str>) -> Result<bool, HostError> {
+    pub(super) fn login_now(&mut self, pin: &RawAuthPin, meant: &Wanted) -> Result<bool, HostError> {
         not_traced()?;
         let absent = self.absent();
         let Some(live) = self.live.as_mut() else { return Err(absent) };
@@ -59,9 +59,9 @@ impl TokenHost {
             live.anchor = open(&self.pkcs11, live.slot).map_err(device)?;
             live.drop_work();
             // Another token may have come into the slot meanwhile.
-            self.is_meant(serial)?;
+            self.is_meant(meant)?;
         }
-        let needless = self.end_logins(serial)?;
+        let needless = self.end_logins(meant)?;
         let Some(live) = self.live.as_mut() else { return Err(absent) };
         if !needless && let Err(error) = live.anchor.login_with_raw(UserType::User, pin) {
             return Err(self.login_failed(error));
@@ -72,14 +72,14 @@ impl TokenHost {
 
     /// Sees that nobody is logged in, also not by a login that failed as far as was told. True: the token says that everybody
     /// is, always, as it wants no PIN.
-    fn end_logins(&mut self, serial: Option<&str>) -> Result<bool, HostError> {
+    fn end_logins(&mut self, meant: &Wanted) -> Result<bool, HostError> {
         let Some(live) = self.live.as_mut() else { return Err(self.absent()) };
         live.drop_work();
         let stands = std::mem::take(&mut live.logged_in) || live.has_login();
         if stands && (live.anchor.logout().is_err() || live.has_login()) {
             // With its last session a token logs out, too.
             self.live = None;
-            self.is_meant(serial)?;
+            self.is_meant(meant)?;
         }
         let Some(live) = self.live.as_ref() else { return Err(self.absent()) };
         if !live.has_login() {
@@ -106,9 +106,9 @@ impl TokenHost {
         old: &str,
         new: &str,
         last_try: bool,
-        serial: Option<&str>,
+        meant: &Wanted,
     ) -> Result<(), HostError> {
-        self.may_ask(last_try, serial)?;
+        self.may_ask(last_try, meant)?;
         self.is_of_length(new)?;
         not_traced()?;
         let mut outcome = self.set_pin(old, new)?;
@@ -116,7 +116,7 @@ impl TokenHost {
         if let Err(Error::Pkcs11(RvError::UserNotLoggedIn, _)) = outcome {
             let pin = RawAuthPin::new(Box::new(old.as_bytes().to_vec()));
             let stood = self.live.as_ref().is_some_and(|live| live.logged_in);
-            self.login_now(&pin, serial)?;
+            self.login_now(&pin, meant)?;
             let set = self.set_pin(old, new);
             if !stood {
                 // Whatever came of it: nobody has unlocked the token.
@@ -154,8 +154,8 @@ impl TokenHost {
     }
 
     /// Before each attempt: it is the token that is meant, and what it tells about its tries (FAULTS C3, C5).
-    pub(super) fn may_ask(&mut self, last_try: bool, serial: Option<&str>) -> Result<(), HostError> {
-        let status = self.is_meant(serial)?;
+    pub(super) fn may_ask(&mut self, last_try: bool, meant: &Wanted) -> Result<TokenStatus, HostError> {
+        let status = self.is_meant(meant)?;
         if status.pin_pad {
             return Err(pin_pad());
         }
@@ -164,19 +164,13 @@ impl TokenHost {
                 Err(HostError::new(HostErrorKind::PinLocked, "the token says that its PIN is locked"))
             }
             (_, true) => Err(HostError::new(HostErrorKind::FinalTry, "the token says that one try is left")),
-            _ => Ok(()),
+            _ => Ok(status),
         }
     }
 
-    fn is_meant(&mut self, serial: Option<&str>) -> Result<TokenStatus, HostError> {
+    fn is_meant(&mut self, meant: &Wanted) -> Result<TokenStatus, HostError> {
         let status = self.look()?;
-        match serial {
-            Some(serial) if serial != status.serial => Err(HostError::new(
-                HostErrorKind::Swapped,
-                format!("the PIN is for serial {serial:?}, and serial {:?} is there", status.serial),
-            )),
-            _ => Ok(status),
-        }
+        meant.check(&status).map(|()| status)
     }
 
     /// The token was asked, and has not taken the PIN, or nobody knows whether it has.

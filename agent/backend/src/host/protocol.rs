@@ -36,7 +36,7 @@ pub(crate) enum Request {
         /// Also when the token says that this is the final try.
         last_try: bool,
         /// The token that the PIN is for: another one is not asked.
-        serial: Option<String>,
+        meant: Wanted,
     },
     /// Use a token that wants no PIN, without a login. [`Reply::Status`]
     Enter {
@@ -83,7 +83,7 @@ pub(crate) enum Request {
     /// is made at random, and protected by the PIN. [`Reply::Done`]
     ChangeManagementKey { old_len: usize, protect: bool },
     /// C_SetPIN; the tail is the old PIN, of that many bytes, then the new one. [`Reply::Done`]
-    ChangePin { old_len: usize, last_try: bool, serial: Option<String> },
+    ChangePin { old_len: usize, last_try: bool, meant: Wanted },
     /// Sign the tail, a digest for ECDSA and the whole message otherwise, with the private key of
     /// a public key (SPKI, DER, hexadecimal), by a scheme of metadata. Where `pin_len` is given, so many bytes of the
     /// tail come first: the PIN, for a key that takes it for each signature. [`Reply::Signature`]
@@ -95,6 +95,9 @@ pub(crate) enum Request {
         how: How,
         /// The PIN of one signature goes into a login before it, because the module was measured to know no other.
         login_before: bool,
+        /// The token that the PIN is for.
+        #[serde(default)]
+        meant: Wanted,
     },
     /// What the token says of where a private key comes from and can go. [`Reply::Origin`]
     Origin { public: String },
@@ -109,6 +112,8 @@ pub(crate) enum Request {
         place: Option<Place>,
         /// The module has so few sessions that none is kept beside.
         alone: bool,
+        /// The token that is measured, and that the PIN is for.
+        meant: Wanted,
     },
 }
 
@@ -207,11 +212,73 @@ pub(crate) struct Setup {
 
 /// Which token; what is given must all be equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wanted {
-    pub(crate) label: Option<String>,
-    pub(crate) serial: Option<String>,
-    pub(crate) manufacturer: Option<String>,
-    pub(crate) model: Option<String>,
+pub struct Wanted {
+    /// Its label.
+    pub label: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Its model.
+    pub model: Option<String>,
+}
+
+impl Wanted {
+    /// This very token, by what tells it from others: serial number, label and maker. Its model may be another one after an
+    /// update, and counts only where it has no serial number.
+    pub(crate) fn only([serial, label, manufacturer, model]: [&str; 4]) -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        if manufacturer.is_empty() && model.is_empty() && !has_no_serial(serial) {
+            // A YubiKey's number is its alone.
+            return Self { serial: text(serial), ..Self::default() };
+        }
+        Self {
+            label: text(label),
+            serial: text(serial),
+            manufacturer: text(manufacturer),
+            model: text(model).filter(|_| has_no_serial(serial)),
+        }
+    }
+
+    /// Whether a token is the one that is meant.
+    pub(crate) fn fits(&self, status: &TokenStatus) -> bool {
+        let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        fits(&self.label, &status.label)
+            && fits(&self.serial, &status.serial)
+            && fits(&self.manufacturer, &status.manufacturer)
+            && fits(&self.model, &status.model)
+    }
+
+    /// # Errors
+    /// `Swapped`: another one is there, which is not to be asked with the PIN.
+    pub(crate) fn check(&self, status: &TokenStatus) -> Result<(), HostError> {
+        if self.fits(status) {
+            return Ok(());
+        }
+        let TokenStatus { serial: there, label, manufacturer, model, .. } = status;
+        let message = match &self.serial {
+            Some(serial) if serial != there => {
+                format!("the PIN is for serial {serial:?}, and serial {there:?} is there")
+            }
+            _ => format!(
+                "the PIN is for another token than the one that is there: serial {there:?}, label {label:?}, model {model:?} of \
+                 {manufacturer:?}"
+            ),
+        };
+        Err(HostError::new(HostErrorKind::Swapped, message))
+    }
+}
+
+/// Whether a serial number is none: empty, or the zeros that some modules give to every token.
+pub(crate) fn has_no_serial(serial: &str) -> bool {
+    serial.chars().all(|c| matches!(c, '0' | ' '))
+}
+
+impl TokenStatus {
+    /// This very token.
+    pub(crate) fn only(&self) -> Wanted {
+        Wanted::only([&self.serial, &self.label, &self.manufacturer, &self.model])
+    }
 }
 
 /// What the token says about itself.

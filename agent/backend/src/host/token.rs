@@ -21,7 +21,7 @@ use super::module::ModuleFile;
 use super::protocol::{HostError, HostErrorKind, Setup, TokenStatus, Wanted};
 use super::reload::Reloads;
 use super::reserved::{self, Threads};
-use super::search::{matches, status, text};
+use super::search::{matches, status};
 use super::sign;
 use super::single::SingleSign;
 use crate::doctor::How;
@@ -358,7 +358,7 @@ impl TokenHost {
         let absent = self.absent();
         let Some(live) = self.live.as_mut() else { return Err(absent.into()) };
         let info = self.pkcs11.get_token_info(live.slot)?;
-        if text(info.serial_number()) != live.status.serial || !matches(&self.wanted, &info) {
+        if !live.status.only().fits(&status(&info, false)) || !matches(&self.wanted, &info) {
             return Err(absent.into());
         }
         live.anchor.get_session_info()?;

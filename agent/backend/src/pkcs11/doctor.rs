@@ -16,7 +16,7 @@ use super::{Asking, Pkcs11Token};
 use crate::BackendError;
 use crate::doctor::{Diagnosis, Facts, Finding, NotMeasured, Trouble};
 use crate::host::doctor::Probe;
-use crate::host::protocol::{HostErrorKind, Reply, Request, Setup};
+use crate::host::protocol::{HostErrorKind, Reply, Request, Setup, Wanted};
 
 /// How far a measurement has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +108,8 @@ impl<'a> Examination<'a> {
         }
         let Some(helper) = self.helper.as_mut() else { return Ok(()) };
         let alone = self.facts.sessions.as_ref().is_some_and(|s| s.refused.is_some() && s.opened < 2);
-        let request = Request::Probe { probe, place: self.facts.place, alone };
+        let request =
+            Request::Probe { probe, place: self.facts.place, alone, meant: self.asking.meant.clone() };
         let pin = match (&self.pin, probe.is_public()) {
             (Ok(pin), false) => pin.reveal_secret_bytes(),
             _ => &[],
@@ -126,12 +127,17 @@ impl<'a> Examination<'a> {
                 }
                 let shaken = is_shaken(&facts);
                 self.facts.add(*facts);
+                self.know_the_token();
                 if shaken {
                     self.refresh();
                 }
             }
             Ok(_) => self.fell(probe, "gave an answer that does not belong to the question"),
             Err(CallError::Host(error)) if error.kind == HostErrorKind::Absent && probe == Probe::Words => {
+                return Err(backend_error(error));
+            }
+            // What was measured is of one token, and so is what follows: nothing of two is kept.
+            Err(CallError::Host(error)) if error.kind == HostErrorKind::Swapped => {
                 return Err(backend_error(error));
             }
             Err(CallError::Host(error)) => {
@@ -144,6 +150,14 @@ impl<'a> Examination<'a> {
             Err(CallError::Broken(how)) => self.fell(probe, &how),
         }
         Ok(())
+    }
+
+    /// Without a PIN that is for one, it is the one that the first probe found.
+    fn know_the_token(&mut self) {
+        if let (true, Some(token)) = (self.asking.meant == Wanted::default(), &self.facts.token) {
+            let words = [&token.serial, &token.label, &token.manufacturer, &token.model];
+            self.asking.meant = Wanted::only(words.map(|word| word.trim_end_matches(['\0', ' '])));
+        }
     }
 
     /// Why a probe is not made. Logs in before the first that needs it.
@@ -209,8 +223,8 @@ impl<'a> Examination<'a> {
             return Err(BackendError::LockedMeanwhile);
         }
         self.logged_in = true;
-        let Asking { last_try, serial } = self.asking.clone();
-        let login = Request::Login { last_try, serial };
+        let Asking { last_try, meant } = self.asking.clone();
+        let login = Request::Login { last_try, meant };
         match helper.call(&login, &[pin.reveal_secret_bytes()], self.shared.config.deadline) {
             Ok((Reply::Status(status), _)) if status.logged_in => {
                 self.facts.logged_in = true;

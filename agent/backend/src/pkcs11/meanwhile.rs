@@ -122,9 +122,7 @@ impl Listener for OfCard<'_> {
     }
 
     fn presents(&self) -> bool {
-        let Some(tally) = self.shared.tally.get().filter(|_| self.shared.config.is_card()) else {
-            return false;
-        };
+        let Some(tally) = self.shared.tally.get() else { return false };
         if self.shared.with_seen(|seen| seen.locks) != self.locks {
             return false;
         }

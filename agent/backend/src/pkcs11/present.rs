@@ -9,7 +9,7 @@ use tuf::key::PublicKey;
 
 use super::{Pkcs11Token, nonsense};
 use crate::card::PinPolicy;
-use crate::host::protocol::{Reply, Request, TokenStatus};
+use crate::host::protocol::{Reply, Request, TokenStatus, Wanted, has_no_serial};
 use crate::{BackendError, TokenState};
 
 /// The token that is there now, as it says itself.
@@ -40,6 +40,18 @@ pub struct Card {
 }
 
 impl Card {
+    /// By what it is told from others, for the PIN that is for it alone.
+    #[must_use]
+    pub fn meant(&self) -> Wanted {
+        Wanted::only([&self.serial, &self.label, &self.manufacturer, &self.model])
+    }
+
+    /// It has no serial number, or the zeros that some modules give to every token.
+    #[must_use]
+    pub fn has_no_serial(&self) -> bool {
+        has_no_serial(&self.serial)
+    }
+
     pub(super) fn of(status: TokenStatus) -> Self {
         let TokenStatus { serial, label, model, manufacturer, count_low, final_try, blocked, open, .. } =
             status;
@@ -65,8 +77,8 @@ impl Card {
 pub struct Asking {
     /// Also when the token says that it is the final try (`--last-try`).
     pub last_try: bool,
-    /// The serial number of the token that the PIN is for: another one is not asked. None: whichever is there.
-    pub serial: Option<String>,
+    /// The token that the PIN is for: another one is not asked. Of what is not given it is whichever is there.
+    pub meant: Wanted,
 }
 
 /// Whether the token was asked.
@@ -145,7 +157,7 @@ impl Pkcs11Token {
 
     /// One C_Login with this PIN, or none.
     pub fn present(&self, pin: &SecretBytes, asking: &Asking) -> Presented {
-        let request = Request::Login { last_try: asking.last_try, serial: asking.serial.clone() };
+        let request = Request::Login { last_try: asking.last_try, meant: asking.meant.clone() };
         self.unlock_by(&request, &[pin.reveal_secret_bytes()])
     }
 
@@ -192,8 +204,8 @@ impl Pkcs11Token {
     pub fn present_change(&self, old: &SecretBytes, new: &SecretBytes, asking: &Asking) -> Presented {
         let shared = &self.shared;
         let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
-        let Asking { last_try, serial } = asking.clone();
-        let request = Request::ChangePin { old_len: old.len(), last_try, serial };
+        let Asking { last_try, meant } = asking.clone();
+        let request = Request::ChangePin { old_len: old.len(), last_try, meant };
         let mut link = shared.link();
         match shared.call(&mut link, "changing the PIN", &request, &[old, new], shared.config.deadline) {
             Ok(_) => {

@@ -7,8 +7,8 @@ use secmem::SecretBytes;
 use tuf::key::{PublicKey, Scheme};
 use tuf::preimage::Signable;
 
-use super::Pkcs11Token;
 use super::link::Answer;
+use super::{Asking, Pkcs11Token};
 use crate::card::PinPolicy;
 use crate::doctor::{Form, How};
 use crate::host::protocol::{Reply, Request};
@@ -17,13 +17,28 @@ use crate::signature::PinUse;
 use crate::{BackendError, TokenState, UnverifiedSignature};
 
 impl Pkcs11Token {
+    /// As [`Backend::make_signature_with_pin`](crate::Backend::make_signature_with_pin), with a PIN that no other token is asked
+    /// with than the one that is meant.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn make_signature_asking(
+        &self,
+        key: &PublicKey,
+        scheme: Scheme,
+        what: Signable<'_>,
+        (pin, asking): (&SecretBytes, &Asking),
+    ) -> Result<UnverifiedSignature, BackendError> {
+        self.signature(key, scheme, what, Some((pin, asking)))
+    }
+
     /// A signature in the form that metadata wants; with a PIN, for a key that takes one each time.
     pub(super) fn signature(
         &self,
         key: &PublicKey,
         scheme: Scheme,
         what: Signable<'_>,
-        pin: Option<&SecretBytes>,
+        pin: Option<(&SecretBytes, &Asking)>,
     ) -> Result<UnverifiedSignature, BackendError> {
         if !scheme.fits(key.key_type()) {
             let what = format!("sign as {scheme} with a {} key", key.key_type());
@@ -32,13 +47,15 @@ impl Pkcs11Token {
         let hints = self.shared.seen().hints()?;
         let how = hints.how(scheme).map_err(|what| BackendError::MeasuredUnable { what })?;
         let data = taken(scheme, how, &what);
-        let pin = pin.map(SecretBytes::reveal_secret_bytes);
+        let meant = pin.map(|(_, asking)| asking.meant.clone()).unwrap_or_default();
+        let pin = pin.map(|(pin, _)| pin.reveal_secret_bytes());
         let request = Request::Sign {
             public: hex::encode(key.spki_der()),
             scheme: scheme.to_string(),
             pin_len: pin.map(<[u8]>::len),
             how,
             login_before: hints.login_before(),
+            meant,
         };
         let megabytes = u32::try_from(data.len() >> 20).unwrap_or(u32::MAX);
         let limit =

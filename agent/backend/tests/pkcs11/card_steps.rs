@@ -2,7 +2,7 @@
 //! attempt, no fault is taken for a wrong PIN, no try is lost, and the card serves again.
 
 use backend::card::{CardOptions, SlotId, Touch};
-use backend::pkcs11::{Asking, Spent};
+use backend::pkcs11::{Asking, Spent, Wanted};
 use backend::{Backend as _, BackendError, KeyName, KeyOptions, StoredKey, TokenState};
 use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
@@ -73,7 +73,10 @@ const CHANGE: Flow = Flow {
     most: 1,
     ready: |_| {},
     run: |bench, _| {
-        let asking = Asking { last_try: false, serial: Some(SERIAL.to_string()) };
+        let asking = Asking {
+            last_try: false,
+            meant: Wanted { serial: Some(SERIAL.to_string()), ..Wanted::default() },
+        };
         bench.token.present_change(&secret(PIN), &secret(PIN), &asking).result
     },
 };

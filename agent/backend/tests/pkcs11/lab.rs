@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use backend::doctor::Diagnosis;
-use backend::pkcs11::{Asking, Attempts, Limits, Pkcs11Config, Pkcs11Token, Settle};
+use backend::pkcs11::{Asking, Attempts, Card, Limits, Pkcs11Config, Pkcs11Token, Settle, Tally};
 use backend::{Backend, BackendError, TokenState};
 use lying_pkcs11::Desk;
 use secmem::SecretBytes;
@@ -61,9 +61,19 @@ impl Lab {
     }
 }
 
+/// Lets a PIN be presented once more where the module knows no login for one signature.
+struct NoLedger;
+
+impl Tally for NoLedger {
+    fn count(&self, _: &Card) -> Option<Settle> {
+        Some(Box::new(drop))
+    }
+}
+
 /// Takes a token in and waits until it was looked at.
 pub fn start(config: Pkcs11Config) -> Pkcs11Token {
     let token = Pkcs11Token::new(config, std::env::current_exe().unwrap()).unwrap();
+    token.count_by(Box::new(NoLedger));
     assert!(token.first_look(Duration::from_secs(60)));
     token
 }

@@ -87,7 +87,7 @@ fn locks(module: &Module, bears: usize, tells_the_last: bool) {
 
 /// As a person does who says `--last-try`.
 fn insist(token: &Pkcs11Token, pin: &str) -> Result<(), BackendError> {
-    let asking = Asking { last_try: true, serial: None };
+    let asking = Asking { last_try: true, ..Asking::default() };
     token.present(&secret(pin), &asking).result
 }
 

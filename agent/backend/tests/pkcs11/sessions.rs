@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use backend::pkcs11::{Asking, Pkcs11Token, Spent};
+use backend::pkcs11::{Asking, Pkcs11Token, Spent, Wanted};
 use backend::{Backend, TokenState};
 use tuf::key::{KeyType, PublicKey};
 
@@ -186,7 +186,10 @@ fn meant_for_another() {
     let lab = Lab::new();
     let (token, _) = with_key(&lab);
     token.lock();
-    let asking = |serial: &str| Asking { last_try: false, serial: Some(serial.to_owned()) };
+    let asking = |serial: &str| Asking {
+        last_try: false,
+        meant: Wanted { serial: Some(serial.to_owned()), ..Wanted::default() },
+    };
     lab.desk().forget();
     let swapped = token.present(&secret(PIN), &asking("another"));
     assert_eq!(swapped.result.unwrap_err().reason(), "TOKEN_SWAPPED");

@@ -4,8 +4,8 @@
 //! card is there and what it tells, count the attempt durably, ask the card once, take the count back only when it
 //! accepted the PIN or was certainly not asked.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use backend::BackendError;
 use backend::pkcs11::{Asking, Card, Pkcs11Token, Spent};
@@ -13,9 +13,10 @@ use ledger::{PinAttempt, PinLeave, PinOutcome, SourceMark};
 use policy::Reason;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
 
 use super::count::{Counted, Proof};
-use super::identity::{former_names, identity};
+use super::identity::{former_names, identity, shown_as};
 use super::refusals::SPENT;
 use super::since::Since;
 use super::unlock::{Attempt, Shown};
@@ -24,7 +25,7 @@ use crate::config::{Select, TokenKind};
 use crate::refusal::Refusal;
 
 /// Where the token tells nothing, no more is tried after so many wrong ones (DESIGN section 4, rule 5).
-const MOST_WRONG: u32 = 3;
+pub(super) const MOST_WRONG: u32 = 3;
 
 /// Who presents a PIN.
 pub(super) enum Presenting {
@@ -94,15 +95,14 @@ impl Slot {
         how: &Presenting,
         ask: impl FnOnce(&Pkcs11Token, &Asking, &Counted) -> (Spent, Result<T, BackendError>) + Send + 'static,
     ) -> Result<T, Refusal> {
-        let looking = Arc::clone(token);
-        let card = blocking(move || looking.card()).await?.map_err(|error| self.refusal(&error))?;
-        let (id, tells) = (self.known_as(&card).await?, card.tries_left.is_some());
+        let (card, id, alone) = self.card_alone(token).await?;
+        let tells = card.tries_left.is_some();
         let last_try = how.last_try().is_some();
         self.correct_count(&id, card.tries_gone).await?;
         self.may_ask(&card, &id, how).await?;
         self.unless_locked_since(how.since())?;
         let (attempt, wrong, source_before) = self.count(&card, &id, how, last_try).await?;
-        let asking = Asking { last_try, serial: Some(card.serial.clone()) };
+        let asking = Asking { last_try, meant: card.meant() };
         let asked = Arc::clone(token);
         let proof = Proof { card: id, count_low: card.count_low };
         let still = self.still(how.since());
@@ -114,14 +114,16 @@ impl Slot {
             proof: proof.clone(),
             wrong,
             settled: AtomicBool::new(false),
+            alone: Mutex::new(Some(alone)),
             runtime: Handle::current(),
         };
-        let (spent, result, settled) = blocking(move || {
+        // Others wait until what came of it is in the ledger.
+        let (spent, result, settled, _alone) = blocking(move || {
             if !still.is_wanted() {
-                return (Spent::Nothing, Err(BackendError::LockedMeanwhile), false);
+                return (Spent::Nothing, Err(BackendError::LockedMeanwhile), false, counted.alone);
             }
             let (spent, result) = ask(&asked, &asking, &counted);
-            (spent, result, counted.settled.into_inner())
+            (spent, result, counted.settled.into_inner(), counted.alone)
         })
         .await?;
         let outcome = match spent {
@@ -147,6 +149,32 @@ impl Slot {
             }
             Spent::Nothing | Spent::Accepted => self.refusal(&error),
         })
+    }
+
+    /// The card that is there, for whoever is the only one to present it a PIN now: several entries may mean one card, and a
+    /// reload may replace one whose login is under way.
+    async fn card_alone(
+        &self,
+        token: &Arc<Pkcs11Token>,
+    ) -> Result<(Card, String, OwnedMutexGuard<()>), Refusal> {
+        let look = || {
+            let looking = Arc::clone(token);
+            blocking(move || looking.card())
+        };
+        let mut card = look().await?.map_err(|error| self.refusal(&error))?;
+        loop {
+            let id = self.known_as(&card).await?;
+            let one = self.places.logins.of(&id);
+            if let Ok(alone) = Arc::clone(&one).try_lock_owned() {
+                return Ok((card, id, alone));
+            }
+            let alone = one.lock_owned().await;
+            // What it tells of its tries may be another thing now.
+            card = look().await?.map_err(|error| self.refusal(&error))?;
+            if self.known_as(&card).await? == id {
+                return Ok((card, id, alone));
+            }
+        }
     }
 
     /// Under which name its PIN is counted; what an earlier version counted goes on.
@@ -191,7 +219,7 @@ impl Slot {
         let wrong = self.places.ledger.pin_record(id.to_owned()).await?.for_person();
         lock(&self.counter.seen).wrong = wrong;
         let tries_left = if card.final_try { Some(1) } else { card.tries_left };
-        let now = Shown { serial: card.serial.clone(), tries_left, wrong };
+        let now = Shown { serial: shown_as(card), tries_left, wrong };
         if *shown == now {
             return Ok(());
         }
@@ -248,18 +276,22 @@ impl Slot {
             Presenting::Person(attempt) => attempt.serial.as_deref(),
             Presenting::Source(_) => None,
         };
+        let as_shown = shown_as(card);
         match shown {
-            Some(shown) if shown == card.serial => return Ok(()),
+            Some(shown) if shown == as_shown => return Ok(()),
+            // Of one without a serial number that alone says nothing.
+            Some(shown) if shown == card.serial => {}
             Some(shown) => {
-                let why = format!("the PIN is for serial {shown:?}, and serial {:?} is there", card.serial);
+                let why = format!("the PIN is for serial {shown:?}, and serial {as_shown:?} is there");
                 return Err(self.refusal(&BackendError::Swapped { why }));
             }
-            None if self.names_serial() => return Ok(()),
+            None if self.names_serial() && !card.has_no_serial() => return Ok(()),
             None => {}
         }
         match self.places.ledger.card_of_token(self.name().to_owned()).await? {
             Some(bound) if bound != id => {
-                let (name, serial) = (self.name(), &card.serial);
+                let name = self.name();
+                let word = if card.has_no_serial() { format!("'{as_shown}'") } else { as_shown.clone() };
                 let why = format!(
                     "its PIN was last accepted by the card with {bound}, and the one with {id} is there"
                 );
@@ -267,9 +299,9 @@ impl Slot {
                     .refusal(&BackendError::Swapped { why })
                     .remedy(format!(
                         "if that is the one that you mean, unlock it at a terminal (tufctl token unlock {name}), or say so: \
-                         tufctl token unlock {name} --serial {serial}"
+                         tufctl token unlock {name} --serial {word}"
                     ))
-                    .detail("serial", serial.as_str()))
+                    .detail("serial", as_shown))
             }
             _ => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! Our own count of what a card was asked with PINs: in the ledger before each attempt, and what was last seen of it
 //! (FAULTS C2).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +9,9 @@ use backend::pkcs11::{Attempts, Card, Settle, Tally};
 use ledger::{Ledger, PinAttempt, PinLeave, PinOutcome};
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
 
+use super::card::MOST_WRONG;
 use super::identity::identity;
 use super::lock;
 use super::since::Still;
@@ -29,6 +32,17 @@ pub(super) struct Count {
     pub(super) accepted: Option<Proof>,
     /// That PIN is what the configured source held.
     pub(super) from_source: bool,
+}
+
+/// The cards to which PINs are presented, each by one entry at a time.
+#[derive(Debug, Default)]
+pub struct Logins(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Logins {
+    /// Of the card of this name.
+    pub(super) fn of(&self, card: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(lock(&self.0).entry(card.to_owned()).or_default())
+    }
 }
 
 /// Counts what one token is asked.
@@ -110,6 +124,8 @@ pub(super) struct Counted {
     pub(super) wrong: u32,
     /// What came of it is in the ledger.
     pub(super) settled: AtomicBool,
+    /// Nobody else presents the card a PIN meanwhile.
+    pub(super) alone: Mutex<Option<OwnedMutexGuard<()>>>,
     pub(super) runtime: Handle,
 }
 
@@ -123,6 +139,8 @@ impl Attempts for Counted {
         let settled = self.counter.settle(Some(outcome), self.wrong, self.proof.clone());
         self.runtime.block_on(settled);
         self.settled.store(true, Ordering::Relaxed);
+        // What follows may take minutes.
+        *lock(&self.alone) = None;
     }
 
     fn again(&self) -> Option<Settle> {
@@ -138,8 +156,8 @@ impl Attempts for Counted {
     }
 }
 
-/// A YubiKey that forgot the PIN that it accepted is presented it again by its helper, in the middle of a request: that is
-/// an attempt, too (DESIGN section 4, rule 5).
+/// A YubiKey that forgot the PIN that it accepted is presented it again by its helper, in the middle of a request, and so is a
+/// module that says only then that it knows no login for one signature: that is an attempt, too (DESIGN section 4, rule 5).
 pub(super) struct Again(pub(super) Arc<Counter>);
 
 impl Tally for Again {
@@ -152,8 +170,8 @@ impl Tally for Again {
         let attempt = PinAttempt {
             card: proof.card.clone(),
             token: counter.token.clone(),
-            // The card tells its tries, and stops by them.
-            limit: None,
+            // A card that tells its tries stops by them.
+            limit: card.tries_left.is_none().then_some(MOST_WRONG),
             from_source,
             by_person: false,
             about: json!({"serial": card.serial, "label": card.label, "again": true}),

@@ -11,7 +11,7 @@ pub(super) fn identity(card: &Card) -> String {
     if model.is_empty() && manufacturer.is_empty() {
         return first_identity(card);
     }
-    if has_no_serial(card) {
+    if card.has_no_serial() {
         return format!("serial {serial:?}, label {label:?}, model {model:?} of {manufacturer:?}");
     }
     format!("serial {serial:?}, label {label:?} of {manufacturer:?}")
@@ -22,17 +22,24 @@ pub(super) fn former_names(card: &Card) -> FormerNames {
     let Card { serial, label, manufacturer, .. } = card;
     let of_models =
         || (format!("serial {serial:?}, label {label:?}, model \""), format!("\" of {manufacturer:?}"));
-    FormerNames { around: (!has_no_serial(card)).then(of_models), shared: first_identity(card) }
+    FormerNames { around: (!card.has_no_serial()).then(of_models), shared: first_identity(card) }
 }
 
-fn has_no_serial(card: &Card) -> bool {
-    card.serial.chars().all(|c| matches!(c, '0' | ' '))
+/// The serial number as people are shown it, who give a PIN to the card that they were shown. Where it tells no token from
+/// others, model and maker stand beside it.
+pub(super) fn shown_as(card: &Card) -> String {
+    let Card { serial, model, manufacturer, .. } = card;
+    if !card.has_no_serial() || (model.is_empty() && manufacturer.is_empty()) {
+        return serial.clone();
+    }
+    let serial = if serial.is_empty() { "none" } else { serial };
+    format!("{serial} (model {model:?} of {manufacturer:?})")
 }
 
 /// As the first versions knew it: its serial number, or its label where the module gives none.
 fn first_identity(card: &Card) -> String {
     let Card { serial, label, .. } = card;
-    if has_no_serial(card) { format!("label {label}") } else { format!("serial {serial}") }
+    if card.has_no_serial() { format!("label {label}") } else { format!("serial {serial}") }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use backend::{BackendError, TokenState};
 use policy::Reason;
 
+use super::identity::shown_as;
 use super::since::Since;
 use super::source::SourceTrouble;
 use super::{Slot, lock};
@@ -22,6 +23,9 @@ impl Slot {
             place = self.unlocks.acquire() => place.map_err(Refusal::internal)?,
         };
         self.lapse();
+        // As people are shown it.
+        let card = token.last_seen();
+        let serial = serial.map(|shown| if shown == shown_as(&card) { card.serial } else { shown });
         let still = self.still(since);
         let work = move || match still.is_wanted() {
             true => token.enter(serial),

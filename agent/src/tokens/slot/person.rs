@@ -150,7 +150,7 @@ impl Slot {
         self.look_before_asking(last_try).await?;
         let info = self.backend.info();
         let (name, word) = (self.name(), info.kind.secret_word());
-        let shown = meant.or(info.serial);
+        let shown = meant.or(self.shown_serial(info.serial));
         let mut text = format!("The {word} of token {name} is needed");
         let known = [("serial", shown.as_deref()), ("label", info.label.as_deref())];
         for (what, is) in known.into_iter().filter_map(|(what, is)| Some((what, is?))) {

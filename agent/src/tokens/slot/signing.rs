@@ -58,13 +58,14 @@ impl Order {
     /// The same with a PIN for this signature; what that may have cost, too.
     fn carry_out_with(
         &self,
-        backend: &dyn Backend,
+        token: &Pkcs11Token,
         pin: &SecretBytes,
+        asking: &Asking,
     ) -> (Spent, Result<SignatureBytes, BackendError>) {
-        self.tell_when_asked(backend);
+        self.tell_when_asked(token);
         let preimage = self.subject.preimage();
         let what = Signable::Metadata(&preimage);
-        let made = match backend.make_signature_with_pin(&self.key, self.scheme, what, pin) {
+        let made = match token.make_signature_asking(&self.key, self.scheme, what, (pin, asking)) {
             Ok(made) => made,
             // It waited for that with the PIN accepted.
             Err(error @ BackendError::TouchTimeout) => return (Spent::Accepted, Err(error)),
@@ -283,7 +284,7 @@ impl Slot {
         pin: Arc<SecretBytes>,
         how: &Presenting,
     ) -> Result<SignatureBytes, Refusal> {
-        let ask = move |token: &Pkcs11Token, _: &Asking| order.carry_out_with(token, &pin);
+        let ask = move |token: &Pkcs11Token, asking: &Asking| order.carry_out_with(token, &pin, asking);
         self.ask_card(token, how, ask).await
     }
 }

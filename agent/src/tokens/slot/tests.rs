@@ -27,6 +27,7 @@ fn tokens(folder: &Path) -> Tokens {
         credentials: None,
         program: "/nonexistent".into(),
         splits: Arc::default(),
+        logins: Arc::default(),
     };
     Tokens::open(&config(folder, ""), places).unwrap()
 }

@@ -100,7 +100,7 @@ impl CardHost {
         plain(Reply::Done)
     }
 
-    fn is_meant(&self, serial: Option<&str>) -> Result<(), HostError> {
+    pub(super) fn is_meant(&self, serial: Option<&str>) -> Result<(), HostError> {
         let own = self.serial.to_string();
         match serial {
             Some(serial) if serial != own => {

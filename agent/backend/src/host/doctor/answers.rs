@@ -63,7 +63,7 @@ impl Bench<'_> {
                 self.miss(what, why);
                 Finding::Unknown
             }
-            Err(stop @ Stop::Pin(_)) => return Err(stop),
+            Err(stop @ (Stop::Pin(_) | Stop::Swapped(_))) => return Err(stop),
         })
     }
 }

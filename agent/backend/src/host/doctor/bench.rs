@@ -26,6 +26,8 @@ use crate::host::line::Line;
 use crate::host::live::open;
 use crate::host::login::not_traced;
 use crate::host::objects::{read_object, what_is_odd};
+use crate::host::protocol::Wanted;
+use crate::host::search::status;
 use crate::host::single::SingleSign;
 
 /// One probe's place to work.
@@ -37,6 +39,7 @@ pub(super) struct Bench<'a> {
     pub(super) probe: Probe,
     pin: &'a [u8],
     line: &'a Line<'a>,
+    meant: &'a Wanted,
     id: Cell<u8>,
     pub(super) missed: Rc<RefCell<Vec<NotMeasured>>>,
 }
@@ -81,9 +84,9 @@ impl<'a> Bench<'a> {
         single: &'a SingleSign,
         slot: Slot,
         (probe, place): (Probe, Place),
-        (pin, line): (&'a [u8], &'a Line<'a>),
+        (pin, line, meant): (&'a [u8], &'a Line<'a>, &'a Wanted),
     ) -> Self {
-        Self { pkcs11, single, slot, place, probe, pin, line, id: Cell::new(0), missed: Rc::default() }
+        Self { pkcs11, single, slot, place, probe, pin, line, meant, id: Cell::new(0), missed: Rc::default() }
     }
 
     /// What could not be measured, beside what was.
@@ -163,6 +166,7 @@ impl<'a> Bench<'a> {
 
     fn tries_are_full(&self) -> Result<(), Stop> {
         let info = self.pkcs11.get_token_info(self.slot)?;
+        self.meant.check(&status(&info, false)).map_err(Stop::Swapped)?;
         if info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked() {
             return Err(Stop::Why(
                 "the token tells of a wrong PIN, so the PIN is not presented again".to_owned(),

@@ -179,7 +179,7 @@ const SHORT: usize = 4096;
 mod tests {
     use super::*;
     use crate::doctor::How;
-    use crate::host::protocol::{Reply, Request, TokenStatus};
+    use crate::host::protocol::{Reply, Request, TokenStatus, Wanted};
     use proptest::prelude::*;
 
     fn pair() -> (UnixStream, UnixStream) {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_frame_arrives_as_it_was_sent() {
         let (a, b) = pair();
-        let change = Request::ChangePin { old_len: 3, last_try: false, serial: None };
+        let change = Request::ChangePin { old_len: 3, last_try: false, meant: Wanted::default() };
         write_frame(&a, 7, &change, &[b"old", b"newer"], None).unwrap();
         let frame = read_frame(&b, Caps::REQUEST, None).unwrap();
         assert_eq!(frame.id, 7);
@@ -219,6 +219,7 @@ mod tests {
                     pin_len: None,
                     how: How::InOrder,
                     login_before: false,
+                    meant: Wanted::default(),
                 },
                 &[&copy],
                 None,
