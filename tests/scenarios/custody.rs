@@ -92,7 +92,12 @@ fn another_root_under_the_version_of_a_complete_one_is_refused_with_the_way_out(
     let error = home.refused("sign repo --yes", 3, "WATERMARK");
     assert!(error["remedy"].as_str().unwrap().contains("tufctl root restage repo"), "{error}");
     assert!(!error["message"].as_str().unwrap().contains("published"), "it never was: {error}");
-    home.run("root restage repo").done();
+    // What is staged may be meant: it goes only after a yes.
+    let staged = fs::read(home.path("repo/staged/root.json")).unwrap();
+    let error = home.refused("root restage repo", 3, "CONFIRMATION_MISSING");
+    assert!(error["message"].as_str().unwrap().contains("a name of its own"), "{error}");
+    assert_eq!(fs::read(home.path("repo/staged/root.json")).unwrap(), staged);
+    home.run("root restage repo --yes").done();
     home.run("sign repo --yes").done();
     assert_eq!(home.published("repo").version("root"), 2);
 }

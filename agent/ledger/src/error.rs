@@ -182,7 +182,8 @@ impl LedgerError {
             {
                 let next = version.get().saturating_add(1);
                 format!(
-                    "it has all its signatures: publish it (tufctl root restage DIR brings it back where it was lost), then stage version {next}"
+                    "it has all its signatures: publish it (tufctl root restage DIR brings it back where it was lost), then stage version {next}; a folder that was begun anew under the name of another \
+                     repository is begun again under a name of its own (tufctl repo init)"
                 )
             }
             Self::Watermark { role, version, marked_version, .. } => {

@@ -279,6 +279,7 @@ impl Slot {
             secret_word: info.kind.secret_word().to_owned(),
             locks: self.now().number(),
             unlocks_itself,
+            silent: self.is_silent(),
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }

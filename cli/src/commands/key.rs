@@ -166,10 +166,15 @@ fn presence(key: &v1::Key) -> String {
 /// A token of which no key is listed may hold some all the same.
 fn tell_silent(keys: &[v1::Key], tokens: &[v1::Token], context: &Context) {
     for token in tokens {
-        let silent = token.state == "failed" || token.state == "absent";
+        let silent = token.silent || token.state == "failed" || token.state == "absent";
         if silent && !keys.iter().any(|key| key.token == token.name) {
             let problem = token.problem.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
-            let (name, state) = (&token.name, if token.in_use { "in use" } else { &token.state });
+            let state = match () {
+                () if token.in_use => "in use",
+                () if token.silent => "asked for them, and does not answer",
+                () => &token.state,
+            };
+            let name = &token.name;
             context.screen.warn(format!("the keys of {name} are not known: it is {state}{problem}"));
         }
     }

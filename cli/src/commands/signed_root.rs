@@ -7,6 +7,7 @@ use tuf::verify::check_signatures;
 
 use super::staging::{Staging, is_signed};
 use crate::error::{Failure, reason};
+use crate::prompt::confirm;
 
 impl Staging<'_> {
     /// A root that has its threshold could be published by whoever has a copy: another one under its version would split
@@ -77,7 +78,10 @@ impl Staging<'_> {
                 self.workspace.add_signatures(&[(role, new)])?;
                 self.workspace.settle_staged()
             }
-            _ => {
+            staged => {
+                if let Some(other) = staged {
+                    confirm(&in_place_of(&name, &other, &root), self.yes)?;
+                }
                 self.prepare(role, root.bytes().to_vec());
                 self.commit()
             }
@@ -121,4 +125,16 @@ fn not_next(found: u64, published: u64) -> Failure {
         (what, "take the newest published copy of the repository first")
     };
     Failure::new(reason::REPOSITORY_INVALID, what).remedy(remedy).detail("role", RoleKind::Root.name())
+}
+
+/// The root that is staged may be meant: of a folder that was begun under a name which another one has.
+fn in_place_of(name: &str, staged: &Metadata, signed: &Metadata) -> String {
+    format!(
+        "The root v{} that is staged here (sha256 {}) is another one than that which was signed for {name} (sha256 {}), and goes for good \
+         (a new repository that is meant to be another one than {name} is begun under a name of its own instead: tufctl repo init). Put the \
+         signed one in its place?",
+        staged.version(),
+        staged.digest(),
+        signed.digest()
+    )
 }

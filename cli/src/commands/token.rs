@@ -111,6 +111,7 @@ pub(crate) fn json(token: &v1::Token) -> Value {
     put("puk_blocked", if token.puk_blocked { json!(true) } else { Value::Null });
     put("fresh", json!(token.fresh));
     put("locks_in_seconds", json!(token.locks_in_seconds));
+    put("silent", if token.silent { json!(true) } else { Value::Null });
     put("pin_source", json!(token.pin_source));
     put("warnings", if token.warnings.is_empty() { Value::Null } else { json!(token.warnings) });
     Value::Object(members)
@@ -149,6 +150,9 @@ fn note(token: &v1::Token) -> String {
     }
     if let Some(problem) = &token.problem {
         parts.push(visible(problem).into_owned());
+    }
+    if token.silent {
+        parts.push("it does not answer when it is asked for its keys".to_owned());
     }
     if token.puk_blocked {
         parts.push("its PUK is blocked, too".to_owned());

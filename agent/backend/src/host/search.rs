@@ -16,7 +16,9 @@ impl TokenHost {
     pub(super) fn search(&mut self) -> Result<(), Fault> {
         let (mut found, mut others, mut unread) = (Vec::new(), Others::default(), None);
         let mut slots = self.pkcs11.get_slots_with_token()?;
-        slots.sort_by_key(|slot| self.last.contains(&slot.id()));
+        slots.sort_by_key(|slot| (self.last.contains(&slot.id()), slot.id()));
+        // A module may name one twice.
+        slots.dedup_by_key(|slot| slot.id());
         for slot in slots {
             // What hangs is not asked for what is there already.
             if self.last.contains(&slot.id()) && !found.is_empty() {
@@ -44,14 +46,21 @@ impl TokenHost {
             }
         };
         if !found.is_empty() {
-            let all = found.iter().map(|(_, info)| info).chain([&info]);
-            let serials: Vec<_> = all.map(|info| format!("{:?}", info.serial_number())).collect();
+            let all: Vec<_> = found.iter().map(|(_, info)| info).chain([&info]).collect();
+            let serials: Vec<_> =
+                all.iter().map(|info| format!("{:?}", text(info.serial_number()))).collect();
             let message = format!(
                 "the module has more than one token {}; their serials are {}",
                 describe(&self.wanted),
                 serials.join(", ")
             );
-            return Err(HostError::new(HostErrorKind::Several, message).into());
+            let several = HostError::new(HostErrorKind::Several, message);
+            let says = |info: &TokenInfo| {
+                let words = [info.serial_number(), info.label(), info.manufacturer_id(), info.model()];
+                words.map(|word| text(word).to_owned())
+            };
+            let told_apart = all.iter().any(|other| says(other) != says(&info));
+            return Err(if told_apart { several } else { several.remedy(THE_SAME) }.into());
         }
         self.live = Some(Live::open(&self.pkcs11, slot, &info, status(&info, false), self.pool())?);
         Ok(())
@@ -120,6 +129,10 @@ impl Others {
 }
 
 const MOST_NAMED: usize = 8;
+
+/// What helps where nothing that can stand in the configuration tells tokens apart.
+const THE_SAME: &str = "they say all the same of themselves, so no entry can mean one of them: have the module show one alone, in its own \
+                        configuration, or give one of them another label";
 
 pub(super) fn status(info: &TokenInfo, logged_in: bool) -> TokenStatus {
     TokenStatus {

@@ -116,6 +116,10 @@ impl Slot {
         let asked = tokio::spawn(async move { slot.ask_for_keys().await });
         let limit = if silent { PATIENCE } else { self.patience(shortly) };
         let answered = tokio::time::timeout(limit, asked).await;
+        if answered.is_err() && limit >= DEADLINE {
+            // Whoever is told nothing of its keys is told why, also where the list's own time ends a moment later.
+            lock(&self.known_keys).silent = true;
+        }
         last(matches!(answered, Ok(Ok(true))))
     }
 
@@ -208,6 +212,11 @@ impl Slot {
             since.is_some() && since == known.since
         };
         known.is_whole() && self.card().is_none_or(of_this_card)
+    }
+
+    /// Whether it did not answer when it was asked for its keys.
+    pub(super) fn is_silent(&self) -> bool {
+        lock(&self.known_keys).silent
     }
 
     /// What is wrong with objects of the token, of which some may be keys that are not seen.
