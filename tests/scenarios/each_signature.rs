@@ -205,5 +205,6 @@ fn a_pin_that_a_module_may_have_looked_at_is_counted_each_time_that_it_is_presen
         let (contexts, signatures, logins) = bed.asked();
         assert_eq!((code, signatures), (4, 0), "{screen}");
         assert_eq!((counted() - before, contexts), (contexts + logins, 1), "{answer} {flags}: {screen}");
+        assert_eq!(bed.home.token("hsm")["state"], "locked", "{answer} {flags}: {screen}");
     }
 }

@@ -88,14 +88,21 @@ impl TokenHost {
             }
             // The operation that was begun goes with its session, and where that was the only one the token is looked for.
             self.drop_sessions();
-            self.may_present_anew(&before, meant, line)?;
+            if let Err(error) = self.may_present_anew(&before, meant, line) {
+                // It may have been wrong: nobody is logged in after that.
+                self.logout();
+                return Err(error);
+            }
             anew = true;
         }
         let done = self.login_now(&pin, meant);
         match done {
             Ok(presented) if anew => line.presented(presented),
             Ok(_) => {}
-            Err(error) if anew && !is_of_pin(error.kind) => return Err(no_signature(&error.message)),
+            Err(error) if anew && !is_of_pin(error.kind) => {
+                self.logout();
+                return Err(no_signature(&error.message));
+            }
             Err(error) => return Err(error),
         }
         let signature = self.with_token(|pkcs11, live| {
