@@ -124,7 +124,8 @@ fn a_pipe_given_as_a_file_is_refused_or_empty_but_never_waited_for() {
     home.refused("verify repo --root pipe", 2, "USAGE");
     home.refused("root add-key repo root --key ./pipe --yes", 1, "KEY_FILE");
     mkfifo(&home.path("repo/staged/timestamp.json"));
-    home.refused("repo show repo", 1, "IO");
+    let error = home.refused("repo show repo", 1, "IO");
+    assert!(error["remedy"].as_str().unwrap().contains("take it away"), "{error}");
 }
 
 #[test]

@@ -15,7 +15,14 @@ use crate::reading;
 
 /// Reads a regular file of at most `most` bytes; `None` when there is none.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    read_opened(reading::open_file(path), path, most)
+    read_opened(reading::open_file(path), path, most).map_err(|failure| {
+        // Nobody has named it: it stands in a repository's folder where a file belongs.
+        if is_no_file(path) { failure.remedy(TAKE_AWAY) } else { failure }
+    })
+}
+
+fn is_no_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| !about.is_file())
 }
 
 /// Reads what a person named, a pipe too, of at most `most` bytes; `None` when there is none.
@@ -143,6 +150,8 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 fn numbered(path: &Path, number: usize) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY}.{number}"))
 }
+
+const TAKE_AWAY: &str = "it is not what belongs there: take it away, or restore the file from a good copy";
 
 /// So many files wait under other names before they are moved to their places.
 const TOGETHER: usize = 256;
