@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tufagent_tests::{Home, PASSPHRASE, binary, need, oracle};
 
 /// Runs `tufctl` on a pseudo-terminal and answers its questions; the exit code and all that was on the screen.
@@ -61,6 +62,66 @@ fn a_person_sees_what_will_be_signed_and_says_yes_once() {
         assert!(screen.contains(shown), "{shown} is not on the screen:\n{screen}");
     }
     assert_eq!(repo.version("targets"), 2);
+}
+
+#[test]
+fn a_file_that_changes_while_the_question_is_asked_is_seen_before_anything_is_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("more.txt", "more\n");
+    home.run("target add repo more.txt").done();
+    let signed = home.journalled("sign.intent").len();
+    let steps = json!([["[y/N] ", "y\n", "echo other > more.txt"]]).to_string();
+    let Some((code, screen)) = talk_in_steps(&home, "sign repo", &steps) else { return };
+    assert!(code != 0 && screen.contains("more.txt is not the file any more"), "{code} {screen}");
+    assert_eq!(home.journalled("sign.intent").len(), signed);
+    home.run("target add repo more.txt").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("targets"), 2);
+}
+
+#[test]
+fn what_is_unusual_about_the_last_of_many_roles_is_said_before_the_question() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let roles: Vec<String> = (0..40).map(|number| format!("d{number}")).collect();
+    for role in &roles {
+        home.run(&format!("delegation add repo {role} --key online --threshold 1 --paths {role}/*")).done();
+    }
+    home.run("sign repo --yes").done();
+    home.run(&format!("bump repo {}", roles.join(" "))).done();
+    // In the last one a colleague has staged a delegation whose only holder counts twice.
+    let by = &repo.metadata("2.targets.json")["signed"]["delegations"];
+    let keyid = by["roles"][0]["keyids"][0].as_str().unwrap();
+    let (key, other) = (&by["keys"][keyid], "ab".repeat(32));
+    let path = repo.dir().join("staged/d39.json");
+    let mut staged: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    staged["signatures"] = json!([]);
+    staged["signed"]["delegations"] = json!({
+        "keys": { keyid: key, &other: key },
+        "roles": [{
+            "name": "below", "keyids": [keyid, other], "threshold": 2, "terminating": false, "paths": ["d39/*"],
+        }],
+    });
+    std::fs::write(&path, staged.to_string()).unwrap();
+    let refusals = |journal: &str| journal.lines().filter(|line| line.contains("CANCELLED")).count();
+    let before = refusals(&home.run("audit export").done().stdout);
+    let concern = "names one key under two keyids";
+    let Some((code, screen)) = talk(&home, "sign repo --no-publish", &[("[y/N] ", "n\n")]) else { return };
+    assert_eq!((code, screen.matches(concern).count()), (3, 1), "{screen}");
+    assert!(screen.find(concern) < screen.find("[y/N]"), "{screen}");
+    // What was only looked at is no refusal; what waited for the answer is.
+    let after = refusals(&home.run("audit export").done().stdout);
+    assert!((1..=32).contains(&(after - before)), "{before} {after}");
+    let steps = [("[y/N] ", "y\n")];
+    let Some((_, screen)) = talk(&home, "sign repo --no-publish", &steps) else { return };
+    assert_eq!(screen.matches(concern).count(), 1, "{screen}");
+    assert!(screen.find(concern) < screen.find("[y/N]"), "{screen}");
+    for role in &roles {
+        let signed = std::fs::read(repo.dir().join(format!("staged/{role}.json"))).unwrap();
+        let signed: Value = serde_json::from_slice(&signed).unwrap();
+        assert_eq!(signed["signatures"].as_array().unwrap().len(), 1, "{role}");
+    }
 }
 
 #[test]

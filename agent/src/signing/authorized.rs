@@ -38,10 +38,7 @@ pub(super) async fn confirm(
     mut inspected: Inspected,
     under_way: UnderWay,
 ) -> Result<(Authorized, UnderWay), Refusal> {
-    client.tell(Event::Inspected(inspected.describe()?)).await?;
-    for skipped in inspected.skipped() {
-        client.tell(Event::Skipped(skipped.clone())).await?;
-    }
+    show(client, &inspected).await?;
     let (part, under_way) = {
         let mut next = std::pin::pin!(client.next(limits::CONFIRM));
         let blink = if agent.ledger().is_alone() { BLINK } else { Duration::ZERO };
@@ -79,6 +76,15 @@ pub(super) async fn confirm(
         under_way = agent.ledger().under_way();
     }
     Ok((Authorized { inspected, _private: () }, under_way))
+}
+
+/// Tells what was understood, and which keys will not sign.
+pub(super) async fn show(client: &Client, inspected: &Inspected) -> Result<(), Refusal> {
+    client.tell(Event::Inspected(inspected.describe()?)).await?;
+    for skipped in inspected.skipped() {
+        client.tell(Event::Skipped(skipped.clone())).await?;
+    }
+    Ok(())
 }
 
 /// Some things a person says, and no program in a person's place (DESIGN section 4, rule 3).

@@ -30,12 +30,16 @@ use crate::state::AppState;
 /// # Errors
 /// The refusal of the step that said no. Signatures that left before are journalled as signed.
 pub async fn sign(agent: &AppState, client: &mut Client, begin: SignBegin) -> Result<(), Refusal> {
+    let looks = begin.look;
     // caller (at the door) -> limits
     let received = received::receive(agent, client, begin).await?;
     // Many that are under way share a flush.
     let under_way = agent.ledger().under_way();
     // parse -> which repository, role, key? -> watermark -> policy
     let inspected = inspected::inspect(agent, received).await?;
+    if looks {
+        return authorized::show(client, &inspected).await;
+    }
     // what was understood is shown; confirmation
     let (authorized, _under_way) = authorized::confirm(agent, client, inspected, under_way).await?;
     // intent, durable; the watermark is judged in the same transaction

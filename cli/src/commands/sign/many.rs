@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tuf::metadata::SignatureEntry;
+use tufagent_proto::v1;
 
 use super::round::{Came, Pending, read_difference};
 use super::{Session, outcome};
@@ -24,6 +25,42 @@ struct Collected {
 }
 
 impl<'a> Session<'a> {
+    /// Lets the agent read the roles that it has not read yet, some at a time, and keeps of each what a person is shown before
+    /// the question: the agent's concerns are part of what is said yes to. When a role is signed it is read once more, and
+    /// what is new is asked about ([`Self::confirm_shown`]).
+    pub(super) fn look_at(&self, pending: &mut [Pending<'a>]) -> Result<(), Failure> {
+        let mut calls = SignCalls::new(self.agent);
+        let unseen = pending.iter().enumerate().filter(|(_, role)| role.call.is_none());
+        let mut next: VecDeque<usize> = unseen.map(|(number, _)| number).collect();
+        let (mut under_way, mut sent): (usize, usize) = (0, 0);
+        loop {
+            while under_way < LOOKS
+                && sent < MOST_SENT
+                && let Some(number) = next.pop_front()
+                && let Some(role) = pending.get(number)
+            {
+                let (begin, files) = self.request(&role.role, &role.keys)?;
+                let authorities = files.iter().filter(|file| file.authority).map(|file| file.bytes.len());
+                sent = authorities.fold(sent, usize::saturating_add);
+                calls.begin(number, v1::SignBegin { look: true, ..begin }, files);
+                under_way = under_way.saturating_add(1);
+            }
+            if under_way == 0 {
+                return Ok(());
+            }
+            match calls.wait()? {
+                (number, Turn::Read(call)) => {
+                    let Some(role) = pending.get_mut(number) else { continue };
+                    role.difference = read_difference(&call.inspected)?;
+                    role.warnings = call.inspected.warnings;
+                }
+                (_, Turn::Step(_)) => {}
+                // What keeps it from being read is said when it is signed, and no concern is lost: it is not signed.
+                (_, Turn::End(_)) => under_way = under_way.saturating_sub(1),
+            }
+        }
+    }
+
     /// Signs roles that were shown as we read them. After a failure no other one is begun; what has come is kept.
     pub(super) fn sign_many(&mut self, roles: Vec<Pending<'a>>) -> Result<(), Failure> {
         let mut collected = Collected::default();
@@ -100,12 +137,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether the agent reads it as it was shown and nobody need be asked; then it is confirmed.
+    /// Whether the agent reads it as it was shown and nobody need be asked; then it is confirmed. Concerns that were not shown
+    /// are a person's to see first, unless `--yes` has answered.
     fn confirm_shown(&self, role: &Pending<'a>, call: ReadCall) -> Result<bool, Failure> {
-        let asks = call.inspected.asks || !call.inspected.person.is_empty();
+        let new = role.not_shown(&call.inspected);
+        let asks = call.inspected.asks
+            || !call.inspected.person.is_empty()
+            || !(new.is_empty() || self.args.yes.yes);
         let same = !asks && read_difference(&call.inspected)? == role.difference;
         if same {
-            for warning in &call.inspected.warnings {
+            for warning in new {
                 self.context.screen.warn(warning);
             }
             call.confirm();
@@ -122,6 +163,11 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Calls under way beside those that stay open while a person reads.
+const LOOKS: usize = 32;
+/// So much is sent, bytes, to say whose the roles are that are looked at: each of thousands of bins would bring all of a large
+/// parent that is staged, too. What the agent has not read then is asked about when its turn comes.
+const MOST_SENT: usize = 64 << 20;
 /// Calls under way at the same time, well below what the agent allows a connection.
 const AT_ONCE: usize = 64;
 /// So many files are flushed together.

@@ -37,6 +37,7 @@ use tufagent_proto::v1;
 
 use self::online::Fate;
 use self::ours::{Ours, Selection};
+use self::round::Pending;
 use self::unsigned::Unsigned;
 use crate::args::SignArgs;
 use crate::client::Agent;
@@ -145,9 +146,7 @@ impl<'a> Session<'a> {
             }
         }
         workspace.check_delegates_after_reset(&selected)?;
-        let mut progress = Progress::new(context.screen, "checking targets");
-        workspace.check_sources(&mut |done, total| progress.update(done, total))?;
-        drop(progress);
+        check_sources(&workspace, context)?;
         let mut ours = Ours::load(agent)?;
         if let Some((public, name, token)) = gathering.as_ref().and_then(|brought| brought.split_key()) {
             ours.signs_by_shares(public, name, token);
@@ -206,11 +205,16 @@ impl<'a> Session<'a> {
             self.confirm(&pending, &content, &plan)?;
         }
         self.confirm_by_person(&mut pending)?;
+        if !self.args.yes.yes {
+            // A person may read for long, and a version that is signed cannot be given again.
+            check_sources(&self.workspace, self.context)?;
+        }
         self.workspace.write_merged(&self.merged)?;
         if self.merged.root_taken {
             self.workspace.set_name(&self.record.name)?;
         }
-        let shown = pending.iter().map(|role| (role.role.clone(), role.difference.clone())).collect();
+        let of = |role: &Pending<'_>| (role.difference.clone(), role.warnings.clone());
+        let shown = pending.iter().map(|role| (role.role.clone(), of(role))).collect();
         self.sign(pending)?;
         self.sign_with_those_that_come(&content, &shown)?;
         self.collect_shares(&content)?;
@@ -227,14 +231,19 @@ impl<'a> Session<'a> {
     fn sign_with_those_that_come(
         &mut self,
         content: &[RoleName],
-        shown: &BTreeMap<RoleName, Difference>,
+        shown: &BTreeMap<RoleName, (Difference, Vec<String>)>,
     ) -> Result<(), Failure> {
         // A PIN that goes with its signature may have been wrong: others are asked for as after any other.
         while self.unlock_for(content)? || self.invite(content)? {
             self.unlock_for(content)?;
             let mut pending = self.inspect(content)?;
             self.foresee_unseen(&pending, content)?;
-            if pending.iter().any(|role| shown.get(&role.role) != Some(&role.difference)) {
+            let is_known = |role: &Pending<'_>| {
+                shown.get(&role.role).is_some_and(|(difference, concerns)| {
+                    *difference == role.difference && role.warnings.iter().all(|one| concerns.contains(one))
+                })
+            };
+            if !pending.iter().all(is_known) {
                 let plan = self.plan(&pending, content)?;
                 self.confirm(&pending, content, &plan)?;
             }
@@ -379,6 +388,12 @@ impl<'a> Session<'a> {
         }
         outcome::not_published(self)
     }
+}
+
+/// Whether the files of added targets are what was added.
+fn check_sources(workspace: &Workspace, context: &Context) -> Result<(), Failure> {
+    let mut progress = Progress::new(context.screen, "checking targets");
+    workspace.check_sources(&mut |done, total| progress.update(done, total))
 }
 
 fn is_online(role: &RoleName) -> bool {

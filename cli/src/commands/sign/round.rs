@@ -27,8 +27,15 @@ pub(super) struct Pending<'a> {
     /// A person has said yes to what no `--yes` answers.
     pub(super) person: bool,
     pub(super) keys: Vec<Candidate>,
-    /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected when their turn comes.
+    /// The call that the agent has inspected; the roles beyond [`MOST_OPEN`] are inspected again when their turn comes.
     pub(super) call: Option<SignCall<'a>>,
+}
+
+impl Pending<'_> {
+    /// Concerns of the agent that nobody was shown.
+    pub(super) fn not_shown<'i>(&self, inspected: &'i v1::SignInspected) -> Vec<&'i String> {
+        inspected.warnings.iter().filter(|warning| !self.warnings.contains(warning)).collect()
+    }
 }
 
 /// What came of a key.
@@ -79,6 +86,10 @@ impl<'a> Session<'a> {
                 Pending { role: role.clone(), version, difference, warnings, person, keys, call: None }
             };
             pending.push(next);
+        }
+        // `--yes` has answered already.
+        if !self.args.yes.yes {
+            self.look_at(&mut pending)?;
         }
         Ok(pending)
     }
@@ -342,6 +353,7 @@ impl<'a> Session<'a> {
             collects: keys.iter().any(|key| self.ours.split(&key.token)),
             more: false,
             set_sha256: self.gathering.as_ref().map(|gathering| gathering.set_sha256()).unwrap_or_default(),
+            look: false,
         };
         let subject = self.workspace.staged(role)?.ok_or_else(|| {
             Failure::new(reason::REPOSITORY_INVALID, format!("{} is not staged any more", role.as_str()))
@@ -381,11 +393,15 @@ impl<'a> Session<'a> {
             }
         };
         let theirs = read_difference(call.inspected())?;
-        for warning in &call.inspected().warnings {
+        let new = role.not_shown(call.inspected());
+        let is_new = theirs != role.difference || !new.is_empty();
+        if is_new {
+            self.context.screen.show(difference(&theirs, &self.names, self.context.screen.err(), now()));
+        }
+        for warning in new {
             self.context.screen.warn(warning);
         }
-        if theirs != role.difference {
-            self.context.screen.show(difference(&theirs, &self.names, self.context.screen.err(), now()));
+        if is_new {
             let question = format!("The agent reads {} as above. Sign it?", role.role.as_str());
             confirm(&question, self.args.yes.yes)?;
         }
@@ -399,7 +415,7 @@ pub(super) fn read_difference(inspected: &v1::SignInspected) -> Result<Differenc
 }
 
 /// How many calls stay open while a person reads, well below the streams that the agent allows a connection; a
-/// repository with hundreds of bins has the others inspected while they are signed.
+/// repository with hundreds of bins has the others looked at before, and inspected while they are signed.
 pub(super) const MOST_OPEN: usize = 32;
 /// What keeps one token from signing, and no other. That nobody touched one is a no.
 const OF_ONE_TOKEN: &[&str] = &[
