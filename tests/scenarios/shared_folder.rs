@@ -53,6 +53,43 @@ fn pipes_and_sockets_beside_the_metadata_are_refused_before_anything_is_signed()
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }
 
+#[test]
+fn a_copy_of_a_target_is_for_nobody_else_to_read_before_it_is_known_to_be_what_was_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let targets = repo.dir().join("targets");
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    let published = |name: &str| {
+        let is_it = |file: &String| file.ends_with(&format!(".{name}"));
+        targets.join(repo.names("targets").into_iter().find(is_it).unwrap())
+    };
+    let usual = mode(&published("app.txt"));
+    assert_ne!(usual & 0o044, 0, "the umask of these tests hides files from others");
+    let waiting = targets.join(".tufctl.tmp.0");
+    let content = "large\n".repeat(1 << 20);
+    home.write("large.bin", &content);
+    home.run("target add repo large.bin").done();
+    // It ends in the middle of the copy.
+    let mut command = Command::new("bash");
+    home.environment(&mut command);
+    command.args(["-c", "ulimit -c 0 -f 1024; exec \"$0\" sign repo --yes --quiet"]).arg(binary("tufctl"));
+    assert!(!command.status().unwrap().success());
+    let part = fs::metadata(&waiting).unwrap();
+    assert!((1..6 << 20).contains(&part.len()), "{}", part.len());
+    assert_eq!(part.mode() & 0o077, 0, "{:o}", part.mode());
+    home.run("sign repo --yes").done();
+    assert_eq!(mode(&published("large.bin")), usual);
+    assert_eq!(fs::read_to_string(published("large.bin")).unwrap(), content);
+    // It ended when the copy was whole, and nobody else could read it yet.
+    home.write("next.bin", "next\n");
+    home.run("target add repo next.bin").done();
+    fs::write(&waiting, "next\n").unwrap();
+    fs::set_permissions(&waiting, fs::Permissions::from_mode(0o600)).unwrap();
+    home.run("sign repo --yes").done();
+    assert_eq!(mode(&published("next.bin")), usual);
+    assert!(!waiting.exists());
+}
+
 /// A repository in a folder of another user's, whose program works at the agent's.
 struct Shared {
     home: Home,

@@ -97,6 +97,19 @@ impl Folder {
         self.create_as(name, Mode::from_raw_mode(0o666))
     }
 
+    /// As [`Self::create`], but nobody else may read it until [`give_access`].
+    pub(super) fn create_private(&self, name: &OsStr) -> Result<File, Failure> {
+        self.create_as(name, Mode::RUSR | Mode::WUSR)
+    }
+
+    /// Who may use a new file of this folder, by the umask or by what the folder has set: tried with an empty one.
+    pub(super) fn usual_mode(&self) -> Result<Mode, Failure> {
+        let name = OsStr::new(TEMPORARY);
+        let about = fstat(self.create(name)?).map_err(|e| self.failed("read", name, e.into()))?;
+        self.remove(name)?;
+        Ok(Mode::from_raw_mode(about.st_mode & 0o777))
+    }
+
     fn create_as(&self, name: &OsStr, mode: Mode) -> Result<File, Failure> {
         self.remove(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -148,7 +161,7 @@ impl Folder {
         }
         let Some(mut file) = from.file(name)? else { return Ok(false) };
         let about = file.metadata().map_err(|e| from.failed("read", name, e))?;
-        let mut copy = self.create_as(name, Mode::RUSR | Mode::WUSR)?;
+        let mut copy = self.create_private(name)?;
         io::copy(&mut file, &mut copy).map_err(|e| self.failed("write", name, e))?;
         // Nobody may read the copy who may not read the file: not a group of another name.
         let mine = copy.metadata().map_err(|e| self.failed("write", name, e))?;
@@ -296,6 +309,13 @@ impl Folder {
     fn failed(&self, doing: &str, name: &OsStr, error: io::Error) -> Failure {
         Failure::io(doing, &self.path.join(name), &error)
     }
+}
+
+/// Lets those use a file who were kept from it while it was made.
+pub(super) fn give_access(file: &File, mode: Mode) -> io::Result<()> {
+    let now = Mode::from_raw_mode(file.metadata()?.mode() & 0o777);
+    // Where all files have one mode, none may be set.
+    if now == mode { Ok(()) } else { Ok(fchmod(file, mode)?) }
 }
 
 /// Whether a file holds exactly these bytes.

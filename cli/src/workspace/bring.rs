@@ -12,10 +12,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::Mode;
 use tuf::metadata::Algorithms;
 use tuf::target::stays_inside;
 
-use super::beneath::{Folder, TEMPORARY};
+use super::beneath::{Folder, TEMPORARY, give_access};
 use super::sources::{Incoming, Notice, Progress, changed, gone, hash, matches, outside};
 use super::threads::on_threads;
 use super::{Workspace, layout, places};
@@ -156,7 +157,8 @@ impl Workspace {
         let Brought { targets, jobs } = brought;
         let total = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.one.target.length));
         let mut done = 0;
-        on_threads(jobs, &|job, tick| job.bring(targets, tick), &mut |more| {
+        let usual = targets.usual_mode()?;
+        on_threads(jobs, &|job, tick| job.bring(targets, usual, tick), &mut |more| {
             done += more;
             progress(done, total);
         })?;
@@ -193,8 +195,9 @@ impl Workspace {
 
 impl Job {
     /// Copies the source beside its place and flushes it; a right file that is there already is flushed too, since
-    /// nobody knows whether whoever put it there did.
-    fn bring(&self, targets: &Folder, tick: &dyn Fn(u64)) -> Result<(), Failure> {
+    /// nobody knows whether whoever put it there did. Who else works in this folder may have made the source lead to what
+    /// we alone may read: nobody reads the copy before it is known to be what was signed.
+    fn bring(&self, targets: &Folder, usual: Mode, tick: &dyn Fn(u64)) -> Result<(), Failure> {
         let folder = targets.make(&self.folder)?;
         let fail = |e: io::Error| Failure::io("write", &self.folder.join(&self.name), &e);
         if let Some(there) = self.right(&folder, &self.name)? {
@@ -205,22 +208,36 @@ impl Job {
         self.replaces.store(!self.hashed && folder.about(&self.name)?.is_some(), Ordering::Relaxed);
         self.copied.store(true, Ordering::Relaxed);
         // A publication that was cut off has copied it already; its source may be gone by now.
-        if let Some(there) = self.right(&folder, &self.temporary)? {
+        if let Some(there) = self.copied_before(&folder)? {
             tick(self.one.target.length);
-            return there.sync_all().map_err(fail);
+            return give_access(&there, usual).and_then(|()| there.sync_all()).map_err(fail);
         }
         let Some(source) = self.one.source.as_ref().filter(|source| source.exists()) else {
             return Err(gone(&self.one));
         };
         let mut from = reading::open_file(source).map_err(|e| Failure::io("read", source, &e))?;
-        let mut to = folder.create(&self.temporary)?;
+        let mut to = folder.create_private(&self.temporary)?;
         let mut tick = |more| tick(more);
         let found =
             hash(&mut from, &self.algorithms(), &mut tick, |piece| to.write_all(piece)).map_err(fail)?;
         if !matches(&self.one.target, &found) {
             return Err(changed(&self.one.path, source));
         }
-        to.sync_all().map_err(fail)
+        give_access(&to, usual).and_then(|()| to.sync_all()).map_err(fail)
+    }
+
+    /// What a publication that was cut off has copied, if it is what was signed; one of another user's that we may not
+    /// read was not done.
+    fn copied_before(&self, folder: &Folder) -> Result<Option<File>, Failure> {
+        let us = rustix::process::geteuid();
+        let readable = |about: rustix::fs::Stat| {
+            us.is_root() || about.st_uid == us.as_raw() || about.st_mode & 0o044 != 0
+        };
+        if folder.about(&self.temporary)?.is_none_or(readable) {
+            self.right(folder, &self.temporary)
+        } else {
+            Ok(None)
+        }
     }
 
     /// The file of this name, if it is what was signed.
