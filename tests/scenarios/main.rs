@@ -74,6 +74,7 @@ mod pin_files;
 mod pin_sources;
 mod pinentry;
 mod pins;
+mod printed_commands;
 mod publishing;
 mod recovered;
 mod recovery;

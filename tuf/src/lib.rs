@@ -24,6 +24,7 @@ pub mod target;
 pub mod time;
 pub mod trust;
 pub mod verify;
+pub mod word;
 
 /// The largest integer that metadata may hold, 2^53 - 1: beyond it JavaScript clients read another number.
 pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;

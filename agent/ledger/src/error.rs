@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
+use tuf::word;
 
 use crate::RepositoryName;
 
@@ -189,22 +190,27 @@ impl LedgerError {
             Self::Watermark { role, version, marked_version, .. } => {
                 next_version(role, *version, *marked_version)
             }
-            Self::Vanished { role, last, .. } => format!("list {role} at version {last} or above"),
+            Self::Vanished { role, last, .. } => format!(
+                "list {role} at version {last} or above; where that is lost, stage it anew (tufctl bump DIR {}) and sign \
+                 again: tufctl sign DIR",
+                word::last(role.as_str())
+            ),
             Self::Unseen { .. } => {
                 "bring the whole newest published copy and adopt it: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
             }
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
-                "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt".to_owned()
+                "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
             }
             Self::RepositoryUnknown { .. } => {
-                "adopt it from its newest published copy: tufctl repo adopt".to_owned()
+                "adopt it from its newest published copy: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
             }
             Self::NameTaken { .. } => "choose another name".to_owned(),
             Self::ChainKnown { name } => format!("use it by the name {name}"),
             Self::RootStep { .. } => "give every root version in turn".to_owned(),
             Self::Restored { name } => format!(
-                "adopt it first from its newest published copy: tufctl repo adopt DIR --name {name} --root ROOT.json"
+                "adopt it first from its newest published copy: tufctl repo adopt DIR {} --root ROOT.json",
+                word::option("--name", name.as_str())
             ),
             Self::Moved { .. } => "look again, and confirm what stands now".to_owned(),
             Self::Corrupt { path, saved: Some(saved), .. } => put_back(path, Some(saved)),
@@ -213,7 +219,7 @@ impl LedgerError {
             Self::Missing { remedy, .. } => remedy.clone(),
             Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
             Self::Io { .. } => {
-                "look at the disk's free space and the folder's permissions; it recovers alone".to_owned()
+                "look at the disk's free space and free inodes (df -h, df -i) and the folder's permissions; it recovers alone".to_owned()
             }
             Self::Closed => "restart tuf-agent".to_owned(),
         }
@@ -278,7 +284,7 @@ fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
     let highest = asked.max(marked);
     highest.next().map_or_else(String::new, |next| {
         let free = if asked < marked { marked.next().unwrap_or(next) } else { next };
-        format!("stage version {free}: tufctl bump DIR {role}")
+        format!("stage version {free}: tufctl bump DIR {}", word::last(role.as_str()))
     })
 }
 

@@ -3,6 +3,7 @@
 //! The watermark itself is not here: the ledger checks it in the transaction that records the intent.
 
 use crate::{Concern, Decision, Reason, Refusal};
+use tuf::word;
 
 /// Numbers that the rules use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +190,7 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
     let role = facts.role.as_str();
     if facts.expires <= facts.now {
         let message = format!("{role} version {} has already expired", facts.version);
-        let remedy = format!("renew it: tufctl bump DIR {role}");
+        let remedy = format!("renew it: tufctl bump DIR {}", word::last(role));
         return Err(Refusal::new(Reason::Expiry, message, remedy).detail("role", role));
     }
     if i128::from(facts.expires) - i128::from(facts.now) <= rules.longest(facts.recorded_days) {
@@ -199,7 +200,10 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
         "{role} version {} would be valid for longer than {} days, the length that is recorded for it",
         facts.version, facts.recorded_days
     );
-    let remedy = format!("stage a shorter one: tufctl bump DIR {role} --expires {}d", facts.recorded_days);
+    let remedy = format!(
+        "stage a shorter one: tufctl bump DIR {}",
+        word::before(role, &format!("--expires {}d", facts.recorded_days))
+    );
     Err(Refusal::new(Reason::Expiry, message, remedy)
         .detail("role", role)
         .detail("recorded_days", u64::from(facts.recorded_days)))

@@ -17,6 +17,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tuf::verify::check_signatures;
+use tuf::word;
 
 use super::authority::{delegations, publics};
 use super::{Repositories, judge};
@@ -245,8 +246,8 @@ fn still_good(record: &Record, role: &RoleName, mark: Mark, by: &str) -> Refusal
         )
     } else {
         format!(
-            "give {role} new keys (tufctl delegation edit DIR {role} --add-key KEY --remove-key KEY), sign what \
-             delegates to it, then try again"
+            "give {role} new keys (tufctl delegation edit DIR {}), sign what delegates to it, then try again",
+            word::before(role.as_str(), "--add-key KEY --remove-key KEY")
         )
     };
     Refusal::new(Reason::Policy, message)

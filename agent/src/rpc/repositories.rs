@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
+use tuf::word;
 use tufagent_proto::v1::observe_request::Part;
 use tufagent_proto::v1::repositories_server::Repositories;
 use tufagent_proto::v1::{
@@ -251,7 +252,10 @@ async fn set_expiry(
         let message =
             format!("{role} of {} is valid for {before} days, and nobody confirmed {days}", record.name);
         return Err(Refusal::new(Reason::ConfirmationMissing, message)
-            .remedy(format!("tufctl bump DIR {role} --expires {days}d asks for it"))
+            .remedy(format!(
+                "tufctl bump DIR {} asks for it",
+                word::before(role.as_str(), &format!("--expires {days}d"))
+            ))
             .detail("role", role.to_string())
             .detail("recorded_days", before));
     }

@@ -8,6 +8,7 @@ use tuf::digest::Sha256Digest;
 use tuf::metadata::{Limits, Metadata};
 use tuf::preimage::Preimage;
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
 use super::asked;
@@ -207,7 +208,7 @@ fn superseded(begin: &SignBegin, role: &RoleName) -> Result<Option<Sha256Digest>
     }
     if role.kind() != RoleKind::Root {
         return Err(Refusal::new(Reason::Usage, "only a root can stand in the place of one that was signed")
-            .remedy(format!("take the next version: tufctl bump DIR {role}"))
+            .remedy(format!("take the next version: tufctl bump DIR {}", word::last(role.as_str())))
             .detail("role", role.to_string()));
     }
     let digest = begin.supersede.parse().map_err(|_| {

@@ -8,6 +8,7 @@ use serde_json::json;
 use tuf::metadata::Metadata;
 use tuf::preimage::Preimage;
 use tuf::role::RoleName;
+use tuf::word;
 use tufagent_proto::v1::SignSignature;
 use tufagent_proto::v1::sign_event::Event;
 
@@ -102,7 +103,7 @@ async fn still_true(agent: &AppState, inspected: &Inspected) -> Result<(), Refus
     if inspected.subject.expires() <= clock::now() {
         let message = format!("{role} version {} has expired meanwhile", inspected.subject.version());
         return Err(Refusal::new(Reason::Expiry, message)
-            .remedy(format!("renew it: tufctl bump DIR {role}"))
+            .remedy(format!("renew it: tufctl bump DIR {}", word::last(role.as_str())))
             .detail("role", role.to_string()));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use custody::{ManifestError, RecoverError, ShareError, ShareRefused, SignedManifest, SplitError};
 use policy::Reason;
+use tuf::word;
 use tufagent_proto::v1;
 
 use super::record::{SetState, SplitKey, SplitSet};
@@ -159,7 +160,7 @@ pub(super) fn no_collection(key: &str, need: usize, role: &str) -> Refusal {
         Reason::SharesMissing,
         format!("the key {key} is split: {need} of its shares must be brought together"),
     )
-    .remedy(format!("tufctl share collect DIR --role {role} --manifest set.json"))
+    .remedy(format!("tufctl share collect DIR {} --manifest set.json", word::option("--role", role)))
     .detail("key", key)
     .detail("have", 0)
     .detail("need", need)

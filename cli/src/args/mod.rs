@@ -21,7 +21,7 @@ pub(crate) use self::shares::{
     ShareCommand, ShareConfirmArgs, ShareDrillArgs, ShareGiveArgs, ShareResplitArgs, ShareSealArgs,
     ShareSplitArgs, ShareVerifyArgs, TermsArgs,
 };
-pub(crate) use self::values::{Days, RoleDays, Span, TopRole};
+pub(crate) use self::values::{Days, List, RoleDays, Span, TopRole};
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use tuf::digest::Sha256Digest;
 
-use super::{Days, RoleDays, Span, TopRole, Yes};
+use super::{Days, List, RoleDays, Span, TopRole, Yes};
 
 /// `tufctl repo …`
 #[derive(Debug, Subcommand)]
@@ -75,9 +75,10 @@ pub(crate) struct AdoptArgs {
     /// Let keys serve this repository although they have signed for another one.
     #[arg(long)]
     pub(crate) shared_key: bool,
-    /// Adopt it although these delegated roles are lost: their files are listed and nowhere to be found any more.
-    #[arg(long, value_name = "ROLE,…", value_delimiter = ',')]
-    pub(crate) without: Vec<String>,
+    /// Adopt it although these delegated roles are lost: their files are listed and nowhere to be found any more. May be given
+    /// several times; a comma of a name is written \,.
+    #[arg(long, value_name = "ROLE,…")]
+    pub(crate) without: Vec<List>,
     #[command(flatten)]
     pub(crate) yes: Yes,
 }
@@ -190,15 +191,14 @@ pub(crate) struct DelegationAddArgs {
     /// How many of them must sign.
     #[arg(long, value_name = "M", default_value = "1")]
     pub(crate) threshold: NonZeroU32,
-    /// Path patterns that the role may sign; * and ? stay within one folder.
+    /// Path patterns that the role may sign; * and ? stay within one folder. A comma of a pattern is written \,.
     #[arg(
         long,
         value_name = "PATTERN,…",
-        value_delimiter = ',',
         required_unless_present = "succinct_bins",
         conflicts_with = "succinct_bins"
     )]
-    pub(crate) paths: Vec<String>,
+    pub(crate) paths: Vec<List>,
     /// The role that delegates.
     #[arg(long, value_name = "ROLE", default_value = "targets")]
     pub(crate) parent: String,
@@ -232,8 +232,8 @@ pub(crate) struct DelegationEditArgs {
     #[arg(long, value_name = "M")]
     pub(crate) threshold: Option<NonZeroU32>,
     /// The path patterns from now on, all of them.
-    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
-    pub(crate) paths: Vec<String>,
+    #[arg(long, value_name = "PATTERN,…")]
+    pub(crate) paths: Vec<List>,
     /// The role that delegates to it, where several do.
     #[arg(long, value_name = "ROLE")]
     pub(crate) parent: Option<String>,
@@ -324,9 +324,9 @@ pub(crate) struct BumpArgs {
 pub(crate) struct SignArgs {
     /// The repository folder.
     pub(crate) dir: PathBuf,
-    /// Sign these roles only.
-    #[arg(long = "role", value_name = "ROLE,…", value_delimiter = ',')]
-    pub(crate) roles: Vec<String>,
+    /// Sign these roles only. May be given several times; a comma of a name is written \,.
+    #[arg(long = "role", value_name = "ROLE,…")]
+    pub(crate) roles: Vec<List>,
     /// Sign with these keys only.
     #[arg(long = "key", value_name = "KEY,…", value_delimiter = ',')]
     pub(crate) keys: Vec<String>,

@@ -1,6 +1,9 @@
 //! Values on the command line that have a form of their own: days, spans of time, roles of the root.
 
+use std::convert::Infallible;
 use std::str::FromStr;
+
+use tuf::word::split_list;
 
 /// A number of days, written `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,39 @@ impl FromStr for Span {
     }
 }
 
+/// Values between commas; `\,` is a comma of a value (see [`tuf::word::split_list`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List(Vec<String>);
+
+impl List {
+    /// One value, whatever is in it.
+    pub(crate) fn of(value: String) -> Self {
+        Self(vec![value])
+    }
+
+    /// All values of an option that was given several times.
+    pub(crate) fn all(lists: &[Self]) -> Vec<String> {
+        lists.iter().flatten().cloned().collect()
+    }
+}
+
+impl FromStr for List {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(split_list(text)))
+    }
+}
+
+impl<'a> IntoIterator for &'a List {
+    type Item = &'a String;
+    type IntoIter = std::slice::Iter<'a, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 /// A role that root itself gives keys to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TopRole {
@@ -82,7 +118,7 @@ const MOST_SECONDS: i64 = 86_400 * 3_652_500;
 
 #[cfg(test)]
 mod tests {
-    use super::{Days, RoleDays, Span};
+    use super::{Days, List, RoleDays, Span};
 
     #[test]
     fn days_need_their_letter_and_a_sane_number() {
@@ -97,6 +133,12 @@ mod tests {
         assert_eq!("a=b=7d".parse(), Ok(RoleDays { role: "a=b".into(), days: Days(7) }));
         assert!("=7d".parse::<RoleDays>().is_err());
         assert!("root".parse::<RoleDays>().is_err());
+    }
+
+    #[test]
+    fn a_comma_of_a_name_is_written_with_a_backslash() {
+        let lists = [r"a,b\,c".parse::<List>().unwrap(), List::of("d,e".into())];
+        assert_eq!(List::all(&lists), ["a", "b,c", "d,e"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::prompt::Terminal;
 use crate::reading;
 use crate::render::{Report, visible};
 use crate::secret::Secret;
+use tuf::word;
 
 /// Runs `tufctl backup`.
 pub(crate) fn make(args: &BackupArgs, context: &Context) -> Result<Report, Failure> {
@@ -74,6 +75,9 @@ pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, F
         done.repositories.iter().filter(|one| one.is_new).count(),
         done.keys_added.len()
     );
+    if !done.keys_added.is_empty() {
+        text.push_str("the file store opens with the passphrase that it had when the backup was made\n");
+    }
     for name in &adopt {
         text.push_str(&format!(
             "{} may be older here than what was signed since: adopt it first from its newest published copy\n",
@@ -82,7 +86,7 @@ pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, F
     }
     if !done.keys_left_out.is_empty() {
         context.screen.warn(format!(
-            "left out, since the file store here is another one or has keys of these names, or they have been split since, or their token of kind shares is not configured: {}; restore into an empty state to get them",
+            "left out, since the file store here holds keys of another one or has keys of these names, or they have been split since, or their token of kind shares is not configured: {}; to get them in the place of the keys that are here: stop the agent, move the folder keys out of its state folder, start the agent, and restore again",
             done.keys_left_out.join(", ")
         ));
     }
@@ -92,7 +96,9 @@ pub(crate) fn restore(args: &RestoreArgs, context: &Context) -> Result<Report, F
     });
     let report = Report::new(document, text);
     Ok(match adopt.first() {
-        Some(name) => report.hint(format!("tufctl repo adopt DIR --name {} --root ROOT.json", visible(name))),
+        Some(name) => {
+            report.hint(format!("tufctl repo adopt DIR {} --root ROOT.json", word::option("--name", name)))
+        }
         None => report,
     })
 }

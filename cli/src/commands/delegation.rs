@@ -10,7 +10,7 @@ use tuf::role::RoleName;
 
 use super::names::key_names;
 use super::staging::{Staging, edit_failure, role_name};
-use crate::args::{DelegationAddArgs, DelegationCommand, DelegationEditArgs};
+use crate::args::{DelegationAddArgs, DelegationCommand, DelegationEditArgs, List};
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::render::{Report, Table, count, short_keyid, visible};
@@ -44,7 +44,7 @@ fn add(args: &DelegationAddArgs, context: &Context) -> Result<Report, Failure> {
             staging.edit(&parent, |edit| edit.set_succinct(&name, bins.into(), &keys, threshold))?;
         }
         None => {
-            let paths = Paths::Patterns(args.paths.clone());
+            let paths = Paths::Patterns(List::all(&args.paths));
             let terminating = args.terminating;
             let new = NewDelegation { name: name.clone(), keys, threshold, paths, terminating };
             staging.edit(&parent, |edit| edit.add_delegation(&new))?;
@@ -94,7 +94,7 @@ fn edit(args: &DelegationEditArgs, context: &Context) -> Result<Report, Failure>
         remove_keys: gone.collect::<Result<_, _>>()?,
         add_keys: staging.keys_for(staging.repository(), &name, &args.add_keys)?,
         threshold: args.threshold.map(std::num::NonZeroU32::get),
-        paths: (!args.paths.is_empty()).then(|| Paths::Patterns(args.paths.clone())),
+        paths: (!args.paths.is_empty()).then(|| Paths::Patterns(List::all(&args.paths))),
         terminating: None,
     };
     staging.edit(&parent, |edit| edit.edit_delegation(&name, &change))?;

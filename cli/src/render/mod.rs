@@ -30,6 +30,8 @@
 //! # What others wrote
 //! * Text from metadata, file names and the agent passes through [`visible`]: control, bidirectional and invisible
 //!   characters are written as `\u{202e}`, so that nothing on the screen can be forged.
+//! * A name in a command that is printed passes through [`tuf::word`], here as in the agent: pasted, it is the name and
+//!   nothing else.
 
 mod difference;
 mod progress;
@@ -42,7 +44,7 @@ pub(crate) use self::difference::{KeyNames, difference};
 pub(crate) use self::progress::{Progress, Steps};
 pub(crate) use self::style::Style;
 pub(crate) use self::table::Table;
-pub(crate) use self::text::{count, first_of, short_digest, short_keyid, size, typed_path, visible};
+pub(crate) use self::text::{count, first_of, short_digest, short_keyid, size, told, typed_path, visible};
 pub(crate) use self::time::{expires, expiry, now, span};
 
 use std::io::{self, IsTerminal, Write};
@@ -158,7 +160,7 @@ impl Screen {
     /// Warns: something went through that should be looked at.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         warned().push(text.as_ref().to_owned());
-        say(&format!("{} {}", self.err.yellow("warning:"), visible(text.as_ref())));
+        say(&format!("{} {}", self.err.yellow("warning:"), told(text.as_ref())));
     }
 
     /// The same, unless it was warned of before, alone or with what follows from it.
@@ -205,7 +207,7 @@ impl Screen {
         let message = if is_known { AS_WARNED } else { failure.message() };
         say(&format!("{} {}", self.err.red("error:"), visible(message)));
         if !failure.remedy_text().is_empty() {
-            say(&format!("{} {}", self.err.bold(" help:"), visible(failure.remedy_text())));
+            say(&format!("{} {}", self.err.bold(" help:"), told(failure.remedy_text())));
         }
     }
 

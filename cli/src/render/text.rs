@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
+use tuf::word::{is_unseen, word};
+
 /// Makes control, bidirectional and invisible characters visible as `\n` or `\u{202e}`, and the backslash as
 /// `\\` so that nobody can write those by hand; everything else stays.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
@@ -26,38 +28,23 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for what this program says with commands in it: a backslash stays, as whoever pastes one needs it.
+pub(crate) fn told(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let of = |c: char| if is_unseen(c) { visible(c.encode_utf8(&mut [0; 4])).into_owned() } else { c.into() };
+    Cow::Owned(text.chars().map(of).collect())
+}
+
 /// A path as it is typed in a command that is printed for people to run: quoted for the shell where it has to be.
 pub(crate) fn typed_path(path: &Path) -> String {
     let text = path.display().to_string();
-    if text.starts_with('-') { typed(&format!("./{text}")) } else { typed(&text) }
-}
-
-/// Any other word of such a command.
-fn typed(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    if !word.chars().any(must_show) {
-        return format!("'{}'", word.replace('\'', r#"'"'"'"#));
-    }
-    // Nothing invisible is printed, and the shell reads it as it is.
-    let mut out = String::from("$'");
-    for c in word.chars() {
-        match c {
-            '\'' => out.push_str("\\'"),
-            c if c == '\\' || !must_show(c) => out.extend(visible(c.encode_utf8(&mut [0; 4])).chars()),
-            c => {
-                let _ = write!(out, "\\U{:08x}", u32::from(c));
-            }
-        }
-    }
-    out.push('\'');
-    out
+    if text.starts_with('-') { word(&format!("./{text}")) } else { word(&text) }
 }
 
 fn must_show(c: char) -> bool {
-    c == '\\' || c.is_control() || INVISIBLE.iter().any(|range| range.contains(&c))
+    c == '\\' || is_unseen(c)
 }
 
 /// The first of many names, and how many more there are.
@@ -104,34 +91,11 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }
 
-/// Characters that are not seen, or that change the place or the look of others.
-const INVISIBLE: [std::ops::RangeInclusive<char>; 19] = [
-    '\u{ad}'..='\u{ad}',       // soft hyphen
-    '\u{34f}'..='\u{34f}',     // combining grapheme joiner
-    '\u{61c}'..='\u{61c}',     // Arabic letter mark
-    '\u{115f}'..='\u{1160}',   // Hangul fillers
-    '\u{17b4}'..='\u{17b5}',   // Khmer inherent vowels
-    '\u{180b}'..='\u{180f}',   // Mongolian selectors and separator
-    '\u{200b}'..='\u{200f}',   // zero width, direction marks
-    '\u{2028}'..='\u{202e}',   // line and paragraph separators, direction embeddings and overrides
-    '\u{2060}'..='\u{206f}',   // word joiner, invisible operators, direction isolates
-    '\u{2800}'..='\u{2800}',   // Braille blank
-    '\u{3164}'..='\u{3164}',   // Hangul filler
-    '\u{fe00}'..='\u{fe0f}',   // variation selectors
-    '\u{feff}'..='\u{feff}',   // byte order mark
-    '\u{ffa0}'..='\u{ffa0}',   // half-width Hangul filler
-    '\u{fff0}'..='\u{fffb}',   // interlinear annotation
-    '\u{1bca0}'..='\u{1bca3}', // shorthand format controls
-    '\u{1d173}'..='\u{1d17a}', // musical format controls
-    '\u{e0000}'..='\u{e007f}', // tags
-    '\u{e0100}'..='\u{e01ef}', // variation selectors
-];
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{count, short_digest, short_keyid, size, typed, typed_path, visible};
+    use super::{count, short_digest, short_keyid, size, told, typed_path, visible};
 
     #[test]
     fn what_cannot_be_seen_is_written_out() {
@@ -149,21 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_command_is_what_the_shell_reads() {
-        for plain in ["repo", "/srv/größe/x-1.0_2", "a@b=c"] {
-            assert_eq!(typed(plain), plain);
-        }
+    fn a_command_in_what_is_told_keeps_its_backslash_and_shows_nothing_unseen() {
+        assert_eq!(told(r"run: tufctl bump 'a\,b'"), r"run: tufctl bump 'a\,b'");
+        assert_eq!(told("a\u{202e}b\n\\"), "a\\u{202e}b\\n\\");
         assert_eq!(typed_path(Path::new("-r")), "./-r");
-        let odd =
-            ["", "a b", "it's", "$HOME", "~", "a;b", "*", "\"", "back\\slash", "two\nlines '", "\u{202e}x"];
-        for word in odd {
-            let shown = typed(word);
-            assert!(!shown.contains('\n') && !shown.contains('\u{202e}'), "{shown}");
-            let line = format!("printf %s {shown}");
-            let read =
-                std::process::Command::new("bash").args(["-c", &line]).env("LC_ALL", "C.UTF-8").output();
-            assert_eq!(String::from_utf8(read.unwrap().stdout).unwrap(), word, "{shown}");
-        }
+        assert_eq!(typed_path(Path::new("my repo")), "'my repo'");
     }
 
     #[test]

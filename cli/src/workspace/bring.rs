@@ -182,7 +182,7 @@ impl Workspace {
             let links = places.split_off(places.len().min(1));
             let place = places.pop().unwrap_or_default();
             let Some(name) = place.file_name().map(ToOwned::to_owned) else {
-                return Err(changed(&one.path, Path::new(&one.path)));
+                return Err(changed(&one, Path::new(&one.path)));
             };
             let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
             let temporary = format!("{TEMPORARY}.{number}").into();
@@ -221,7 +221,7 @@ impl Job {
         let found =
             hash(&mut from, &self.algorithms(), &mut tick, |piece| to.write_all(piece)).map_err(fail)?;
         if !matches(&self.one.target, &found) {
-            return Err(changed(&self.one.path, source));
+            return Err(changed(&self.one, source));
         }
         give_access(&to, usual).and_then(|()| to.sync_all()).map_err(fail)
     }
@@ -301,7 +301,7 @@ impl Job {
         // Others who may write here can have put another file in its place by now.
         if !matches(&self.one.target, &found) {
             other.remove(OsStr::new(TEMPORARY))?;
-            return Err(changed(&self.one.path, &self.folder.join(&self.name)));
+            return Err(changed(&self.one, &self.folder.join(&self.name)));
         }
         to.sync_all().map_err(fail)?;
         other.rename(OsStr::new(TEMPORARY), name)

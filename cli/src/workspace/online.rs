@@ -7,6 +7,7 @@ use tuf::edit::{Editor, new_snapshot, new_timestamp};
 use tuf::metadata::{Algorithms, Hashes, MetaFile, Metadata};
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::time::UtcTime;
+use tuf::word;
 
 use super::read::parse;
 use super::{Workspace, layout};
@@ -207,7 +208,8 @@ fn next(
     last.checked_add(1).and_then(Version::new).ok_or_else(|| {
         Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
             .remedy(format!(
-                "somebody has moved it forward: once root has given timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {role}"
+                "somebody has moved it forward: once root has given timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {}",
+                word::last(role.as_str())
             ))
             .detail("role", role.as_str())
             .detail("file", layout::plain_name(role))

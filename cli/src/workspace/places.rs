@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use tuf::metadata::{Hashes, Metadata, TargetFile, Targets};
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 
 use super::{Workspace, beneath, layout};
 use crate::error::{Failure, reason};
@@ -204,7 +205,10 @@ fn two_files(new: &Listed<'_>, other: &RoleName) -> Failure {
              snapshots, so both would be the one file targets/{path}"
         ),
     )
-    .remedy(format!("take it out of the other role first: tufctl target remove DIR {path} --role {other}"))
+    .remedy(format!(
+        "take it out of the other role first: tufctl target remove DIR {}",
+        word::before(path, &word::option("--role", other.as_str()))
+    ))
     .detail("path", path)
     .detail("role", other.as_str())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::word;
 
 use super::authority::Authority;
 use super::beneath::Folder;
@@ -14,6 +15,7 @@ use super::sources::{Notice, Progress};
 use super::swap::can_exchange;
 use super::{Workspace, carried, files, layout};
 use crate::error::{Failure, reason};
+use crate::render::typed_path;
 
 /// Said before `metadata/` is swapped in two steps.
 pub(super) const TWO_STEPS: &str =
@@ -160,9 +162,12 @@ impl Workspace {
     fn how_to_complete(&self, role: &RoleName) -> Result<String, Failure> {
         Ok(if self.authorities(role)?.is_empty() {
             let file = Path::new(layout::STAGED).join(layout::staged_name(role));
-            format!("nobody delegates to it: add the delegation again, or remove {}", file.display())
+            format!("nobody delegates to it: add the delegation again, or remove {}", typed_path(&file))
         } else if self.staged(role)?.is_none() {
-            format!("stage it anew with the keys that it has now: tufctl bump DIR {role}")
+            format!(
+                "stage it anew with the keys that it has now: tufctl bump DIR {}",
+                word::last(role.as_str())
+            )
         } else {
             "sign it: tufctl sign DIR".to_owned()
         })
@@ -182,8 +187,9 @@ impl Workspace {
                 ),
             )
             .remedy(format!(
-                "see what it would change: tufctl diff DIR; go on from what is published: tufctl bump DIR {role} --yes, which \
-                 gives up what is staged of {role}; then make your own change again and sign it: tufctl sign DIR"
+                "see what it would change: tufctl diff DIR; go on from what is published: tufctl bump DIR {}, which \
+                 gives up what is staged of {role}; then make your own change again and sign it: tufctl sign DIR",
+                word::before(role.as_str(), "--yes")
             ))
             .detail("role", role.as_str())
             .detail("version", new.get()));
@@ -209,7 +215,9 @@ impl Workspace {
                 ),
             )
             .remedy(format!(
-                "change the delegation again as it was (tufctl delegation edit DIR {child} --add-key KEY --remove-key KEY), or renew the role with the keys that {parent} names: tufctl bump DIR {child}"
+                "change the delegation again as it was (tufctl delegation edit DIR {}), or renew the role with the keys that {parent} names: tufctl bump DIR {}",
+                word::before(child.as_str(), "--add-key KEY --remove-key KEY"),
+                word::last(child.as_str())
             ))
             .detail("role", child.as_str()));
         }
@@ -277,7 +285,23 @@ impl Workspace {
             }
             self.write_published(&folder, role, metadata)?;
         }
+        self.renew_plain_root(&folder)?;
         folder.sync()
+    }
+
+    /// Without consistent snapshots some read `root.json`: one that others have left behind becomes the newest root.
+    pub(super) fn renew_plain_root(&self, folder: &Folder) -> Result<(), Failure> {
+        let role = RoleKind::Root.role();
+        let name = layout::plain_name(&role);
+        if self.consistent_snapshot()? || folder.about(name.as_ref())?.is_none() {
+            return Ok(());
+        }
+        let Some(newest) = self.current(&role)? else { return Ok(()) };
+        let there = files::read(&folder.path_of(name.as_ref()), MOST_BYTES).ok().flatten();
+        if there.is_some_and(|there| *there == **newest.bytes()) {
+            return Ok(());
+        }
+        folder.write(name.as_ref(), newest.bytes())
     }
 
     /// Writes one published file, and beside it the names that repositories without consistent snapshots have.

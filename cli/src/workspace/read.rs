@@ -242,7 +242,7 @@ impl Workspace {
         if !is_unreadable || is_whole || self.interrupted().is_some() {
             return failure;
         }
-        let (file, dir) = (path.display(), typed_path(self.dir()));
+        let (file, dir) = (typed_path(path), typed_path(self.dir()));
         let is_published = self.published(role).is_ok_and(|published| published.is_some());
         failure.remedy(match role.kind() {
             RoleKind::Snapshot | RoleKind::Timestamp => {
@@ -283,10 +283,18 @@ pub(super) fn parse(role: &RoleName, path: &std::path::Path, bytes: Vec<u8>) -> 
 }
 
 pub(super) fn invalid(role: &RoleName, path: &std::path::Path, why: &str) -> Failure {
-    Failure::new(reason::METADATA_INVALID, format!("{}: {why}", path.display()))
-        .remedy("restore the file from a copy, or look with: tufctl verify")
+    // Where the specification says what such a file holds.
+    let spec = match role.kind() {
+        RoleKind::Root => "4.3",
+        RoleKind::Snapshot => "4.4",
+        RoleKind::Targets => "4.5",
+        RoleKind::Timestamp => "4.6",
+    };
+    Failure::new(reason::METADATA_INVALID, format!("{}: {why} (specification {spec})", path.display()))
+        .remedy("restore the file from a copy, or look with: tufctl verify DIR --root ROOT.json")
         .detail("role", role.as_str())
         .detail("file", path.display().to_string())
+        .detail("spec", spec)
 }
 
 /// No metadata that we read is larger.

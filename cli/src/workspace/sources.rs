@@ -8,11 +8,13 @@ use tuf::digest::OtherHasher;
 use tuf::metadata::{Algorithms, Metadata, TargetFile};
 use tuf::role::RoleName;
 use tuf::target::{TargetPath, stays_inside};
+use tuf::word;
 
 use super::beneath::Folder;
 use super::{Workspace, carried, layout};
 use crate::error::{Failure, reason};
 use crate::reading;
+use crate::render::typed_path;
 
 /// Told in a sentence of what a person should know.
 pub(crate) type Notice<'n> = &'n mut dyn FnMut(&str);
@@ -22,6 +24,7 @@ pub(crate) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 /// A target that a publication brings, and the file that it comes from, if one was named.
 pub(super) struct Incoming {
+    pub(super) role: RoleName,
     pub(super) path: String,
     pub(super) target: TargetFile<'static>,
     pub(super) source: Option<PathBuf>,
@@ -46,7 +49,7 @@ impl Workspace {
                 progress(done, total);
             })?;
             if !matches(&one.target, &found) {
-                return Err(changed(&one.path, source));
+                return Err(changed(&one, source));
             }
         }
         Ok(())
@@ -100,7 +103,7 @@ impl Workspace {
         let mut all: BTreeMap<String, Incoming> = BTreeMap::new();
         for (role, path, target) in self.listed_anew()?.iter().cloned() {
             let source = self.record.files.get(&path).map(|file| file.source.clone());
-            all.insert(format!("{path}\0{role}"), Incoming { path, target, source });
+            all.insert(format!("{path}\0{role}"), Incoming { role, path, target, source });
         }
         Ok(all.into_values().collect())
     }
@@ -170,9 +173,10 @@ pub(super) fn gone(one: &Incoming) -> Failure {
         None => format!("the file of target {} is not in targets/, and nothing says where it lies", one.path),
     };
     Failure::new(reason::TARGET_CHANGED, message)
-        .remedy(
-            "put it back or add it again: tufctl target add; or sign with --no-publish, and publish where the file is",
-        )
+        .remedy(format!(
+            "put it back or {}; or sign with --no-publish, and publish where the file is",
+            add_again(one)
+        ))
         .detail("path", one.path.as_str())
 }
 
@@ -190,19 +194,30 @@ fn bad_name(path: &str, role: &RoleName, error: &dyn std::fmt::Display) -> Failu
         reason::TARGET_NAME,
         format!("{error}; {role} was staged with it by hand or by another tool"),
     )
-    .remedy("take it out: tufctl target remove; and add it under another name")
+    .remedy(format!(
+        "take it out: tufctl target remove DIR {}; and add it under another name",
+        word::before(path, &word::option("--role", role.as_str()))
+    ))
     .detail("path", path)
     .detail("role", role.as_str())
 }
 
-pub(super) fn changed(path: &str, source: &Path) -> Failure {
+/// How the file of a target is added in place of what was added before.
+fn add_again(one: &Incoming) -> String {
+    let file = one.source.as_deref().map_or_else(|| "FILE".to_owned(), typed_path);
+    let (role, path) = (word::option("--role", one.role.as_str()), word::option("--path", &one.path));
+    format!("add it again: tufctl target add DIR {file} {role} {path}")
+}
+
+pub(super) fn changed(one: &Incoming, found: &Path) -> Failure {
+    let path = one.path.as_str();
     Failure::new(
         reason::TARGET_CHANGED,
-        format!("{} is not the file any more that was added as target {path}", source.display()),
+        format!("{} is not the file any more that was added as target {path}", found.display()),
     )
-    .remedy("add it again: tufctl target add")
+    .remedy(add_again(one))
     .detail("path", path)
-    .detail("file", source.display().to_string())
+    .detail("file", found.display().to_string())
 }
 
 const PIECE: usize = 1 << 17;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use backend::card::{PinPolicy, SlotFacts, SlotId, Touch};
 use tuf::key::KeyType;
 use tuf::role::RoleName;
+use tuf::word;
 
 use super::Demand;
 use crate::config::TokenKind;
@@ -25,9 +26,13 @@ impl Way<'_> {
         let (old, make) = (&key.name, self.generate(key).await);
         let next = match (self.is_staged, role.is_top_level()) {
             (false, _) => format!("then name NEW in the place of {old}"),
-            (true, true) => format!("then: tufctl root replace-key DIR {role} --old {old} --new NEW"),
+            (true, true) => format!(
+                "then: tufctl root replace-key DIR {role} {} --new NEW",
+                word::option("--old", old.as_str())
+            ),
             (true, false) => {
-                format!("then: tufctl delegation edit DIR {role} --add-key NEW --remove-key {old}")
+                let edit = format!("--add-key NEW {}", word::option("--remove-key", old.as_str()));
+                format!("then: tufctl delegation edit DIR {}", word::before(role.as_str(), &edit))
             }
         };
         format!(

@@ -6,11 +6,12 @@ use serde_json::json;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 use tuf::trust::{Options, TrustedSet};
+use tuf::word;
 use tufagent_proto::v1;
 
 use super::super::verify::failure as verification;
 use super::whole;
-use crate::args::AdoptArgs;
+use crate::args::{AdoptArgs, List};
 use crate::client::WireFile;
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     })?;
     let (_, waiting) = trust(&mut workspace, &bytes, &args.root)?;
     let all = workspace.published_all()?;
-    warn_of_expired(&all, context);
+    warn_of_expired(&all, args, context);
     for (role, metadata) in &all {
         for oddity in metadata.oddities().told() {
             context.screen.warn(format!(
@@ -60,7 +61,8 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
             ));
         }
     }
-    whole::check(&workspace, &args.without)?;
+    let without = List::all(&args.without);
+    whole::check(&workspace, &without)?;
     // All roots: by the older ones the agent knows the chain again, whichever of them it is adopted with.
     let roots = all.iter().filter(|(role, _)| role.kind() == RoleKind::Root);
     let registration = v1::RegisterRepositoryRequest {
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &AdoptArgs, context: &Context) -> Result<Report, Failure
     };
     let acknowledge = look(&registration, args, context)?;
     let files = all.iter().map(|(role, m)| WireFile::subject(role.as_str(), m.bytes().clone()));
-    let seen = context.agent()?.adopt(registration, (acknowledge, &args.without), files.collect())?;
+    let seen = context.agent()?.adopt(registration, (acknowledge, &without), files.collect())?;
     for alarm in &seen.alarms {
         context.screen.warn(alarm);
     }
@@ -219,7 +221,8 @@ fn trust(
     Ok((first, waiting))
 }
 
-fn warn_of_expired(all: &[(RoleName, Metadata)], context: &Context) {
+fn warn_of_expired(all: &[(RoleName, Metadata)], args: &AdoptArgs, context: &Context) {
+    let dir = typed_path(&args.dir);
     let newest_root =
         all.iter().filter(|(role, _)| role.kind() == RoleKind::Root).map(|(_, m)| m.version()).max();
     let is_old = |role: &RoleName, file: &Metadata| {
@@ -229,11 +232,14 @@ fn warn_of_expired(all: &[(RoleName, Metadata)], context: &Context) {
         all.iter().filter(|(role, m)| !is_old(role, m) && m.expires().unix() <= render::now()).collect();
     for (role, metadata) in expired.iter().take(MOST_LINES) {
         let expires = metadata.expires();
-        context.screen.warn(format!("{role} has expired ({expires}); renew it with: tufctl bump"));
+        let again = word::last(role.as_str());
+        context
+            .screen
+            .warn(format!("{role} has expired ({expires}); renew it with: tufctl bump {dir} {again}"));
     }
     if let Some(more) = expired.len().checked_sub(MOST_LINES).filter(|more| *more > 0) {
         let more = count(more.try_into().unwrap_or(u64::MAX), "more role");
-        context.screen.warn(format!("{more} expired; tufctl repo show DIR lists them"));
+        context.screen.warn(format!("{more} expired; tufctl repo show {dir} lists them"));
     }
 }
 

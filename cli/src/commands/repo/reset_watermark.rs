@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 use tufagent_proto::v1::Repository;
 
 use super::super::names::given_up;
@@ -99,8 +100,9 @@ fn restage<'c>(
             staging.commit()?;
         }
         None => context.screen.warn(format!(
-            "metadata/ holds no {role} from before the attack: put it back from a good copy, then: tufctl bump {} {role}",
-            typed_path(&args.dir)
+            "metadata/ holds no {role} from before the attack: put it back from a good copy, then: tufctl bump {} {}",
+            typed_path(&args.dir),
+            word::last(role.as_str())
         )),
     }
     tell_given_up(staging, role)

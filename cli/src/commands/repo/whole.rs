@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::word;
 
 use crate::error::{Failure, reason};
 use crate::render::visible;
@@ -58,10 +59,10 @@ pub(super) fn check(workspace: &Workspace, without: &[String]) -> Result<(), Fai
     if role.is_top_level() {
         return Err(failure);
     }
-    let shown = visible(role.as_str());
+    let said = word::one_of("--without", role.as_str());
     Err(failure.remedy(format!(
         "bring the whole newest published copy: every file that its timestamp and snapshot lead to; if this one is lost for good, \
-         say so: --without {shown}"
+         say so: {said}"
     )))
 }
 

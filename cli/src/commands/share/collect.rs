@@ -5,7 +5,7 @@ use tuf::key::KeyId;
 use tuf::role::RoleName;
 
 use super::sets::of_manifest;
-use crate::args::{ShareCollectArgs, SignArgs};
+use crate::args::{List, ShareCollectArgs, SignArgs};
 use crate::commands::sign;
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -30,7 +30,7 @@ pub(super) fn run(args: &ShareCollectArgs, context: &Context) -> Result<Report, 
     gathering.is_of(&set);
     let sign_args = SignArgs {
         dir: args.dir.clone(),
-        roles: vec![args.role.clone()],
+        roles: vec![List::of(args.role.clone())],
         keys: vec![set.key],
         no_publish: false,
         from: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tuf::word;
 use tufagent_proto::v1;
 
 use super::key_line::KeyLine;
@@ -51,9 +52,9 @@ pub(super) fn advice(
                 }
                 Some(_) if key.split => {
                     tokens.insert(format!(
-                        "bring shares of {} together: tufctl share collect {dir} --role {} --manifest set.json\n",
+                        "bring shares of {} together: tufctl share collect {dir} {} --manifest set.json\n",
                         key.called(),
-                        visible(line.role.as_str())
+                        word::option("--role", line.role.as_str())
                     ));
                 }
                 Some(_) => {}

@@ -1,6 +1,7 @@
 //! A key that lies on several tokens: at the terminal a person says which of them signs.
 
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 
 use super::Session;
 use super::ours::Candidate;
@@ -54,11 +55,13 @@ impl Session<'_> {
         let beside = self.keys_beside(&copies)?;
         let mut command = format!("tufctl sign {}", typed_path(&self.args.dir));
         if !self.args.roles.is_empty() {
-            command.push_str(&format!(" --role {}", self.args.roles.join(",")));
+            let roles: Vec<_> =
+                self.args.roles.iter().flatten().map(|role| word::one_of_list(role)).collect();
+            command.push_str(&format!(" {}", word::option("--role", &roles.join(","))));
         }
         let [one, other] = copies.map(|copy| {
-            let keys: Vec<_> = std::iter::once(&copy).chain(&beside).map(|key| visible(key)).collect();
-            format!("{command} --key {}", keys.join(","))
+            let keys: Vec<_> = std::iter::once(&copy).chain(&beside).map(String::as_str).collect();
+            format!("{command} {}", word::option("--key", &keys.join(",")))
         });
         Ok(failure.remedy(format!("say which of them signs: {one} or {other}")))
     }

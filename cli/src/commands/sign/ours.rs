@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::role::RoleName;
+use tuf::word;
 use tufagent_proto::v1;
 
 use crate::args::SignArgs;
@@ -31,13 +32,14 @@ impl Selection {
     pub(super) fn new(args: &SignArgs, workspace: &Workspace, online: bool) -> Result<Self, Failure> {
         let staged = workspace.staged_roles()?;
         let mut roles = Vec::new();
-        for text in &args.roles {
+        for text in args.roles.iter().flatten() {
             let role =
                 RoleName::parse(text).ok().filter(|role| staged.contains(role) || super::is_online(role));
             roles.push(role.ok_or_else(|| {
-                let names: Vec<_> = staged.iter().map(RoleName::as_str).collect();
+                let names: Vec<_> =
+                    staged.iter().map(|role| word::word(&word::one_of_list(role.as_str()))).collect();
                 Failure::new(reason::ROLE_UNKNOWN, format!("nothing is staged for {text}"))
-                    .remedy(format!("staged: {}", names.join(", ")))
+                    .remedy(format!("staged, as --role takes it: {}", names.join(", ")))
                     .detail("role", text.as_str())
             })?);
         }

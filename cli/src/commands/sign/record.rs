@@ -1,9 +1,10 @@
 //! What the agent knows about the repository, and what it has to be told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 use tufagent_proto::v1;
 
 use crate::args::SignArgs;
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{now, typed_path, visible};
-use crate::workspace::{Authority, Facts, Workspace, is_kept};
+use crate::workspace::{Authority, Facts, Workspace, default_days, is_kept};
 
 /// The agent's record of this repository: by its published roots, else by the name it was staged under. A repository
 /// that was never published and that this agent does not know (a colleague's) is taken on after a confirmation.
@@ -57,7 +58,10 @@ pub(super) fn find(
                 reason::REPOSITORY_UNKNOWN,
                 format!("the agent does not know the repository in {}", args.dir.display()),
             )
-            .remedy(format!("tufctl repo adopt {dir} --name {name} --root {dir}/metadata/1.root.json")))
+            .remedy(format!(
+                "tufctl repo adopt {dir} {} --root {dir}/metadata/1.root.json",
+                word::option("--name", &name)
+            )))
         }
     }
 }
@@ -71,10 +75,12 @@ fn take_on(
 ) -> Result<v1::Repository, Failure> {
     let shown = visible(name);
     context.screen.show(format!("this agent does not know the repository {shown}; it was never published"));
-    confirm(&format!("Take {name} on, as it is staged?"), args.yes.yes)?;
+    let expiry_days = lengths(workspace)?;
+    show_lengths(&expiry_days, context);
+    confirm(&format!("Take {shown} on, as it is staged?"), args.yes.yes)?;
     let reply = agent.register(v1::RegisterRepositoryRequest {
         name: name.into(),
-        expiry_days: lengths(workspace)?,
+        expiry_days,
         root: Vec::new(),
         shared_key: args.shared_key,
         root_digests: Vec::new(),
@@ -85,6 +91,26 @@ fn take_on(
     reply.repository.ok_or_else(|| Failure::new(reason::INTERNAL, "the agent's answer is incomplete"))
 }
 
+/// What is staged by others says for how long its roles are valid, also from now on: whoever says yes says it to that.
+fn show_lengths(days: &HashMap<String, u32>, context: &Context) {
+    let longest = days.iter().map(|(role, days)| (std::cmp::Reverse(*days), role)).collect::<BTreeSet<_>>();
+    for (std::cmp::Reverse(days), role) in longest.iter().take(MOST_LENGTHS) {
+        let usual = RoleName::parse(role).map_or(0, |role| default_days(role.kind()));
+        context.screen.show(format!(
+            "{} is valid for {days} days as it is staged, in place of {usual}, and so will later versions be",
+            visible(role)
+        ));
+    }
+    if let Some(more) = longest.len().checked_sub(MOST_LENGTHS).filter(|more| *more > 0) {
+        context.screen.show(format!(
+            "{more} more roles are valid for longer than is usual, none of them longer than these"
+        ));
+    }
+}
+
+/// So many of them are shown one by one, the longest first.
+const MOST_LENGTHS: usize = 8;
+
 /// For how long the staged roles are valid, where that is longer than the defaults.
 fn lengths(workspace: &Workspace) -> Result<HashMap<String, u32>, Failure> {
     let mut out = HashMap::new();
@@ -92,13 +118,7 @@ fn lengths(workspace: &Workspace) -> Result<HashMap<String, u32>, Failure> {
         let Some(metadata) = workspace.staged(&role)? else { continue };
         let seconds = metadata.expires().unix().saturating_sub(now());
         let days = u32::try_from(seconds.saturating_add(86_399) / 86_400).unwrap_or(0);
-        let default = match role.kind() {
-            RoleKind::Root => 365,
-            RoleKind::Targets => 90,
-            RoleKind::Snapshot => 7,
-            RoleKind::Timestamp => 1,
-        };
-        if days > default {
+        if days > default_days(role.kind()) {
             out.insert(role.as_str().to_owned(), days);
         }
     }

@@ -65,7 +65,7 @@ impl Session<'_> {
 
     /// The same of snapshot or timestamp, when its turn has come: shares that were brought are for the roles that were named.
     pub(super) fn collect_shares_online(&mut self, role: &RoleName) -> Result<(), Failure> {
-        let is_named = self.args.roles.iter().any(|named| named == role.as_str());
+        let is_named = self.args.roles.iter().flatten().any(|named| named == role.as_str());
         if self.workspace.signatures(role)?.met || (self.gathering.is_some() && !is_named) {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl Session<'_> {
     pub(super) fn tell_unused_shares(&self) {
         let signed = |role: &String| self.signed.iter().any(|signed| signed.role.as_str() == *role);
         let online = |role: &&String| RoleName::parse(role).is_ok_and(|role| super::is_online(&role));
-        let waits = self.args.roles.iter().filter(online).find(|role| !signed(role));
+        let waits = self.args.roles.iter().flatten().filter(online).find(|role| !signed(role));
         if let Some(role) = waits.filter(|_| self.gathering.is_some()) {
             self.context.screen.warn(format!(
                 "no share was used: {role} is signed once every role before it has all its signatures"

@@ -2,6 +2,7 @@
 
 use tuf::edit::EditError;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::word;
 
 use crate::error::{Failure, reason};
 
@@ -21,7 +22,8 @@ fn last_version(role: &RoleName, last: u64) -> Failure {
         "no root can follow it: begin a new repository, and give its root to the clients".to_owned()
     } else {
         format!(
-            "somebody has moved it forward: once root has given it, timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {role}; see tufctl-recovery(7)"
+            "somebody has moved it forward: once root has given it, timestamp and snapshot new keys and is signed, tufctl repo reset-watermark DIR {}; see tufctl-recovery(7)",
+            word::last(role.as_str())
         )
     };
     Failure::new(reason::WATERMARK, format!("{role} version {last} is the last that clients can read"))
@@ -40,7 +42,9 @@ pub(in crate::commands) fn edit_failure(error: &EditError) -> Failure {
         EditError::NoKey { .. } => (reason::KEY_NOT_OF_ROLE, "see who has which keys: tufctl repo show DIR"),
         EditError::Key { .. } => (reason::KEY_FILE, "export it again: tufctl key export NAME"),
         EditError::RoleName(_) => (reason::NAME_INVALID, "take another name"),
-        EditError::DelegationExists(_) => (reason::NAME_TAKEN, "change it with: tufctl delegation edit"),
+        EditError::DelegationExists(_) => {
+            (reason::NAME_TAKEN, "change it with: tufctl delegation edit DIR ROLE")
+        }
         EditError::PathsOfBins(_) => {
             (reason::USAGE, "leave --paths out; every path belongs to the bin that its hash names")
         }
@@ -49,7 +53,7 @@ pub(in crate::commands) fn edit_failure(error: &EditError) -> Failure {
         EditError::TargetPath(_) => (reason::TARGET_NAME, "give it another name with --path"),
         EditError::PathNotAllowed { .. } => (
             reason::TARGET_NAME,
-            "name another role with --role, or change its paths: tufctl delegation edit",
+            "name another role with --role, or change its paths: tufctl delegation edit DIR ROLE --paths PATTERN",
         ),
         EditError::NoTarget(_) => (reason::TARGET_NAME, "tufctl target list DIR shows them"),
         EditError::Threshold { .. } => {

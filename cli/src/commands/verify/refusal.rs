@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tuf::role::RoleName;
 use tuf::trust::{TrustError, TrustFault};
+use tuf::word;
 
 use crate::error::{Failure, reason};
 
@@ -13,9 +14,8 @@ pub(crate) fn failure(error: &TrustError, file: &str) -> Failure {
     let role = &error.role;
     let failure = refused(role, file, error.spec, format!("{role}: {}", error.kind));
     match *error.kind {
-        TrustFault::Expired { .. } => {
-            failure.remedy(format!("renew it: tufctl bump DIR {role}, then tufctl sign DIR"))
-        }
+        TrustFault::Expired { .. } => failure
+            .remedy(format!("renew it: tufctl bump DIR {}, then tufctl sign DIR", word::last(role.as_str()))),
         TrustFault::WrongKeyid { .. } => {
             failure.remedy("sign the file anew with right keyids, or take them with --accept-keyids")
         }
