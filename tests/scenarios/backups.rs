@@ -76,6 +76,96 @@ fn a_new_state_gets_everything_and_signs_once_the_repository_is_adopted_again() 
     home.run("audit verify").done();
 }
 
+/// Names the passphrase of the file store in the configuration: the agent opens the store when it starts, and makes one where
+/// there is none.
+fn configure_passphrase(home: &Home) {
+    let path = home.secret("passphrase", tufagent_tests::PASSPHRASE);
+    home.config(&format!(
+        "[[token]]\nname = \"file\"\nkind = \"file\"\npin = {{ file = {:?} }}\n",
+        path.display().to_string()
+    ));
+}
+
+fn waits_for_store(home: &Home, agent: &tufagent_tests::Agent) {
+    agent.wait_until(|| home.token("file")["state"] == "unlocked");
+}
+
+#[test]
+fn a_new_state_whose_passphrase_is_configured_gets_the_keys_and_signs() {
+    let (old, _old_agent) = backed_up();
+    let home = elsewhere(&old);
+    configure_passphrase(&home);
+    let agent = home.start();
+    waits_for_store(&home, &agent);
+    let restored = home.run(&format!("{GIVE} --json")).done().json();
+    assert_eq!(restored["keys_added"].as_array().unwrap().len(), 2, "{restored}");
+    assert_eq!(restored["keys_left_out"].as_array().unwrap().len(), 0, "{restored}");
+    assert!(!home.state().join("keys.restoring").exists());
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
+    assert_eq!(home.published("repo").version("timestamp"), 2);
+    assert!(agent.stop().success());
+    let _agent = home.start();
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
+}
+
+#[test]
+fn a_store_that_holds_other_keys_keeps_them_and_the_remedy_brings_those_of_the_backup() {
+    let (old, _old_agent) = backed_up();
+    let home = elsewhere(&old);
+    configure_passphrase(&home);
+    let agent = home.start();
+    waits_for_store(&home, &agent);
+    home.keys(&["mine"]);
+    let restored = home.run(GIVE).done();
+    assert!(restored.stderr.contains("move the folder keys out of its state folder"), "{restored}");
+    let names = |home: &Home| {
+        let keys = home.run("key list --json").done().json()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&home), ["mine"]);
+    assert!(agent.stop().success());
+    fs::rename(home.state().join("keys"), home.path("keys-before")).unwrap();
+    let agent = home.start();
+    waits_for_store(&home, &agent);
+    home.run(GIVE).done();
+    assert_eq!(names(&home), ["online", "root"]);
+    home.run("audit verify").done();
+}
+
+#[test]
+fn a_restore_over_an_empty_store_that_is_killed_is_given_again() {
+    let (old, _old_agent) = backed_up();
+    for pause in [100, 160, 180, 200, 220, 240, 300] {
+        let home = elsewhere(&old);
+        configure_passphrase(&home);
+        let agent = home.start();
+        waits_for_store(&home, &agent);
+        kill_while_restoring(&home, agent, pause);
+        let _agent = home.start();
+        let given = home.run(&format!("{GIVE} --json")).done().json();
+        assert_eq!(given["keys_left_out"].as_array().unwrap().len(), 0, "{pause}: {given}");
+        assert_eq!(home.run("key list --json").done().json()["keys"].as_array().unwrap().len(), 2, "{pause}");
+        assert!(!home.state().join("keys.restoring").exists());
+    }
+    // Where no kill came at that moment, its trace is laid by hand: the empty store has gone, and no other was put there.
+    let home = elsewhere(&old);
+    configure_passphrase(&home);
+    let agent = home.start();
+    waits_for_store(&home, &agent);
+    agent.kill();
+    fs::remove_file(home.state().join("keys/store")).unwrap();
+    fs::write(home.state().join("keys.restoring"), "").unwrap();
+    let _agent = home.start();
+    assert!(!home.state().join("keys/store").exists(), "a store was made");
+    home.run(GIVE).done();
+    home.run("repo adopt repo --name app --root repo/metadata/1.root.json").done();
+    home.run("bump repo timestamp").done();
+    home.run("sign repo --yes").done();
+}
+
 #[test]
 fn what_was_signed_after_the_backup_is_not_signed_again_with_other_content() {
     let (old, _old_agent) = backed_up();
@@ -175,13 +265,17 @@ fn what_a_killed_backup_left_goes_with_the_next_one_and_nothing_else_does() {
 fn killed_while_restoring(old: &Home, pause: u64) -> Home {
     let home = elsewhere(old);
     let agent = home.start();
+    kill_while_restoring(&home, agent, pause);
+    home
+}
+
+fn kill_while_restoring(home: &Home, agent: tufagent_tests::Agent, pause: u64) {
     let mut restore = std::process::Command::new(binary("tufctl"));
     home.environment(&mut restore);
     let mut restore = restore.args(GIVE.split(' ')).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(pause));
     agent.kill();
     restore.wait().unwrap();
-    home
 }
 
 #[test]
@@ -275,6 +369,13 @@ fn a_restore_onto_a_state_that_lives_lowers_no_watermark() {
     // The folder as it was when the backup was taken, and other content under what was signed since.
     home.write("other.txt", "other\n");
     home.run("target add old other.txt --yes").done();
+    let error = home.refused("sign old --yes", 3, "WATERMARK");
+    assert_eq!(
+        (&error["details"]["role"], &error["details"]["published_version"]),
+        (&"root".into(), &2.into())
+    );
+    // With its root the folder lacks what was signed of targets.
+    fs::copy(repo.dir().join("metadata/2.root.json"), old.dir().join("metadata/2.root.json")).unwrap();
     let error = home.refused("sign old --yes", 3, "WATERMARK");
     assert_eq!(error["details"]["signed_version"], 2, "{error}");
     assert_eq!(old.version("targets"), 1);

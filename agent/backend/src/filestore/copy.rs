@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::renameat;
 
-use super::files::{self, KeyFile, STORE, StoreFile};
+use super::files::{self, KeyFile, STORE, StoreFile, StoreFiles};
 use super::{Condition, FileStore, lock};
 use crate::folder::Folder;
 use crate::{Backend as _, BackendError};
@@ -38,17 +38,21 @@ impl FileStore {
         Ok(store.chain(keys).collect())
     }
 
-    /// Remembers, durably, that files will be taken in, where there is no store yet: until they are, none is made anew. True
-    /// when that was not remembered before.
+    /// Remembers, durably, that files will be taken in, where there is no store yet, or one without keys that goes for them:
+    /// until they are, none is made anew. True when that was not remembered before.
     ///
     /// # Errors
     /// `Io`, or as an unlock.
     pub fn begin_import(&self, given: &[CopiedFile]) -> Result<bool, BackendError> {
         let _writing = lock(&self.writing);
         let has_store = given.iter().any(|(name, _)| name == STORE);
-        if !has_store || self.look()?.store.is_some() {
+        if !has_store || !self.look()?.takes_all(given) {
             return Ok(false);
         }
+        self.remember()
+    }
+
+    fn remember(&self) -> Result<bool, BackendError> {
         let mark = self.mark();
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&mark);
         match made.and_then(|file| file.sync_all()) {
@@ -88,8 +92,9 @@ impl FileStore {
         self.folder.path().with_file_name("keys.restoring")
     }
 
-    /// Takes files of [`Self::export_files`] in. A store that was never used gets them all, at once; one that is there gets
-    /// the keys that it does not have, if they are sealed for it. The next unlock opens them.
+    /// Takes files of [`Self::export_files`] in. A store that was never used gets them all, at once, and so does one that
+    /// holds no key: where the passphrase is configured the start of the agent makes an empty one. Any other gets the keys
+    /// that it does not have, if they are sealed for it. The next unlock opens them.
     ///
     /// # Errors
     /// `Corrupt` or `NewerFormat` for files that are no such thing; then nothing was changed.
@@ -106,11 +111,7 @@ impl FileStore {
         }
         let mut imported = Imported::default();
         match &here.store {
-            None => {
-                self.put_whole(given)?;
-                imported.added = keys.iter().map(|(key, _, _)| key.name().to_string()).collect();
-            }
-            Some(store) => {
+            Some(store) if !here.takes_all(given) => {
                 let folder = self.folder.create()?;
                 for (key, name, bytes) in &keys {
                     let known = here.keys.iter().any(|other| other.public() == key.public());
@@ -123,6 +124,10 @@ impl FileStore {
                     list.push(key.name().to_string());
                 }
             }
+            empty => {
+                self.put_whole(given, empty.is_some())?;
+                imported.added = keys.iter().map(|(key, _, _)| key.name().to_string()).collect();
+            }
         }
         if !imported.added.is_empty() {
             // The next unlock opens what came.
@@ -133,8 +138,8 @@ impl FileStore {
         Ok(imported)
     }
 
-    /// Puts the whole folder in its place in one step.
-    fn put_whole(&self, given: &[CopiedFile]) -> Result<(), BackendError> {
+    /// Puts the whole folder in its place in one step; an empty store that `is_there` goes before it.
+    fn put_whole(&self, given: &[CopiedFile], is_there: bool) -> Result<(), BackendError> {
         let path = self.folder.path();
         let beside = path.with_file_name("keys.restored");
         let fresh = Folder::new(beside.clone());
@@ -150,10 +155,39 @@ impl FileStore {
         }
         drop(folder);
         let failed = |e| BackendError::io(path, "written", e);
+        if is_there {
+            // Cut off from here on, the restore is to be given again, and no other store is made.
+            self.remember()?;
+            self.take_empty_away()?;
+        }
         // Over an empty folder, or none.
         renameat(rustix::fs::CWD, &beside, rustix::fs::CWD, path).map_err(failed)?;
         self.folder.sync_parent()?;
         self.state_mut().condition = Condition::Locked;
         Ok(())
+    }
+
+    /// Takes the file of a store that holds no key away. What else lies in its folder is not ours to remove.
+    fn take_empty_away(&self) -> Result<(), BackendError> {
+        let Some(folder) = self.folder.open()? else { return Ok(()) };
+        folder.remove_leftovers()?;
+        if let Some(other) =
+            folder.names()?.into_iter().find(|name| !matches!(name.as_str(), "." | ".." | STORE))
+        {
+            let path = self.folder.path().join(other);
+            return Err(BackendError::Corrupt {
+                why: "it lies in the folder of the file store, and is no part of it".to_owned(),
+                remedy: format!("move {} elsewhere, then restore again: tufctl restore FILE", path.display()),
+                path,
+            });
+        }
+        folder.remove(STORE)
+    }
+}
+
+impl StoreFiles {
+    /// Whether a restore puts all of the given files in the place of what is here: nothing, or a store without keys.
+    fn takes_all(&self, given: &[CopiedFile]) -> bool {
+        self.store.is_none() || (self.keys.is_empty() && given.iter().any(|(name, _)| name != STORE))
     }
 }
