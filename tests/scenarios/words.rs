@@ -61,6 +61,57 @@ fn a_folder_that_was_rolled_back_is_told_before_a_target_is_added_to_it() {
     assert_eq!(old.version("targets"), 1);
 }
 
+/// A folder from before its newest root: nothing else differs, as no timestamp changes with a root. And the newest copy.
+fn without_its_root(takes_away: &str) -> (Home, tufagent_tests::Agent) {
+    let (home, agent) = Home::unlocked();
+    home.keys(&["root", "second", "online", "other"]);
+    home.run(
+        "repo init repo --name app --root root,second --targets online,other --snapshot online --timestamp online",
+    )
+    .done();
+    home.run("sign repo --yes").done();
+    home.published("repo").copy_to(&home.path("old"));
+    home.run(&format!("root remove-key repo {takes_away} --yes")).done();
+    home.run("sign repo --yes").done();
+    home.write("more.txt", "more\n");
+    (home, agent)
+}
+
+#[test]
+fn an_older_copy_that_lacks_nothing_but_the_newest_root_is_told_and_not_signed() {
+    for takes_away in ["root --key second", "targets --key other"] {
+        let (home, _agent) = without_its_root(takes_away);
+        let added = home.run("target add old more.txt").done();
+        assert!(added.stderr.contains("root version 1 in place of 2"), "{added}");
+        for command in ["diff old", "repo show old"] {
+            assert!(home.run(command).done().stderr.contains("root version 1 in place of 2"), "{command}");
+        }
+        let error = home.refused("sign old --yes", 3, "WATERMARK");
+        assert!(error["message"].as_str().unwrap().contains("root version 2 was published"), "{error}");
+        assert!(error["remedy"].as_str().unwrap().contains("tufctl root restage old"), "{error}");
+        assert_eq!(home.published("old").version("targets"), 1);
+        // By what it says.
+        home.run("root restage old").done();
+        home.run("sign old --yes").done();
+        home.run("verify old --root repo/metadata/1.root.json").done();
+        assert_eq!((home.published("old").version("root"), home.published("old").version("targets")), (2, 2));
+    }
+}
+
+#[test]
+fn a_copy_that_lacks_several_roots_is_told_to_be_replaced() {
+    let (home, _agent) = without_its_root("root --key second");
+    home.run("bump repo root --yes").done();
+    home.run("sign repo --yes").done();
+    home.run("target add old more.txt").done();
+    let error = home.refused("sign old --yes", 3, "WATERMARK");
+    assert_eq!(
+        (&error["details"]["version"], &error["details"]["published_version"]),
+        (&1.into(), &3.into())
+    );
+    assert!(error["remedy"].as_str().unwrap().contains("take the newest published copy"), "{error}");
+}
+
 #[test]
 fn a_backup_that_cannot_be_read_to_its_end_is_told_as_that() {
     let (home, _agent) = Home::unlocked();

@@ -239,17 +239,22 @@ impl Facts {
     }
 
     /// Says in one sentence that this folder is behind what the agent has verified; `None` when it is not. Only a newer
-    /// timestamp tells it: other roles may have been verified complete and never been published.
+    /// timestamp tells it, and a root that was out, with which no timestamp changes: other roles may have been verified
+    /// complete and never been published.
     pub(crate) fn behind(&self, workspace: &Workspace) -> Result<Option<String>, Failure> {
         let Some(record) = &self.record else { return Ok(None) };
         let timestamp = RoleKind::Timestamp.role();
         let seen = record.verified.get(timestamp.as_str()).copied().unwrap_or(0);
         let published = workspace.published(&timestamp)?.is_some() && workspace.interrupted().is_none();
-        if !published || seen <= workspace.newest_here(&timestamp)? {
+        let is_behind = published && seen > workspace.newest_here(&timestamp)?;
+        let lacks_root = self.lacking_root(workspace)?;
+        if !is_behind && lacks_root.is_none() {
             return Ok(None);
         }
         let mut older = Vec::new();
-        for (name, seen) in record.verified.iter().collect::<BTreeMap<_, _>>() {
+        let of_root = lacks_root.map(|(_, seen)| (RoleKind::Root.name().to_owned(), seen));
+        let seen = if is_behind { record.verified.clone() } else { of_root.into_iter().collect() };
+        for (name, seen) in seen.iter().collect::<BTreeMap<_, _>>() {
             let Ok(role) = RoleName::parse(name) else { continue };
             let here = workspace.newest_here(&role)?;
             if here < *seen {
@@ -266,6 +271,40 @@ impl Facts {
             record.name,
             older.join(", ")
         )))
+    }
+}
+
+impl Facts {
+    /// The newest root that is here and the newest that the agent has found published, where it is not here.
+    fn lacking_root(&self, workspace: &Workspace) -> Result<Option<(u64, u64)>, Failure> {
+        let Some(record) = &self.record else { return Ok(None) };
+        let role = RoleKind::Root.role();
+        let seen = record.published.get(role.as_str()).copied().unwrap_or(0);
+        let here = workspace.newest_here(&role)?;
+        let lacks = here > 0 && here < seen && workspace.interrupted().is_none();
+        Ok(lacks.then_some((here, seen)))
+    }
+
+    /// Refuses to sign in a folder that lacks a root which was out: keys that it has taken away would count here again, and
+    /// who verifies what is published from here finds a rollback (specification 5.3.5).
+    ///
+    /// # Errors
+    /// `WATERMARK`.
+    pub(crate) fn check_root_is_here(&self, workspace: &Workspace) -> Result<(), Failure> {
+        let Some((here, seen)) = self.lacking_root(workspace)? else { return Ok(()) };
+        let remedy = if here.checked_add(1) == Some(seen) {
+            "take the newest published copy; or bring that root back (tufctl root restage DIR), and sign again: tufctl sign DIR"
+        } else {
+            "take the newest published copy, and make the change in it again"
+        };
+        Err(Failure::new(
+            reason::WATERMARK,
+            format!("root version {seen} was published, and the newest one in this folder is version {here}"),
+        )
+        .remedy(remedy)
+        .detail("role", RoleKind::Root.name())
+        .detail("version", here)
+        .detail("published_version", seen))
     }
 }
 

@@ -133,6 +133,7 @@ impl<'a> Session<'a> {
         if let Some(behind) = facts.behind(&workspace)? {
             context.screen.warn(format!("{behind}; take the newest published copy first"));
         }
+        facts.check_root_is_here(&workspace)?;
         record::check_bases(&workspace, &record, context)?;
         workspace.check_staged_places(record.tough_names)?;
         record::show_published(agent, &workspace, &record, context)?;
