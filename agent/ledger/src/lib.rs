@@ -137,12 +137,15 @@ impl Ledger {
         let thread = thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || writer::serve(&own_desk, &own_shelf, &queue));
         let thread = thread.map_err(|e| LedgerError::io("the ledger's thread could not be started", e))?;
+        let texts = texts::Texts::new(&paths.texts);
+        // What is in its way is remembered, and told by the probe.
+        let _ = texts.trial(1);
         Ok(Self {
             jobs,
             desk,
             shelf,
             thread: Mutex::new(Some(thread)),
-            texts: texts::Texts::new(&paths.texts),
+            texts,
             path: paths.db,
             head: paths.head,
             flushes,

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tuf::digest::Sha256Digest;
@@ -20,22 +21,74 @@ const SPARE: Duration = Duration::from_secs(3600);
 /// No more of a text is read, bytes: metadata has at most 64 MiB, so what is longer is cut and counts as damaged.
 const LONGEST: u64 = (64 << 20) + 1;
 
+/// What is written to try it out; no more than this of it, bytes.
+const TRIAL: &str = ".trial";
+const MOST_TRIED: usize = 256 << 10;
+
 /// The folder of texts.
 #[derive(Debug, Clone)]
 pub(crate) struct Texts {
     folder: PathBuf,
+    /// Why the last text could not be written, and how long it was.
+    trouble: Arc<Mutex<Option<(LedgerError, usize)>>>,
 }
 
 impl Texts {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), trouble: Arc::default() }
     }
 
     pub(crate) fn store(&self, digest: &Sha256Digest, text: &[u8], flush: bool) -> Result<(), LedgerError> {
-        let path = self.path(digest);
-        if !self.folder.is_dir() {
-            self.make_anew()?;
+        let stored = self.try_to_store(digest, text, flush);
+        self.note(&stored, text.len());
+        stored
+    }
+
+    /// Whether a text could be written now: nothing is signed without. Nothing is written where the last one could be.
+    pub(crate) fn probe(&self) -> Result<(), LedgerError> {
+        let length = self.trouble().as_ref().map(|(_, length)| *length);
+        length.map_or(Ok(()), |length| self.trial(length))
+    }
+
+    /// Writes something as long as a text, not longer than [`MOST_TRIED`], and takes it away again.
+    pub(crate) fn trial(&self, length: usize) -> Result<(), LedgerError> {
+        let path = self.folder.join(TRIAL);
+        let written = self.is_there().and_then(|()| {
+            let tried = files::write_beside(&path, &vec![0; length.min(MOST_TRIED)], false);
+            let tried = tried.and_then(|()| fs::remove_file(&path));
+            tried.map_err(|e| {
+                LedgerError::io(format!("nothing could be written into {}", self.folder.display()), e)
+            })
+        });
+        self.note(&written, length);
+        written
+    }
+
+    fn note(&self, written: &Result<(), LedgerError>, length: usize) {
+        let mut trouble = self.trouble();
+        match written {
+            Ok(()) => *trouble = None,
+            Err(error) => {
+                if trouble.is_none() {
+                    tracing::error!(%error, "texts of metadata cannot be kept, and nothing is signed without");
+                }
+                let longest = trouble.as_ref().map_or(length, |(_, before)| length.max(*before));
+                *trouble = Some((error.clone(), longest));
+            }
         }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<(LedgerError, usize)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_there(&self) -> Result<(), LedgerError> {
+        if self.folder.is_dir() { Ok(()) } else { self.make_anew() }
+    }
+
+    fn try_to_store(&self, digest: &Sha256Digest, text: &[u8], flush: bool) -> Result<(), LedgerError> {
+        let path = self.path(digest);
+        self.is_there()?;
         let stored = files::write_beside(&path, text, flush);
         let stored = stored.and_then(|()| if flush { files::sync_folder_of(&path) } else { Ok(()) });
         stored.map_err(|e| LedgerError::io(format!("{} could not be written", path.display()), e))
@@ -45,7 +98,11 @@ impl Texts {
     /// gone, is not made anew.
     fn make_anew(&self) -> Result<(), LedgerError> {
         match files::make_one_folder(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.folder.is_dir() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(LedgerError::io(
+                format!("{} is no folder, and what is signed is kept in it", self.folder.display()),
+                "move what lies there away, and it is made anew",
+            )),
             Err(error) => Err(LedgerError::io(
                 format!("{} is gone and could not be made", self.folder.display()),
                 error,

@@ -303,7 +303,10 @@ impl Ledger {
     pub async fn probe(&self) -> Result<(), LedgerError> {
         let (tell, told) = tokio::sync::oneshot::channel();
         self.jobs.send(crate::writer::Job::Probe(tell)).map_err(|_| LedgerError::Closed)?;
-        told.await.map_err(|_| LedgerError::Closed)?
+        told.await.map_err(|_| LedgerError::Closed)??;
+        let texts = self.texts.clone();
+        let tried = tokio::task::spawn_blocking(move || texts.probe()).await;
+        tried.map_err(|e| LedgerError::io("the folder of texts could not be looked at", e))?
     }
 }
 
