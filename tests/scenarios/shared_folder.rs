@@ -165,6 +165,46 @@ fn a_link_of_a_co_writer_is_not_followed_to_what_only_the_publisher_may_read() {
 }
 
 #[test]
+fn a_link_of_a_co_writer_in_place_of_metadata_is_not_read_through() {
+    if !is_root() {
+        println!("SKIPPED: only root can become another user; run the tests as root once");
+        return;
+    }
+    let shared = Shared::new();
+    let (home, dir) = (&shared.home, shared.repo.dir());
+    for place in
+        ["staged/root.json", "staged/repository.json", "metadata/timestamp.json", "metadata/1.root.json"]
+    {
+        let (link, kept) = (dir.join(place), home.path("kept.json"));
+        fs::rename(&link, &kept).unwrap();
+        symlink(&kept, &link).unwrap();
+        let refused = shared.sign();
+        let told = String::from_utf8(refused.stdout).unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{place}: {told}");
+        assert!(told.contains("is a link") && told.contains("take it away"), "{place}: {told}");
+        fs::remove_file(&link).unwrap();
+        fs::rename(&kept, &link).unwrap();
+    }
+    let (names, kept) = (dir.join(".key-names.json"), home.path("names.json"));
+    fs::rename(&names, &kept).unwrap();
+    symlink(home.path("secret"), &names).unwrap();
+    let told = String::from_utf8(shared.sign().stdout).unwrap();
+    assert!(told.contains(".key-names.json is a link"), "{told}");
+    fs::remove_file(&names).unwrap();
+    fs::rename(&kept, &names).unwrap();
+    // One's own is followed, and one to a name beside it.
+    let (link, kept) = (dir.join("staged/root.json"), home.path("kept.json"));
+    fs::rename(&link, &kept).unwrap();
+    symlink(&kept, &link).unwrap();
+    lchown(&link, Some(OTHER), Some(OTHER)).unwrap();
+    fs::rename(dir.join("metadata/timestamp.json"), dir.join("metadata/time.json")).unwrap();
+    symlink("time.json", dir.join("metadata/timestamp.json")).unwrap();
+    let done = shared.sign();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(shared.repo.version("root"), 2);
+}
+
+#[test]
 fn a_pipe_of_a_co_writer_is_refused_and_not_waited_for() {
     if !is_root() {
         println!("SKIPPED: only root can become another user; run the tests as root once");

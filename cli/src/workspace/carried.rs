@@ -65,7 +65,7 @@ pub(super) fn carry(from: &Folder, to: &Folder) -> Result<(), Failure> {
 
 /// Where a link leads that may be made anew by us: one of our own, or one to a name beside it. A web server that follows
 /// links to files of their owner alone would show through any other what only we may read.
-fn leads_to(folder: &Folder, name: &OsStr) -> Result<PathBuf, Failure> {
+pub(super) fn leads_to(folder: &Folder, name: &OsStr) -> Result<PathBuf, Failure> {
     let Some((to, owner)) = folder.link_text(name)? else {
         return Err(odd(folder, name, FileType::Unknown));
     };
@@ -78,7 +78,7 @@ fn leads_to(folder: &Folder, name: &OsStr) -> Result<PathBuf, Failure> {
     Err(Failure::new(
         reason::REPOSITORY_INVALID,
         format!(
-            "{} is a link to {to} that user {owner} made, and is not published as one of ours",
+            "{} is a link to {to} that user {owner} made, and is neither followed nor published as one of ours",
             path.display()
         ),
     )

@@ -1,24 +1,55 @@
 //! Files on disk: read whole, written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 
-use super::beneath::TEMPORARY;
+use super::beneath::{Folder, TEMPORARY};
+use super::carried;
 use super::threads::on_threads;
 use crate::error::{Failure, reason};
 use crate::reading;
 
-/// Reads a regular file of at most `most` bytes; `None` when there is none.
+/// Reads a regular file of a repository's folder, of at most `most` bytes; `None` when there is none. Others may write there:
+/// a link is followed only where it is our own, or leads to a name beside it.
+///
+/// # Errors
+/// `REPOSITORY_INVALID` for a link of somebody else's that leads elsewhere.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    read_opened(reading::open_file(path), path, most).map_err(|failure| {
+    read_opened(open_here(path, LINKS)?, path, most).map_err(|failure| {
         // Nobody has named it: it stands in a repository's folder where a file belongs.
         if is_no_file(path) { failure.remedy(TAKE_AWAY) } else { failure }
     })
+}
+
+/// Opens what has this name in its folder, `links` of them followed at most.
+fn open_here(path: &Path, links: u8) -> Result<io::Result<File>, Failure> {
+    // What is wrong is said as ever; what is no file, or none any more, is not opened.
+    let told = || {
+        let changed = || io::Error::other("it was exchanged while it was looked at");
+        reading::open_file(path).and_then(|_| Err(changed()))
+    };
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(told()) };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let Ok(folder) = Folder::of_repository(above) else { return Ok(told()) };
+    let kind = folder.about(name).ok().flatten().map(|about| FileType::from_raw_mode(about.st_mode));
+    match kind {
+        Some(FileType::RegularFile) => Ok(folder.file(name)?.map_or_else(told, Ok)),
+        Some(FileType::Symlink) => {
+            let to = carried::leads_to(&folder, name)?;
+            let is_beside = to.components().count() == 1 && to.file_name().is_some();
+            match links.checked_sub(1) {
+                Some(left) if is_beside => open_here(&above.join(to), left),
+                None if is_beside => Ok(Err(rustix::io::Errno::LOOP.into())),
+                _ => Ok(reading::open_file(&above.join(to))),
+            }
+        }
+        _ => Ok(told()),
+    }
 }
 
 fn is_no_file(path: &Path) -> bool {
@@ -150,6 +181,9 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 fn numbered(path: &Path, number: usize) -> PathBuf {
     path.with_file_name(format!("{TEMPORARY}.{number}"))
 }
+
+/// So many links in a row are looked at one by one.
+const LINKS: u8 = 8;
 
 const TAKE_AWAY: &str = "it is not what belongs there: take it away, or restore the file from a good copy";
 

@@ -92,7 +92,7 @@ impl Workspace {
 
     /// The root in a file; `None` when it is other metadata, or no file.
     fn root_in(path: &Path) -> Result<Option<Metadata>, Failure> {
-        let Some(bytes) = files::read(path, MOST_BYTES)? else { return Ok(None) };
+        let Some(bytes) = files::read_any(path, MOST_BYTES)? else { return Ok(None) };
         let role = RoleKind::Root.role();
         let metadata =
             Metadata::parse(bytes, &Limits::agent()).map_err(|e| invalid(&role, path, &e.to_string()))?;

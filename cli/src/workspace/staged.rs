@@ -269,7 +269,7 @@ impl Workspace {
 
     /// One file, as its `_type` or else its name says; with or without a version before it.
     fn read_one(&self, path: &Path) -> Result<Vec<(RoleName, Metadata)>, Failure> {
-        let bytes = files::read(path, MOST_BYTES)?.unwrap_or_default();
+        let bytes = files::read_any(path, MOST_BYTES)?.unwrap_or_default();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let unversioned =
             name.split_once('.').filter(|(v, _)| v.bytes().all(|b| b.is_ascii_digit())).map(|(_, name)| name);
