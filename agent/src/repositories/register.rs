@@ -144,8 +144,10 @@ async fn read(asked: Registration) -> Result<Read, Refusal> {
         Some(bytes) => {
             // A root may hold thousands of keys and signatures: not on a thread that serves others.
             let size = heavy::sum([bytes.as_slice()].into_iter());
-            let work =
-                move || trusted(&bytes).map(|(root, warnings)| (adopted(&root, asked.roots), root, warnings));
+            let work = move || {
+                let (root, warnings) = trusted(&bytes, &asked.roots)?;
+                Ok::<_, Refusal>((adopted(&root, asked.roots), root, warnings))
+            };
             let (keys, root, warnings) = heavy::run(size, work).await??;
             (Some(root), Some(keys), warnings)
         }
@@ -162,7 +164,7 @@ async fn read(asked: Registration) -> Result<Read, Refusal> {
 }
 
 /// A root that its own keys have signed; it may have expired (specification 5.2).
-fn trusted(bytes: &[u8]) -> Result<(Metadata, Vec<String>), Refusal> {
+fn trusted(bytes: &[u8], roots: &[Sha256Digest]) -> Result<(Metadata, Vec<String>), Refusal> {
     let unreadable = |why: &dyn std::fmt::Display| {
         Refusal::new(Reason::MetadataInvalid, format!("the root cannot be read: {why}"))
             .remedy("give the root metadata that you trust, as it was published")
@@ -192,7 +194,9 @@ fn trusted(bytes: &[u8]) -> Result<(Metadata, Vec<String>), Refusal> {
             format!("the keyid {keyid} is not the hash of its key: strict clients refuse this root")
         })
         .collect();
-    if file.expires() <= clock::now() {
+    // Where newer roots are there, it is the newest that has to be valid (specification 5.3.10).
+    let newest = roots.last().is_none_or(|newest| *newest == file.digest());
+    if newest && file.expires() <= clock::now() {
         warnings.push(format!("root version {} expired on {}", file.version(), file.expires()));
     }
     Ok((file, warnings))

@@ -44,6 +44,7 @@ fn judge(check: &Check<'_>, args: &LintArgs, now: UtcTime) -> Result<(Repository
     places::look(check, args.metadata_only, &repository, &mut findings);
     findings.extend(lint(&repository, now));
     superseded::look(check.dir, &repository, &mut findings);
+    superseded::plain_root(check.dir, &repository, &mut findings);
     findings.retain_mut(|finding| concerns(finding, &args.clients));
     findings.sort_by_key(|finding| finding.severity);
     Ok((repository, findings))

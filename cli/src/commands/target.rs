@@ -13,7 +13,7 @@ use super::staging::{Staging, edit_failure, role_name, unknown_role};
 use crate::args::{TargetAddArgs, TargetCommand};
 use crate::context::Context;
 use crate::error::{Failure, reason};
-use crate::render::{Progress, Report, Table, count, short_digest, size, visible};
+use crate::render::{Progress, Report, Table, count, first_of, short_digest, size, visible};
 use crate::workspace::{Listed, Workspace, hash_file};
 
 /// Runs a `target` command.
@@ -42,10 +42,17 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
     let mut by_role: BTreeMap<RoleName, Vec<(Named, TargetFile<'static>)>> = BTreeMap::new();
     let total = files.iter().filter_map(|file| Some(file.source.metadata().ok()?.len())).sum();
     let (mut done, mut progress) = (0_u64, Progress::new(context.screen, "hashing"));
+    let mut claimed = Vec::new();
     for file in files {
         let role = match &asked {
             Some(role) => role.clone(),
-            None => staging.workspace.role_for(file.path.as_str())?,
+            None => {
+                let (first, others) = staging.workspace.role_for(file.path.as_str())?;
+                if !others.is_empty() {
+                    claimed.push((file.path.as_str().to_owned(), first.clone(), others));
+                }
+                first
+            }
         };
         let wanted = digests(staging.workspace.current(&role)?.as_ref(), file.path.as_str());
         let found = hash_file(&file.source, &wanted, &mut |more| {
@@ -74,6 +81,7 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
         staging.workspace.set_sources(sources, &[])?;
     }
     warn_of_unfound(&staging, &added_to)?;
+    tell_claimed(&claimed, context);
     let text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
     Ok(staging.report(json!({"added": added}), text))
 }
@@ -131,6 +139,24 @@ fn warn_of_unfound(staging: &Staging<'_>, added: &[(String, RoleName)]) -> Resul
     staging.context.screen.warn(format!("clients will not find {path} in {role}{more}: {why}"));
     Ok(())
 }
+
+/// Several roles could have taken a target, and nobody said which: one line.
+fn tell_claimed(claimed: &[(String, RoleName, Vec<RoleName>)], context: &Context) {
+    let Some((path, role, others)) = claimed.first() else { return };
+    let (path, role) = (visible(path), visible(role.as_str()));
+    let others =
+        first_of(others.iter().map(|other| visible(other.as_str()).into_owned()).collect(), MOST_NAMED);
+    let more = match claimed.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; so it is with {more} more of these targets"),
+    };
+    context.screen.note(format!(
+        "{path} goes to {role}, which clients search first; its path is allowed to {others} too, and --role names another{more}"
+    ));
+}
+
+/// More roles than this are told by their number.
+const MOST_NAMED: usize = 4;
 
 /// Which digests to list of a target: SHA-256, and whatever was listed of it before.
 fn digests(role: Option<&Metadata>, path: &str) -> Algorithms {

@@ -133,7 +133,8 @@ impl Check<'_> {
             return Ok(());
         }
         let why = format!("root: root.json is not the newest root, version {}", newest.version());
-        Err(refused(&role, "root.json", "5.3.3", why))
+        let mend = "publish anything anew, which puts the newest root there: tufctl bump DIR timestamp, then tufctl sign DIR";
+        Err(refused(&role, "root.json", "5.3.3", why).remedy(mend))
     }
 
     fn timestamp(&self, set: &mut TrustedSet) -> Result<Metadata, Failure> {

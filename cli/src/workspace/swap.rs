@@ -42,6 +42,7 @@ impl Workspace {
         for (role, metadata) in staged {
             self.write_published(&folder, role, metadata)?;
         }
+        self.renew_plain_root(&folder)?;
         folder.sync()?;
         files::sync_folder(self.dir())?;
         let through = brought.replaces() && brought.lead_through(&repository, layout::NEXT)?;

@@ -180,14 +180,16 @@ impl Workspace {
         Ok(parents)
     }
 
-    /// The role that a client would search first for a target, after the top one: the first delegation that allows it.
-    pub(crate) fn role_for(&self, path: &str) -> Result<RoleName, Failure> {
+    /// The role that a client would search first for a target, after the top one: the first delegation that allows it; and
+    /// the others that do.
+    pub(crate) fn role_for(&self, path: &str) -> Result<(RoleName, Vec<RoleName>), Failure> {
         let top = RoleKind::Targets.role();
         let metadata = self.current(&top)?;
         let delegations =
             metadata.as_ref().and_then(Metadata::as_targets).and_then(|t| t.delegations.as_ref());
-        let first = delegations.and_then(|d| d.roles_for(path).into_iter().next());
-        Ok(first.map_or(top, |(role, _)| role))
+        let mut allow =
+            delegations.map(|d| d.roles_for(path)).unwrap_or_default().into_iter().map(|(role, _)| role);
+        Ok((allow.next().unwrap_or(top), allow.collect()))
     }
 
     /// Where a client finds a target: the roles in the order of its search (5.6.7), until one lists it.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tuf::json::Document;
 use tuf::lint::{File, Finding, Repository, Severity};
+use tuf::metadata::{Limits, Metadata};
 use tuf::private::{Publics, private_key_in};
 use tuf::role::RoleKind;
 
@@ -31,6 +32,33 @@ pub(super) fn look(dir: &Path, repository: &Repository, found: &mut Vec<Finding>
         }
     }
 }
+
+/// Without consistent snapshots some read `root.json`, which `verify` wants to be the newest root.
+pub(super) fn plain_root(dir: &Path, repository: &Repository, found: &mut Vec<Finding>) {
+    let Some(newest) = repository.roots.last().map(|file| &file.content) else { return };
+    if newest.as_root().is_none_or(|root| root.consistent_snapshot) {
+        return;
+    }
+    let file = reading::open_file(&dir.join("metadata").join(PLAIN_ROOT));
+    let Ok(Some(bytes)) = file.and_then(|file| reading::read_at_most(file, MOST_BYTES)) else { return };
+    if Metadata::parse(bytes, &Limits::agent()).is_ok_and(|root| root.digest() == newest.digest()) {
+        return;
+    }
+    found.push(Finding {
+        rule: "stale-root",
+        severity: Severity::Warning,
+        role: RoleKind::Root.role(),
+        clients: Vec::new(),
+        message: format!(
+            "{PLAIN_ROOT} is not the newest root, version {}: who reads it has older keys, and verify refuses it",
+            newest.version()
+        ),
+        file: PLAIN_ROOT.to_owned(),
+        remedy: "publish anything anew, which puts the newest root there: tufctl bump DIR timestamp, then tufctl sign DIR",
+    });
+}
+
+const PLAIN_ROOT: &str = "root.json";
 
 fn private_key_of(path: &Path, mut publics: Publics) -> Option<String> {
     let bytes = reading::open_file(path).and_then(|file| reading::read_at_most(file, MOST_BYTES)).ok()??;

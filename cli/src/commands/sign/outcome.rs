@@ -332,7 +332,10 @@ impl RoleLine {
             } else {
                 let why = match &key.token {
                     Some(_) if key.barred.is_some() => key.barred_in_words().to_owned(),
-                    Some((_, state)) if state != "unlocked" => format!("missing, token {state}"),
+                    // Of a key that is not needed nobody has to know; its token may have been unlocked meanwhile.
+                    Some((_, state)) if state != "unlocked" && !self.state.met => {
+                        format!("missing, token {state}")
+                    }
                     None if key.gone && !key.maybe_on.is_empty() => {
                         "missing, on no token that is there".to_owned()
                     }
