@@ -65,6 +65,7 @@ mod memory;
 mod modules;
 mod mutations;
 mod names;
+mod names_of_keys;
 mod neighbours;
 mod no_pcsc;
 mod no_texts;

@@ -320,8 +320,8 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
         Request::List => {
             let (keys, odd) = host.with_token(objects::list)?;
             // No keys, or no token any more? SoftHSM's answer is the same.
-            let all = host.look()?.logged_in;
-            plain(Reply::Keys { keys, all, odd })
+            let status = host.look()?;
+            plain(Reply::Keys { keys, all: status.logged_in, odd, of: Some(Box::new(status)) })
         }
         Request::Generate { name, kind, curve_name, .. } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;

@@ -291,8 +291,12 @@ impl Backend for Pkcs11Token {
             None => shared.link(),
         };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
-            Ok((Reply::Keys { keys, all, odd }, _)) => {
+            Ok((Reply::Keys { keys, all, odd, of }, _)) => {
                 shared.heard_of_objects(odd);
+                if let Some(status) = of {
+                    // Another token may be in its place since it was looked at last.
+                    shared.note_status(*status, &link);
+                }
                 let keys = names::stored_keys(keys);
                 let missing = shared.note(|seen| seen.shown(keys.clone(), all));
                 Ok(if missing { shared.look_for_missing(&mut link).unwrap_or(keys) } else { keys })

@@ -186,7 +186,25 @@ impl Ledger {
         self.read_all(move |tx| read(tx, &card)).await
     }
 
-    /// The card that last accepted a PIN under this name of a token.
+    /// A name means this card from now on, which wants no PIN.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`: it means what it meant before.
+    pub async fn bind_card(&self, card: String, token: String) -> Result<(), LedgerError> {
+        if self.card_of_token(token.clone()).await?.as_ref() == Some(&card) {
+            return Ok(());
+        }
+        self.ask(move |tx| {
+            release(tx, &card, &token)?;
+            let known = read(tx, &card)?;
+            tx.append("token.entered", json!({"token": token, "card": card}))?;
+            write(tx, &card, &PinRecord { token: with(&known.token, &token), ..known })?;
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// The card that last accepted a PIN under this name of a token, or was used without one.
     ///
     /// # Errors
     /// `Io` or `Closed`.

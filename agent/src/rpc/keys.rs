@@ -232,6 +232,7 @@ async fn remove(
 ) -> Result<RemoveKeyReply, Refusal> {
     let _names = state.tokens().hold_names().await;
     let key = state.tokens().key(&request.name).await?;
+    is_as_shown(&key, &request)?;
     let options = card::options(&connection, request.card.as_ref(), &request.name)?;
     split::WholeCopy::of(&state, &key).check(&key.name, request.force)?;
     card::can_remove(&key, request.force).await?;
@@ -254,8 +255,26 @@ async fn remove(
         key.slot.run(move |backend| backend.remove_with(&public, &options)).await?;
     }
     key.slot.forget(&key.stored.public);
+    state.tokens().forget_name(&key);
     copy.note_removed().await?;
     Ok(RemoveKeyReply {})
+}
+
+/// Whoever says yes to the end of a key says it of the one that was shown, not of one that has its name by now.
+fn is_as_shown(key: &HeldKey, request: &RemoveKeyRequest) -> Result<(), Refusal> {
+    let keyid = key.stored.public.to_key().computed_keyid().to_string();
+    let differs = |shown: &str, is: &str| !shown.is_empty() && shown != is;
+    if !differs(&request.keyid, &keyid) && !differs(&request.token, key.slot.name()) {
+        return Ok(());
+    }
+    let (name, token) = (&key.name, key.slot.name());
+    let message =
+        format!("the key {name} is another one now than the one that was shown, so none was removed");
+    Err(Refusal::new(Reason::KeyNotFound, message)
+        .remedy(format!("look which it is: tufctl key show {name}"))
+        .detail("key", name.as_str())
+        .detail("token", token)
+        .detail("keyid", keyid))
 }
 
 /// A split key is made with the people who hold its shares.

@@ -1,6 +1,5 @@
 //! One name space of keys over all tokens.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backend::{KeyName, StoredKey, TokenState};
@@ -8,6 +7,7 @@ use policy::Reason;
 use tuf::key::PublicKey;
 use tufagent_proto::v1::Key;
 
+use super::names::Whereabouts;
 use super::{Listing, Slot, Tokens};
 use crate::refusal::Refusal;
 use crate::split::Whole;
@@ -122,21 +122,21 @@ impl Tokens {
 
     /// The same, where shares of this key are brought: it is the split one that signs, also while there is a whole copy.
     pub(crate) async fn keys_to_collect(&self, public: &PublicKey) -> Vec<HeldKey> {
-        let mut held = self.listed(Wanted::ToSign).await;
-        if held.0.iter().any(|key| key.slot.is_split() && key.stored.public == *public) {
-            held.0.retain(|key| key.slot.file_store().is_none() || key.stored.public != *public);
+        let mut listed = self.listed(Wanted::ToSign).await;
+        if listed.held.iter().any(|key| key.slot.is_split() && key.stored.public == *public) {
+            listed.held.retain(|key| key.slot.file_store().is_none() || key.stored.public != *public);
         }
-        in_one_name_space(held)
+        self.in_one_name_space(listed)
     }
 
     async fn all_keys(&self, wanted: Wanted) -> Vec<HeldKey> {
-        in_one_name_space(self.listed(wanted).await)
+        self.in_one_name_space(self.listed(wanted).await)
     }
 
     /// What all tokens have, and what they have lost.
-    async fn listed(&self, wanted: Wanted) -> (Vec<HeldKey>, Vec<HeldKey>) {
+    async fn listed(&self, wanted: Wanted) -> Listed {
         let to_sign = wanted == Wanted::ToSign;
-        let (mut held, mut lost) = (Vec::new(), Vec::new());
+        let mut listed = Listed::default();
         // Asked side by side: one slow token does not add up with another.
         let asked: Vec<_> = self
             .all()
@@ -158,16 +158,41 @@ impl Tokens {
                 Asked::Under(asked) if to_sign => slot.last_shown_unless(asked).await,
                 Asked::Under(asked) => asked.await.unwrap_or_default(),
             };
-            let there = !matches!(slot.state(), TokenState::Absent | TokenState::Failed);
+            let there =
+                !matches!(slot.state(), TokenState::Absent | TokenState::Failed) && slot.stranger().is_none();
             let (available, unanswered) = (listing.answered && there, !listing.answered && there);
             let held_as = |stored: StoredKey, lost: bool| {
                 let (name, slot) = (stored.name.to_string(), Arc::clone(&slot));
                 HeldKey { name, slot, stored, available: available && !lost, lost, unanswered }
             };
-            held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
-            lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
+            listed.at.configured.insert(slot.name().to_owned());
+            if listing.whole && there {
+                listed.at.whole.insert(slot.name().to_owned());
+            }
+            for gone in &listing.lost {
+                listed.at.lost.insert((slot.name().to_owned(), gone.public.clone()));
+            }
+            listed.held.extend(listing.keys.into_iter().map(|stored| held_as(stored, false)));
+            listed.lost.extend(listing.lost.into_iter().map(|stored| held_as(stored, true)));
         }
-        (held, lost)
+        listed
+    }
+
+    /// Each key once, under a name of its own.
+    fn in_one_name_space(&self, Listed { mut held, mut lost, at }: Listed) -> Vec<HeldKey> {
+        hide_behind_whole_copies(&mut held);
+        self.names.give(&mut held, &mut lost, &at);
+        // What took the place of a lost key, or is a copy of it, is what is meant.
+        lost.retain(|gone| {
+            !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
+        });
+        held.append(&mut lost);
+        held
+    }
+
+    /// The key was removed on purpose: another one may have its name.
+    pub(crate) fn forget_name(&self, key: &HeldKey) {
+        self.names.forget(key);
     }
 
     /// The key of this name.
@@ -200,6 +225,13 @@ impl Tokens {
                 .detail("key", name)
                 .detail("token", slot.name()));
         }
+        if let Some((slot, stranger)) = self.all().iter().find_map(|slot| Some((slot, slot.stranger()?))) {
+            let message = format!("there is no key named {name:?} as far as is known: {}", stranger.message);
+            return Err(Refusal::new(Reason::KeyNotFound, message)
+                .remedy(format!("see the names with: tufctl key list; {}", stranger.remedy))
+                .detail("key", name)
+                .detail("token", slot.name()));
+        }
         let silent = |slot: &Arc<Slot>| matches!(slot.state(), TokenState::Absent | TokenState::Failed);
         let tokens: Vec<_> =
             self.all().into_iter().filter(silent).map(|slot| slot.name().to_owned()).collect();
@@ -223,9 +255,14 @@ impl Tokens {
     /// # Errors
     /// `NAME_TAKEN`.
     pub(crate) async fn check_free(&self, name: &KeyName) -> Result<(), Refusal> {
-        let keys = self.keys().await;
+        let listed = self.listed(Wanted::Whole).await;
+        let away = self.names.reserved_by(name, &listed.at);
+        let keys = self.in_one_name_space(listed);
         let Some(other) = keys.iter().find(|key| key.name == name.as_str() && !key.lost) else {
-            return Ok(());
+            return match away {
+                None => Ok(()),
+                Some(token) => Err(taken_by_unseen(name, &token)),
+            };
         };
         let message = format!("token {} has a key named {name} already", other.slot.name());
         Err(Refusal::new(Reason::NameTaken, message).remedy(other_name(other)).detail("key", name.as_str()))
@@ -279,22 +316,18 @@ enum Wanted {
     ToSign,
 }
 
+/// What tokens have.
+#[derive(Default)]
+struct Listed {
+    held: Vec<HeldKey>,
+    lost: Vec<HeldKey>,
+    at: Whereabouts,
+}
+
 /// The keys of a token, or the task that asks for them.
 enum Asked {
     AtHand(Listing),
     Under(tokio::task::JoinHandle<Listing>),
-}
-
-/// Each key once, under a name of its own.
-fn in_one_name_space((mut held, mut lost): (Vec<HeldKey>, Vec<HeldKey>)) -> Vec<HeldKey> {
-    hide_behind_whole_copies(&mut held);
-    name_apart(&mut held);
-    // What took the place of a lost key, or is a copy of it, is what is meant.
-    lost.retain(|gone| {
-        !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
-    });
-    held.append(&mut lost);
-    held
 }
 
 /// A split key of which the file store has a whole copy is that copy, as long as it is there; one that should be gone, as all
@@ -317,6 +350,20 @@ fn is_condemned(key: &HeldKey) -> bool {
     split.is_some_and(|split| split.whole == Whole::Goes && split.alive().is_some())
 }
 
+/// A name of a key that may be on its token still, which nobody sees now.
+fn taken_by_unseen(name: &KeyName, token: &str) -> Refusal {
+    let message = format!(
+        "a key of token {token} is named {name}, and the token is not there, or does not show it now"
+    );
+    Refusal::new(Reason::NameTaken, message)
+        .remedy(format!(
+            "choose another name; or bring the token back and unlock it (tufctl token unlock {token}): where the key is gone, its \
+             name is free then; so it is once the token's entry is taken out of the configuration"
+        ))
+        .detail("key", name.as_str())
+        .detail("token", token)
+}
+
 /// What to do where a name is taken. A first set that waits may be one that was never handed out.
 fn other_name(taken: &HeldKey) -> String {
     let split = taken.slot.split_store().and_then(|store| store.of_public(&taken.stored.public));
@@ -326,18 +373,5 @@ fn other_name(taken: &HeldKey) -> String {
             split.name
         ),
         None => "choose another name".to_owned(),
-    }
-}
-
-/// The first token keeps a name that two tokens use; the others' keys get the start of their fingerprint.
-fn name_apart(keys: &mut [HeldKey]) {
-    let mut taken = BTreeSet::new();
-    for key in keys {
-        if !taken.insert(key.name.clone()) {
-            let fingerprint = key.stored.public.fingerprint().to_string();
-            let start = fingerprint.get(..8).unwrap_or(&fingerprint);
-            key.name = format!("{}-{start}", key.name);
-            taken.insert(key.name.clone());
-        }
     }
 }

@@ -10,6 +10,7 @@ mod delays;
 pub(crate) mod descriptor;
 mod keyring;
 mod keys;
+mod names;
 mod open;
 mod pin;
 mod pinentry;
@@ -49,6 +50,8 @@ pub struct Tokens {
     places: Places,
     /// Key names are one name space: whoever makes a key holds this while looking and making.
     naming: tokio::sync::Mutex<()>,
+    /// Which key has which name.
+    names: names::Names,
     /// Rung when a token was unlocked, or a device came or went by itself.
     changed: Arc<Notify>,
 }
@@ -80,7 +83,8 @@ impl Tokens {
         let open = |config| open_and_watch(config, &places, &changed);
         let slots = configs.iter().map(open).collect::<Result<_, _>>()?;
         let naming = tokio::sync::Mutex::new(());
-        Ok(Self { slots: RwLock::new(slots), retired: Mutex::default(), places, naming, changed })
+        let names = names::Names::open(&places.state)?;
+        Ok(Self { slots: RwLock::new(slots), retired: Mutex::default(), places, naming, changed, names })
     }
 
     /// All tokens, in the order of the configuration.
@@ -127,6 +131,9 @@ impl Tokens {
         for slot in &all {
             slot.first_look_after_start().await;
             slot.refresh_source().await;
+            if let Err(error) = slot.recall_bound().await {
+                tracing::debug!(token = slot.name(), %error, "which card it means is not known");
+            }
         }
         all.iter().map(|slot| slot.describe()).collect()
     }

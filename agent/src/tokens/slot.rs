@@ -1,5 +1,6 @@
 //! One token: its backend, its queue, and for how long it stays unlocked.
 
+mod bound;
 mod card;
 mod count;
 mod doctor;
@@ -250,8 +251,12 @@ impl Slot {
         let unlocks_itself = self.may_unlock_itself().is_some() && source.is_none();
         let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
         // How the login was lost is no answer to why it is not made again.
-        let problem =
-            source.map(|trouble| trouble.why).or(info.problem).or_else(|| self.says_it_is_open()).or(counted);
+        let problem = self
+            .stranger_problem()
+            .or_else(|| source.map(|trouble| trouble.why))
+            .or(info.problem)
+            .or_else(|| self.says_it_is_open())
+            .or(counted);
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
             (TokenState::Unlocked, Some(until)) => {
                 Some(until.saturating_sub(clock::boot()).as_secs().saturating_add(1))

@@ -169,15 +169,16 @@ impl Agent {
         })
     }
 
-    /// Destroys a key; one that still serves a role only with `force`.
+    /// Destroys this very key; one that still serves a role only with `force`.
     pub(crate) fn remove_key(
         &self,
-        name: &str,
+        key: &v1::Key,
         force: bool,
         management: Option<&Secret>,
     ) -> Result<(), Failure> {
-        let card = self.card_options(name, None, management)?;
-        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name: name.into(), force, card }))
+        let card = self.card_options(&key.name, None, management)?;
+        let (name, keyid, token) = (key.name.clone(), key.keyid.clone(), key.token.clone());
+        self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name, force, card, keyid, token }))
             .map(drop)
     }
 

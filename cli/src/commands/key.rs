@@ -8,6 +8,7 @@ use tufagent_proto::v1;
 use zeroize::Zeroizing;
 
 use crate::args::{ImportArgs, KeyCommand, KeyFormat};
+use crate::client::Agent;
 use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::keys;
@@ -41,18 +42,17 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             tell_silent(&all, &agent.tokens()?, context);
             list(&all, style)
         }
-        KeyCommand::Show { name } => shown(keys::find(&context.agent()?.keys()?, name)?, style),
-        KeyCommand::Export { name, format } => export(keys::find(&context.agent()?.keys()?, name)?, *format),
+        KeyCommand::Show { name } => shown(&held(context.agent()?, name)?, style),
+        KeyCommand::Export { name, format } => export(&held(context.agent()?, name)?, *format),
         KeyCommand::Import(args) => import(args, context),
         KeyCommand::Attest { name } => attest::attest(name, context),
         KeyCommand::Remove { name, force, card, yes } => {
             let agent = context.agent()?;
-            let all = agent.keys()?;
-            let key = keys::find(&all, name)?;
+            let key = &held(agent, name)?;
             let is_split = agent.sets()?.iter().any(|set| set.key == key.name && set.token == key.token);
             confirm(&removal(key, is_split), yes.yes)?;
             card::with_management_key((context, agent, &key.token), card, |management| {
-                agent.remove_key(name, *force, management)
+                agent.remove_key(key, *force, management)
             })?;
             let mut text = format!("{name} is gone\n");
             if is_split {
@@ -64,6 +64,27 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             ))
         }
     }
+}
+
+/// The key of this name. Where none is seen, it may lie on a token that does not show its keys now.
+fn held(agent: &Agent, name: &str) -> Result<v1::Key, Failure> {
+    let all = agent.keys()?;
+    let missing = match keys::find(&all, name) {
+        Ok(key) => return Ok(key.clone()),
+        Err(missing) => missing,
+    };
+    let tokens = agent.tokens().unwrap_or_default();
+    let hides = |token: &&v1::Token| match token.state.as_str() {
+        "absent" | "failed" => true,
+        state => token.silent || state == "locked" && token.problem.is_some(),
+    };
+    let hiding = tokens.iter().find(hides).map(|token| {
+        let problem = token.problem.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let remedy =
+            format!("it may lie on {}, which is {}{problem}: see tufctl token list", token.name, token.state);
+        missing.clone().remedy(visible(&remedy))
+    });
+    Err(hiding.unwrap_or(missing))
 }
 
 /// What is asked before a key goes. Of a split key the agent has nothing but the manifests.

@@ -157,8 +157,8 @@ pub(crate) enum Reply {
     /// What the token says about itself.
     Status(TokenStatus),
     /// The keys; `all`: their private halves were seen, too. Otherwise some may have none there.
-    /// `odd`: what is wrong with objects of the token.
-    Keys { keys: Vec<WireKey>, all: bool, odd: Option<String> },
+    /// `odd`: what is wrong with objects of the token. `of`: what the module's token whose keys they are says about itself.
+    Keys { keys: Vec<WireKey>, all: bool, odd: Option<String>, of: Option<Box<TokenStatus>> },
     /// The key that was made.
     Key { key: WireKey },
     /// Comes before the answer: this slot of the module is asked now for its token; none: no slot any more.
@@ -327,6 +327,18 @@ pub(crate) struct TokenStatus {
     /// Of a YubiKey, how often it came, or another program was seen to have reset it, since the helper was started.
     #[serde(default)]
     pub(crate) arrivals: u64,
+}
+
+impl TokenStatus {
+    /// Whether it says of itself what this one says. Its label and model may be others after an update: then it is looked at
+    /// as another one.
+    pub(crate) fn is_same_token(&self, other: &Self) -> bool {
+        let words = |status: &Self| {
+            let Self { serial, label, manufacturer, model, .. } = status;
+            [serial, label, manufacturer, model].map(String::clone)
+        };
+        words(self) == words(other)
+    }
 }
 
 /// A key as the helper found it.

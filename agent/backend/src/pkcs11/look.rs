@@ -70,8 +70,8 @@ impl Shared {
         if let Some(old) = old {
             old.stop();
         }
-        self.note(|seen| seen.shown(keys.clone(), all));
         let _ = self.poll(link);
+        self.note(|seen| seen.shown(keys.clone(), all));
         Some(keys)
     }
 

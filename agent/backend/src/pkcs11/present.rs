@@ -46,6 +46,12 @@ impl Card {
         Wanted::only([&self.serial, &self.label, &self.manufacturer, &self.model])
     }
 
+    /// It has said what it is called.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !(self.serial.is_empty() && self.label.is_empty())
+    }
+
     /// It has no serial number, or the zeros that some modules give to every token.
     #[must_use]
     pub fn has_no_serial(&self) -> bool {

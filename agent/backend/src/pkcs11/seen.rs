@@ -116,6 +116,9 @@ impl Seen {
         if !self.is_there() || status.arrivals != self.status.arrivals {
             self.arrivals = self.arrivals.wrapping_add(1);
         }
+        if self.is_known() && !self.status.is_same_token(&status) {
+            self.forget_keys();
+        }
         self.state = Some(match (status.blocked, status.logged_in && !overtaken) {
             (_, true) => TokenState::Unlocked,
             (true, false) => TokenState::Blocked,
@@ -251,6 +254,15 @@ impl Seen {
     pub(crate) fn removed(&mut self, key: &PublicKey) {
         self.keys.retain(|stored| stored.public != *key);
         self.missing.retain(|missing| missing != key);
+    }
+
+    /// They are of a token that was there before the one that is there now.
+    fn forget_keys(&mut self) {
+        self.keys.clear();
+        self.public_only.clear();
+        self.missing.clear();
+        self.each_use.clear();
+        self.keys_since = None;
     }
 
     /// There is no helper that works.

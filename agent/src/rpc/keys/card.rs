@@ -111,6 +111,7 @@ const REMOVES: (u8, u8) = (5, 7);
 pub(super) async fn forget(state: &AppState, replaced: Option<HeldKey>) -> Vec<String> {
     let Some(key) = replaced else { return Vec::new() };
     key.slot.forget(&key.stored.public);
+    state.tokens().forget_name(&key);
     let serves = state.repositories().served_by(&key.stored.public).await.unwrap_or_default();
     let roles: Vec<_> = serves.iter().map(ToString::to_string).collect();
     let roles =

@@ -21,7 +21,7 @@ use super::refusals::SPENT;
 use super::since::Since;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
-use crate::config::{Select, TokenKind};
+use crate::config::TokenKind;
 use crate::refusal::Refusal;
 
 /// Where the token tells nothing, no more is tried after so many wrong ones (DESIGN section 4, rule 5).
@@ -178,7 +178,7 @@ impl Slot {
     }
 
     /// Under which name its PIN is counted; what an earlier version counted goes on.
-    async fn known_as(&self, card: &Card) -> Result<String, Refusal> {
+    pub(super) async fn known_as(&self, card: &Card) -> Result<String, Refusal> {
         let (id, former) = (identity(card), former_names(card));
         if id != former.shared {
             self.places.ledger.adopt_pin_record(former, id.clone(), self.name().to_owned()).await?;
@@ -288,34 +288,10 @@ impl Slot {
             None if self.names_serial() && !card.has_no_serial() => return Ok(()),
             None => {}
         }
-        match self.places.ledger.card_of_token(self.name().to_owned()).await? {
-            Some(bound) if bound != id => {
-                let name = self.name();
-                let word = if card.has_no_serial() { format!("'{as_shown}'") } else { as_shown.clone() };
-                let why = format!(
-                    "its PIN was last accepted by the card with {bound}, and the one with {id} is there"
-                );
-                Err(self
-                    .refusal(&BackendError::Swapped { why })
-                    .remedy(format!(
-                        "if that is the one that you mean, unlock it at a terminal (tufctl token unlock {name}), or say so: \
-                         tufctl token unlock {name} --serial {word}"
-                    ))
-                    .detail("serial", as_shown))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The configuration names the very card.
-    fn names_serial(&self) -> bool {
-        match &self.config.kind {
-            TokenKind::File | TokenKind::Yubikey(_) | TokenKind::Shares { .. } => true,
-            TokenKind::Pkcs11(module) => match &module.select {
-                Select::Serial(_) => true,
-                Select::Label(_) => false,
-                Select::Uri(uri) => backend::pkcs11::uri_names_serial(uri),
-            },
+        let bound = self.recall_bound().await?;
+        match bound.and_then(|bound| self.is_not(&bound, card, id)) {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
         }
     }
 

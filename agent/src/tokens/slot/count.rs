@@ -50,11 +50,13 @@ pub(super) struct Counter {
     ledger: Arc<Ledger>,
     token: String,
     pub(super) seen: Mutex<Count>,
+    /// The card that accepted its PIN last under this name, in this run or before.
+    pub(super) bound: Mutex<Option<String>>,
 }
 
 impl Counter {
     pub(super) fn new(ledger: Arc<Ledger>, token: String) -> Self {
-        Self { ledger, token, seen: Mutex::default() }
+        Self { ledger, token, seen: Mutex::default(), bound: Mutex::default() }
     }
 
     /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
@@ -72,8 +74,14 @@ impl Counter {
             PinOutcome::Refused { .. } => Count { accepted: None, ..before },
             PinOutcome::NotMade { .. } => before,
         };
-        match self.ledger.settle_pin_attempt(id, self.token.clone(), outcome).await {
-            Ok(wrong) => *lock(&self.seen) = Count { wrong, ..now },
+        let accepted = matches!(outcome, PinOutcome::Accepted { .. });
+        match self.ledger.settle_pin_attempt(id.clone(), self.token.clone(), outcome).await {
+            Ok(wrong) => {
+                *lock(&self.seen) = Count { wrong, ..now };
+                if accepted {
+                    *lock(&self.bound) = Some(id);
+                }
+            }
             // Too high a count costs a question; too low a one could cost the card.
             Err(error) => tracing::warn!(token = self.token, "an attempt stays counted: {error}"),
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use backend::pkcs11::Pkcs11Token;
 use backend::{StoredKey, TokenState};
+use policy::Reason;
 use tokio::task::JoinHandle;
 use tuf::key::PublicKey;
 
@@ -33,6 +34,8 @@ pub(super) struct Known {
     shown: Option<Instant>,
     /// Of a card, which time that it came they were read.
     since: Option<u64>,
+    /// Those are all that it had then.
+    whole: bool,
     /// It kept somebody waiting in vain, and has not answered since.
     silent: bool,
 }
@@ -44,6 +47,8 @@ pub struct Listing {
     pub keys: Vec<StoredKey>,
     /// Those that were, and are gone though nobody removed them here.
     pub lost: Vec<StoredKey>,
+    /// It has no others.
+    pub whole: bool,
     /// Read just now; otherwise the last known ones, because the token does not answer.
     pub answered: bool,
 }
@@ -56,6 +61,7 @@ impl Known {
         self.lost.retain(|key| !is_shown(key));
         self.keys = shown;
         self.shown = Some(Instant::now());
+        self.whole = all;
         self.silent = false;
         if all {
             self.lost.append(&mut hidden);
@@ -76,7 +82,8 @@ impl Known {
     }
 
     fn listing(&self) -> Listing {
-        Listing { keys: self.keys.clone(), lost: self.lost.clone(), answered: true }
+        let (keys, lost) = (self.keys.clone(), self.lost.clone());
+        Listing { keys, lost, whole: self.whole, answered: true }
     }
 }
 
@@ -100,13 +107,17 @@ impl Slot {
         let shown = self.backend.keys().ok()?;
         let mut known = lock(&self.known_keys);
         known.see(shown, state == TokenState::Unlocked && self.backend.state() == state);
-        Some(known.listing())
+        // It holds their public halves in memory, locked too.
+        Some(Listing { whole: true, ..known.listing() })
     }
 
     /// Its keys; the last known ones when the token does not answer in time. One that hangs keeps people waiting once, and
     /// not again before it has answered: their commands may be about other tokens. `shortly`: the last known ones will do.
     pub async fn keys(self: &Arc<Self>, shortly: bool) -> Listing {
-        let last = |answered| Listing { answered, ..lock(&self.known_keys).listing() };
+        let last = |answered| {
+            let known = lock(&self.known_keys).listing();
+            Listing { answered, whole: known.whole && answered, ..known }
+        };
         let silent = lock(&self.known_keys).silent;
         if silent && self.lists.available_permits() == 0 {
             return last(false);
@@ -147,12 +158,19 @@ impl Slot {
         };
         match listed {
             Ok((keys, all, since)) => {
+                // One of these may be a key that it has and that is not seen.
+                let odd = self.odd_objects().is_some();
                 let mut known = lock(&self.known_keys);
                 known.see(keys, all);
+                known.whole &= !odd;
                 known.since = since;
                 true
             }
             Err(error) => {
+                if error.reason == Reason::TokenSwapped {
+                    let mut known = lock(&self.known_keys);
+                    (known.silent, known.shown) = (false, None);
+                }
                 tracing::debug!(token = self.name(), %error, "keys could not be listed");
                 false
             }
@@ -164,7 +182,7 @@ impl Slot {
     async fn list(&self) -> Result<(Vec<StoredKey>, bool, Option<u64>), Refusal> {
         // Not in the queue: a list must not wait behind a touch.
         let place = Arc::clone(&self.lists).acquire_owned().await.map_err(Refusal::internal)?;
-        let (backend, card) = (Arc::clone(&self.backend), self.card());
+        let (backend, card, token) = (Arc::clone(&self.backend), self.card(), self.pkcs11.clone());
         let work = move || {
             let _place = place;
             let shows_all = || match backend.state() {
@@ -175,11 +193,20 @@ impl Slot {
             };
             let before = shows_all();
             let keys = backend.keys()?;
+            let of = token.map(|token| token.last_seen());
             let since = card.as_ref().and_then(|card| card.keys_since());
-            Ok((keys, before && shows_all() && (card.is_none() || since.is_some()), since))
+            Ok((of, keys, before && shows_all() && (card.is_none() || since.is_some()), since))
         };
         let listed = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
-        listed.map_err(|error| self.refusal(&error))
+        let (of, keys, all, since) = listed.map_err(|error| self.refusal(&error))?;
+        // One that is unlocked has accepted its PIN.
+        if !all {
+            self.recall_bound().await?;
+            if let Some(refusal) = of.and_then(|card| self.not_ours(&card)) {
+                return Err(refusal);
+            }
+        }
+        Ok((keys, all, since))
     }
 
     /// The list that is under way; the last one of a token that is there and does not give it at once: one that is slow or

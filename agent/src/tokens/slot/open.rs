@@ -25,7 +25,14 @@ impl Slot {
         self.lapse();
         // As people are shown it.
         let card = token.last_seen();
-        let serial = serial.map(|shown| if shown == shown_as(&card) { card.serial } else { shown });
+        self.recall_bound().await?;
+        let is_said = serial.as_ref().is_some_and(|shown| *shown == shown_as(&card));
+        // Nothing but its identity tells it from another one, that wants no PIN either.
+        if let Some(refusal) = self.not_ours(&card).filter(|_| !is_said) {
+            return Err(refusal);
+        }
+        let named = card.is_named();
+        let serial = if is_said { Some(card.serial) } else { serial.or(named.then_some(card.serial)) };
         let still = self.still(since);
         let work = move || match still.is_wanted() {
             true => token.enter(serial),
@@ -33,7 +40,17 @@ impl Slot {
         };
         let done = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
         done.map_err(|error| self.not_entered(&error))?;
+        self.bind().await?;
         self.begin_lease(since, None)
+    }
+
+    /// The name means this card from now on.
+    async fn bind(&self) -> Result<(), Refusal> {
+        let Some(card) = self.pkcs11.as_ref().map(|token| token.last_seen()) else { return Ok(()) };
+        let id = self.known_as(&card).await?;
+        self.places.ledger.bind_card(id.clone(), self.name().to_owned()).await?;
+        *lock(&self.counter.bound) = Some(id);
+        Ok(())
     }
 
     /// # Errors

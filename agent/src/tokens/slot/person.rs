@@ -55,7 +55,19 @@ impl Slot {
     /// As [`Slot::ensure_usable`].
     pub async fn may_become_usable(self: &Arc<Self>) -> Result<(), Refusal> {
         self.first_look().await;
-        if self.asks_a_person().is_some() { Ok(()) } else { self.ensure_usable().await }
+        if self.asks_a_person().is_none() {
+            return self.ensure_usable().await;
+        }
+        self.is_no_stranger().await
+    }
+
+    /// Nobody is asked for the PIN of a card that has come in the place of another one, to use a key of that one.
+    async fn is_no_stranger(&self) -> Result<(), Refusal> {
+        self.recall_bound().await?;
+        match self.stranger() {
+            Some(refusal) => Err(refusal),
+            None => Ok(()),
+        }
     }
 
     /// As [`Slot::ensure_usable`]; a person is asked by pinentry where the token is configured so.
@@ -71,6 +83,7 @@ impl Slot {
         // Of many that want it, one asks; the others find it unlocked, or ask again.
         let _alone = self.asking.lock().await;
         let Some(program) = self.asks_a_person() else { return self.ensure_usable().await };
+        self.is_no_stranger().await?;
         self.unlock_by_pinentry(&program, purpose, since, None, None).await
     }
 

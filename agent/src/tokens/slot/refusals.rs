@@ -43,6 +43,9 @@ impl Slot {
         {
             return self.refusal(&error);
         }
+        if let Some(stranger) = self.stranger() {
+            return stranger;
+        }
         let info = self.backend.info();
         if info.state == TokenState::Failed
             && let Some(error) = self.device_trouble()

@@ -26,6 +26,7 @@ impl Slot {
                 return Ok(());
             }
             if self.may_unlock_itself().is_none() {
+                self.recall_bound().await?;
                 return Err(self.unusable());
             }
             let slot = Arc::clone(self);
