@@ -132,3 +132,102 @@ fn of_several_entries_for_one_card_one_presents_a_wrong_pin_by_itself_and_all_th
         }
     }
 }
+
+#[test]
+fn a_reload_while_the_right_pin_is_presented_leaves_the_changed_entry_unlocked() {
+    let Some((home, desk)) = unattended() else { return };
+    desk.say("C_Login * sleep 2000");
+    let agent = home.start();
+    let began = || desk.trace().calls("C_Login") > 0;
+    while !began() {
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let config = home.dir().join("config/tuf-agent/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    home.config(&format!("{text}sessions = 2\n"));
+    agent.signal("HUP");
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    let (made, accepted) = (home.journalled("token.attempt").len(), home.journalled("token.accepted").len());
+    assert_eq!((made, accepted), (2, 2), "one by each helper");
+}
+
+#[test]
+fn a_pin_that_was_not_presented_because_of_another_entry_is_presented_once_that_one_is_right() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
+    folder.init_token("build", "so-pin-4711", PIN).unwrap();
+    let table = |name: &str, text: &str| {
+        let file = home.secret(&format!("pin-{name}"), text).display().to_string();
+        format!("{}pin = {{ file = {file:?} }}\n", home.lying_table(name, "build", &folder))
+    };
+    let wrong = table("one", "wrong-pin-77ac");
+    home.lying_desk("one").say("token flags none");
+    home.config(&wrong);
+    // Tried in a run before, so nothing is presented by itself in this one.
+    let agent = home.start();
+    agent.wait_until(|| home.lying_desk("one").trace().logins() == 1);
+    a_while();
+    agent.stop();
+    home.lying_desk("two").say("token flags none");
+    home.config(&(wrong + &table("two", PIN)));
+    let agent = home.start();
+    let refused = home.refused("key generate k --token two --type ecdsa-p256", 5, "TOKEN_LOCKED");
+    assert!(refused["message"].as_str().unwrap().contains("was tried before"), "{refused}");
+    assert_eq!(home.lying_desk("two").trace().logins(), 0);
+    home.secret("pin-one", PIN);
+    home.run("token unlock one").done();
+    home.run("key generate k --token two --type ecdsa-p256").done();
+    drop(agent);
+}
+
+#[test]
+fn two_databases_that_nothing_but_their_entries_tells_apart_count_their_wrong_pins_apart() {
+    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
+    let home = Home::new();
+    let table = |name: &str| {
+        let folder = softhsm.folder(&home.dir().join(name)).unwrap();
+        folder.init_token("build", "so-pin-4711", PIN).unwrap();
+        home.lying_desk(name).say("token serial 0000000000000000\ntoken flags none");
+        home.lying_table(name, "build", &folder)
+    };
+    home.config(&(table("one") + &table("two")));
+    home.secret("pin", PIN);
+    home.secret("wrong", "wrong-pin-77ac");
+    let agent = home.start();
+    agent.wait_until(|| ["one", "two"].iter().all(|name| home.token(name)["state"] == "locked"));
+    for reason in ["PIN_INCORRECT", "PIN_INCORRECT", "PIN_INCORRECT", "PIN_BLOCKED"] {
+        home.refused("token unlock one --pin-file wrong", 5, reason);
+        home.run("token unlock two --pin-file pin").done();
+    }
+    assert_eq!(home.lying_desk("one").trace().logins(), 3);
+}
+
+#[test]
+fn a_token_that_says_before_it_is_asked_that_it_is_blocked_costs_no_attempt() {
+    let Some(home) = lying_home("") else { return };
+    let desk = home.lying_desk("hsm");
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    // The flag comes after the look at the token, and before the login: sooner or later.
+    for _ in 0..20 {
+        desk.say("C_GetSessionInfo * sleep 300");
+        thread::scope(|scope| {
+            let unlocking = scope.spawn(|| home.run("token unlock hsm --pin-file pin --json"));
+            thread::sleep(std::time::Duration::from_millis(200));
+            desk.say("token flags +locked");
+            drop(unlocking.join().unwrap());
+        });
+        desk.say("");
+        agent.wait_until(|| home.token("hsm")["state"] != "blocked");
+        if !home.journalled("token.not-asked").is_empty() {
+            break;
+        }
+        home.run("token lock hsm").done();
+    }
+    let (made, accepted) = (home.journalled("token.attempt").len(), home.journalled("token.accepted").len());
+    let not_asked = home.journalled("token.not-asked");
+    assert_eq!(not_asked.len(), 1, "the token was asked each time");
+    assert_eq!((made, &not_asked[0]["body"]["wrong"]), (accepted + 1, &json!(0)));
+}

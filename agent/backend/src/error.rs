@@ -109,6 +109,12 @@ pub enum BackendError {
     /// Too many wrong PINs, and too many wrong PUKs.
     #[error("the token is blocked after too many wrong PINs, and its PUK is blocked, too")]
     BothBlocked,
+    /// Too many wrong PINs before, by the token's own word: none was presented.
+    #[error("the token is blocked after too many wrong PINs, so this one was not presented")]
+    FoundBlocked {
+        /// Too many wrong PUKs, too.
+        both: bool,
+    },
     /// Too many wrong PUKs. Its PIN has tries left.
     #[error("its PUK is blocked after too many wrong ones")]
     PukBlocked,
@@ -270,7 +276,8 @@ impl BackendError {
                 format!("it was not tried; check the {word}, or choose another one where it is to be the new one")
             }
             Self::Blocked => "unblock it: with the PUK of a YubiKey by tufctl token unblock NAME, otherwise with the tool of its vendor or its security officer".to_owned(),
-            Self::BothBlocked => format!("{RESET_LEFT}; {RESET_COSTS}"),
+            Self::FoundBlocked { both: false } => Self::Blocked.remedy(),
+            Self::BothBlocked | Self::FoundBlocked { both: true } => format!("{RESET_LEFT}; {RESET_COSTS}"),
             Self::PukBlocked => format!(
                 "its keys sign on with the PIN, so keep that: once it is blocked, too, {RESET_LEFT}; {RESET_COSTS}"
             ),
@@ -330,7 +337,11 @@ impl BackendError {
             Self::Failed { .. } | Self::HelperEnded { .. } | Self::AttemptUnknown { .. } => "TOKEN_FAILED",
             Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } | Self::SecretChanged { .. } => "PIN_INCORRECT",
-            Self::LastTry { .. } | Self::Blocked | Self::BothBlocked | Self::PukBlocked => "PIN_BLOCKED",
+            Self::LastTry { .. }
+            | Self::Blocked
+            | Self::BothBlocked
+            | Self::FoundBlocked { .. }
+            | Self::PukBlocked => "PIN_BLOCKED",
             Self::PinEachUse => "PIN_REQUIRED",
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",

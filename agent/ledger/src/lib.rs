@@ -54,7 +54,7 @@ use tuf::role::RoleName;
 pub use clock::{Clock, SystemClock};
 pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
-pub use pins::{FormerNames, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
+pub use pins::{ByItself, FormerNames, HeldBack, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
 pub use types::{
     AdoptedCopy, AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName,
     Looked, Mark, NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset,

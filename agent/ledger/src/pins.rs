@@ -68,6 +68,8 @@ pub struct PinAttempt {
     pub from_source: bool,
     /// A person gave the PIN, or said that the source's is to be tried.
     pub by_person: bool,
+    /// Made by the agent itself, with what is known of the content of the source.
+    pub by_itself: Option<ByItself>,
     /// Goes into the journal with it.
     pub about: Value,
 }
@@ -77,6 +79,39 @@ impl PinAttempt {
     const fn is_typed(&self) -> bool {
         self.by_person && !self.from_source
     }
+}
+
+/// What is known of the content of a source that nobody has said is to be tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ByItself {
+    /// It is seen to be another one than the one before.
+    pub changed: bool,
+    /// How the source is now, as in [`SourceMark::Replaced`].
+    pub source_is: Option<String>,
+    /// The card has accepted this very content: it is presented only while no try is gone since.
+    pub proven: bool,
+}
+
+impl ByItself {
+    /// Why it is not presented by itself (FAULTS C1).
+    fn held_back(&self, known: &PinRecord) -> Option<HeldBack> {
+        match &known.source {
+            SourceMark::Tried | SourceMark::Refused if !self.changed => Some(HeldBack::Tried),
+            SourceMark::Replaced(then) if self.source_is.as_ref() == Some(then) => Some(HeldBack::Replaced),
+            _ => (self.proven && known.wrong > 0).then_some(HeldBack::TriesGone),
+        }
+    }
+}
+
+/// Why what the source holds is not presented by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBack {
+    /// It was tried, and the card has not accepted it.
+    Tried,
+    /// It is what another secret has replaced.
+    Replaced,
+    /// Tries are gone since the card accepted it.
+    TriesGone,
 }
 
 /// Whether it may be made.
@@ -91,6 +126,8 @@ pub enum PinLeave {
     },
     /// So many were wrong; nothing was counted.
     Stopped(u32),
+    /// Not without a person; nothing was counted.
+    HeldBack(HeldBack),
 }
 
 /// What came of an attempt that was counted.
@@ -238,8 +275,12 @@ const REPLACED: &str = "replaced ";
 const REFUSED: &str = "refused";
 
 fn begin(tx: &mut Tx<'_>, attempt: &PinAttempt) -> Verdict<PinLeave> {
-    let PinAttempt { card, token, limit, from_source, by_person, about } = attempt;
+    let PinAttempt { card, token, limit, from_source, by_person, by_itself, about } = attempt;
     let known = read(tx, card)?;
+    // Here, where attempts stand in a row: of two that begin together the second one knows of the first.
+    if let Some(why) = by_itself.as_ref().and_then(|content| content.held_back(&known)) {
+        return Ok(Ok(PinLeave::HeldBack(why)));
+    }
     let wrong_before = if attempt.is_typed() { known.for_person() } else { known.wrong };
     if limit.is_some_and(|limit| wrong_before >= limit) {
         return Ok(Ok(PinLeave::Stopped(wrong_before)));

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::tempdir;
 use tufagent_ledger::{
-    FormerNames, Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark,
+    ByItself, FormerNames, HeldBack, Ledger, LedgerError, PinAttempt, PinLeave, PinOutcome, PinRecord,
+    SourceMark,
 };
 
 fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
@@ -15,6 +16,7 @@ fn attempt(card: &str, limit: Option<u32>) -> PinAttempt {
         limit,
         from_source: false,
         by_person: true,
+        by_itself: None,
         about: json!({"caller": {"uid": 1000}}),
     }
 }
@@ -111,6 +113,38 @@ async fn that_a_source_was_tried_is_kept_until_what_it_holds_is_accepted() {
 }
 
 #[tokio::test]
+async fn of_two_that_begin_together_with_what_a_source_holds_one_is_made() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let with = |content| PinAttempt {
+        from_source: true,
+        by_person: false,
+        by_itself: Some(content),
+        ..attempt("a", Some(3))
+    };
+    let by_itself = |content| ledger.count_pin_attempt(with(content));
+    let (one, other) = tokio::join!(by_itself(ByItself::default()), by_itself(ByItself::default()));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let held_back = PinLeave::HeldBack(HeldBack::Tried);
+    assert!((one == counted(0)) != (other == counted(0)), "{one:?} {other:?}");
+    assert!((one == held_back) != (other == held_back), "{one:?} {other:?}");
+    assert_eq!(wrong(&ledger, "a").await, 1);
+    let changed = ByItself { changed: true, ..ByItself::default() };
+    assert!(matches!(by_itself(changed).await.unwrap(), PinLeave::Counted { wrong_before: 1, .. }));
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true, typed: false }).await;
+    let proven = || ByItself { proven: true, ..ByItself::default() };
+    count(&ledger, "a").await;
+    assert_eq!(by_itself(proven()).await.unwrap(), PinLeave::HeldBack(HeldBack::TriesGone));
+    settle(&ledger, "a", ACCEPTED).await;
+    assert_eq!(by_itself(proven()).await.unwrap(), counted(0));
+    settle(&ledger, "a", PinOutcome::Accepted { from_source: true, typed: false }).await;
+    ledger.note_source_replaced("a".into(), "hsm".into(), "then".into()).await.unwrap();
+    let source_is = |how: &str| ByItself { source_is: Some(how.to_owned()), ..ByItself::default() };
+    assert_eq!(by_itself(source_is("then")).await.unwrap(), PinLeave::HeldBack(HeldBack::Replaced));
+    assert!(matches!(by_itself(source_is("now")).await.unwrap(), PinLeave::Counted { .. }));
+}
+
+#[tokio::test]
 async fn what_persons_typed_is_counted_though_the_source_holds_the_right_one() {
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
@@ -148,7 +182,7 @@ async fn what_was_counted_under_a_name_that_cards_shared_counts_for_each_of_them
     let folder = tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
     let adopt = async |ledger: &Ledger, card: &str, token: &str| {
-        let former = FormerNames { around: None, shared: "label a".to_owned() };
+        let former = FormerNames { around: None, shared: vec!["label a".to_owned()] };
         ledger.adopt_pin_record(former, card.to_owned(), token.to_owned()).await.unwrap();
         ledger.pin_record(card.to_owned()).await.unwrap()
     };
@@ -186,7 +220,7 @@ async fn of_several_names_that_a_card_had_the_strictest_count_goes_on() {
     ledger.count_pin_attempt(with_source).await.unwrap();
     // One that is alike at both ends and is none of them.
     count(&ledger, "serial \"1\", model \" of \"y\"").await;
-    let former = FormerNames { around, shared: "serial 1".to_owned() };
+    let former = FormerNames { around, shared: vec!["serial 1".to_owned()] };
     for _ in 0..2 {
         ledger.adopt_pin_record(former.clone(), "new".to_owned(), "hsm".to_owned()).await.unwrap();
         let record = ledger.pin_record("new".to_owned()).await.unwrap();

@@ -26,7 +26,6 @@ use backend::filestore::FileStore;
 use backend::pkcs11::{Loaded, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
-use secmem::SecretBytes;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tufagent_proto::v1::Token;
@@ -42,7 +41,7 @@ pub use self::unlock::{Attempt, Shown};
 use self::count::{Again, Counter};
 use self::identity::shown_as;
 use self::listing::Known;
-use self::source::{Contents, SourceTrouble};
+use self::source::{SourceTrouble, Sourcing};
 use super::Places;
 use super::delays::Delays;
 use crate::awake;
@@ -79,8 +78,6 @@ pub struct Slot {
     unlocks: Arc<Semaphore>,
     /// One measuring at a time.
     examined: Arc<Semaphore>,
-    /// Held while the agent unlocks it by itself: of many that want it unlocked, one tries the secret.
-    by_itself: tokio::sync::Mutex<()>,
     /// Held while a person is asked by pinentry: one dialogue at a time.
     asking: tokio::sync::Mutex<()>,
     /// One list of keys at a time: of a token that hangs, one thread does.
@@ -92,10 +89,7 @@ pub struct Slot {
     locked: watch::Sender<u64>,
     known_keys: Mutex<Known>,
     places: Places,
-    /// What a pipe gave; it can be read only once.
-    from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
-    /// What is known of contents of the source.
-    contents: Mutex<Contents>,
+    sourcing: Mutex<Arc<Sourcing>>,
     /// Our own count of wrong PINs.
     counter: Arc<Counter>,
     /// What wrong ones cost each user.
@@ -159,7 +153,7 @@ impl Slot {
             TokenKind::Pkcs11(_) | TokenKind::Yubikey(_) => Arc::clone(&queue),
         };
         let lane = Arc::new(Semaphore::new(signing::on_lane(&config)));
-        let counter = Arc::new(Counter::new(Arc::clone(&places.ledger), config.name.to_string()));
+        let counter = Arc::new(Counter::new(Arc::clone(&places.ledger), &config));
         if let Some(token) = &pkcs11 {
             token.count_by(Box::new(Again(Arc::clone(&counter))));
         }
@@ -175,7 +169,6 @@ impl Slot {
             swift: AtomicBool::new(false),
             unlocks,
             examined: Arc::new(Semaphore::new(1)),
-            by_itself: tokio::sync::Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             lists: Arc::new(Semaphore::new(1)),
             lease: Mutex::default(),
@@ -183,8 +176,7 @@ impl Slot {
             locked: watch::Sender::default(),
             known_keys: Mutex::default(),
             places,
-            from_descriptor: Mutex::default(),
-            contents: Mutex::default(),
+            sourcing: Mutex::default(),
             counter,
             delays: Mutex::default(),
             journalled: Mutex::default(),
@@ -359,6 +351,7 @@ impl Slot {
         self.said.send_replace(old.now().number());
         let delays = lock(&old.delays).clone();
         *lock(&self.delays) = delays;
+        self.take_source_over(old);
     }
 
     /// Journals which module its helper has loaded and what it is kept to, when that is another one than before in this

@@ -161,7 +161,8 @@ impl TokenHost {
         }
         match (status.blocked, status.final_try && !last_try) {
             (true, _) => {
-                Err(HostError::new(HostErrorKind::PinLocked, "the token says that its PIN is locked"))
+                Err(HostError::new(HostErrorKind::PinLocked, "the token says that its PIN is locked")
+                    .unasked())
             }
             (_, true) => Err(HostError::new(HostErrorKind::FinalTry, "the token says that one try is left")),
             _ => Ok(status),

@@ -369,11 +369,19 @@ pub(crate) struct HostError {
     /// Whose signature it was after which the module is started anew: SPKI, DER, hexadecimal.
     #[serde(default)]
     pub(crate) unwell: Option<String>,
+    /// Of a PIN that is blocked: that was seen before one was presented, and none was.
+    #[serde(default)]
+    pub(crate) unasked: bool,
 }
 
 impl HostError {
     pub(crate) fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: None, tries_left: None, unwell: None }
+        Self { kind, message: message.into(), remedy: None, tries_left: None, unwell: None, unasked: false }
+    }
+
+    /// No PIN was presented.
+    pub(crate) fn unasked(self) -> Self {
+        Self { unasked: true, ..self }
     }
 
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {

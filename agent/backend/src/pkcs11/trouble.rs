@@ -90,7 +90,7 @@ impl From<Trouble> for BackendError {
 
 /// The helper's error as the agent tells it.
 pub(crate) fn backend_error(error: HostError) -> BackendError {
-    let HostError { kind, message, remedy, tries_left, .. } = error;
+    let HostError { kind, message, remedy, tries_left, unasked, .. } = error;
     let failed = |why: String, usual: &str| BackendError::Failed {
         why,
         remedy: remedy.clone().unwrap_or_else(|| usual.to_owned()),
@@ -127,6 +127,9 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
             BackendError::AttemptUnknown { why: format!("{message}; the module is started anew"), remedy }
         }
         HostErrorKind::FinalTry => BackendError::LastTry { tries_left: Some(1) },
+        HostErrorKind::PinLocked | HostErrorKind::BothLocked if unasked => {
+            BackendError::FoundBlocked { both: kind == HostErrorKind::BothLocked }
+        }
         HostErrorKind::PinLocked => BackendError::Blocked,
         HostErrorKind::BothLocked => BackendError::BothBlocked,
         HostErrorKind::Swapped => BackendError::Swapped { why: message },

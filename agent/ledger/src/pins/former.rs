@@ -11,8 +11,8 @@ use crate::{Ledger, LedgerError};
 pub struct FormerNames {
     /// Those that begin and end so, whatever stands between: all of them are the card's.
     pub around: Option<(String, String)>,
-    /// One of before those, which others may share.
-    pub shared: String,
+    /// Those of before these, which others may share.
+    pub shared: Vec<String>,
 }
 
 impl Ledger {
@@ -50,7 +50,7 @@ fn counted(tx: &Tx<'_>, former: &FormerNames) -> Result<Vec<(String, PinRecord)>
         names = select.query_map((begin, end), |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
     }
     if names.is_empty() {
-        names.push(former.shared.clone());
+        names.clone_from(&former.shared);
     }
     let records = names.into_iter().map(|name| Ok(read_row(tx, &name)?.map(|record| (name, record))));
     records.filter_map(Result::transpose).collect()

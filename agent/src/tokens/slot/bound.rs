@@ -7,7 +7,7 @@
 use backend::pkcs11::Card;
 use backend::{BackendError, TokenState};
 
-use super::identity::{identity, shown_as};
+use super::identity::shown_as;
 use super::{Slot, lock};
 use crate::config::{Select, TokenKind};
 use crate::refusal::Refusal;
@@ -40,7 +40,7 @@ impl Slot {
             return None;
         }
         let bound = lock(&self.counter.bound).clone()?;
-        self.is_not(&bound, card, &identity(card))
+        self.is_not(&bound, card, &self.counter.identity(card))
     }
 
     /// A card other than the one that is bound.

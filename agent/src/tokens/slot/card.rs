@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex};
 
 use backend::BackendError;
 use backend::pkcs11::{Asking, Card, Pkcs11Token, Spent};
-use ledger::{PinAttempt, PinLeave, PinOutcome, SourceMark};
+use ledger::{ByItself, HeldBack, PinAttempt, PinLeave, PinOutcome, SourceMark};
 use policy::Reason;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
 use super::count::{Counted, Proof};
-use super::identity::{former_names, identity, shown_as};
-use super::refusals::SPENT;
+use super::identity::{former_names, shown_as};
+use super::refusals::HELD_BACK;
 use super::since::Since;
 use super::unlock::{Attempt, Shown};
 use super::{Slot, lock};
@@ -179,8 +179,8 @@ impl Slot {
 
     /// Under which name its PIN is counted; what an earlier version counted goes on.
     pub(super) async fn known_as(&self, card: &Card) -> Result<String, Refusal> {
-        let (id, former) = (identity(card), former_names(card));
-        if id != former.shared {
+        let (id, former) = (self.counter.identity(card), former_names(card));
+        if !former.shared.contains(&id) {
             self.places.ledger.adopt_pin_record(former, id.clone(), self.name().to_owned()).await?;
         }
         Ok(id)
@@ -208,10 +208,7 @@ impl Slot {
             None => {}
             Some(shown) => self.is_as_shown(card, id, shown).await?,
         }
-        match how {
-            Presenting::Person(_) => Ok(()),
-            Presenting::Source(sourced) => self.may_try_by_itself(card, id, sourced).await,
-        }
+        Ok(())
     }
 
     /// Who says yes to a last try says it of this card with these tries: the agent compares, and takes nobody's word for it.
@@ -241,9 +238,9 @@ impl Slot {
         how: &Presenting,
         last_try: bool,
     ) -> Result<(PinAttempt, u32, SourceMark), Refusal> {
-        let (by_person, caller) = match how {
-            Presenting::Person(attempt) => (true, attempt.caller.clone()),
-            Presenting::Source(_) => (false, Value::Null),
+        let (by_itself, caller) = match how {
+            Presenting::Person(attempt) => (None, attempt.caller.clone()),
+            Presenting::Source(sourced) => (Some(self.by_itself(card, id, sourced).await?), Value::Null),
         };
         let mut about = json!({"serial": card.serial, "label": card.label, "caller": caller});
         if let (Some(shown), Some(members)) = (how.last_try(), about.as_object_mut()) {
@@ -256,7 +253,8 @@ impl Slot {
             // A card that tells its tries stops by them.
             limit: (!last_try && card.tries_left.is_none()).then_some(MOST_WRONG),
             from_source: how.is_from_source(),
-            by_person,
+            by_person: by_itself.is_none(),
+            by_itself,
             about,
         };
         match self.places.ledger.count_pin_attempt(attempt.clone()).await? {
@@ -267,6 +265,7 @@ impl Slot {
                 lock(&self.counter.seen).wrong = wrong;
                 Err(self.stopped(wrong))
             }
+            PinLeave::HeldBack(why) => Err(self.held_back(why)),
         }
     }
 
@@ -295,31 +294,33 @@ impl Slot {
         }
     }
 
-    /// Once this card has not accepted what the source held, it gets no more of it, unless that is seen to change in this
-    /// run: after a restart nothing tells a content from the one before. One that it accepted it gets only while it tells
-    /// of no try that is gone since (FAULTS C1).
-    async fn may_try_by_itself(&self, card: &Card, id: &str, sourced: &Sourced) -> Result<(), Refusal> {
-        let record = self.places.ledger.pin_record(id.to_owned()).await?;
-        let place = self.config.pin.place();
-        match &record.source {
-            SourceMark::Tried | SourceMark::Refused if !sourced.changed => {
-                return Err(self.not_by_itself(&format!(
-                    "a PIN that no person typed (in {place}, or where another entry of this card has it) was tried before, and the card \
-                     has not accepted it"
-                )));
-            }
-            SourceMark::Replaced(then) if self.source_is_as(then).await => {
-                return Err(self
-                    .not_by_itself(&format!("{place} holds the PIN that change-pin has replaced"))
-                    .remedy(format!("put the new one there, or: tufctl token unlock {}", self.name())));
-            }
-            _ => {}
+    /// What is known of the content that is presented without a person. Once this card has not accepted what the source held,
+    /// it gets no more of it, unless that is seen to change in this run: after a restart nothing tells a content from the one
+    /// before. One that it accepted it gets only while it tells of no try that is gone since (FAULTS C1).
+    async fn by_itself(&self, card: &Card, id: &str, sourced: &Sourced) -> Result<ByItself, Refusal> {
+        let proof = sourced.proof.as_ref().filter(|proof| proof.card == id);
+        if proof.is_some_and(|proof| card.count_low && !proof.count_low) {
+            return Err(self.held_back(HeldBack::TriesGone));
         }
-        let Some(proof) = sourced.proof.as_ref().filter(|proof| proof.card == id) else { return Ok(()) };
-        if record.wrong > 0 || (card.count_low && !proof.count_low) {
-            return Err(self.not_by_itself("tries of the PIN are gone since it was last accepted"));
+        Ok(ByItself {
+            changed: sourced.changed,
+            source_is: self.source_stamp().await,
+            proven: proof.is_some(),
+        })
+    }
+
+    fn held_back(&self, why: HeldBack) -> Refusal {
+        let (name, place) = (self.name(), self.config.pin.place());
+        match why {
+            HeldBack::Tried => self.not_by_itself(&format!(
+                "a PIN that no person typed (in {place}, or where another entry of this card has it) was tried before, and the card \
+                 has not accepted it"
+            )),
+            HeldBack::Replaced => self
+                .not_by_itself(&format!("{place} holds the PIN that change-pin has replaced"))
+                .remedy(format!("put the new one there, or: tufctl token unlock {name}")),
+            HeldBack::TriesGone => self.not_by_itself("tries of the PIN are gone since it was last accepted"),
         }
-        Ok(())
     }
 
     fn not_by_itself(&self, why: &str) -> Refusal {
@@ -327,7 +328,7 @@ impl Slot {
         Refusal::new(Reason::TokenLocked, format!("token {name} is locked: {why}"))
             .remedy(format!("make sure of it, then: tufctl token unlock {name}"))
             .detail("token", name)
-            .detail(SPENT, true)
+            .detail(HELD_BACK, true)
     }
 
     fn stopped(&self, wrong: u32) -> Refusal {

@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
 use super::card::MOST_WRONG;
-use super::identity::identity;
+use super::identity::{identity, place};
 use super::lock;
 use super::since::Still;
+use crate::config::TokenConfig;
 
 /// A card that accepted a PIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,14 +50,22 @@ impl Logins {
 pub(super) struct Counter {
     ledger: Arc<Ledger>,
     token: String,
+    /// See [`identity::place`](super::identity::place).
+    place: String,
     pub(super) seen: Mutex<Count>,
     /// The card that accepted its PIN last under this name, in this run or before.
     pub(super) bound: Mutex<Option<String>>,
 }
 
 impl Counter {
-    pub(super) fn new(ledger: Arc<Ledger>, token: String) -> Self {
-        Self { ledger, token, seen: Mutex::default(), bound: Mutex::default() }
+    pub(super) fn new(ledger: Arc<Ledger>, config: &TokenConfig) -> Self {
+        let (token, place) = (config.name.to_string(), place(&config.kind));
+        Self { ledger, token, place, seen: Mutex::default(), bound: Mutex::default() }
+    }
+
+    /// Under which name PINs of a card are counted here.
+    pub(super) fn identity(&self, card: &Card) -> String {
+        identity(card, &self.place)
     }
 
     /// Says to the ledger what came of an attempt. One that was wrong, or of unknown outcome, stays counted.
@@ -96,7 +105,7 @@ impl Counter {
             Ok(PinLeave::Counted { wrong_before, source_before }) => {
                 (wrong_before.saturating_add(1), source_before)
             }
-            Ok(PinLeave::Stopped(_)) => return None,
+            Ok(PinLeave::Stopped(_) | PinLeave::HeldBack(_)) => return None,
             Err(error) => {
                 tracing::warn!(
                     token = self.token,
@@ -158,6 +167,7 @@ impl Attempts for Counted {
         let attempt = PinAttempt {
             // Of a token that tells nothing no more is asked than of any, also where its answers get lost.
             by_person: false,
+            by_itself: None,
             ..self.attempt.clone()
         };
         self.counter.again(&self.runtime, attempt, self.proof.clone())
@@ -173,8 +183,10 @@ impl Tally for Again {
         let counter = Arc::clone(&self.0);
         // Requests to a card are made on threads that may block.
         let runtime = Handle::try_current().ok()?;
-        let (proof, from_source) =
-            (Proof { card: identity(card), count_low: card.count_low }, lock(&counter.seen).from_source);
+        let (proof, from_source) = (
+            Proof { card: counter.identity(card), count_low: card.count_low },
+            lock(&counter.seen).from_source,
+        );
         let attempt = PinAttempt {
             card: proof.card.clone(),
             token: counter.token.clone(),
@@ -182,6 +194,7 @@ impl Tally for Again {
             limit: card.tries_left.is_none().then_some(MOST_WRONG),
             from_source,
             by_person: false,
+            by_itself: None,
             about: json!({"serial": card.serial, "label": card.label, "again": true}),
         };
         counter.again(&runtime, attempt, proof)

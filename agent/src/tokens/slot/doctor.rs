@@ -141,7 +141,8 @@ impl Slot {
             return Err(why);
         }
         // What comes of an attempt that is under way with what it holds is waited for: nothing is tried twice.
-        let _alone = self.by_itself.lock().await;
+        let sourcing = self.sourcing();
+        let _alone = sourcing.by_itself.lock().await;
         self.by_itself_from_source(since).await.map_err(|refusal| refusal.message)
     }
 }

@@ -14,7 +14,6 @@ use secmem::SecretBytes;
 use super::Slot;
 use super::card::{Presenting, blocking};
 use super::count::Proof;
-use super::identity::identity;
 use super::unlock::{Attempt, Shown};
 use crate::refusal::Refusal;
 
@@ -61,7 +60,7 @@ impl Slot {
         let looking = Arc::clone(&token);
         let looked = blocking(move || Ok((looking.card()?, looking.card_facts()?))).await?;
         let (card, facts) = looked.map_err(|error| self.refusal(&error))?;
-        let id = identity(&card);
+        let id = self.counter.identity(&card);
         if facts.puk_tries_left == Some(0) {
             let both = card.blocked;
             return Err(self.refusal(if both {

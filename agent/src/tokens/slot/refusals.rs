@@ -10,6 +10,9 @@ use crate::refusal::Refusal;
 /// The detail of a refusal after which nobody knows whether the token counted an attempt.
 pub(super) const SPENT: &str = "attempt_unknown";
 
+/// The detail of a refusal to present what the source holds, which the card was not asked with.
+pub(super) const HELD_BACK: &str = "not_presented";
+
 /// The detail of a refusal by a token whose login was gone: surely nothing was done.
 pub(super) const LOGIN_LOST: &str = "login_lost";
 

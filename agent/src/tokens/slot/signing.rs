@@ -260,7 +260,8 @@ impl Slot {
             let Some((token, since)) = slot.pkcs11.clone().zip(slot.may_unlock_itself()) else {
                 return Err(wanted);
             };
-            let _alone = slot.by_itself.lock().await;
+            let sourcing = slot.sourcing();
+            let _alone = sourcing.by_itself.lock().await;
             let source = slot.by_itself_from_source(since).await?;
             let _under_way = slot.begin_attempt();
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;

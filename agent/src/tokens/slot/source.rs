@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use backend::TokenState;
 use policy::Reason;
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::card::{Presenting, Sourced};
 use super::count::Proof;
 use super::person::Purpose;
-use super::refusals::SPENT;
+use super::refusals::{HELD_BACK, SPENT};
 use super::since::Since;
 use super::unlock::{Act, Attempt};
 use super::{Later, Slot, lock};
@@ -45,11 +45,24 @@ pub(super) struct Source {
     pub(super) how: Presenting,
 }
 
+/// The source of a token, in this run: an entry that a reload changes goes on with it.
+#[derive(Default)]
+pub(super) struct Sourcing {
+    /// Held while the agent unlocks the token by itself: of many that want it unlocked, one tries the secret.
+    pub(super) by_itself: tokio::sync::Mutex<()>,
+    /// What is known of its contents.
+    pub(super) contents: Mutex<Contents>,
+    /// What a pipe gave; it can be read only once.
+    from_descriptor: Mutex<Option<Arc<SecretBytes>>>,
+}
+
 /// What is known of contents of the source, in this run.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Those that were not accepted, the newest last, each with the number of its last refusal.
     refused: Vec<(SecretBytes, u64)>,
+    /// Those that were not presented without a person, and may be once more is known of them; what is another one has changed.
+    held_back: Vec<SecretBytes>,
     /// Counts refusals.
     refusals: u64,
     /// The one that was, and by which card.
@@ -66,6 +79,21 @@ impl Contents {
     /// Whether it was not accepted when so many refusals had been counted already, or later.
     fn is_refused_since(&self, content: &SecretBytes, refusals: u64) -> bool {
         self.refused.iter().any(|(refused, number)| *number >= refusals && same(refused, content))
+    }
+
+    /// It was not presented: nobody knows whether it was tried in a run before.
+    fn hold_back(&mut self, content: SecretBytes) {
+        self.held_back.retain(|held| !same(held, &content));
+        if self.held_back.len() >= MOST_REFUSED {
+            self.held_back.remove(0);
+        }
+        self.held_back.push(content);
+    }
+
+    /// Whether the source held another one in this run, which was not accepted.
+    fn has_changed_to(&self, content: &SecretBytes) -> bool {
+        let is_held = self.held_back.iter().any(|held| same(held, content));
+        !is_held && !(self.refused.is_empty() && self.held_back.is_empty())
     }
 
     fn proof(&self, content: &SecretBytes) -> Option<Proof> {
@@ -95,6 +123,7 @@ impl Contents {
 
     fn prove(&mut self, content: SecretBytes, proof: Option<Proof>) {
         self.refused.retain(|(refused, _)| !same(refused, &content));
+        self.held_back.retain(|held| !same(held, &content));
         self.last = Some(copy(&content));
         self.proven = Some((content, proof));
     }
@@ -134,13 +163,14 @@ impl Slot {
         if self.config.pin == PinSource::Nothing {
             return self.unlock(SecretBytes::with_len(0, |_| {}), attempt).await;
         }
-        let (slot, refusals) = (Arc::clone(self), lock(&self.contents).refusals);
+        let (slot, sourcing) = (Arc::clone(self), self.sourcing());
+        let refusals = lock(&sourcing.contents).refusals;
         let work = async move {
             let _alone = tokio::select! {
                 biased;
                 // Whoever has it may wait long for the token.
                 () = slot.locked_since(attempt.since) => return slot.unless_locked_since(attempt.since),
-                alone = slot.by_itself.lock() => alone,
+                alone = sourcing.by_itself.lock() => alone,
             };
             let attempt = Attempt { from_source: true, ..attempt };
             slot.present_source(attempt.since, Some((attempt, refusals))).await
@@ -168,7 +198,7 @@ impl Slot {
                     let secret = self.fetch_or_note().await?;
                     let content = digest(&secret);
                     // The person spoke before that answer was known, and it was about this very content.
-                    if lock(&self.contents).is_refused_since(&content, refusals) {
+                    if lock(&self.sourcing().contents).is_refused_since(&content, refusals) {
                         return Err(self.unusable());
                     }
                     Source { pin: secret, content, how: Presenting::Person(attempt) }
@@ -181,18 +211,31 @@ impl Slot {
         })
     }
 
+    /// Its source, whichever entry began with it.
+    pub(super) fn sourcing(&self) -> Arc<Sourcing> {
+        Arc::clone(&lock(&self.sourcing))
+    }
+
+    /// Goes on with the source of the entry that it takes the place of, which may be presenting what it holds at this moment.
+    pub(super) fn take_source_over(&self, old: &Self) {
+        if self.config.pin == old.config.pin {
+            *lock(&self.sourcing) = old.sourcing();
+        }
+    }
+
     /// What the source holds, unless that was tried and not accepted.
     pub(super) async fn by_itself_from_source(&self, since: Since) -> Result<Source, Refusal> {
         let secret = self.fetch_or_note().await?;
         let content = digest(&secret);
-        let contents = lock(&self.contents);
+        let sourcing = self.sourcing();
+        let contents = lock(&sourcing.contents);
         if contents.is_refused(&content) {
             drop(contents);
             self.note_spent();
             return Err(self.unusable());
         }
         let proof = contents.proof(&content);
-        let how = Presenting::Source(Sourced { since, changed: !contents.refused.is_empty(), proof });
+        let how = Presenting::Source(Sourced { since, changed: contents.has_changed_to(&content), proof });
         Ok(Source { pin: secret, content, how })
     }
 
@@ -201,12 +244,16 @@ impl Slot {
         match refused {
             None => {
                 let proof = lock(&self.counter.seen).accepted.clone();
-                lock(&self.contents).prove(content, proof);
+                lock(&self.sourcing().contents).prove(content, proof);
             }
             Some(refusal) if self.note_source(refusal) => {
-                lock(&self.contents).refuse(content);
+                let sourcing = self.sourcing();
+                lock(&sourcing.contents).refuse(content);
                 // The next line of a pipe may be another one; this one is not presented again.
-                *lock(&self.from_descriptor) = None;
+                *lock(&sourcing.from_descriptor) = None;
+            }
+            Some(refusal) if refusal.details.contains_key(HELD_BACK) => {
+                lock(&self.sourcing().contents).hold_back(content);
             }
             Some(_) => {}
         }
@@ -218,7 +265,7 @@ impl Slot {
         if !refusal.details.contains_key(SPENT) || !lock(&self.counter.seen).from_source {
             return;
         }
-        let proven = lock(&self.contents).proven.take();
+        let proven = lock(&self.sourcing().contents).proven.take();
         if let Some((content, _)) = proven {
             self.note_presented(content, Some(refusal));
         }
@@ -244,6 +291,9 @@ impl Slot {
             // Nobody knows what the attempt came to: it may have cost a try.
             let why = format!("{}; it is not tried again by itself", self.without_name(&refusal.message));
             (true, why, refusal.remedy.clone())
+        } else if refusal.details.contains_key(HELD_BACK) {
+            let why = format!("{}; it is not tried again by itself", self.without_name(&refusal.message));
+            (false, why, refusal.remedy.clone())
         } else if matches!(
             refusal.reason,
             Reason::SecretFile | Reason::TokenSwapped | Reason::PinBlocked | Reason::PinRequired
@@ -279,7 +329,7 @@ impl Slot {
     /// know of that.
     pub(super) async fn note_changed(&self, old: SecretBytes, new: &SecretBytes) {
         let (spent, new) = (copy(&old), copy(new));
-        lock(&self.contents).change(old, &new);
+        lock(&self.sourcing().contents).change(old, &new);
         if !self.config.pin.is_unattended() {
             return;
         }
@@ -304,14 +354,9 @@ impl Slot {
         }
     }
 
-    /// Whether nobody has touched the source since it was so.
-    pub(super) async fn source_is_as(&self, then: &str) -> bool {
-        self.source_stamp().await.is_some_and(|now| now == then)
-    }
-
     /// What is another one once a file was written, replaced or given other attributes, and says nothing of what it holds.
     /// None of other sources: service managers make credentials anew, and the others have no such mark.
-    async fn source_stamp(&self) -> Option<String> {
+    pub(super) async fn source_stamp(&self) -> Option<String> {
         let PinSource::File(path) = self.config.pin.clone() else { return None };
         let meta = tokio::task::spawn_blocking(move || std::fs::metadata(path)).await.ok()?.ok()?;
         Some(format!("{}:{}.{:09}", meta.ino(), meta.ctime(), meta.ctime_nsec()))
@@ -343,14 +388,14 @@ impl Slot {
     }
 
     async fn fetch(&self) -> Result<Arc<SecretBytes>, Refusal> {
-        if let Some(secret) = lock(&self.from_descriptor).clone() {
+        if let Some(secret) = lock(&self.sourcing().from_descriptor).clone() {
             return Ok(secret);
         }
         let (source, credentials) = (self.config.pin.clone(), self.places.credentials.clone());
         let fetched = tokio::task::spawn_blocking(move || pin::fetch(&source, credentials.as_deref())).await;
         let secret = Arc::new(fetched.map_err(Refusal::internal)??);
         if matches!(self.config.pin, PinSource::Fd(fd) if descriptor::gives_once(fd)) {
-            *lock(&self.from_descriptor) = Some(Arc::clone(&secret));
+            *lock(&self.sourcing().from_descriptor) = Some(Arc::clone(&secret));
         }
         Ok(secret)
     }
@@ -387,6 +432,16 @@ mod tests {
         contents.refuse(content("a"));
         assert_eq!(contents.proof(&content("a")), None);
         assert!(contents.is_refused(&content("a")) && !contents.is_refused(&content("b")));
+    }
+
+    #[test]
+    fn a_content_that_was_held_back_is_no_change_and_may_be_presented_once_more_is_known() {
+        let mut contents = Contents::default();
+        contents.hold_back(content("a"));
+        assert!(!contents.is_refused(&content("a")) && !contents.has_changed_to(&content("a")));
+        assert!(contents.has_changed_to(&content("b")));
+        contents.refuse(content("b"));
+        assert!(!contents.has_changed_to(&content("a")), "it may have been tried in a run before");
     }
 
     #[test]

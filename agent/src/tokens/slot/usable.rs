@@ -33,7 +33,8 @@ impl Slot {
             // Whoever asked may go away meanwhile: what came of it is still noted.
             let work = async move {
                 // Whoever was first has unlocked it, or has found that the secret is wrong.
-                let _alone = slot.by_itself.lock().await;
+                let sourcing = slot.sourcing();
+                let _alone = sourcing.by_itself.lock().await;
                 if slot.is_usable()? {
                     return Ok(());
                 }

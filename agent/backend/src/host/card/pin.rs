@@ -136,7 +136,7 @@ impl Held<'_> {
     fn may_try(&mut self, session: &Session<'_>, last_try: bool) -> Result<Option<Tries>, HostError> {
         let tries = self.look_at_tries(session).map_err(super::told)?;
         match tries.map(|tries| tries.left) {
-            Some(0) => Err(self.blocked()),
+            Some(0) => Err(self.blocked().unasked()),
             Some(1) if !last_try => {
                 Err(HostError::new(HostErrorKind::FinalTry, "the card says that one try is left"))
             }
