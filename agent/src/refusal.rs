@@ -160,6 +160,10 @@ impl From<ledger::LedgerError> for Refusal {
             LedgerError::Unseen { role, version, .. } => {
                 refusal.detail("role", role.to_string()).detail("version", version.get())
             }
+            LedgerError::Unfounded { key, role, marked_role, .. } => refusal
+                .detail("key", key.as_str())
+                .detail("role", role.to_string())
+                .detail("also_role", marked_role.to_string()),
             LedgerError::SharedKey { key, other } => {
                 refusal.detail("key", key.as_str()).detail("repository", other.to_string())
             }
@@ -182,6 +186,7 @@ fn ledger_reason(error: &LedgerError) -> Reason {
         | LedgerError::Alarm { .. }
         | LedgerError::Restored { .. } => Reason::Watermark,
         LedgerError::Vanished { .. } => Reason::SnapshotInvalid,
+        LedgerError::Unfounded { .. } => Reason::Policy,
         LedgerError::SharedKey { .. } => Reason::SharedKey,
         LedgerError::RepositoryUnknown { .. } => Reason::RepositoryUnknown,
         LedgerError::NameTaken { .. } => Reason::NameTaken,

@@ -60,3 +60,58 @@ fn such_a_key_signs_where_others_have_completed_what_delegates() {
     ann.run("sign repo --from from-bob2 --yes").done();
     assert_eq!(ann.published("repo").metadata("1.more.json")["signed"]["version"], 1);
 }
+
+#[test]
+fn what_a_key_that_nobody_trusts_has_signed_leads_to_no_role() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.keys(&["own"]);
+    home.write("evil.txt", "evil\n");
+    // A root that was only staged gives targets to a key of the caller's own.
+    home.run("root replace-key repo targets --old online --new own --yes").done();
+    home.run("delegation add repo fake --key online --threshold 1 --paths x/*").done();
+    home.run("target add repo evil.txt --path x/ --role fake").done();
+    home.run("sign repo --role targets --yes").exits(4);
+    let staged = repo.dir().join("staged/targets.json");
+    assert!(std::fs::read_to_string(staged).unwrap().contains("\"sig\""));
+    let next = repo.dir().join("staged/root.json");
+    let root = std::fs::read(&next).unwrap();
+    std::fs::remove_file(&next).unwrap();
+    let refused = home.refused("sign repo --role fake --yes", 3, "POLICY");
+    assert_eq!(refused["details"]["also_role"], "targets", "{refused}");
+    std::fs::write(&next, root).unwrap();
+    // Once the keys of root have signed it, that key is the one of targets.
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("root"), repo.version("targets"), repo.version("fake")), (2, 2, 1));
+}
+
+#[test]
+fn contents_laid_by_before_a_key_is_given_a_role_share_no_version_with_what_it_signs_then() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.keys(&["next"]);
+    for laid_by in ["one", "two"] {
+        home.run(&format!("delegation add repo {laid_by} --key next --threshold 1 --paths {laid_by}/*"))
+            .done();
+    }
+    home.run("sign repo --role one --yes").exits(4);
+    home.run("bump repo one").done();
+    home.run("sign repo --role one --yes").exits(4);
+    let refused = home.refused("sign repo --role two --yes", 3, "POLICY");
+    assert_eq!(
+        (&refused["details"]["role"], &refused["details"]["also_role"]),
+        (&"two".into(), &"one".into())
+    );
+    home.run("root replace-key repo targets --old online --new next --yes").done();
+    // Nothing but a word had given it to that role, which now counts as targets.
+    let refused = home.refused("sign repo --yes", 3, "WATERMARK");
+    assert_eq!(refused["details"]["signed_role"], "one", "{refused}");
+    assert_eq!(refused["remedy"], "stage version 3: tufctl bump repo targets --above 2");
+    home.run("bump repo targets --above 2").done();
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("targets"), repo.version("one"), repo.version("two")), (3, 2, 1));
+    // From now on each goes on by its own count.
+    home.run("bump repo two").done();
+    home.run("sign repo --yes").done();
+    assert_eq!((repo.version("targets"), repo.version("one"), repo.version("two")), (3, 2, 2));
+}

@@ -77,6 +77,22 @@ fn a_role_that_demands_it_is_signed_by_keys_that_the_token_made_and_by_no_other(
     assert!(journal.contains("ORIGIN"), "the refusals are on record");
 }
 
+#[test]
+fn what_a_role_of_one_chain_demands_a_key_of_it_meets_in_any_other() {
+    let Some((home, agent, folder)) = start() else { return };
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    reload(&home, &agent, &table);
+    init(&home, "app", "filed");
+    home.run("sign app --yes").done();
+    reload(&home, &agent, &(table + DEMAND));
+    init(&home, "other", "filed");
+    let refused = home.refused("sign other --shared-key --yes", 3, "ORIGIN");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("signs as root of other could be passed off as root of app"), "{refused}");
+    home.run("root replace-key other root --old filed --new made --yes").done();
+    home.run("sign other --shared-key --yes").done();
+}
+
 /// A module may know less of keys than was asked for: what comes of it is told at once, not by a refusal in a ceremony.
 #[test]
 fn a_new_key_that_is_not_all_that_was_asked_for_is_told_when_it_is_made() {

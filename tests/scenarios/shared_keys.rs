@@ -1,4 +1,4 @@
-//! Keys that have signed for another repository, as those of snapshot and timestamp: they are made last, and a root that is
+//! Keys that serve another repository, as those of snapshot and timestamp: they are made last, and a root that is
 //! signed is not taken back.
 
 use serde_json::Value;
@@ -122,4 +122,41 @@ fn a_complete_root_that_names_a_key_of_another_chain_is_published_with_a_persons
     home.run("root replace-key b snapshot --old on --new on2").done();
     home.run("sign b --yes").done();
     assert_eq!(home.published("b").version("root"), 2);
+}
+
+#[test]
+fn a_key_that_a_verified_root_names_belongs_to_its_chain_before_it_has_signed() {
+    let (home, agent) = home_with_a();
+    home.run("root add-key a root --key r2").done();
+    home.run("sign a --key r1 --key on --yes").done();
+    assert_eq!(home.published("a").version("root"), 2);
+    let init = "repo init b --name b --root r2 --targets on2 --snapshot on2 --timestamp on2";
+    let told = home.run(init).done();
+    assert!(told.stderr.contains("the key r2 serves the repository a"), "{told}");
+    let refused_for = |key: &str, dir: &str| {
+        let refused = home.refused(&format!("sign {dir} --yes"), 3, "SHARED_KEY");
+        assert_eq!(refused["details"]["key"], key, "{refused}");
+    };
+    refused_for("r2", "b");
+    // It does not become another's because somebody names it.
+    assert!(agent.stop().success());
+    let _agent = home.start();
+    home.unlock_file_store();
+    refused_for("r2", "b");
+    // A key of a role that was delegated to is its chain's as well.
+    home.run("delegation add a docs --key on3 --threshold 1 --paths docs/*").done();
+    for _signed_and_then_shown in 0..2 {
+        home.run("sign a --key on --yes").exits(4);
+    }
+    home.run("repo init c --name c --root on2 --targets on3 --snapshot on2 --timestamp on2").done();
+    refused_for("on3", "c");
+    // A person may share it, who is told of it.
+    let told = home.run("sign b --yes --shared-key").done();
+    assert!(
+        told.stderr.contains("the key r2 also serves a: what it signs as root of b may count there"),
+        "{told}"
+    );
+    home.run("bump b root").done();
+    let refused = home.refused("sign b --yes", 3, "CONFIRMATION_MISSING");
+    assert!(refused.to_string().contains("clients of a may follow this root version 2"), "{refused}");
 }

@@ -299,7 +299,7 @@ fn a_key_of_another_chain_signs_only_where_a_person_shares_it() {
     let init =
         "repo init second --name second --root fresh --targets online --snapshot online --timestamp fresh";
     let told = home.run(init).done();
-    let warned = |outcome: &Outcome| outcome.stderr.matches("has signed for the repository app").count();
+    let warned = |outcome: &Outcome| outcome.stderr.matches("serves the repository app").count();
     assert_eq!(warned(&told), 1, "{told}");
     // Nobody is told of a key that signs for this repository already.
     let told = home.run("delegation add repo docs --key online --threshold 1 --paths docs/*").done();

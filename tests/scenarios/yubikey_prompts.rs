@@ -233,7 +233,7 @@ fn nobody_types_or_touches_for_a_role_where_another_one_is_refused_for_its_key()
         assert!(refused["remedy"].as_str().unwrap().contains("--shared-key"), "{refused}");
         home.run("token lock alice").done();
         let Some((code, screen)) = talk(home, &format!("sign {name}"), &[]) else { return };
-        assert!(code == 3 && screen.contains("has signed for the repository app"), "{screen}");
+        assert!(code == 3 && screen.contains("serves the repository app"), "{screen}");
         assert!(!screen.contains("PIN of"), "{screen}");
         assert_eq!((bed.card.touches_asked(), bed.verifies()), (asked, verifies), "{screen}");
         home.run("token unlock alice --pin-file pin").done();

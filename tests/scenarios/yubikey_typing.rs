@@ -136,7 +136,7 @@ fn nobody_types_a_pin_for_what_is_refused_whatever_is_typed() {
     home.refused("sign second --role root --yes --key root-a", 3, "SHARED_KEY");
     let Some((code, screen)) = talk(home, "sign second --role root", &[]) else { return };
     assert_eq!((code, bed.verifies()), (3, before), "{screen}");
-    assert!(screen.contains("has signed for the repository app") && !screen.contains("PIN of"), "{screen}");
+    assert!(screen.contains("serves the repository app") && !screen.contains("PIN of"), "{screen}");
     // Said so, it is asked for.
     let pin = format!("{FACTORY_PIN}\n");
     let steps = [("PIN of alice", pin.as_str()), ("[y/N] ", "y\n")];

@@ -299,6 +299,11 @@ fn forget(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<(), LedgerE
         let delete = "DELETE FROM key_use WHERE fingerprint = ?1 AND repository = ?2 AND role = ?3";
         tx.change(Table::KeyUse, key, delete, key)?;
     }
+    for fingerprint in crate::records::named_in(tx, &known.id)? {
+        let key = (fingerprint.as_bytes(), text);
+        let delete = "DELETE FROM named WHERE fingerprint = ?1 AND repository = ?2";
+        tx.change(Table::Named, key, delete, key)?;
+    }
     let key = (text,);
     tx.change(Table::Restored, key, "DELETE FROM restored WHERE repository = ?1", key)?;
     tx.change(Table::Repositories, key, "DELETE FROM repositories WHERE id = ?1", key)

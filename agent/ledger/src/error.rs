@@ -58,8 +58,24 @@ pub enum LedgerError {
         /// At which version.
         version: Version,
     },
-    /// A key that has signed for another root chain.
-    #[error("the key {key} has signed for the repository {other}, which has another root chain")]
+    /// A caller's word alone gives the key to the role, and what it signs would count as another role that it has signed.
+    #[error(
+        "nothing that this agent has signed or verified gives {key} to {role}, and it has signed version {marked} as {marked_role}: {role} version {version} would count as {marked_role} too"
+    )]
+    Unfounded {
+        /// The key's name.
+        key: String,
+        /// The role that was to be signed.
+        role: RoleName,
+        /// The version that was asked for.
+        version: Version,
+        /// The other role.
+        marked_role: RoleName,
+        /// The version that was signed of that one.
+        marked: Version,
+    },
+    /// A key that has signed for another root chain, or that its verified metadata names.
+    #[error("the key {key} serves the repository {other}, which has another root chain")]
     SharedKey {
         /// The key's name, or its fingerprint where no name is known.
         key: String,
@@ -187,6 +203,9 @@ impl LedgerError {
                      repository is begun again under a name of its own (tufctl repo init)"
                 )
             }
+            Self::Watermark { role, marked_role, marked_version, .. } if role != marked_role => {
+                next_version_above(role, *marked_version)
+            }
             Self::Watermark { role, version, marked_version, .. } => {
                 next_version(role, *version, *marked_version)
             }
@@ -198,6 +217,7 @@ impl LedgerError {
             Self::Unseen { .. } => {
                 "bring the whole newest published copy and adopt it: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
             }
+            Self::Unfounded { role, .. } => unfounded(role),
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
                 "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
@@ -280,11 +300,27 @@ pub(crate) fn put_back(db: &Path, saved: Option<&Path>) -> String {
     )
 }
 
+/// How a key comes to a role by more than a word.
+fn unfounded(role: &RoleName) -> String {
+    let by = if role.is_top_level() { "root" } else { "what delegates to it" };
+    format!(
+        "sign {by}, which gives it the key, first; where others sign {by}, take it from them complete (tufctl sign DIR --from COPY), \
+         or give {role} a key of its own"
+    )
+}
+
 fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
     let highest = asked.max(marked);
     highest.next().map_or_else(String::new, |next| {
         let free = if asked < marked { marked.next().unwrap_or(next) } else { next };
         format!("stage version {free}: tufctl bump DIR {}", word::last(role.as_str()))
+    })
+}
+
+/// The folder knows nothing of the mark of another role.
+fn next_version_above(role: &RoleName, marked: Version) -> String {
+    marked.next().map_or_else(String::new, |next| {
+        format!("stage version {next}: tufctl bump DIR {role} --above {marked}")
     })
 }
 

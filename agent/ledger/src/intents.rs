@@ -14,6 +14,7 @@ use crate::records;
 use crate::restore;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
+use crate::unfounded;
 use crate::unmade;
 use crate::{
     Intent, IntentId, LedgerError, Mark, OpenIntent, Outcome, RepositoryId, RepositoryName, Watermark, chain,
@@ -22,12 +23,16 @@ use crate::{
 /// Records that something is about to be signed, or refuses and journals the refusal. The rows of an ordinary intent
 /// follow later: see [`put_off`].
 pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentId> {
-    let ahead = tx.ahead(|view| judge(&view, intent)).filter(|_| put_off::can_wait(intent));
-    let (waits, judged) = match ahead {
-        Some(judged) => (true, judged?),
+    let ahead = tx.ahead(|view| judge_ahead(&view, intent)).filter(|_| put_off::can_wait(intent));
+    let (waits, judged) = match ahead.transpose()?.flatten() {
+        Some(judged) => (true, judged),
         None => {
             tx.settle()?;
-            (false, judge(tx, intent)?)
+            let refusal = match refusal(tx, intent)? {
+                None => unfounded::against(tx, intent)?,
+                refusal => refusal,
+            };
+            (false, (refusal, facts(tx, intent)?))
         }
     };
     let (refusal, mut body) = judged;
@@ -48,14 +53,21 @@ pub(crate) fn record_intent(tx: &mut Tx<'_>, intent: &Intent) -> Verdict<IntentI
     Ok(Ok(IntentId(seq)))
 }
 
-/// What stands against an intent, and what the journal shall say of it.
-fn judge(view: &impl View, intent: &Intent) -> Result<(Option<LedgerError>, Value), LedgerError> {
-    Ok((refusal(view, intent)?, facts(view, intent)?))
+/// What stands against an intent, and what the journal shall say of it; none where the tables must be asked.
+fn judge_ahead(
+    view: &impl View,
+    intent: &Intent,
+) -> Result<Option<(Option<LedgerError>, Value)>, LedgerError> {
+    if unfounded::may_matter(view, intent)? {
+        return Ok(None);
+    }
+    Ok(Some((refusal(view, intent)?, facts(view, intent)?)))
 }
 
 /// What an intent means for the tables.
 fn write_rows(tx: &mut Tx<'_>, intent: &Intent, put: &Put) -> Result<(), LedgerError> {
     let mark = put.mark;
+    unfounded::note(tx, intent)?;
     if supersedes(intent, &marks::read(tx, &intent.repository, &intent.role)?) {
         marks::replace_signed(tx, &intent.repository, &intent.role, mark)?;
     } else {
@@ -164,6 +176,8 @@ pub(crate) trait View {
         listing: Listing,
         role: &RoleName,
     ) -> Result<Option<Version>, LedgerError>;
+    /// Whether a list names any role.
+    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError>;
     /// The other repository that this key belongs to.
     fn used_elsewhere(
         &self,
@@ -206,6 +220,10 @@ impl View for Tx<'_> {
         listings::listed_at(self, id, listing, role)
     }
 
+    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
+        listings::names_any(self, id, listing)
+    }
+
     fn used_elsewhere(
         &self,
         id: &RepositoryId,
@@ -215,7 +233,7 @@ impl View for Tx<'_> {
     }
 }
 
-/// Why this intent must not become a signature; none when nothing stands against it.
+/// Why this intent must not become a signature; none when nothing stands against it but what [`unfounded`] says.
 pub(crate) fn refusal(view: &impl View, intent: &Intent) -> Result<Option<LedgerError>, LedgerError> {
     let (repository, role) = (&intent.repository, &intent.role);
     let Some(name) = view.name(repository)? else {
@@ -264,7 +282,7 @@ fn supersedes(intent: &Intent, own: &Watermark) -> bool {
 }
 
 /// Never below a mark, never other content at a mark.
-fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Option<LedgerError> {
+pub(crate) fn against(intent: &Intent, marked_role: &RoleName, watermark: &Watermark) -> Option<LedgerError> {
     let breaks = |mark: &Mark| {
         intent.version < mark.version || (intent.version == mark.version && intent.digest != mark.digest)
     };

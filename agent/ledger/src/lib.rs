@@ -37,6 +37,7 @@ mod shelf;
 mod texts;
 mod tx;
 mod types;
+mod unfounded;
 mod unmade;
 mod watchful;
 mod writer;
@@ -56,9 +57,9 @@ pub use error::LedgerError;
 pub use flush::UNSAFE_FLUSH;
 pub use pins::{ByItself, FormerNames, HeldBack, PinAttempt, PinLeave, PinOutcome, PinRecord, SourceMark};
 pub use types::{
-    AdoptedCopy, AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Intent, IntentId, IntentKey, InvalidName,
-    Looked, Mark, NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId, RepositoryName, Reset,
-    Restored, Snapshot, Verified, Watermark,
+    AdoptedCopy, AdoptedRoot, Alarm, ChainReport, Entry, FileBytes, Given, Intent, IntentId, IntentKey,
+    InvalidName, Looked, Mark, NewRepository, Noted, OpenIntent, Outcome, Record, RepositoryId,
+    RepositoryName, Reset, Restored, Snapshot, Verified, Watermark,
 };
 
 use crate::mirror::Mirror;

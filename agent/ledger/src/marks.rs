@@ -13,6 +13,7 @@ use crate::records::{self, column_text, column_u64};
 use crate::resets;
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
+use crate::unfounded;
 use crate::{FileBytes, LedgerError, Mark, Noted, RepositoryId, Verified, Watermark, chain, listings};
 
 /// Which of a role's two marks.
@@ -146,8 +147,10 @@ pub(crate) fn note_verified(
     tx.append("verified", body)?;
     let mark = Mark { version, digest, on: tx.now() };
     raise(tx, repository, role, Side::Verified, mark)?;
+    unfounded::settle(tx, repository, role, version)?;
     note_file(tx, repository, role, file.file)?;
     listings::raise_lists_of(tx, repository, role, &file.lists)?;
+    records::note_named(tx, repository, &file.names)?;
     for key in &file.signed_by {
         // A key of another chain does not become this one's because somebody shows what it has signed.
         if records::used_elsewhere(tx, Some(repository), *key)?.is_none() {

@@ -34,7 +34,7 @@ pub(crate) struct State {
     listed: BTreeMap<(RepositoryId, Listing), BTreeMap<RoleName, Version>>,
     alarms: BTreeMap<(RepositoryId, RoleName), String>,
     restored: Vec<RepositoryName>,
-    /// The repositories that each key has signed for, or may.
+    /// The repositories that each key has signed for, or may, or whose verified metadata names it.
     key_use: BTreeMap<Sha256Digest, BTreeSet<RepositoryId>>,
 }
 
@@ -70,7 +70,7 @@ impl Touched {
             Table::Listed => {
                 self.listings.insert((column_text(row, 0)?, column_text(row, 1)?));
             }
-            Table::KeyUse => {
+            Table::KeyUse | Table::Named => {
                 self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
             }
             Table::Restored => self.whole = true,
@@ -233,6 +233,13 @@ impl State {
     }
 }
 
+impl State {
+    /// The keys that a repository uses.
+    pub(crate) fn keys_of(&self, id: &RepositoryId) -> Vec<Sha256Digest> {
+        self.key_use.iter().filter(|(_, users)| users.contains(id)).map(|(key, _)| *key).collect()
+    }
+}
+
 impl View for State {
     fn name(&self, id: &RepositoryId) -> Result<Option<RepositoryName>, LedgerError> {
         Ok(self.records.iter().find(|record| record.id == *id).map(|record| record.name.clone()))
@@ -266,6 +273,10 @@ impl View for State {
         role: &RoleName,
     ) -> Result<Option<Version>, LedgerError> {
         Ok(self.listed.get(&(*id, listing)).and_then(|all| all.get(role)).copied())
+    }
+
+    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
+        Ok(self.listed.get(&(*id, listing)).is_some_and(|all| !all.is_empty()))
     }
 
     fn used_elsewhere(

@@ -283,6 +283,10 @@ impl View for Ahead<'_> {
         self.committed.listed_at(id, listing, role)
     }
 
+    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
+        self.committed.has_listed(id, listing)
+    }
+
     fn used_elsewhere(
         &self,
         id: &RepositoryId,

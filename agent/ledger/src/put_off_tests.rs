@@ -5,7 +5,7 @@ use serde_json::json;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
 
-use crate::{Intent, IntentKey, Ledger, LedgerError, NewRepository, Outcome, RepositoryId};
+use crate::{Given, Intent, IntentKey, Ledger, LedgerError, NewRepository, Outcome, RepositoryId};
 
 async fn app(ledger: &Ledger) -> RepositoryId {
     let new = NewRepository {
@@ -27,7 +27,11 @@ fn intent(repository: RepositoryId, version: u64, content: &str) -> Intent {
         also_roles: Vec::new(),
         version: Version::new(version).unwrap(),
         digest,
-        keys: vec![IntentKey { name: "key".into(), fingerprint: Sha256Digest::of(b"key") }],
+        keys: vec![IntentKey {
+            name: "key".into(),
+            fingerprint: Sha256Digest::of(b"key"),
+            given: Given::founded(),
+        }],
         lists: BTreeMap::new(),
         shared_key: false,
         supersedes: None,

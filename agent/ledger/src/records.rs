@@ -301,9 +301,41 @@ pub(crate) fn note_key_use(
     )
 }
 
+/// Takes note that verified metadata gives a role to these keys: their clients trust what they sign. One that belongs to
+/// another repository stays that one's.
+pub(crate) fn note_named(
+    tx: &mut Tx<'_>,
+    id: &RepositoryId,
+    fingerprints: &[Sha256Digest],
+) -> Result<(), LedgerError> {
+    let text = id.to_string();
+    for fingerprint in fingerprints {
+        if used_elsewhere(tx, Some(id), *fingerprint)?.is_some() {
+            continue;
+        }
+        let key = (fingerprint.as_bytes(), text.as_str());
+        if tx.db.prepare_cached(NAMED_IN)?.exists(key)? {
+            continue;
+        }
+        tx.change(Table::Named, key, "INSERT INTO named (fingerprint, repository) VALUES (?1, ?2)", key)?;
+    }
+    Ok(())
+}
+
+const NAMED_IN: &str = "SELECT 1 FROM named WHERE fingerprint = ?1 AND repository = ?2";
+
+/// The keys that verified metadata of a repository names, as far as they are this one's.
+pub(crate) fn named_in(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<Sha256Digest>, LedgerError> {
+    let mut select = tx.db.prepare_cached("SELECT fingerprint FROM named WHERE repository = ?1")?;
+    let rows = select.query_map((id.to_string(),), |row| marks::column_digest(row, 0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Which keys have signed for which repositories here, or may.
 pub(crate) fn key_uses(tx: &Tx<'_>) -> Result<Vec<(Sha256Digest, RepositoryId)>, LedgerError> {
-    let mut select = tx.db.prepare_cached("SELECT DISTINCT fingerprint, repository FROM key_use")?;
+    let mut select = tx.db.prepare_cached(
+        "SELECT fingerprint, repository FROM key_use UNION SELECT fingerprint, repository FROM named",
+    )?;
     let rows = select.query_map((), |row| Ok((marks::column_digest(row, 0)?, column_text(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -314,7 +346,8 @@ pub(crate) fn users_of(
     fingerprint: Sha256Digest,
 ) -> Result<Vec<(RepositoryId, RepositoryName)>, LedgerError> {
     let mut select = tx.db.prepare_cached(
-        "SELECT DISTINCT id, name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 ORDER BY name",
+        "SELECT id, name FROM repositories WHERE id IN (SELECT repository FROM key_use WHERE fingerprint = ?1 \
+         UNION SELECT repository FROM named WHERE fingerprint = ?1) ORDER BY name",
     )?;
     let rows = select
         .query_map((fingerprint.as_bytes(),), |row| Ok((column_text(row, 0)?, column_text(row, 1)?)))?;
@@ -329,15 +362,15 @@ pub(crate) fn used_elsewhere(
 ) -> Result<Option<RepositoryName>, LedgerError> {
     // Asked first: a key of thousands of bins has as many uses.
     if let Some(id) = id {
+        let key = (fingerprint.as_bytes(), id.to_string());
         let own = "SELECT 1 FROM key_use WHERE fingerprint = ?1 AND repository = ?2 LIMIT 1";
-        if tx.db.prepare_cached(own)?.exists((fingerprint.as_bytes(), id.to_string()))? {
+        if tx.db.prepare_cached(own)?.exists((key.0, key.1.as_str()))?
+            || tx.db.prepare_cached(NAMED_IN)?.exists((key.0, key.1.as_str()))?
+        {
             return Ok(None);
         }
     }
-    let mut select = tx.db.prepare_cached(
-        "SELECT name FROM key_use JOIN repositories ON id = repository WHERE fingerprint = ?1 ORDER BY name LIMIT 1",
-    )?;
-    Ok(select.query_row((fingerprint.as_bytes(),), |row| column_text(row, 0)).optional()?)
+    Ok(users_of(tx, fingerprint)?.into_iter().map(|(_, name)| name).next())
 }
 
 fn with_root(tx: &Tx<'_>, record: Record) -> Result<Record, LedgerError> {

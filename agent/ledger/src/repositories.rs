@@ -179,7 +179,21 @@ impl Ledger {
         self.read(move |tx| records::used_keys(tx, &id)).await
     }
 
-    /// The same, of one role alone.
+    /// Fingerprints of the keys that belong to a repository: those that have signed for it, or that its verified metadata names.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn keys_of(&self, id: RepositoryId) -> Result<Vec<Sha256Digest>, LedgerError> {
+        match self.mirror.judge(|state| state.keys_of(&id)) {
+            Some(keys) => Ok(keys),
+            None => {
+                let uses = self.read(records::key_uses).await?;
+                Ok(uses.into_iter().filter(|(_, user)| *user == id).map(|(key, _)| key).collect())
+            }
+        }
+    }
+
+    /// Fingerprints of the keys that have signed one role of it here.
     ///
     /// # Errors
     /// `Io` or `Closed`.
@@ -294,6 +308,40 @@ impl Ledger {
             return Ok(());
         }
         self.ask(move |tx| listings::raise_listed(tx, &id, listing, &roles).map(Ok)).await
+    }
+
+    /// The repositories other than `id` that this key has signed for, or whose verified metadata names it, by name.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn users_beside(
+        &self,
+        id: RepositoryId,
+        fingerprint: Sha256Digest,
+    ) -> Result<Vec<RepositoryName>, LedgerError> {
+        let users = self.read(move |tx| records::users_of(tx, fingerprint)).await?;
+        Ok(users.into_iter().filter(|(other, _)| *other != id).map(|(_, name)| name).collect())
+    }
+
+    /// Whether it was noted which keys the verified metadata of a repository names: that of a ledger from before schema 5
+    /// was not.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn knows_named(&self, id: RepositoryId) -> Result<bool, LedgerError> {
+        self.glance(move |tx| Ok(!records::named_in(tx, &id)?.is_empty())).await
+    }
+
+    /// Takes note of keys (fingerprints) that verified metadata of a repository names.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn note_named(
+        &self,
+        id: RepositoryId,
+        fingerprints: Vec<Sha256Digest>,
+    ) -> Result<(), LedgerError> {
+        self.ask(move |tx| records::note_named(tx, &id, &fingerprints).map(Ok)).await
     }
 
     /// Which of these keys (fingerprints) belong to another repository than `id`, with its name, and are not shared

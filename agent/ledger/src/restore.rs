@@ -267,6 +267,7 @@ fn take(tx: &mut Tx<'_>, theirs: &Tx<'_>, record: &Record) -> Verdict<Restored> 
     for (fingerprint, role, signed) in records::key_uses_of(theirs, &record.id)? {
         records::note_key_use(tx, &id, &role, fingerprint, signed)?;
     }
+    records::note_named(tx, &id, &records::named_in(theirs, &record.id)?)?;
     for (role, mark) in resets::of_repository(theirs, &record.id)? {
         resets::note(tx, &id, &role, mark)?;
     }

@@ -9,13 +9,13 @@ use crate::chain::hash_fields;
 use crate::mirror::Touched;
 
 /// The schema that this program writes; those before it are upgraded when they are opened.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// "tufa": tells our databases from others.
 pub(crate) const APPLICATION_ID: i64 = 0x7475_6661;
 
 /// Every statement that makes the schema. The database must hold exactly these objects.
-pub(crate) const STATEMENTS: [&str; 12] = [
+pub(crate) const STATEMENTS: [&str; 13] = [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, time TEXT NOT NULL, boot_ms INTEGER NOT NULL, kind TEXT NOT NULL, \
      body TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
@@ -46,12 +46,17 @@ pub(crate) const STATEMENTS: [&str; 12] = [
     // Since schema 4:
     "CREATE TABLE pins (card TEXT PRIMARY KEY, wrong INTEGER NOT NULL, source TEXT NOT NULL, token TEXT NOT NULL, \
      changed INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    // Since schema 5:
+    "CREATE TABLE named (fingerprint BLOB NOT NULL, repository TEXT NOT NULL REFERENCES repositories (id), \
+     PRIMARY KEY (fingerprint, repository)) STRICT, WITHOUT ROWID",
 ];
 
 /// How many of [`STATEMENTS`] make schema 1.
 const FIRST_STATEMENTS: usize = 9;
 /// How many make schema 2 and 3.
 const SECOND_STATEMENTS: usize = 11;
+/// How many make schema 4.
+const FOURTH_STATEMENTS: usize = 12;
 
 /// The entry of the journal up to which the tables say what it says; in `meta` since schema 3. It is bound to the sum over
 /// the tables, so that neither is changed without the other.
@@ -93,10 +98,11 @@ pub(crate) enum Table {
     Resets,
     Restored,
     Pins,
+    Named,
 }
 
 impl Table {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Repositories,
         Self::Roots,
         Self::Watermarks,
@@ -107,6 +113,7 @@ impl Table {
         Self::Resets,
         Self::Restored,
         Self::Pins,
+        Self::Named,
     ];
 
     const fn select(self) -> &'static str {
@@ -121,6 +128,7 @@ impl Table {
             Self::Resets => "SELECT * FROM resets",
             Self::Restored => "SELECT * FROM restored",
             Self::Pins => "SELECT * FROM pins",
+            Self::Named => "SELECT * FROM named",
         }
     }
 
@@ -137,6 +145,7 @@ impl Table {
             Self::Resets => "SELECT * FROM resets WHERE repository = ?1 AND role = ?2 AND digest = ?3",
             Self::Restored => "SELECT * FROM restored WHERE repository = ?1",
             Self::Pins => "SELECT * FROM pins WHERE card = ?1",
+            Self::Named => "SELECT * FROM named WHERE fingerprint = ?1 AND repository = ?2",
         }
     }
 
@@ -209,6 +218,7 @@ pub(crate) const fn tables_of(version: u32) -> usize {
     match version {
         1 => FIRST_STATEMENTS,
         2 | 3 => SECOND_STATEMENTS,
+        4 => FOURTH_STATEMENTS,
         _ => STATEMENTS.len(),
     }
 }

@@ -1,6 +1,6 @@
 //! What goes into the ledger and comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -230,6 +230,30 @@ pub struct IntentKey {
     pub name: String,
     /// `PublicKey::fingerprint`.
     pub fingerprint: Sha256Digest,
+    /// What gives it to the role.
+    pub given: Given,
+}
+
+/// What gives a key to a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// Metadata that was verified, or that keys of its own role have signed here.
+    Founded {
+        /// Of the roles that [`Ledger::unfounded`](crate::Ledger::unfounded) names those that the key is given in this way by now.
+        also: BTreeSet<RoleName>,
+    },
+    /// No root is known by which it could be told.
+    Unrooted,
+    /// A caller's word alone.
+    Unfounded,
+}
+
+impl Given {
+    /// By verified metadata, and nothing more is to be said.
+    #[must_use]
+    pub const fn founded() -> Self {
+        Self::Founded { also: BTreeSet::new() }
+    }
 }
 
 /// The number of the journal entry that recorded an intent.
@@ -295,13 +319,23 @@ pub struct Verified {
     pub file: Option<FileBytes>,
     /// Fingerprints of the public keys that have signed it: they belong to this chain from now on.
     pub signed_by: Vec<Sha256Digest>,
+    /// Fingerprints of the public keys to which it gives a role: so do they.
+    pub names: Vec<Sha256Digest>,
 }
 
 impl Verified {
     /// Metadata that lists nothing.
     #[must_use]
     pub const fn new(role: RoleName, version: Version, digest: Sha256Digest) -> Self {
-        Self { role, version, digest, lists: BTreeMap::new(), file: None, signed_by: Vec::new() }
+        Self {
+            role,
+            version,
+            digest,
+            lists: BTreeMap::new(),
+            file: None,
+            signed_by: Vec::new(),
+            names: Vec::new(),
+        }
     }
 }
 

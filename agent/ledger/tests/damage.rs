@@ -255,10 +255,10 @@ async fn what_somebody_changes_with_sql_is_found() {
 async fn a_newer_schema_is_refused_as_such() {
     let good = full().await;
     let db = Connection::open(good.path().join(DB)).unwrap();
-    db.execute_batch("UPDATE meta SET value = '5' WHERE name = 'schema'; CREATE TABLE more (x)").unwrap();
+    db.execute_batch("UPDATE meta SET value = '6' WHERE name = 'schema'; CREATE TABLE more (x)").unwrap();
     db.close().unwrap();
     let error = refused(good.path());
-    assert!(matches!(error, LedgerError::Newer { found: 5, known: 4, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Newer { found: 6, known: 5, .. }), "{error:?}");
 }
 
 #[tokio::test]

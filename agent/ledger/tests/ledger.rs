@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use support::{digest, intent, repository, role, version};
 use tempfile::tempdir;
-use tufagent_ledger::{Ledger, LedgerError, Noted, Outcome, Verified};
+use tufagent_ledger::{Given, Ledger, LedgerError, Noted, Outcome, Verified};
 
 #[tokio::test]
 async fn an_intent_is_remembered_across_a_restart_and_lower_or_other_content_is_refused() {
@@ -227,6 +227,74 @@ async fn one_key_serves_many_roles_in_turn_but_a_skipped_version_must_clear_all_
     let LedgerError::Watermark { marked_role, marked_version, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!((marked_role, *marked_version), (&role("bin-00"), version(5)));
     assert!(ledger.record_intent(both("bin-01", 3, "in turn")).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_word_alone_gave_to_a_key_shares_no_version_with_its_other_roles() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let by = |given: &Given, name: &str, number: u64, content: &str| {
+        let mut intent = intent(app, name, number, content);
+        intent.keys[0].given = given.clone();
+        intent
+    };
+    let word = Given::Unfounded;
+    ledger.record_intent(by(&word, "one", 4, "laid by")).await.unwrap();
+    ledger.record_intent(by(&word, "one", 4, "laid by")).await.unwrap();
+    for (number, content) in [(3, "below"), (4, "beside")] {
+        let refused = ledger.record_intent(by(&word, "two", number, content)).await.unwrap_err();
+        assert!(
+            matches!(&refused, LedgerError::Unfounded { marked_role, marked, .. }
+                if *marked_role == role("one") && *marked == version(4)),
+            "{refused:?}"
+        );
+    }
+    ledger.record_intent(by(&word, "two", 5, "above")).await.unwrap();
+    assert_eq!(
+        ledger.unfounded(app).await.unwrap(),
+        [(role("one"), version(4)), (role("two"), version(5))].into()
+    );
+    drop(ledger);
+    let ledger = Ledger::open(folder.path()).unwrap();
+
+    // The key is given a role: what it signs as that goes on above what was laid by.
+    let founded = Given::founded();
+    let refused = ledger.record_intent(by(&founded, "targets", 5, "honest")).await.unwrap_err();
+    assert!(
+        matches!(&refused, LedgerError::Watermark { marked_role, .. } if *marked_role == role("two")),
+        "{refused:?}"
+    );
+    // But for roles that it is given by now as well: they have their own counts.
+    let also = Given::Founded { also: [role("one"), role("two")].into() };
+    ledger.record_intent(by(&also, "targets", 1, "honest")).await.unwrap();
+    ledger.record_intent(by(&founded, "targets", 6, "clear")).await.unwrap();
+    // What is signed again by a key of the role, or verified, is a word no more.
+    ledger.record_intent(by(&founded, "two", 5, "above")).await.unwrap();
+    support::publish(&ledger, app, "one", 4, "laid by").await.unwrap();
+    assert!(ledger.unfounded(app).await.unwrap().is_empty());
+    ledger.record_intent(by(&founded, "targets", 7, "in turn")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_more_takes_nothing_from_what_stands_and_before_there_is_a_root_all_keys_sign() {
+    let folder = tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let app = repository(&ledger, "app").await;
+    let by = |given: Given, name: &str, number: u64, content: &str| {
+        let mut intent = intent(app, name, number, content);
+        intent.keys[0].given = given;
+        intent
+    };
+    ledger.record_intent(by(Given::founded(), "targets", 1, "t1")).await.unwrap();
+    ledger.record_intent(by(Given::Unfounded, "targets", 1, "t1")).await.unwrap();
+    assert!(ledger.unfounded(app).await.unwrap().is_empty());
+    for bin in ["bin-00", "bin-01"] {
+        ledger.record_intent(by(Given::Unrooted, bin, 1, bin)).await.unwrap();
+    }
+    assert_eq!(ledger.unfounded(app).await.unwrap().len(), 2);
+    let watermark = ledger.watermark(app, role("bin-00")).await.unwrap();
+    assert!(watermark.newest().is_some() && watermark.newest_founded(Some(version(1))).is_none());
 }
 
 #[tokio::test]

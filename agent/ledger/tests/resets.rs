@@ -128,9 +128,10 @@ fn listing(app: RepositoryId, number: u64, content: &str) -> tufagent_ledger::In
 
 #[tokio::test]
 async fn a_ledger_of_an_older_schema_is_upgraded_and_keeps_all_it_held() {
-    let silent = "DELETE FROM meta WHERE name = 'applied'; DROP TABLE pins;";
+    let silent = "DELETE FROM meta WHERE name = 'applied'; DROP TABLE pins; DROP TABLE named;";
     let tables = format!("{silent} DROP TABLE resets; DROP TABLE restored;");
-    for (schema, lacks) in [(1, tables.as_str()), (2, silent), (3, "DROP TABLE pins;")] {
+    let third = "DROP TABLE pins; DROP TABLE named;";
+    for (schema, lacks) in [(1, tables.as_str()), (2, silent), (3, third), (4, "DROP TABLE named;")] {
         upgraded(schema, lacks).await;
     }
 }

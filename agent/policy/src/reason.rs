@@ -52,7 +52,7 @@ reasons! {
     Expiry = "EXPIRY",
     /// A rule forbids it.
     Policy = "POLICY",
-    /// The key has signed for another repository.
+    /// The key serves another repository.
     SharedKey = "SHARED_KEY",
     /// This caller may not ask.
     Caller = "CALLER",

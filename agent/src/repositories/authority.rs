@@ -13,6 +13,7 @@ use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{Delegations, Metadata};
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
+use super::family::Unfounded;
 use super::{Asked, Repositories};
 use crate::refusal::Refusal;
 
@@ -299,12 +300,23 @@ impl Repositories {
         record: &Record,
         but: &BTreeSet<RoleName>,
     ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
+        self.known_parents_without(record, but, &Unfounded::new()).await
+    }
+
+    /// The same, where what was signed as `unfounded` gives way to what was verified.
+    pub(super) async fn known_parents_without(
+        &self,
+        record: &Record,
+        but: &BTreeSet<RoleName>,
+        unfounded: &Unfounded,
+    ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
         let mut watermarks: Vec<_> = self.ledger.watermarks(record.id).await?.into_iter().collect();
         watermarks.retain(|(role, _)| role.kind() == RoleKind::Targets && !but.contains(role));
         watermarks.sort_by_key(|(role, _)| !role.is_top_level());
         let mut found = Vec::new();
         for (role, watermark) in watermarks {
-            let file = self.memory.delegating(watermark.newest()).await?;
+            let mark = watermark.newest_founded(unfounded.get(&role).copied());
+            let file = self.memory.delegating(mark).await?;
             found.extend(file.map(|file| (role, file)));
         }
         Ok(found)

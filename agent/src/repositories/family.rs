@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::Record;
 use tuf::metadata::{Delegations, Metadata};
-use tuf::role::{RoleKeys, RoleKind, RoleName};
+use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
 use super::Repositories;
 use super::authority::{delegations, reached};
 use crate::refusal::Refusal;
+
+/// The roles of which the newest was signed on a caller's word alone, with its version (see the ledger).
+pub(super) type Unfounded = BTreeMap<RoleName, Version>;
 
 /// A delegation to some role.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +84,16 @@ impl Repositories {
         record: &Record,
         newer: &BTreeMap<RoleName, Metadata>,
     ) -> Result<Family, Refusal> {
+        self.family_without(record, newer, &Unfounded::new()).await
+    }
+
+    /// The same, where what was signed as `unfounded` leads nowhere.
+    pub(super) async fn family_without(
+        &self,
+        record: &Record,
+        newer: &BTreeMap<RoleName, Metadata>,
+        unfounded: &Unfounded,
+    ) -> Result<Family, Refusal> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut waiting: Vec<RoleName> = newer.keys().rev().cloned().collect();
         waiting.push(RoleKind::Targets.role());
@@ -91,8 +104,8 @@ impl Repositories {
             let file = match newer.get(&role) {
                 Some(file) => Some(file.clone()),
                 None => {
-                    let mark = self.ledger.watermark(record.id, role.clone()).await?.newest();
-                    self.memory.delegating(mark).await?
+                    let watermark = self.ledger.watermark(record.id, role.clone()).await?;
+                    self.memory.delegating(watermark.newest_founded(unfounded.get(&role).copied())).await?
                 }
             };
             let Some(file) = file else { continue };
@@ -114,6 +127,7 @@ impl Repositories {
         all.extend(self.known_parents(record, &newer.keys().cloned().collect()).await?);
         Ok(Family(all))
     }
+
     /// Every role that delegates and to which delegations lead from the top. What was removed is kept with all that was
     /// beneath it, and no client comes by there.
     pub(super) async fn reachable(
@@ -123,5 +137,14 @@ impl Repositories {
     ) -> Result<Family, Refusal> {
         let Family(all) = self.everybody(record, newer).await?;
         Ok(Family(reached(all)))
+    }
+
+    /// The same of what is known, where what was signed as `unfounded` leads nowhere.
+    pub(super) async fn reachable_without(
+        &self,
+        record: &Record,
+        unfounded: &Unfounded,
+    ) -> Result<Family, Refusal> {
+        Ok(Family(reached(self.known_parents_without(record, &BTreeSet::new(), unfounded).await?)))
     }
 }

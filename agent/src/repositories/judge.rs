@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::{Intent, IntentId, IntentKey, Mark, Record};
+use ledger::{Given, Intent, IntentId, IntentKey, Mark, Record};
 use policy::{KeyFact, NameFact, Reason, RoleSort, SigningFacts, ThresholdStep};
 use serde_json::Value;
 use tuf::diff::{Difference, difference, new_targets};
@@ -286,7 +286,8 @@ impl Repositories {
             supersedes: asked.supersedes,
             caller,
         };
-        let intent = self.intent(&signing).await?;
+        // What gives the keys to the role is judged when it is signed: its parent may be signed before.
+        let intent = self.intent(&signing, vec![Given::founded(); keys.len()]).await?;
         self.ledger.check_intent(intent).await.map_err(|error| of_repository(record, error))?;
         Ok(facts)
     }
@@ -314,13 +315,13 @@ impl Repositories {
     /// `POLICY`, `WATERMARK`, `SHARED_KEY`, `SNAPSHOT_INVALID`; `STATE_IO`: then nothing may be signed.
     pub async fn record_intent(&self, signing: Signing<'_>) -> Result<IntentId, Refusal> {
         let record = signing.record;
-        self.check_given(record, signing.role, signing.authority, &signing.keys).await?;
-        let intent = self.intent(&signing).await?;
+        let given = self.given(record, signing.role, signing.authority, &signing.keys).await?;
+        let intent = self.intent(&signing, given).await?;
         self.memory.keep_signed((record.id, signing.role.clone()), signing.subject).await?;
         self.ledger.record_intent(intent).await.map_err(|error| of_repository(record, error))
     }
 
-    async fn intent(&self, signing: &Signing<'_>) -> Result<Intent, Refusal> {
+    async fn intent(&self, signing: &Signing<'_>, given: Vec<Given>) -> Result<Intent, Refusal> {
         let (record, role, subject) = (signing.record, signing.role, signing.subject);
         let known = self.ledger.watermark(record.id, role.clone()).await?.newest();
         let in_turn = known.map_or(Some(Version::FIRST), |mark| mark.version.next());
@@ -331,9 +332,10 @@ impl Repositories {
         } else {
             Vec::new()
         };
-        let key = |(name, public): &(String, PublicKey)| IntentKey {
+        let key = |((name, public), given): (&(String, PublicKey), Given)| IntentKey {
             name: name.clone(),
             fingerprint: public.fingerprint(),
+            given,
         };
         Ok(Intent {
             repository: record.id,
@@ -341,7 +343,7 @@ impl Repositories {
             also_roles,
             version: subject.version(),
             digest: subject.digest(),
-            keys: signing.keys.iter().map(key).collect(),
+            keys: signing.keys.iter().zip(given).map(key).collect(),
             lists: lists(subject),
             shared_key: signing.shared_key,
             supersedes: signing.supersedes,

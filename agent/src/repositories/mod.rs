@@ -76,7 +76,9 @@ impl Repositories {
                 tracing::warn!(%error, "old metadata was not removed");
             }
         });
-        Ok(Self { memory: Memory::new(Arc::clone(&ledger)), ledger, pasts: Pasts::default() })
+        let found = Self { memory: Memory::new(Arc::clone(&ledger)), ledger, pasts: Pasts::default() };
+        found.note_named().await?;
+        Ok(found)
     }
 
     /// Writes what waits to be written; blocks. Called once, at the end.

@@ -19,6 +19,7 @@ use tuf::verify::{ThresholdReport, check_signatures};
 pub use self::adopted::Consent;
 use self::adopted::Copied;
 use self::noted::Found;
+pub(super) use self::noted::named_by;
 use super::Repositories;
 use super::authority::delegations;
 use super::family::Family;

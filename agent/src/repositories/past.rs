@@ -10,8 +10,11 @@ use ledger::{Record, RepositoryId, RepositoryName};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
+use tuf::metadata::Metadata;
 
 use super::Repositories;
+use super::authority::publics;
+use super::observe::named_by;
 use crate::refusal::Refusal;
 
 /// Keys whose past is known, by repository: so that it is looked up once.
@@ -38,8 +41,54 @@ impl Repositories {
 }
 
 impl Repositories {
+    /// The other repositories that a key serves, by name.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn users_beside(
+        &self,
+        record: &Record,
+        public: &PublicKey,
+    ) -> Result<Vec<RepositoryName>, Refusal> {
+        Ok(self.ledger.users_beside(record.id, public.fingerprint()).await?)
+    }
+
+    /// The first of these repositories of whose root this is a key.
+    ///
+    /// # Errors
+    /// `STATE_IO`.
+    pub async fn rooted_in<'n>(
+        &self,
+        names: &'n [RepositoryName],
+        public: &PublicKey,
+    ) -> Result<Option<&'n RepositoryName>, Refusal> {
+        for name in names {
+            let Some(record) = self.ledger.find_by_name(name).await? else { continue };
+            let root = self.standing_root(&record, &[]).await?;
+            let root = root.as_ref().and_then(Metadata::as_root);
+            if root.is_some_and(|root| publics(&root.keys, &root.root).contains(public)) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes note of the keys that are named by what was verified before this was noted.
+    pub(super) async fn note_named(&self) -> Result<(), Refusal> {
+        for record in self.ledger.repositories().await? {
+            if record.root.is_none() || self.ledger.knows_named(record.id).await? {
+                continue;
+            }
+            let root = self.memory.trusted_root(&record).await?;
+            let parents = self.known_parents(&record, &BTreeSet::new()).await?;
+            let named = root.iter().chain(parents.iter().map(|(_, file)| file)).flat_map(named_by).collect();
+            self.ledger.note_named(record.id, named).await?;
+        }
+        Ok(())
+    }
+
     /// What people should know before keys are given to a role of a repository, which may not be there yet: those that
-    /// have signed for another one would be refused when they sign. One sentence each.
+    /// serve another one would be refused when they sign. One sentence each.
     ///
     /// # Errors
     /// `STATE_IO`.
@@ -57,7 +106,7 @@ impl Repositories {
         let told = |(fingerprint, other): (Sha256Digest, RepositoryName)| {
             let (key, _) = keys.iter().find(|(_, public)| public.fingerprint() == fingerprint)?;
             Some(format!(
-                "the key {key} has signed for the repository {other}: it signs here only with --shared-key; a key of its own is better"
+                "the key {key} serves the repository {other}: it signs here only with --shared-key; a key of its own is better"
             ))
         };
         Ok(elsewhere.into_iter().filter_map(told).collect())

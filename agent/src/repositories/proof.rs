@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::Record;
+use ledger::{Given, Record};
 use policy::Reason;
 use tuf::key::{KeyId, PublicKey};
 use tuf::metadata::{Delegations, Metadata};
@@ -14,53 +14,102 @@ use tuf::role::{RoleKind, RoleName};
 
 use super::Repositories;
 use super::authority::{Authority, delegations, publics, reached};
-use super::family::Family;
+use super::family::{Family, Unfounded};
 use crate::refusal::Refusal;
 
 impl Repositories {
-    /// Lets a key that serves some targets role sign another one only where verified metadata, or such as this agent has
-    /// signed, gives it to that other one too. A parent that was only sent is enough for a key that serves nothing else.
+    /// What gives each of the keys to the role. A key that serves some targets role signs another one only where verified
+    /// metadata, or such as keys of its role have signed here, gives it to that other one too. A parent that was only sent
+    /// is enough for a key that serves nothing else; what it signs then is told apart by the ledger.
     ///
     /// # Errors
     /// `POLICY`; `STATE_IO`.
-    pub(super) async fn check_given(
+    pub(super) async fn given(
         &self,
         record: &Record,
         role: &RoleName,
         authority: &Authority,
         keys: &[(String, PublicKey)],
-    ) -> Result<(), Refusal> {
-        if role.kind() != RoleKind::Targets {
-            return Ok(());
+    ) -> Result<Vec<Given>, Refusal> {
+        match role.kind() {
+            RoleKind::Targets => {}
+            RoleKind::Root => return self.given_by_trusted_root(record, keys).await,
+            // Their metadata names its role, and delegates to nobody.
+            RoleKind::Snapshot | RoleKind::Timestamp => return Ok(vec![Given::founded(); keys.len()]),
         }
-        let roots = self.standing_roots(record).await?;
+        let remembered = self.ledger.unfounded(record.id).await?;
+        let roots = self.standing_roots(record, &remembered).await?;
         if roots.is_empty() {
             // No client can verify anything by what is known.
-            return Ok(());
+            return Ok(vec![Given::Unrooted; keys.len()]);
         }
-        let none = BTreeMap::new();
+        let unfounded = self.still_unfounded(record, &roots, &remembered).await?;
         // Looked at first: hash bins, which may be thousands, are found by their parent.
-        let near = self.family(record, &none).await?;
-        let unproven: Vec<_> =
-            keys.iter().filter(|(_, public)| !gives(&roots, &near, role, public)).collect();
-        if unproven.is_empty() {
-            return Ok(());
-        }
-        let all = self.reachable(record, &none).await?;
-        for (name, public) in unproven {
-            if gives(&roots, &all, role, public) {
-                continue;
+        let near = self.family_without(record, &BTreeMap::new(), &unfounded).await?;
+        let mut all = None;
+        let mut found = Vec::with_capacity(keys.len());
+        for (name, public) in keys {
+            if all.is_none() && (!remembered.is_empty() || !gives(&roots, &near, role, public)) {
+                all = Some(self.reachable_without(record, &unfounded).await?);
             }
-            if let Some(other) = serves(&roots, &all, public) {
+            let all = all.as_ref().unwrap_or(&near);
+            found.push(if gives(&roots, all, role, public) {
+                let also = remembered.keys().filter(|other| gives(&roots, all, other, public));
+                Given::Founded { also: also.cloned().collect() }
+            } else if let Some(other) = serves(&roots, all, public) {
                 return Err(not_given(record, role, authority, (name, &other)));
-            }
+            } else {
+                Given::Unfounded
+            });
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// The trusted root, and the one that was signed last.
-    async fn standing_roots(&self, record: &Record) -> Result<Vec<Metadata>, Refusal> {
-        let signed = self.ledger.watermark(record.id, RoleKind::Root.role()).await?.signed;
+    /// Of what is remembered as signed on a word alone what is so still: the keys of targets may have signed before the root
+    /// that names them.
+    async fn still_unfounded(
+        &self,
+        record: &Record,
+        roots: &[Metadata],
+        remembered: &Unfounded,
+    ) -> Result<Unfounded, Refusal> {
+        let (mut unfounded, targets) = (remembered.clone(), RoleKind::Targets.role());
+        if unfounded.contains_key(&targets) {
+            let own: BTreeSet<_> = roots
+                .iter()
+                .filter_map(Metadata::as_root)
+                .flat_map(|root| publics(&root.keys, &root.targets))
+                .map(|public| public.fingerprint())
+                .collect();
+            let signers = self.ledger.used_keys_of_role(record.id, targets.clone()).await?;
+            if !signers.is_empty() && signers.iter().all(|signer| own.contains(signer)) {
+                unfounded.remove(&targets);
+            }
+        }
+        Ok(unfounded)
+    }
+
+    /// The trusted root says who signs the next one (specification 5.3.4); the new one says so of itself, which is a word.
+    async fn given_by_trusted_root(
+        &self,
+        record: &Record,
+        keys: &[(String, PublicKey)],
+    ) -> Result<Vec<Given>, Refusal> {
+        let trusted = self.memory.trusted_root(record).await?;
+        let trusted =
+            trusted.as_ref().and_then(Metadata::as_root).map(|root| publics(&root.keys, &root.root));
+        let given = |public: &PublicKey| match &trusted {
+            Some(trusted) if !trusted.contains(public) => Given::Unfounded,
+            _ => Given::founded(),
+        };
+        Ok(keys.iter().map(|(_, public)| given(public)).collect())
+    }
+
+    /// The trusted root, and the one that was signed last, if one of its keys did.
+    async fn standing_roots(&self, record: &Record, unfounded: &Unfounded) -> Result<Vec<Metadata>, Refusal> {
+        let role = RoleKind::Root.role();
+        let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
+        let signed = signed.filter(|mark| unfounded.get(&role) != Some(&mark.version));
         let trusted = self.memory.trusted_root(record).await?;
         Ok(trusted.into_iter().chain(self.memory.of_mark(signed).await?).collect())
     }

@@ -325,6 +325,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         resets: resets.into_iter().map(|(role, mark)| file_digest(&role, mark)).collect(),
         kept: kept.collect(),
         published: versions(state.ledger().published(record.id).await?.into_iter()),
+        keys: state.ledger().keys_of(record.id).await?.iter().map(ToString::to_string).collect(),
         used_keys: used.iter().map(ToString::to_string).collect(),
     })
 }

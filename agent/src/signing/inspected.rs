@@ -12,6 +12,7 @@ use tuf::word;
 use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
 use super::asked;
+use super::elsewhere;
 use super::origin;
 use super::proven;
 use super::received::Received;
@@ -96,10 +97,14 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     };
     let mut concerns = said(&mut decision.concerns().iter());
     concerns.extend(pasts(agent, &record, &signers, begin.shared_key).await?);
+    let elsewhere = elsewhere::look(agent, &record, (&role, &subject), &signers, begin.shared_key).await?;
+    concerns.extend(elsewhere.concerns);
     let needed = decision.concerns().iter().filter(|concern| concern.needs_person());
     let mut person: Vec<_> = needed.map(|concern| (concern.reason, concern.message.clone())).collect();
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
+    warnings.extend(elsewhere.person.iter().cloned());
+    person.extend(elsewhere.person.into_iter().map(|said| (Reason::ConfirmationMissing, said)));
     let instead = instead.map(|other| takes_the_place(&subject, &role, other));
     warnings.extend(instead.clone());
     person.extend(instead.map(|said| (Reason::ConfirmationMissing, said)));

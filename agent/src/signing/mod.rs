@@ -9,6 +9,7 @@
 mod asked;
 mod authorized;
 mod client;
+mod elsewhere;
 mod inspected;
 mod origin;
 mod proven;

@@ -55,6 +55,7 @@ pub(super) async fn check(
         }
     }
     check_others(agent, record, role, signers, &origins).await?;
+    check_elsewhere(agent, record, role, signers, &origins).await?;
     let given = given(subject, &origins).into_iter();
     let given: Vec<_> = given.filter_map(|(role, keys)| Some((demands(&role)?, role, keys))).collect();
     if given.is_empty() {
@@ -115,6 +116,41 @@ async fn check_others(
             refusal.message = format!(
                 "what {} signs as {role} could be passed off as {other}: {}",
                 signer.key.name, refusal.message
+            );
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}
+
+/// Metadata does not name its repository either: a key that serves the role in another chain meets what that one demands.
+async fn check_elsewhere(
+    agent: &AppState,
+    record: &Record,
+    role: &RoleName,
+    signers: &[Signer],
+    origins: &[OriginRule],
+) -> Result<(), Refusal> {
+    let name = record.name.as_str();
+    let could_be = |other: &RoleName| other.kind() == role.kind();
+    if !origins.iter().any(|rule| could_be(&rule.role) && !is_of(rule, name)) {
+        return Ok(());
+    }
+    for Signer { key, .. } in signers {
+        let public = &key.stored.public;
+        if agent.repositories().users_beside(record, public).await?.is_empty() {
+            continue;
+        }
+        let all = agent.repositories().roles_of_key(public).await?;
+        for other in all.iter().filter(|other| other.repository.id != record.id && could_be(&other.role)) {
+            let of = other.repository.name.as_str();
+            let Some(demand) = demands(origins, of, &other.role) else { continue };
+            let Err(refusal) = demand.of(agent, key).await else { continue };
+            let way = Way { agent, demand, is_staged: true };
+            let mut refusal = refused(refusal, key, (of, &other.role), way).await;
+            refusal.message = format!(
+                "what {} signs as {role} of {name} could be passed off as {} of {of}: {}",
+                key.name, other.role, refusal.message
             );
             return Err(refusal);
         }

@@ -1,6 +1,6 @@
 //! Commands about a repository folder.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
@@ -54,7 +54,7 @@ pub(crate) struct InitArgs {
     /// For how long a role is valid [default: root 365d, targets 90d, snapshot 7d, timestamp 1d].
     #[arg(long, value_name = "ROLE=DAYSd")]
     pub(crate) expires: Vec<RoleDays>,
-    /// Let keys serve this repository although they have signed for another one.
+    /// Let keys serve this repository although they serve another one.
     #[arg(long)]
     pub(crate) shared_key: bool,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub(crate) struct AdoptArgs {
     /// A root that you trust, of any version.
     #[arg(long, value_name = "ROOT.json")]
     pub(crate) root: PathBuf,
-    /// Let keys serve this repository although they have signed for another one.
+    /// Let keys serve this repository although they serve another one.
     #[arg(long)]
     pub(crate) shared_key: bool,
     /// Adopt it although these delegated roles are lost: their files are listed and nowhere to be found any more. May be given
@@ -312,6 +312,9 @@ pub(crate) struct BumpArgs {
     /// Make them valid for so long, now and from now on; a longer time than before is asked for first.
     #[arg(long, value_name = "DAYSd")]
     pub(crate) expires: Option<Days>,
+    /// Take a version above this one, where an agent refuses a lower one because the key has signed so much for another role.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) above: Option<NonZeroU64>,
     /// Renew only what expires within this time, such as 12h.
     #[arg(long, value_name = "SPAN")]
     pub(crate) if_within: Option<Span>,
@@ -341,7 +344,7 @@ pub(crate) struct SignArgs {
     /// at the terminal, --yes or not (as for a version that jumps by more than 16).
     #[arg(long, value_name = "DIGEST")]
     pub(crate) supersede: Option<Sha256Digest>,
-    /// Let keys sign although they have signed for another repository, or nobody knows what they have signed.
+    /// Let keys sign although they serve another repository, or nobody knows what they have signed.
     #[arg(long)]
     pub(crate) shared_key: bool,
     #[command(flatten)]

@@ -140,7 +140,7 @@ pub(crate) struct ShareCollectArgs {
     pub(crate) role: String,
     #[command(flatten)]
     pub(crate) collect: CollectArgs,
-    /// Let the key sign although it has signed for another repository, or nobody knows what it has signed.
+    /// Let the key sign although it serves another repository, or nobody knows what it has signed.
     #[arg(long)]
     pub(crate) shared_key: bool,
     #[command(flatten)]

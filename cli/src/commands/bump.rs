@@ -1,5 +1,7 @@
 //! `tufctl bump`: the same content under the next version, with a new expiry.
 
+use std::num::NonZeroU64;
+
 use serde_json::json;
 use tuf::metadata::Metadata;
 use tuf::role::RoleName;
@@ -41,7 +43,7 @@ pub(crate) fn run(args: &BumpArgs, context: &Context) -> Result<Report, Failure>
             skipped.push(json!({"role": role.as_str(), "expires": current.expires().to_string()}));
             continue;
         }
-        staging.renew(&role)?;
+        staging.renew_above(&role, args.above.map_or(0, NonZeroU64::get))?;
     }
     staging.commit()?;
     Ok(staging.report(json!({"skipped": skipped}), text))

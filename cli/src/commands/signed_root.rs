@@ -30,7 +30,7 @@ impl Staging<'_> {
             format!("root v{} has all its signatures and only waits to be published", root.version()),
         )
         .remedy(
-            "publish it: tufctl sign DIR (with --shared-key, where it says that a key has signed for another repository); \
+            "publish it: tufctl sign DIR (with --shared-key, where it says that a key serves another repository); \
              then change the next one",
         )
         .detail("role", role.as_str())

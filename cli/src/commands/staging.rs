@@ -110,8 +110,20 @@ impl<'c> Staging<'c> {
     /// Prepares the same content under the next version that is free, also when this folder is behind what the
     /// agent has signed.
     pub(super) fn renew(&mut self, role: &RoleName) -> Result<(), Failure> {
+        self.renew_above(role, 0)
+    }
+
+    /// The same under a version above `above`.
+    pub(super) fn renew_above(&mut self, role: &RoleName, above: u64) -> Result<(), Failure> {
         self.give_up_overtaken(role)?;
-        let version = self.next_version(role)?;
+        let mut version = self.next_version(role)?;
+        if version.get() <= above {
+            if role.kind() == RoleKind::Root {
+                return Err(Failure::new(reason::USAGE, "root versions follow one another without a gap")
+                    .remedy("leave --above out"));
+            }
+            version = after(role, above)?;
+        }
         self.edit_as(role, version, |_| Ok(())).map(drop)
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleName, Version};
 use tufagent_ledger::{
-    AdoptedRoot, Intent, IntentKey, Ledger, LedgerError, NewRepository, Noted, RepositoryId, Verified,
+    AdoptedRoot, Given, Intent, IntentKey, Ledger, LedgerError, NewRepository, Noted, RepositoryId, Verified,
 };
 
 pub fn digest(content: &str) -> Sha256Digest {
@@ -58,7 +58,7 @@ pub fn intent(repository: RepositoryId, name: &str, number: u64, content: &str) 
         also_roles: Vec::new(),
         version: version(number),
         digest: digest(content),
-        keys: vec![IntentKey { name: "key".into(), fingerprint: digest("key") }],
+        keys: vec![IntentKey { name: "key".into(), fingerprint: digest("key"), given: Given::founded() }],
         lists: BTreeMap::new(),
         shared_key: false,
         supersedes: None,

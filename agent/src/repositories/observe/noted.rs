@@ -1,16 +1,18 @@
 //! What was verified comes into the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{FileBytes, Noted, Record, Verified};
 use serde_json::Value;
 use tuf::digest::Sha256Digest;
+use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::Metadata;
-use tuf::role::{RoleKind, RoleName, Version};
+use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
 use super::Shown;
 use super::adopted::Copied;
 use crate::refusal::Refusal;
+use crate::repositories::authority::{delegations, publics};
 use crate::repositories::{Repositories, judge};
 
 /// What was verified, and is to be noted.
@@ -101,6 +103,7 @@ impl Repositories {
             version: file.version(),
             digest: file.digest(),
             lists: judge::lists(file),
+            names: named_by(file),
             file: Some(FileBytes {
                 length: u64::try_from(file.bytes().len()).unwrap_or(u64::MAX),
                 sha256: file.file_digest(),
@@ -108,6 +111,27 @@ impl Repositories {
         });
         Ok(verified.collect())
     }
+}
+
+/// Fingerprints of the public keys to which metadata gives a role.
+pub(in crate::repositories) fn named_by(file: &Metadata) -> Vec<Sha256Digest> {
+    let of = |keys: &BTreeMap<KeyId, Key>, role: &RoleKeys| {
+        publics(keys, role).into_iter().map(|public| public.fingerprint())
+    };
+    let mut found = BTreeSet::new();
+    if let Some(root) = file.as_root() {
+        for kind in RoleKind::ALL {
+            found.extend(of(&root.keys, root.role(kind)));
+        }
+    }
+    if let Some(all) = delegations(file) {
+        // Thousands of bins have the same keys.
+        let ids: BTreeSet<&KeyId> = all.roles.iter().flat_map(|role| &role.keys.keyids).collect();
+        let named = ids.into_iter().filter_map(|id| all.keys.get(id)?.public_key().ok());
+        found.extend(named.map(PublicKey::fingerprint));
+        found.extend(all.succinct.iter().flat_map(|bins| of(&all.keys, &bins.keys)));
+    }
+    found.into_iter().collect()
 }
 
 /// What the alarms among these say.

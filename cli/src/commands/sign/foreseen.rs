@@ -59,7 +59,7 @@ impl Session<'_> {
         Ok(keys)
     }
 
-    /// Keys that have signed for another repository, where nobody has said that they are shared.
+    /// Keys that serve another repository, where nobody has said that they are shared.
     fn foresee_shared(&self, wanted: &[Wanted]) -> Result<(), Failure> {
         if self.args.shared_key {
             return Ok(());
@@ -176,7 +176,7 @@ impl Session<'_> {
 
     /// Whether the agent's record has it that this key serves the repository already.
     fn has_served(&self, key: &Candidate) -> bool {
-        self.ours.fingerprint(&key.name).is_none_or(|print| self.record.used_keys.contains(&print))
+        self.ours.fingerprint(&key.name).is_none_or(|print| self.record.keys.contains(&print))
     }
 
     /// A root that has its threshold gives the key its role for good: another key comes with the next one alone.
@@ -198,15 +198,15 @@ impl Session<'_> {
     fn check_not_shared(&self, keys: &[Candidate], others: &[&v1::Repository]) -> Result<(), Failure> {
         for key in keys {
             let Some(print) = self.ours.fingerprint(&key.name) else { continue };
-            if self.record.used_keys.contains(&print) {
+            if self.record.keys.contains(&print) {
                 continue;
             }
-            if let Some(other) = others.iter().find(|other| other.used_keys.contains(&print)) {
+            if let Some(other) = others.iter().find(|other| other.keys.contains(&print)) {
                 let [own, other, name] =
                     [&self.record.name, &other.name, &key.name].map(|text| visible(text));
                 // As the agent says it.
                 let message = format!(
-                    "{own}: the key {name} has signed for the repository {other}, which has another root chain"
+                    "{own}: the key {name} serves the repository {other}, which has another root chain"
                 );
                 return Err(Failure::new(reason::SHARED_KEY, message)
                     .remedy("use a key of its own, or say --shared-key")

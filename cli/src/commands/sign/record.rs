@@ -229,17 +229,33 @@ pub(super) fn show_complete_parents(
         let targets = file.as_targets();
         file.kind() == RoleKind::Root || targets.is_some_and(|targets| targets.delegations.is_some())
     };
-    let (mut files, mut waits) = (Vec::new(), false);
+    let (mut files, mut waiting) = (Vec::new(), BTreeSet::new());
     for role in staged {
-        let met = workspace.signatures(role)?.met;
-        waits |= !met;
-        let parent = workspace.staged(role)?.filter(|file| met && says_who(file));
-        files.extend(parent.map(|parent| (role.clone(), parent)));
+        if !workspace.signatures(role)?.met {
+            waiting.insert(role.clone());
+            continue;
+        }
+        let Some(parent) = workspace.staged(role)?.filter(says_who) else { continue };
+        // By what waits for signatures itself nobody can verify it yet.
+        let below = if role.is_top_level() {
+            BTreeSet::from([RoleKind::Root.role()])
+        } else {
+            parents_of(workspace, role)?
+        };
+        if below.is_disjoint(&waiting) {
+            files.push((role.clone(), parent));
+        } else {
+            waiting.insert(role.clone());
+        }
     }
-    if !waits {
+    if waiting.is_empty() {
         return Ok(());
     }
     show(agent, workspace, record, false, files).map(drop)
+}
+
+fn parents_of(workspace: &Workspace, role: &RoleName) -> Result<BTreeSet<RoleName>, Failure> {
+    Ok(workspace.parents(role)?.into_iter().map(|(parent, _)| parent).collect())
 }
 
 /// Gives the agent a large role that was signed just now, the only one that is staged, and verifies it meanwhile: both take
