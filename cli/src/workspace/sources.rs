@@ -49,7 +49,7 @@ impl Workspace {
                 progress(done, total);
             })?;
             if !matches(&one.target, &found) {
-                return Err(changed(&one, source));
+                return Err(changed(one, source));
             }
         }
         Ok(())

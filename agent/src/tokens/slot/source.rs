@@ -93,7 +93,7 @@ impl Contents {
     /// Whether the source held another one in this run, which was not accepted.
     fn has_changed_to(&self, content: &SecretBytes) -> bool {
         let is_held = self.held_back.iter().any(|held| same(held, content));
-        !is_held && !(self.refused.is_empty() && self.held_back.is_empty())
+        !(is_held || self.refused.is_empty() && self.held_back.is_empty())
     }
 
     fn proof(&self, content: &SecretBytes) -> Option<Proof> {
