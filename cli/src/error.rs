@@ -232,6 +232,7 @@ fn general_remedy(reason: &str) -> &'static str {
         | reason::TOKEN_ABSENT
         | reason::TOKEN_FAILED
         | reason::TOKEN_BUSY
+        | reason::TOKEN_UNTRUSTED
         | reason::PIN_INCORRECT
         | reason::PIN_BLOCKED => "see how the tokens are: tufctl token list",
         reason::UNSUPPORTED => "use a key of another type or another token: tufctl token list",
@@ -303,6 +304,7 @@ reasons!(
     TOKEN_ABSENT,
     TOKEN_FAILED,
     TOKEN_BUSY,
+    TOKEN_UNTRUSTED,
     UNSUPPORTED,
     PIN_INCORRECT,
     PIN_BLOCKED,

@@ -17,7 +17,7 @@ What the agent would refuse is refused before anything is made. SoftHSM is the s
 Debian and Ubuntu).
 
   --label LABEL          the token's label, up to 32 bytes
-  --pin-file FILE        holds the user PIN in its first line; nobody else may read it
+  --pin-file FILE        holds the user PIN and nothing else; nobody else may read it
   --so-pin-file FILE     holds the security officer's PIN; without it that PIN is random and nobody knows it
   --name NAME            what the agent calls the token (default: LABEL)
   --pin SOURCE           where the agent takes the PIN from: prompt (default), fd:N, credential:NAME, file:/PATH

@@ -188,6 +188,19 @@ fn bins_by_the_dozen_are_asked_for_one_after_the_other() {
 }
 
 #[test]
+fn a_signature_that_fails_after_its_pin_was_accepted_is_journalled_as_one_that_was_asked_for() {
+    let Some(bed) = Bed::new(softhsm) else { return };
+    let journalled = |kind: &str| bed.home.journalled(kind).len();
+    let before = (journalled("token.attempt"), journalled("token.accepted"));
+    bed.desk.say("always-authenticate made\nC_Sign * CKR_DATA_INVALID");
+    let Some((code, screen)) = bed.sign(&[PIN]) else { return };
+    assert_ne!(code, 0, "{screen}");
+    assert_eq!(bed.desk.trace().context_logins(), 1, "{screen}");
+    assert_eq!((journalled("token.attempt"), journalled("token.accepted")), (before.0 + 1, before.1 + 1));
+    assert_eq!(journalled("token.not-asked"), 0);
+}
+
+#[test]
 fn a_pin_that_a_module_may_have_looked_at_is_counted_each_time_that_it_is_presented() {
     // A token that tells of the wrong one, or does not.
     for (answer, flags) in [

@@ -1,4 +1,4 @@
-//! A name means one key, whichever tokens and cards are there.
+//! A name means one key, whichever tokens and cards are there; and what helps where its token is not used.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -162,4 +162,34 @@ fn a_key_that_has_got_the_name_since_it_was_shown_is_not_removed() {
     assert_eq!(code, 3, "{screen}");
     assert!(screen.contains("another one now"), "{screen}");
     assert_ne!(keyid(&home, "k"), before, "the new one is there");
+}
+
+#[test]
+fn after_an_upgrade_of_the_module_and_a_restart_it_is_said_that_the_module_is_to_be_trusted() {
+    let Some((home, folder)) = by_label("") else { return };
+    let module = home.dir().join("module.so");
+    fs::copy(folder.module(), &module).unwrap();
+    let table = Home::softhsm_table("hsm", "build", &folder);
+    let (from, to) = (folder.module().display().to_string(), module.display().to_string());
+    assert!(table.contains(&from), "{table}");
+    let file = home.secret("hsm-pin", PIN).display().to_string();
+    home.config(&format!("{}pin = {{ file = {file:?} }}\n", table.replace(&from, &to)));
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("key generate k --token hsm --type ecdsa-p256").done();
+    home.run("repo init repo --name app --root k --targets k --snapshot k --timestamp k").done();
+    home.run("sign repo --yes").done();
+    agent.stop();
+    let mut bytes = fs::read(&module).unwrap();
+    bytes.push(0);
+    fs::remove_file(&module).unwrap();
+    fs::write(&module, bytes).unwrap();
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "failed");
+    home.run("bump repo timestamp").done();
+    let refused = home.refused("sign repo --yes", 5, "TOKEN_UNTRUSTED");
+    assert!(refused["remedy"].as_str().unwrap().contains("tufctl token trust hsm"), "{refused}");
+    home.run("token trust hsm --yes").done();
+    agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
+    home.run("sign repo --yes").done();
 }

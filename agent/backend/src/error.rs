@@ -80,6 +80,12 @@ pub enum BackendError {
         /// What to do about that, where there is more to say than of any.
         remedy: Option<String>,
     },
+    /// The PIN of a signature was accepted, and the signature failed after that.
+    #[error("{error}")]
+    AfterPin {
+        /// By what.
+        error: Box<Self>,
+    },
     /// No attempt was made, because it could be the last one.
     #[error("one more wrong PIN may block the token, so it was not tried{}", tries(*tries_left))]
     LastTry {
@@ -235,6 +241,7 @@ impl BackendError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
+            Self::AfterPin { error } => error.remedy(),
             Self::Locked | Self::LockedMeanwhile | Self::LoginLost => {
                 "unlock it: tufctl token unlock NAME".to_owned()
             }
@@ -328,6 +335,15 @@ impl BackendError {
         }
     }
 
+    /// What failed, for whoever does not count attempts.
+    #[must_use]
+    pub fn without_pin(self) -> Self {
+        match self {
+            Self::AfterPin { error } => *error,
+            error => error,
+        }
+    }
+
     /// The reason in the table of reasons (`proto/reasons.tsv`).
     #[must_use]
     pub const fn reason(&self) -> &'static str {
@@ -342,6 +358,7 @@ impl BackendError {
             | Self::BothBlocked
             | Self::FoundBlocked { .. }
             | Self::PukBlocked => "PIN_BLOCKED",
+            Self::AfterPin { error } => error.reason(),
             Self::PinEachUse => "PIN_REQUIRED",
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",

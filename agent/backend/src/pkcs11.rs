@@ -20,6 +20,7 @@ mod place;
 mod present;
 mod profile;
 mod restart;
+mod said;
 mod seen;
 mod signing;
 mod start;
@@ -395,7 +396,8 @@ impl Backend for Pkcs11Token {
         what: Signable<'_>,
         pin: &SecretBytes,
     ) -> Result<UnverifiedSignature, BackendError> {
-        self.signature(key, scheme, what, Some((pin, &Asking::default())))
+        let made = self.signature(key, scheme, what, Some((pin, &Asking::default())));
+        made.map_err(BackendError::without_pin)
     }
 
     fn when_asked(&self, tell: Box<dyn Fn() + Send>) {

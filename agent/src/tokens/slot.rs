@@ -277,6 +277,7 @@ impl Slot {
             locks: self.now().number(),
             unlocks_itself,
             silent: self.is_silent(),
+            untrusted: self.is_untrusted(),
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }

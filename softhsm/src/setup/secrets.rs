@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// The first line of a file that its owner alone can read.
+/// What a file holds that its owner alone can read, without a newline at its end: as the agent takes it.
 pub(super) fn secret_in(path: &Path) -> Result<String, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
     let mut file = File::open(path).map_err(failed)?;
@@ -16,7 +16,8 @@ pub(super) fn secret_in(path: &Path) -> Result<String, String> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(line.unwrap_or(&text).to_owned())
 }
 
 pub(super) fn random_pin() -> Result<String, String> {
@@ -36,13 +37,16 @@ mod tests {
     #[test]
     fn a_pin_that_others_can_read_is_not_used() {
         let path = std::env::temp_dir().join(format!("softhsm-pin-{}", std::process::id()));
-        fs::write(&path, "1234\nmore").unwrap();
+        fs::write(&path, "12 34 \n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let refused = secret_in(&path).unwrap_err();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let read = secret_in(&path);
+        fs::write(&path, "1234\n# the build machine's\n").unwrap();
+        let whole = secret_in(&path);
         fs::remove_file(&path).unwrap();
         assert!(refused.contains("0640") && refused.contains("chmod 600"), "{refused}");
-        assert_eq!(read.unwrap(), "1234");
+        assert_eq!(read.unwrap(), "12 34 ");
+        assert_eq!(whole.unwrap(), "1234\n# the build machine's", "as the agent takes it");
     }
 }

@@ -9,7 +9,7 @@ use rustix::fs::renameat;
 
 use super::files::{self, KeyFile, STORE, StoreFile, StoreFiles};
 use super::{Condition, FileStore, lock};
-use crate::folder::Folder;
+use crate::folder::{Folder, corrupt};
 use crate::{Backend as _, BackendError};
 
 /// A file of the store: its name and its bytes.
@@ -145,13 +145,16 @@ impl FileStore {
         let fresh = Folder::new(beside.clone());
         if let Some(left) = fresh.open()? {
             // Of a restore that was cut off.
-            for name in left.names()?.iter().filter(|name| !name.starts_with('.')) {
+            for name in left.names()?.iter().filter(|name| !matches!(name.as_str(), "." | "..")) {
                 left.remove(name)?;
             }
         }
         let folder = fresh.create()?;
         for (name, bytes) in given {
-            folder.write(name, bytes, false)?;
+            if !folder.write(name, bytes, false)? {
+                let why = "it came while a restore was under way, or stands twice in the backup".to_owned();
+                return Err(corrupt(&beside.join(name), why));
+            }
         }
         drop(folder);
         let failed = |e| BackendError::io(path, "written", e);

@@ -288,6 +288,30 @@ proptest::proptest! {
     }
 }
 
+#[test]
+fn a_restore_takes_nothing_along_that_one_before_has_left_behind() {
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    let (from, to) = (kept(), tempfile::tempdir().unwrap());
+    let given = open(from.temp.path()).export_files().unwrap();
+    let beside = to.path().join("keys.restored");
+    fs::DirBuilder::new().mode(0o700).create(&beside).unwrap();
+    for name in [".hid.key", ".tmp-1", "left.key"] {
+        fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(beside.join(name)).unwrap();
+    }
+    open(to.path()).import_files(&given).unwrap();
+    let there = fs::read_dir(to.path().join("keys")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut there: Vec<_> = there.map(|name| name.into_string().unwrap()).collect();
+    there.sort();
+    let mut names: Vec<_> = given.iter().map(|(name, _)| name.clone()).collect();
+    names.sort();
+    assert_eq!(there, names);
+    // Nothing of a file that stands in it twice is passed over.
+    let other = tempfile::tempdir().unwrap();
+    let twice: Vec<_> = given.iter().chain(given.last()).cloned().collect();
+    assert!(matches!(open(other.path()).import_files(&twice), Err(BackendError::Corrupt { .. })));
+    assert!(!other.path().join("keys").exists());
+}
+
 /// A store with two keys, closed again.
 struct Kept {
     temp: tempfile::TempDir,

@@ -96,6 +96,7 @@ impl TokenHost {
             anew = true;
         }
         let done = self.login_now(&pin, meant);
+        let accepted = matches!(done, Ok(true));
         match done {
             Ok(presented) if anew => line.presented(presented),
             Ok(_) => {}
@@ -108,7 +109,8 @@ impl TokenHost {
         let signature = self.with_token(|pkcs11, live| {
             let found = private_of(pkcs11, live, key)?;
             Ok(sign_now(pkcs11, &single, live, &found, &ways)?)
-        })?;
+        });
+        let signature = signature.map_err(|error| if accepted { error.accepted() } else { error })?;
         self.has_signed(key);
         Ok((signature, true))
     }
@@ -139,9 +141,13 @@ impl TokenHost {
                 self.logout();
                 refused
             }
-            Stop::Init(error) | Stop::Sign(error) => {
+            Stop::Init(error) => {
                 self.drop_sessions();
                 self.failed(error)
+            }
+            Stop::Sign(error) => {
+                self.drop_sessions();
+                self.failed(error).accepted()
             }
             Stop::NoContext => HostError::new(HostErrorKind::Unsupported, "a login for one signature"),
         }

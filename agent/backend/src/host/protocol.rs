@@ -372,16 +372,32 @@ pub(crate) struct HostError {
     /// Of a PIN that is blocked: that was seen before one was presented, and none was.
     #[serde(default)]
     pub(crate) unasked: bool,
+    /// Of a signature: its PIN was accepted, and it failed after that.
+    #[serde(default)]
+    pub(crate) accepted: bool,
 }
 
 impl HostError {
     pub(crate) fn new(kind: HostErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: None, tries_left: None, unwell: None, unasked: false }
+        Self {
+            kind,
+            message: message.into(),
+            remedy: None,
+            tries_left: None,
+            unwell: None,
+            unasked: false,
+            accepted: false,
+        }
     }
 
     /// No PIN was presented.
     pub(crate) fn unasked(self) -> Self {
         Self { unasked: true, ..self }
+    }
+
+    /// The PIN was accepted before that.
+    pub(crate) fn accepted(self) -> Self {
+        Self { accepted: true, ..self }
     }
 
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {

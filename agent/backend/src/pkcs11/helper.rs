@@ -1,12 +1,12 @@
 //! One helper process, seen from the agent: started by exec, called with deadlines, killed when it
 //! does not answer.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::group::Group;
 use super::lane::Lane;
 use super::meanwhile::Listener;
 use super::place::{Module, Place};
+use super::said;
 use super::trouble::traced;
 use crate::BackendError;
 use crate::host::confine::Confinement;
@@ -71,7 +72,7 @@ impl Helper {
         if let Some(stderr) = stderr {
             let name = config.name.to_string();
             std::thread::Builder::new().name("helper-log".to_owned()).spawn(move || {
-                log_lines(&name, stderr);
+                said::log_lines(&name, stderr);
                 on_end();
             })?;
         }
@@ -216,23 +217,5 @@ fn is_locale(name: &std::ffi::OsStr) -> bool {
     name.to_str().is_some_and(|name| name == "LANG" || name == "LANGUAGE" || name.starts_with("LC_"))
 }
 
-/// What the module prints, line by line, into the agent's log; bounded, and with nothing that a
-/// terminal would obey.
-fn log_lines(token: &str, stderr: ChildStderr) {
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                tracing::info!(token, "helper: {}", text.trim_end().escape_debug());
-            }
-        }
-    }
-}
-
 pub(super) const NONSENSE: &str = "gave an answer that does not belong to the question";
 const GRACE: Duration = Duration::from_secs(1);
-const LINE_MAX: u64 = 1024;

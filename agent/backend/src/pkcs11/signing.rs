@@ -21,7 +21,7 @@ impl Pkcs11Token {
     /// with than the one that is meant.
     ///
     /// # Errors
-    /// As that.
+    /// As that; [`BackendError::AfterPin`] for what came after the PIN was accepted.
     pub fn make_signature_asking(
         &self,
         key: &PublicKey,
@@ -68,12 +68,17 @@ impl Pkcs11Token {
             true => self.call_locked("signing", &request, &tail, limit, locks),
             false => self.call_unlocked("signing", &request, &tail, limit),
         }?;
+        let left = pin.is_some() && reply == Reply::Signature { presented: false };
+        let after = |error| match pin.is_some() && !left {
+            true => BackendError::AfterPin { error: Box::new(error) },
+            false => error,
+        };
         // A touch takes its time, and so does a large file: nothing leaves after a `lock` that came meanwhile.
         if self.shared.with_seen(|seen| seen.locks) != locks {
-            return Err(BackendError::LockedMeanwhile);
+            return Err(after(BackendError::LockedMeanwhile));
         }
-        let left = pin.is_some() && reply == Reply::Signature { presented: false };
-        released((scheme, hints.form(scheme)), &raw, if left { PinUse::Left } else { PinUse::Looked })
+        let pin_use = if left { PinUse::Left } else { PinUse::Looked };
+        released((scheme, hints.form(scheme)), &raw, pin_use).map_err(after)
     }
 }
 

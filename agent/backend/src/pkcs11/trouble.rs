@@ -90,6 +90,10 @@ impl From<Trouble> for BackendError {
 
 /// The helper's error as the agent tells it.
 pub(crate) fn backend_error(error: HostError) -> BackendError {
+    if error.accepted {
+        let error = Box::new(backend_error(HostError { accepted: false, ..error }));
+        return BackendError::AfterPin { error };
+    }
     let HostError { kind, message, remedy, tries_left, unasked, .. } = error;
     let failed = |why: String, usual: &str| BackendError::Failed {
         why,

@@ -38,6 +38,12 @@ impl Slot {
         matches!(self.state(), TokenState::Failed | TokenState::Absent).then(|| self.unusable())
     }
 
+    /// Whether its module is not to be loaded before a person has said so.
+    pub(super) fn is_untrusted(&self) -> bool {
+        let trouble = self.pkcs11.as_ref().and_then(|token| token.misconfigured());
+        matches!(trouble, Some(BackendError::Untrusted { .. }))
+    }
+
     /// Why it cannot be used, from its state.
     pub(in crate::tokens) fn unusable(&self) -> Refusal {
         // Whoever asks what is told the same: it is a person who decides of a module.

@@ -69,6 +69,7 @@ impl Order {
             Ok(made) => made,
             // It waited for that with the PIN accepted.
             Err(error @ BackendError::TouchTimeout) => return (Spent::Accepted, Err(error)),
+            Err(BackendError::AfterPin { error }) => return (Spent::Accepted, Err(*error)),
             Err(error) => return (Spent::by(&error), Err(error)),
         };
         let spent = if made.left_the_pin() { Spent::Nothing } else { Spent::Accepted };

@@ -60,7 +60,7 @@ impl KeyLine {
     /// The tokens that may hold it, for people.
     pub(super) fn maybe_on_in_words(&self) -> Option<String> {
         let device = |token: &v1::Token| match &token.problem {
-            Some(why) if token.in_use => {
+            Some(why) if token.in_use || token.untrusted => {
                 format!("{}, which cannot be asked ({})", described(token), visible(why))
             }
             _ => described(token),
@@ -74,11 +74,20 @@ impl KeyLine {
         self.maybe_on.iter().any(|token| token.in_use)
     }
 
+    /// The token that may hold it, where its module is not trusted any more.
+    pub(super) fn maybe_on_untrusted(&self) -> Option<&v1::Token> {
+        self.maybe_on.iter().find(|token| token.untrusted)
+    }
+
     /// What to do that it may sign.
-    pub(super) fn way_back(&self) -> &'static str {
-        match self.is_maybe_held() {
-            true => "sign again when the other program is done with it",
-            false => "insert it and sign again",
+    pub(super) fn way_back(&self) -> String {
+        match (self.is_maybe_held(), self.maybe_on_untrusted()) {
+            (true, _) => "sign again when the other program is done with it".to_owned(),
+            (false, Some(token)) => format!(
+                "if you changed the module, then: tufctl token trust {}; and sign again",
+                visible(&token.name)
+            ),
+            (false, None) => "insert it and sign again".to_owned(),
         }
     }
 

@@ -212,7 +212,11 @@ fn unusable(session: &Session<'_>, missing: &[&RoleLine]) -> Result<Option<Failu
                 let message = format!(
                     "the key {key} of {role} has signed here before, and is on no token that is there; it may lie on {devices}"
                 );
-                let why = if first.is_maybe_held() { reason::TOKEN_BUSY } else { reason::TOKEN_ABSENT };
+                let why = match first.maybe_on_untrusted() {
+                    _ if first.is_maybe_held() => reason::TOKEN_BUSY,
+                    Some(_) => reason::TOKEN_UNTRUSTED,
+                    None => reason::TOKEN_ABSENT,
+                };
                 let remedy = format!(
                     "{}; a key that is lost is replaced: tufctl root replace-key, tufctl delegation edit",
                     first.way_back()

@@ -43,6 +43,12 @@ impl Ours {
                 format!("token {token}, which holds {key}, cannot be used now{problem}"),
             )
             .remedy("sign again when the other program is done with it"),
+            // What helps is told with what is wrong.
+            "failed" if found.is_some_and(|token| token.untrusted) => Failure::new(
+                reason::TOKEN_UNTRUSTED,
+                format!("token {token}, which holds {key}, does not work{problem}"),
+            )
+            .remedy(format!("if you changed its module, then: tufctl token trust {token}")),
             "failed" => Failure::new(
                 reason::TOKEN_FAILED,
                 format!("token {token}, which holds {key}, does not work{problem}"),

@@ -28,9 +28,11 @@ impl CardHost {
         if pin.is_some() {
             not_traced()?;
         }
-        self.with_card(|session, host| {
+        let mut accepted = false;
+        let signed = self.with_card(|session, host| {
             let key = host.key_of(session, public)?;
             let presented = host.may_sign(session, &key, pin, line)?;
+            accepted |= presented;
             if key.facts.touch != Touch::Never {
                 line.asked();
             }
@@ -58,7 +60,8 @@ impl CardHost {
             let bad =
                 || HostError::new(HostErrorKind::Device, "the card gave something that is no signature");
             Ok((ecdsa_from_der(curve, &raw).ok_or_else(bad)?, presented))
-        })
+        });
+        signed.map_err(|error| if accepted { error.accepted() } else { error })
     }
 }
 
