@@ -118,11 +118,15 @@ impl Shared {
 
     /// What the other user's `tufctl sign` comes to; it is killed if it hangs.
     fn sign(&self) -> Output {
+        self.run("sign repo --yes --json")
+    }
+
+    fn run(&self, arguments: &str) -> Output {
         let mut command = Command::new("timeout");
         self.home.environment(&mut command);
         let id = OTHER.to_string();
         command.args(["20", "setpriv", "--reuid", &id, "--regid", &id, "--groups", GROUP]);
-        command.arg(self.home.path("tufctl")).args(["sign", "repo", "--yes", "--json", "--socket"]);
+        command.arg(self.home.path("tufctl")).args(arguments.split(' ')).arg("--socket");
         command.arg(self.home.socket()).output().unwrap()
     }
 
@@ -192,6 +196,20 @@ fn a_link_of_a_co_writer_in_place_of_metadata_is_not_read_through() {
     assert!(told.contains(".key-names.json is a link"), "{told}");
     fs::remove_file(&names).unwrap();
     fs::rename(&kept, &names).unwrap();
+    // So it is for those who only read; whoever owns the folder may have put a link there.
+    let (link, kept) = (dir.join("metadata/timestamp.json"), home.path("kept.json"));
+    fs::rename(&link, &kept).unwrap();
+    symlink(&kept, &link).unwrap();
+    let verify = "verify repo --root repo/metadata/1.root.json --json";
+    for (command, owner, code) in [(verify, 0, 6), ("lint repo --json", 0, 6), (verify, OTHER, 0)] {
+        lchown(&link, Some(owner), Some(owner)).unwrap();
+        let done = shared.run(command);
+        let told = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(done.status.code(), Some(code), "{command}: {told}");
+        assert_eq!(told.contains("a link of another user's"), code == 6, "{command}: {told}");
+    }
+    fs::remove_file(&link).unwrap();
+    fs::rename(&kept, &link).unwrap();
     // One's own is followed, and one to a name beside it.
     let (link, kept) = (dir.join("staged/root.json"), home.path("kept.json"));
     fs::rename(&link, &kept).unwrap();

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::reading;
 use crate::render::{self, Report, count, size, visible};
-use crate::workspace::{cut_off, published_name, published_names};
+use crate::workspace::{cut_off, open_published, published_name, published_names};
 use files::Files;
 pub(crate) use refusal::failure;
 use refusal::{refused, unusable};
@@ -221,7 +221,7 @@ impl Check<'_> {
     /// A file of `metadata/`; `None` when there is none.
     fn read(&self, role: &RoleName, file: &str, spec: &str) -> Result<Option<Vec<u8>>, Failure> {
         let path = self.dir.join("metadata").join(file);
-        match reading::open_file(&path).and_then(|open| reading::read_at_most(open, MOST_BYTES)) {
+        match open_published(&path).and_then(|open| reading::read_at_most(open, MOST_BYTES)) {
             Ok(Some(bytes)) => Ok(Some(bytes)),
             Ok(None) => Err(too_long(role, file, spec)),
             Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),

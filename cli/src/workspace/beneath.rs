@@ -186,6 +186,11 @@ impl Folder {
         Ok(Some((OsString::from_vec(text.into_bytes()).into(), about.st_uid)))
     }
 
+    /// Whose this folder is.
+    pub(super) fn owner(&self) -> Option<u32> {
+        fstat(&self.file).ok().map(|about| about.st_uid)
+    }
+
     /// Lets those use this folder who may use another one.
     pub(super) fn set_access_of(&self, other: &Self) -> Result<(), Failure> {
         let about = fstat(&other.file).map_err(|e| Failure::io("read", &other.path, &e.into()))?;

@@ -1,5 +1,6 @@
 //! Files on disk: read whole, written whole or not at all.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -20,14 +21,38 @@ use crate::reading;
 /// # Errors
 /// `REPOSITORY_INVALID` for a link of somebody else's that leads elsewhere.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Failure> {
-    read_opened(open_here(path, LINKS)?, path, most).map_err(|failure| {
+    read_opened(open_here(path, LINKS, &carried::leads_to)?, path, most).map_err(|failure| {
         // Nobody has named it: it stands in a repository's folder where a file belongs.
         if is_no_file(path) { failure.remedy(TAKE_AWAY) } else { failure }
     })
 }
 
+/// Opens a file of a published folder for those who only read it, and who may be anybody: a link is also followed where
+/// whoever owns the folder made it.
+///
+/// # Errors
+/// `InvalidInput` for another link of somebody else's, and as [`reading::open_file`].
+pub(crate) fn open_published(path: &Path) -> io::Result<File> {
+    let leads = |folder: &Folder, name: &OsStr| {
+        let link = folder.link_text(name)?;
+        match link.filter(|(_, owner)| folder.owner() == Some(*owner)) {
+            Some((to, _)) => Ok(to),
+            None => carried::leads_to(folder, name),
+        }
+    };
+    open_here(path, LINKS, &leads).unwrap_or_else(|_| {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a link of another user's, which is not followed",
+        ))
+    })
+}
+
+/// Where a link leads that may be followed.
+type Leads<'a> = &'a dyn Fn(&Folder, &OsStr) -> Result<PathBuf, Failure>;
+
 /// Opens what has this name in its folder, `links` of them followed at most.
-fn open_here(path: &Path, links: u8) -> Result<io::Result<File>, Failure> {
+fn open_here(path: &Path, links: u8, leads: Leads<'_>) -> Result<io::Result<File>, Failure> {
     // What is wrong is said as ever; what is no file, or none any more, is not opened.
     let told = || {
         let changed = || io::Error::other("it was exchanged while it was looked at");
@@ -40,10 +65,10 @@ fn open_here(path: &Path, links: u8) -> Result<io::Result<File>, Failure> {
     match kind {
         Some(FileType::RegularFile) => Ok(folder.file(name)?.map_or_else(told, Ok)),
         Some(FileType::Symlink) => {
-            let to = carried::leads_to(&folder, name)?;
+            let to = leads(&folder, name)?;
             let is_beside = to.components().count() == 1 && to.file_name().is_some();
             match links.checked_sub(1) {
-                Some(left) if is_beside => open_here(&above.join(to), left),
+                Some(left) if is_beside => open_here(&above.join(to), left, leads),
                 None if is_beside => Ok(Err(rustix::io::Errno::LOOP.into())),
                 _ => Ok(reading::open_file(&above.join(to))),
             }

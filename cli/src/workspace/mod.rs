@@ -33,7 +33,7 @@ mod tree;
 pub(crate) use authority::{Authority, Part, SignatureState};
 pub(crate) use base::Unsound;
 pub(crate) use facts::{Facts, default_days, is_kept};
-pub(crate) use files::{make_folder, read as read_file, read_any, write as write_file};
+pub(crate) use files::{make_folder, open_published, read as read_file, read_any, write as write_file};
 pub(crate) use layout::{file_name as published_name, published_names, published_role, target_places};
 pub(crate) use places::Listed;
 pub(crate) use publish::{PublishOptions, Published};

@@ -11,7 +11,7 @@ use tuf::role::{RoleKind, RoleName, Version};
 
 use crate::error::Failure;
 use crate::reading;
-use crate::workspace::{published_names, published_roots};
+use crate::workspace::{open_published, published_names, published_roots};
 
 /// All roots, the newest of everything else, every targets role that anything leads to.
 pub(super) fn repository(dir: &Path, found: &mut Vec<Finding>) -> Result<Repository, Failure> {
@@ -96,7 +96,7 @@ impl Reader<'_> {
         };
         let name = names.iter().find(|name| !absent(name)).or(names.first())?.clone();
         let path = self.folder.join(&name);
-        let why = match reading::open_file(&path).and_then(|file| reading::read_at_most(file, MOST_BYTES)) {
+        let why = match open_published(&path).and_then(|file| reading::read_at_most(file, MOST_BYTES)) {
             Ok(Some(bytes)) => match Metadata::parse(bytes.clone(), &Limits::agent()) {
                 Ok(content) if content.kind() == role.kind() => {
                     return Some(File { role: role.clone(), name, content });

@@ -11,7 +11,7 @@ use tuf::role::RoleKind;
 
 use super::read::MOST_BYTES;
 use crate::reading;
-use crate::workspace::published_role;
+use crate::workspace::{open_published, published_role};
 
 /// Looks into them for private keys, of the repository's keys and of their own.
 pub(super) fn look(dir: &Path, repository: &Repository, found: &mut Vec<Finding>) {
@@ -39,7 +39,7 @@ pub(super) fn plain_root(dir: &Path, repository: &Repository, found: &mut Vec<Fi
     if newest.as_root().is_none_or(|root| root.consistent_snapshot) {
         return;
     }
-    let file = reading::open_file(&dir.join("metadata").join(PLAIN_ROOT));
+    let file = open_published(&dir.join("metadata").join(PLAIN_ROOT));
     let Ok(Some(bytes)) = file.and_then(|file| reading::read_at_most(file, MOST_BYTES)) else { return };
     if Metadata::parse(bytes, &Limits::agent()).is_ok_and(|root| root.digest() == newest.digest()) {
         return;
@@ -61,7 +61,7 @@ pub(super) fn plain_root(dir: &Path, repository: &Repository, found: &mut Vec<Fi
 const PLAIN_ROOT: &str = "root.json";
 
 fn private_key_of(path: &Path, mut publics: Publics) -> Option<String> {
-    let bytes = reading::open_file(path).and_then(|file| reading::read_at_most(file, MOST_BYTES)).ok()??;
+    let bytes = open_published(path).and_then(|file| reading::read_at_most(file, MOST_BYTES)).ok()??;
     let document = Document::parse(bytes, usize::try_from(MOST_BYTES).unwrap_or(usize::MAX)).ok()?;
     publics.add_objects(document.root());
     private_key_in(document.root(), &publics)
