@@ -5,7 +5,7 @@ use std::fs;
 use tufagent_tests::Home;
 
 use crate::forge::Forge;
-use crate::printed_commands::{ADOPT, import_forged_keys};
+use crate::printed_commands::{ADOPT, import_forged_keys, write_with_role};
 
 /// A published repository whose snapshot needs two keys, both here.
 fn with_two_snapshot_keys() -> (Home, tufagent_tests::Agent) {
@@ -192,4 +192,27 @@ fn what_no_client_reads_alike_is_refused_with_role_and_section_by_every_command(
         fs::copy(bad.join("metadata").join(&name), home.path("repo/metadata").join(&name)).unwrap();
         is_told(&home.refused("sign repo --yes", 3, "METADATA_INVALID"));
     }
+}
+
+#[test]
+fn a_role_with_a_percent_sign_that_lies_there_under_its_plain_name_is_found_and_stays_so() {
+    let (home, _agent) = Home::unlocked();
+    import_forged_keys(&home);
+    let name = "100% sure";
+    write_with_role(&home, name, name);
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    home.run(ADOPT).done();
+    home.run_list(&["bump", "repo", name]).done();
+    home.run("sign repo --yes").done();
+    let repo = home.published("repo");
+    assert!(
+        repo.has("2.100% sure.json") && !repo.has("2.100%25%20sure.json"),
+        "{:?}",
+        repo.names("metadata")
+    );
+    home.run("verify repo --root repo/metadata/1.root.json").done();
+    // What could be the encoded name of another role's file is not taken for it.
+    let other = Home::new();
+    write_with_role(&other, "a%20b", "a%20b");
+    other.refused("verify repo --root repo/metadata/1.root.json", 6, "VERIFICATION");
 }

@@ -31,13 +31,18 @@ const NAMES: [&str; 13] = [
 fn with_role(name: &str) -> (Home, Agent) {
     let (home, agent) = Home::unlocked();
     import_forged_keys(&home);
+    write_with_role(&home, name, &encoded(name));
+    (home, agent)
+}
+
+/// Writes it, the file of the role under a name of this stem.
+pub(crate) fn write_with_role(home: &Home, name: &str, stem: &str) {
     let mut forge = Forge::new();
     forge.targets["delegations"]["roles"][0]["name"] = name.into();
     forge.snapshot["meta"] = json!({"targets.json": {"version": 1}, format!("{name}.json"): {"version": 1}});
     forge.write(&home.path("repo"));
     let metadata = home.path("repo/metadata");
-    fs::rename(metadata.join("1.team.json"), metadata.join(format!("1.{}.json", encoded(name)))).unwrap();
-    (home, agent)
+    fs::rename(metadata.join("1.team.json"), metadata.join(format!("1.{stem}.json"))).unwrap();
 }
 
 /// Takes the keys in that sign what [`Forge`] makes.

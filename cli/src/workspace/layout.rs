@@ -54,7 +54,7 @@ pub(super) fn plain_name(role: &RoleName) -> String {
 pub(super) fn served_name(role: &RoleName, version: Version, consistent: bool) -> Option<String> {
     let (name, encoded) = (role.as_str(), role.file_stem());
     let plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if name == encoded || name.contains('%') || !plain {
+    if name == encoded || role_of(&format!("{name}.json")).is_some() || !plain {
         return None;
     }
     file_name(role, version, consistent)
@@ -176,6 +176,7 @@ mod tests {
     fn a_name_that_needs_encoding_has_a_second_name_on_web_servers() {
         let name = |role: &str| served_name(&RoleName::parse(role).unwrap(), Version::new(7).unwrap(), true);
         assert_eq!(name("a role/é").as_deref(), Some("7.a role/é.json"));
+        assert_eq!(name("100% sure").as_deref(), Some("7.100% sure.json"));
         for same in ["role", "a%20role", "a/../b", "a//b", "/a"] {
             assert_eq!(name(same), None, "{same}");
         }
