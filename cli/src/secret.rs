@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Failure, reason};
 use crate::reading;
+use crate::render::typed_path;
 
 /// A secret, in locked memory; wiped when dropped, never shown.
 pub(crate) struct Secret(SecretBytes);
@@ -97,7 +98,7 @@ fn check_private(path: &Path, owner: u32, mode: u32, credential: bool) -> Result
     if !tight {
         return refused(
             format!("may be used by others (mode {bits:04o}, must be 0600 or 0400)"),
-            format!("chmod 600 {}", path.display()),
+            format!("chmod 600 {}", typed_path(path)),
         );
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 /// A word of a printed command: quoted where a shell would read more than a word into it. For a word that may begin with a
 /// dash see [`last`] and [`option`].
@@ -20,6 +21,13 @@ pub fn word(text: &str) -> String {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r#"'"'"'"#).replace(" DIR", " ''DIR"))
+}
+
+/// A path as such a word; one that begins with a dash is written from here.
+#[must_use]
+pub fn path(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.starts_with('-') { word(&format!("./{text}")) } else { word(&text) }
 }
 
 /// The same for words that stand last in a command: behind `--` where one begins with a dash.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, fsync};
 use rustix::io::Errno;
+use tuf::word;
 
 use crate::BackendError;
 
@@ -225,7 +226,7 @@ fn check_private(path: &Path, stat: &Stat, remedy: &str) -> Result<(), BackendEr
     let mode = stat.st_mode & 0o7777;
     if mode & 0o077 != 0 {
         let why = format!("others may read or write it (mode {mode:04o})");
-        return Err(insecure(path, &why, format!("{remedy} {}", path.display())));
+        return Err(insecure(path, &why, format!("{remedy} {}", word::path(path))));
     }
     Ok(())
 }

@@ -293,8 +293,8 @@ pub(crate) fn put_back(db: &Path, saved: Option<&Path>) -> String {
         |saved| {
             format!(
                 "{plain}; what the agent has saved of it will do: mv {} {}",
-                saved.display(),
-                db.display()
+                word::path(saved),
+                word::path(db)
             )
         },
     )

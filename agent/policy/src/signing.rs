@@ -2,8 +2,9 @@
 //!
 //! The watermark itself is not here: the ledger checks it in the transaction that records the intent.
 
-use crate::{Concern, Decision, Reason, Refusal};
 use tuf::word;
+
+use crate::{Concern, Decision, Reason, Refusal};
 
 /// Numbers that the rules use.
 #[derive(Debug, Clone, PartialEq, Eq)]

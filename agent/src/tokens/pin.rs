@@ -11,6 +11,7 @@ use std::path::Path;
 
 use policy::Reason;
 use secmem::SecretBytes;
+use tuf::word;
 
 #[cfg(feature = "secret-service")]
 use super::secret_service;
@@ -100,7 +101,7 @@ fn check_mode(path: &Path, meta: &Metadata, credentials: Option<&Path>) -> Resul
     );
     Err(Refusal::new(Reason::SecretFile, why).remedy(format!(
         "chmod 600 {0} and make it uid {own}'s own; change the secret if others may have read it",
-        path.display()
+        word::path(path)
     )))
 }
 

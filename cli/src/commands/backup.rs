@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
+use tuf::word;
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::Context;
@@ -19,7 +20,6 @@ use crate::prompt::Terminal;
 use crate::reading;
 use crate::render::{Report, visible};
 use crate::secret::Secret;
-use tuf::word;
 
 /// Runs `tufctl backup`.
 pub(crate) fn make(args: &BackupArgs, context: &Context) -> Result<Report, Failure> {

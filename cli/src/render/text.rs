@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
-use tuf::word::{is_unseen, word};
+use tuf::word::{self, is_unseen};
 
 /// Makes control, bidirectional and invisible characters visible as `\n` or `\u{202e}`, and the backslash as
 /// `\\` so that nobody can write those by hand; everything else stays.
@@ -39,8 +39,7 @@ pub(crate) fn told(text: &str) -> Cow<'_, str> {
 
 /// A path as it is typed in a command that is printed for people to run: quoted for the shell where it has to be.
 pub(crate) fn typed_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.starts_with('-') { word(&format!("./{text}")) } else { word(&text) }
+    word::path(path)
 }
 
 fn must_show(c: char) -> bool {
