@@ -4,6 +4,7 @@
 use tufagent_tests::Home;
 
 use crate::colleagues::hand_over;
+use crate::terminal::talk;
 
 #[test]
 fn a_key_of_targets_signs_for_no_role_to_which_only_a_sent_parent_delegates() {
@@ -103,6 +104,14 @@ fn contents_laid_by_before_a_key_is_given_a_role_share_no_version_with_what_it_s
         (&"two".into(), &"one".into())
     );
     home.run("root replace-key repo targets --old online --new next --yes").done();
+    // What lies ready would be taken for targets: that is for a person to know.
+    let refused = home.refused("sign repo --yes", 3, "CONFIRMATION_MISSING");
+    assert!(
+        refused.to_string().contains("has signed one version 2, which a word alone gave it"),
+        "{refused}"
+    );
+    let Some((_, screen)) = talk(&home, "sign repo --role root --yes", &[("[y/N] ", "y\n")]) else { return };
+    assert!(screen.contains("would count as targets too"), "{screen}");
     // Nothing but a word had given it to that role, which now counts as targets.
     let refused = home.refused("sign repo --yes", 3, "WATERMARK");
     assert_eq!(refused["details"]["signed_role"], "one", "{refused}");

@@ -10,6 +10,7 @@ mod behind;
 mod family;
 mod judge;
 mod kept;
+mod laid_by;
 mod listing;
 mod memory;
 mod missing;

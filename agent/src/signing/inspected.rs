@@ -103,8 +103,12 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     let mut person: Vec<_> = needed.map(|concern| (concern.reason, concern.message.clone())).collect();
     let mut warnings = authority.warnings.clone();
     warnings.extend(concerns.iter().cloned());
-    warnings.extend(elsewhere.person.iter().cloned());
-    person.extend(elsewhere.person.into_iter().map(|said| (Reason::ConfirmationMissing, said)));
+    let ready = repositories.laid_by(&record, &subject).await?;
+    let persons = elsewhere.person.into_iter().chain(ready);
+    person.extend(persons.map(|said| (Reason::ConfirmationMissing, said)));
+    // All that only a person agrees to is shown; what the rules say of it stands among the concerns.
+    let said = person.iter().map(|(_, said)| said).filter(|said| !concerns.contains(said));
+    warnings.extend(said.cloned());
     let instead = instead.map(|other| takes_the_place(&subject, &role, other));
     warnings.extend(instead.clone());
     person.extend(instead.map(|said| (Reason::ConfirmationMissing, said)));
