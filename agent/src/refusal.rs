@@ -160,6 +160,11 @@ impl From<ledger::LedgerError> for Refusal {
             LedgerError::Unseen { role, version, .. } => {
                 refusal.detail("role", role.to_string()).detail("version", version.get())
             }
+            LedgerError::LaidBy { role, version, marked_role, marked, .. } => refusal
+                .detail("role", role.to_string())
+                .detail("version", version.get())
+                .detail("signed_role", marked_role.to_string())
+                .detail("signed_version", marked.get()),
             LedgerError::Unfounded { key, role, marked_role, .. } => refusal
                 .detail("key", key.as_str())
                 .detail("role", role.to_string())
@@ -182,6 +187,7 @@ impl From<ledger::LedgerError> for Refusal {
 fn ledger_reason(error: &LedgerError) -> Reason {
     match error {
         LedgerError::Watermark { .. }
+        | LedgerError::LaidBy { .. }
         | LedgerError::Unseen { .. }
         | LedgerError::Alarm { .. }
         | LedgerError::Restored { .. } => Reason::Watermark,

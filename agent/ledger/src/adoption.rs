@@ -299,6 +299,9 @@ fn forget(tx: &mut Tx<'_>, known: &Record, caller: &Value) -> Result<(), LedgerE
         let delete = "DELETE FROM key_use WHERE fingerprint = ?1 AND repository = ?2 AND role = ?3";
         tx.change(Table::KeyUse, key, delete, key)?;
     }
+    for one in crate::unfounded::of_repository(tx, &known.id)? {
+        crate::unfounded::settle(tx, &known.id, &one.role, one.fingerprint)?;
+    }
     for fingerprint in crate::records::named_in(tx, &known.id)? {
         let key = (fingerprint.as_bytes(), text);
         let delete = "DELETE FROM named WHERE fingerprint = ?1 AND repository = ?2";

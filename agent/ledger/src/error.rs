@@ -74,6 +74,22 @@ pub enum LedgerError {
         /// The version that was signed of that one.
         marked: Version,
     },
+    /// What the key has signed as another role, which a word alone gave it, would count as this role's.
+    #[error(
+        "{key} has signed version {marked} as {marked_role}, which a word alone gave it and which counts as {role} now: version {version} of {role} does not lie above it"
+    )]
+    LaidBy {
+        /// The key's name.
+        key: String,
+        /// The role that was to be signed.
+        role: RoleName,
+        /// The version that was asked for.
+        version: Version,
+        /// The other role.
+        marked_role: RoleName,
+        /// The version that was signed of that one.
+        marked: Version,
+    },
     /// A key that has signed for another root chain, or that its verified metadata names.
     #[error("the key {key} serves the repository {other}, which has another root chain")]
     SharedKey {
@@ -218,6 +234,7 @@ impl LedgerError {
                 "bring the whole newest published copy and adopt it: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()
             }
             Self::Unfounded { role, .. } => unfounded(role),
+            Self::LaidBy { role, marked, .. } => next_version_above(role, *marked),
             Self::SharedKey { .. } => "use a key of its own, or say --shared-key".to_owned(),
             Self::Alarm { .. } => {
                 "find out who signed what is published; to go on from it, adopt the repository again: tufctl repo adopt DIR --name NAME --root ROOT.json".to_owned()

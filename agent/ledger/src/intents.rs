@@ -110,7 +110,10 @@ pub(crate) fn record_outcome(tx: &mut Tx<'_>, id: IntentId, outcome: &Outcome) -
         }
     };
     let (word, more) = match outcome {
-        Outcome::Signed { keyids } => ("signed", json!({"keyids": keyids})),
+        Outcome::Signed { keyids, keys } => {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+            ("signed", json!({"keyids": keyids, "keys": keys}))
+        }
         Outcome::Failed { reason, message } => ("failed", json!({"reason": reason, "message": message})),
         Outcome::Abandoned => ("abandoned", Value::Null),
         Outcome::Unknown => ("unknown", Value::Null),
@@ -176,8 +179,8 @@ pub(crate) trait View {
         listing: Listing,
         role: &RoleName,
     ) -> Result<Option<Version>, LedgerError>;
-    /// Whether a list names any role.
-    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError>;
+    /// Whether anything is remembered that was signed on a word.
+    fn has_unfounded(&self, id: &RepositoryId) -> Result<bool, LedgerError>;
     /// The other repository that this key belongs to.
     fn used_elsewhere(
         &self,
@@ -220,8 +223,9 @@ impl View for Tx<'_> {
         listings::listed_at(self, id, listing, role)
     }
 
-    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
-        listings::names_any(self, id, listing)
+    fn has_unfounded(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        let mut select = self.db.prepare_cached("SELECT 1 FROM unfounded WHERE repository = ?1 LIMIT 1")?;
+        Ok(select.exists((id.to_string(),))?)
     }
 
     fn used_elsewhere(

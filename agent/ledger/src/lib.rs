@@ -66,6 +66,7 @@ use crate::mirror::Mirror;
 use crate::put_off::PutOff;
 use crate::shelf::{Later, Shelf};
 use crate::tx::{Tx, Verdict};
+pub use crate::unfounded::Unfounded;
 use crate::writer::{Desk, Job, Writer};
 
 /// The open ledger. Requests go to the thread that has the database, but for an intent that comes alone; dropping it

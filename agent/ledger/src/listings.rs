@@ -1,5 +1,5 @@
 //! Lists of roles with versions: what snapshots and timestamps have listed, and what was found published. They only rise,
-//! but for a reset (see there) and for what is found to be founded (see [`crate::unfounded`]).
+//! but for a reset (see there).
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,6 @@ pub(crate) enum Listing {
     Published,
     /// What was found published and short of its threshold.
     Short,
-    /// What was signed here by keys to which a caller's word alone gives the role, until it is verified or signed by others.
-    Unfounded,
 }
 
 impl Listing {
@@ -52,12 +50,10 @@ impl Listing {
             Self::Timestamp => "timestamp",
             Self::Published => "published",
             Self::Short => "short",
-            Self::Unfounded => "unfounded",
         }
     }
 
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Snapshot, Self::Timestamp, Self::Published, Self::Short, Self::Unfounded];
+    pub(crate) const ALL: [Self; 4] = [Self::Snapshot, Self::Timestamp, Self::Published, Self::Short];
 }
 
 impl std::str::FromStr for Listing {
@@ -100,17 +96,6 @@ pub(crate) fn listed(
         Ok((column_text(row, 0)?, column_version(row, 1)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Whether a list names any role.
-pub(crate) fn names_any(
-    tx: &Tx<'_>,
-    repository: &RepositoryId,
-    listing: Listing,
-) -> Result<bool, LedgerError> {
-    let mut select =
-        tx.db.prepare_cached("SELECT 1 FROM listed WHERE repository = ?1 AND listing = ?2 LIMIT 1")?;
-    Ok(select.exists((repository.to_string(), listing.as_str()))?)
 }
 
 /// At which version a role stands in a list.

@@ -147,7 +147,9 @@ pub(crate) fn note_verified(
     tx.append("verified", body)?;
     let mark = Mark { version, digest, on: tx.now() };
     raise(tx, repository, role, Side::Verified, mark)?;
-    unfounded::settle(tx, repository, role, version)?;
+    for key in &file.signed_by {
+        unfounded::settle(tx, repository, role, *key)?;
+    }
     note_file(tx, repository, role, file.file)?;
     listings::raise_lists_of(tx, repository, role, &file.lists)?;
     records::note_named(tx, repository, &file.names)?;

@@ -19,7 +19,7 @@ use crate::put_off::Put;
 use crate::records::{self, column_text};
 use crate::schema::Table;
 use crate::tx::Tx;
-use crate::{LedgerError, Record, RepositoryId, RepositoryName, Watermark, marks, restore};
+use crate::{LedgerError, Record, RepositoryId, RepositoryName, Watermark, marks, restore, unfounded};
 
 type Watermarks = BTreeMap<RoleName, Watermark>;
 
@@ -34,6 +34,8 @@ pub(crate) struct State {
     listed: BTreeMap<(RepositoryId, Listing), BTreeMap<RoleName, Version>>,
     alarms: BTreeMap<(RepositoryId, RoleName), String>,
     restored: Vec<RepositoryName>,
+    /// Those of which something is remembered that was signed on a word.
+    unfounded: BTreeSet<RepositoryId>,
     /// The repositories that each key has signed for, or may, or whose verified metadata names it.
     key_use: BTreeMap<Sha256Digest, BTreeSet<RepositoryId>>,
 }
@@ -70,10 +72,16 @@ impl Touched {
             Table::Listed => {
                 self.listings.insert((column_text(row, 0)?, column_text(row, 1)?));
             }
-            Table::KeyUse | Table::Named => {
+            Table::KeyUse => {
                 self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
             }
-            Table::Restored => self.whole = true,
+            Table::Named => {
+                if row.get(2)? {
+                    self.keys.insert((marks::column_digest(row, 0)?, column_text(row, 1)?));
+                }
+            }
+            // Seldom; or who owns a key may have changed.
+            Table::Restored | Table::Unfounded => self.whole = true,
             // The mirror holds nothing of these.
             Table::Intents | Table::Resets | Table::Pins => {}
         }
@@ -192,6 +200,7 @@ impl State {
             .collect();
         state.records = records;
         state.restored = restore::names(tx)?;
+        state.unfounded = unfounded::repositories(tx)?;
         Ok(state)
     }
 
@@ -238,6 +247,11 @@ impl State {
     pub(crate) fn keys_of(&self, id: &RepositoryId) -> Vec<Sha256Digest> {
         self.key_use.iter().filter(|(_, users)| users.contains(id)).map(|(key, _)| *key).collect()
     }
+
+    /// Whether anything is remembered that was signed on a word.
+    pub(crate) fn has_unfounded(&self, id: &RepositoryId) -> bool {
+        self.unfounded.contains(id)
+    }
 }
 
 impl View for State {
@@ -275,8 +289,8 @@ impl View for State {
         Ok(self.listed.get(&(*id, listing)).and_then(|all| all.get(role)).copied())
     }
 
-    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
-        Ok(self.listed.get(&(*id, listing)).is_some_and(|all| !all.is_empty()))
+    fn has_unfounded(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        Ok(self.unfounded.contains(id))
     }
 
     fn used_elsewhere(

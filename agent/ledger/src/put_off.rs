@@ -283,8 +283,8 @@ impl View for Ahead<'_> {
         self.committed.listed_at(id, listing, role)
     }
 
-    fn has_listed(&self, id: &RepositoryId, listing: Listing) -> Result<bool, LedgerError> {
-        self.committed.has_listed(id, listing)
+    fn has_unfounded(&self, id: &RepositoryId) -> Result<bool, LedgerError> {
+        View::has_unfounded(self.committed, id)
     }
 
     fn used_elsewhere(

@@ -301,7 +301,7 @@ pub(crate) fn note_key_use(
     )
 }
 
-/// Takes note that verified metadata gives a role to these keys: their clients trust what they sign. One that belongs to
+/// Takes note that verified metadata gives a role to these keys: its clients trust what they sign. One that belongs to
 /// another repository stays that one's.
 pub(crate) fn note_named(
     tx: &mut Tx<'_>,
@@ -310,21 +310,21 @@ pub(crate) fn note_named(
 ) -> Result<(), LedgerError> {
     let text = id.to_string();
     for fingerprint in fingerprints {
-        if used_elsewhere(tx, Some(id), *fingerprint)?.is_some() {
-            continue;
-        }
         let key = (fingerprint.as_bytes(), text.as_str());
-        if tx.db.prepare_cached(NAMED_IN)?.exists(key)? {
+        let named = "SELECT 1 FROM named WHERE fingerprint = ?1 AND repository = ?2";
+        if tx.db.prepare_cached(named)?.exists(key)? {
             continue;
         }
-        tx.change(Table::Named, key, "INSERT INTO named (fingerprint, repository) VALUES (?1, ?2)", key)?;
+        let owned = used_elsewhere(tx, Some(id), *fingerprint)?.is_none();
+        let insert = "INSERT INTO named (fingerprint, repository, owned) VALUES (?1, ?2, ?3)";
+        tx.change(Table::Named, key, insert, (key.0, key.1, owned))?;
     }
     Ok(())
 }
 
-const NAMED_IN: &str = "SELECT 1 FROM named WHERE fingerprint = ?1 AND repository = ?2";
+const OWNED_BY: &str = "SELECT 1 FROM named WHERE fingerprint = ?1 AND repository = ?2 AND owned";
 
-/// The keys that verified metadata of a repository names, as far as they are this one's.
+/// The keys that verified metadata of a repository names.
 pub(crate) fn named_in(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<Sha256Digest>, LedgerError> {
     let mut select = tx.db.prepare_cached("SELECT fingerprint FROM named WHERE repository = ?1")?;
     let rows = select.query_map((id.to_string(),), |row| marks::column_digest(row, 0))?;
@@ -334,13 +334,13 @@ pub(crate) fn named_in(tx: &Tx<'_>, id: &RepositoryId) -> Result<Vec<Sha256Diges
 /// Which keys have signed for which repositories here, or may.
 pub(crate) fn key_uses(tx: &Tx<'_>) -> Result<Vec<(Sha256Digest, RepositoryId)>, LedgerError> {
     let mut select = tx.db.prepare_cached(
-        "SELECT fingerprint, repository FROM key_use UNION SELECT fingerprint, repository FROM named",
+        "SELECT fingerprint, repository FROM key_use UNION SELECT fingerprint, repository FROM named WHERE owned",
     )?;
     let rows = select.query_map((), |row| Ok((marks::column_digest(row, 0)?, column_text(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// All repositories that a key serves, by name.
+/// All repositories that a key serves, by name: whoever it belongs to, their clients trust it.
 pub(crate) fn users_of(
     tx: &Tx<'_>,
     fingerprint: Sha256Digest,
@@ -365,12 +365,16 @@ pub(crate) fn used_elsewhere(
         let key = (fingerprint.as_bytes(), id.to_string());
         let own = "SELECT 1 FROM key_use WHERE fingerprint = ?1 AND repository = ?2 LIMIT 1";
         if tx.db.prepare_cached(own)?.exists((key.0, key.1.as_str()))?
-            || tx.db.prepare_cached(NAMED_IN)?.exists((key.0, key.1.as_str()))?
+            || tx.db.prepare_cached(OWNED_BY)?.exists((key.0, key.1.as_str()))?
         {
             return Ok(None);
         }
     }
-    Ok(users_of(tx, fingerprint)?.into_iter().map(|(_, name)| name).next())
+    let mut select = tx.db.prepare_cached(
+        "SELECT name FROM repositories WHERE id IN (SELECT repository FROM key_use WHERE fingerprint = ?1 \
+         UNION SELECT repository FROM named WHERE fingerprint = ?1 AND owned) ORDER BY name LIMIT 1",
+    )?;
+    Ok(select.query_row((fingerprint.as_bytes(),), |row| column_text(row, 0)).optional()?)
 }
 
 fn with_root(tx: &Tx<'_>, record: Record) -> Result<Record, LedgerError> {

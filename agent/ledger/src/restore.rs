@@ -22,7 +22,7 @@ use crate::tx::{Position, Tx, Verdict};
 use crate::writer::{Aside, Job};
 use crate::{
     Clock, Ledger, LedgerError, Record, RepositoryId, RepositoryName, Restored, Snapshot, adoption, alarms,
-    files, open, pins, resets,
+    files, open, pins, resets, unfounded,
 };
 
 impl Ledger {
@@ -266,6 +266,9 @@ fn take(tx: &mut Tx<'_>, theirs: &Tx<'_>, record: &Record) -> Verdict<Restored> 
     }
     for (fingerprint, role, signed) in records::key_uses_of(theirs, &record.id)? {
         records::note_key_use(tx, &id, &role, fingerprint, signed)?;
+    }
+    for one in unfounded::of_repository(theirs, &record.id)? {
+        unfounded::raise(tx, &id, &one.role, one.fingerprint, one.version)?;
     }
     records::note_named(tx, &id, &records::named_in(theirs, &record.id)?)?;
     for (role, mark) in resets::of_repository(theirs, &record.id)? {

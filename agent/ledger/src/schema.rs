@@ -15,7 +15,7 @@ pub(crate) const VERSION: u32 = 5;
 pub(crate) const APPLICATION_ID: i64 = 0x7475_6661;
 
 /// Every statement that makes the schema. The database must hold exactly these objects.
-pub(crate) const STATEMENTS: [&str; 13] = [
+pub(crate) const STATEMENTS: [&str; 14] = [
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE journal (seq INTEGER PRIMARY KEY, time TEXT NOT NULL, boot_ms INTEGER NOT NULL, kind TEXT NOT NULL, \
      body TEXT NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
@@ -48,7 +48,10 @@ pub(crate) const STATEMENTS: [&str; 13] = [
      changed INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     // Since schema 5:
     "CREATE TABLE named (fingerprint BLOB NOT NULL, repository TEXT NOT NULL REFERENCES repositories (id), \
-     PRIMARY KEY (fingerprint, repository)) STRICT, WITHOUT ROWID",
+     owned INTEGER NOT NULL, PRIMARY KEY (fingerprint, repository)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE unfounded (repository TEXT NOT NULL REFERENCES repositories (id), role TEXT NOT NULL, \
+     fingerprint BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (repository, role, fingerprint)) \
+     STRICT, WITHOUT ROWID",
 ];
 
 /// How many of [`STATEMENTS`] make schema 1.
@@ -99,10 +102,11 @@ pub(crate) enum Table {
     Restored,
     Pins,
     Named,
+    Unfounded,
 }
 
 impl Table {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Repositories,
         Self::Roots,
         Self::Watermarks,
@@ -114,6 +118,7 @@ impl Table {
         Self::Restored,
         Self::Pins,
         Self::Named,
+        Self::Unfounded,
     ];
 
     const fn select(self) -> &'static str {
@@ -129,6 +134,7 @@ impl Table {
             Self::Restored => "SELECT * FROM restored",
             Self::Pins => "SELECT * FROM pins",
             Self::Named => "SELECT * FROM named",
+            Self::Unfounded => "SELECT * FROM unfounded",
         }
     }
 
@@ -146,6 +152,9 @@ impl Table {
             Self::Restored => "SELECT * FROM restored WHERE repository = ?1",
             Self::Pins => "SELECT * FROM pins WHERE card = ?1",
             Self::Named => "SELECT * FROM named WHERE fingerprint = ?1 AND repository = ?2",
+            Self::Unfounded => {
+                "SELECT * FROM unfounded WHERE repository = ?1 AND role = ?2 AND fingerprint = ?3"
+            }
         }
     }
 

@@ -239,11 +239,10 @@ pub struct IntentKey {
 pub enum Given {
     /// Metadata that was verified, or that keys of its own role have signed here.
     Founded {
-        /// Of the roles that [`Ledger::unfounded`](crate::Ledger::unfounded) names those that the key is given in this way by now.
+        /// Of the roles that [`Ledger::unfounded`](crate::Ledger::unfounded) names for the key those that it is given in this
+        /// way by now.
         also: BTreeSet<RoleName>,
     },
-    /// No root is known by which it could be told.
-    Unrooted,
     /// A caller's word alone.
     Unfounded,
 }
@@ -275,6 +274,8 @@ pub enum Outcome {
     Signed {
         /// The keyids as the metadata writes them.
         keyids: Vec<String>,
+        /// Fingerprints of the public keys.
+        keys: Vec<Sha256Digest>,
     },
     /// No signature left the agent.
     Failed {

@@ -25,7 +25,7 @@ async fn full() -> TempDir {
     for number in 1..=20 {
         let id = ledger.record_intent(intent(app, "targets", number, &number.to_string())).await.unwrap();
         if number < 20 {
-            ledger.record_outcome(id, Outcome::Signed { keyids: vec!["00".into()] });
+            ledger.record_outcome(id, Outcome::Signed { keyids: vec!["00".into()], keys: Vec::new() });
         }
     }
     let mut snapshot = intent(app, "snapshot", 1, "s");

@@ -88,7 +88,10 @@ async fn obey(steps: Vec<Step>) {
                         model.signed.entry(name).or_default().push((number, content));
                         open.insert(id);
                         if outcome {
-                            ledger.record_outcome(id, Outcome::Signed { keyids: vec!["00".into()] });
+                            ledger.record_outcome(
+                                id,
+                                Outcome::Signed { keyids: vec!["00".into()], keys: Vec::new() },
+                            );
                             open.remove(&id);
                         }
                     }

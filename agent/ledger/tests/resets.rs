@@ -128,10 +128,13 @@ fn listing(app: RepositoryId, number: u64, content: &str) -> tufagent_ledger::In
 
 #[tokio::test]
 async fn a_ledger_of_an_older_schema_is_upgraded_and_keeps_all_it_held() {
-    let silent = "DELETE FROM meta WHERE name = 'applied'; DROP TABLE pins; DROP TABLE named;";
+    let silent =
+        "DELETE FROM meta WHERE name = 'applied'; DROP TABLE pins; DROP TABLE named; DROP TABLE unfounded;";
     let tables = format!("{silent} DROP TABLE resets; DROP TABLE restored;");
-    let third = "DROP TABLE pins; DROP TABLE named;";
-    for (schema, lacks) in [(1, tables.as_str()), (2, silent), (3, third), (4, "DROP TABLE named;")] {
+    let third = "DROP TABLE pins; DROP TABLE named; DROP TABLE unfounded;";
+    for (schema, lacks) in
+        [(1, tables.as_str()), (2, silent), (3, third), (4, "DROP TABLE named; DROP TABLE unfounded;")]
+    {
         upgraded(schema, lacks).await;
     }
 }

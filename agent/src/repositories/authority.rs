@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ledger::Record;
+use ledger::{Mark, Record};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::{Delegations, Metadata};
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
 
-use super::family::Unfounded;
+use super::family::Family;
+use super::ground::Enough;
 use super::{Asked, Repositories};
 use crate::refusal::Refusal;
 
@@ -101,7 +102,7 @@ impl Repositories {
             let root = root.as_ref().and_then(Metadata::as_root).ok_or_else(|| no_authority(record, role))?;
             found.add(&root.keys, root.role(role.kind()));
         } else {
-            let family = self.family_of(record, role, &self.newer(record, role, sent).await?).await?;
+            let family = self.family_to_sign(record, role, sent).await?;
             if !family.knows(role) {
                 return Err(no_authority(record, role));
             }
@@ -274,6 +275,22 @@ impl Repositories {
         }
     }
 
+    /// The roles that delegate to `role`, with what was sent. Those among hash bins, which may be thousands, are only looked
+    /// at where no other role delegates to it.
+    async fn family_to_sign(
+        &self,
+        record: &Record,
+        role: &RoleName,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<Family, Refusal> {
+        let newer = self.newer(record, role, sent).await?;
+        let near = self.ground(record, &newer, (Enough::One, false)).await?.family;
+        if near.knows(role) {
+            return Ok(near);
+        }
+        Ok(self.ground(record, &newer, (Enough::One, true)).await?.family)
+    }
+
     /// Targets metadata other than `role`'s that the caller sent, that stands before what is known and that delegations
     /// lead to.
     async fn newer(
@@ -283,10 +300,20 @@ impl Repositories {
         sent: &[(RoleName, Metadata)],
     ) -> Result<BTreeMap<RoleName, Metadata>, Refusal> {
         let mut standing = BTreeMap::new();
+        let mut ground = None;
         for (name, file) in sent.iter().filter(|(name, _)| name.kind() == RoleKind::Targets && name != role) {
-            let known = self.ledger.watermark(record.id, name.clone()).await?.newest();
-            let newer =
-                known.is_none_or(|known| file.version() > known.version || file.digest() == known.digest);
+            let watermark = self.ledger.watermark(record.id, name.clone()).await?;
+            let above = |mark: Option<Mark>| {
+                mark.is_none_or(|mark| file.version() > mark.version || file.digest() == mark.digest)
+            };
+            let mut newer = above(watermark.newest());
+            if !newer && above(watermark.verified) {
+                // What stands in its way may be a word no better than this one.
+                if ground.is_none() {
+                    ground = Some(self.ground(record, &BTreeMap::new(), (Enough::One, true)).await?);
+                }
+                newer = ground.as_ref().is_some_and(|ground| ground.passed_over.contains(name));
+            }
             if newer {
                 standing.insert(name.clone(), file.clone());
             }
@@ -294,30 +321,26 @@ impl Repositories {
         self.led_to(record, standing).await
     }
 
-    /// Targets roles with delegations, as they were last signed or verified; targets first. Without those in `but`.
+    /// Targets roles with delegations, as they were last signed, and as they were verified, which may be two; targets first.
+    /// Without those in `but`.
     pub(super) async fn known_parents(
         &self,
         record: &Record,
         but: &BTreeSet<RoleName>,
-    ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
-        self.known_parents_without(record, but, &Unfounded::new()).await
-    }
-
-    /// The same, where what was signed as `unfounded` gives way to what was verified.
-    pub(super) async fn known_parents_without(
-        &self,
-        record: &Record,
-        but: &BTreeSet<RoleName>,
-        unfounded: &Unfounded,
     ) -> Result<Vec<(RoleName, Metadata)>, Refusal> {
         let mut watermarks: Vec<_> = self.ledger.watermarks(record.id).await?.into_iter().collect();
         watermarks.retain(|(role, _)| role.kind() == RoleKind::Targets && !but.contains(role));
         watermarks.sort_by_key(|(role, _)| !role.is_top_level());
         let mut found = Vec::new();
         for (role, watermark) in watermarks {
-            let mark = watermark.newest_founded(unfounded.get(&role).copied());
-            let file = self.memory.delegating(mark).await?;
-            found.extend(file.map(|file| (role, file)));
+            let (newest, verified) = (watermark.newest(), watermark.verified);
+            let file = self.memory.delegating(newest).await?;
+            found.extend(file.map(|file| (role.clone(), file)));
+            // What was only to be signed takes nothing from it.
+            if newest.map(|mark| mark.digest) != verified.map(|mark| mark.digest) {
+                let file = self.memory.delegating(verified).await?;
+                found.extend(file.map(|file| (role, file)));
+            }
         }
         Ok(found)
     }

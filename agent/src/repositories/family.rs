@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::Record;
 use tuf::metadata::{Delegations, Metadata};
-use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
+use tuf::role::{RoleKeys, RoleKind, RoleName};
 
 use super::Repositories;
 use super::authority::{delegations, reached};
 use crate::refusal::Refusal;
-
-/// The roles of which the newest was signed on a caller's word alone, with its version (see the ledger).
-pub(super) type Unfounded = BTreeMap<RoleName, Version>;
 
 /// A delegation to some role.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +45,16 @@ impl Family {
         self.0.iter().any(|(parent, _)| parent == role)
     }
 
+    /// Those to which delegations lead from the top.
+    pub(super) fn reached(self) -> Self {
+        Self(reached(self.0))
+    }
+
+    /// Adds one that is not among them.
+    pub(super) fn add(&mut self, role: RoleName, file: Metadata) {
+        self.0.push((role, file));
+    }
+
     /// Their metadata.
     pub(super) fn files(&self) -> impl Iterator<Item = &Metadata> {
         self.0.iter().map(|(_, file)| file)
@@ -65,34 +72,12 @@ impl Family {
 }
 
 impl Repositories {
-    /// The roles that delegate to `role`, or that might. Those among hash bins, which may be thousands, are only looked at
-    /// where no other role delegates to it.
-    pub(super) async fn family_of(
-        &self,
-        record: &Record,
-        role: &RoleName,
-        newer: &BTreeMap<RoleName, Metadata>,
-    ) -> Result<Family, Refusal> {
-        let family = self.family(record, newer).await?;
-        if family.knows(role) { Ok(family) } else { self.everybody(record, newer).await }
-    }
-
     /// Roles that delegate and that a search from targets comes by, with hash bins taken for leaves. `newer` stands
     /// before what is known, and is looked at whoever delegates to it.
     pub(super) async fn family(
         &self,
         record: &Record,
         newer: &BTreeMap<RoleName, Metadata>,
-    ) -> Result<Family, Refusal> {
-        self.family_without(record, newer, &Unfounded::new()).await
-    }
-
-    /// The same, where what was signed as `unfounded` leads nowhere.
-    pub(super) async fn family_without(
-        &self,
-        record: &Record,
-        newer: &BTreeMap<RoleName, Metadata>,
-        unfounded: &Unfounded,
     ) -> Result<Family, Refusal> {
         let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let mut waiting: Vec<RoleName> = newer.keys().rev().cloned().collect();
@@ -104,8 +89,8 @@ impl Repositories {
             let file = match newer.get(&role) {
                 Some(file) => Some(file.clone()),
                 None => {
-                    let watermark = self.ledger.watermark(record.id, role.clone()).await?;
-                    self.memory.delegating(watermark.newest_founded(unfounded.get(&role).copied())).await?
+                    let mark = self.ledger.watermark(record.id, role.clone()).await?.newest();
+                    self.memory.delegating(mark).await?
                 }
             };
             let Some(file) = file else { continue };
@@ -137,14 +122,5 @@ impl Repositories {
     ) -> Result<Family, Refusal> {
         let Family(all) = self.everybody(record, newer).await?;
         Ok(Family(reached(all)))
-    }
-
-    /// The same of what is known, where what was signed as `unfounded` leads nowhere.
-    pub(super) async fn reachable_without(
-        &self,
-        record: &Record,
-        unfounded: &Unfounded,
-    ) -> Result<Family, Refusal> {
-        Ok(Family(reached(self.known_parents_without(record, &BTreeSet::new(), unfounded).await?)))
     }
 }

@@ -21,15 +21,14 @@ impl Repositories {
     /// # Errors
     /// `STATE_IO`.
     pub async fn laid_by(&self, record: &Record, subject: &Metadata) -> Result<Vec<String>, Refusal> {
-        let mut unfounded = self.ledger.unfounded(record.id).await?;
-        unfounded.retain(|role, _| role.kind() == RoleKind::Targets);
+        let noted = self.ledger.unfounded(record.id).await?;
         let mut told = Vec::new();
-        for (laid_by, version) in unfounded {
-            let signers = self.ledger.used_keys_of_role(record.id, laid_by.clone()).await?;
+        for one in noted {
+            let (laid_by, version) = (&one.role, one.version);
             for (keyid, public) in named(subject) {
                 let roles = roles_of(subject, keyid);
                 // What is given to it as well has its own count from now on.
-                if !signers.contains(&public.fingerprint()) || roles.contains(&laid_by) {
+                if one.fingerprint != public.fingerprint() || roles.contains(laid_by) {
                     continue;
                 }
                 if let Some(role) = self.first_behind(record, &roles, version).await? {

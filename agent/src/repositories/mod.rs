@@ -8,6 +8,7 @@
 mod authority;
 mod behind;
 mod family;
+mod ground;
 mod judge;
 mod kept;
 mod laid_by;
@@ -41,6 +42,7 @@ use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
+use self::ground::Signers;
 use self::memory::Memory;
 use self::past::Pasts;
 use crate::refusal::Refusal;
@@ -59,6 +61,7 @@ pub struct Repositories {
     ledger: Arc<Ledger>,
     memory: Memory,
     pasts: Pasts,
+    signers: Signers,
 }
 
 impl Repositories {
@@ -77,7 +80,12 @@ impl Repositories {
                 tracing::warn!(%error, "old metadata was not removed");
             }
         });
-        let found = Self { memory: Memory::new(Arc::clone(&ledger)), ledger, pasts: Pasts::default() };
+        let found = Self {
+            memory: Memory::new(Arc::clone(&ledger)),
+            ledger,
+            pasts: Pasts::default(),
+            signers: Signers::default(),
+        };
         found.note_named().await?;
         Ok(found)
     }

@@ -11,6 +11,7 @@ use policy::Reason;
 use tuf::digest::Sha256Digest;
 use tuf::key::PublicKey;
 use tuf::metadata::Metadata;
+use tuf::role::RoleKind;
 
 use super::Repositories;
 use super::authority::publics;
@@ -64,10 +65,18 @@ impl Repositories {
     ) -> Result<Option<&'n RepositoryName>, Refusal> {
         for name in names {
             let Some(record) = self.ledger.find_by_name(name).await? else { continue };
-            let root = self.standing_root(&record, &[]).await?;
-            let root = root.as_ref().and_then(Metadata::as_root);
-            if root.is_some_and(|root| publics(&root.keys, &root.root).contains(public)) {
-                return Ok(Some(name));
+            // Clients may hold any root of the chain; the next one may be signed already.
+            let roots = self.ledger.roots(record.id).await?;
+            let mut digests: Vec<_> = roots.into_iter().map(|(_, digest)| digest).collect();
+            digests.extend(
+                self.ledger.watermark(record.id, RoleKind::Root.role()).await?.signed.map(|mark| mark.digest),
+            );
+            for digest in digests {
+                let root = self.memory.load(digest).await?;
+                let root = root.as_ref().and_then(Metadata::as_root);
+                if root.is_some_and(|root| publics(&root.keys, &root.root).contains(public)) {
+                    return Ok(Some(name));
+                }
             }
         }
         Ok(None)

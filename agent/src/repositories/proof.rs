@@ -14,7 +14,7 @@ use tuf::role::{RoleKind, RoleName};
 
 use super::Repositories;
 use super::authority::{Authority, delegations, publics, reached};
-use super::family::{Family, Unfounded};
+use super::ground::{Enough, Ground};
 use crate::refusal::Refusal;
 
 impl Repositories {
@@ -31,87 +31,30 @@ impl Repositories {
         authority: &Authority,
         keys: &[(String, PublicKey)],
     ) -> Result<Vec<Given>, Refusal> {
-        match role.kind() {
-            RoleKind::Targets => {}
-            RoleKind::Root => return self.given_by_trusted_root(record, keys).await,
-            // Their metadata names its role, and delegates to nobody.
-            RoleKind::Snapshot | RoleKind::Timestamp => return Ok(vec![Given::founded(); keys.len()]),
+        if role.kind() != RoleKind::Targets {
+            // The metadata of the others names its role.
+            return Ok(vec![Given::founded(); keys.len()]);
         }
-        let remembered = self.ledger.unfounded(record.id).await?;
-        let roots = self.standing_roots(record, &remembered).await?;
-        if roots.is_empty() {
-            // No client can verify anything by what is known.
-            return Ok(vec![Given::Unrooted; keys.len()]);
-        }
-        let unfounded = self.still_unfounded(record, &roots, &remembered).await?;
+        let none = BTreeMap::new();
         // Looked at first: hash bins, which may be thousands, are found by their parent.
-        let near = self.family_without(record, &BTreeMap::new(), &unfounded).await?;
-        let mut all = None;
+        let mut ground = self.ground(record, &none, (Enough::One, false)).await?;
+        let noted = self.ledger.unfounded(record.id).await?;
+        if !noted.is_empty() || !keys.iter().all(|(_, public)| gives(&ground, role, public)) {
+            ground = self.ground(record, &none, (Enough::One, true)).await?;
+        }
         let mut found = Vec::with_capacity(keys.len());
         for (name, public) in keys {
-            if all.is_none() && (!remembered.is_empty() || !gives(&roots, &near, role, public)) {
-                all = Some(self.reachable_without(record, &unfounded).await?);
-            }
-            let all = all.as_ref().unwrap_or(&near);
-            found.push(if gives(&roots, all, role, public) {
-                let also = remembered.keys().filter(|other| gives(&roots, all, other, public));
+            found.push(if gives(&ground, role, public) {
+                let own = noted.iter().filter(|one| one.fingerprint == public.fingerprint());
+                let also = own.map(|one| &one.role).filter(|other| gives(&ground, other, public));
                 Given::Founded { also: also.cloned().collect() }
-            } else if let Some(other) = serves(&roots, all, public) {
+            } else if let Some(other) = serves(&ground, public) {
                 return Err(not_given(record, role, authority, (name, &other)));
             } else {
                 Given::Unfounded
             });
         }
         Ok(found)
-    }
-
-    /// Of what is remembered as signed on a word alone what is so still: the keys of targets may have signed before the root
-    /// that names them.
-    async fn still_unfounded(
-        &self,
-        record: &Record,
-        roots: &[Metadata],
-        remembered: &Unfounded,
-    ) -> Result<Unfounded, Refusal> {
-        let (mut unfounded, targets) = (remembered.clone(), RoleKind::Targets.role());
-        if unfounded.contains_key(&targets) {
-            let own: BTreeSet<_> = roots
-                .iter()
-                .filter_map(Metadata::as_root)
-                .flat_map(|root| publics(&root.keys, &root.targets))
-                .map(|public| public.fingerprint())
-                .collect();
-            let signers = self.ledger.used_keys_of_role(record.id, targets.clone()).await?;
-            if !signers.is_empty() && signers.iter().all(|signer| own.contains(signer)) {
-                unfounded.remove(&targets);
-            }
-        }
-        Ok(unfounded)
-    }
-
-    /// The trusted root says who signs the next one (specification 5.3.4); the new one says so of itself, which is a word.
-    async fn given_by_trusted_root(
-        &self,
-        record: &Record,
-        keys: &[(String, PublicKey)],
-    ) -> Result<Vec<Given>, Refusal> {
-        let trusted = self.memory.trusted_root(record).await?;
-        let trusted =
-            trusted.as_ref().and_then(Metadata::as_root).map(|root| publics(&root.keys, &root.root));
-        let given = |public: &PublicKey| match &trusted {
-            Some(trusted) if !trusted.contains(public) => Given::Unfounded,
-            _ => Given::founded(),
-        };
-        Ok(keys.iter().map(|(_, public)| given(public)).collect())
-    }
-
-    /// The trusted root, and the one that was signed last, if one of its keys did.
-    async fn standing_roots(&self, record: &Record, unfounded: &Unfounded) -> Result<Vec<Metadata>, Refusal> {
-        let role = RoleKind::Root.role();
-        let signed = self.ledger.watermark(record.id, role.clone()).await?.signed;
-        let signed = signed.filter(|mark| unfounded.get(&role) != Some(&mark.version));
-        let trusted = self.memory.trusted_root(record).await?;
-        Ok(trusted.into_iter().chain(self.memory.of_mark(signed).await?).collect())
     }
 
     /// Of targets metadata that was sent that to which delegations lead from the top, by it and by what is known: what
@@ -139,20 +82,20 @@ impl Repositories {
     }
 }
 
-/// Whether these give the key to the role.
-fn gives(roots: &[Metadata], family: &Family, role: &RoleName, public: &PublicKey) -> bool {
+/// Whether it gives the key to the role.
+fn gives(ground: &Ground, role: &RoleName, public: &PublicKey) -> bool {
     if role.is_top_level() {
-        return is_of_targets(roots, public);
+        return is_of_targets(&ground.roots, public);
     }
-    family.delegations_to(role).any(|to| publics(&to.all.keys, to.keys).contains(public))
+    ground.family.delegations_to(role).any(|to| publics(&to.all.keys, to.keys).contains(public))
 }
 
-/// A targets role that these give the key to.
-fn serves(roots: &[Metadata], family: &Family, public: &PublicKey) -> Option<RoleName> {
-    if is_of_targets(roots, public) {
+/// A targets role that it gives the key to.
+fn serves(ground: &Ground, public: &PublicKey) -> Option<RoleName> {
+    if is_of_targets(&ground.roots, public) {
         return Some(RoleKind::Targets.role());
     }
-    family.files().filter_map(delegations).find_map(|all| served_by(all, public))
+    ground.family.files().filter_map(delegations).find_map(|all| served_by(all, public))
 }
 
 fn is_of_targets(roots: &[Metadata], public: &PublicKey) -> bool {

@@ -92,7 +92,10 @@ impl Repositories {
         let signed = watermark.signed.filter(|mark| !same(mark)).map(|mark| (mark, false));
         let standing = self.keys_now(record, role).await?;
         if standing.is_empty() {
-            return Ok(());
+            let message = format!("nobody delegates to {role} of {} any more", record.name);
+            return Err(Refusal::new(Reason::RoleUnknown, message)
+                .remedy("put what delegates to it right first: its keys say what counts of it")
+                .detail("role", role.to_string()));
         }
         for (mark, complete) in seen.into_iter().chain(signed) {
             let file = match complete {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ledger::{IntentId, Outcome};
 use policy::Reason;
 use serde_json::json;
+use tuf::digest::Sha256Digest;
 use tuf::metadata::Metadata;
 use tuf::preimage::Preimage;
 use tuf::role::RoleName;
@@ -32,6 +33,8 @@ pub(super) struct Recorded {
     waiting: VecDeque<Signer>,
     /// Keyids of the signatures that left.
     released: Vec<String>,
+    /// Fingerprints of the keys that have signed.
+    released_by: Vec<Sha256Digest>,
     /// The first key that failed, and why.
     failed: Option<Refusal>,
     abandoned: bool,
@@ -83,6 +86,7 @@ pub(super) async fn record(
         _preimage: inspected.preimage,
         waiting: inspected.signers.into(),
         released: Vec::new(),
+        released_by: Vec::new(),
         failed: None,
         abandoned: false,
         _private: (),
@@ -158,6 +162,7 @@ impl Recorded {
             client.tell(Event::Signature(event)).await?;
             self.released.push(keyid.to_string());
         }
+        self.released_by.push(signed.signer().key.stored.public.fingerprint());
         Ok(())
     }
 
@@ -175,7 +180,7 @@ impl Recorded {
                 let (reason, message) = (refusal.reason.to_string(), refusal.message.clone());
                 (Outcome::Failed { reason, message }, Err(refusal))
             }
-            _ => (Outcome::Signed { keyids: self.released }, Ok(())),
+            _ => (Outcome::Signed { keyids: self.released, keys: self.released_by }, Ok(())),
         };
         agent.ledger().record_outcome(self.intent, outcome);
         result

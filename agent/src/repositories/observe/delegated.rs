@@ -8,6 +8,7 @@ use tuf::role::{RoleKind, RoleName};
 
 use super::super::authority::delegations;
 use super::super::family::Family;
+use super::super::ground::Enough;
 use super::{Look, View, check, short};
 use crate::refusal::Refusal;
 
@@ -71,18 +72,15 @@ impl View<'_> {
             .detail("role", role.to_string()))
     }
 
-    /// Who delegates to a role, by what was seen in this call and what is known. An older parent has no say any more: it
-    /// may name keys that were taken away since.
+    /// Who delegates to a role, by what was seen in this call and what is known: verified, or signed here by all that it
+    /// takes. An older parent has no say any more: it may name keys that were taken away since.
     pub(super) async fn family_of(&mut self, role: &RoleName) -> Result<Family, Refusal> {
         for bins_too in [false, true] {
             if !self.families.contains_key(&bins_too) {
                 let newer = self.newer();
-                let family = if bins_too {
-                    self.repositories.everybody(self.record, &newer).await?
-                } else {
-                    self.repositories.family(self.record, &newer).await?
-                };
-                self.families.insert(bins_too, family);
+                let how = (Enough::Threshold, bins_too);
+                let ground = self.repositories.ground(self.record, &newer, how).await?;
+                self.families.insert(bins_too, ground.family);
             }
             let family = self.families.get(&bins_too).filter(|family| bins_too || family.knows(role));
             if let Some(family) = family {
@@ -95,7 +93,9 @@ impl View<'_> {
     /// Whether a client that searches from the top comes by a role, as far as is known once all of the call was seen.
     pub(super) async fn leads_to(&mut self, role: &RoleName) -> Result<bool, Refusal> {
         if self.reachable.is_none() {
-            self.reachable = Some(self.repositories.reachable(self.record, &self.newer()).await?);
+            let how = (Enough::Threshold, true);
+            let ground = self.repositories.ground(self.record, &self.newer(), how).await?;
+            self.reachable = Some(ground.family.reached());
         }
         Ok(self.reachable.as_ref().is_some_and(|family| family.knows(role)))
     }
