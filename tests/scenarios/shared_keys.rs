@@ -160,3 +160,26 @@ fn a_key_that_a_verified_root_names_belongs_to_its_chain_before_it_has_signed() 
     let refused = home.refused("sign b --yes", 3, "CONFIRMATION_MISSING");
     assert!(refused.to_string().contains("clients of a may follow this root version 2"), "{refused}");
 }
+
+#[test]
+fn a_next_root_by_a_key_that_clients_of_another_chain_trust_in_any_root_wants_a_person() {
+    let (home, _agent) = home_with_a();
+    let wants_person = |repo: &str| {
+        home.run(&format!("bump {repo} root")).done();
+        let refused = home.refused(&format!("sign {repo} --yes"), 3, "CONFIRMATION_MISSING");
+        assert!(refused.to_string().contains("clients of a may follow"), "{refused}");
+    };
+    // One that was the key of its root once.
+    home.run("root replace-key a root --old r1 --new r2 --yes").done();
+    home.run("sign a --yes").done();
+    home.run("repo init b --name b --root r1 --targets on2 --snapshot on2 --timestamp on2").done();
+    home.run("sign b --yes --shared-key").done();
+    wants_person("b");
+    // And one that belonged to the other chain before that root named it.
+    home.run("repo init c --name c --root on3 --targets on3 --snapshot on3 --timestamp on3").done();
+    home.run("sign c --yes").done();
+    home.run("root add-key a root --key on3").done();
+    home.run("sign a --key r2 --key on --yes").done();
+    assert_eq!(home.published("a").version("root"), 3);
+    wants_person("c");
+}

@@ -2,8 +2,6 @@
 //!
 //! The watermark itself is not here: the ledger checks it in the transaction that records the intent.
 
-use tuf::word;
-
 use crate::{Concern, Decision, Reason, Refusal};
 
 /// Numbers that the rules use.
@@ -66,6 +64,8 @@ pub struct SigningFacts {
     pub repository: String,
     /// The role's name.
     pub role: String,
+    /// The same as the last word of a command, quoted where a shell would read more into it.
+    pub role_word: String,
     /// Which rules apply.
     pub sort: RoleSort,
     /// The version that is to be signed.
@@ -191,7 +191,7 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
     let role = facts.role.as_str();
     if facts.expires <= facts.now {
         let message = format!("{role} version {} has already expired", facts.version);
-        let remedy = format!("renew it: tufctl bump DIR {}", word::last(role));
+        let remedy = format!("renew it: tufctl bump DIR {}", facts.role_word);
         return Err(Refusal::new(Reason::Expiry, message, remedy).detail("role", role));
     }
     if i128::from(facts.expires) - i128::from(facts.now) <= rules.longest(facts.recorded_days) {
@@ -202,8 +202,8 @@ fn check_expiry(rules: &SigningRules, facts: &SigningFacts) -> Result<(), Refusa
         facts.version, facts.recorded_days
     );
     let remedy = format!(
-        "stage a shorter one: tufctl bump DIR {}",
-        word::before(role, &format!("--expires {}d", facts.recorded_days))
+        "stage a shorter one: tufctl bump DIR --expires {}d {}",
+        facts.recorded_days, facts.role_word
     );
     Err(Refusal::new(Reason::Expiry, message, remedy)
         .detail("role", role)
@@ -305,6 +305,7 @@ mod tests {
         SigningFacts {
             repository: "app".into(),
             role: if sort == RoleSort::Root { "root" } else { "targets" }.into(),
+            role_word: if sort == RoleSort::Root { "root" } else { "targets" }.into(),
             sort,
             version,
             newest_verified: newest,

@@ -12,6 +12,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::target::TargetPath;
 use tuf::time::UtcTime;
+use tuf::word;
 
 use super::{Authority, Repositories, days_of, odd_keys};
 use crate::heavy;
@@ -250,6 +251,7 @@ impl Repositories {
         let facts = SigningFacts {
             repository: record.name.to_string(),
             role: role.to_string(),
+            role_word: word::last(role.as_str()),
             sort: if role.kind() == RoleKind::Root { RoleSort::Root } else { RoleSort::Other },
             version: subject.version().get(),
             newest_verified: newest.map(|mark| mark.version.get()),

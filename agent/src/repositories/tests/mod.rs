@@ -1,6 +1,7 @@
 //! Who may sign, what is taken note of, what may be listed: with real signatures on a real ledger.
 
 mod adopted;
+mod grounds;
 mod recalled;
 mod resets;
 mod signing;

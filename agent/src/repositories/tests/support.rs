@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use ledger::{Ledger, Record};
+use ledger::{IntentId, Ledger, Outcome, Record};
 use serde_json::Value;
 use tempfile::TempDir;
 use tuf::digest::Sha256Digest;
@@ -20,7 +20,7 @@ use tufagent_proto::v1::file_header::Purpose;
 use crate::clock;
 use crate::intake::ReceivedFile;
 use crate::refusal::Refusal;
-use crate::repositories::{Asked, Consent, Observed, Registered, Registration, Repositories};
+use crate::repositories::{Asked, Consent, Observed, Registered, Registration, Repositories, Signing};
 
 /// A key by a number.
 pub(super) struct Pen(SigningKey);
@@ -72,13 +72,18 @@ pub(super) fn in_days(days: i64) -> UtcTime {
 
 /// A root with pens 1 and 2 (threshold as given), targets 3, snapshot and timestamp 4.
 pub(super) fn root(number: u64, threshold: u32) -> Metadata {
+    root_with(number, threshold, 3)
+}
+
+/// The same with this pen for targets.
+pub(super) fn root_with(number: u64, threshold: u32, targets: u8) -> Metadata {
     let of = |numbers: &[u8], threshold| NewRole {
         keys: numbers.iter().map(|number| pen(*number).key()).collect(),
         threshold,
     };
     let roles = NewRoles {
         root: of(&[1, 2], threshold),
-        targets: of(&[3], 1),
+        targets: of(&[targets], 1),
         snapshot: of(&[4], 1),
         timestamp: of(&[4], 1),
     };
@@ -209,6 +214,36 @@ impl House {
         files: &[(&str, &Metadata)],
     ) -> Result<Observed, Refusal> {
         self.repositories.adopt(asked(name, root, files), &Consent::default(), received(files)).await
+    }
+
+    /// Records that the pen is to sign `file` as `name`.
+    pub(super) async fn intend(
+        &self,
+        name: &str,
+        file: &Metadata,
+        pen: &Pen,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<IntentId, Refusal> {
+        let (record, role) = (self.app().await, role(name));
+        let authority = self.repositories.authority(&record, &role, file, sent).await?;
+        let signing = Signing {
+            record: &record,
+            role: &role,
+            subject: file,
+            authority: &authority,
+            keys: pen.named(),
+            shared_key: false,
+            supersedes: None,
+            caller: Value::Null,
+        };
+        self.repositories.record_intent(signing).await
+    }
+
+    /// The pen has signed what was intended.
+    pub(super) fn signed(&self, intent: IntentId, pen: &Pen) {
+        let keys = vec![pen.public().fingerprint()];
+        let keyids = vec![pen.key().computed_keyid().to_string()];
+        self.ledger.record_outcome(intent, Outcome::Signed { keyids, keys });
     }
 
     /// What the rules are told of `file`, which the pen is to sign as `name`.
