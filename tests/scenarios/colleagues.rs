@@ -162,3 +162,34 @@ fn who_signed_the_first_root_before_it_was_complete_adopts_what_others_made_of_i
     other.published("repo").copy_to(&bob.path("other"));
     bob.refused("repo adopt other --name app --root other/metadata/1.root.json --yes", 3, "NAME_TAKEN");
 }
+
+#[test]
+fn a_no_to_the_removal_of_a_half_signed_delegation_leaves_nothing_staged() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    let repo = ann.published_repository();
+    ann.keys(&["docs"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run("delegation add repo docs --key docs,bob.json --threshold 2 --paths docs/*").done();
+    ann.run("sign repo --role targets --yes").exits(4);
+    repo.copy_to(&bob.path("theirs"));
+    bob.run("repo adopt theirs --name app --root theirs/metadata/1.root.json --yes").done();
+    bob.run("sign theirs --role docs --yes").exits(4);
+    bob.published("theirs").copy_to(&ann.path("from-bob"));
+    ann.run("sign repo --from from-bob --yes").done();
+    ann.run("bump repo docs").done();
+    repo.copy_to(&bob.path("again"));
+    bob.run("sign again --role docs --yes").exits(4);
+    bob.published("again").copy_to(&ann.path("from-bob-2"));
+    std::fs::copy(ann.path("from-bob-2/staged/docs.json"), repo.dir().join("staged/docs.json")).unwrap();
+    let staged = || -> Vec<String> {
+        repo.names("staged").into_iter().filter(|name| name != "repository.json").collect()
+    };
+    assert_eq!(staged(), ["docs.json"]);
+    ann.refused("delegation remove repo docs", 3, "CONFIRMATION_MISSING");
+    assert_eq!(staged(), ["docs.json"], "nothing is done");
+    ann.run("delegation remove repo docs --yes").done();
+    assert_eq!(staged(), ["targets.json"]);
+    ann.run("sign repo --yes").done();
+}

@@ -337,7 +337,10 @@ fn next_version(role: &RoleName, asked: Version, marked: Version) -> String {
 /// The folder knows nothing of the mark of another role.
 fn next_version_above(role: &RoleName, marked: Version) -> String {
     marked.next().map_or_else(String::new, |next| {
-        format!("stage version {next}: tufctl bump DIR {role} --above {marked}")
+        format!(
+            "stage version {next}: tufctl bump DIR {}",
+            word::before(role.as_str(), &format!("--above {marked}"))
+        )
     })
 }
 

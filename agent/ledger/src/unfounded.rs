@@ -3,8 +3,8 @@
 //! Targets metadata does not name its role: what a key signs as one role counts as every other that it serves now, or is
 //! given later. That two roles of one key go each by its own count is for those who delegate to say. A parent that was only sent
 //! says nothing: a caller could invent as many roles as it wants contents of one version (DESIGN section 4, rule 3). So
-//! such a key signs above all that it has signed before; what it signs is remembered until the key is given that role by
-//! more than a word, and its other roles go on above it.
+//! such a key signs above all that it has signed before; what it signs is remembered until its role is verified with its
+//! signature, and the other roles of the key go on above it.
 
 use std::collections::BTreeSet;
 
@@ -76,15 +76,20 @@ pub(crate) fn against(tx: &Tx<'_>, intent: &Intent) -> Result<Option<LedgerError
         return Ok(None);
     }
     let mut noted = of_repository(tx, &intent.repository)?;
-    noted.retain(|one| one.role != intent.role && one.version >= intent.version);
+    let own = marks::read(tx, &intent.repository, &intent.role)?.signed;
+    // The same once more is nothing new.
+    let is_again = own.is_some_and(|mark| (mark.version, mark.digest) == (intent.version, intent.digest));
+    noted.retain(|one| one.version >= intent.version && (one.role != intent.role || !is_again));
     for key in &intent.keys {
         let mut noted = noted.iter().filter(|one| one.fingerprint == key.fingerprint);
         let fault = match &key.given {
-            Given::Founded { also } => noted.find(|one| !also.contains(&one.role)).map(|one| {
-                let (marked_role, marked) = (one.role.clone(), one.version);
-                let (role, version) = (intent.role.clone(), intent.version);
-                LedgerError::LaidBy { key: key.name.clone(), role, version, marked_role, marked }
-            }),
+            Given::Founded { also } => {
+                noted.find(|one| one.role != intent.role && !also.contains(&one.role)).map(|one| {
+                    let (marked_role, marked) = (one.role.clone(), one.version);
+                    let (role, version) = (intent.role.clone(), intent.version);
+                    LedgerError::LaidBy { key: key.name.clone(), role, version, marked_role, marked }
+                })
+            }
             Given::Unfounded => {
                 let beside = noted.next().map(|one| (one.role.clone(), one.version));
                 let beside = beside.map_or_else(|| in_the_way(tx, intent, key), |found| Ok(Some(found)))?;
@@ -124,18 +129,8 @@ pub(crate) fn note(tx: &mut Tx<'_>, intent: &Intent) -> Result<(), LedgerError> 
     if !may_matter(tx, intent)? {
         return Ok(());
     }
-    for key in &intent.keys {
-        match &key.given {
-            Given::Unfounded => {
-                raise(tx, &intent.repository, &intent.role, key.fingerprint, intent.version)?;
-            }
-            // From now on they have their own counts.
-            Given::Founded { also } => {
-                for role in also.iter().chain([&intent.role]) {
-                    settle(tx, &intent.repository, role, key.fingerprint)?;
-                }
-            }
-        }
+    for key in intent.keys.iter().filter(|key| !is_founded(key)) {
+        raise(tx, &intent.repository, &intent.role, key.fingerprint, intent.version)?;
     }
     Ok(())
 }
@@ -159,7 +154,7 @@ pub(crate) fn raise(
     )
 }
 
-/// The key is given the role by more than a word.
+/// The key is given the role, by what was verified.
 pub(crate) fn settle(
     tx: &mut Tx<'_>,
     repository: &RepositoryId,

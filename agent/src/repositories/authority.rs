@@ -89,6 +89,7 @@ impl Repositories {
         subject: &Metadata,
         sent: &[(RoleName, Metadata)],
     ) -> Result<Authority, Refusal> {
+        self.take_evidence(record, sent).await?;
         let mut found = Authority::default();
         let mut beside = Vec::new();
         if role.kind() == RoleKind::Root {

@@ -4,14 +4,15 @@
 //! (DESIGN section 4, rules 2 and 3). So of what was not verified the journal is asked whose signatures were given out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ledger::{Mark, Record, RepositoryId, Watermark};
 use policy::Reason;
 use tuf::digest::Sha256Digest;
-use tuf::key::PublicKey;
+use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::Metadata;
-use tuf::role::{RoleKind, RoleName};
+use tuf::role::{RoleKeys, RoleKind, RoleName, Threshold};
+use tuf::verify::check_signatures;
 
 use super::Repositories;
 use super::authority::{delegations, publics};
@@ -20,10 +21,27 @@ use crate::refusal::Refusal;
 
 /// Who has signed a content, as the journal told; it can only tell of more.
 #[derive(Default)]
-pub(super) struct Signers(Mutex<HashMap<(RepositoryId, RoleName, Sha256Digest), BTreeSet<Sha256Digest>>>);
+pub(super) struct Signers(Mutex<Remembered>);
+
+type Remembered = HashMap<(RepositoryId, RoleName, Sha256Digest), KnownSigners>;
+
+#[derive(Default)]
+struct KnownSigners {
+    /// Their fingerprints.
+    keys: BTreeSet<Sha256Digest>,
+    /// The signatures that were looked at, by a digest of them.
+    shown: BTreeSet<Sha256Digest>,
+}
+
+fn lock(signers: &Signers) -> MutexGuard<'_, Remembered> {
+    signers.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// So many contents are remembered with their signers.
 const MOST_REMEMBERED: usize = 1024;
+
+/// So many sets of signatures over one content are remembered.
+const MOST_SHOWN: usize = 16;
 
 /// How many signatures make it more than a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +121,72 @@ impl Repositories {
         Ok(found)
     }
 
+    /// Whether something of a role was signed here, or was to be, by nobody who counts.
+    pub(super) async fn is_passed_over(&self, record: &Record, role: &RoleName) -> Result<bool, Refusal> {
+        let ground = self.ground(record, &BTreeMap::new(), (Enough::One, true)).await?;
+        Ok(ground.passed_over.contains(role))
+    }
+
+    /// Takes the signatures that sent files carry for what they are: of those that were made before a crash, long ago or
+    /// elsewhere the journal may tell nothing.
+    pub(super) async fn take_evidence(
+        &self,
+        record: &Record,
+        sent: &[(RoleName, Metadata)],
+    ) -> Result<(), Refusal> {
+        let is_new = |(role, file): &&(RoleName, Metadata)| {
+            let about = (record.id, role.clone(), file.digest());
+            // Looked at once: many roles have the same parent.
+            let is_known = |known: &KnownSigners| known.shown.contains(&shown_by(file));
+            !file.signatures().is_empty() && !lock(&self.signers).get(&about).is_some_and(is_known)
+        };
+        let new: Vec<_> = sent.iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let trusted = self.memory.trusted_root(record).await?;
+        let known = self.ground(record, &BTreeMap::new(), (Enough::One, false)).await?.family;
+        let mut keys: BTreeMap<KeyId, Key> = BTreeMap::new();
+        for file in trusted.iter().chain(known.files()).chain(sent.iter().map(|(_, file)| file)) {
+            let of_root = file.as_root().map(|root| &root.keys);
+            let named = of_root.or_else(|| delegations(file).map(|all| &all.keys)).into_iter().flatten();
+            for (keyid, key) in named {
+                keys.entry(keyid.clone()).or_insert_with(|| key.clone());
+            }
+        }
+        let work = move || -> Vec<_> {
+            let read = |(role, file): (RoleName, Metadata)| {
+                (role, file.digest(), shown_by(&file), signers_by(&file, &keys))
+            };
+            new.into_iter().map(read).collect()
+        };
+        let read = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        for (role, digest, shown, signers) in read {
+            self.remember_signers((record.id, role, digest), Some(shown), signers);
+        }
+        Ok(())
+    }
+
+    /// Gives all that are known.
+    fn remember_signers(
+        &self,
+        about: (RepositoryId, RoleName, Sha256Digest),
+        shown: Option<Sha256Digest>,
+        signers: BTreeSet<Sha256Digest>,
+    ) -> BTreeSet<Sha256Digest> {
+        let mut remembered = lock(&self.signers);
+        if remembered.len() >= MOST_REMEMBERED {
+            remembered.clear();
+        }
+        let known = remembered.entry(about).or_default();
+        if known.shown.len() >= MOST_SHOWN {
+            known.shown.clear();
+        }
+        known.shown.extend(shown);
+        known.keys.extend(signers);
+        known.keys.clone()
+    }
+
     /// The newest of a targets role that counts, if it delegates.
     async fn newest_that_counts(
         &self,
@@ -148,18 +232,12 @@ impl Repositories {
         enough: Enough,
     ) -> Result<bool, Refusal> {
         let about = (record.id, role.clone(), mark.digest);
-        let known = self.signers.0.lock().unwrap_or_else(PoisonError::into_inner).get(&about).cloned();
+        let known = lock(&self.signers).get(&about).map(|known| known.keys.clone());
         if known.is_some_and(|signers| givers.content_with(&signers, enough)) {
             return Ok(true);
         }
         let signers = self.ledger.signers_of(record.id, role.clone(), mark.digest).await?;
-        let content = givers.content_with(&signers, enough);
-        let mut remembered = self.signers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MOST_REMEMBERED {
-            remembered.clear();
-        }
-        remembered.entry(about).or_default().extend(signers);
-        Ok(content)
+        Ok(givers.content_with(&self.remember_signers(about, None, signers), enough))
     }
 
     /// The trusted root, and the one that follows it if keys of the trusted one have signed it here (specification 5.3.4); before
@@ -181,6 +259,22 @@ impl Repositories {
         let stands = self.has_signed(record, (&role, mark), &Givers::of(givers.into_iter()), enough).await?;
         Ok(trusted.into_iter().chain(stands.then_some(next)).collect())
     }
+}
+
+/// A digest of the signatures that a file carries.
+fn shown_by(file: &Metadata) -> Sha256Digest {
+    let entries = file.signatures().iter();
+    let text: String = entries.map(|entry| format!("{} {}\n", entry.keyid, entry.sig)).collect();
+    Sha256Digest::of(text.as_bytes())
+}
+
+/// Fingerprints of those of the keys whose signature a file carries.
+fn signers_by(file: &Metadata, keys: &BTreeMap<KeyId, Key>) -> BTreeSet<Sha256Digest> {
+    let keyids: BTreeSet<_> = file.signatures().iter().map(|entry| entry.keyid.clone()).collect();
+    let known = keyids.into_iter().filter(|keyid| keys.contains_key(keyid)).collect();
+    let Ok(all) = RoleKeys::new(known, Threshold::ONE) else { return BTreeSet::new() };
+    let signed_by = check_signatures(file, keys, &all).signed_by;
+    signed_by.iter().filter_map(|keyid| Some(keys.get(keyid)?.public_key().ok()?.fingerprint())).collect()
 }
 
 /// The first root was signed here, and what it says of keys cannot be told any more.

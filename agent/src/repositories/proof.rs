@@ -37,22 +37,32 @@ impl Repositories {
         }
         let none = BTreeMap::new();
         // Looked at first: hash bins, which may be thousands, are found by their parent.
-        let mut ground = self.ground(record, &none, (Enough::One, false)).await?;
-        let noted = self.ledger.unfounded(record.id).await?;
+        let mut ground = self.ground(record, &none, (Enough::Threshold, false)).await?;
+        let mut noted = self.ledger.unfounded(record.id).await?;
+        noted.retain(|one| keys.iter().any(|(_, public)| public.fingerprint() == one.fingerprint));
         if !noted.is_empty() || !keys.iter().all(|(_, public)| gives(&ground, role, public)) {
-            ground = self.ground(record, &none, (Enough::One, true)).await?;
+            ground = self.ground(record, &none, (Enough::Threshold, true)).await?;
         }
-        let mut found = Vec::with_capacity(keys.len());
+        let (mut found, mut begun) = (Vec::with_capacity(keys.len()), None);
         for (name, public) in keys {
-            found.push(if gives(&ground, role, public) {
+            let also = |ground: &Ground| {
                 let own = noted.iter().filter(|one| one.fingerprint == public.fingerprint());
-                let also = own.map(|one| &one.role).filter(|other| gives(&ground, other, public));
-                Given::Founded { also: also.cloned().collect() }
-            } else if let Some(other) = serves(&ground, public) {
+                own.map(|one| &one.role).filter(|other| gives(ground, other, public)).cloned().collect()
+            };
+            if gives(&ground, role, public) {
+                found.push(Given::Founded { also: also(&ground) });
+                continue;
+            }
+            // What half of those who delegate have signed may never come out: it takes a key into use, and gives none that is in
+            // use another role.
+            if let Some(other) = serves(&ground, public) {
                 return Err(not_given(record, role, authority, (name, &other)));
-            } else {
-                Given::Unfounded
-            });
+            }
+            if begun.is_none() {
+                begun = Some(self.ground(record, &none, (Enough::One, true)).await?);
+            }
+            let begun = begun.as_ref().filter(|begun| gives(begun, role, public));
+            found.push(begun.map_or(Given::Unfounded, |begun| Given::Founded { also: also(begun) }));
         }
         Ok(found)
     }

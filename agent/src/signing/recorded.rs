@@ -152,6 +152,8 @@ impl Recorded {
     }
 
     async fn hand_over(&mut self, client: &Client, signed: Signed) -> Result<(), Refusal> {
+        // Before the first is given out: it may be the last that reaches anybody.
+        self.released_by.push(signed.signer().key.stored.public.fingerprint());
         for keyid in &signed.signer().keyids {
             let event = SignSignature {
                 keyid: keyid.to_string(),
@@ -162,7 +164,7 @@ impl Recorded {
             client.tell(Event::Signature(event)).await?;
             self.released.push(keyid.to_string());
         }
-        self.released_by.push(signed.signer().key.stored.public.fingerprint());
+
         Ok(())
     }
 

@@ -97,6 +97,8 @@ fn edit(args: &DelegationEditArgs, context: &Context) -> Result<Report, Failure>
         paths: (!args.paths.is_empty()).then(|| Paths::Patterns(List::all(&args.paths))),
         terminating: None,
     };
+    // A no leaves nothing behind, so it is said before the first file is staged.
+    staging.ask_to_renew(&name)?;
     staging.edit(&parent, |edit| edit.edit_delegation(&name, &change))?;
     staging.commit()?;
     let parent_now = staging.current(&parent)?;
@@ -131,6 +133,9 @@ fn warn_of_targets_outside(staging: &Staging<'_>, name: &RoleName) -> Result<(),
 
 fn remove(staging: &mut Staging<'_>, name: &RoleName, parent: Option<&str>) -> Result<Report, Failure> {
     let parent = parent_of(&staging.workspace, name, parent)?;
+    // A no leaves nothing behind, so it is said before the first file is staged.
+    let below = below(&staging.workspace, name)?;
+    staging.ask_to_drop(&below)?;
     staging.edit(&parent, |edit| edit.remove_delegation(name))?;
     let before: Vec<RoleName> = staging.workspace.tree()?.iter().map(|node| node.role.clone()).collect();
     staging.commit()?;
@@ -143,6 +148,26 @@ fn remove(staging: &mut Staging<'_>, name: &RoleName, parent: Option<&str>) -> R
     }
     staging.commit()?;
     Ok(staging.report(json!({"parent": parent.as_str(), "removed": name.as_str()}), String::new()))
+}
+
+/// The role, or the bins of this prefix, and all that is below them.
+fn below(workspace: &Workspace, name: &RoleName) -> Result<Vec<RoleName>, Failure> {
+    let (mut waiting, mut found) = (vec![name.clone()], BTreeSet::new());
+    for node in workspace.tree()?.iter().filter(|node| node.delegates) {
+        let Some(metadata) = workspace.current(&node.role)? else { continue };
+        let bins = delegations(&metadata).and_then(|all| all.succinct.as_ref());
+        if bins.is_some_and(|bins| bins.name_prefix == name.as_str()) {
+            waiting.extend(workspace.children(&metadata)?);
+        }
+    }
+    while let Some(role) = waiting.pop() {
+        if let Some(metadata) = workspace.current(&role)?
+            && found.insert(role)
+        {
+            waiting.extend(workspace.children(&metadata)?);
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// The role that delegates to `name` (or to bins with that prefix): the one that was named, or the only one.

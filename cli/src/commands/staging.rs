@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::error::{Failure, reason};
 use crate::prompt::confirm;
 use crate::render::{self, Report, count, short_keyid, typed_path, visible};
-use crate::workspace::{Facts, Workspace, cut_off};
+use crate::workspace::{Facts, Unsound, Workspace, cut_off};
 
 /// Edits of a repository folder: prepared first, written by [`Staging::commit`] once everything is judged.
 pub(super) struct Staging<'c> {
@@ -43,6 +43,8 @@ pub(super) struct Staging<'c> {
     done: Vec<Staged>,
     /// What the keys of the command line are called.
     named: RefCell<BTreeMap<KeyId, String>>,
+    /// Roles of which a person has said already that the signatures of others go, or that what is below its threshold goes on.
+    agreed: BTreeSet<RoleName>,
 }
 
 /// A role that was staged.
@@ -83,7 +85,19 @@ impl<'c> Staging<'c> {
             context.screen.warn(behind);
         }
         let (prepared, removed, done, named) = Default::default();
-        Ok(Self { context, workspace, facts, behind, ours, yes, prepared, removed, done, named })
+        Ok(Self {
+            context,
+            workspace,
+            facts,
+            behind,
+            ours,
+            yes,
+            prepared,
+            removed,
+            done,
+            named,
+            agreed: BTreeSet::new(),
+        })
     }
 
     /// What the agent calls the repository; nothing where it does not know it.
@@ -136,8 +150,7 @@ impl<'c> Staging<'c> {
         if let Some(fault) = self.facts.check_base(self.context, &self.workspace, role)?
             && self.workspace.staged(role)?.is_none()
         {
-            self.context.screen.warn(fault.sentence());
-            confirm(&format!("Go on from it, and vouch for all that {role} lists?"), self.yes)?;
+            self.vouch(role, &fault)?;
         }
         self.refuse_complete_root(role)?;
         if !role.is_top_level() && self.workspace.parents(role)?.is_empty() {
@@ -155,6 +168,44 @@ impl<'c> Staging<'c> {
         })?;
         self.prepared.push((role.clone(), bytes));
         Ok(!difference(role, Some(&base), &next).only_renews())
+    }
+
+    /// A person goes on from published metadata that is below its threshold.
+    fn vouch(&mut self, role: &RoleName, fault: &Unsound) -> Result<(), Failure> {
+        if self.agreed.contains(role) {
+            return Ok(());
+        }
+        self.context.screen.warn(fault.sentence());
+        confirm(&format!("Go on from it, and vouch for all that {role} lists?"), self.yes)?;
+        self.agreed.insert(role.clone());
+        Ok(())
+    }
+
+    /// Asks before anything is staged what the renewal of a role would ask, which other metadata may make needful.
+    pub(super) fn ask_to_renew(&mut self, role: &RoleName) -> Result<(), Failure> {
+        if self.workspace.staged(role)?.is_some() || self.workspace.published(role)?.is_none() {
+            return Ok(());
+        }
+        match self.facts.check_base(self.context, &self.workspace, role)? {
+            Some(fault) => self.vouch(role, &fault),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks before anything is staged whether what others have signed of these roles may go.
+    pub(super) fn ask_to_drop(&mut self, roles: &[RoleName]) -> Result<(), Failure> {
+        let mut signed = Vec::new();
+        for role in roles {
+            let (_, others) = self.signers(role)?;
+            if !others.is_empty() {
+                signed.push(format!("{role} ({})", others.join(", ")));
+            }
+        }
+        if !signed.is_empty() {
+            confirm(&format!("Drop the signatures of others on {}?", signed.join("; ")), self.yes)?;
+        }
+        self.agreed.extend(roles.iter().cloned());
+        Ok(())
     }
 
     /// The root that is prepared, if one is.
@@ -239,7 +290,7 @@ impl<'c> Staging<'c> {
         let mut questions = Vec::new();
         for role in self.prepared.iter().map(|(role, _)| role).chain(&self.removed) {
             let (ours, others) = self.signers(role)?;
-            if !others.is_empty() {
+            if !others.is_empty() && !self.agreed.contains(role) {
                 questions.push(format!("{role} ({})", others.join(", ")));
             }
             dropped.insert(role.clone(), ours.into_iter().chain(others).collect::<Vec<_>>());

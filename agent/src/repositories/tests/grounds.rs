@@ -19,6 +19,11 @@ async fn what_a_key_of_nobody_has_signed_takes_no_role_away_and_verifies_nothing
     let shown = sign(&file, &[&pen(7)]);
     assert!(house.observe(false, &[("rel", &shown)]).await.is_err(), "its parent is nobody's");
     house.observe(false, &[("rel", &sign(&file, &[&pen(5)]))]).await.unwrap();
+    // Nor does it keep what was looked at from being signed.
+    let (app, rel) = (house.app().await, role("rel"));
+    let standing = house.repositories.standing(&app, &rel).await.unwrap();
+    let authority = house.repositories.authority(&app, &rel, &file, &[]).await.unwrap();
+    assert!(house.repositories.still_stands(&app, (&rel, &file), &standing, &authority).await.unwrap());
     // Whoever would take rel's key away asks who is served by it.
     let served = house.repositories.served_by(&pen(5).public()).await.unwrap();
     assert_eq!(served.iter().map(|found| found.role.as_str()).collect::<Vec<_>>(), ["rel"]);
@@ -42,6 +47,35 @@ async fn a_parent_counts_once_its_signature_is_made_and_not_before() {
     let again = house.intend("targets", &parent, &pen(3), &[]).await.unwrap();
     house.signed(again, &pen(3));
     more().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_that_is_shown_counts_whatever_the_journal_has_of_it() {
+    let house = House::published(&sign(&delegating(2, 5), &[&pen(3)])).await;
+    let parent = delegating_to(3, &[("rel", 5), ("more", 5)]);
+    let file = targets(1, 60);
+    let intent = house.intend("targets", &parent, &pen(3), &[]).await.unwrap();
+    house.ledger.record_outcome(intent, Outcome::Unknown);
+    for (by, counts) in [(9, false), (3, true)] {
+        let sent = [(role("targets"), sign(&parent, &[&pen(by)]))];
+        assert_eq!(house.intend("more", &file, &pen(5), &sent).await.is_ok(), counts, "pen {by}");
+    }
+}
+
+#[tokio::test]
+async fn what_half_of_those_who_delegate_have_signed_gives_no_second_role_to_a_key() {
+    let house = House::published(&sign(&delegating(2, 5), &[&pen(3)])).await;
+    // Root wants two.
+    for (number, targets_key, is_given) in [(2, 5, false), (2, 6, true)] {
+        let half = root_with(number, 2, targets_key);
+        let intent = house.intend("root", &half, &pen(1), &[]).await;
+        if let Ok(intent) = intent {
+            house.signed(intent, &pen(1));
+        }
+        let sent = [(role("root"), half)];
+        let given = house.intend("targets", &targets(3, 80), &pen(targets_key), &sent).await;
+        assert_eq!(given.is_ok(), is_given, "pen {targets_key}: {given:?}");
+    }
 }
 
 #[tokio::test]

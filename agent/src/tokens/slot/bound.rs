@@ -9,6 +9,8 @@ use backend::{BackendError, TokenState};
 
 use super::identity::shown_as;
 use super::{Slot, lock};
+use tuf::word;
+
 use crate::config::{Select, TokenKind};
 use crate::refusal::Refusal;
 
@@ -49,14 +51,15 @@ impl Slot {
             return None;
         }
         let (name, as_shown) = (self.name(), shown_as(card));
-        let word = if card.has_no_serial() { format!("'{as_shown}'") } else { as_shown.clone() };
+        // A card says of itself what it likes.
+        let serial = word::option("--serial", &as_shown);
         let why =
             format!("its PIN was last accepted by the card with {bound}, and the one with {id} is there");
         let refusal = self
             .refusal(&BackendError::Swapped { why })
             .remedy(format!(
                 "if that is the one that you mean, unlock it at a terminal (tufctl token unlock {name}), or say so: \
-                 tufctl token unlock {name} --serial {word}"
+                 tufctl token unlock {name} {serial}"
             ))
             .detail("serial", as_shown);
         Some(refusal)
