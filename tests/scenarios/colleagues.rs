@@ -193,3 +193,36 @@ fn a_no_to_the_removal_of_a_half_signed_delegation_leaves_nothing_staged() {
     assert_eq!(staged(), ["targets.json"]);
     ann.run("sign repo --yes").done();
 }
+
+#[test]
+fn the_bins_of_the_key_of_targets_wait_for_a_root_that_others_sign() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["online"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run("repo init repo --name app --root bob.json --targets online --snapshot online --timestamp online")
+        .done();
+    // More than are inspected at the same time.
+    ann.run("delegation add repo bin --key online --threshold 1 --succinct-bins 64").done();
+    ann.write("app.txt", "hello\n");
+    ann.run("target add repo app.txt").done();
+
+    // Until root is complete nothing but her own word gives the key to the bins.
+    let first = ann.run("sign repo --yes --json").exits(4).json();
+    assert_eq!(roles(&first["signed"]), ["targets"], "{first}");
+    let unsigned = first["unsigned"].as_array().unwrap();
+    assert_eq!(unsigned.len(), 64, "{first}");
+    assert!(unsigned.iter().all(|one| one["reason"] == "POLICY"), "{first}");
+    let again = ann.run("sign repo --yes").exits(4);
+    assert!(again.stdout.contains("online: signs once root v1 has all signatures"), "{again}");
+    assert!(again.stderr.contains("is signed once root v1 has all signatures"), "{again}");
+    assert_eq!(again.stderr.matches("is signed once").count(), 1, "{again}");
+
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("sign repo --yes").exits(4);
+    bob.published("repo").copy_to(&ann.path("from-bob"));
+    ann.run("sign repo --from from-bob --yes").done();
+    ann.run("verify repo --root repo/metadata/1.root.json").done();
+    Judges::new(&ann, "fresh", Reads::NotTough).accept(&ann.published("repo"), &["app.txt"]);
+}

@@ -83,6 +83,9 @@ impl<'a> Session<'a> {
                 && collected.failure.is_none()
                 && let Some((number, role)) = next.pop_front()
             {
+                if self.is_held(role)? {
+                    continue;
+                }
                 let (begin, files) = self.request(&role.role, &role.keys)?;
                 calls.begin(number, begin, files);
                 under_way = under_way.saturating_add(1);
@@ -120,7 +123,7 @@ impl<'a> Session<'a> {
                     under_way = under_way.saturating_sub(1);
                     // One that we cancelled ourselves is signed later.
                     let Err(failure) = end else { continue };
-                    if collected.aside.contains(&number) {
+                    if collected.aside.contains(&number) || self.hold(role, &failure)? {
                         continue;
                     }
                     match self.go_on_without(failure, &mut role.keys.clone()) {

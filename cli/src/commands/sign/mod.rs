@@ -11,6 +11,7 @@ mod aside;
 mod asking;
 mod copies;
 mod foreseen;
+mod held;
 mod key_line;
 mod many;
 mod merge;
@@ -35,6 +36,7 @@ use tuf::role::{RoleKind, RoleName};
 use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
+use self::held::Held;
 use self::online::Fate;
 use self::ours::{Ours, Selection};
 use self::round::Pending;
@@ -102,6 +104,8 @@ struct Session<'a> {
     signed: Vec<outcome::Signed>,
     /// Keys that the agent passed over.
     unsigned: Vec<Unsigned>,
+    /// Roles that wait for what is above them.
+    held: Held,
     /// Why snapshot or timestamp, which this run was not asked to sign, cannot be made now.
     blocked: Option<Failure>,
     /// Roles that this run has signed: the agent knows them, and to sign bins it need not be shown whose they are.
@@ -167,6 +171,7 @@ impl<'a> Session<'a> {
             merged,
             signed,
             unsigned,
+            held: Held::default(),
             blocked,
             noted,
             gathering,

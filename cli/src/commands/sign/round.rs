@@ -172,6 +172,9 @@ impl<'a> Session<'a> {
     pub(super) fn sign_each(&mut self, pending: Vec<Pending<'a>>) -> Result<(), Failure> {
         let alone = self.workspace.staged_roles()?.len() == 1;
         for mut role in pending {
+            if self.is_held(&role)? {
+                continue;
+            }
             let mut call = match role.call.take() {
                 Some(call) => call,
                 None => match self.open_shown(&mut role)? {
@@ -194,7 +197,11 @@ impl<'a> Session<'a> {
                 })?;
                 self.noted.insert(role.role.clone());
             }
-            end.or_else(|failure| self.go_on_after(failure))?;
+            if let Err(failure) = end
+                && !self.hold(&role, &failure)?
+            {
+                self.go_on_after(failure)?;
+            }
         }
         Ok(())
     }

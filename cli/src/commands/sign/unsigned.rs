@@ -31,7 +31,7 @@ pub(super) fn told<'r>(
 }
 
 /// What is to be done about a key of ours that did not sign a role, where more is known of that than its token's state tells:
-/// a PIN that was wrong or is not tried any more, a touch that did not come.
+/// a PIN that was wrong or is not tried any more, a touch that did not come, signatures of others that are waited for.
 pub(super) fn remedy(session: &Session<'_>, role: &RoleName, key: &KeyLine) -> Option<String> {
     let (token, _) = key.token.as_ref()?;
     let asked = session.unsigned.iter().rfind(|unsigned| unsigned.is_of(role, &key.keyid));
@@ -42,7 +42,7 @@ pub(super) fn remedy(session: &Session<'_>, role: &RoleName, key: &KeyLine) -> O
             (why.reason().to_owned(), why.remedy_text().to_owned())
         }
     };
-    let tells = [reason::TOUCH_TIMEOUT, reason::PIN_BLOCKED, reason::PIN_INCORRECT];
+    let tells = [reason::POLICY, reason::TOUCH_TIMEOUT, reason::PIN_BLOCKED, reason::PIN_INCORRECT];
     (tells.contains(&reason.as_str()) || session.ours.is_at_last_try(token)).then_some(remedy)
 }
 
@@ -85,8 +85,8 @@ impl Unsigned {
         Self { role: role.clone(), version, keyid, key, token, reason, message, remedy }
     }
 
-    /// Its token is locked or not there, so the agent was not asked.
-    fn unusable(
+    /// Its token is locked or not there, so the agent was not asked; or it waits for others.
+    pub(super) fn unusable(
         (role, version): (&RoleName, u64),
         keyid: &KeyId,
         (key, token): (&str, &str),
