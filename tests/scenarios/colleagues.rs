@@ -201,8 +201,10 @@ fn the_bins_of_the_key_of_targets_wait_for_a_root_that_others_sign() {
     ann.keys(&["online"]);
     bob.keys(&["bob"]);
     hand_over(&bob, &ann, "bob");
-    ann.run("repo init repo --name app --root bob.json --targets online --snapshot online --timestamp online")
-        .done();
+    ann.run(
+        "repo init repo --name app --root bob.json --targets online --snapshot online --timestamp online",
+    )
+    .done();
     // More than are inspected at the same time.
     ann.run("delegation add repo bin --key online --threshold 1 --succinct-bins 64").done();
     ann.write("app.txt", "hello\n");
@@ -218,6 +220,11 @@ fn the_bins_of_the_key_of_targets_wait_for_a_root_that_others_sign() {
     assert!(again.stdout.contains("online: signs once root v1 has all signatures"), "{again}");
     assert!(again.stderr.contains("is signed once root v1 has all signatures"), "{again}");
     assert_eq!(again.stderr.matches("is signed once").count(), 1, "{again}");
+    assert!(
+        again.stdout.contains("bin-00 needs 1 more signature (online), and so do 63 more roles."),
+        "{again}"
+    );
+    assert!(again.stdout.lines().count() < 24, "{again}");
 
     ann.published("repo").copy_to(&bob.path("repo"));
     bob.run("sign repo --yes").exits(4);

@@ -56,7 +56,10 @@ fn such_a_key_signs_where_others_have_completed_what_delegates() {
     ann.run("sign repo --from from-bob1 --yes").done();
     ann.run("delegation add repo more --key docs --threshold 1 --paths more/*").done();
     let waiting = ann.run("sign repo --yes --json").exits(4).json();
-    assert_eq!((&waiting["signed"], &waiting["unsigned"][0]["role"]), (&serde_json::json!([]), &"more".into()));
+    assert_eq!(
+        (&waiting["signed"], &waiting["unsigned"][0]["role"]),
+        (&serde_json::json!([]), &"more".into())
+    );
     assert_eq!(waiting["unsigned"][0]["reason"], "POLICY", "{waiting}");
     let refused = ann.refused("sign repo --role more --yes", 3, "POLICY");
     assert_eq!(refused["details"]["also_role"], "docs", "{refused}");

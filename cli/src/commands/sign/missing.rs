@@ -72,6 +72,15 @@ impl RoleLine {
         )
     }
 
+    /// Whether it needs just what another one does, by the same words.
+    pub(super) fn needs_as(&self, other: &Self) -> bool {
+        let need = |line: &Self| {
+            let needs = line.needs();
+            needs.strip_prefix(&*visible(line.role.as_str())).map(str::to_owned).unwrap_or(needs)
+        };
+        !self.state.met && !other.state.met && need(self) == need(other)
+    }
+
     /// Of a root that waits for keys of the root before and for others of its own: both.
     pub(super) fn both(&self) -> Option<(&Part, &Part)> {
         let wanted: Vec<_> = self.state.wanted().collect();
@@ -91,3 +100,19 @@ impl RoleLine {
         ))
     }
 }
+
+/// What several roles need, in one sentence; of many that need the same (bins) the first is named.
+pub(super) fn needs_of_all(missing: &[&RoleLine]) -> String {
+    let runs = missing.chunk_by(|one, other| one.needs_as(other));
+    let said = runs.flat_map(|run| match run {
+        [first, rest @ ..] if rest.len() >= MANY_ALIKE => {
+            let more = count(u64::try_from(rest.len()).unwrap_or(u64::MAX), "more role");
+            vec![format!("{}, and so do {more}", first.needs())]
+        }
+        run => run.iter().map(|line| line.needs()).collect(),
+    });
+    said.collect::<Vec<_>>().join("; ")
+}
+
+/// So many roles that need the same as the one before are told by their number.
+pub(super) const MANY_ALIKE: usize = 4;

@@ -5,6 +5,7 @@ use tuf::role::RoleName;
 
 use super::advice::advice;
 use super::key_line::KeyLine;
+use super::missing::{MANY_ALIKE, needs_of_all};
 use super::ours::Ours;
 use super::{Session, unsigned};
 use crate::error::{Failure, reason};
@@ -169,8 +170,7 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
             "Not published, as asked; everything is signed. Publish it with: tufctl sign {dir}\n"
         ));
     } else {
-        let needs: Vec<_> = missing.iter().map(|line| line.needs()).collect();
-        text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs.join("; ")));
+        text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs_of_all(&missing)));
         let remedy = |line: &RoleLine, key: &KeyLine| unsigned::remedy(session, &line.role, key);
         text.push_str(&advice(&missing, &dir, &remedy, &|token| session.ours.token(token).cloned()));
     }
@@ -261,14 +261,16 @@ fn unsigned(session: &Session<'_>, missing: &[&RoleLine]) -> Vec<Value> {
     unsigned::told(session, missing.iter().map(|line| (&line.role, line.version)))
 }
 
-/// All roles, one under the other; those of a run that are just alike (bins) are said once.
+/// All roles, one under the other; those of a run that are just alike (bins) are said once, and of many that need the same
+/// the first few.
 fn texts(lines: &[RoleLine], style: Style) -> String {
     let width = lines.iter().map(|line| line.head().chars().count()).max().unwrap_or(0).min(WIDEST_HEAD);
     let mut text = String::new();
-    let mut alike = 0;
+    let (mut alike, mut same_needs) = (0, 0);
     for (index, line) in lines.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|at| lines.get(at));
-        if before.is_some_and(|before| line.is_like(before)) {
+        same_needs = if before.is_some_and(|before| line.needs_as(before)) { same_needs + 1 } else { 0 };
+        if before.is_some_and(|before| line.is_like(before)) || same_needs >= MANY_ALIKE {
             alike += 1;
         } else {
             text.push_str(&more_alike(&mut alike));
