@@ -62,6 +62,7 @@ mod lint;
 mod locking;
 mod lost_state;
 mod memory;
+mod module_trust;
 mod modules;
 mod mutations;
 mod names;

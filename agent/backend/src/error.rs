@@ -132,6 +132,12 @@ pub enum BackendError {
         /// What to do about it.
         remedy: String,
     },
+    /// What somebody agreed to is not what is there any more.
+    #[error("its module is not as it was shown: {why}")]
+    NotAsShown {
+        /// What differs.
+        why: String,
+    },
     /// The agent ends, and waits for no touch any more.
     #[error(
         "the agent is being stopped, and no signature has come: if it is touched now, what it signs is thrown away"
@@ -288,6 +294,7 @@ impl BackendError {
             Self::PukBlocked => format!(
                 "its keys sign on with the PIN, so keep that: once it is blocked, too, {RESET_LEFT}; {RESET_COSTS}"
             ),
+            Self::NotAsShown { .. } => "make sure of it, then run it again: tufctl token trust NAME".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NEW --token TOKEN".to_owned(),
             Self::Stopping => "start the agent again, then repeat the command".to_owned(),
             Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
@@ -363,6 +370,7 @@ impl BackendError {
             Self::Swapped { .. } => "TOKEN_SWAPPED",
             Self::SecretRefused { .. } => "USAGE",
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
+            Self::NotAsShown { .. } => "CONFIRMATION_MISSING",
             Self::Foreign { .. } => "ORIGIN",
             Self::Stopping => "UNREACHABLE",
             Self::TouchTimeout | Self::ManagementTouch => "TOUCH_TIMEOUT",

@@ -26,13 +26,14 @@ mod signing;
 mod start;
 mod stopping;
 mod trouble;
+mod trust;
 mod uri;
 mod yubikey;
 
 pub use crate::host::Limits;
 pub use crate::host::protocol::Wanted;
 pub use config::{ConfigError, Pkcs11Config};
-pub use digest::ModuleDigest;
+pub use digest::{ModuleDigest, Trusted};
 pub use doctor::Step;
 pub use lane::{Begun, Lane, Place, UnderWay};
 pub use meanwhile::{Attempts, Settle, Tally};
@@ -40,6 +41,7 @@ pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use seen::Loaded;
+pub use trust::ModuleLook;
 pub use uri::{UriError, check_uri, uri_names_serial};
 pub use yubikey::Attestation;
 
@@ -154,13 +156,23 @@ impl Pkcs11Token {
         self.shared.stop_waiting();
     }
 
-    /// Trusts the module as it is now, in place of the recorded digest, and starts it. Gives the digest.
+    /// Which file lies where its module is looked for, and what is trusted. Nothing of it is run, and the helper that serves
+    /// is left alone.
     ///
     /// # Errors
-    /// [`BackendError::Untrusted`] when the configuration pins another digest or others can write the
-    /// module, and those of starting it.
-    pub fn trust(&self) -> Result<Sha256Digest, BackendError> {
-        self.shared.trust(&mut self.shared.link())
+    /// [`BackendError::Untrusted`] when others can write the module, and those of reading it.
+    pub fn look_at_module(&self) -> Result<ModuleLook, BackendError> {
+        self.shared.look_at_module()
+    }
+
+    /// Trusts the module of this digest, in place of what is recorded, and starts it. Gives what was trusted before, and where
+    /// it lies.
+    ///
+    /// # Errors
+    /// [`BackendError::NotAsShown`] when another file lies there, [`BackendError::Untrusted`] when the configuration pins
+    /// another digest or others can write the module, and those of starting it: it is not trusted then.
+    pub fn trust(&self, shown: Sha256Digest) -> Result<ModuleLook, BackendError> {
+        self.shared.trust(&mut self.shared.link(), shown)
     }
 
     /// For calls that need the login: without one the token is not bothered.

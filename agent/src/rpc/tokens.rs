@@ -4,16 +4,19 @@ mod card;
 
 use std::sync::Arc;
 
+use backend::pkcs11::ModuleLook;
 use policy::Reason;
 use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tuf::digest::Sha256Digest;
 use tufagent_proto::v1::tokens_server::Tokens;
 use tufagent_proto::v1::{
     CardFactsReply, CardFactsRequest, ChangePukReply, ChangePukRequest, ChangeSecretReply,
     ChangeSecretRequest, DoctorEvent, DoctorRequest, LastTryShown, ListTokensReply, ListTokensRequest,
-    LockTokenReply, LockTokenRequest, ProtectManagementKeyReply, ProtectManagementKeyRequest,
-    TrustTokenReply, TrustTokenRequest, UnblockReply, UnblockRequest, UnlockTokenReply, UnlockTokenRequest,
+    LockTokenReply, LockTokenRequest, LookAtModuleReply, LookAtModuleRequest, ProtectManagementKeyReply,
+    ProtectManagementKeyRequest, TrustTokenReply, TrustTokenRequest, UnblockReply, UnblockRequest,
+    UnlockTokenReply, UnlockTokenRequest,
 };
 
 use super::{answer, doctor};
@@ -59,6 +62,18 @@ impl Tokens for TokensService {
         request: Request<ChangeSecretRequest>,
     ) -> Result<Response<ChangeSecretReply>, Status> {
         answer(&self.0, "Tokens.ChangeSecret", request, change_secret).await
+    }
+
+    async fn look_at_module(
+        &self,
+        request: Request<LookAtModuleRequest>,
+    ) -> Result<Response<LookAtModuleReply>, Status> {
+        answer(&self.0, "Tokens.LookAtModule", request, |state, _, wanted| async move {
+            let look = state.tokens().get(&wanted.name)?.look_at_module().await?;
+            let ModuleLook { path, sha256, trusted, .. } = look;
+            Ok(LookAtModuleReply { path, sha256: sha256.to_string(), trusted: trusted.to_string() })
+        })
+        .await
     }
 
     async fn trust(&self, request: Request<TrustTokenRequest>) -> Result<Response<TrustTokenReply>, Status> {
@@ -200,6 +215,20 @@ async fn trust(
     request: TrustTokenRequest,
 ) -> Result<TrustTokenReply, Refusal> {
     let slot = state.tokens().get(&request.name)?;
-    state.journal("token.trust", Some(connection.peer()), json!({"token": slot.name()})).await?;
-    Ok(TrustTokenReply { sha256: slot.trust_module().await? })
+    let name = slot.name();
+    let shown: Sha256Digest = request.sha256.parse().map_err(|_| {
+        Refusal::new(
+            Reason::ConfirmationMissing,
+            format!("token {name}: nobody was shown the module, so it is not trusted"),
+        )
+        .remedy(format!("see what lies there, and say yes to it: tufctl token trust {name}"))
+        .detail("token", name)
+    })?;
+    let look = slot.look_again(shown).await?;
+    let before = look.trusted.to_string();
+    let body =
+        json!({"token": name, "path": look.path, "trusted_before": before, "sha256": shown.to_string()});
+    state.journal("token.trust", Some(connection.peer()), body).await?;
+    let ModuleLook { path, sha256, trusted, .. } = slot.trust_module(shown).await?;
+    Ok(TrustTokenReply { sha256: sha256.to_string(), path, trusted_before: trusted.to_string() })
 }

@@ -6,6 +6,7 @@ mod count;
 mod doctor;
 mod identity;
 mod listing;
+mod module;
 mod open;
 mod person;
 mod puk;
@@ -26,7 +27,6 @@ use backend::filestore::FileStore;
 use backend::pkcs11::{Loaded, Pkcs11Token};
 use backend::{Backend, BackendError, TokenState};
 use policy::Reason;
-use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tufagent_proto::v1::Token;
 
@@ -355,49 +355,11 @@ impl Slot {
         self.take_source_over(old);
     }
 
-    /// Journals which module its helper has loaded and what it is kept to, when that is another one than before in this
-    /// run; it joins the next commit.
-    pub(super) fn journal_module(&self) {
-        let Some(loaded) = self.pkcs11.as_ref().and_then(|token| token.loaded()) else { return };
-        let mut journalled = lock(&self.journalled);
-        if journalled.as_ref() == Some(&loaded) {
-            return;
-        }
-        let Loaded { path, sha256, library, confined, gap } = loaded.as_ref();
-        let mut body = json!({
-            "token": self.name(),
-            "path": path,
-            "sha256": sha256,
-            "library": library,
-            "confined": confined,
-        });
-        if let (Some(gap), Some(members)) = (gap, body.as_object_mut()) {
-            members.insert("unconfined".to_owned(), json!(gap));
-        }
-        self.places.ledger.note_event("token.module", body);
-        *journalled = Some(loaded);
-    }
-
     /// Calls `listener` whenever the state of a device changes by itself.
     pub(super) fn on_change(&self, listener: impl Fn() + Send + Sync + 'static) {
         if let Some(token) = &self.pkcs11 {
             token.on_change(move |_| listener());
         }
-    }
-
-    /// Pins the digest that the token's module has now, and gives it.
-    ///
-    /// # Errors
-    /// `UNSUPPORTED` for a token without a module; otherwise what the backend gives.
-    pub async fn trust_module(&self) -> Result<String, Refusal> {
-        let name = self.name();
-        let Some(token) = self.pkcs11.clone().filter(|token| !token.is_card()) else {
-            return Err(Refusal::new(Reason::Unsupported, format!("token {name} has no module to trust"))
-                .remedy("name a token of kind pkcs11")
-                .detail("token", name));
-        };
-        let digest = self.run(move |_| token.trust()).await?;
-        Ok(digest.to_string())
     }
 
     /// What a YubiKey says of itself.

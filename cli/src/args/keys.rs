@@ -29,7 +29,8 @@ pub(crate) enum TokenCommand {
     /// Measure a PKCS#11 module: what it can do, where it is odd, and what the agent does about it.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
-    /// Trust the PKCS#11 module that the token has now, after it changed.
+    /// Trust the PKCS#11 module that the token has now, after it changed. The question names its file, its digest and the
+    /// one before; with --yes it is the file that lay there when the command began.
     Trust {
         /// The token's name.
         name: String,

@@ -89,9 +89,15 @@ impl Agent {
         self.wait(self.tokens_client().change_secret(request)).map(drop)
     }
 
-    /// Pins the digest that the token's module has now, and gives it.
-    pub(crate) fn trust(&self, name: &str) -> Result<String, Failure> {
-        Ok(self.wait(self.tokens_client().trust(v1::TrustTokenRequest { name: name.into() }))?.sha256)
+    /// Which file lies where the token's module is looked for, and which one is trusted.
+    pub(crate) fn look_at_module(&self, name: &str) -> Result<v1::LookAtModuleReply, Failure> {
+        self.wait(self.tokens_client().look_at_module(v1::LookAtModuleRequest { name: name.into() }))
+    }
+
+    /// Trusts the module of the digest that was shown.
+    pub(crate) fn trust(&self, name: &str, sha256: &str) -> Result<v1::TrustTokenReply, Failure> {
+        let request = v1::TrustTokenRequest { name: name.into(), sha256: sha256.into() };
+        self.wait(self.tokens_client().trust(request))
     }
 
     /// Measures a token's module; `step` hears of each step.

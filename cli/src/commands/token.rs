@@ -35,14 +35,7 @@ pub(crate) fn run(command: &TokenCommand, context: &Context) -> Result<Report, F
         TokenCommand::Setup(args) => setup::setup(args, context),
         TokenCommand::Unblock(args) => unblock::unblock(args, context),
         TokenCommand::Doctor(args) => doctor::doctor(args, context),
-        TokenCommand::Trust { name, yes } => {
-            let agent = context.agent()?;
-            agent.token(name)?;
-            confirm(&format!("Trust the module that {name} has now?"), yes.yes)?;
-            let sha256 = agent.trust(name)?;
-            let text = format!("{name} trusts its module · sha256 {sha256}\n");
-            Ok(Report::new(json!({"name": name, "sha256": sha256}), text))
-        }
+        TokenCommand::Trust { name, yes } => trust(name, yes.yes, context),
     }
 }
 
@@ -233,6 +226,32 @@ fn unlock(args: &UnlockArgs, context: &Context) -> Result<Report, Failure> {
     one(&unlocked, context)
 }
 
+/// What is agreed to is the file that was shown: the agent refuses another one that lies there by then.
+fn trust(name: &str, yes: bool, context: &Context) -> Result<Report, Failure> {
+    let agent = context.agent()?;
+    agent.token(name)?;
+    let there = agent.look_at_module(name)?;
+    confirm(&trust_question(name, &there), yes)?;
+    let v1::TrustTokenReply { path, sha256, trusted_before } = agent.trust(name, &there.sha256)?;
+    let text = format!(
+        "{name} trusts its module {}\nsha256 {sha256}\nbefore {}\n",
+        visible(&path),
+        visible(&trusted_before)
+    );
+    let json = json!({"name": name, "path": path, "sha256": sha256, "trusted_before": trusted_before});
+    Ok(Report::new(json, text))
+}
+
+fn trust_question(name: &str, there: &v1::LookAtModuleReply) -> String {
+    let v1::LookAtModuleReply { path, sha256, trusted } = there;
+    if trusted == sha256 {
+        return format!("{name}: {path} with sha256 {sha256} is trusted already. Start the token with it?");
+    }
+    format!(
+        "{name}: trusted now is {trusted}; {path} has sha256 {sha256}. Trust that, and give it the token's PIN?"
+    )
+}
+
 fn change_pin(args: &ChangePinArgs, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let mut token = agent.token(&args.name)?;
@@ -308,7 +327,7 @@ const UNLOCKED: &str = "unlocked";
 mod tests {
     use tufagent_proto::v1::Token;
 
-    use super::{Style, described, json, table};
+    use super::{Style, described, json, table, trust_question};
 
     fn token() -> Token {
         Token {
@@ -336,6 +355,23 @@ mod tests {
         assert_eq!(json["state"], "locked");
         assert_eq!(json["pin_tries_left"], 3);
         assert!(json.get("helper_pid").is_none());
+    }
+
+    #[test]
+    fn whoever_is_to_trust_a_module_reads_which_in_place_of_which() {
+        let mut there = tufagent_proto::v1::LookAtModuleReply {
+            path: "/usr/lib/m.so".into(),
+            sha256: "ab".repeat(32),
+            trusted: "none".into(),
+        };
+        let question = trust_question("hsm", &there);
+        for part in ["hsm", "/usr/lib/m.so", &there.sha256, "trusted now is none"] {
+            assert!(question.contains(part), "{question}");
+        }
+        there.trusted = "cd".repeat(32);
+        assert!(trust_question("hsm", &there).contains(&there.trusted));
+        there.trusted.clone_from(&there.sha256);
+        assert!(trust_question("hsm", &there).contains("trusted already"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which module a token trusts: the digest in the configuration, or the one recorded at first use.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -45,16 +46,61 @@ impl ModuleDigest {
         })
     }
 
-    /// Trusts what is there now.
-    pub(crate) fn trust(&self, found: Sha256Digest) -> Result<(), BackendError> {
+    /// What is trusted now.
+    pub(crate) fn trusted(&self) -> Result<Trusted, BackendError> {
         match self {
-            Self::Recorded(file) => write_record(file, found),
-            Self::Any => Ok(()),
-            Self::Pinned(pinned) if *pinned == found => Ok(()),
-            Self::Pinned(pinned) => Err(BackendError::Untrusted {
+            Self::Any => Ok(Trusted::Any),
+            Self::Pinned(pinned) => Ok(Trusted::One(*pinned)),
+            Self::Recorded(file) => match read_record(file) {
+                Ok(recorded) => Ok(recorded.map_or(Trusted::Nothing, Trusted::One)),
+                Err(BackendError::Corrupt { .. }) => Ok(Trusted::Unreadable),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Whether a person may trust that: not in place of what the configuration pins.
+    pub(crate) fn may_trust(&self, found: Sha256Digest) -> Result<(), BackendError> {
+        match self {
+            Self::Pinned(pinned) if *pinned != found => Err(BackendError::Untrusted {
                 why: format!("the configuration pins {pinned}, and the module has {found}"),
                 remedy: "change sha256 in the configuration".to_owned(),
             }),
+            Self::Any | Self::Pinned(_) | Self::Recorded(_) => Ok(()),
+        }
+    }
+
+    /// Trusts that from now on.
+    pub(crate) fn trust(&self, found: Sha256Digest) -> Result<(), BackendError> {
+        self.may_trust(found)?;
+        match self {
+            Self::Recorded(file) => write_record(file, found),
+            Self::Any | Self::Pinned(_) => Ok(()),
+        }
+    }
+}
+
+/// What is trusted of a token's module before a person trusts another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trusted {
+    /// No module was used yet.
+    Nothing,
+    /// The file of this digest.
+    One(Sha256Digest),
+    /// Whatever lies there, by the configuration.
+    Any,
+    /// The record cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::One(digest) => digest.fmt(f),
+            Self::Any => f.write_str("any"),
+            Self::Unreadable => f.write_str("unreadable"),
         }
     }
 }
@@ -91,6 +137,7 @@ mod tests {
         let error = digest.check("m.so", two).unwrap_err();
         assert_eq!(error.reason(), "TOKEN_UNTRUSTED");
         assert!(error.to_string().contains(&two.to_string()), "{error}");
+        assert_eq!(digest.trusted().unwrap(), Trusted::One(one));
         digest.trust(two).unwrap();
         digest.check("m.so", two).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{two}\n"));
@@ -104,6 +151,7 @@ mod tests {
         let error = ModuleDigest::Recorded(file.clone()).check("m.so", Sha256Digest::of(b"x")).unwrap_err();
         assert_eq!(error.reason(), "STATE_CORRUPT");
         assert_eq!(fs::read(&file).unwrap(), b"");
+        assert_eq!(ModuleDigest::Recorded(file).trusted().unwrap(), Trusted::Unreadable);
     }
 
     #[test]

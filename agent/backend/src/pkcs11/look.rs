@@ -54,7 +54,7 @@ impl Shared {
             return None;
         }
         searched.last = Some(Instant::now());
-        let (mut other, keys, all) = self.new_helper()?;
+        let (mut other, keys, all) = self.other_helper()?;
         let missing = self.seen().missing;
         if !keys.iter().any(|key| missing.contains(&key.public)) {
             if let Some(helper) = other.helper.take() {
@@ -92,7 +92,7 @@ impl Shared {
     }
 
     /// Another helper than the one that serves, and what it lists; none where it does not get so far.
-    fn new_helper(&self) -> Option<(Link, Vec<StoredKey>, bool)> {
+    fn other_helper(&self) -> Option<(Link, Vec<StoredKey>, bool)> {
         let mut other = Link::default();
         self.start_helper(&mut other).and_then(|()| self.load(&mut other)).ok()?;
         let answer = other.helper.as_mut()?.call(&Request::List, &[], self.config.deadline).ok()?;

@@ -135,17 +135,21 @@ impl Shared {
     }
 
     pub(super) fn start_helper(&self, link: &mut Link) -> Result<(), StartError> {
-        let (name, exe) = (&self.config.name, &self.exe);
-        let helper = Helper::start(exe, &self.config, self.waker()).map_err(|e| {
-            StartError::Died(format!("cannot be started ({} host-token {name}): {e}", exe.display()))
-        })?;
+        link.helper = Some(self.new_helper()?);
         link.locks_done = self.seen_now().locks;
-        link.helper = Some(helper);
         Ok(())
     }
 
+    /// A helper that has loaded nothing yet.
+    pub(super) fn new_helper(&self) -> Result<Helper, StartError> {
+        let (name, exe) = (&self.config.name, &self.exe);
+        Helper::start(exe, &self.config, self.waker()).map_err(|e| {
+            StartError::Died(format!("cannot be started ({} host-token {name}): {e}", exe.display()))
+        })
+    }
+
     /// Has the module's file checked and hashed: where it lies, and its digest.
-    fn open(&self, link: &mut Link) -> Result<(String, Sha256Digest), StartError> {
+    pub(super) fn open(&self, helper: &mut Helper) -> Result<Opened, StartError> {
         let module = self.config.module().map_err(StartError::Refused)?;
         let setup = Setup {
             module: module.path.display().to_string(),
@@ -156,9 +160,10 @@ impl Shared {
             unwell: self.with_seen(|seen| seen.unwell.clone()),
         };
         let died = || StartError::Died(NONSENSE.to_owned());
-        let Some(helper) = link.helper.as_mut() else { return Err(died()) };
         match helper.call(&Request::Open(setup), &[], self.config.deadline)?.0 {
-            Reply::Opened { path, sha256 } => Ok((path, sha256.parse().map_err(|_| died())?)),
+            Reply::Opened { path, sha256 } => {
+                Ok(Opened { path, sha256: sha256.parse().map_err(|_| died())? })
+            }
             _ => Err(died()),
         }
     }
@@ -167,10 +172,18 @@ impl Shared {
         if let What::Card(serial) = self.config.what {
             return self.open_card(link, serial);
         }
-        let (path, digest) = self.open(link)?;
+        let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
+        let opened = self.open(helper)?;
         let module = self.config.module().map_err(StartError::Refused)?;
-        module.digest.check(&path, digest).map_err(StartError::Refused)?;
-        let measured = self.measured(&path, digest);
+        module.digest.check(&opened.path, opened.sha256).map_err(StartError::Refused)?;
+        self.load_opened(link, opened)
+    }
+
+    /// Loads a file that was opened, and is trusted.
+    pub(super) fn load_opened(&self, link: &mut Link, opened: Opened) -> Result<(), StartError> {
+        let Opened { path, sha256 } = opened;
+        let module = self.config.module().map_err(StartError::Refused)?;
+        let measured = self.measured(&path, sha256);
         self.note(|seen| seen.measured = measured);
         let Some(helper) = link.helper.as_mut() else { return Err(StartError::Died(NONSENSE.to_owned())) };
         let confinement = helper.confine(module, self.config.deadline)?;
@@ -178,7 +191,7 @@ impl Shared {
         // Also of a module that cannot be loaded then.
         self.note(|seen| seen.confinement = confinement);
         let library = helper.load(self.config.deadline)?;
-        self.note_loaded(Loaded { path, sha256: digest.to_string(), library, confined, gap });
+        self.note_loaded(Loaded { path, sha256: sha256.to_string(), library, confined, gap });
         Ok(())
     }
 
@@ -219,22 +232,12 @@ impl Shared {
             tracing::info!(%token, confined = now.confined, gap, "helper of a YubiKey confined");
         }
     }
+}
 
-    /// Trusts the module's file as it is now, and starts with it.
-    pub(crate) fn trust(&self, link: &mut Link) -> Result<Sha256Digest, BackendError> {
-        let module = self.config.module()?;
-        self.retire(link);
-        link.refused = None;
-        let found = self.start_helper(link).and_then(|()| self.open(link));
-        link.helper = None;
-        let (_, digest) = found.map_err(|error| match error {
-            StartError::Refused(error) => error,
-            StartError::Died(how) => self.bury(link, &how).into(),
-        })?;
-        module.digest.trust(digest)?;
-        self.ready(link)?;
-        Ok(digest)
-    }
+/// A module's file that a helper has checked and hashed, and loads if it is told to.
+pub(super) struct Opened {
+    pub(super) path: String,
+    pub(super) sha256: Sha256Digest,
 }
 
 /// Why no helper was started.

@@ -128,8 +128,13 @@ fn changed_module() {
     let token = start(config);
     assert_eq!(token.info().state, TokenState::Failed);
     assert_eq!(unlock(&token).unwrap_err().reason(), "TOKEN_UNTRUSTED");
-    let trusted = token.trust().unwrap();
-    assert_eq!(trusted, tuf::digest::Sha256Digest::of(&std::fs::read(&module).unwrap()));
+    let look = token.look_at_module().unwrap();
+    let now = tuf::digest::Sha256Digest::of(&std::fs::read(&module).unwrap());
+    assert_eq!((look.sha256, look.path.as_str()), (now, module.to_str().unwrap()));
+    let other = tuf::digest::Sha256Digest::of(b"another file");
+    assert_eq!(token.trust(other).unwrap_err().reason(), "CONFIRMATION_MISSING");
+    assert_eq!(token.look_at_module().unwrap(), look);
+    assert_eq!(token.trust(now).unwrap(), look);
     unlock(&token).unwrap();
 }
 
@@ -143,7 +148,8 @@ fn insecure_module() {
     let token = start(config);
     assert_eq!(unlock(&token).unwrap_err().reason(), "TOKEN_UNTRUSTED");
     assert!(token.info().problem.unwrap().contains("everybody can write it"));
-    assert!(token.trust().is_err());
+    assert!(token.look_at_module().is_err());
+    assert!(token.trust(tuf::digest::Sha256Digest::of(b"x")).is_err());
 }
 
 fn missing_module() {
