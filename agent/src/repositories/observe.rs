@@ -4,6 +4,7 @@
 mod adopted;
 mod delegated;
 mod noted;
+mod roots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,28 +117,55 @@ impl Repositories {
         files: Vec<ReceivedFile>,
         caller: Value,
     ) -> Result<Observed, Refusal> {
-        let published = !matches!(how, Shown::Staged);
         let size = heavy::sum(files.iter().map(|file| file.bytes.as_slice()));
         let known = self.at_hand(record, &files).await?;
         let files = heavy::run(size, move || read_all(files, known).map(parents_first)).await??;
+        self.bring_back_root(record, &files).await?;
+        let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
+        let whole = matches!(how, Shown::Whole { .. }).then(|| Copied::new(&files));
+        let mut view = self.view(record, how, &files).await?;
+        let mut alarms = view.look_at_all(files).await?;
+        let judged = match (&whole, how) {
+            (Some(copy), Shown::Whole { consent, .. }) => view.judge(copy, &consent.without).await,
+            _ => Ok(()),
+        };
+        alarms.append(&mut view.notes);
+        let published = view.published;
+        let found = view.found().await?;
+        alarms.extend(self.note(record, (how, whole.as_ref()), judged, found, &caller).await?);
+        let mut standing = Vec::new();
+        if whole.is_some() {
+            self.ledger.settle_restored(record.id, caller).await?;
+            standing = self.alarms_of(record).await?.into_iter().map(|alarm| alarm.message).collect();
+        }
+        let verified = self.verified_of(record, if published { None } else { Some(shown) }).await?;
+        Ok(Observed { verified, alarms, standing })
+    }
+
+    /// What is known before anything is looked at.
+    async fn view<'a>(
+        &'a self,
+        record: &'a Record,
+        how: Shown<'_>,
+        files: &[(RoleName, Metadata)],
+    ) -> Result<View<'a>, Refusal> {
         let mut chain: BTreeMap<_, _> = self.ledger.roots(record.id).await?.into_iter().collect();
         // Of a repository that is not known yet the record alone tells.
         chain.extend(record.root);
-        self.bring_back_root(record, &files).await?;
         let root = self.memory.trusted_root(record).await?;
         let mut marks = BTreeMap::new();
-        for (role, _) in &files {
+        for (role, _) in files {
             marks.insert(role.clone(), self.ledger.watermark(record.id, role.clone()).await?);
         }
         let resets = self.ledger.resets(record.id).await?;
         let out = match (&root, how) {
-            (Some(trusted), Shown::Whole { .. }) => self.root_out(record, trusted, &chain, &files).await?,
+            (Some(trusted), Shown::Whole { .. }) => self.root_out(record, trusted, &chain, files).await?,
             _ => None,
         };
-        let mut view = View {
+        Ok(View {
             repositories: self,
             record,
-            published,
+            published: !matches!(how, Shown::Staged),
             root,
             out,
             chain,
@@ -150,71 +178,27 @@ impl Repositories {
             reachable: None,
             notes: Vec::new(),
             short: BTreeMap::new(),
-        };
-        let mut observed = Observed::default();
-        let shown: BTreeSet<RoleName> = files.iter().map(|(role, _)| role.clone()).collect();
-        let whole = matches!(how, Shown::Whole { .. }).then(|| Copied::new(&files));
-        for (number, (role, file)) in files.into_iter().enumerate() {
-            if number % A_TURN == A_TURN - 1 {
-                // Bins come by the hundred: others have their turn between them.
-                tokio::task::yield_now().await;
-            }
-            if view.resets.iter().any(|(reset, void)| *reset == role && void.digest == file.digest()) {
-                continue;
-            }
-            match view.look(&role, &file).await? {
-                Look::Good(by) => view.take(role, file, by),
-                Look::Skip => {}
-                // What came before a reset is signed with keys that the role has no more.
-                Look::Short { .. } if published && view.resets.iter().any(|(reset, _)| *reset == role) => {}
-                Look::Short { by, report } => {
-                    let refusal = short(&role, &file, &by, &report, published);
-                    let first = view.marks.get(&role).is_none_or(|watermark| watermark.verified.is_none());
-                    if !published || (first && role.is_top_level()) {
-                        return Err(refusal);
-                    }
-                    // Signed with keys that were replaced, most likely; no reason to stop everything.
-                    let mut message = refusal.message;
-                    if first {
-                        message.push_str(&format!(
-                            ": clients use the rest, and so does this agent; give {role} keys that sign it (tufctl \
-                             delegation edit), or take it out (tufctl delegation remove)"
-                        ));
-                    }
-                    observed.alarms.push(message);
-                    view.short.insert(role, file.version());
+        })
+    }
+
+    /// Newest verified versions of these roles, or of all: who shows what is published hears of all of it; of staged files, which
+    /// come one by one, only of their roles.
+    async fn verified_of(
+        &self,
+        record: &Record,
+        only: Option<BTreeSet<RoleName>>,
+    ) -> Result<BTreeMap<RoleName, Version>, Refusal> {
+        let mut marks = BTreeMap::new();
+        match only {
+            None => marks = self.ledger.watermarks(record.id).await?,
+            Some(roles) => {
+                for role in roles {
+                    marks.insert(role.clone(), self.ledger.watermark(record.id, role).await?);
                 }
             }
         }
-        let judged = match (&whole, how) {
-            (Some(copy), Shown::Whole { consent, .. }) => view.judge(copy, &consent.without).await,
-            _ => Ok(()),
-        };
-        observed.alarms.append(&mut view.notes);
-        let found = Found {
-            ancestors: view.ancestors().await?,
-            seen: std::mem::take(&mut view.seen),
-            signers: std::mem::take(&mut view.signers),
-            short: std::mem::take(&mut view.short),
-        };
-        observed.alarms.extend(self.note(record, (how, whole.as_ref()), judged, found, &caller).await?);
-        if whole.is_some() {
-            self.ledger.settle_restored(record.id, caller).await?;
-            observed.standing =
-                self.alarms_of(record).await?.into_iter().map(|alarm| alarm.message).collect();
-        }
-        // Who shows what is published hears of all of it; of staged files, which come one by one, only their roles.
-        let mut marks = BTreeMap::new();
-        if published {
-            marks = self.ledger.watermarks(record.id).await?;
-        } else {
-            for role in shown {
-                marks.insert(role.clone(), self.ledger.watermark(record.id, role).await?);
-            }
-        }
         let verified = marks.into_iter().filter_map(|(role, marks)| Some((role, marks.verified?.version)));
-        observed.verified = verified.collect();
-        Ok(observed)
+        Ok(verified.collect())
     }
 
     /// Keeps the trusted root again where its text was lost and it is among these files: its digest tells it.
@@ -233,6 +217,65 @@ impl Repositories {
 const A_TURN: usize = 16;
 
 impl View<'_> {
+    /// Looks at every file, and gives the alarms of published ones that are short of their thresholds.
+    async fn look_at_all(&mut self, files: Vec<(RoleName, Metadata)>) -> Result<Vec<String>, Refusal> {
+        let mut alarms = Vec::new();
+        for (number, (role, file)) in files.into_iter().enumerate() {
+            if number % A_TURN == A_TURN - 1 {
+                // Bins come by the hundred: others have their turn between them.
+                tokio::task::yield_now().await;
+            }
+            if self.resets.iter().any(|(reset, void)| *reset == role && void.digest == file.digest()) {
+                continue;
+            }
+            match self.look(&role, &file).await? {
+                Look::Good(by) => self.take(role, file, by),
+                Look::Skip => {}
+                // What came before a reset is signed with keys that the role has no more.
+                Look::Short { .. }
+                    if self.published && self.resets.iter().any(|(reset, _)| *reset == role) => {}
+                Look::Short { by, report } => {
+                    alarms.push(self.alarm_of_short(&role, &file, &by, &report)?);
+                    self.short.insert(role, file.version());
+                }
+            }
+        }
+        Ok(alarms)
+    }
+
+    /// What people are told of a published file that is short of its threshold: signed with keys that were replaced, most
+    /// likely, and no reason to stop everything.
+    ///
+    /// # Errors
+    /// The refusal of a staged file, and of a top-level role that was never verified.
+    fn alarm_of_short(
+        &self,
+        role: &RoleName,
+        file: &Metadata,
+        by: &str,
+        report: &ThresholdReport,
+    ) -> Result<String, Refusal> {
+        let refusal = short(role, file, by, report, self.published);
+        let first = self.marks.get(role).is_none_or(|watermark| watermark.verified.is_none());
+        if !self.published || (first && role.is_top_level()) {
+            return Err(refusal);
+        }
+        let mut message = refusal.message;
+        if first {
+            message.push_str(&format!(
+                ": clients use the rest, and so does this agent; give {role} keys that sign it (tufctl delegation edit), or \
+                 take it out (tufctl delegation remove)"
+            ));
+        }
+        Ok(message)
+    }
+
+    /// What is to be noted of it.
+    async fn found(self) -> Result<Found, Refusal> {
+        let ancestors = self.ancestors().await?;
+        Ok(Found { ancestors, seen: self.seen, signers: self.signers, short: self.short })
+    }
+
     async fn look(&mut self, role: &RoleName, file: &Metadata) -> Result<Look, Refusal> {
         match role.kind() {
             RoleKind::Root => self.look_at_root(file).await,
@@ -245,72 +288,6 @@ impl View<'_> {
                 check(file, &view.keys, view.role(kind), by).await
             }
             _ => self.look_at_delegated(role, file).await,
-        }
-    }
-
-    /// The next root by the trusted one and by itself (specification 5.3.4); version 1 of a new repository by itself.
-    async fn look_at_root(&mut self, file: &Metadata) -> Result<Look, Refusal> {
-        let version = file.version();
-        if self.chain.get(&version) == Some(&file.digest()) {
-            // Known; its text may have been lost.
-            if self.record.root.is_some_and(|(trusted, _)| trusted == version) {
-                self.repositories.memory.keep_root(file).await?;
-            }
-            return Ok(Look::Skip);
-        }
-        let Some(trusted) = self.root.clone() else {
-            if version != Version::FIRST {
-                return Err(self.untrusted());
-            }
-            let look = check_root(file, file).await?;
-            self.advance(&look, file);
-            return Ok(look);
-        };
-        if version < trusted.version() {
-            self.older.insert(version, file.clone());
-            return Ok(Look::Skip);
-        }
-        if version > trusted.version() && trusted.version().next() != Some(version) {
-            let message =
-                format!("root version {version} came, but version {} is trusted", trusted.version());
-            return Err(
-                Refusal::new(Reason::VersionJump, message).remedy("show the agent every root in between")
-            );
-        }
-        let look = check_root(&trusted, file).await?;
-        let Look::Good(mut signers) = look else { return Ok(look) };
-        let look = check_root(file, file).await?;
-        self.advance(&look, file);
-        let Look::Good(own) = look else { return Ok(look) };
-        signers.extend(own);
-        Ok(Look::Good(signers))
-    }
-
-    /// Roots from just below the oldest known one downwards: each has signed itself, and its keys have signed the next.
-    async fn ancestors(&self) -> Result<Vec<(Version, Sha256Digest)>, Refusal> {
-        let mut found = Vec::new();
-        let Some((mut at, digest)) = self.chain.first_key_value().map(|(at, digest)| (*at, *digest)) else {
-            return Ok(found);
-        };
-        let Some(mut next) = self.repositories.memory.load(digest).await? else { return Ok(found) };
-        for (version, file) in self.older.range(..at).rev() {
-            let good = version.next() == Some(at)
-                && matches!(check_root(file, file).await?, Look::Good(_))
-                && matches!(check_root(file, &next).await?, Look::Good(_));
-            if !good {
-                break;
-            }
-            found.push((*version, file.digest()));
-            (at, next) = (*version, file.clone());
-        }
-        Ok(found)
-    }
-
-    fn advance(&mut self, look: &Look, file: &Metadata) {
-        // Other content under the trusted version is for the ledger to judge, never to trust.
-        let follows = self.root.as_ref().is_none_or(|trusted| trusted.version() < file.version());
-        if matches!(look, Look::Good(_)) && follows {
-            self.root = Some(file.clone());
         }
     }
 
@@ -336,11 +313,6 @@ impl View<'_> {
             .remedy("show the agent root version 1 with its threshold met, or adopt the repository")
             .detail("repository", self.record.name.to_string())
     }
-}
-
-async fn check_root(authority: &Metadata, file: &Metadata) -> Result<Look, Refusal> {
-    let Some(root) = authority.as_root() else { return Err(Refusal::internal("a root is no root")) };
-    check(file, &root.keys, &root.root, format!("root version {}", authority.version())).await
 }
 
 /// Signatures, on a thread that may take its time.
