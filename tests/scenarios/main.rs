@@ -71,6 +71,7 @@ mod neighbours;
 mod no_pcsc;
 mod no_texts;
 mod odd_files;
+mod one_root;
 mod origin;
 mod other_digests;
 mod overtaken;

@@ -4,21 +4,23 @@
 //! left a record which claims its name and its chain. Such a record holds nothing but roots: whoever adopts a copy that has
 //! the newest of them takes its place, and whoever adopts another repository under its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tuf::digest::Sha256Digest;
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
 
 use crate::listings::{self, Listing};
 use crate::records::{
-    add_ancestors, advance_root, by_id, by_name, by_roots, days, note_all, note_key_use, set_expiry, users_of,
+    add_ancestors, advance_root, by_id, by_name, by_roots, column_text, days, note_all, note_key_use,
+    set_expiry, users_of,
 };
 use crate::schema::Table;
 use crate::tx::{Tx, Verdict};
 use crate::{
-    AdoptedCopy, AdoptedRoot, LedgerError, Looked, NewRepository, Noted, Record, RepositoryId, Verified,
-    Watermark, marks, pasts, restore,
+    AdoptedCopy, AdoptedRoot, LedgerError, Looked, NewRepository, Noted, Record, RepositoryId,
+    RepositoryName, Verified, Watermark, marks, pasts, restore,
 };
 
 /// What a registration finds.
@@ -79,7 +81,7 @@ pub(crate) fn look(tx: &Tx<'_>, new: &NewRepository) -> Verdict<Looked> {
                 name: new.name.clone(),
                 expiry_days: new.expiry_days.clone().into(),
                 tough_names: new.tough_names,
-                created: tx.now(),
+                created: free_second(tx)?,
                 root,
             };
             Looked { record, known: false, bare: false }
@@ -316,6 +318,35 @@ fn new_id(tx: &Tx<'_>) -> Result<RepositoryId, LedgerError> {
     Ok(RepositoryId::from_bytes(tx.db.query_row("SELECT randomblob(16)", (), |row| row.get(0))?))
 }
 
+/// Now, or soon after: the first second that no record was made in. Two first roots with the same keys that expire by one
+/// second are one root, and one chain.
+fn free_second(tx: &Tx<'_>) -> Result<UtcTime, LedgerError> {
+    let now = tx.now();
+    let mut select = tx.db.prepare_cached("SELECT created FROM repositories WHERE created >= ?1")?;
+    let taken: BTreeSet<i64> =
+        select.query_map((now.unix(),), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let ahead = (0..).find(|ahead| !taken.contains(&now.unix().saturating_add(*ahead)));
+    Ok(now.plus_seconds(ahead.unwrap_or_default()))
+}
+
+/// Another repository that this root is of: its chain holds it, or it was signed for it here.
+pub(crate) fn other_of_root(
+    tx: &Tx<'_>,
+    id: &RepositoryId,
+    root: Sha256Digest,
+) -> Result<Option<RepositoryName>, LedgerError> {
+    let chain = by_roots(tx, &[root])?.filter(|record| record.id != *id);
+    if chain.is_some() {
+        return Ok(chain.map(|record| record.name));
+    }
+    let mut select = tx.db.prepare_cached(
+        "SELECT name FROM watermarks JOIN repositories ON id = repository \
+         WHERE role = 'root' AND repository <> ?1 AND signed_digest = ?2 ORDER BY name",
+    )?;
+    let mut found = select.query_map((id.to_string(), root.as_bytes()), |row| column_text(row, 0))?;
+    Ok(found.next().transpose()?)
+}
+
 fn insert_record(
     tx: &mut Tx<'_>,
     new: &NewRepository,
@@ -335,7 +366,7 @@ fn insert_record(
             new.name.as_str(),
             days(&new.expiry_days).to_string(),
             new.tough_names,
-            tx.now().unix(),
+            free_second(tx)?.unix(),
         ),
     )?;
     Ok(id)

@@ -64,6 +64,18 @@ impl Ledger {
         self.ask(move |tx| adoption::make_room(tx, &id, (&roots, &seen), &caller).map(Ok)).await
     }
 
+    /// The repository other than `id` whose root this is: it is in its chain, or was signed for it here.
+    ///
+    /// # Errors
+    /// `Io` or `Closed`.
+    pub async fn other_of_root(
+        &self,
+        id: RepositoryId,
+        root: Sha256Digest,
+    ) -> Result<Option<RepositoryName>, LedgerError> {
+        self.read(move |tx| adoption::other_of_root(tx, &id, root)).await
+    }
+
     /// All repositories, by name.
     ///
     /// # Errors

@@ -88,6 +88,7 @@ pub struct Record {
     /// Nested targets are published under tough's name as well.
     pub tough_names: bool,
     /// When it was registered.
+    /// No other record has this second: a root that is begun by it is no other's.
     pub created: UtcTime,
     /// The newest trusted root: version and digest of its canonical `signed`. None until one met its threshold.
     pub root: Option<(Version, Sha256Digest)>,

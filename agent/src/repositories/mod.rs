@@ -25,6 +25,7 @@ mod register;
 mod reset;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 use std::sync::Arc;
 

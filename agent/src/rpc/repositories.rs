@@ -327,6 +327,7 @@ async fn described(state: &AppState, record: &Record) -> Result<Repository, Refu
         published: versions(state.ledger().published(record.id).await?.into_iter()),
         keys: state.ledger().keys_of(record.id).await?.iter().map(ToString::to_string).collect(),
         used_keys: used.iter().map(ToString::to_string).collect(),
+        created: record.created.unix(),
     })
 }
 

@@ -63,6 +63,8 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
         return Err(metadata(&role, "the metadata is of another type than the role"));
     }
     let repositories = agent.repositories();
+    let files = authorities.iter().map(|(_, file)| file).chain([&subject]);
+    repositories.check_is_no_other(&record, files).await?;
     // Read first, so that whatever moves from here on is noticed before the intent.
     let standing = repositories.standing(&record, &role).await?;
     let again = repositories.has_marked(&record, &role, subject.version(), subject.digest()).await?;

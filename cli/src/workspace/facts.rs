@@ -77,8 +77,12 @@ impl Facts {
 
     /// When metadata of a role expires that is made now.
     pub(crate) fn expires(&self, role: &RoleName) -> UtcTime {
-        UtcTime::from_unix(render::now())
-            .plus_seconds(i64::from(self.days(role)).saturating_mul(SECONDS_A_DAY))
+        self.expires_after(role, UtcTime::from_unix(render::now()))
+    }
+
+    /// The same for metadata that is made at `now`.
+    pub(crate) fn expires_after(&self, role: &RoleName, now: UtcTime) -> UtcTime {
+        now.plus_seconds(i64::from(self.days(role)).saturating_mul(SECONDS_A_DAY))
     }
 
     /// The root that the agent signed or verified and that is neither published nor staged here.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tuf::edit::{NewRole, NewRoles, new_root, new_targets};
 use tuf::role::{RoleKind, RoleName, Version};
+use tuf::time::UtcTime;
 use tufagent_proto::v1;
 
 use super::super::staging::{Staging, edit_failure, role_name};
@@ -76,7 +77,7 @@ fn begin(args: &InitArgs, days: HashMap<String, u32>, context: &Context) -> Resu
     staging.facts.record = reply.repository;
     let (root, targets) = (RoleKind::Root.role(), RoleKind::Targets.role());
     let text =
-        new_root(Version::FIRST, staging.facts.expires(&root), true, &roles).map_err(|e| edit_failure(&e))?;
+        new_root(Version::FIRST, first_expiry(&staging.facts), true, &roles).map_err(|e| edit_failure(&e))?;
     let first = new_targets(Version::FIRST, staging.facts.expires(&targets));
     staging.prepare(root, text);
     staging.prepare(targets, first);
@@ -85,6 +86,16 @@ fn begin(args: &InitArgs, days: HashMap<String, u32>, context: &Context) -> Resu
     staging.workspace.set_name(&args.name)?;
     staging.workspace.begun()?;
     Ok(staging.report(json!({"name": args.name}), String::new()))
+}
+
+/// When the first root expires: by the second that the agent has given to this repository alone. Two with the same keys would
+/// otherwise have one and the same root, and be one repository.
+fn first_expiry(facts: &Facts) -> UtcTime {
+    let root = RoleKind::Root.role();
+    match facts.record.as_ref().map(|record| record.created).filter(|created| *created > 0) {
+        Some(created) => facts.expires_after(&root, UtcTime::from_unix(created)),
+        None => facts.expires(&root),
+    }
 }
 
 /// For how many days each role is valid: the contract's, but for what was asked.

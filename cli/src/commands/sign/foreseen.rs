@@ -242,6 +242,7 @@ impl Session<'_> {
 
 /// What is refused whoever unlocks.
 const FORESEEN: &[&str] = &[
+    reason::REPOSITORY_KNOWN,
     reason::SHARED_KEY,
     reason::WATERMARK,
     reason::ORIGIN,

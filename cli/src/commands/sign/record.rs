@@ -74,6 +74,7 @@ fn take_on(
     context: &Context,
 ) -> Result<v1::Repository, Failure> {
     let shown = visible(name);
+    check_is_no_other(agent, workspace, name)?;
     context.screen.show(format!("this agent does not know the repository {shown}; it was never published"));
     let expiry_days = lengths(workspace)?;
     show_lengths(&expiry_days, context);
@@ -89,6 +90,24 @@ fn take_on(
         context.screen.warn(warning);
     }
     reply.repository.ok_or_else(|| Failure::new(reason::INTERNAL, "the agent's answer is incomplete"))
+}
+
+/// Nothing is taken on under another name whose root the agent knows.
+fn check_is_no_other(agent: &Agent, workspace: &Workspace, name: &str) -> Result<(), Failure> {
+    let Some(root) = workspace.staged(&RoleKind::Root.role())? else { return Ok(()) };
+    let known = match agent.repository_of_roots(vec![root.digest().to_string()]) {
+        Err(failure) if failure.reason() == reason::REPOSITORY_UNKNOWN => return Ok(()),
+        found => visible(&found?.name).into_owned(),
+    };
+    Err(Failure::new(
+        reason::REPOSITORY_KNOWN,
+        format!(
+            "what is staged as {} is the root of {known}, to the letter: it is one repository",
+            visible(name)
+        ),
+    )
+    .remedy(format!("go on with {known} in its published folder, or take the newest published copy of it"))
+    .detail("repository", known))
 }
 
 /// What is staged by others says for how long its roles are valid, also from now on: whoever says yes says it to that.
