@@ -115,6 +115,7 @@ mod token_doctor;
 mod token_ends;
 mod token_remedies;
 mod tokens;
+mod two_keyids;
 mod two_users;
 mod untouched;
 mod verify;

@@ -80,3 +80,28 @@ fn a_key_that_no_role_uses_any_more_is_dropped_from_the_root() {
     home.run("sign repo --yes").done();
     assert_eq!(repo.metadata("2.root.json")["signed"]["keys"].as_object().unwrap().len(), 2);
 }
+
+#[test]
+fn a_root_with_other_keys_tells_what_the_root_before_it_asks_for_and_what_it_asks_for_itself() {
+    let (home, _agent) = Home::unlocked();
+    home.keys(&["old", "one", "two"]);
+    home.run("repo init repo --name app --root old --targets old --snapshot old --timestamp old").done();
+    home.run("sign repo --yes").done();
+    home.run("root replace-key repo root --old old --new one").done();
+    home.run("root add-key repo root --key two").done();
+    home.run("root set-threshold repo root 2").done();
+    let both = "root v2  1 of 1 key of root v1 and 2 of 2 keys of its own needed";
+    let half = home.run("sign repo --yes --key old,one").exits(4).text();
+    assert!(half.contains(both) && half.contains("root needs 1 more signature (two)"), "{half}");
+    let whole = home.run("sign repo --yes --no-publish").done().stdout;
+    assert!(whole.contains(both) && whole.contains("+ old "), "{whole}");
+    let shown = home.run("repo show repo").done().stdout;
+    assert!(
+        shown.contains("root v2 · 2 of 2 keys · ") && shown.contains("by root v1: 1 of 1 keys"),
+        "{shown}"
+    );
+    let root = home.run("repo show repo --json").done().json()["roles"][0].clone();
+    assert_eq!((&root["role"], &root["threshold"]), (&"root".into(), &2.into()), "{root}");
+    let out = home.run("sign repo --yes").done().stdout;
+    assert!(out.contains(both), "{out}");
+}

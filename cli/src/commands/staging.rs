@@ -160,9 +160,10 @@ impl<'c> Staging<'c> {
         }
         let base = self.current(role)?;
         let mut editor = Editor::new(&base);
-        change(&mut editor).map_err(|e| edit_failure(&e))?;
+        let refused = |error: EditError| refused::in_its_place(&error, &base, self.workspace.dir());
+        change(&mut editor).map_err(refused)?;
         editor.set_version(version).set_expires(self.facts.expires(role));
-        let bytes = editor.finish().map_err(|e| edit_failure(&e))?;
+        let bytes = editor.finish().map_err(refused)?;
         let next = Metadata::parse(bytes.clone(), &tuf::metadata::Limits::agent()).map_err(|e| {
             Failure::new(reason::INTERNAL, format!("the next version of {role} is not readable: {e}"))
         })?;

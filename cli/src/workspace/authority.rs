@@ -7,6 +7,7 @@ use tuf::key::{Key, KeyId};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName};
 use tuf::verify::check_signatures;
+use tuf::word;
 
 use super::Workspace;
 use crate::error::Failure;
@@ -27,6 +28,33 @@ impl Authority {
     /// The key of a keyid, when it is one of the role's.
     pub(crate) fn key(&self, keyid: &KeyId) -> Option<&Key> {
         self.role.contains(keyid).then(|| self.keys.get(keyid))?
+    }
+
+    /// The keys that a root or a delegating role gives to another one.
+    pub(crate) fn of(file: &Metadata, role: &RoleName) -> Option<Self> {
+        match file.as_root() {
+            Some(_) => role.is_top_level().then(|| Self::of_root(file, role.kind()))?,
+            None => Self::of_parent(&RoleKind::Targets.role(), file, role),
+        }
+    }
+
+    /// Whether this keyid is one of the role's.
+    pub(crate) fn has(&self, keyid: &KeyId) -> bool {
+        self.role.contains(keyid)
+    }
+
+    /// A keyid under which a key of the role stands a second time, if there is one: the one that is not its own.
+    pub(crate) fn counted_twice(&self) -> Option<&KeyId> {
+        let mut seen: Vec<(&tuf::key::PublicKey, &KeyId)> = Vec::new();
+        for keyid in &self.role.keyids {
+            let Some(key) = self.keys.get(keyid) else { continue };
+            let Ok(public) = key.public_key() else { continue };
+            if let Some((_, first)) = seen.iter().find(|(known, _)| *known == public) {
+                return Some(if *keyid == key.computed_keyid() { first } else { keyid });
+            }
+            seen.push((public, keyid));
+        }
+        None
     }
 
     pub(super) fn of_root(root: &Metadata, kind: RoleKind) -> Option<Self> {
@@ -84,6 +112,12 @@ impl SignatureState {
         let same = |(one, two): (&Part, &Part)| (&one.keyids, one.need) == (&two.keyids, two.need);
         self.parts.iter().all(|part| part.by.kind() == RoleKind::Targets)
             && !self.parts.iter().zip(self.parts.iter().skip(1)).all(same)
+    }
+
+    /// Of a root whose keys, or their number, are not those of the root before it: what each of the two asks for.
+    pub(crate) fn of_two_roots(&self) -> Option<(&Part, &Part)> {
+        let [before, own] = self.parts.as_slice() else { return None };
+        ((&before.keyids, before.need) != (&own.keyids, own.need)).then_some((before, own))
     }
 
     /// The part where most signatures are missing.
@@ -268,11 +302,33 @@ impl Workspace {
     }
 }
 
+/// How a role comes to enough keys; `again` is a keyid of a key that it has under another one already.
+pub(crate) fn give_keys(role: &RoleName, again: Option<&KeyId>, dir: &str) -> String {
+    let again = again.map(|keyid| word::word(keyid.as_str()));
+    if role.is_top_level() {
+        return match again {
+            Some(again) => format!(
+                "one key stands there under two keyids; give it another in its place: tufctl root replace-key {dir} {role} --old {again} --new KEY"
+            ),
+            None => format!("give it one more: tufctl root add-key {dir} {role} --key KEY"),
+        };
+    }
+    let (role, edit) = (role.as_str(), format!("tufctl delegation edit {dir}"));
+    match again {
+        Some(again) => format!(
+            "one key stands there under two keyids; give it another in its place: {edit} {}",
+            word::before(role, &format!("--add-key KEY --remove-key {again}"))
+        ),
+        None => format!("give it one more: {edit} {}", word::before(role, "--add-key KEY")),
+    }
+}
+
 /// What the authorities of a role say together.
 pub(super) fn state(role: &RoleName, parts: Vec<Part>) -> SignatureState {
     let mut all = SignatureState { parts, ..SignatureState::default() };
     all.met = all.would_meet(|part| part.met());
-    let shown = all.shown().or_else(|| all.parts.iter().find(|part| part.met()));
+    // Of a root that has all its signatures its own keys are told.
+    let shown = all.shown().or_else(|| all.parts.iter().rev().find(|part| part.met()));
     (all.have, all.need) = shown.map_or((0, 0), |part| (part.have, part.need));
     let (mut missing, mut signed_by, mut keyids) = (Vec::new(), Vec::new(), Vec::new());
     all.wanted().for_each(|part| extend(&mut missing, &part.missing));

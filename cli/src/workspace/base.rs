@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use tuf::key::KeyId;
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 use tufagent_proto::v1;
 
-use super::authority::{Authority, plain_state};
+use super::authority::{Authority, give_keys, plain_state};
 use super::{Facts, Workspace, is_kept, layout};
 use crate::context::Context;
 use crate::error::{Failure, reason};
@@ -24,12 +26,16 @@ pub(crate) struct Unsound {
     need: u32,
     /// Its name in `metadata/`.
     file: String,
+    /// A keyid of a key that the role has under another one already.
+    again: Option<KeyId>,
+    /// A delegated role that the agent never saw complete: there is no good copy that could be restored.
+    never_whole: bool,
 }
 
 impl Unsound {
     /// What is wrong, for people.
     pub(crate) fn sentence(&self) -> String {
-        let Self { role, version, have, need, file } = self;
+        let Self { role, version, have, need, file, .. } = self;
         let spec = self.spec();
         format!(
             "the published {role} version {version} does not verify: it has {have} of the {need} signatures that it \
@@ -51,6 +57,19 @@ impl Unsound {
         if self.role.kind() == RoleKind::Root {
             return format!(
                 "restore metadata/{file} from a good copy; if it waits for signatures still, move it to staged/root.json and sign it there: tufctl sign DIR"
+            );
+        }
+        if self.never_whole {
+            let role = word::last(self.role.as_str());
+            let way = match &self.again {
+                Some(again) => give_keys(&self.role, Some(again), "DIR"),
+                None => format!(
+                    "sign it anew with its keys: tufctl bump DIR {role}; where they are too few, {}",
+                    give_keys(&self.role, None, "DIR")
+                ),
+            };
+            return format!(
+                "{way}; then look at all that it lists (tufctl diff DIR) and sign it: tufctl sign DIR"
             );
         }
         format!(
@@ -129,6 +148,8 @@ impl Workspace {
             version: metadata.version().get(),
             have: state.have,
             need: state.need,
+            again: authorities.iter().find_map(Authority::counted_twice).cloned(),
+            never_whole: false,
             file: layout::file_name(role, metadata.version(), self.published_consistently()?),
         })))
     }
@@ -150,6 +171,8 @@ impl Workspace {
                     version: root.version().get(),
                     have: state.have,
                     need: state.need,
+                    again: None,
+                    never_whole: false,
                     file: layout::file_name(&role, root.version(), true),
                     role,
                 }));
@@ -216,7 +239,11 @@ impl Facts {
             // Its keys have gone; what it lists the agent holds against what it has verified itself.
             return Ok(None);
         }
-        workspace.unsound(role, &|role, metadata| vouched(context, record, role, metadata))
+        let found = workspace.unsound(role, &|role, metadata| vouched(context, record, role, metadata))?;
+        Ok(found.map(|fault| {
+            let was_whole = record.verified.contains_key(fault.role.as_str());
+            Unsound { never_whole: !was_whole && !fault.role.is_top_level(), ..fault }
+        }))
     }
 
     /// Refuses to go on from a published file that its keys have not signed. A delegated role that never was complete in front

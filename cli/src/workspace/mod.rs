@@ -30,7 +30,7 @@ mod swap;
 mod threads;
 mod tree;
 
-pub(crate) use authority::{Authority, Part, SignatureState};
+pub(crate) use authority::{Authority, Part, SignatureState, give_keys};
 pub(crate) use base::Unsound;
 pub(crate) use facts::{Facts, default_days, is_kept};
 pub(crate) use files::{make_folder, open_published, read as read_file, read_any, write as write_file};

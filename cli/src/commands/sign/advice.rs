@@ -20,6 +20,10 @@ pub(super) fn advice(
 ) -> String {
     let (mut tokens, mut others) = (BTreeSet::new(), false);
     for line in missing {
+        if line.lacks_keys() {
+            let role = visible(line.role.as_str());
+            tokens.insert(format!("{role} has too few keys: {}\n", line.give_keys(dir)));
+        }
         for key in line.keys.iter().filter(|key| line.state.missing.contains(&key.keyid)) {
             if let Some(remedy) = known(line, key) {
                 tokens.insert(format!("{}: {}\n", key.called(), visible(&remedy)));

@@ -7,7 +7,7 @@ use tuf::role::RoleKind;
 use super::key_line::{HOW, KeyLine};
 use super::outcome::RoleLine;
 use crate::render::{count, visible};
-use crate::workspace::Part;
+use crate::workspace::{Part, give_keys};
 
 impl RoleLine {
     /// What it lacks, as `missing` has it: one entry; of a root that waits for keys of the root before and for others of its
@@ -52,7 +52,10 @@ impl RoleLine {
         if self.state.by_parents() {
             let needs = self.state.wanted().map(|part| {
                 let who = self.keys.iter().filter(|key| part.missing.contains(&key.keyid));
-                let who = who.map(KeyLine::called).collect::<Vec<_>>().join(" or ");
+                let mut who = who.map(KeyLine::called).collect::<Vec<_>>().join(" or ");
+                if part.missing.is_empty() {
+                    NO_KEY_LEFT.clone_into(&mut who);
+                }
                 let more = count(part.lacking().into(), "more signature");
                 format!("{more} for {} ({who})", visible(part.by.as_str()))
             });
@@ -64,12 +67,37 @@ impl RoleLine {
         }
         let more = u64::from(self.state.need.saturating_sub(self.state.have));
         let who = self.keys.iter().filter(|key| self.state.missing.contains(&key.keyid)).map(KeyLine::called);
-        format!(
-            "{} needs {} ({})",
-            visible(self.role.as_str()),
-            count(more, "more signature"),
-            who.collect::<Vec<_>>().join(" or ")
-        )
+        let mut who = who.collect::<Vec<_>>().join(" or ");
+        if self.lacks_keys() {
+            NO_KEY_LEFT.clone_into(&mut who);
+        }
+        format!("{} needs {} ({who})", visible(self.role.as_str()), count(more, "more signature"))
+    }
+
+    /// Whether all its keys have signed and it needs more than they are.
+    pub(super) fn lacks_keys(&self) -> bool {
+        !self.state.met && self.state.missing.is_empty()
+    }
+
+    /// How that ends, for people.
+    pub(super) fn give_keys(&self, dir: &str) -> String {
+        give_keys(&self.role, self.again.as_ref(), dir)
+    }
+
+    /// How many of which keys it needs: of a root whose keys are not those of the root before it as much for both.
+    pub(super) fn needed(&self) -> String {
+        let keys = |number: usize| count(u64::try_from(number).unwrap_or(u64::MAX), "key");
+        let of = |part: &Part| format!("{} of {}", part.need, keys(part.keyids.len()));
+        if self.state.by_parents() {
+            let by = |part: &Part| format!("{} by {}", of(part), visible(part.by.as_str()));
+            return self.state.parts.iter().map(by).collect::<Vec<_>>().join(", ");
+        }
+        if let Some((before, own)) = self.state.of_two_roots().filter(|_| self.role.kind() == RoleKind::Root)
+        {
+            let before_it = self.version.saturating_sub(1);
+            return format!("{} of root v{before_it} and {} of its own", of(before), of(own));
+        }
+        format!("{} of {}", self.state.need, keys(self.state.needed_of()))
     }
 
     /// Whether it needs just what another one does, by the same words.
@@ -100,6 +128,9 @@ impl RoleLine {
         ))
     }
 }
+
+/// All its keys have signed, and they are too few.
+const NO_KEY_LEFT: &str = "and has no key left for it";
 
 /// What several roles need, in one sentence; of many that need the same (bins) the first is named.
 pub(super) fn needs_of_all(missing: &[&RoleLine]) -> String {

@@ -1,6 +1,7 @@
 //! What `sign` says at its end: who signed, who is missing, whether it is published.
 
 use serde_json::{Value, json};
+use tuf::key::KeyId;
 use tuf::role::RoleName;
 
 use super::advice::advice;
@@ -10,7 +11,7 @@ use super::ours::Ours;
 use super::{Session, unsigned};
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Report, Style, count, short_digest, typed_path, visible};
-use crate::workspace::{Part, Published, SignatureState, Workspace};
+use crate::workspace::{Authority, Published, SignatureState, Workspace};
 
 /// A signature that was made in this run.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub(super) struct RoleLine {
     sha256: String,
     pub(super) state: SignatureState,
     pub(super) keys: Vec<KeyLine>,
+    /// A keyid of a key that the role has under another one already: the two count once.
+    pub(super) again: Option<KeyId>,
 }
 
 /// Nothing is staged: exit 0, `published` only when an interrupted publish was finished just now.
@@ -53,8 +56,9 @@ pub(super) fn role_lines(
         let Some(metadata) = workspace.staged(&role)? else { continue };
         let state = workspace.signatures(&role)?;
         let authorities = workspace.authorities(&role)?;
-        // Of a root also those of the root before that are waited for.
-        let before = state.missing.iter().filter(|keyid| !state.keyids.contains(keyid));
+        // Of a root also those of the root before that have signed, or are waited for.
+        let before = state.signed_by.iter().chain(&state.missing);
+        let before = before.filter(|keyid| !state.keyids.contains(keyid));
         let keys = state.keyids.iter().chain(before).map(|keyid| {
             let key = authorities.iter().find_map(|authority| authority.keys.get(keyid));
             let found = key.and_then(|key| ours.name_of(key));
@@ -78,7 +82,9 @@ pub(super) fn role_lines(
             }
         });
         let keys = keys.collect();
+        let again = authorities.iter().find_map(Authority::counted_twice).cloned();
         lines.push(RoleLine {
+            again,
             role,
             version: metadata.version().get(),
             expires: metadata.expires().to_string(),
@@ -316,19 +322,7 @@ impl RoleLine {
                 key.token.as_ref().map(|(token, _)| format!(" ({})", visible(token))).unwrap_or_default();
             return format!("{head}  {} by {}{place} · {tail}\n", style.green("signed"), key.called());
         }
-        let keys = |number: usize| count(u64::try_from(number).unwrap_or(u64::MAX), "key");
-        let needed = if self.state.by_parents() {
-            let by = |part: &Part| {
-                format!("{} of {} by {}", part.need, keys(part.keyids.len()), visible(part.by.as_str()))
-            };
-            self.state.parts.iter().map(by).collect::<Vec<_>>().join(", ")
-        } else if let Some((before, own)) = self.both() {
-            let of = |part: &Part| format!("{} of {}", part.need, keys(part.keyids.len()));
-            let before_it = self.version.saturating_sub(1);
-            format!("{} of root v{before_it} and {} of its own", of(before), of(own))
-        } else {
-            format!("{} of {}", self.state.need, keys(self.state.needed_of()))
-        };
+        let needed = self.needed();
         let mut out = format!("{head}  {needed} needed · {tail}\n");
         for key in &self.keys {
             let place =
@@ -346,6 +340,7 @@ impl RoleLine {
                         "missing, on no token that is there".to_owned()
                     }
                     None if key.gone => "missing, on no token any more".to_owned(),
+                    _ if self.again.is_some() && self.lacks_keys() => "the same key again".to_owned(),
                     _ => "missing".to_owned(),
                 };
                 format!("  {} {:<12} {place:<16} {}", style.yellow("·"), key.called(), style.yellow(why))
@@ -405,6 +400,7 @@ mod tests {
                 key("77aabbccdd", None),
                 key("e1", Some(("root-c", "hsm", "locked"))),
             ],
+            again: None,
         }
     }
 

@@ -1,10 +1,15 @@
 //! Edits that are refused, with the reasons of the table and what helps.
 
+use std::path::Path;
+
 use tuf::edit::EditError;
+use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName, Version};
 use tuf::word;
 
 use crate::error::{Failure, reason};
+use crate::render::typed_path;
+use crate::workspace::{Authority, give_keys};
 
 pub(in crate::commands) fn unknown_role(role: &RoleName) -> Failure {
     Failure::new(reason::ROLE_UNKNOWN, format!("the repository has no role {role}"))
@@ -62,6 +67,21 @@ pub(in crate::commands) fn edit_failure(error: &EditError) -> Failure {
         _ => (reason::USAGE, ""),
     };
     Failure::new(reason, error.to_string()).remedy(remedy)
+}
+
+/// The same of an edit of `base`. Where a role had one key under two keyids before, one of them has to go with the change.
+pub(super) fn in_its_place(error: &EditError, base: &Metadata, dir: &Path) -> Failure {
+    let failure = edit_failure(error).in_folder(dir);
+    let EditError::SamePublicKey { role, one, two } = error else { return failure };
+    let Some(before) = Authority::of(base, role).filter(|before| before.has(one) && before.has(two)) else {
+        return failure;
+    };
+    let again = before.counted_twice();
+    let way = give_keys(role, again, &typed_path(dir));
+    match again.filter(|_| !role.is_top_level()) {
+        Some(again) => failure.remedy(format!("say --remove-key {again} in the same command: {way}")),
+        None => failure.remedy(way),
+    }
 }
 
 pub(super) fn key_failure(argument: &str, error: &dyn std::fmt::Display) -> Failure {
