@@ -51,6 +51,12 @@ fn a_repository_that_has_lost_a_delegated_role_is_adopted_by_a_persons_word_and_
     assert!(home.journalled("repository.adopted").is_empty());
     let adopted = home.run(&format!("{ADOPT} --without team --json")).done().json();
     assert!(adopted["alarms"].to_string().contains("team version 1 is lost"), "{adopted}");
+    // It is told for as long as it is lost.
+    let said = home.run("repo show repo");
+    let way = "bring metadata/1.team.json back, or take the role out: tufctl delegation remove repo team";
+    assert!(said.clone().done().stderr.contains(way), "{said}");
+    let lost = || home.run("repo show repo --json").done().json()["lost"].clone();
+    assert_eq!(lost(), json!([{"role": "team", "version": 1}]));
     // The rest is changed and signed, and the role stays listed as it was.
     home.write("new.txt", "new\n");
     home.run("target add repo new.txt").done();
@@ -63,9 +69,11 @@ fn a_repository_that_has_lost_a_delegated_role_is_adopted_by_a_persons_word_and_
     assert_eq!(listed(&repo), 1);
     assert!(!repo.has("1.team.json") && !repo.has("2.team.json"));
     judges.accept(&repo, &["app.txt", "new.txt"]);
+    assert_eq!(lost(), json!([{"role": "team", "version": 1}]));
     // Taken out, it is missed by nobody.
     home.run("delegation remove repo team --yes").done();
     home.run("sign repo --yes").done();
+    assert_eq!(lost(), json!([]));
     judges.accept(&repo, &["app.txt", "new.txt"]);
     home.run("verify repo --root repo/metadata/1.root.json").done();
 }

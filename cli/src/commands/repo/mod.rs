@@ -2,6 +2,7 @@
 
 mod adopt;
 mod init;
+mod lost;
 mod reset_watermark;
 mod show;
 mod whole;

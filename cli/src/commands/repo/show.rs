@@ -6,6 +6,7 @@ use tuf::metadata::Metadata;
 use tuf::role::{RoleKind, RoleName};
 
 use super::super::names::{called, key_names};
+use super::lost::{self, Lost};
 use crate::args::ShowArgs;
 use crate::context::Context;
 use crate::error::Failure;
@@ -31,6 +32,8 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
     let name = facts.name().or(workspace.staged_name()).map(ToOwned::to_owned);
     let rows = rows(&workspace, &facts, context)?;
     warn_of_unsound(&rows, context);
+    let lost = Lost::all(&workspace)?;
+    lost::warn(&lost, &workspace, context);
     let style = context.screen.out();
     let mut text =
         format!("{}\n", style.bold(visible(name.as_deref().unwrap_or("(no name: the agent was not asked)"))));
@@ -45,7 +48,8 @@ pub(crate) fn run(args: &ShowArgs, context: &Context) -> Result<Report, Failure>
         text.push_str(&row.lines(run, &names, style));
     }
     let roles: Vec<Value> = rows.iter().filter_map(Row::json).collect();
-    let mut document = json!({"name": name, "roles": roles});
+    let lost: Vec<Value> = lost.iter().map(Lost::json).collect();
+    let mut document = json!({"name": name, "roles": roles, "lost": lost});
     let Some(span) = args.check else { return Ok(Report::new(document, text)) };
     let limit = render::now().saturating_add(span.seconds);
     let soon: Vec<&Row> =
@@ -145,7 +149,7 @@ impl Row {
         let mut row = json!({
             "role": self.role.as_str(),
             "version": metadata.version().get(),
-            "threshold": self.state.need,
+            "threshold": self.need(),
             "keyids": texts(&self.state.keyids),
             "expires": metadata.expires().to_string(),
             "signed_by": texts(&self.state.signed_by),
@@ -171,10 +175,14 @@ impl Row {
     /// version of the root that says so.
     fn roots(&self) -> Option<[(u64, &Part); 2]> {
         let version = self.metadata.as_ref()?.version().get();
-        let [before, own] = self.state.parts.as_slice() else { return None };
-        let differ = (&before.keyids, before.need) != (&own.keyids, own.need);
         let is_staged_root = self.role.kind() == RoleKind::Root && self.staged;
-        (is_staged_root && differ).then_some([(version.saturating_sub(1), before), (version, own)])
+        let (before, own) = self.state.of_two_roots().filter(|_| is_staged_root)?;
+        Some([(version.saturating_sub(1), before), (version, own)])
+    }
+
+    /// How many of its keys must sign; of a staged root of its own.
+    fn need(&self) -> u32 {
+        self.roots().map_or(self.state.need, |[_, (_, own)]| own.need)
     }
 
     /// As `--check` lists it: what is published, which is what clients see expire.
@@ -205,7 +213,7 @@ impl Row {
         let keys = if self.state.by_parents() {
             "other keys by each parent".to_owned()
         } else {
-            format!("{} of {} keys", self.state.need, self.state.keyids.len())
+            format!("{} of {} keys", self.need(), self.state.keyids.len())
         };
         let Some(metadata) = &self.metadata else {
             let mut text = format!("{indent}{role} · {keys} · {}\n", style.dim("not made yet"));

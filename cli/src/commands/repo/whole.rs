@@ -72,7 +72,7 @@ fn is_there_all_the_same(name: &str) -> Failure {
         .detail("role", name)
 }
 
-fn delegates(parent: &Metadata, role: &RoleName) -> bool {
+pub(super) fn delegates(parent: &Metadata, role: &RoleName) -> bool {
     let all = parent.as_targets().and_then(|targets| targets.delegations.as_ref());
     all.is_some_and(|all| all.role_keys(role).is_some())
 }
