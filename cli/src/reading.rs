@@ -24,6 +24,14 @@ pub(crate) fn open_named(path: &Path) -> Result<File> {
     open(path, |kind| kind.is_file() || kind.is_fifo())
 }
 
+/// Whether something is a regular file.
+///
+/// # Errors
+/// As [`open_file`].
+pub(crate) fn check_is_file(kind: FileType) -> Result<()> {
+    check(kind, &FileType::is_file)
+}
+
 /// Reads all of an open file, at most `most` bytes; `None` when it holds more.
 pub(crate) fn read_at_most(file: File, most: u64) -> Result<Option<Vec<u8>>> {
     let length = file.metadata()?.len();

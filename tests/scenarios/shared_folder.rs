@@ -245,3 +245,47 @@ fn a_pipe_of_a_co_writer_is_refused_and_not_waited_for() {
     fs::remove_file(&closed).unwrap();
     assert!(shared.sign().status.success());
 }
+
+#[test]
+fn a_strangers_link_in_the_place_of_a_target_is_followed_within_the_repository_alone() {
+    if !is_root() {
+        println!("SKIPPED: only root can give a link to another user; run the tests as root once");
+        return;
+    }
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let targets = repo.dir().join("targets");
+    let place = targets.join(&repo.names("targets")[0]);
+    let verify = "verify repo --root repo/metadata/1.root.json";
+    let put = |to: &Path, owner: u32| {
+        let _ = fs::remove_file(&place);
+        symlink(to, &place).unwrap();
+        lchown(&place, Some(owner), Some(owner)).unwrap();
+    };
+    let outside = home.path("kept.txt");
+    fs::rename(&place, &outside).unwrap();
+    // What it leads to has the right content: it is not that which is refused.
+    put(&outside, 0);
+    home.run(verify).done();
+    put(&outside, OTHER);
+    let refused = home.refused(verify, 6, "VERIFICATION");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("link of another user's that leads out of the repository"), "{refused}");
+    assert_eq!(refused["details"]["spec"], "5.7.2", "{refused}");
+    let found = home.run("lint repo --json").exits(6).json().to_string();
+    assert!(found.contains("link of another user's that leads out of the repository"), "{found}");
+    // So is one on the way, above the file.
+    fs::remove_file(&place).unwrap();
+    fs::rename(&targets, home.path("elsewhere")).unwrap();
+    fs::rename(&outside, home.path("elsewhere").join(place.file_name().unwrap())).unwrap();
+    symlink(home.path("elsewhere"), &targets).unwrap();
+    home.run(verify).done();
+    lchown(&targets, Some(OTHER), Some(OTHER)).unwrap();
+    home.refused(verify, 6, "VERIFICATION");
+    // Within the repository it is a name like any other.
+    fs::remove_file(&targets).unwrap();
+    fs::rename(home.path("elsewhere"), repo.dir().join("files")).unwrap();
+    symlink("files", &targets).unwrap();
+    lchown(&targets, Some(OTHER), Some(OTHER)).unwrap();
+    home.run(verify).done();
+}

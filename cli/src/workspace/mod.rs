@@ -29,6 +29,7 @@ mod staged;
 mod swap;
 mod threads;
 mod tree;
+mod within;
 
 pub(crate) use authority::{Authority, Part, SignatureState, give_keys};
 pub(crate) use base::Unsound;
@@ -39,7 +40,7 @@ pub(crate) use places::Listed;
 pub(crate) use publish::{PublishOptions, Published};
 pub(crate) use read::published_roots;
 pub(crate) use roots::Waiting;
-pub(crate) use sources::hash_file;
+pub(crate) use sources::{hash_file, hash_within};
 pub(crate) use staged::Merged;
 pub(crate) use tree::Node;
 

@@ -11,6 +11,7 @@ use tuf::target::{TargetPath, stays_inside};
 use tuf::word;
 
 use super::beneath::Folder;
+use super::within::open_within;
 use super::{Workspace, carried, layout};
 use crate::error::{Failure, reason};
 use crate::reading;
@@ -91,7 +92,7 @@ impl Workspace {
             let Some((place, others)) = places.split_first() else { return Err(gone(&one)) };
             self.check_way(place, others)?;
             let has_source = one.source.as_ref().is_some_and(|source| source.is_file());
-            if !has_source && !is_there(&self.targets_folder().join(place), &one.target)? {
+            if !has_source && !is_there(self.dir(), place, &one.target)? {
                 return Err(gone(&one));
             }
         }
@@ -117,6 +118,16 @@ pub(crate) fn hash_file(
 ) -> Result<TargetFile<'static>, Failure> {
     let mut file = reading::open_file(path).map_err(|e| Failure::io("read", path, &e))?;
     hash(&mut file, wanted, tick, |_| Ok(())).map_err(|e| Failure::io("read", path, &e))
+}
+
+/// The same of a file below a published folder, which others may write.
+pub(crate) fn hash_within(
+    dir: &Path,
+    below: &Path,
+    wanted: &Algorithms,
+    tick: &mut dyn FnMut(u64),
+) -> std::io::Result<TargetFile<'static>> {
+    hash(&mut open_within(dir, below)?, wanted, tick, |_| Ok(()))
 }
 
 /// Reads a file to its end: length and digests, and each piece for the caller.
@@ -156,10 +167,13 @@ pub(super) fn matches(listed: &TargetFile<'_>, found: &TargetFile<'_>) -> bool {
 }
 
 /// Whether the right file is at its place already.
-fn is_there(place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
-    match std::fs::symlink_metadata(place) {
+fn is_there(dir: &Path, place: &Path, target: &TargetFile<'_>) -> Result<bool, Failure> {
+    let below = Path::new("targets").join(place);
+    let full = dir.join(&below);
+    match std::fs::symlink_metadata(&full) {
         Ok(found) if found.is_file() && found.len() == target.length => {
-            Ok(matches(target, &hash_file(place, &target.hashes.algorithms(), &mut |_| {})?))
+            let found = hash_within(dir, &below, &target.hashes.algorithms(), &mut |_| {});
+            Ok(matches(target, &found.map_err(|e| Failure::io("read", &full, &e))?))
         }
         _ => Ok(false),
     }

@@ -12,9 +12,8 @@ use tuf::trust::TrustedSet;
 use super::Check;
 use super::refusal::{refused, unusable};
 use crate::error::Failure;
-use crate::reading;
 use crate::render::{Progress, count};
-use crate::workspace::{hash_file, target_places};
+use crate::workspace::{hash_within, target_places};
 
 /// What target files were seen.
 #[derive(Debug, Default)]
@@ -142,12 +141,10 @@ impl Check<'_> {
 
     /// The file at one place below `targets/` must be what is listed.
     fn same_file(&self, target: &Target<'_>, place: &Path, tick: &mut dyn FnMut(u64)) -> Result<(), Failure> {
-        let full = self.dir.join("targets").join(place);
-        let problem = match reading::open_file(&full) {
-            Ok(_) => {
-                let found = hash_file(&full, &target.listed.hashes.algorithms(), tick)?;
-                differs(target.listed, &found)
-            }
+        let below = Path::new("targets").join(place);
+        let full = self.dir.join(&below);
+        let problem = match hash_within(self.dir, &below, &target.listed.hashes.algorithms(), tick) {
+            Ok(found) => differs(target.listed, &found),
             Err(e) => Some(unusable(&full, &e).ok_or_else(|| Failure::io("read", &full, &e))?),
         };
         let Some(problem) = problem else { return Ok(()) };
