@@ -41,6 +41,7 @@ mod each_signature;
 mod editing;
 mod end_to_end;
 mod file_store;
+mod first_lengths;
 mod forge;
 mod forged;
 mod forked;

@@ -13,6 +13,7 @@ use tufagent_proto::v1::{SignBegin, SignInspected, SignSkipped};
 
 use super::asked;
 use super::elsewhere;
+use super::length;
 use super::origin;
 use super::proven;
 use super::received::Received;
@@ -101,6 +102,7 @@ pub(super) async fn inspect(agent: &AppState, received: Received) -> Result<Insp
     concerns.extend(pasts(agent, &record, &signers, begin.shared_key).await?);
     let elsewhere = elsewhere::look(agent, &record, (&role, &subject), &signers, begin.shared_key).await?;
     concerns.extend(elsewhere.concerns);
+    concerns.extend(length::first(agent, &record, &role).await?);
     let needed = decision.concerns().iter().filter(|concern| concern.needs_person());
     let mut person: Vec<_> = needed.map(|concern| (concern.reason, concern.message.clone())).collect();
     let mut warnings = authority.warnings.clone();

@@ -11,6 +11,7 @@ mod authorized;
 mod client;
 mod elsewhere;
 mod inspected;
+mod length;
 mod origin;
 mod proven;
 mod received;

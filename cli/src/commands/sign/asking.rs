@@ -12,6 +12,7 @@ use super::round::Pending;
 use crate::error::Failure;
 use crate::prompt::{Terminal, confirm};
 use crate::render::{difference, now, visible};
+use crate::workspace::default_days;
 
 /// What is pending, by role: bins come by the thousand.
 pub(super) fn by_role<'p, 'a>(pending: &'p [Pending<'a>]) -> BTreeMap<&'p RoleName, &'p Pending<'a>> {
@@ -30,7 +31,7 @@ impl Session<'_> {
         let asks = !self.args.yes.yes && Terminal::open().is_some();
         // What a person is asked about is shown under --quiet too.
         let say = |text: &str| if asks { screen.show(text) } else { screen.note(text) };
-        let mut last: Option<(Difference, String)> = None;
+        let mut last: Option<(Difference, String, Vec<String>)> = None;
         let mut alike: Vec<&RoleName> = Vec::new();
         let comes_later = self.will_complete(pending, content)?;
         let kept = plan.iter().filter(|(_, fate)| *fate == Fate::Kept).map(|(role, _)| role);
@@ -48,15 +49,16 @@ impl Session<'_> {
                 }
             };
             // Bins by the hundred with one content (and so one digest) are said once.
-            let unnamed = diff.unnamed();
-            if warnings.is_empty() && last.as_ref().is_some_and(|(diff, so)| *diff == unnamed && *so == end) {
+            let of_any = |warning: &String| warning.strip_prefix(role.as_str()).unwrap_or(warning).to_owned();
+            let unnamed = (diff.unnamed(), end, warnings.iter().map(of_any).collect());
+            if last.as_ref() == Some(&unnamed) {
                 alike.push(role);
                 continue;
             }
             say_alike(&say, &mut alike);
             say(&difference(&diff, &self.names, screen.err(), now()));
-            say(&end);
-            last = Some((unnamed, end));
+            say(&unnamed.1);
+            last = Some(unnamed);
             for warning in warnings {
                 screen.warn(warning);
             }
@@ -64,8 +66,25 @@ impl Session<'_> {
         say_alike(&say, &mut alike);
         for (role, _) in plan.iter().filter(|(_, fate)| *fate == Fate::Made) {
             say(&self.to_be_made(role)?);
+            if let Some(said) = self.first_length(role) {
+                screen.warn(said);
+            }
         }
         confirm(&self.question(pending, plan)?, self.args.yes.yes)
+    }
+
+    /// Of snapshot or timestamp, which is made and signed after the question: what the agent says of a first one that may
+    /// be valid for longer than is usual.
+    fn first_length(&self, role: &RoleName) -> Option<String> {
+        let (days, usual) = (self.facts.days(role), default_days(role.kind()));
+        let name = role.as_str();
+        let is_new = !self.record.signed.contains_key(name) && !self.record.verified.contains_key(name);
+        (is_new && days > usual).then(|| {
+            format!(
+                "{name} of {} is new, and it and its later versions may be valid for {days} days, where {usual} are usual",
+                self.record.name
+            )
+        })
     }
 
     /// A key by its name; one that signs because the card with its copy is away, with both.
