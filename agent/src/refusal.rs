@@ -201,6 +201,7 @@ fn ledger_reason(error: &LedgerError) -> Reason {
         LedgerError::Moved { .. } => Reason::ConfirmationMissing,
         LedgerError::Corrupt { .. } | LedgerError::Newer { .. } => Reason::StateCorrupt,
         LedgerError::Missing { .. }
+        | LedgerError::NoFolder { .. }
         | LedgerError::Busy { .. }
         | LedgerError::Io { .. }
         | LedgerError::Closed => Reason::StateIo,

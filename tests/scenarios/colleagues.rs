@@ -1,5 +1,7 @@
 //! Two people with an agent each, who share nothing but a folder that they copy.
 
+use std::fs;
+
 use serde_json::Value;
 use tufagent_tests::{Agent, Home};
 
@@ -232,4 +234,36 @@ fn the_bins_of_the_key_of_targets_wait_for_a_root_that_others_sign() {
     ann.run("sign repo --from from-bob --yes").done();
     ann.run("verify repo --root repo/metadata/1.root.json").done();
     Judges::new(&ann, "fresh", Reads::NotTough).accept(&ann.published("repo"), &["app.txt"]);
+}
+
+#[test]
+fn two_who_take_over_root_targets_and_a_delegation_at_once_sign_all_of_it() {
+    let (ann, _ann_agent) = Home::unlocked();
+    let (bob, _bob_agent) = Home::unlocked();
+    ann.keys(&["k", "ann"]);
+    bob.keys(&["bob"]);
+    hand_over(&bob, &ann, "bob");
+    ann.run("repo init repo --name app --root k --targets k --snapshot k --timestamp k").done();
+    ann.run("delegation add repo team --key k --threshold 1 --paths t/*").done();
+    ann.run("sign repo --yes").done();
+    ann.published("repo").copy_to(&bob.path("repo"));
+    bob.run("repo adopt repo --name app --root repo/metadata/1.root.json --yes").done();
+    for role in ["root", "targets"] {
+        ann.run(&format!("root replace-key repo {role} --old k --new ann")).done();
+        ann.run(&format!("root add-key repo {role} --key ./bob.json")).done();
+        ann.run(&format!("root set-threshold repo {role} 2")).done();
+    }
+    ann.run("delegation edit repo team --add-key ann,./bob.json --threshold 2").done();
+    ann.run("delegation edit repo team --remove-key k").done();
+    // What gives her the key of team is signed by her alone so far: it waits.
+    let first = ann.run("sign repo --yes --json").exits(4).json();
+    assert!(first["signed"].as_array().unwrap().iter().all(|one| one["role"] != "team"), "{first}");
+    fs::remove_dir_all(bob.path("repo")).unwrap();
+    ann.published("repo").copy_to(&bob.path("repo"));
+    let second = bob.run("sign repo --yes --json").exits(4).json();
+    assert_eq!(roles(&second["signed"]), ["root", "targets", "team"], "{second}");
+    bob.published("repo").copy_to(&ann.path("from-bob"));
+    let third = ann.run("sign repo --yes --from from-bob --json").done().json();
+    assert_eq!(third["published"], true, "{third}");
+    Judges::new(&ann, "fresh", Reads::All).accept(&ann.published("repo"), &[]);
 }

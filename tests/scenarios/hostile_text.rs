@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tufagent_tests::Home;
 
-use crate::forge::{key, keyid};
+use crate::forge::{Forge, key, keyid};
 use crate::mutations::{Scene, keys, listed};
 use crate::terminal::talk;
 
@@ -193,4 +193,20 @@ fn hostile_arguments_come_back_without_a_control_byte() {
         is_harmless(&command, &screen);
         assert_ne!(code, 0, "{command:?}");
     }
+}
+
+#[test]
+fn what_lint_finds_shows_names_escaped_once_and_gives_them_to_programs_as_they_are() {
+    let home = Home::new();
+    let mut forge = Forge::new();
+    forge.targets["delegations"]["roles"][0]["name"] = json!("q\"x\\y");
+    forge.snapshot["meta"] = json!({"targets.json": {"version": 1}, "q\"x\\y.json": {"version": 1}});
+    forge.write(&home.path("repo"));
+    fs::rename(home.path("repo/metadata/1.team.json"), home.path("repo/metadata/1.q%22x%5Cy.json")).unwrap();
+    let text = home.run("lint repo --metadata-only").stdout;
+    assert!(text.contains(r#"role "q"x\\y" is fetched as"#), "{text}");
+    let found = home.run("lint repo --metadata-only --json").json()["findings"].clone();
+    let told =
+        |finding: &Value| finding["message"].as_str().unwrap().contains(r#"role "q"x\y" is fetched as"#);
+    assert!(found.as_array().unwrap().iter().any(told), "{found}");
 }

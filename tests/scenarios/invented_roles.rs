@@ -116,6 +116,9 @@ fn contents_laid_by_before_a_key_is_given_a_role_share_no_version_with_what_it_s
         refused.to_string().contains("has signed one version 2, which a word alone gave it"),
         "{refused}"
     );
+    // It is told of the role that would be signed.
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.starts_with("root v2: ") && refused["details"]["role"] == "root", "{refused}");
     let Some((_, screen)) = talk(&home, "sign repo --role root --yes", &[("[y/N] ", "y\n")]) else { return };
     assert!(screen.contains("would count as targets too"), "{screen}");
     // Nothing but a word had given it to that role, which now counts as targets.

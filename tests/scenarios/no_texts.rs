@@ -2,8 +2,9 @@
 //! they do of the ledger, and all is well again by itself (FAULTS E2, G3).
 
 use std::fs;
+use std::process::Command;
 
-use tufagent_tests::{Home, need};
+use tufagent_tests::{Home, binary, need, run_to_end};
 
 use crate::health::{becomes, signs};
 use crate::small_disk::SmallDisk;
@@ -50,4 +51,25 @@ fn a_disk_without_inodes_is_told_until_it_has_some() {
     disk.shell(&format!("rm -r {}", filler.display()));
     becomes(&home, true);
     signs(&home);
+}
+
+#[test]
+fn an_agent_that_finds_a_file_in_the_place_of_a_folder_says_what_to_do_and_does_not_promise_to_recover() {
+    let home = Home::new();
+    drop(home.start());
+    let folder = home.state().join("metadata");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "not a folder\n").unwrap();
+    let mut command = Command::new(binary("tuf-agent"));
+    home.environment(&mut command);
+    let ended = run_to_end(command.arg("--allow-root")).exits(1);
+    let said = ended.text();
+    assert!(said.contains("metadata is no folder") && !said.contains("recovers alone"), "{said}");
+    // What it says is done to the letter.
+    let from = said.find("mv ").unwrap_or_else(|| panic!("{said}"));
+    let line = said[from..].split(')').next().unwrap();
+    assert!(Command::new("sh").args(["-c", line]).status().unwrap().success(), "{line}");
+    let _agent = home.start();
+    home.unlock_file_store();
+    home.published_repository();
 }

@@ -206,8 +206,8 @@ impl Many {
     fn told(&self, what: &str) -> Option<String> {
         let first = self.first.as_ref()?;
         Some(match self.count {
-            1 => format!("{what} {first:?}"),
-            count => format!("{count} {what}s, such as {first:?},"),
+            1 => format!("{what} \"{first}\""),
+            count => format!("{count} {what}s, such as \"{first}\","),
         })
     }
 }

@@ -60,7 +60,7 @@ pub enum LedgerError {
     },
     /// A caller's word alone gives the key to the role, and what it signs would count as another role that it has signed.
     #[error(
-        "nothing that this agent has signed or verified gives {key} to {role}, and it has signed version {marked} as {marked_role}: {role} version {version} would count as {marked_role} too"
+        "nothing that this agent has signed or verified gives {key} to {role}, and it has signed as {marked_role}, whose version {marked} stands: {role} version {version} would count as {marked_role} too"
     )]
     Unfounded {
         /// The key's name.
@@ -172,6 +172,12 @@ pub enum LedgerError {
         /// What to do.
         remedy: String,
     },
+    /// Something else lies where a folder of the state belongs.
+    #[error("{} is no folder, and the agent keeps its state in it", path.display())]
+    NoFolder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Another process has the database open.
     #[error("{} is in use by another process", path.display())]
     Busy {
@@ -254,6 +260,10 @@ impl LedgerError {
             Self::Corrupt { saved: None, .. } => REPAIR.to_owned(),
             Self::Newer { .. } => "run the version of tuf-agent that wrote it, or a newer one".to_owned(),
             Self::Missing { remedy, .. } => remedy.clone(),
+            Self::NoFolder { path } => format!(
+                "move what lies there away (mv {0} {0}.away) and start tuf-agent again, which makes the folder anew",
+                word::path(path)
+            ),
             Self::Busy { .. } => "stop the other agent, or give this one its own state folder".to_owned(),
             Self::Io { .. } => {
                 "look at the disk's free space and free inodes (df -h, df -i) and the folder's permissions; it recovers alone".to_owned()
@@ -270,6 +280,7 @@ impl LedgerError {
             Self::Corrupt { .. }
                 | Self::Newer { .. }
                 | Self::Missing { .. }
+                | Self::NoFolder { .. }
                 | Self::Busy { .. }
                 | Self::Io { .. }
                 | Self::Closed

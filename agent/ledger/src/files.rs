@@ -12,7 +12,10 @@ use crate::{LedgerError, flush};
 /// Makes the folder, 0700, if it is not there.
 pub(crate) fn make_folder(path: &Path) -> Result<(), LedgerError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|e| LedgerError::io(format!("{} could not be made", path.display()), e))
+    made.map_err(|e| match path.symlink_metadata() {
+        Ok(found) if !found.is_dir() => LedgerError::NoFolder { path: path.to_owned() },
+        _ => LedgerError::io(format!("{} could not be made", path.display()), e),
+    })
 }
 
 /// Makes one folder, 0700, in one that is there.

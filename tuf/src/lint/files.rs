@@ -99,7 +99,7 @@ pub(super) fn text(file: &File, found: &mut Vec<Finding>) {
     }
     if let Some(name) = texts.order {
         let message = format!(
-            "member {name:?} lies beyond U+FFFF beside one between U+E000 and U+FFFF: tuf-js sorts them otherwise"
+            "member \"{name}\" lies beyond U+FFFF beside one between U+E000 and U+FFFF: tuf-js sorts them otherwise"
         );
         found.push(
             Finding::new("member-order", Severity::Error, file, message)
@@ -134,7 +134,7 @@ fn spec_version(file: &File, found: &mut Vec<Finding>) {
     let version = file.content.spec_version();
     if version.split('.').count() != 3 {
         let message =
-            format!("spec_version {version:?} is not of the three-part form that the specification gives");
+            format!("spec_version \"{version}\" is not of the three-part form that the specification gives");
         found.push(
             Finding::new("spec-version", Severity::Note, file, message)
                 .remedy("write 1.0.34 at the next version"),

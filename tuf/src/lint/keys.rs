@@ -50,7 +50,7 @@ fn keyids(file: &File, table: &Table<'_>, found: &mut Vec<Finding>) {
         let text = keyid.as_str();
         let hex = text.len() % 2 == 0 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let message = if !hex {
-            format!("keyid {text:?} is no hexadecimal: tough cannot read the file")
+            format!("keyid \"{text}\" is no hexadecimal: tough cannot read the file")
         } else if *keyid != key.computed_keyid() {
             format!("keyid {text} is not the SHA-256 of its key, {}", key.computed_keyid())
         } else {

@@ -28,10 +28,10 @@ pub(super) fn role_names(file: &File, repository: &Repository, found: &mut Vec<F
                     "must decode it on the way to the file, which lies there as the role is called"
                 }
             };
-            let message = format!("role {name:?} is fetched as {stem}.json: the server {must}");
+            let message = format!("role \"{name}\" is fetched as {stem}.json: the server {must}");
             found.push(Finding::new("role-name", Severity::Warning, file, message).remedy(PLAIN_NAME));
         } else if RoleName::new_for_writing(name).is_err() {
-            let message = format!("role {name:?} is hard to tell from a hidden file, a version or a path");
+            let message = format!("role \"{name}\" is hard to tell from a hidden file, a version or a path");
             found.push(Finding::new("role-name", Severity::Note, file, message).remedy(PLAIN_NAME));
         }
     }
@@ -65,7 +65,7 @@ pub(super) fn patterns(file: &File, found: &mut Vec<Finding>) {
                 PathFault::Absolute => (&Client::ALL, "it begins with / and no target does".to_owned()),
                 fault => (&Client::ALL, format!("it {fault}")),
             };
-            let message = format!("{}: pattern {pattern:?}: {why}", role.name);
+            let message = format!("{}: pattern \"{pattern}\": {why}", role.name);
             found.push(
                 Finding::new("pattern", Severity::Warning, file, message)
                     .by(clients)
@@ -92,7 +92,7 @@ fn nothing_matches(file: &File, role: &DelegatedRole, found: &mut Vec<Finding>) 
             (
                 "hash-prefix",
                 format!(
-                    "{name}: prefix {prefix:?} has capitals and matches no target: clients compare with small letters"
+                    "{name}: prefix \"{prefix}\" has capitals and matches no target: clients compare with small letters"
                 ),
             )
         }

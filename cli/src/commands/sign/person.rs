@@ -61,7 +61,7 @@ impl Session<'_> {
             let reason = if jumps { reason::VERSION_JUMP } else { reason::CONFIRMATION_MISSING };
             return Err(Failure::new(
                 reason,
-                format!("{first}; nobody is there to say yes to that, and --yes does not"),
+                format!("{role} v{version}: {first}; nobody is there to say yes to that, and --yes does not"),
             )
             .remedy("look at it and run it on a terminal")
             .detail("role", inspected.role.as_str())
