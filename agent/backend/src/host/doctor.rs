@@ -11,6 +11,7 @@ mod bench;
 mod curves;
 mod logins;
 mod origin;
+mod pair;
 mod rsa;
 mod signing;
 mod words;
@@ -194,7 +195,7 @@ pub(crate) fn run(
     meant.check(&host.look()?)?;
     let (pkcs11, single, slot) = host.bare(!alone && probe != Probe::Sessions)?;
     let bench =
-        Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), (pin, line, meant));
+        Bench::new(&pkcs11, &single, slot, (probe, place.unwrap_or(Place::Session)), (pin, line, meant))?;
     let found = match probe {
         Probe::Words => words::about(&bench),
         Probe::Mechanisms => words::mechanisms(&bench),

@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("doctor_with_a_wrong_pin_makes_one_attempt_and_ends", wrong_pin),
     ("doctor_removes_what_a_killed_run_left_and_leaves_the_tokens_own_keys", leftovers),
     ("doctor_survives_a_module_that_crashes_and_one_that_hangs_and_the_token_goes_on_signing", falls),
+    ("doctor_uses_no_handle_of_before_a_login_so_the_tokens_own_keys_stay", handles_renewed),
     ("doctor_that_nobody_waits_for_ends_and_leaves_nothing", nobody_waits),
 ];
 
@@ -145,6 +146,29 @@ fn falls() {
         assert_ne!(diagnosis.uses().unattended.verdict, Verdict::Yes);
         sign(&token, &key, "by the helper that was never asked to lie").unwrap();
         assert_eq!(direct_facts(&lab, &[])["objects"], clean);
+    }
+}
+
+/// The standard lets a login give handles anew: that of a key that was made to measure with is that of the token's own then.
+fn handles_renewed() {
+    for more in ["", "always-authenticate relogin", "always-authenticate made\nalways-authenticate context"] {
+        let lab = Lab::new();
+        lab.say("handles renewed");
+        let token = unlocked(lab.lying_config("hsm"));
+        let key = token.generate(&"own".parse().unwrap(), KeyType::EcdsaP256).unwrap().public;
+        let clean = direct_facts(&lab, &[])["objects"].clone();
+        lab.say(&format!("handles renewed\n{more}"));
+        let diagnosis = examine(&token);
+        let facts = &diagnosis.facts;
+        // They were renewed: without that nothing would be shown here.
+        let logins = facts.logins.as_ref().unwrap_or_else(|| panic!("{more}: {:?}", facts.not_measured));
+        let told =
+            if facts.place == Some(Place::Token) { &logins.token_handle } else { &logins.session_handle };
+        assert_eq!(*told, Finding::No("the old handle is another object".to_owned()), "{more}");
+        assert!(facts.left.is_empty() && facts.troubles.is_empty(), "{more}: {facts:?}");
+        assert_eq!(direct_facts(&lab, &[])["objects"], clean, "{more}");
+        lab.say("handles renewed");
+        sign(&token, &key, "its own key is still there").unwrap();
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use cryptoki_sys::*;
 
 use crate::turn::{Target, through};
-use crate::{keys, objects, real, sign, slots};
+use crate::{handles, keys, objects, real, sign, slots};
 
 /// `C_Name(arguments) at Target [as name in the trace] ["more in the trace"] [=> function in place of the real one];`
 macro_rules! calls {
@@ -61,15 +61,15 @@ calls! {
         at Target::Session(session), more "user={user}" => keys::login;
     C_Logout(session: CK_SESSION_HANDLE) at Target::Session(session) => keys::logout;
     C_CreateObject(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, object: *mut CK_OBJECT_HANDLE)
-        at Target::Session(session);
+        at Target::Session(session) => handles::create;
     C_CopyObject(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG, copy: *mut CK_OBJECT_HANDLE)
-        at Target::Session(session), more "object={object}";
+        at Target::Session(session), more "object={object}" => handles::copy;
     C_DestroyObject(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE)
-        at Target::Session(session), more "object={object}";
+        at Target::Session(session), more "object={object}" => handles::destroy;
     C_GetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG)
         at Target::Session(session), more "object={object}" => objects::attributes;
     C_SetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG)
-        at Target::Session(session), more "object={object}";
+        at Target::Session(session), more "object={object}" => handles::set_attributes;
     C_FindObjectsInit(session: CK_SESSION_HANDLE, template: *mut CK_ATTRIBUTE, count: CK_ULONG)
         at Target::Session(session) => objects::find_init;
     C_FindObjects(session: CK_SESSION_HANDLE, found: *mut CK_OBJECT_HANDLE, room: CK_ULONG, count: *mut CK_ULONG)
@@ -84,7 +84,7 @@ calls! {
     C_SignFinal(session: CK_SESSION_HANDLE, signature: *mut u8, len: *mut CK_ULONG)
         at Target::Session(session), as if signature.is_null() { "C_SignFinal?" } else { "C_SignFinal" } => sign::finish;
     C_VerifyInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE)
-        at Target::Session(session), more "key={key}";
+        at Target::Session(session), more "key={key}" => handles::verify_init;
     C_Verify(session: CK_SESSION_HANDLE, data: *mut u8, data_len: CK_ULONG, signature: *mut u8, len: CK_ULONG)
         at Target::Session(session);
     C_GenerateKeyPair(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, public: *mut CK_ATTRIBUTE, public_count: CK_ULONG,

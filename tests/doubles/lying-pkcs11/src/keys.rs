@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use crate::handles;
 use crate::memory;
 use crate::real::{self, bytes};
 use crate::script::{EachTime, Script};
@@ -55,6 +56,7 @@ pub(crate) unsafe fn login(
             world.pin = given.to_vec();
             world.logins_left = 1;
         });
+        handles::logged_in(turn, session);
     }
     Some(code)
 }
@@ -78,10 +80,14 @@ fn context_login(turn: &Turn, session: CK_SESSION_HANDLE, given: &[u8]) -> Optio
     Some(code)
 }
 
-pub(crate) unsafe fn logout(_: &Turn, session: CK_SESSION_HANDLE) -> Option<CK_RV> {
+pub(crate) unsafe fn logout(turn: &Turn, session: CK_SESSION_HANDLE) -> Option<CK_RV> {
     world::with(|world| world.logins_left = 0);
     // SAFETY: the caller's own argument.
-    unsafe { Some(real::list()?.C_Logout?(session)) }
+    let code = unsafe { real::list()?.C_Logout?(session) };
+    if code == CKR_OK {
+        handles::logged_out(turn);
+    }
+    Some(code)
 }
 
 pub(crate) unsafe fn set_pin(

@@ -61,7 +61,8 @@
 //! length of 2^40), `grows` (a length behind the room that was given, and CKR_OK), of all objects or of those that are meant. So keys get one and the same id, label or point.
 //!
 //! `object CKR_… [private|public] [label=L]`: C_GetAttributeValue of such an object gives this. `search ignored`: whatever is
-//! searched for, all objects are found.
+//! searched for, all objects are found. `handles renewed`: no lie; handles of private objects hold until C_Logout, and the next
+//! C_Login gives them anew, to other objects as it comes. It is said from the beginning, and goes on being said.
 //!
 //! ## Keys that want a login for each signature
 //!
@@ -100,6 +101,7 @@
 mod attempt;
 mod calls;
 mod desk;
+mod handles;
 mod kernel;
 mod keys;
 mod memory;

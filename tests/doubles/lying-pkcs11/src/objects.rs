@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use crate::handles;
 use crate::real::{self, ONE_TIB};
 use crate::rule::Bend;
 use crate::script::{AttributeLie, Meant, Value};
@@ -28,6 +29,7 @@ pub(crate) unsafe fn attributes(
     template: *mut CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> Option<CK_RV> {
+    let object = handles::meant(turn, object);
     let ill = turn.script.objects.iter().find(|(_, of)| is_meant(of, session, object));
     if let Some((code, _)) = ill {
         return Some(*code);
@@ -176,6 +178,9 @@ pub(crate) unsafe fn find(
         }
         let handles = std::slice::from_raw_parts_mut(found, usize::try_from(room).unwrap_or(0));
         let there = usize::try_from(*count).unwrap_or(0);
+        for handle in handles.iter_mut().take(there) {
+            *handle = crate::handles::told(turn, session, *handle);
+        }
         match bend {
             Some(Bend::None) => *count = 0,
             Some(Bend::Huge) => *count = ONE_TIB,

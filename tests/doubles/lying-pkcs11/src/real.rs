@@ -102,6 +102,30 @@ pub(crate) fn private_keys_like(session: CK_SESSION_HANDLE, key: CK_OBJECT_HANDL
     find().unwrap_or_default()
 }
 
+/// The private objects that the session shows.
+pub(crate) fn private_objects(session: CK_SESSION_HANDLE) -> Vec<CK_OBJECT_HANDLE> {
+    let mut yes = CK_TRUE;
+    let mut wanted = CK_ATTRIBUTE {
+        type_: CKA_PRIVATE,
+        pValue: (&raw mut yes).cast(),
+        ulValueLen: ulong(size_of_val(&yes)),
+    };
+    let mut find = || -> Option<Vec<CK_OBJECT_HANDLE>> {
+        let list = list()?;
+        let mut found = vec![0; 1024];
+        let mut count = 0;
+        // SAFETY: all pointers are to our own memory, with their lengths.
+        unsafe {
+            list.C_FindObjectsInit?(session, &mut wanted, 1);
+            list.C_FindObjects?(session, found.as_mut_ptr(), ulong(found.len()), &mut count);
+            list.C_FindObjectsFinal?(session);
+        }
+        found.truncate(usize::try_from(count).ok()?);
+        Some(found)
+    };
+    find().unwrap_or_default()
+}
+
 /// An attribute's value; `None` when the module does not give it.
 pub(crate) fn attribute(
     session: CK_SESSION_HANDLE,

@@ -28,6 +28,7 @@ pub(crate) struct Script {
     pub(crate) attributes: Vec<AttributeLie>,
     pub(crate) objects: Vec<(CK_RV, Meant)>,
     pub(crate) finds_all: bool,
+    pub(crate) handles_renewed: bool,
     pub(crate) always_authenticate: Option<(EachTime, Meant)>,
     pub(crate) made_always: bool,
     pub(crate) multipart: Option<bool>,
@@ -122,6 +123,10 @@ impl Script {
             }
             ["search", "ignored"] => {
                 self.finds_all = true;
+                Some(())
+            }
+            ["handles", "renewed"] => {
+                self.handles_renewed = true;
                 Some(())
             }
             ["always-authenticate", "made"] => {
@@ -332,7 +337,7 @@ mod tests {
             token flags none +locked -initialized\nsessions limit 1\nsessions told 0\nslots bad 2 CKR_GENERAL_ERROR\n\
             slots blank 1\nslots hang 1\nslots twice\nmechanism CKM_EDDSA absent\nmechanism 0x1041 unlisted\n\
             attribute CKA_ID hex:0a1B private label=k\nattribute CKA_EC_POINT raw public\nattribute CKA_LABEL text:x\nattribute CKA_ID grows\n\
-            always-authenticate context label=k\nmultipart yes\nobject CKR_OBJECT_HANDLE_INVALID label=k\nsearch ignored\ntables each\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
+            always-authenticate context label=k\nmultipart yes\nobject CKR_OBJECT_HANDLE_INVALID label=k\nsearch ignored\nhandles renewed\ntables each\ntry read /x\ntry connect 127.0.0.1:1\nC_Sign? huge\nC_FindObjects 1 twice\nC_Sign stuck 0x30";
         let script = Script::parse(text).unwrap();
         assert_eq!(script.gone, Some(CKR_TOKEN_NOT_PRESENT));
         assert_eq!(script.label.as_deref(), Some("a b"));

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use crate::handles;
 use crate::objects::is_meant;
 use crate::real::{self, bytes, give};
 use crate::rule::Bend;
@@ -29,6 +30,7 @@ pub(crate) unsafe fn init(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> Option<CK_RV> {
+    let key = handles::meant(turn, key);
     // SAFETY: a mechanism and its parameter, as the caller of C_SignInit must give them.
     let operation = unsafe {
         match mechanism.as_ref() {
@@ -302,7 +304,10 @@ pub(crate) unsafe fn generate(
         }
         let count = CK_ULONG::try_from(wanted.len()).ok()?;
         let wanted = wanted.as_mut_ptr();
-        Some(make(session, mechanism, public, public_count, wanted, count, public_key, private_key))
+        let code = make(session, mechanism, public, public_count, wanted, count, public_key, private_key);
+        handles::tell_made(turn, session, code, public_key);
+        handles::tell_made(turn, session, code, private_key);
+        Some(code)
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use cryptoki_sys::*;
 
+use crate::handles;
 use crate::keys;
 use crate::real::{self, give, ulong};
 use crate::rule::Bend;
@@ -220,14 +221,18 @@ pub(crate) unsafe fn open(
     }
 }
 
-pub(crate) unsafe fn close(_: &Turn, session: CK_SESSION_HANDLE) -> Option<CK_RV> {
-    world::closed(session);
+pub(crate) unsafe fn close(turn: &Turn, session: CK_SESSION_HANDLE) -> Option<CK_RV> {
+    if world::closed(session) {
+        // With its last session a token logs out.
+        handles::logged_out(turn);
+    }
     // SAFETY: the caller's own argument.
     unsafe { Some(real::list()?.C_CloseSession?(session)) }
 }
 
 pub(crate) unsafe fn close_all(turn: &Turn, slot: CK_SLOT_ID) -> Option<CK_RV> {
     world::closed_all(slot);
+    handles::logged_out(turn);
     match slot_of(&turn.script, slot) {
         Slot::Bad(code) => Some(code),
         Slot::Blank | Slot::Hung => Some(CKR_OK),

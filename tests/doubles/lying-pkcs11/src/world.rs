@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
+use crate::handles::Places;
 use crate::real;
 use crate::script::Script;
 use crate::turn::Target;
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) last_signature: Vec<u8>,
     /// The object that is found for ever, where that is the lie.
     pub(crate) endless: Option<CK_OBJECT_HANDLE>,
+    /// Which object each handle names, where a login gives them anew.
+    pub(crate) places: Places,
 }
 
 /// Looks at the world, or changes it. Not while the real module is asked.
@@ -74,8 +77,9 @@ pub(crate) fn opened(session: CK_SESSION_HANDLE, slot: CK_SLOT_ID) {
     with(|world| world.sessions.insert(session, Session { slot, ..Session::default() }));
 }
 
-pub(crate) fn closed(session: CK_SESSION_HANDLE) {
-    with(|world| world.sessions.remove(&session));
+/// Whether it was the last one.
+pub(crate) fn closed(session: CK_SESSION_HANDLE) -> bool {
+    with(|world| world.sessions.remove(&session).is_some() && world.sessions.is_empty())
 }
 
 pub(crate) fn closed_all(slot: CK_SLOT_ID) {

@@ -7,13 +7,13 @@ use cryptoki::session::{Session, UserType};
 use sha2::{Digest, Sha256};
 
 use super::Stop;
-use super::bench::{Bench, MESSAGE, Pair};
+use super::bench::{Bench, MESSAGE};
 use super::curves::verifies;
+use super::pair::Pair;
 use crate::doctor::{AlwaysFacts, Facts, Finding, Place};
 use crate::host::always::NO_CONTEXT_LOGIN;
 use crate::host::codec::Curve;
 use crate::host::faults::told;
-use crate::host::find::find_exactly;
 
 /// Whether such a key can be made, and refuses to sign without a login of its own.
 pub(super) fn demands(bench: &Bench<'_>) -> Result<Facts, Stop> {
@@ -85,17 +85,9 @@ pub(super) fn fresh_login(bench: &Bench<'_>) -> Result<Facts, Stop> {
     let session = bench.session()?;
     let pair = pair(bench, &session)?;
     let key = pair.key()?;
-    session.logout()?;
-    bench.present(&session, UserType::User)?;
-    let wanted = [
-        Attribute::Label(super::bench::LABEL.to_vec()),
-        Attribute::Class(cryptoki::object::ObjectClass::PRIVATE_KEY),
-    ];
-    let found = find_exactly(&session, &wanted)?;
-    let Some(handle) = found.first() else {
-        return Err(Stop::Why("the key is not found after the login".to_owned()));
-    };
-    let signed = session.sign(&Mechanism::Ecdsa, *handle, &Sha256::digest(MESSAGE));
+    bench.log_in_anew(&session)?;
+    pair.find_again()?;
+    let signed = session.sign(&Mechanism::Ecdsa, pair.private(), &Sha256::digest(MESSAGE));
     let fresh_login = bench.judged("CKM_ECDSA", signed, |raw| verifies(&key, Curve::P256, raw))?;
     Ok(Facts { always: Some(AlwaysFacts { fresh_login, ..AlwaysFacts::default() }), ..Facts::default() })
 }

@@ -7,13 +7,13 @@ use std::rc::Rc;
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
-use tuf::key::PublicKey;
 
 use super::answers::{cannot, telling};
+use super::pair::Pair;
 use super::{Probe, Stop};
 use crate::doctor::{Facts, NotMeasured, Place};
 use crate::host::always::has_no_context_login;
@@ -25,8 +25,8 @@ use crate::host::keys::{private_key, public_key, template_is_refused};
 use crate::host::line::Line;
 use crate::host::live::open;
 use crate::host::login::not_traced;
-use crate::host::objects::{read_object, what_is_odd};
-use crate::host::protocol::Wanted;
+use crate::host::objects::what_is_odd;
+use crate::host::protocol::{HostError, HostErrorKind, Wanted};
 use crate::host::search::status;
 use crate::host::single::SingleSign;
 
@@ -40,42 +40,11 @@ pub(super) struct Bench<'a> {
     pin: &'a [u8],
     line: &'a Line<'a>,
     meant: &'a Wanted,
-    id: Cell<u8>,
+    /// CKA_ID of the pairs of this probe, which no other key has. Long: where ids name the slots of a card, none is meant.
+    id: [u8; ID_LEN],
+    /// Counts logouts: a handle of before may be that of another object after the next login (PKCS#11 v2.40, 2.5).
+    logouts: Rc<Cell<u32>>,
     pub(super) missed: Rc<RefCell<Vec<NotMeasured>>>,
-}
-
-/// A key pair that is destroyed when the probe lets go of it.
-pub(super) struct Pair<'s> {
-    session: &'s Session,
-    /// Other ones after a login anew.
-    pub(super) handles: Cell<(ObjectHandle, ObjectHandle)>,
-    /// It wants a login for each signature (CKA_ALWAYS_AUTHENTICATE), asked for or not.
-    pub(super) always: bool,
-}
-
-impl Drop for Pair<'_> {
-    fn drop(&mut self) {
-        // The private one first. What cannot be destroyed here is found by its label at the end.
-        let _ = self.session.destroy_object(self.private());
-        let _ = self.session.destroy_object(self.public());
-    }
-}
-
-impl Pair<'_> {
-    /// Its public half, read as the agent reads it.
-    pub(super) fn key(&self) -> Result<PublicKey, Stop> {
-        read_object(self.session, self.public())?
-            .and_then(|object| object.public)
-            .ok_or_else(|| Stop::Why("the public half of a new key cannot be read".to_owned()))
-    }
-
-    pub(super) const fn public(&self) -> ObjectHandle {
-        self.handles.get().0
-    }
-
-    pub(super) const fn private(&self) -> ObjectHandle {
-        self.handles.get().1
-    }
 }
 
 impl<'a> Bench<'a> {
@@ -85,8 +54,13 @@ impl<'a> Bench<'a> {
         slot: Slot,
         (probe, place): (Probe, Place),
         (pin, line, meant): (&'a [u8], &'a Line<'a>, &'a Wanted),
-    ) -> Self {
-        Self { pkcs11, single, slot, place, probe, pin, line, meant, id: Cell::new(0), missed: Rc::default() }
+    ) -> Result<Self, HostError> {
+        let mut id = [0; ID_LEN];
+        getrandom::fill(&mut id).map_err(|e| {
+            HostError::new(HostErrorKind::Device, format!("the system gives no random bytes: {e}"))
+        })?;
+        let (logouts, missed) = (Rc::default(), Rc::default());
+        Ok(Self { pkcs11, single, slot, place, probe, pin, line, meant, id, logouts, missed })
     }
 
     /// What could not be measured, beside what was.
@@ -118,6 +92,18 @@ impl<'a> Bench<'a> {
             };
         }
         self.present(session, UserType::User)
+    }
+
+    /// C_Logout and C_Login. Handles of before are worth nothing afterwards.
+    pub(super) fn log_in_anew(&self, session: &Session) -> Result<(), Stop> {
+        self.log_out(session)?;
+        self.present(session, UserType::User)
+    }
+
+    pub(super) fn log_out(&self, session: &Session) -> Result<(), Stop> {
+        // First: one that is told to have failed may have taken place.
+        self.logouts.set(self.logouts.get().wrapping_add(1));
+        Ok(session.logout()?)
     }
 
     /// One C_Login with a PIN that this token took before, while its flags tell of no wrong one since.
@@ -193,7 +179,7 @@ impl<'a> Bench<'a> {
             public.retain(|attribute| !matches!(attribute, Attribute::Verify(_)));
             session.generate_key_pair(mechanism, &public, &private).map_err(|again| telling(error, again))
         });
-        let mut pair = Pair { session, handles: Cell::new(made?), always: false };
+        let mut pair = Pair::new(session, made?, self.id, &self.logouts);
         pair.always = match attributes(session, pair.private(), &[AttributeType::AlwaysAuthenticate]) {
             Ok(told) => told.contains(&Attribute::AlwaysAuthenticate(true)),
             Err(error) if cannot(&error) => false,
@@ -217,23 +203,12 @@ impl<'a> Bench<'a> {
     }
 
     pub(super) fn public_template(&self) -> Vec<Attribute> {
-        public_key(self.place == Place::Token, LABEL, &self.id())
+        public_key(self.place == Place::Token, LABEL, &self.id)
     }
 
     /// What the agent asks for: what is measured is what it will have.
     pub(super) fn private_template(&self) -> Vec<Attribute> {
-        private_key(self.place == Place::Token, LABEL, &self.id())
-    }
-
-    /// An id of its own for the pairs of this probe. Long: where ids name the slots of a card, none of them is meant.
-    pub(super) fn id(&self) -> Vec<u8> {
-        if self.id.get() == 0 {
-            let mut drawn = [0];
-            // Keys of one probe share it and do not need it; a missing random byte harms nothing.
-            let _ = getrandom::fill(&mut drawn);
-            self.id.set(drawn.first().copied().unwrap_or_default().max(1));
-        }
-        [b"tuf-agent-doctor-id".as_slice(), &[self.id.get()]].concat()
+        private_key(self.place == Place::Token, LABEL, &self.id)
     }
 
     /// A session beside `home`; `home` itself where the token has no second one.
@@ -260,8 +235,8 @@ impl<'a> Bench<'a> {
         let session = self.session()?;
         let mut answers = Vec::new();
         for place in [Place::Session, Place::Token] {
-            let (id, missed) = (Cell::new(self.id.get()), Rc::clone(&self.missed));
-            let bench = Self { place, id, missed, ..*self };
+            let (logouts, missed) = (Rc::clone(&self.logouts), Rc::clone(&self.missed));
+            let bench = Self { place, logouts, missed, ..*self };
             // Where keys can lie is not told by one answer that says nothing of it.
             let made = bench.any_pair(&session).or_else(|error| match cannot(&error) {
                 true => Err(error),
@@ -355,5 +330,6 @@ pub(super) fn is_user(session: &Session) -> Result<bool, Error> {
 
 /// On all that doctor makes. No name of a key can be so: it has spaces.
 pub(super) const LABEL: &[u8] = b"tuf-agent doctor, may be removed";
+pub(super) const ID_LEN: usize = 16;
 /// What is signed by keys that were made to be thrown away.
 pub(super) const MESSAGE: &[u8] = b"tuf-agent token doctor: measured with a key that is gone";

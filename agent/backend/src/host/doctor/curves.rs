@@ -12,7 +12,8 @@ use tuf::key::PublicKey;
 
 use super::Stop;
 use super::answers::cannot;
-use super::bench::{Bench, MESSAGE, Pair, generates};
+use super::bench::{Bench, MESSAGE, generates};
+use super::pair::Pair;
 use crate::doctor::{CurveFacts, EddsaFacts, Facts, Finding};
 use crate::host::attributes::attributes;
 use crate::host::codec::{Curve, curve_from_params, ecdsa_from_der, ecdsa_to_der};

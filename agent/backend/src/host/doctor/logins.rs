@@ -1,14 +1,11 @@
 //! What login and logout do to sessions, objects and handles (FAULTS D2).
 
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
-use sha2::{Digest, Sha256};
 
 use super::Stop;
-use super::bench::{Bench, MESSAGE, Second, is_user};
-use super::curves::verifies;
+use super::bench::{Bench, Second, is_user};
 use crate::doctor::{Facts, Finding, LoginFacts, Place};
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;
@@ -33,26 +30,18 @@ pub(super) fn logins(bench: &Bench<'_>) -> Result<Facts, Stop> {
             .first()
             .map(|handle| (*handle, id_of(&session, *handle)));
     let pair = bench.curve_pair(&session, Curve::P256, &[])?;
-    let key = pair.key()?;
-    session.logout()?;
+    bench.log_out(&session)?;
     let shown = find_exactly(&session, &[Attribute::Class(ObjectClass::PRIVATE_KEY)])?.len();
     facts.hides_private = match shown {
         0 => Finding::Yes,
         shown => Finding::No(format!("{shown} private keys are shown to anybody")),
     };
     bench.present(&session, UserType::User)?;
-    let old = match pair.always {
-        // Only looked at: a signature would take a login of its own.
-        true => match attributes(&session, pair.private(), &[AttributeType::Class]) {
-            Ok(_) => Finding::Yes,
-            Err(error) => bench.refused("the old handle of a key", &error, &GONE),
-        },
-        false => match bench.sign(&session, &Mechanism::Ecdsa, &pair, &Sha256::digest(MESSAGE)) {
-            Ok(raw) if verifies(&key, Curve::P256, &raw) => Finding::Yes,
-            Ok(_) => Finding::No("another key signs under the old handle".to_owned()),
-            Err(Stop::Module(error)) => bench.refused("the old handle of a key", &error, &GONE),
-            Err(stop) => return Err(stop),
-        },
+    // It is only read: it may be another object's by now, and a signature by it one with a key of the token's own.
+    let old = match pair.reads_as_ours(pair.private()) {
+        Ok(true) => Finding::Yes,
+        Ok(false) => Finding::No("the old handle is another object".to_owned()),
+        Err(error) => bench.refused("the old handle of a key", &error, &GONE),
     };
     match bench.place {
         Place::Session => facts.session_handle = old,

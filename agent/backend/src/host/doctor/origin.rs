@@ -8,7 +8,8 @@ use zeroize::Zeroize as _;
 
 use super::Stop;
 use super::answers::{cannot, telling};
-use super::bench::{Bench, Pair};
+use super::bench::Bench;
+use super::pair::Pair;
 use crate::doctor::{Facts, Finding, OriginFacts};
 use crate::host::attributes::attributes;
 use crate::host::codec::Curve;

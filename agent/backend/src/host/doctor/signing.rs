@@ -2,15 +2,14 @@
 
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use tuf::key::KeyType;
 
 use super::Stop;
-use super::bench::{Bench, LABEL, Pair, Second};
+use super::bench::{Bench, Second};
+use super::pair::Pair;
 use crate::doctor::Place;
 use crate::host::always::has_no_context_login;
-use crate::host::find::find_exactly;
 
 impl Bench<'_> {
     /// Signs in a session of its own, so that an operation that gets stuck harms no other; in `home`, where there is no
@@ -49,7 +48,7 @@ impl Bench<'_> {
         }
         // The operation that was begun goes with its session.
         drop(session);
-        self.log_in_anew(home, pair)?;
+        self.log_in_before(home, pair)?;
         home.sign_init(mechanism, pair.private())?;
         Ok(Second::Home(home))
     }
@@ -64,25 +63,15 @@ impl Bench<'_> {
     }
 
     /// C_Logout and C_Login, after which the pair has other handles.
-    fn log_in_anew(&self, home: &Session, pair: &Pair<'_>) -> Result<(), Stop> {
+    fn log_in_before(&self, home: &Session, pair: &Pair<'_>) -> Result<(), Stop> {
         if self.place == Place::Session {
             return Err(Stop::Why(
                 "the key wants a login before each signature, and one that lies in a session does not outlive it"
                     .to_owned(),
             ));
         }
-        home.logout()?;
-        self.present(home, UserType::User)?;
-        let found = |class| -> Result<ObjectHandle, Stop> {
-            let wanted =
-                [Attribute::Class(class), Attribute::Label(LABEL.to_vec()), Attribute::Id(self.id())];
-            match find_exactly(home, &wanted)?.as_slice() {
-                [one] => Ok(*one),
-                _ => Err(Stop::Why("the key is not found after the login".to_owned())),
-            }
-        };
-        pair.handles.set((found(ObjectClass::PUBLIC_KEY)?, found(ObjectClass::PRIVATE_KEY)?));
-        Ok(())
+        self.log_in_anew(home)?;
+        pair.find_again()
     }
 
     /// Whether such a pair in a session cannot sign, as it wants a login before C_SignInit.
