@@ -26,6 +26,7 @@ mod live;
 mod login;
 mod module;
 mod objects;
+mod possession;
 pub(crate) mod protocol;
 mod reload;
 mod reserved;
@@ -334,10 +335,12 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
             let key = host.with_token(|pkcs11, live| keys::import(pkcs11, live, &name, &public, tail))?;
             plain(Reply::Key { key })
         }
-        Request::Remove { public } => {
-            let public = public_key(&public)?;
-            host.with_token(|pkcs11, live| keys::remove(pkcs11, live, &public))?;
-            plain(Reply::Done)
+        Request::Remove { public, proof } => {
+            let (public, single) = (public_key(&public)?, host.single.clone());
+            let proof = proof.map(|(scheme, how)| Ok((sign::scheme(&scheme)?, how))).transpose()?;
+            let proof = proof.map(|(scheme, how)| (&single, scheme, how));
+            let private = host.with_token(|pkcs11, live| keys::remove(pkcs11, live, &public, proof))?;
+            plain(Reply::Removed { private })
         }
         Request::ChangePin { old_len, last_try, meant } => {
             let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;

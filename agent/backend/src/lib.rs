@@ -116,9 +116,9 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// As [`Backend::remove`]; [`BackendError::ManagementKey`].
-    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<(), BackendError> {
+    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<Removed, BackendError> {
         options.none()?;
-        self.remove(key)
+        self.remove(key).map(|()| Removed::Whole)
     }
 
     /// Replaces the secret of the token; one attempt with `old`.
@@ -304,6 +304,15 @@ pub struct TokenInfo {
     pub warnings: Vec<String>,
     /// Never used before: the next unlock sets the passphrase.
     pub fresh: bool,
+}
+
+/// What became of a key that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone.
+    Whole,
+    /// Its public object is. The private one that fitted it stays: it signs as another key, or cannot show whose it is.
+    PublicHalf,
 }
 
 /// A key on a token: its public half.

@@ -42,6 +42,7 @@ pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use seen::Loaded;
 pub use trust::ModuleLook;
+pub(crate) use signing::taken;
 pub use uri::{UriError, check_uri, uri_names_serial};
 pub use yubikey::Attestation;
 
@@ -56,8 +57,9 @@ use tuf::preimage::{Signable, Statement, StatementKind};
 
 use crate::card::{PinPolicy, Touch};
 use crate::host::protocol::{Reply, Request};
+use crate::doctor::How;
 use crate::{
-    Backend, BackendError, ImportedKey, KeyName, KeyOptions, StoredKey, TokenInfo, TokenState,
+    Backend, BackendError, ImportedKey, KeyName, KeyOptions, Removed, StoredKey, TokenInfo, TokenState,
     UnverifiedSignature,
 };
 use link::Shared;
@@ -226,7 +228,7 @@ impl Pkcs11Token {
         let Err(error) = self.sign(public, kind.default_scheme(), Signable::Statement(&proof)) else {
             return Ok(());
         };
-        if let Err(left) = self.remove_with(public, options) {
+        if let Err(left) = self.destroy(public, options, None) {
             return Err(BackendError::Failed {
                 why: format!("the imported key does not sign ({error}), and lies there still ({left})"),
                 remedy: match self.is_card() {
@@ -249,6 +251,24 @@ impl Pkcs11Token {
     }
 
     /// The key that was asked for, under the name that was asked for.
+    /// Destroys the objects of a key; see [`Request::Remove`].
+    fn destroy(
+        &self,
+        key: &PublicKey,
+        options: &KeyOptions,
+        proof: Option<(String, How)>,
+    ) -> Result<Removed, BackendError> {
+        let management = self.management_key(options)?;
+        let request = Request::Remove { public: hex::encode(key.spki_der()), proof };
+        let (reply, _) =
+            self.call_unlocked("removing a key", &request, &[management], self.shared.config.deadline)?;
+        self.shared.note(|seen| seen.removed(key));
+        Ok(match reply {
+            Reply::Removed { private: false } => Removed::PublicHalf,
+            _ => Removed::Whole,
+        })
+    }
+
     fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
         let Reply::Key { key } = reply else { return Err(nonsense()) };
         let public = names::public_key(&key).ok_or_else(nonsense)?;
@@ -377,15 +397,15 @@ impl Backend for Pkcs11Token {
     }
 
     fn remove(&self, key: &PublicKey) -> Result<(), BackendError> {
-        self.remove_with(key, &KeyOptions::default())
+        self.remove_with(key, &KeyOptions::default()).map(drop)
     }
 
-    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<(), BackendError> {
-        let management = self.management_key(options)?;
-        let request = Request::Remove { public: hex::encode(key.spki_der()) };
-        self.call_unlocked("removing a key", &request, &[management], self.shared.config.deadline)?;
-        self.shared.note(|seen| seen.removed(key));
-        Ok(())
+    fn remove_with(&self, key: &PublicKey, options: &KeyOptions) -> Result<Removed, BackendError> {
+        let scheme = key.key_type().default_scheme();
+        // What it was measured to be unable to do it is asked for all the same: nothing else shows whose the private key is.
+        let how =
+            self.shared.seen().hints().ok().and_then(|hints| hints.how(scheme).ok()).unwrap_or_default();
+        self.destroy(key, options, Some((scheme.to_string(), how)))
     }
 
     fn change_secret(&self, old: &SecretBytes, new: &SecretBytes) -> Result<(), BackendError> {

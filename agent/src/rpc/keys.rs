@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use backend::KeyName;
 use backend::attestation::Attestation;
+use backend::{KeyName, Removed};
 use policy::Reason;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -250,14 +250,28 @@ async fn remove(
     let mut body = made(&key);
     note_force(&mut body, request.force, &serves);
     state.journal("key.remove", Some(connection.peer()), body).await?;
+    let mut warnings = Vec::new();
     if !key.lost {
         let public = key.stored.public.clone();
-        key.slot.run(move |backend| backend.remove_with(&public, &options)).await?;
+        if key.slot.run(move |backend| backend.remove_with(&public, &options)).await? == Removed::PublicHalf {
+            state.journal("key.private-half-stays", Some(connection.peer()), made(&key)).await?;
+            warnings.push(private_half_stays(&key));
+        }
     }
     key.slot.forget(&key.stored.public);
     state.tokens().forget_name(&key);
     copy.note_removed().await?;
-    Ok(RemoveKeyReply {})
+    Ok(RemoveKeyReply { warnings })
+}
+
+/// The public object alone was removed.
+fn private_half_stays(key: &HeldKey) -> String {
+    format!(
+        "only the public half of {} was removed: the private half on token {} that has its id stays, as it is not of this key, or \
+         could not sign to show that it is",
+        key.name,
+        key.slot.name()
+    )
 }
 
 /// Whoever says yes to the end of a key says it of the one that was shown, not of one that has its name by now.

@@ -169,17 +169,17 @@ impl Agent {
         })
     }
 
-    /// Destroys this very key; one that still serves a role only with `force`.
+    /// Destroys this very key; one that still serves a role only with `force`. Gives what a person should know of it.
     pub(crate) fn remove_key(
         &self,
         key: &v1::Key,
         force: bool,
         management: Option<&Secret>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let card = self.card_options(&key.name, None, management)?;
         let (name, keyid, token) = (key.name.clone(), key.keyid.clone(), key.token.clone());
         self.wait(self.keys_client().remove(v1::RemoveKeyRequest { name, force, card, keyid, token }))
-            .map(drop)
+            .map(|reply| reply.warnings)
     }
 
     fn keys_client(&self) -> KeysClient<tonic::transport::Channel> {

@@ -51,15 +51,17 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             let key = &held(agent, name)?;
             let is_split = agent.sets()?.iter().any(|set| set.key == key.name && set.token == key.token);
             confirm(&removal(key, is_split), yes.yes)?;
-            card::with_management_key((context, agent, &key.token), card, |management| {
+            let warnings = card::with_management_key((context, agent, &key.token), card, |management| {
                 agent.remove_key(key, *force, management)
             })?;
+            warnings.iter().for_each(|warning| context.screen.warn(warning));
             let mut text = format!("{name} is gone\n");
             if is_split {
                 text.push_str(&format!("enough shares of it still make the key: {}\n", way_back(key)));
             }
             Ok(Report::new(
-                json!({"removed": name, "token": key.token, "keyid": key.keyid, "shares_make_it": is_split}),
+                json!({"removed": name, "token": key.token, "keyid": key.keyid, "shares_make_it": is_split,
+                    "warnings": warnings}),
                 text,
             ))
         }

@@ -124,7 +124,7 @@ impl CardHost {
                 let parts = tail.split_at_checked(management_len).ok_or_else(|| protocol_error("a key"))?;
                 self.import(&name, &public, card, parts, line)
             }
-            Request::Remove { public } => self.remove(&public_key(&public)?, tail, line),
+            Request::Remove { public, .. } => self.remove(&public_key(&public)?, tail, line),
             Request::Sign { public, scheme, pin_len, meant, .. } => {
                 self.is_meant(meant.serial.as_deref())?;
                 let key = public_key(&public)?;

@@ -9,15 +9,18 @@ use cryptoki::object::{Attribute, KeyType as CkType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
-use tuf::key::{KeyType, PublicKey};
+use tuf::key::{KeyType, PublicKey, Scheme};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::codec::{Curve, wrap_point};
 use super::faults::Fault;
 use super::forms::{Form, next_form};
 use super::live::Live;
-use super::objects::{is_named, objects_of, read_object};
+use super::objects::{fitting, is_named, objects_of, read_object};
+use super::possession::{self, Shown};
 use super::protocol::{HostError, HostErrorKind, WireKey};
+use super::single::SingleSign;
+use crate::doctor::How;
 
 /// Makes a key pair: private, sensitive, not extractable, for signing only; its public half stays
 /// on the token beside it.
@@ -145,22 +148,55 @@ fn create_private(
     }
 }
 
-/// Destroys both objects of `key`: the private one first, so that what is left can never sign.
-pub(crate) fn remove(pkcs11: &Pkcs11, live: &mut Live, key: &PublicKey) -> Result<(), Fault> {
+/// Destroys both objects of `key`: the private one first, so that what is left can never sign. Whoever reaches a token without
+/// its PIN can put a public object on it with the CKA_ID of another key: where the private one does not sign as that of `key`,
+/// the public one goes alone. `proof` says how it is to sign; none: the key was made here just now. False: the private one stays.
+pub(crate) fn remove(
+    pkcs11: &Pkcs11,
+    live: &mut Live,
+    key: &PublicKey,
+    proof: Option<(&SingleSign, Scheme, How)>,
+) -> Result<bool, Fault> {
     live.need_login()?;
     live.forget_found();
     let session = live.work(pkcs11)?;
     let (publics, privates) = objects_of(session, key)?;
-    match privates.len() {
-        0 => return Err(HostError::new(HostErrorKind::KeyNotFound, "no private key belongs to it").into()),
-        1 => {}
-        n => {
+    let private = match privates.as_slice() {
+        [] => return Err(HostError::new(HostErrorKind::KeyNotFound, "no private key belongs to it").into()),
+        [one] => one,
+        several => {
+            let n = several.len();
             let message = format!("{n} private keys on the token could be meant, with the same id and type");
             return Err(HostError::new(HostErrorKind::Ambiguous, message).into());
         }
+    };
+    let publics: Vec<ObjectHandle> = publics.iter().map(|object| object.handle).collect();
+    let proven = match proof {
+        None => true,
+        Some((single, scheme, how)) => match possession::shown(single, session, key, private, (scheme, how))?
+        {
+            Shown::Its => true,
+            Shown::NotIts => false,
+            // It says itself whose it is, which nobody writes without the PIN.
+            Shown::Nothing if private.public.as_ref() == Some(key) => true,
+            Shown::Nothing if fitting(session, private)? > 1 => {
+                let message = "the private key on the token could be meant by more than one public key with its id and type, and \
+                               does not sign to show by which";
+                return Err(HostError::new(HostErrorKind::Ambiguous, message).into());
+            }
+            Shown::Nothing => false,
+        },
+    };
+    match (proven, publics.is_empty()) {
+        (true, _) => destroy(session, &[&[private.handle], publics.as_slice()].concat())?,
+        (false, false) => destroy(session, &publics)?,
+        (false, true) => {
+            let message =
+                "no private key belongs to it: the one that a certificate says it is signs as another";
+            return Err(HostError::new(HostErrorKind::KeyNotFound, message).into());
+        }
     }
-    let handles: Vec<ObjectHandle> = privates.iter().chain(&publics).map(|object| object.handle).collect();
-    Ok(destroy(session, &handles)?)
+    Ok(proven)
 }
 
 /// CKA_LABEL and CKA_ID of a new pair.

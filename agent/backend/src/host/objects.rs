@@ -5,7 +5,7 @@
 //! CKA_ID does. Invariant: all that is read here is a claim; that a private key belongs to a public one is shown by the
 //! signature, which is verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
@@ -36,7 +36,7 @@ pub(crate) struct KeyObject {
     local: Option<bool>,
     never_extractable: Option<bool>,
     /// CKA_ALWAYS_AUTHENTICATE.
-    always: bool,
+    pub(super) always: bool,
     /// Of such an object all is what the certificate says.
     is_certificate: bool,
 }
@@ -111,6 +111,18 @@ pub(crate) fn objects_of(
         Some(error) if privates.is_empty() => Err(error),
         _ => Ok((publics, privates)),
     }
+}
+
+/// How many public keys a private one may be that of, by objects and certificates.
+pub(crate) fn fitting(session: &Session, private: &KeyObject) -> Result<usize, Error> {
+    let mut ring = Ring::read(session)?;
+    ring.read_certificates(session)?;
+    let told = ring.publics.iter().chain(&ring.certificates);
+    let keys: BTreeSet<_> = told
+        .filter(|object| private.may_belong_to(object))
+        .filter_map(|object| object.public.as_ref())
+        .collect();
+    Ok(keys.len())
 }
 
 /// Whether a key of the token has this name. A public half that has lost its private one signs nothing, and keeps no name.

@@ -68,8 +68,14 @@ pub(crate) enum Request {
         management_len: usize,
     },
     /// Destroy the objects of a public key (SPKI, DER, hexadecimal). For a YubiKey the tail is its management key, or
-    /// empty. [`Reply::Done`]
-    Remove { public: String },
+    /// empty. [`Reply::Removed`], [`Reply::Done`] of a YubiKey
+    Remove {
+        public: String,
+        /// By which scheme, and how, the private key signs first to show that it is that of the public one; none: it was made
+        /// just now.
+        #[serde(default)]
+        proof: Option<(String, How)>,
+    },
     /// The certificate by which a YubiKey says where a key was made, of so many bytes, and that of the key which signed
     /// it. [`Reply::Certificates`]
     Attest { public: String },
@@ -197,6 +203,9 @@ pub(crate) struct Setup {
     /// Absolute path of the module.
     pub(crate) module: String,
     /// C_Initialize's reserved string (NSS).
+    /// The objects of a key were destroyed; `private`: the private one, too. Otherwise it stays, as it is not of that key, or
+    /// cannot show that it is.
+    Removed { private: bool },
     pub(crate) reserved: Option<String>,
     /// Which of the module's tokens it is.
     pub(crate) wanted: Wanted,

@@ -123,7 +123,7 @@ impl Pkcs11Token {
 }
 
 /// What a token takes for `what`: a digest for ECDSA, unless it hashes itself, all of it otherwise.
-pub(super) fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
+pub(crate) fn taken<'a>(scheme: Scheme, how: How, what: &'a Signable<'_>) -> Cow<'a, [u8]> {
     match scheme {
         _ if how == How::Whole => Cow::Borrowed(what.bytes()),
         Scheme::EcdsaP256 => Cow::Owned(what.sha256().as_bytes().to_vec()),
