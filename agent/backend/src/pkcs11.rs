@@ -5,6 +5,7 @@
 //! Invariants: one exec'd helper a token; a deadline on every call; one C_Login for each unlock; a
 //! signature whose outcome is unknown is never asked for again; keys are chosen by public key.
 
+mod bounded;
 mod config;
 mod digest;
 mod doctor;
@@ -41,8 +42,8 @@ pub use place::CardConfig;
 pub use present::{Asking, Card, Presented, Spent};
 pub use profile::Profile;
 pub use seen::Loaded;
-pub use trust::ModuleLook;
 pub(crate) use signing::taken;
+pub use trust::ModuleLook;
 pub use uri::{UriError, check_uri, uri_names_serial};
 pub use yubikey::Attestation;
 
@@ -56,8 +57,8 @@ use tuf::key::{KeyType, PublicKey, Scheme};
 use tuf::preimage::{Signable, Statement, StatementKind};
 
 use crate::card::{PinPolicy, Touch};
-use crate::host::protocol::{Reply, Request};
 use crate::doctor::How;
+use crate::host::protocol::{Reply, Request};
 use crate::{
     Backend, BackendError, ImportedKey, KeyName, KeyOptions, Removed, StoredKey, TokenInfo, TokenState,
     UnverifiedSignature,
@@ -250,7 +251,6 @@ impl Pkcs11Token {
         })
     }
 
-    /// The key that was asked for, under the name that was asked for.
     /// Destroys the objects of a key; see [`Request::Remove`].
     fn destroy(
         &self,
@@ -269,6 +269,7 @@ impl Pkcs11Token {
         })
     }
 
+    /// The key that was asked for, under the name that was asked for.
     fn made(&self, name: &KeyName, reply: Reply) -> Result<StoredKey, BackendError> {
         let Reply::Key { key } = reply else { return Err(nonsense()) };
         let public = names::public_key(&key).ok_or_else(nonsense)?;
@@ -325,6 +326,7 @@ impl Backend for Pkcs11Token {
         };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
             Ok((Reply::Keys { keys, all, odd, of }, _)) => {
+                let (keys, odd) = bounded::keys(keys, &shared.seen().keys, odd);
                 shared.heard_of_objects(odd);
                 if let Some(status) = of {
                     // Another token may be in its place since it was looked at last.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::bounded;
 use super::group::Group;
 use super::lane::Lane;
 use super::meanwhile::Listener;
@@ -139,7 +140,7 @@ impl Helper {
             if frame.id != self.last_id {
                 return Err(CallError::Broken("answered a question that was not asked".to_owned()));
             }
-            match protocol::parse_head(&frame.head) {
+            match bounded::reply(&frame.head) {
                 Ok(Reply::AsksSlot { slot }) => self.asks = slot,
                 Ok(Reply::Asked) => listener.asked(),
                 Ok(Reply::Presents) => {

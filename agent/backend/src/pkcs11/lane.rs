@@ -18,6 +18,7 @@ use tuf::key::{PublicKey, Scheme};
 use tuf::preimage::Signable;
 
 use super::Pkcs11Token;
+use super::bounded;
 use super::helper::Helper;
 use super::link::Shared;
 use super::signing::{released, taken};
@@ -150,7 +151,7 @@ impl Waiting {
     fn tell(&mut self, told: Told) {
         match self.entries.get(&told.id) {
             Some(entry) if entry.outcome.is_none() => {
-                self.settle(told.id, told.outcome.map_err(Failure::Host));
+                self.settle(told.id, told.outcome.map_err(|error| Failure::Host(bounded::error(error))));
             }
             // An answer to a question that was not asked.
             _ => self.ended = true,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::helper::{CallError, NONSENSE};
 use super::link::{Link, Shared};
-use super::names;
+use super::{bounded, names};
 use crate::host::protocol::{Reply, Request};
 use crate::{BackendError, StoredKey, TokenState};
 
@@ -82,6 +82,7 @@ impl Shared {
         let Some(helper) = link.helper.as_mut().filter(|_| is_new && self.config.is_card()) else { return };
         match helper.call(&Request::List, &[], self.config.deadline) {
             Ok((Reply::Keys { keys, all, .. }, _)) => {
+                let (keys, _) = bounded::keys(keys, &[], None);
                 self.note(|seen| seen.shown(names::stored_keys(keys), all));
             }
             // Another look is taken soon.
@@ -97,6 +98,7 @@ impl Shared {
         self.start_helper(&mut other).and_then(|()| self.load(&mut other)).ok()?;
         let answer = other.helper.as_mut()?.call(&Request::List, &[], self.config.deadline).ok()?;
         let (Reply::Keys { keys, all, .. }, _) = answer else { return None };
+        let (keys, _) = bounded::keys(keys, &self.seen().keys, None);
         Some((other, names::stored_keys(keys), all))
     }
 
