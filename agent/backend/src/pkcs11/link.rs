@@ -181,7 +181,11 @@ impl Shared {
         if request.carries_secret() && !empty {
             helper.not_traced()?;
         }
-        match helper.call_aloud(request, tail, limit, &OfCard::new(self)) {
+        // A module that was given no PIN presents none, whatever it says.
+        let listens = request.presents_pin() || self.config.is_card();
+        let (aloud, deaf) = (listens.then(|| OfCard::new(self)), ());
+        let listener = aloud.as_ref().map_or(&deaf as &dyn super::meanwhile::Listener, |aloud| aloud);
+        match helper.call_aloud(request, tail, limit, listener) {
             Ok(answer) => {
                 if self.config.is_card() && self.trouble_was_seen() {
                     // It has come back, before anybody looked.

@@ -1,6 +1,7 @@
 //! What a helper says before it answers: that its card is asked for what waits for a touch, and that the PIN which was
 //! accepted is to be presented again, which the agent counts first (DESIGN section 4, rule 5; FAULTS C2).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::link::Shared;
@@ -94,10 +95,13 @@ pub(super) struct OfCard<'a> {
     locks: u64,
     settle: Mutex<Option<Settle>>,
 }
+    /// Counts what it was asked for: no request has a PIN presented more than once beside its own.
+    asked_again: AtomicBool,
 
 impl<'a> OfCard<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
-        Self { shared, locks: shared.with_seen(|seen| seen.locks), settle: Mutex::new(None) }
+        let locks = shared.with_seen(|seen| seen.locks);
+        Self { shared, locks, asked_again: AtomicBool::new(false), settle: Mutex::new(None) }
     }
 
     fn settle(&self) -> MutexGuard<'_, Option<Settle>> {
@@ -125,6 +129,9 @@ impl Listener for OfCard<'_> {
         let Some(tally) = self.shared.tally.get() else { return false };
         if self.shared.with_seen(|seen| seen.locks) != self.locks {
             return false;
+        if self.asked_again.swap(true, Ordering::Relaxed) {
+            return false;
+        }
         }
         let counted = tally.count(&Card::of(self.shared.seen().status));
         let may = counted.is_some();

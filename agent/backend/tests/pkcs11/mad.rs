@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use backend::pkcs11::Pkcs11Token;
+use backend::pkcs11::{Card, Pkcs11Token, Settle, Tally};
 use backend::{Backend, TokenState};
 use tuf::key::{KeyType, PublicKey};
 
@@ -16,6 +18,8 @@ use crate::lab::{Lab, sign, start, unlock, unlocked, wait_for};
 pub const CASES: &[Case] = &[
     ("each_way_to_go_mad_costs_a_module_its_own_token_alone", mad_modules),
     ("a_reply_that_was_lost_after_the_signature_is_not_asked_for_again", lost_replies),
+    ("what_a_helper_says_is_cut_so_that_it_harms_no_answer_about_others", talkative),
+    ("a_module_that_was_given_no_pin_is_not_heard_when_it_says_that_one_was_accepted", unasked),
     ("an_answer_with_a_wrong_id_an_impossible_length_or_garbage_ends_the_helper", mad_helpers),
 ];
 
@@ -130,8 +134,90 @@ fn mad_helpers() {
     wait_for(&token, TokenState::Locked);
 }
 
+/// The names of tokens whose helper does its work, and says more than anybody asked for.
+const TALKERS: [&str; 3] = ["long-text", "many-keys", "no-pin"];
+
+fn talkative() {
+    let lab = Lab::new();
+    let token = start(lab.config("long-text"));
+    let problem = token.info().problem.unwrap();
+    assert!(problem.contains("AAAA") && problem.len() < 4096, "{}", problem.len());
+    let token = start(lab.config("many-keys"));
+    wait_for(&token, TokenState::Locked);
+    assert_eq!(token.keys().unwrap().len(), 512);
+    assert!(
+        token.odd_objects().is_some_and(|odd| odd.contains("11488 keys more")),
+        "{:?}",
+        token.odd_objects()
+    );
+    let info = token.info();
+    assert!(info.serial.is_some_and(|serial| serial.len() <= 256), "a serial number is short");
+}
+
+/// Counts what it is asked to count.
+struct Counts(Arc<AtomicUsize>);
+
+impl Tally for Counts {
+    fn count(&self, _: &Card) -> Option<Settle> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Box::new(drop))
+    }
+}
+
+fn unasked() {
+    let lab = Lab::new();
+    let (config, counted) = (lab.config("no-pin"), Arc::new(AtomicUsize::new(0)));
+    let token = Pkcs11Token::new(config, std::env::current_exe().unwrap()).unwrap();
+    token.count_by(Box::new(Counts(Arc::clone(&counted))));
+    assert!(token.first_look(Duration::from_secs(60)));
+    assert!(token.keys().unwrap().is_empty());
+    assert_eq!(counted.load(Ordering::Relaxed), 0, "nobody gave it a PIN");
+    // With a PIN it is heard, once: it may say that it presented that in another way.
+    let _ = unlock(&token);
+    assert_eq!(counted.load(Ordering::Relaxed), 1);
+}
+
+/// What such a helper says to a request: nothing before its answer, most often.
+fn said(name: &str, op: &str, module: &str) -> Vec<String> {
+    let text = |text: &str, n: usize| text.repeat(n);
+    let last = match op {
+        "open" => format!(r#"{{"is":"opened","path":"{module}","sha256":"{}"}}"#, text("0", 64)),
+        "confine" => r#"{"is":"confined","confined":true,"gap":null}"#.to_owned(),
+        "load" if name == "long-text" => {
+            format!(r#"{{"is":"error","kind":"device","message":"{}"}}"#, text("A", 5 << 20))
+        }
+        "load" => r#"{"is":"loaded","library":"talker"}"#.to_owned(),
+        "list" if name == "many-keys" => {
+            let key = |n: u32| {
+                let mut point = [0; 32];
+                point[..4].copy_from_slice(&n.to_be_bytes());
+                let public = ed25519_dalek::SigningKey::from_bytes(&point).verifying_key().to_bytes();
+                let public = hex::encode(PublicKey::from_ed25519(public).unwrap().spki_der());
+                format!(r#"{{"label":"k{n}","public":"{public}","origin":"unknown"}}"#)
+            };
+            let keys: Vec<String> = (0..12_000).map(key).collect();
+            format!(r#"{{"is":"keys","keys":[{}],"all":false,"odd":null,"of":null}}"#, keys.join(","))
+        }
+        "list" => r#"{"is":"keys","keys":[],"all":false,"odd":null,"of":null}"#.to_owned(),
+        "poll" | "look" | "login" => format!(
+            r#"{{"is":"status","label":"lab","serial":"{}","count_low":false,"final_try":false,"blocked":false,"logged_in":false}}"#,
+            text("1", if name == "many-keys" { 10_000 } else { 8 })
+        ),
+        _ => r#"{"is":"done"}"#.to_owned(),
+    };
+    if name != "no-pin" || !matches!(op, "list" | "login") {
+        return vec![last];
+    }
+    let presented = r#"{"is":"presented","accepted":true}"#;
+    let again = [r#"{"is":"presents"}"#, presented].map(str::to_owned);
+    [&again[..], &again[..], &[last]].concat()
+}
+
 /// `host-token NAME` of a helper that is mad; `None` where the name is another one.
 pub fn helper(name: &str) -> Option<ExitCode> {
+    if TALKERS.contains(&name) {
+        return Some(talk(name));
+    }
     if !HELPERS.contains(&name) {
         return None;
     }
@@ -153,6 +239,36 @@ pub fn helper(name: &str) -> Option<ExitCode> {
         }
     }
     Some(ExitCode::SUCCESS)
+}
+
+/// The next frame: its id and its head.
+fn heard(socket: &mut File) -> Option<(u64, serde_json::Value)> {
+    let mut start = [0; 16];
+    socket.read_exact(&mut start).ok()?;
+    let len = |at: usize| usize::try_from(u32::from_be_bytes(start[at..at + 4].try_into().unwrap())).unwrap();
+    let mut rest = vec![0; len(0) + len(4)];
+    socket.read_exact(&mut rest).ok()?;
+    let id = u64::from_be_bytes(start[8..].try_into().unwrap());
+    Some((id, serde_json::from_slice(&rest[..len(0)]).unwrap()))
+}
+
+fn talk(name: &str) -> ExitCode {
+    let mut socket = File::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let mut module = String::new();
+    while let Some((id, request)) = heard(&mut socket) {
+        if let Some(path) = request["module"].as_str() {
+            path.clone_into(&mut module);
+        }
+        for word in said(name, request["op"].as_str().unwrap(), &module) {
+            if socket.write_all(&frame(id, word.as_bytes())).is_err() {
+                return ExitCode::SUCCESS;
+            }
+            if word.contains("presents") {
+                heard(&mut socket);
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn frame(id: u64, head: &[u8]) -> Vec<u8> {
