@@ -92,6 +92,9 @@ pub enum BackendError {
         /// Attempts that are left, where the token tells.
         tries_left: Option<u32>,
     },
+    /// The same of a PUK, which a wrong one blocks for ever.
+    #[error("one more wrong PUK may block it for ever, so it was not tried")]
+    LastPukTry,
     /// The key takes the PIN anew for each signature, and none was given; no attempt was made.
     #[error("the key takes the PIN for each signature")]
     PinEachUse,
@@ -274,6 +277,9 @@ impl BackendError {
             Self::LastTry { .. } | Self::SecretChanged { tries_left: Some(1) } => {
                 "make sure of the PIN, then at a terminal: tufctl token unlock NAME --last-try".to_owned()
             }
+            Self::LastPukTry => {
+                "make sure of the PUK, then at a terminal: tufctl token unblock NAME --last-try".to_owned()
+            }
             Self::SecretChanged { .. } => "unlock it with the PIN that it has now: tufctl token unlock NAME".to_owned(),
             Self::AttemptUnknown { remedy: Some(remedy), .. } => remedy.clone(),
             Self::AttemptUnknown { .. } => "make sure of the PIN and of the tries that are left, then unlock it again: tufctl token unlock NAME".to_owned(),
@@ -361,6 +367,7 @@ impl BackendError {
             Self::Busy | Self::InUse { .. } => "TOKEN_BUSY",
             Self::SecretIncorrect { .. } | Self::SecretChanged { .. } => "PIN_INCORRECT",
             Self::LastTry { .. }
+            | Self::LastPukTry
             | Self::Blocked
             | Self::BothBlocked
             | Self::FoundBlocked { .. }

@@ -102,14 +102,14 @@ impl CardHost {
                 let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PINs"))?;
                 self.change_pin(old, new, last_try, meant.serial.as_deref())
             }
-            Request::ChangePuk { old_len, serial } => {
+            Request::ChangePuk { old_len, last_try, serial } => {
                 let (old, new) = tail.split_at_checked(old_len).ok_or_else(|| protocol_error("two PUKs"))?;
-                self.change_puk(old, new, serial.as_deref())
+                self.change_puk((old, new), last_try, serial.as_deref())
             }
-            Request::Unblock { puk_len, serial } => {
+            Request::Unblock { puk_len, last_try, serial } => {
                 let (puk, pin) =
                     tail.split_at_checked(puk_len).ok_or_else(|| protocol_error("PUK and PIN"))?;
-                self.unblock(puk, pin, serial.as_deref())
+                self.unblock((puk, pin), last_try, serial.as_deref())
             }
             Request::List => {
                 let keys = self.with_card(|session, host| host.list(session))?;

@@ -82,9 +82,21 @@ pub(crate) enum Request {
     /// What a YubiKey says of itself and of its PIN, PUK and management key. [`Reply::Card`]
     CardFacts,
     /// One attempt with the PUK, of so many bytes, and then a new one. [`Reply::Done`]
-    ChangePuk { old_len: usize, serial: Option<String> },
+    ChangePuk {
+        old_len: usize,
+        /// Also when one try is left, or the card does not tell.
+        #[serde(default)]
+        last_try: bool,
+        serial: Option<String>,
+    },
     /// One attempt with the PUK, of so many bytes, and then a new PIN. [`Reply::Done`]
-    Unblock { puk_len: usize, serial: Option<String> },
+    Unblock {
+        puk_len: usize,
+        /// As in [`Request::ChangePuk`].
+        #[serde(default)]
+        last_try: bool,
+        serial: Option<String>,
+    },
     /// The management key, of so many bytes (none: the one that the PIN protects), and then a new one; none: the card's
     /// is made at random, and protected by the PIN. [`Reply::Done`]
     ChangeManagementKey { old_len: usize, protect: bool },
@@ -191,6 +203,9 @@ pub(crate) enum Reply {
     Card { facts: CardFacts },
     /// What a probe found.
     Facts { facts: Box<Facts> },
+    /// The objects of a key were destroyed; `private`: the private one, too. Otherwise it stays, as it is not of that key, or
+    /// cannot show that it is.
+    Removed { private: bool },
     /// It was done.
     Done,
     /// It was not done.
@@ -203,9 +218,6 @@ pub(crate) struct Setup {
     /// Absolute path of the module.
     pub(crate) module: String,
     /// C_Initialize's reserved string (NSS).
-    /// The objects of a key were destroyed; `private`: the private one, too. Otherwise it stays, as it is not of that key, or
-    /// cannot show that it is.
-    Removed { private: bool },
     pub(crate) reserved: Option<String>,
     /// Which of the module's tokens it is.
     pub(crate) wanted: Wanted,
@@ -460,6 +472,8 @@ pub(crate) enum HostErrorKind {
     PinRefused,
     /// A wrong PUK.
     PukIncorrect,
+    /// Not tried: the PUK may have one try left.
+    PukFinalTry,
     /// The PUK is blocked, and the PIN is not.
     PukLocked,
     /// PIN and PUK are both blocked.

@@ -138,6 +138,7 @@ pub(crate) fn backend_error(error: HostError) -> BackendError {
         HostErrorKind::BothLocked => BackendError::BothBlocked,
         HostErrorKind::Swapped => BackendError::Swapped { why: message },
         HostErrorKind::PukIncorrect => BackendError::SecretIncorrect { word: "PUK", tries_left },
+        HostErrorKind::PukFinalTry => BackendError::LastPukTry,
         HostErrorKind::PukLocked => BackendError::PukBlocked,
         HostErrorKind::ManagementKey => BackendError::ManagementKey { why: message },
         HostErrorKind::ManagementTouch => BackendError::ManagementTouch,

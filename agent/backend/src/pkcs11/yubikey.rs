@@ -65,21 +65,28 @@ impl Pkcs11Token {
         let _ = self.shared.poll(&mut self.shared.link());
     }
 
-    /// One attempt with the old PUK, at the card of this serial number.
+    /// One attempt with the old PUK, at the card of this serial number; one that could be the last where that was agreed to alone.
     pub fn present_puk_change(
         &self,
         old: &SecretBytes,
         new: &SecretBytes,
-        serial: Option<String>,
+        (serial, last_try): (Option<String>, bool),
     ) -> Presented {
         let (old, new) = (old.reveal_secret_bytes(), new.reveal_secret_bytes());
-        self.present_puk("changing the PUK", &Request::ChangePuk { old_len: old.len(), serial }, &[old, new])
+        let request = Request::ChangePuk { old_len: old.len(), last_try, serial };
+        self.present_puk("changing the PUK", &request, &[old, new])
     }
 
-    /// One attempt with the PUK, at the card of this serial number: the PIN is then a new one, with all its tries.
-    pub fn present_unblock(&self, puk: &SecretBytes, pin: &SecretBytes, serial: Option<String>) -> Presented {
+    /// The same with the PUK: the PIN is then a new one, with all its tries.
+    pub fn present_unblock(
+        &self,
+        puk: &SecretBytes,
+        pin: &SecretBytes,
+        (serial, last_try): (Option<String>, bool),
+    ) -> Presented {
         let (puk, pin) = (puk.reveal_secret_bytes(), pin.reveal_secret_bytes());
-        self.present_puk("unblocking the PIN", &Request::Unblock { puk_len: puk.len(), serial }, &[puk, pin])
+        let request = Request::Unblock { puk_len: puk.len(), last_try, serial };
+        self.present_puk("unblocking the PIN", &request, &[puk, pin])
     }
 
     fn present_puk(&self, what: &str, request: &Request, tail: &[&[u8]]) -> Presented {

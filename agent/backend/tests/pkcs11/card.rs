@@ -29,6 +29,10 @@ pub const CASES: &[Case] = &[
         a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off,
     ),
     (
+        "a_puk_that_has_lost_its_tries_by_now_is_presented_only_where_a_last_try_was_agreed_to",
+        a_puk_that_has_lost_its_tries_by_now_is_presented_only_where_a_last_try_was_agreed_to,
+    ),
+    (
         "a_pin_that_no_card_looks_at_is_none_that_it_accepted",
         a_pin_that_no_card_looks_at_is_none_that_it_accepted,
     ),
@@ -94,6 +98,27 @@ fn a_management_key_behind_the_pin_is_not_lost_wherever_its_change_is_cut_off() 
             }
         }
     }
+}
+
+/// Another program took them after they were looked at, say.
+fn a_puk_that_has_lost_its_tries_by_now_is_presented_only_where_a_last_try_was_agreed_to() {
+    let Some(bench) = Bench::new([5, 7, 1]) else { return };
+    let wrong =
+        |last_try| bench.token.present_unblock(&secret("00000000"), &secret(PIN), (None, last_try)).result;
+    for left in [2, 1] {
+        assert_eq!(wrong(false).unwrap_err().reason(), "PIN_INCORRECT");
+        assert_eq!(bench.card.tries_left(), (3, left));
+    }
+    let change =
+        bench.token.present_puk_change(&secret("00000000"), &secret("27182818"), (None, false)).result;
+    for refused in [wrong(false), change] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.reason(), "PIN_BLOCKED", "{error}");
+        assert!(error.remedy().contains("token unblock NAME --last-try"), "{}", error.remedy());
+        assert_eq!(bench.card.tries_left(), (3, 1), "{error}");
+    }
+    bench.token.present_unblock(&secret("12345678"), &secret(PIN), (None, true)).result.unwrap();
+    assert_eq!(bench.card.tries_left(), (3, 3));
 }
 
 /// As where another program has put the same key into its slot again, under a policy that wants no PIN for each signature.

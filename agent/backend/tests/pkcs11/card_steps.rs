@@ -86,7 +86,10 @@ const UNBLOCK: Flow = Flow {
     most: 1,
     ready: |_| {},
     run: |bench, _| {
-        bench.token.present_unblock(&secret("12345678"), &secret(PIN), Some(SERIAL.to_string())).result
+        bench
+            .token
+            .present_unblock(&secret("12345678"), &secret(PIN), (Some(SERIAL.to_string()), true))
+            .result
     },
 };
 const GENERATE: Flow = Flow {

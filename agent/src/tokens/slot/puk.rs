@@ -70,13 +70,14 @@ impl Slot {
             }));
         }
         may_try(self.name(), &card.serial, facts.puk_tries_left, attempt.last_try.as_ref())?;
+        let last_try = attempt.last_try.is_some();
         self.is_meant(&card, &id, &Presenting::Person(attempt)).await?;
-        let serial = Some(card.serial);
+        let meant = (Some(card.serial), last_try);
         let unblocks = matches!(act, PukAct::Unblock { .. });
         let asked = Arc::clone(&token);
         let presented = blocking(move || match act {
-            PukAct::Change { old, new } => asked.present_puk_change(&old, &new, serial),
-            PukAct::Unblock { puk, pin } => asked.present_unblock(&puk, &pin, serial),
+            PukAct::Change { old, new } => asked.present_puk_change(&old, &new, meant),
+            PukAct::Unblock { puk, pin } => asked.present_unblock(&puk, &pin, meant),
         })
         .await?;
         if unblocks && presented.spent == Spent::Accepted {

@@ -71,26 +71,36 @@ impl CardHost {
         plain(Reply::Done)
     }
 
-    pub(super) fn change_puk(&mut self, old: &[u8], new: &[u8], serial: Option<&str>) -> Answer {
+    pub(super) fn change_puk(
+        &mut self,
+        (old, new): (&[u8], &[u8]),
+        last_try: bool,
+        serial: Option<&str>,
+    ) -> Answer {
         self.is_meant(serial)?;
         not_traced()?;
         is_pin("PUK", old)?;
         is_pin("PUK", new)?;
         self.with_card(|session, host| {
-            let before = session.puk_tries()?;
+            let before = host.may_try_puk(session, last_try)?;
             let status = session.change_puk(old, new).map_err(unclear)?;
             host.judge_puk(session, status, before)
         })?;
         plain(Reply::Done)
     }
 
-    pub(super) fn unblock(&mut self, puk: &[u8], pin: &[u8], serial: Option<&str>) -> Answer {
+    pub(super) fn unblock(
+        &mut self,
+        (puk, pin): (&[u8], &[u8]),
+        last_try: bool,
+        serial: Option<&str>,
+    ) -> Answer {
         self.is_meant(serial)?;
         not_traced()?;
         is_pin("PUK", puk)?;
         is_pin("PIN", pin)?;
         self.with_card(|session, host| {
-            let before = session.puk_tries()?;
+            let before = host.may_try_puk(session, last_try)?;
             let status = session.unblock(puk, pin).map_err(unclear)?;
             host.judge_puk(session, status, before)?;
             *host.pin = None;
@@ -139,6 +149,19 @@ impl Held<'_> {
             Some(0) => Err(self.blocked().unasked()),
             Some(1) if !last_try => {
                 Err(HostError::new(HostErrorKind::FinalTry, "the card says that one try is left"))
+            }
+            _ => Ok(tries),
+        }
+    }
+
+    /// The tries of the PUK before an attempt, when there may be one. They were looked at before, but another program may have
+    /// taken some since.
+    fn may_try_puk(&mut self, session: &Session<'_>, last_try: bool) -> Result<Option<Tries>, Fault> {
+        let tries = session.puk_tries()?;
+        match tries.map(|tries| tries.left) {
+            Some(0) => Err(self.blocked_puk(session).unasked().into()),
+            None | Some(1) if !last_try => {
+                Err(HostError::new(HostErrorKind::PukFinalTry, "the PUK may have one try left").into())
             }
             _ => Ok(tries),
         }
@@ -207,13 +230,17 @@ impl Held<'_> {
             let wrong = HostError::new(HostErrorKind::PukIncorrect, "the PUK is wrong");
             return Err(wrong.tries_left(Some(left)).into());
         }
+        Err(self.blocked_puk(session).into())
+    }
+
+    /// The PUK has no try left.
+    fn blocked_puk(&mut self, session: &Session<'_>) -> HostError {
         // What is left to do depends on the PIN.
         let _ = self.look_at_tries(session);
-        Err(match self.status.blocked {
+        match self.status.blocked {
             true => self.blocked(),
             false => HostError::new(HostErrorKind::PukLocked, "the card says that its PUK is blocked"),
         }
-        .into())
     }
 
     /// The PIN has no try left.
