@@ -10,12 +10,18 @@ use tufagent_tests::{Home, PIN, binary, need};
 
 /// A token behind the lying module, whose PIN lies in a file.
 pub(crate) fn unattended() -> Option<(Home, Desk)> {
+    token("pin = { file = PIN_FILE }\n")
+}
+
+/// The same, whose PIN comes from elsewhere.
+fn token(pin_from: &str) -> Option<(Home, Desk)> {
     let softhsm = need(SoftHsm::find_or_fetch())?;
     let home = Home::new();
     let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
     folder.init_token("build", "so-pin-4711", PIN).unwrap();
     let pin = home.secret("hsm-pin", PIN).display().to_string();
-    home.config(&format!("{}pin = {{ file = {pin:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    let pin_from = pin_from.replace("PIN_FILE", &format!("{pin:?}"));
+    home.config(&(home.lying_table("hsm", "build", &folder) + &pin_from));
     let desk = home.lying_desk("hsm");
     Some((home, desk))
 }
@@ -41,6 +47,57 @@ fn an_agent_that_is_killed_while_doctor_measures_unlocks_its_token_by_itself_aga
     agent.wait_until(|| home.token("hsm")["state"] != "absent" && home.token("hsm")["problem"].is_null());
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     assert_eq!(home.journalled("token.attempt").len(), home.journalled("token.accepted").len());
+}
+
+#[test]
+fn a_pin_of_the_configuration_that_was_refused_doctor_presents_no_more_after_a_restart() {
+    let Some((home, desk)) = unattended() else { return };
+    home.secret("hsm-pin", "999999");
+    desk.say("token tries 10\ntoken flags none");
+    let agent = home.start();
+    agent.wait_until(|| desk.trace().logins() == 1 && !home.token("hsm")["problem"].is_null());
+    agent.stop();
+    for _ in 0..2 {
+        let agent = home.start();
+        agent
+            .wait_until(|| home.token("hsm")["state"] == "locked" && !home.token("hsm")["problem"].is_null());
+        for _ in 0..2 {
+            let told = home.run("token doctor hsm --json").done().json();
+            let missed = told["facts"]["not_measured"].to_string();
+            assert!(missed.contains("tried before") || missed.contains("not tried"), "{missed}");
+        }
+        assert_eq!(desk.trace().logins(), 1, "the wrong PIN was presented once, by the agent itself");
+        agent.stop();
+    }
+}
+
+/// What is accepted takes back all that is counted: a wrong one between the two would not count.
+#[test]
+fn while_doctor_presents_a_pin_again_nobody_else_presents_one_to_the_same_token() {
+    let Some((home, desk)) = token("pin = \"prompt\"\n") else { return };
+    home.secret("bad", "999999");
+    let agent = home.start();
+    agent.wait_until(|| home.token("hsm")["state"] == "locked");
+    desk.forget();
+    desk.say("token tries 6\ntoken flags none\nC_Login 3 once after sleep 2500");
+    let mut doctor = Command::new(binary("tufctl"));
+    home.environment(&mut doctor);
+    doctor.args(["token", "doctor", "hsm", "--pin-file"]).arg(home.path("hsm-pin")).stdout(Stdio::null());
+    let mut doctor = doctor.spawn().unwrap();
+    agent.wait_until(|| desk.trace().calls("C_Login") >= 3);
+    home.refused("token unlock hsm --pin-file bad", 5, "PIN_INCORRECT");
+    assert!(doctor.wait().unwrap().success());
+    let journal = home.run("audit list --json").done().json();
+    let of_pins: Vec<_> = journal["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| ["token.attempt", "token.accepted"].iter().any(|kind| entry["kind"] == *kind))
+        .collect();
+    let is_person = |entry: &&&serde_json::Value| entry["body"]["by_person"] == true;
+    let wrong = of_pins.iter().filter(is_person).next_back().unwrap();
+    let next = of_pins.iter().find(|entry| entry["seq"].as_u64() > wrong["seq"].as_u64());
+    assert!(next.is_none_or(|next| next["kind"] == "token.attempt"), "{of_pins:#?}");
 }
 
 #[test]

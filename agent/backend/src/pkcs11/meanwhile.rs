@@ -50,6 +50,8 @@ impl<'a> OfDoctor<'a> {
 
 impl Listener for OfDoctor<'_> {
     fn presents(&self) -> bool {
+        // What nothing was said of stays counted.
+        drop(self.settle.lock().unwrap_or_else(PoisonError::into_inner).take());
         let counted = self.attempts.again();
         let may = counted.is_some();
         *self.settle.lock().unwrap_or_else(PoisonError::into_inner) = counted;
@@ -93,10 +95,10 @@ pub(super) struct OfCard<'a> {
     shared: &'a Shared,
     /// [`super::seen::Seen::locks`] when it began: one that comes before the card is heard of ends it, too.
     locks: u64,
-    settle: Mutex<Option<Settle>>,
-}
     /// Counts what it was asked for: no request has a PIN presented more than once beside its own.
     asked_again: AtomicBool,
+    settle: Mutex<Option<Settle>>,
+}
 
 impl<'a> OfCard<'a> {
     pub(super) fn new(shared: &'a Shared) -> Self {
@@ -127,11 +129,11 @@ impl Listener for OfCard<'_> {
 
     fn presents(&self) -> bool {
         let Some(tally) = self.shared.tally.get() else { return false };
-        if self.shared.with_seen(|seen| seen.locks) != self.locks {
-            return false;
         if self.asked_again.swap(true, Ordering::Relaxed) {
             return false;
         }
+        if self.shared.with_seen(|seen| seen.locks) != self.locks {
+            return false;
         }
         let counted = tally.count(&Card::of(self.shared.seen().status));
         let may = counted.is_some();

@@ -105,7 +105,7 @@ impl Slot {
         let asking = Asking { last_try, meant: card.meant() };
         let asked = Arc::clone(token);
         let proof = Proof { card: id, count_low: card.count_low };
-        let still = self.still(how.since());
+        let (still, one) = (self.still(how.since()), self.places.logins.of(&proof.card));
         let counted = Counted {
             still: still.clone(),
             counter: Arc::clone(&self.counter),
@@ -115,6 +115,7 @@ impl Slot {
             wrong,
             settled: AtomicBool::new(false),
             alone: Mutex::new(Some(alone)),
+            one,
             runtime: Handle::current(),
         };
         // Others wait until what came of it is in the ledger.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use backend::pkcs11::{Attempts, Card, Settle, Tally};
 use ledger::{Ledger, PinAttempt, PinLeave, PinOutcome};
@@ -143,6 +144,8 @@ pub(super) struct Counted {
     pub(super) settled: AtomicBool,
     /// Nobody else presents the card a PIN meanwhile.
     pub(super) alone: Mutex<Option<OwnedMutexGuard<()>>>,
+    /// Held by who does.
+    pub(super) one: Arc<tokio::sync::Mutex<()>>,
     pub(super) runtime: Handle,
 }
 
@@ -161,6 +164,8 @@ impl Attempts for Counted {
     }
 
     fn again(&self) -> Option<Settle> {
+        // One that is accepted takes back all that is counted: nobody else's may be begun between its beginning and its end.
+        let alone = if lock(&self.alone).is_some() { None } else { Some(self.hold()?) };
         if !self.still.is_wanted() {
             return None;
         }
@@ -170,9 +175,24 @@ impl Attempts for Counted {
             by_itself: None,
             ..self.attempt.clone()
         };
-        self.counter.again(&self.runtime, attempt, self.proof.clone())
+        let settle = self.counter.again(&self.runtime, attempt, self.proof.clone())?;
+        Some(Box::new(move |accepted| {
+            settle(accepted);
+            drop(alone);
+        }))
     }
 }
+
+impl Counted {
+    /// Waits, not for long, until nobody else presents the card a PIN.
+    fn hold(&self) -> Option<OwnedMutexGuard<()>> {
+        let one = Arc::clone(&self.one).lock_owned();
+        self.runtime.block_on(async { tokio::time::timeout(WAITS_FOR_OTHERS, one).await }).ok()
+    }
+}
+
+/// The helper that waits for it has a deadline of its own.
+const WAITS_FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// A YubiKey that forgot the PIN that it accepted is presented it again by its helper, in the middle of a request, and so is a
 /// module that says only then that it knows no login for one signature: that is an attempt, too (DESIGN section 4, rule 5).

@@ -10,6 +10,7 @@ use secmem::SecretBytes;
 
 use super::card::Presenting;
 use super::count::Counted;
+use super::refusals::HELD_BACK;
 use super::since::Since;
 use super::source::Source;
 use super::unlock::Attempt;
@@ -55,11 +56,13 @@ impl Slot {
     ) -> Result<(Diagnosis, bool), Refusal> {
         self.can_be_examined()?;
         let Some(token) = self.pkcs11.clone() else { return Err(Refusal::internal("no module")) };
-        let (pin, content) = match secret {
-            Some(secret) => (Ok(Arc::new(secret)), None),
+        let user = attempt.user;
+        // What the source holds is presented as the agent presents it by itself: not what was refused in a run before.
+        let (pin, how, content) = match secret {
+            Some(secret) => (Ok(Arc::new(secret)), Presenting::Person(attempt), None),
             None => match self.pin_to_examine(attempt.since).await {
-                Ok(source) => (Ok(source.pin), Some(source.content)),
-                Err(why) => (Err(why), None),
+                Ok(source) => (Ok(source.pin), source.how, Some(source.content)),
+                Err(why) => (Err(why), Presenting::Person(attempt), None),
             },
         };
         let _alone = Arc::clone(&self.examined).acquire_owned().await.map_err(Refusal::internal)?;
@@ -67,9 +70,7 @@ impl Slot {
         let progress = Arc::new(Mutex::new(Some(progress)));
         let why = match pin {
             Ok(pin) => {
-                let user = attempt.user;
                 self.not_too_early(user)?;
-                let attempt = Attempt { from_source: content.is_some(), ..attempt };
                 let steps = Arc::clone(&progress);
                 let ask = move |token: &Pkcs11Token, asking: &Asking, counted: &Counted| {
                     let progress = lock(&steps).take();
@@ -83,14 +84,17 @@ impl Slot {
                     };
                     (spent, done)
                 };
-                let done = self.ask_card_aloud(&token, &Presenting::Person(attempt), ask).await;
+                let done = self.ask_card_aloud(&token, &how, ask).await;
                 let logged_in = done
                     .as_ref()
                     .is_ok_and(|(diagnosis, _)| diagnosis.facts.logged_in && !diagnosis.pin_refused);
                 self.note_delay(user, logged_in && content.is_none(), done.as_ref().err());
                 match done {
                     // Not presented: what can be measured without it is.
-                    Err(refusal) if refusal.reason == Reason::PinBlocked && lock(&progress).is_some() => {
+                    Err(refusal) if may_go_without(&refusal) && lock(&progress).is_some() => {
+                        if let Some(content) = content.filter(|_| refusal.details.contains_key(HELD_BACK)) {
+                            self.note_presented(content, Some(&refusal));
+                        }
                         refusal.message
                     }
                     done => {
@@ -158,6 +162,11 @@ fn measure(
     let diagnosis = token.examine(pin, attempts, &mut progress)?;
     let saved = token.save_profile(&diagnosis)?;
     Ok((diagnosis, saved))
+}
+
+/// Whether the PIN was not presented, for what it is or has done before.
+fn may_go_without(refusal: &Refusal) -> bool {
+    refusal.reason == Reason::PinBlocked || refusal.details.contains_key(HELD_BACK)
 }
 
 /// Nobody waits any more: that is what "busy" means here.
