@@ -270,3 +270,20 @@ fn the_deadline_of_the_configuration_is_that_of_each_call() {
     assert!(refused["message"].as_str().unwrap().contains("within 5 s"), "{refused}");
     desk.say("pass");
 }
+
+#[test]
+fn what_waits_behind_a_wrong_guess_is_not_told_that_the_token_unlocks_itself() {
+    let Some(home) = home_with_pin_file(PIN) else { return };
+    let desk = home.lying_desk("hsm");
+    desk.say("C_Login * sleep 1500");
+    let agent = home.start();
+    agent.wait_until(|| logins(&home) > 0);
+    std::thread::scope(|scope| {
+        let guess = scope.spawn(|| home.refused("token unlock hsm --pin-file wrong", 5, "PIN_INCORRECT"));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let refused = home.refused("key generate k --token hsm --type ecdsa-p256", 5, "TOKEN_LOCKED");
+        let remedy = refused["remedy"].as_str().unwrap();
+        assert!(!remedy.contains("by itself") && remedy.contains("tufctl token unlock hsm"), "{refused}");
+        guess.join().unwrap();
+    });
+}

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
-use softhsm::{SoftHsm, TokenFolder};
-use tufagent_tests::{Home, PIN, binary, need};
+use softhsm::{Nss, SoftHsm, TokenFolder, third_party_dir};
+use tufagent_tests::{Agent, Home, PIN, binary, need};
 
 use crate::terminal::talk_in_steps;
 
@@ -192,4 +193,134 @@ fn after_an_upgrade_of_the_module_and_a_restart_it_is_said_that_the_module_is_to
     home.run("token trust hsm --yes").done();
     agent.wait_until(|| home.token("hsm")["state"] == "unlocked");
     home.run("sign repo --yes").done();
+}
+
+/// What is told of the keys of a token, by name.
+fn listed(home: &Home) -> Vec<(String, Value, bool)> {
+    let keys = home.run("key list --json").done().json();
+    let of = |key: &Value| {
+        let available = key["available"].as_bool().unwrap();
+        (key["name"].as_str().unwrap().to_owned(), key["keyid"].clone(), available)
+    };
+    keys["keys"].as_array().unwrap().iter().map(of).collect()
+}
+
+/// The key `deploy` that a card has shown is not the one that had the name before: it has none of its own, and that is told.
+#[track_caller]
+fn the_name_stays(home: &Home, agent: &Agent, token: &str, [theirs, ours]: [&Value; 2]) {
+    let keys = listed(home);
+    let of = |keyid: &Value| keys.iter().find(|(_, is, _)| is == keyid).cloned();
+    let (name, _, available) = of(theirs).unwrap();
+    assert!(name.starts_with("deploy-") && available, "{keys:?}");
+    assert_eq!(of(ours), Some(("deploy".to_owned(), ours.clone(), false)), "{keys:?}");
+    let warnings = home.token(token)["warnings"].to_string();
+    assert!(warnings.contains("the key deploy is missing") && warnings.contains(&name), "{warnings}");
+    assert!(agent.log().contains("the key deploy is missing"), "{}", agent.log());
+    assert!(home.run("key export deploy --format tuf").done().stdout.contains(ours.as_str().unwrap()));
+}
+
+#[test]
+fn a_card_that_says_that_it_is_ours_and_takes_our_pin_takes_over_no_name() {
+    let Some((home, folder, [theirs, ours])) = ours_and_a_strangers() else { return };
+    let file = home.secret("hsm-pin", PIN).display().to_string();
+    home.config(&format!("{}pin = {{ file = {file:?} }}\n", home.lying_table("hsm", "build", &folder)));
+    fs::remove_file(home.state().join("modules/hsm.sha256")).unwrap();
+    let unlocked = || home.token("hsm")["state"] == "unlocked";
+    let agent = home.start();
+    agent.wait_until(unlocked);
+    assert_eq!(listed(&home), [("deploy".to_owned(), ours.clone(), true)]);
+    let serial = home.token("hsm")["serial"].as_str().unwrap().to_owned();
+    agent.stop();
+    // Its maker, label and PIN are the same as it is; its serial number is what it says.
+    let (aside, stranger) = (home.dir().join("ours"), home.dir().join("stranger"));
+    pull(&folder, &aside);
+    fs::rename(&stranger, folder.tokens_dir()).unwrap();
+    home.lying_desk("hsm").say(&format!("token serial {serial}"));
+    for _ in 0..2 {
+        let agent = home.start();
+        agent.wait_until(unlocked);
+        the_name_stays(&home, &agent, "hsm", [&theirs, &ours]);
+        agent.stop();
+    }
+    // Our own comes back, and has its name; a person who knows gives the name of the other up.
+    pull(&folder, &stranger);
+    fs::rename(&aside, folder.tokens_dir()).unwrap();
+    home.lying_desk("hsm").say("");
+    let agent = home.start();
+    agent.wait_until(unlocked);
+    assert_eq!(listed(&home), [("deploy".to_owned(), ours.clone(), true)]);
+    assert!(home.token("hsm")["warnings"].is_null(), "{}", home.token("hsm"));
+    agent.stop();
+    pull(&folder, &aside);
+    fs::rename(&stranger, folder.tokens_dir()).unwrap();
+    home.lying_desk("hsm").say(&format!("token serial {serial}"));
+    let agent = home.start();
+    agent.wait_until(unlocked);
+    home.run("key list").done();
+    home.run("key remove deploy --yes").done();
+    let keys = listed(&home);
+    assert_eq!(keys.iter().map(|(_, keyid, _)| keyid).collect::<Vec<_>>(), [&theirs], "{keys:?}");
+    assert!(home.token("hsm")["warnings"].is_null(), "{}", home.token("hsm"));
+    // What is made here has the name that it was given.
+    home.run("key generate other --token hsm --type ecdsa-p256").done();
+    assert!(listed(&home).iter().any(|(name, _, available)| name == "other" && *available));
+}
+
+#[test]
+fn a_token_that_wants_no_pin_and_is_another_one_takes_over_no_name() {
+    let home = Home::new();
+    let Some(nss) = need(third_party_dir().and_then(|dir| Nss::find_or_fetch_in(&dir))) else { return };
+    let place = home.dir().join("nss");
+    let unlocked = || home.token("open")["state"] == "unlocked";
+    let mut keyids = [Value::Null, Value::Null];
+    for at in 0..2 {
+        let Some(ready) = need(nss.token(&place, "open", "")) else { return };
+        home.config(&format!("{}pin = \"none\"\n", ready.table("open")));
+        let agent = home.start();
+        agent.wait_until(unlocked);
+        home.run("key generate deploy --token open --type ecdsa-p256").done();
+        keyids[at] = keyid(&home, "deploy");
+        agent.stop();
+        if at == 0 {
+            fs::rename(&place, home.dir().join("theirs")).unwrap();
+            fs::remove_dir_all(home.state()).unwrap();
+        }
+    }
+    let [theirs, ours] = keyids;
+    fs::rename(&place, home.dir().join("ours")).unwrap();
+    fs::rename(home.dir().join("theirs"), &place).unwrap();
+    let agent = home.start();
+    agent.wait_until(unlocked);
+    the_name_stays(&home, &agent, "open", [&theirs, &ours]);
+}
+
+#[test]
+fn no_name_begins_as_an_option_does() {
+    let Some((home, folder)) = by_label("") else { return };
+    home.config(&home.lying_table("hsm", "build", &folder));
+    let agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    home.run("key generate rf --token hsm --type ecdsa-p256").done();
+    let refused = home.run("key generate --json --token hsm --type ecdsa-p256 -- -rf").exits(2).json();
+    let refused = &refused["error"];
+    assert_eq!(refused["reason"], "NAME_INVALID", "{refused}");
+    assert!(refused["remedy"].as_str().unwrap().contains("hyphen"), "{refused}");
+    // A card may call its key so all the same.
+    agent.stop();
+    fs::remove_dir_all(home.state().join("names")).unwrap();
+    home.lying_desk("hsm").say("attribute CKA_LABEL text:-rf");
+    let agent = home.start();
+    home.run("token unlock hsm --pin-file pin").done();
+    assert_eq!(listed(&home)[0].0, "_rf");
+    home.run("key show _rf").done();
+    agent.stop();
+    home.config(&home.lying_table("-hsm", "build", &folder));
+    let mut program = Command::new(binary("tuf-agent"));
+    home.environment(&mut program);
+    if tufagent_tests::is_root() {
+        program.arg("--allow-root");
+    }
+    let output = program.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("\"-hsm\"") && said.contains("options"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The end of the agent as its modules see it: each is told (C_Finalize), and none holds it up.
+//! The end of the agent as its modules see it: each is told (C_Finalize), and none holds it up; nor a start or a reload.
 
 use std::time::{Duration, Instant};
 
@@ -60,4 +60,58 @@ fn modules_that_do_not_end_hold_up_the_agent_once_and_not_one_after_the_other() 
     let took = before.elapsed();
     assert!(desks.iter().all(|desk| desk.trace().calls("C_Finalize") == 1));
     assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+/// The least of three, as a busy machine may be slow once.
+fn least(mut take: impl FnMut() -> Option<Duration>) -> Option<Duration> {
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.push(take()?);
+    }
+    all.into_iter().min()
+}
+
+#[test]
+fn a_module_that_hangs_keeps_nobody_waiting_for_long_after_a_start() {
+    let Some((home, agent, desks)) = with_tokens(&["one", "two"]) else { return };
+    agent.stop();
+    desks[0].say("C_Initialize hang");
+    let took = least(|| {
+        let begun = Instant::now();
+        let agent = home.start();
+        let slow = home.token("one");
+        let took = begun.elapsed();
+        let problem = slow["problem"].as_str().unwrap_or_default();
+        assert!(slow["state"] == "absent" && problem.contains("nothing was heard of it"), "{slow}");
+        agent.wait_until(|| home.token("two")["state"] == "unlocked");
+        agent.kill();
+        Some(took)
+    });
+    assert!(took.unwrap() < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn a_reload_that_adds_a_token_whose_module_hangs_changes_the_others_soon() {
+    let Some((home, agent, desks)) = with_tokens(&["one", "two"]) else { return };
+    agent.stop();
+    let file = home.dir().join("config/tuf-agent/config.toml");
+    let both = std::fs::read_to_string(&file).unwrap();
+    let second = both.rfind("[[token]]").unwrap();
+    desks[0].say("C_Initialize hang");
+    let mut number = 0;
+    let took = least(|| {
+        home.config(&both[second..]);
+        let agent = home.start();
+        number += 1;
+        let name = format!("two-{number}");
+        home.config(&both.replace("name = \"two\"", &format!("name = \"{name}\"")));
+        let begun = Instant::now();
+        agent.signal("HUP");
+        let list = || home.run("token list --json").done().text();
+        agent.wait_until(|| list().contains(&name));
+        let took = begun.elapsed();
+        agent.kill();
+        Some(took)
+    });
+    assert!(took.unwrap() < Duration::from_secs(4), "{took:?}");
 }

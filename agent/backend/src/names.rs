@@ -31,6 +31,9 @@ pub enum NameError {
         /// The first such character.
         found: char,
     },
+    /// It begins as an option of a command does.
+    #[error("the name begins with '-', as options do: commands that name it would be read otherwise")]
+    LooksLikeOption,
     /// A key name that looks like a file.
     #[error("the name ends in {ending:?}, which means a file")]
     LooksLikeFile {
@@ -45,9 +48,27 @@ impl TokenName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// One that a person gives now: no option of a command (which one that is there may look like).
+    ///
+    /// # Errors
+    /// For text that is no such name.
+    pub fn given(text: &str) -> Result<Self, NameError> {
+        no_option(text)?;
+        text.parse()
+    }
 }
 
 impl KeyName {
+    /// One that a person gives now: no option of a command (which one that is there may look like).
+    ///
+    /// # Errors
+    /// For text that is no such name.
+    pub fn given(text: &str) -> Result<Self, NameError> {
+        no_option(text)?;
+        text.parse()
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -88,6 +109,10 @@ impl fmt::Display for KeyName {
     }
 }
 
+fn no_option(text: &str) -> Result<(), NameError> {
+    if text.starts_with('-') { Err(NameError::LooksLikeOption) } else { Ok(()) }
+}
+
 fn check(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
@@ -118,6 +143,15 @@ mod tests {
         assert_eq!("a/b".parse::<KeyName>(), Err(NameError::Character { found: '/' }));
         assert_eq!("é".parse::<TokenName>(), Err(NameError::Character { found: 'é' }));
         assert_eq!("x".repeat(101).parse::<KeyName>(), Err(NameError::TooLong { max: 100 }));
+    }
+
+    #[test]
+    fn nobody_gives_a_name_that_a_command_would_take_for_an_option() {
+        for (key, token) in ["-rf", "-", "--yes"].map(|name| (KeyName::given(name), TokenName::given(name))) {
+            assert_eq!((key, token), (Err(NameError::LooksLikeOption), Err(NameError::LooksLikeOption)));
+        }
+        assert_eq!(KeyName::given("r-f").unwrap().as_str(), "r-f");
+        assert_eq!(TokenName::given("a/b"), Err(NameError::Character { found: '/' }));
     }
 
     #[test]

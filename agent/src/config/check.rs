@@ -108,7 +108,7 @@ fn add_default_file_store(config: &mut Config) -> Result<(), ConfigError> {
 
 fn check_token(raw: RawToken, pinentry: &Path) -> Result<TokenConfig, ConfigError> {
     let name: TokenName =
-        raw.name.parse().map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
+        TokenName::given(&raw.name).map_err(|e| invalid(format!("the token name {:?}: {e}", raw.name)))?;
     let of = |why: String| invalid(format!("token {name}: {why}"));
     let pin = source::read(raw.pin.as_ref(), pinentry).map_err(of)?;
     let confirm = match raw.confirm.as_deref() {

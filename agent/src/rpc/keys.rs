@@ -126,6 +126,7 @@ async fn generate(
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
     let key = HeldKey::here(slot, stored);
+    state.tokens().assign_name(&key);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let mut warnings = card::forget(&state, replaced).await;
     warnings.extend(card::warnings(&key).await);
@@ -176,6 +177,7 @@ async fn import(
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
     let key = HeldKey::here(slot, stored);
+    state.tokens().assign_name(&key);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
     let warning = format!(
         "the key {} was not made on token {}: a copy of it may exist elsewhere, as in the file that it came from",

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backend::{KeyName, StoredKey, TokenState};
+use backend::{KeyName, Origin, StoredKey, TokenState};
 use policy::Reason;
 use tuf::key::PublicKey;
 use tufagent_proto::v1::Key;
 
-use super::names::Whereabouts;
+use super::names::{Missing, Whereabouts};
 use super::{Listing, Slot, Tokens};
 use crate::refusal::Refusal;
 use crate::split::Whole;
@@ -168,6 +168,7 @@ impl Tokens {
             listed.at.configured.insert(slot.name().to_owned());
             if listing.whole && there {
                 listed.at.whole.insert(slot.name().to_owned());
+                listed.at.cards.extend(slot.card_id().map(|card| (slot.name().to_owned(), card)));
             }
             for gone in &listing.lost {
                 listed.at.lost.insert((slot.name().to_owned(), gone.public.clone()));
@@ -181,13 +182,51 @@ impl Tokens {
     /// Each key once, under a name of its own.
     fn in_one_name_space(&self, Listed { mut held, mut lost, at }: Listed) -> Vec<HeldKey> {
         hide_behind_whole_copies(&mut held);
-        self.names.give(&mut held, &mut lost, &at);
+        let missing = self.names.give(&mut held, &mut lost, &at);
+        self.tell_missing(&missing, &at);
+        lost.extend(missing.iter().filter_map(|missing| self.as_lost(missing, &held)));
         // What took the place of a lost key, or is a copy of it, is what is meant.
         lost.retain(|gone| {
             !held.iter().any(|key| key.name == gone.name || key.stored.public == gone.stored.public)
         });
-        held.append(&mut lost);
+        for key in lost {
+            let is_same = |other: &HeldKey| {
+                other.stored.public == key.stored.public && other.slot.name() == key.slot.name()
+            };
+            if !held.iter().any(is_same) {
+                held.push(key);
+            }
+        }
         held
+    }
+
+    /// A key that was on its token in another run of the agent.
+    fn as_lost(&self, missing: &Missing, held: &[HeldKey]) -> Option<HeldKey> {
+        let slot = &held.iter().find(|key| key.slot.name() == missing.token)?.slot;
+        let (name, public) = (missing.name.parse().ok()?, missing.public.clone());
+        let stored = StoredKey { name, public, origin: Origin::Unknown, place: None };
+        let name = missing.name.clone();
+        Some(HeldKey {
+            name,
+            slot: Arc::clone(slot),
+            stored,
+            available: false,
+            lost: true,
+            unanswered: false,
+        })
+    }
+
+    /// People read of it with the token, and once in the log.
+    fn tell_missing(&self, missing: &[Missing], at: &Whereabouts) {
+        for slot in self.all().iter().filter(|slot| at.cards.contains_key(slot.name())) {
+            let of_it = missing.iter().filter(|missing| missing.token == slot.name());
+            slot.miss(of_it.map(Missing::told).collect());
+        }
+    }
+
+    /// This key was made here, and has its name from now on.
+    pub(crate) fn assign_name(&self, key: &HeldKey) {
+        self.names.assign(key);
     }
 
     /// The key was removed on purpose: another one may have its name.
@@ -301,9 +340,10 @@ impl Tokens {
 /// # Errors
 /// `NAME_INVALID`.
 pub(crate) fn key_name(text: &str) -> Result<KeyName, Refusal> {
-    text.parse().map_err(|error| {
-        Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}"))
-            .remedy("use letters, digits, '.', '_' and '-', and no .json or .pem at the end")
+    KeyName::given(text).map_err(|error| {
+        Refusal::new(Reason::NameInvalid, format!("{text:?} cannot be a key's name: {error}")).remedy(
+            "use letters, digits, '.', '_' and '-', no '-' at the start, and no .json or .pem at the end",
+        )
     })
 }
 

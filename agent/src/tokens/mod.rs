@@ -156,7 +156,8 @@ impl Tokens {
             new.opened.push(slot);
         }
         for slot in &new.opened {
-            slot.first_look().await;
+            // What is heard of it later is told with the token: a module that hangs does not keep the others from a change.
+            slot.first_look_after_start().await;
             if let Some(refusal) = slot.misconfigured() {
                 return Err(refusal);
             }

@@ -117,6 +117,8 @@ struct Lease {
     granted: bool,
     /// Attempts that are under way, from before the token is asked until what comes of them is noted here.
     under_way: usize,
+    /// Those of them that a person makes: nobody knows of what.
+    typed: usize,
     /// Why the configured secret was of no use.
     source: Option<SourceTrouble>,
     /// The last refusal to unlock itself that is in the log: each change of its state is a reason to try.
@@ -240,13 +242,14 @@ impl Slot {
         // Nothing is said of the source while it is not needed, unless its PIN was changed since.
         let matters = matches!(info.state, TokenState::Locked | TokenState::Unlocked);
         let source = lock(&self.lease).source.clone().filter(|_| matters);
-        let unlocks_itself = self.may_unlock_itself().is_some() && source.is_none();
+        let unlocks_itself = self.surely_unlocks_itself() && source.is_none();
         let counted = self.count_problem().filter(|_| info.state == TokenState::Locked);
         // How the login was lost is no answer to why it is not made again.
         let problem = self
             .stranger_problem()
             .or_else(|| source.map(|trouble| trouble.why))
             .or(info.problem)
+            .or_else(|| self.unheard_of())
             .or_else(|| self.says_it_is_open())
             .or(counted);
         let locks_in_seconds = match (info.state, lock(&self.lease).until) {
@@ -268,7 +271,10 @@ impl Slot {
             measured: info.measured.map(str::to_owned),
             problem,
             fresh: info.fresh,
-            warnings: info.warnings,
+            warnings: match info.state {
+                TokenState::Absent | TokenState::Failed => info.warnings,
+                _ => info.warnings.into_iter().chain(self.replaced_keys()).collect(),
+            },
             in_use: info.in_use,
             puk_blocked: info.puk_blocked,
             locks_in_seconds,

@@ -109,11 +109,11 @@ fn way_back(key: &v1::Key) -> String {
 /// Names that the agent would refuse: told here, before a passphrase is asked for.
 fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !name.is_empty() && name.chars().all(allowed) && !keys::is_file(name) {
+    if !name.is_empty() && !name.starts_with('-') && name.chars().all(allowed) && !keys::is_file(name) {
         return Ok(());
     }
     Err(Failure::new(reason::NAME_INVALID, format!("{name} is no name for a key"))
-        .remedy("use letters, digits, dot, underscore and hyphen; not ending in .json or .pem")
+        .remedy("use letters, digits, dot, underscore and hyphen; not beginning with a hyphen, nor ending in .json or .pem")
         .detail("name", name))
 }
 

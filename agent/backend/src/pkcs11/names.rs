@@ -43,6 +43,10 @@ pub(crate) fn public_key(key: &WireKey) -> Option<PublicKey> {
 fn legal(label: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
     let mut name: String = label.chars().take(LABEL_MAX).map(fits).collect();
+    // Whoever names it in a command would name an option.
+    if name.starts_with('-') {
+        name.replace_range(..1, "_");
+    }
     if name.ends_with(".json") || name.ends_with(".pem") {
         name.push('_');
     }
@@ -74,11 +78,13 @@ mod tests {
             key("", 5),
             key("k.pem", 6),
             key(&long, 7),
+            key("-rf", 8),
+            key("--yes\n/x", 9),
             WireKey { label: "none".into(), public: "00".into(), origin: Origin::Unknown, place: None },
         ];
         let names: Vec<String> = stored_keys(keys).iter().map(|key| key.name.to_string()).collect();
-        assert_eq!(names.len(), 7);
-        for expected in ["root", "my_key_", "k.pem_"] {
+        assert_eq!(names.len(), 9);
+        for expected in ["root", "my_key_", "k.pem_", "_rf", "_-yes__x"] {
             assert!(names.iter().any(|name| name == expected), "{names:?}");
         }
         assert_eq!(names.iter().filter(|name| name.starts_with("same-")).count(), 2);

@@ -38,6 +38,8 @@ pub(super) struct Known {
     whole: bool,
     /// It kept somebody waiting in vain, and has not answered since.
     silent: bool,
+    /// Which names are those of keys that are missing while others have their labels, for people.
+    replaced: Vec<String>,
 }
 
 /// The keys of a token.
@@ -239,6 +241,31 @@ impl Slot {
             since.is_some() && since == known.since
         };
         known.is_whole() && self.card().is_none_or(of_this_card)
+    }
+
+    /// Which card a device is whose keys were listed, as far as it says: where the configuration names its serial number, that
+    /// alone.
+    pub(in crate::tokens) fn card_id(&self) -> Option<String> {
+        let card = self.pkcs11.as_ref()?.last_seen();
+        let by_serial = self.names_serial() && !card.has_no_serial();
+        Some(if by_serial { format!("serial {:?}", card.serial) } else { self.counter.identity(&card) })
+    }
+
+    /// Keys are missing, and others have their labels.
+    pub(in crate::tokens) fn miss(&self, replaced: Vec<String>) {
+        let mut known = lock(&self.known_keys);
+        if known.replaced == replaced {
+            return;
+        }
+        for told in &replaced {
+            tracing::warn!(token = self.name(), "{told}");
+        }
+        known.replaced = replaced;
+    }
+
+    /// See [`Self::miss`]; while the token is there.
+    pub(super) fn replaced_keys(&self) -> Vec<String> {
+        lock(&self.known_keys).replaced.clone()
     }
 
     /// Whether it did not answer when it was asked for its keys.

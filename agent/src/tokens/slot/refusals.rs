@@ -109,7 +109,8 @@ impl Slot {
                             locked.remedy(self.refusal(&last).remedy).detail("tries_left", 1)
                         }
                         _ if self.may_unlock_itself().is_some() => {
-                            locked.remedy(BackendError::LoginLost.remedy_unattended())
+                            let remedy = self.remedy_unattended(&BackendError::LoginLost);
+                            locked.remedy(remedy.replace("NAME", name))
                         }
                         _ => locked.remedy(format!("unlock it: tufctl token unlock {name}")),
                     }
@@ -141,7 +142,7 @@ impl Slot {
         let reason = error.reason().parse::<Reason>().unwrap_or(Reason::Internal);
         let name = self.name();
         let message = format!("token {name}: {error}");
-        let remedy = if unattended { error.remedy_unattended() } else { error.remedy() };
+        let remedy = if unattended { self.remedy_unattended(error) } else { error.remedy() };
         let mut refusal =
             Refusal::new(reason, message).remedy(remedy.replace("NAME", name)).detail("token", name);
         if let BackendError::SecretIncorrect { tries_left: Some(left), .. }
@@ -160,6 +161,17 @@ impl Slot {
             refusal = refusal.detail(LOGIN_LOST, true);
         }
         refusal
+    }
+
+    /// Of a token whose PIN the agent has: that it is unlocked by itself is said only where it is so.
+    fn remedy_unattended(&self, error: &BackendError) -> String {
+        let (by_itself, by_person) = (error.remedy_unattended(), error.remedy());
+        match by_itself == by_person || self.surely_unlocks_itself() {
+            true => by_itself,
+            false => {
+                format!("see whether it is unlocked again (tufctl token list); if it is not, {by_person}")
+            }
+        }
     }
 
     /// A message about this token without its name, for where the name is said anyway.

@@ -204,7 +204,7 @@ impl Slot {
             slot.lapse();
             let since = attempt.since;
             let before = slot.state();
-            let _under_way = slot.begin_attempt();
+            let _under_way = slot.begin_attempt(true);
             let signed =
                 slot.present_to_sign(&token, order, Arc::new(secret), &Presenting::Person(attempt)).await;
             slot.note_delay(user, true, signed.as_ref().err());
@@ -264,7 +264,7 @@ impl Slot {
             let sourcing = slot.sourcing();
             let _alone = sourcing.by_itself.lock().await;
             let source = slot.by_itself_from_source(since).await?;
-            let _under_way = slot.begin_attempt();
+            let _under_way = slot.begin_attempt(false);
             let _place = slot.queue.acquire().await.map_err(Refusal::internal)?;
             slot.lapse();
             let before = slot.state();

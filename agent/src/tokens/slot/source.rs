@@ -187,7 +187,7 @@ impl Slot {
         Box::pin(async move {
             // What it waited for may have taken long.
             self.unless_locked_since(since)?;
-            let _under_way = self.begin_attempt();
+            let _under_way = self.begin_attempt(person.is_some());
             if self.config.pin == PinSource::Unwanted {
                 let serial = person.and_then(|(attempt, _)| attempt.serial);
                 return self.enter(since, serial).await;

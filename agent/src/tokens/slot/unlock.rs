@@ -55,15 +55,19 @@ pub(super) enum Act {
 }
 
 /// See [`Slot::begin_attempt`].
-pub(super) struct UnderWay<'a>(&'a Slot);
+pub(super) struct UnderWay<'a> {
+    slot: &'a Slot,
+    by_person: bool,
+}
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         {
-            let mut lease = lock(&self.0.lease);
+            let mut lease = lock(&self.slot.lease);
             lease.under_way = lease.under_way.saturating_sub(1);
+            lease.typed = lease.typed.saturating_sub(usize::from(self.by_person));
         }
-        self.0.lapse();
+        self.slot.lapse();
     }
 }
 
@@ -79,7 +83,7 @@ impl Slot {
         // Whoever asked may go away meanwhile: what came of it is still noted.
         let work = async move {
             let since = attempt.since;
-            let _under_way = slot.begin_attempt();
+            let _under_way = slot.begin_attempt(true);
             slot.present(Act::Unlock(Arc::new(secret)), Presenting::Person(attempt)).await?;
             slot.begin_lease(since, slot.lease_of_person())
         };
@@ -99,7 +103,7 @@ impl Slot {
         let slot = Arc::clone(self);
         let work = async move {
             let (before, after) = (digest(&old), digest(&new));
-            let _under_way = slot.begin_attempt();
+            let _under_way = slot.begin_attempt(true);
             slot.present(Act::Change { old, new }, Presenting::Person(attempt)).await?;
             slot.note_changed(before, &after).await;
             Ok(())
@@ -201,13 +205,14 @@ impl Slot {
     }
 
     /// An attempt that may unlock the token. Once none is under way any more, it is unlocked only where one went well.
-    pub(super) fn begin_attempt(&self) -> UnderWay<'_> {
+    pub(super) fn begin_attempt(&self, by_person: bool) -> UnderWay<'_> {
         let mut lease = lock(&self.lease);
         if self.backend.state() != TokenState::Unlocked && lease.under_way == 0 {
             lease.granted = false;
         }
         lease.under_way = lease.under_way.saturating_add(1);
-        UnderWay(self)
+        lease.typed = lease.typed.saturating_add(usize::from(by_person));
+        UnderWay { slot: self, by_person }
     }
 
     /// After an unlock. A `lock` that came meanwhile wins.

@@ -14,6 +14,9 @@ use crate::refusal::Refusal;
 /// How long a device may take to say its first word after the start.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
+/// The same for whoever only asks how it is, or waits for others: a module that hangs shall not keep them.
+const GLANCE: Duration = Duration::from_secs(2);
+
 impl Slot {
     /// Before a use: unlocks by itself where the secret needs no person and nobody said `lock`.
     ///
@@ -68,6 +71,16 @@ impl Slot {
         (!lease.held).then(|| self.now())
     }
 
+    /// Whether it surely unlocks itself before its next use. Not where a PIN was not accepted: the one that the agent has is held
+    /// back then while tries are gone, or may be the one; nor while a person's attempt is under way, as nobody knows how that ends.
+    pub(super) fn surely_unlocks_itself(&self) -> bool {
+        let settled = {
+            let lease = lock(&self.lease);
+            lease.typed == 0 && lease.source.is_none()
+        };
+        settled && self.may_unlock_itself().is_some() && lock(&self.counter.seen).wrong == 0
+    }
+
     /// False: it is locked.
     fn is_usable(&self) -> Result<bool, Refusal> {
         match self.state() {
@@ -91,7 +104,17 @@ impl Slot {
 
     /// The same for who only asks how it is: a device that hangs costs them this time after the start, and not each time.
     pub(in crate::tokens) async fn first_look_after_start(&self) {
-        self.look_within(FIRST_LOOK.saturating_sub(self.opened.elapsed())).await;
+        self.look_within(GLANCE.saturating_sub(self.opened.elapsed())).await;
+    }
+
+    /// What is told of a device of which nothing is known yet.
+    pub(super) fn unheard_of(&self) -> Option<String> {
+        let seconds = self.opened.elapsed().as_secs();
+        (!self.is_heard_of()).then(|| {
+            format!(
+                "nothing was heard of it in the {seconds} s since it was opened: its module is slow, or hangs"
+            )
+        })
     }
 
     /// Whether anything is known of it yet.
