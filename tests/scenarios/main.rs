@@ -118,6 +118,7 @@ mod token_remedies;
 mod tokens;
 mod two_keyids;
 mod two_users;
+mod unfit_keys;
 mod untouched;
 mod verify;
 mod watermarks;

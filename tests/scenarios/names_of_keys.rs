@@ -273,13 +273,13 @@ fn a_token_that_wants_no_pin_and_is_another_one_takes_over_no_name() {
     let place = home.dir().join("nss");
     let unlocked = || home.token("open")["state"] == "unlocked";
     let mut keyids = [Value::Null, Value::Null];
-    for at in 0..2 {
+    for (at, made) in keyids.iter_mut().enumerate() {
         let Some(ready) = need(nss.token(&place, "open", "")) else { return };
         home.config(&format!("{}pin = \"none\"\n", ready.table("open")));
         let agent = home.start();
         agent.wait_until(unlocked);
         home.run("key generate deploy --token open --type ecdsa-p256").done();
-        keyids[at] = keyid(&home, "deploy");
+        *made = keyid(&home, "deploy");
         agent.stop();
         if at == 0 {
             fs::rename(&place, home.dir().join("theirs")).unwrap();

@@ -229,3 +229,35 @@ fn an_answer_that_is_lost_after_a_pin_was_accepted_makes_no_failure_of_it() {
     assert!(accepted.0 >= 3 && accepted.1 >= 3, "{accepted:?}");
     assert!(bed.home.journalled("token.unlock").len() > 3);
 }
+
+/// GENERAL AUTHENTICATE, by which a card signs.
+const AUTHENTICATE: u8 = 0x87;
+
+#[test]
+fn a_signature_that_fails_after_the_card_has_accepted_its_pin_is_journalled_as_one_that_was_asked_for() {
+    let Some(bed) = Bed::with_pin_file(FIRMWARE_5_7) else { return };
+    bed.agent.wait_until(|| bed.state() == "unlocked");
+    bed.generate("root-a", "--type ecdsa-p256 --pin-policy always");
+    bed.repository("root-a");
+    let counts = || {
+        let of = |kind: &str| bed.home.journalled(kind).len();
+        [
+            of("token.attempt"),
+            of("token.accepted"),
+            of("token.not-asked"),
+            usize::try_from(bed.verifies()).unwrap(),
+        ]
+    };
+    let before = counts();
+    // Not the PIN: the card has taken that, and then fails.
+    bed.card.fail_at(AUTHENTICATE, 1, Fault::Sw(0x6f00));
+    let failed = bed.home.refused("sign repo --yes --key root-a", 5, "TOKEN_FAILED");
+    assert_eq!(bed.card.faults_left(), 0, "{failed}");
+    let after = counts();
+    let more: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    assert_eq!(more, [1, 1, 0, 1], "attempts, accepted, not asked, as the card counts them: {failed}");
+    assert_eq!(bed.card.tries_left().0, 3);
+    let last = bed.home.journalled("token.accepted").pop().unwrap();
+    assert_eq!((&last["body"]["token"], &last["body"]["wrong"]), (&json!("alice"), &json!(0)), "{last}");
+    assert_eq!(bed.home.run("sign repo --yes --json").done().json()["published"], true);
+}

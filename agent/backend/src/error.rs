@@ -142,10 +142,15 @@ pub enum BackendError {
         why: String,
     },
     /// The agent ends, and waits for no touch any more.
-    #[error(
-        "the agent is being stopped, and no signature has come: if it is touched now, what it signs is thrown away"
-    )]
-    Stopping,
+    #[error("the agent is being stopped, and the token has not answered{}", if *.touch {
+        ": if it is touched now, what it signs is thrown away"
+    } else {
+        ""
+    })]
+    Stopping {
+        /// It may wait for a touch.
+        touch: bool,
+    },
     /// The card waited for a touch, and nobody touched it. Nothing was signed, and no try of the PIN was spent.
     #[error("nobody touched it in time, so nothing was signed")]
     TouchTimeout,
@@ -302,7 +307,7 @@ impl BackendError {
             ),
             Self::NotAsShown { .. } => "make sure of it, then run it again: tufctl token trust NAME".to_owned(),
             Self::Foreign { .. } => "use a key that is made on a token: tufctl key generate NEW --token TOKEN".to_owned(),
-            Self::Stopping => "start the agent again, then repeat the command".to_owned(),
+            Self::Stopping { .. } => "start the agent again, then repeat the command".to_owned(),
             Self::TouchTimeout => "ask again, and touch it when it blinks; until then this content counts as signed under its version, so \
                                    other content needs the next one (a root: tufctl sign --supersede)"
                 .to_owned(),
@@ -379,7 +384,7 @@ impl BackendError {
             Self::Untrusted { .. } => "TOKEN_UNTRUSTED",
             Self::NotAsShown { .. } => "CONFIRMATION_MISSING",
             Self::Foreign { .. } => "ORIGIN",
-            Self::Stopping => "UNREACHABLE",
+            Self::Stopping { .. } => "UNREACHABLE",
             Self::TouchTimeout | Self::ManagementTouch => "TOUCH_TIMEOUT",
             Self::SlotOccupied { .. } => "SLOT_OCCUPIED",
             Self::ManagementKey { .. } => "MANAGEMENT_KEY",
@@ -421,5 +426,17 @@ fn tries(left: Option<u32>) -> String {
         None => String::new(),
         Some(1) => "; 1 try left".to_owned(),
         Some(n) => format!("; {n} tries left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_of_the_end_of_the_agent_reads_of_a_touch_where_there_may_be_one() {
+        let told = |touch| BackendError::Stopping { touch }.to_string();
+        assert!(told(true).contains("touched") && !told(false).contains("touch"), "{}", told(false));
+        assert!(told(false).contains("the agent is being stopped"));
     }
 }

@@ -34,6 +34,7 @@ mod search;
 mod sign;
 mod single;
 mod token;
+mod unfit;
 
 pub(crate) use codec::{Curve, ecdsa_from_der, ecdsa_to_der};
 pub use confine::Limits;
@@ -319,10 +320,10 @@ fn serve(host: &mut TokenHost, request: Request, tail: &[u8], line: &Line<'_>) -
             plain(Reply::Done)
         }
         Request::List => {
-            let (keys, odd) = host.with_token(objects::list)?;
+            let objects::Listed { keys, odd, unfit } = host.with_token(objects::list)?;
             // No keys, or no token any more? SoftHSM's answer is the same.
             let status = host.look()?;
-            plain(Reply::Keys { keys, all: status.logged_in, odd, of: Some(Box::new(status)) })
+            plain(Reply::Keys { keys, all: status.logged_in, odd, unfit, of: Some(Box::new(status)) })
         }
         Request::Generate { name, kind, curve_name, .. } => {
             let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;

@@ -325,9 +325,10 @@ impl Backend for Pkcs11Token {
             None => shared.link(),
         };
         match shared.call(&mut link, "listing its keys", &Request::List, &[], shared.config.deadline) {
-            Ok((Reply::Keys { keys, all, odd, of }, _)) => {
+            Ok((Reply::Keys { keys, all, odd, unfit, of }, _)) => {
                 let (keys, odd) = bounded::keys(keys, &shared.seen().keys, odd);
                 shared.heard_of_objects(odd);
+                shared.heard_of_unfit(unfit);
                 if let Some(status) = of {
                     // Another token may be in its place since it was looked at last.
                     shared.note_status(*status, &link);

@@ -88,7 +88,7 @@ impl HeldKey {
         Key {
             name: self.name.clone(),
             token: self.slot.name().to_owned(),
-            r#type: self.stored.public.key_type().to_string(),
+            r#type: self.stored.public.type_name(),
             keyid: key.computed_keyid().to_string(),
             tuf_json: key.json().to_owned(),
             available: self.available,

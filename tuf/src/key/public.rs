@@ -187,6 +187,14 @@ impl PublicKey {
         }
     }
 
+    /// Its type as people are told it: an RSA key that was made elsewhere by its own number of bits.
+    pub fn type_name(&self) -> String {
+        match &self.material {
+            Material::Rsa(key) => format!("rsa-{}", key.n().bits_vartime()),
+            _ => self.key_type().to_string(),
+        }
+    }
+
     /// The SubjectPublicKeyInfo in PEM: line feeds, 64 columns, a line feed at the end.
     pub fn spki_pem(&self) -> String {
         let document = spki::Document::try_from(&*self.spki);

@@ -59,6 +59,9 @@ pub struct Facts {
     pub logged_in: bool,
     /// What is wrong with objects that are there.
     pub odd_objects: Option<String>,
+    /// Which keys that are there cannot be used.
+    #[serde(default)]
+    pub unfit_keys: Option<String>,
     /// Where keys that are made to measure can lie.
     pub place: Option<Place>,
     /// What was found of each curve: `ed25519`, `ecdsa-p256`, `ecdsa-p384`.
@@ -100,6 +103,7 @@ impl Facts {
         take(&mut self.sessions, more.sessions);
         self.logged_in |= more.logged_in;
         take(&mut self.odd_objects, more.odd_objects);
+        take(&mut self.unfit_keys, more.unfit_keys);
         take(&mut self.place, more.place);
         self.curves.extend(more.curves);
         take(&mut self.digest_lengths, more.digest_lengths);

@@ -187,6 +187,15 @@ fn leftovers(facts: &Facts, found: &mut Found) {
             "passes over what cannot be read, says so in tufctl token list, and uses the others",
         );
     }
+    if let Some(unfit) = &facts.unfit_keys {
+        push(
+            found,
+            "keys-unfit",
+            unfit.clone(),
+            "TUF has no such keys",
+            "leaves them alone, says so in tufctl token list, and uses the others",
+        );
+    }
     if facts.place == Some(Place::Token) {
         push(
             found,

@@ -113,7 +113,7 @@ impl CardHost {
             }
             Request::List => {
                 let keys = self.with_card(|session, host| host.list(session))?;
-                plain(Reply::Keys { keys, all: true, odd: None, of: None })
+                plain(Reply::Keys { keys, all: true, odd: None, unfit: None, of: None })
             }
             Request::Generate { name, kind, card, .. } => {
                 let kind: KeyType = kind.parse().map_err(|_| protocol_error("a key type"))?;

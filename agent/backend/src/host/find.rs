@@ -13,6 +13,7 @@ use cryptoki::session::Session;
 use super::attributes::attributes;
 use super::faults::told;
 use super::objects::{is_of_one_object, is_stale};
+use super::unfit::Unfit;
 
 /// What is wrong with the objects of a token.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Odd {
     nameless: bool,
     /// More were told of than were asked for.
     overrun: bool,
+    /// Those that can be read, and are keys of no use here.
+    pub(super) unfit: Unfit,
 }
 
 impl Odd {
@@ -38,6 +41,7 @@ impl Odd {
     pub(super) fn add(&mut self, other: Self) {
         self.nameless |= other.nameless;
         self.overrun |= other.overrun;
+        self.unfit.add(other.unfit);
         for handle in other.unread {
             if !self.unread.contains(&handle) {
                 self.unread.push(handle);

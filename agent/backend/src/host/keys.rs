@@ -49,8 +49,12 @@ pub(crate) fn generate(
     };
     let session = live.work(pkcs11)?;
     // Half a key is worse than none: it would hold the name and sign nothing.
+    let why;
     let made = match read_object(session, public) {
-        Ok(object) => object.and_then(|object| object.wire()),
+        Ok(object) => {
+            why = object.as_ref().and_then(|object| object.unfit.clone());
+            object.and_then(|object| object.wire())
+        }
         Err(error) => {
             // As far as the session still goes; what is told is the first error.
             let _ = destroy(session, &[public, private]);
@@ -61,7 +65,10 @@ pub(crate) fn generate(
         Some(key) if key_type_of(&key) == Some(kind) => Ok(key),
         _ => {
             destroy(session, &[public, private])?;
-            let message = "the token made a key whose public half cannot be read; it was destroyed again";
+            let what = why.map(|why| format!(": it is {why}")).unwrap_or_default();
+            let message = format!(
+                "the token made a key whose public half cannot be used{what}; it was destroyed again"
+            );
             Err(HostError::new(HostErrorKind::Unsupported, message).into())
         }
     }

@@ -5,6 +5,7 @@
 //! CKA_ID does. Invariant: all that is read here is a claim; that a private key belongs to a public one is shown by the
 //! signature, which is verified.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cryptoki::context::Pkcs11;
@@ -20,6 +21,7 @@ use super::faults::{Action, Fault, action};
 use super::find::{Odd, find};
 use super::live::{Found, Live};
 use super::protocol::{HostError, HostErrorKind, WireKey};
+use super::unfit::{self, Unfit};
 use crate::Origin;
 
 /// A key object, public or private, as far as its attributes can be read.
@@ -39,11 +41,13 @@ pub(crate) struct KeyObject {
     pub(super) always: bool,
     /// Of such an object all is what the certificate says.
     is_certificate: bool,
+    /// Why it is of no use, as far as it says what it is.
+    pub(crate) unfit: Option<String>,
 }
 
 /// Lists the keys. Logged in, only those whose private object is there; otherwise all public objects
 /// and certificates that the token shows, because private ones cannot be seen. What is wrong with others is told beside.
-pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<(Vec<WireKey>, Option<String>), Fault> {
+pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<Listed, Fault> {
     let logged_in = live.logged_in;
     let session = live.work(pkcs11)?;
     let ring = if logged_in { Ring::read(session)? } else { Ring::read_public(session)? };
@@ -62,12 +66,23 @@ pub(crate) fn list(pkcs11: &Pkcs11, live: &mut Live) -> Result<(Vec<WireKey>, Op
             });
         }
     }
-    Ok((keys.into_values().collect(), ring.odd.told()))
+    let (odd, unfit) = (ring.odd.told(), ring.odd.unfit.told());
+    Ok(Listed { keys: keys.into_values().collect(), odd, unfit })
 }
 
-/// What is wrong with objects of the token, by the words of [`Odd::told`].
-pub(super) fn what_is_odd(session: &Session) -> Result<Option<String>, Error> {
-    Ok(Ring::read(session)?.odd.told())
+/// What lies on a token.
+pub(crate) struct Listed {
+    pub(crate) keys: Vec<WireKey>,
+    /// See [`Odd::told`].
+    pub(crate) odd: Option<String>,
+    /// See [`super::unfit::Unfit::told`].
+    pub(crate) unfit: Option<String>,
+}
+
+/// What is wrong with objects of the token, by the words of [`Odd::told`], and which keys cannot be used.
+pub(super) fn what_is_odd(session: &Session) -> Result<(Option<String>, Option<String>), Error> {
+    let odd = Ring::read(session)?.odd;
+    Ok((odd.told(), odd.unfit.told()))
 }
 
 /// The one private object of `key` (SPKI, DER). Its public object names the CKA_ID; type, and modulus or curve,
@@ -222,7 +237,26 @@ pub(crate) struct Objects {
 /// Reads all objects of a class that are keys of a type we know. One that cannot be read is left out: it must not hide
 /// the others. Where the reason is not the object, but the session, the device or the login, nothing that was read counts.
 pub(crate) fn read_objects(session: &Session, class: ObjectClass) -> Result<Objects, Error> {
-    read_all(session, class, |session, handle| read_of(session, handle, Some(class)))
+    let unfit = RefCell::new(Unfit::default());
+    let read = |session: &Session, handle| {
+        Ok(match read_of(session, handle, Some(class))? {
+            Read::Key(key) => {
+                // Of a private half others say what it is.
+                if let Some(why) = key.unfit.clone().filter(|_| class == ObjectClass::PUBLIC_KEY) {
+                    unfit.borrow_mut().note(key.id.clone(), key.label.clone(), why);
+                }
+                Some(*key)
+            }
+            Read::Unfit { id, label, why } => {
+                unfit.borrow_mut().note(id, label, why);
+                None
+            }
+            Read::Other => None,
+        })
+    };
+    let mut read = read_all(session, class, read)?;
+    read.odd.unfit.add(unfit.into_inner());
+    Ok(read)
 }
 
 fn read_all(
@@ -270,15 +304,27 @@ pub(super) const fn is_stale(error: &Error) -> bool {
 
 /// `None` for a key of another type.
 pub(crate) fn read_object(session: &Session, handle: ObjectHandle) -> Result<Option<KeyObject>, Error> {
-    read_of(session, handle, None)
+    Ok(match read_of(session, handle, None)? {
+        Read::Key(key) => Some(*key),
+        Read::Unfit { .. } | Read::Other => None,
+    })
+}
+
+/// What an object is.
+enum Read {
+    Key(Box<KeyObject>),
+    /// A key of a type that is none of ours.
+    Unfit {
+        id: Vec<u8>,
+        label: String,
+        why: String,
+    },
+    /// Of another class than was searched for.
+    Other,
 }
 
 /// The same, and for an object of another class: not each module looks at what is searched for.
-fn read_of(
-    session: &Session,
-    handle: ObjectHandle,
-    class: Option<ObjectClass>,
-) -> Result<Option<KeyObject>, Error> {
+fn read_of(session: &Session, handle: ObjectHandle, class: Option<ObjectClass>) -> Result<Read, Error> {
     let common = [
         AttributeType::Class,
         AttributeType::KeyType,
@@ -290,16 +336,22 @@ fn read_of(
     ];
     let mut found = attributes(session, handle, &common)?;
     if is_other_class(&found, class) {
-        return Ok(None);
+        return Ok(Read::Other);
     }
     let key_type = found.iter().find_map(|a| if let Attribute::KeyType(t) = a { Some(*t) } else { None });
     let more: &[AttributeType] = match key_type {
         Some(KeyType::RSA) => &[AttributeType::Modulus, AttributeType::PublicExponent],
         Some(KeyType::EC | KeyType::EC_EDWARDS) => &[AttributeType::EcParams, AttributeType::EcPoint],
-        _ => return Ok(None),
+        _ => &[],
+    };
+    let Some(key_type) = key_type.filter(|_| !more.is_empty()) else {
+        let why = unfit::other(key_type);
+        // The other half of it has the same words.
+        let KeyObject { id, label, .. } = KeyObject::from_attributes(handle, KeyType::RSA, found);
+        return Ok(Read::Unfit { id, label, why });
     };
     found.extend(attributes(session, handle, more)?);
-    Ok(key_type.map(|key_type| KeyObject::from_attributes(handle, key_type, found)))
+    Ok(Read::Key(Box::new(KeyObject::from_attributes(handle, key_type, found))))
 }
 
 /// Whether an object says that it is of another class than this.
@@ -321,8 +373,10 @@ impl KeyObject {
             never_extractable: None,
             always: false,
             is_certificate: false,
+            unfit: None,
         };
-        let (mut modulus, mut exponent, mut point) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
+        let (mut params, mut point) = (Vec::new(), Vec::new());
         for attribute in attributes {
             match attribute {
                 Attribute::Id(id) => object.id = id,
@@ -330,17 +384,25 @@ impl KeyObject {
                 Attribute::Local(local) => object.local = Some(local),
                 Attribute::NeverExtractable(never) => object.never_extractable = Some(never),
                 Attribute::AlwaysAuthenticate(always) => object.always = always,
-                Attribute::EcParams(params) => object.curve = curve_from_params(&params),
+                Attribute::EcParams(bytes) => params = bytes,
                 Attribute::EcPoint(bytes) => point = bytes,
                 Attribute::Modulus(bytes) => modulus = bytes,
                 Attribute::PublicExponent(bytes) => exponent = bytes,
                 _ => {}
             }
         }
+        object.curve = curve_from_params(&params);
         object.public = match object.curve {
             Some(curve) => public_key_from_point(curve, &point),
             None if !modulus.is_empty() => PublicKey::from_rsa(&modulus, &exponent).ok(),
             None => None,
+        };
+        object.unfit = match object.curve {
+            _ if object.public.is_some() => None,
+            None if !params.is_empty() => Some(unfit::curve(&params)),
+            None if !modulus.is_empty() => Some(unfit::rsa(&modulus)),
+            Some(_) if !point.is_empty() => Some("an EC key whose point is none of its curve".to_owned()),
+            _ => None,
         };
         object
     }

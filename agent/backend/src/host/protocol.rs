@@ -175,8 +175,14 @@ pub(crate) enum Reply {
     /// What the token says about itself.
     Status(TokenStatus),
     /// The keys; `all`: their private halves were seen, too. Otherwise some may have none there.
-    /// `odd`: what is wrong with objects of the token. `of`: what the module's token whose keys they are says about itself.
-    Keys { keys: Vec<WireKey>, all: bool, odd: Option<String>, of: Option<Box<TokenStatus>> },
+    /// `odd`: what is wrong with objects of the token. `unfit`: which keys of it cannot be used. `of`: what the module's token whose keys they are says about itself.
+    Keys {
+        keys: Vec<WireKey>,
+        all: bool,
+        odd: Option<String>,
+        unfit: Option<String>,
+        of: Option<Box<TokenStatus>>,
+    },
     /// The key that was made.
     Key { key: WireKey },
     /// Comes before the answer: this slot of the module is asked now for its token; none: no slot any more.

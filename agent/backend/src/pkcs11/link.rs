@@ -272,6 +272,10 @@ impl Shared {
             _ => Ok(()),
         };
         let ended = match started {
+            Ok(()) if self.is_stopping() => {
+                let why = format!("{trouble}; the agent is being stopped");
+                Ended { why, again_in: None, login, remedy: None }
+            }
             Ok(()) => Self::ended(link, &trouble.to_string(), login),
             Err(error) => {
                 let why = format!("{trouble}; starting it again failed: {error}");

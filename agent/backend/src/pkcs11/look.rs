@@ -118,6 +118,14 @@ impl Shared {
         }
     }
 
+    /// The same of keys that cannot be used.
+    pub(super) fn heard_of_unfit(&self, unfit: Option<String>) {
+        let before = self.note(|seen| std::mem::replace(&mut seen.unfit, unfit.clone()));
+        if let Some(told) = unfit.filter(|told| before.as_ref() != Some(told)) {
+            tracing::warn!(token = %self.config.name, "{told}");
+        }
+    }
+
     /// When the token is to be looked at again: its removal and its return must show within five seconds.
     pub(super) fn next_look(&self) -> Duration {
         if self.is_absent() && !self.config.is_card() { LOOK_ANEW_EVERY } else { POLL_EVERY }

@@ -34,6 +34,8 @@ pub(crate) struct Seen {
     /// What is wrong with its objects, and what of that is in the log.
     pub(crate) odd: Option<String>,
     pub(crate) odd_logged: Option<String>,
+    /// Which of its keys cannot be used.
+    pub(crate) unfit: Option<String>,
     /// Counts calls of `lock`.
     pub(crate) locks: u64,
     /// Counts helpers that ended while the token was unlocked: their logins ended with them.
@@ -263,6 +265,7 @@ impl Seen {
         self.missing.clear();
         self.each_use.clear();
         self.keys_since = None;
+        self.unfit = None;
     }
 
     /// There is no helper that works.
@@ -340,6 +343,7 @@ impl Seen {
                 .and_then(advisory)
                 .into_iter()
                 .chain(self.odd.clone().filter(|_| there))
+                .chain(self.unfit.clone().filter(|_| there))
                 .collect(),
             fresh: false,
         }

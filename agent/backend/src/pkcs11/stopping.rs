@@ -65,7 +65,7 @@ impl Shared {
         drop(link.helper.take());
         self.serve_by(link);
         tracing::info!(token = %self.config.name, "its helper is ended with the agent");
-        BackendError::Stopping
+        BackendError::Stopping { touch: self.config.is_card() }
     }
 
     /// Ends the helper and the background thread. A call under way gets a moment, then its helper

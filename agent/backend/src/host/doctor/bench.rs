@@ -227,7 +227,8 @@ impl<'a> Bench<'a> {
 
     /// Looks at what is there. Nothing of it is changed.
     pub(super) fn objects(&self) -> Result<Facts, Stop> {
-        Ok(Facts { odd_objects: what_is_odd(&self.session()?)?, ..Facts::default() })
+        let (odd_objects, unfit_keys) = what_is_odd(&self.session()?)?;
+        Ok(Facts { odd_objects, unfit_keys, ..Facts::default() })
     }
 
     /// Tries whether keys can lie in a session, else on the token, where they must be removable.

@@ -267,7 +267,7 @@ mod tests {
             let key = crate::host::protocol::WireKey {
                 label: "k".to_owned(), public: "00".to_owned(), origin: crate::Origin::Unknown, place: None,
             };
-            for reply in [Reply::Keys { keys: vec![key], all: false, odd: None, of: Some(Box::default()) }, Reply::Status(TokenStatus::default()), Reply::AsksSlot { slot: Some(1) }] {
+            for reply in [Reply::Keys { keys: vec![key], all: false, odd: None, unfit: None, of: Some(Box::default()) }, Reply::Status(TokenStatus::default()), Reply::AsksSlot { slot: Some(1) }] {
                 let mut head = serde_json::to_vec(&reply).unwrap();
                 prop_assert_eq!(parse_head::<Reply>(&head).unwrap(), reply);
                 if let Some(place) = head.get_mut(at) {
