@@ -17,6 +17,8 @@ fn a_file_in_the_place_of_the_folder_of_texts_is_told_until_it_is_gone() {
     let (folder, away) = (home.state().join("metadata"), home.state().join("metadata.away"));
     fs::rename(&folder, &away).unwrap();
     fs::write(&folder, "not a folder\n").unwrap();
+    // Before anybody signs.
+    becomes(&home, false);
     home.run("bump repo targets").done();
     home.refused("sign repo --yes", 1, "STATE_IO");
     becomes(&home, false);
@@ -45,6 +47,7 @@ fn a_disk_without_inodes_is_told_until_it_has_some() {
     home.run("bump repo targets").done();
     let filler = state.parent().unwrap().join("filler");
     disk.shell(&format!("mkdir {0}; for n in $(seq 200); do : > {0}/$n || break; done", filler.display()));
+    becomes(&home, false);
     home.refused("sign repo --yes", 1, "STATE_IO");
     becomes(&home, false);
     assert!(home.run("status").stdout.contains("df -i"));

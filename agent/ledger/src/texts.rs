@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{Access, StatVfsMountFlags};
 use tuf::digest::Sha256Digest;
 
 use crate::{Ledger, LedgerError, files, marks};
@@ -20,6 +21,9 @@ const SPARE: Duration = Duration::from_secs(3600);
 
 /// No more of a text is read, bytes: metadata has at most 64 MiB, so what is longer is cut and counts as damaged.
 const LONGEST: u64 = (64 << 20) + 1;
+
+/// Less room than this is looked at closely, bytes.
+const SHORT: u64 = 1 << 20;
 
 /// What is written to try it out; no more than this of it, bytes.
 const TRIAL: &str = ".trial";
@@ -44,10 +48,26 @@ impl Texts {
         stored
     }
 
-    /// Whether a text could be written now: nothing is signed without. Nothing is written where the last one could be.
+    /// Whether a text could be written now: nothing is signed without. Nothing is written where the last one could be and
+    /// nothing speaks for trouble.
     pub(crate) fn probe(&self) -> Result<(), LedgerError> {
         let length = self.trouble().as_ref().map(|(_, length)| *length);
-        length.map_or(Ok(()), |length| self.trial(length))
+        match length {
+            None if self.looks_well() => Ok(()),
+            length => self.trial(length.unwrap_or(1)),
+        }
+    }
+
+    /// Whether it is a folder of ours, and its disk has room and names left.
+    fn looks_well(&self) -> bool {
+        let is_ours = self.folder.is_dir() && rustix::fs::access(&self.folder, Access::WRITE_OK).is_ok();
+        is_ours
+            && rustix::fs::statvfs(&self.folder).is_ok_and(|disk| {
+                let has_room = disk.f_bavail.saturating_mul(disk.f_frsize) >= SHORT;
+                // Some file systems count no inodes.
+                let has_names = disk.f_files == 0 || disk.f_favail > 0;
+                has_room && has_names && !disk.f_flag.contains(StatVfsMountFlags::RDONLY)
+            })
     }
 
     /// Writes something as long as a text, not longer than [`MOST_TRIED`], and takes it away again.
