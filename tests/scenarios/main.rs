@@ -75,6 +75,7 @@ mod odd_files;
 mod one_root;
 mod origin;
 mod other_digests;
+mod over_limits;
 mod overtaken;
 mod pin_files;
 mod pin_sources;
