@@ -29,7 +29,7 @@ pub(crate) fn open_named(path: &Path) -> Result<File> {
 /// # Errors
 /// As [`open_file`].
 pub(crate) fn check_is_file(kind: FileType) -> Result<()> {
-    check(kind, &FileType::is_file)
+    check(kind, FileType::is_file)
 }
 
 /// Reads all of an open file, at most `most` bytes; `None` when it holds more.

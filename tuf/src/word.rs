@@ -47,6 +47,16 @@ pub fn before(text: &str, options: &str) -> String {
     }
 }
 
+/// The same for two words that belong together.
+#[must_use]
+pub fn both_before(first: &str, second: &str, options: &str) -> String {
+    if first.starts_with('-') {
+        format!("{options} {} {}", last(first), word(second))
+    } else {
+        format!("{} {} {options}", word(first), word(second))
+    }
+}
+
 /// An option with its value: `--role docs`, and `--role=-docs` where the value would be taken for an option itself.
 #[must_use]
 pub fn option(name: &str, value: &str) -> String {
@@ -134,7 +144,7 @@ const INVISIBLE: [RangeInclusive<char>; 18] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{before, last, one_of, one_of_list, option, split_list, word};
+    use super::{before, both_before, last, one_of, one_of_list, option, split_list, word};
 
     const ODD: [&str; 20] = [
         "",
@@ -194,6 +204,8 @@ mod tests {
         assert_eq!((last("x"), last("- x")), ("x".to_owned(), "-- '- x'".to_owned()));
         assert_eq!(before("-x", "--yes"), "--yes -- -x");
         assert_eq!(before("x;y", "--yes"), "'x;y' --yes");
+        assert_eq!(both_before("-x", "y z", "--yes"), "--yes -- -x 'y z'");
+        assert_eq!(both_before("x", "y z", "--yes"), "x 'y z' --yes");
         assert_eq!(option("--role", "-x"), "--role=-x");
         assert_eq!(option("--role", "x y"), "--role 'x y'");
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tuf::key::KeyType;
+use tuf::word;
 
 use crate::KeyName;
 
@@ -319,7 +320,7 @@ impl BackendError {
             Self::SharesNeeded => "collect the shares: tufctl share collect DIR --role ROLE --manifest SET.json".to_owned(),
             Self::KeyNotFound => "list the keys that are there: tufctl key list".to_owned(),
             Self::NameTaken { name } => {
-                format!("choose another name, or remove the old key: tufctl key remove {name}")
+                format!("choose another name, or remove the old key: tufctl key remove {}", word::last(name.as_str()))
             }
             Self::DuplicateKey { name } => format!("use the key that is there: {name}"),
             Self::Unsupported { .. } => "choose another key type or another token".to_owned(),

@@ -8,6 +8,7 @@ use policy::Reason;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 use tuf::key::KeyType;
+use tuf::word;
 use tufagent_proto::v1::keys_server::Keys;
 use tufagent_proto::v1::{
     AttestKeyReply, AttestKeyRequest, GenerateKeyReply, GenerateKeyRequest, ImportKeyReply, ImportKeyRequest,
@@ -287,7 +288,7 @@ fn is_as_shown(key: &HeldKey, request: &RemoveKeyRequest) -> Result<(), Refusal>
     let message =
         format!("the key {name} is another one now than the one that was shown, so none was removed");
     Err(Refusal::new(Reason::KeyNotFound, message)
-        .remedy(format!("look which it is: tufctl key show {name}"))
+        .remedy(format!("look which it is: tufctl key show {}", word::last(name.as_str())))
         .detail("key", name.as_str())
         .detail("token", token)
         .detail("keyid", keyid))
@@ -298,7 +299,10 @@ fn needs_people(slot: &Slot, name: &KeyName) -> Refusal {
     let token = slot.name();
     let message = format!("token {token} makes keys that are split among people, and nobody was named");
     Refusal::new(Reason::Usage, message)
-        .remedy(format!("tufctl key generate {name} --token {token} --threshold M --custodian NAME ..."))
+        .remedy(format!(
+            "tufctl key generate {}",
+            word::before(name.as_str(), &format!("--token {token} --threshold M --custodian NAME ..."))
+        ))
         .detail("token", token)
 }
 

@@ -10,6 +10,7 @@ use custody::{CustodianRef, Share};
 use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::{Value, json};
+use tuf::word;
 use tufagent_proto::v1::{ConfirmShareReply, ConfirmShareRequest};
 
 use super::record::{SetState, SplitKey, Whole};
@@ -115,8 +116,8 @@ async fn settle(
     if alive.manifest.digest() != found.digest {
         // A new set of a key that is alive: whoever made it says when it takes over.
         let proven = key.proving().is_some_and(|set| set.is_proven());
-        let note =
-            format!("every custodian has proven their share: tufctl share resplit {name} --phase commit");
+        let commit = word::before(name.as_str(), "--phase commit");
+        let note = format!("every custodian has proven their share: tufctl share resplit {commit}");
         return Ok((key, proven.then_some(note).into_iter().collect()));
     }
     match key.whole {

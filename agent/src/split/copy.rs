@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use backend::BackendError;
 use policy::Reason;
+use tuf::word;
 
 use super::record::{SplitKey, SplitSet, Whole};
 use super::{Found, SplitStore, of_public};
@@ -137,12 +138,13 @@ impl WholeCopy {
         let Some(found) = self.0.as_ref().filter(|found| !found.key.may_serve() && !force) else {
             return Ok(());
         };
+        let abort = word::before(name, "--abort");
         let message = format!(
             "the key {name} is being split, and not all custodians have proven their shares: this is its whole copy"
         );
         Err(Refusal::new(Reason::ShareUnproven, message)
             .remedy(format!(
-                "have them prove theirs, which takes it away (tufctl share confirm); or give the split up first: tufctl share split {name} --abort; or say --force"
+                "have them prove theirs, which takes it away (tufctl share confirm); or give the split up first: tufctl share split {abort}; or say --force"
             ))
             .detail("key", name)
             .detail("set", found.digest.to_string()))

@@ -9,6 +9,7 @@ use policy::Reason;
 use secmem::SecretBytes;
 use serde_json::{Value, json};
 use tuf::key::{KeyType, PublicKey};
+use tuf::word;
 use tufagent_proto::v1::split_request::Of;
 use tufagent_proto::v1::{HandedShare, SplitReply, SplitRequest};
 
@@ -198,12 +199,13 @@ async fn in_file_store(state: &AppState, name: &str) -> Result<(HeldKey, Arc<Fil
             .detail("key", name));
     };
     if let Some((_, _, split)) = of_public(state, &key.stored.public) {
+        let (again, abort) = (word::last(name), word::before(name, "--abort"));
         let (what, remedy) = match split.alive() {
-            Some(_) => ("is split already", format!("other people or numbers: tufctl share resplit {name}")),
+            Some(_) => ("is split already", format!("other people or numbers: tufctl share resplit {again}")),
             None => (
                 "is being split already",
                 format!(
-                    "have its custodians run tufctl share confirm; other people or numbers: tufctl share split {name} --abort, then split it again"
+                    "have its custodians run tufctl share confirm; other people or numbers: tufctl share split {abort}, then split it again"
                 ),
             ),
         };

@@ -58,8 +58,8 @@ pub(super) fn dead_or_new(key: &SplitKey, set: &SplitSet) -> Refusal {
     );
     Refusal::new(Reason::ShareInvalid, message)
         .remedy(format!(
-            "use the shares of the set that is alive, or finish: tufctl share resplit {} --phase commit",
-            key.name
+            "use the shares of the set that is alive, or finish: tufctl share resplit {}",
+            word::before(key.name.as_str(), "--phase commit")
         ))
         .detail("key", key.name.as_str())
         .detail("set", set.manifest.digest().to_string())
@@ -75,8 +75,9 @@ pub(super) fn unknown_set(digest: &str) -> Refusal {
 /// A set of a key that lies on another token than the one that was named.
 pub(super) fn elsewhere(key: &SplitKey, token: &str) -> Refusal {
     let name = key.name.as_str();
+    let import = word::both_before(name, "set.json", &word::option("--token", token));
     Refusal::new(Reason::DuplicateKey, format!("this very key is on token {token} already, named {name}"))
-        .remedy(format!("take a newer set of it in there: tufctl key import {name} set.json --token {token}"))
+        .remedy(format!("take a newer set of it in there: tufctl key import {import}"))
         .detail("key", name)
         .detail("token", token)
 }
@@ -103,7 +104,9 @@ pub(super) fn no_newer(key: &SplitKey, manifest: &SignedManifest, newest: u64) -
     };
     Refusal::new(Reason::ShareInvalid, message)
         .remedy(format!(
-            "use the shares of the set that is alive: tufctl share manifest {name}; where it is this set that its people hold, tufctl key remove {name} --force, then import it"
+            "use the shares of the set that is alive: tufctl share manifest {}; where it is this set that its people hold, tufctl key remove {}, then import it",
+            word::last(name),
+            word::before(name, "--force")
         ))
         .detail("key", name)
         .detail("set", manifest.digest().to_string())
@@ -119,11 +122,11 @@ pub(super) fn unproven(key: &SplitKey, set: &SplitSet) -> Refusal {
         // Its old set goes on signing.
         Some(_) => (
             format!("set {} of the key {name} takes over", set.manifest.sequence()),
-            format!("tufctl share resplit {name} --phase abort"),
+            format!("tufctl share resplit {}", word::before(name.as_str(), "--phase abort")),
         ),
         None => (
             format!("the key {name} signs nothing in any role"),
-            format!("tufctl share split {name} --abort"),
+            format!("tufctl share split {}", word::before(name.as_str(), "--abort")),
         ),
     };
     let message = format!(

@@ -11,6 +11,7 @@ use secmem::SecretBytes;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::Status;
+use tuf::word;
 use tufagent_proto::v1::resplit_event::Event;
 use tufagent_proto::v1::{
     EndResplitReply, EndResplitRequest, HandedShare, ResplitEvent, ResplitRequest, SplitReply,
@@ -131,7 +132,9 @@ fn none_under_way(key: &SplitKey) -> Result<(), Refusal> {
     let name = &key.name;
     Err(Refusal::new(Reason::NameTaken, format!("set {} of the key {name} waits for its proofs", set.manifest.sequence()))
         .remedy(format!(
-            "finish it (tufctl share confirm, then tufctl share resplit {name} --phase commit) or give it up: tufctl share resplit {name} --phase abort"
+            "finish it (tufctl share confirm, then tufctl share resplit {}) or give it up: tufctl share resplit {}",
+            word::before(name.as_str(), "--phase commit"),
+            word::before(name.as_str(), "--phase abort")
         ))
         .detail("key", name.as_str())
         .detail("set", set.manifest.digest().to_string()))
@@ -180,7 +183,7 @@ async fn end(
                 found.key.name
             ),
         )
-        .remedy(format!("to forget the key: tufctl key remove {}", found.key.name))),
+        .remedy(format!("to forget the key: tufctl key remove {}", word::last(found.key.name.as_str())))),
         (true, _) => commit(state, connection, &found).await,
         (false, _) => abort(state, connection, &found).await,
     }
@@ -252,7 +255,8 @@ async fn whole_is_there(state: &AppState, key: &SplitKey) -> Result<(), Refusal>
     let name = &key.name;
     Err(Refusal::new(Reason::KeyNotFound, format!("the whole copy of {name} is not in the file store: these shares are all there is of it"))
         .remedy(format!(
-            "have every custodian prove their share (tufctl share confirm), or bring the copy back (tufctl restore); to be without the key: tufctl key remove {name}"
+            "have every custodian prove their share (tufctl share confirm), or bring the copy back (tufctl restore); to be without the key: tufctl key remove {}",
+            word::last(name.as_str())
         ))
         .detail("key", name.as_str()))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tuf::role::{RoleKind, RoleName};
+use tuf::word;
 use tufagent_proto::v1;
 
 use super::record::{SplitKey, Whole};
@@ -50,8 +51,9 @@ pub(super) fn of_roles(key: &SplitKey, serves: &[RoleOfKey]) -> Vec<String> {
         return Vec::new();
     }
     let mut warnings = vec![format!(
-        "until the last proof {name} signs nothing, also not for {}: other keys of these roles sign, as far as there are any; to go back: tufctl share split {name} --abort",
-        RoleOfKey::list(serves)
+        "until the last proof {name} signs nothing, also not for {}: other keys of these roles sign, as far as there are any; to go back: tufctl share split {}",
+        RoleOfKey::list(serves),
+        word::before(name.as_str(), "--abort")
     )];
     let online: Vec<_> = serves.iter().filter(|of| is_online(&of.role)).cloned().collect();
     if !online.is_empty() && key.whole != Whole::Stays {

@@ -4,6 +4,7 @@ mod attest;
 mod card;
 
 use serde_json::{Value, json};
+use tuf::word;
 use tufagent_proto::v1;
 use zeroize::Zeroizing;
 
@@ -102,8 +103,8 @@ fn removal(key: &v1::Key, is_split: bool) -> String {
 }
 
 fn way_back(key: &v1::Key) -> String {
-    let (name, token) = (visible(&key.name), visible(&key.token));
-    format!("have them destroyed; the way back is tufctl key import {name} set.json --token {token}")
+    let import = word::both_before(&key.name, "set.json", &word::option("--token", &key.token));
+    format!("have them destroyed; the way back is tufctl key import {import}")
 }
 
 /// Names that the agent would refuse: told here, before a passphrase is asked for.

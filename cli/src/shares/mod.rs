@@ -19,6 +19,7 @@ mod typing;
 use std::path::Path;
 
 use custody::{SecretBytes, Share, ShareRefused, SignedManifest, Terms};
+use tuf::word;
 use tufagent_proto::v1;
 
 pub(crate) use self::gathering::{Gathering, about, code, collection_json, of_metadata, standing};
@@ -85,7 +86,8 @@ pub(crate) fn unproven(key: &v1::Key) -> Failure {
     );
     Failure::new(reason::SHARE_UNPROVEN, message)
         .remedy(format!(
-            "have each of them run tufctl share confirm FILE --manifest set.json (without FILE the words are typed); or give the split up: tufctl share split {name} --abort"
+            "have each of them run tufctl share confirm FILE --manifest set.json (without FILE the words are typed); or give the split up: tufctl share split {}",
+            word::before(&key.name, "--abort")
         ))
         .detail("key", key.name.as_str())
         .detail("token", key.token.as_str())

@@ -2,6 +2,7 @@
 
 use custody::SignedManifest;
 use serde_json::json;
+use tuf::word;
 use tufagent_proto::v1;
 
 use super::sets::{ALIVE, PROVING, among, ended, forgets, handed_out, is_first, of_manifest};
@@ -83,7 +84,7 @@ fn check_resplit(set: &v1::ShareSet) -> Result<(), Failure> {
     let key = visible(&set.key);
     let message = format!("the set of {key} that waits is its first one, and takes the place of no other");
     Err(Failure::new(reason::USAGE, message)
-        .remedy(format!("to give it up: tufctl share split {key} --abort"))
+        .remedy(format!("to give it up: tufctl share split {}", word::before(&set.key, "--abort")))
         .detail("key", set.key.as_str()))
 }
 
@@ -117,7 +118,7 @@ fn prove(args: &ShareResplitArgs, context: &Context) -> Result<Report, Failure> 
         }
         Round::Done(made) => made,
     };
-    let abort = format!("tufctl share resplit {} --phase abort", set.key);
+    let abort = format!("tufctl share resplit {}", word::before(&set.key, "--phase abort"));
     let report = handed_out(&made, &hand_out, &plan, &reply_key, &abort, context)?;
     Ok(report.with("invalid", gathering.invalid().into()).with("revokes", false.into()))
 }

@@ -2,6 +2,7 @@
 
 use custody::SignedManifest;
 use serde_json::{Map, Value, json};
+use tuf::word;
 use tufagent_proto::v1;
 
 use crate::args::{GenerateArgs, ShareConfirmArgs, ShareSplitArgs};
@@ -23,7 +24,7 @@ pub(crate) fn generate(args: &GenerateArgs, context: &Context) -> Result<Report,
         token: args.token.clone().unwrap_or_default(),
         ..v1::SplitRequest::default()
     };
-    let abort = format!("tufctl share split {} --abort", args.name);
+    let abort = format!("tufctl share split {}", word::before(&args.name, "--abort"));
     make(request, &args.name, &args.terms, &abort, context)
 }
 
@@ -38,7 +39,7 @@ pub(super) fn split(args: &ShareSplitArgs, context: &Context) -> Result<Report, 
         keep: args.keep,
         ..v1::SplitRequest::default()
     };
-    let abort = format!("tufctl share split {} --abort", args.key);
+    let abort = format!("tufctl share split {}", word::before(&args.key, "--abort"));
     make(request, &args.key, &args.terms, &abort, context)
 }
 
@@ -113,7 +114,10 @@ fn what_is_next(set: &v1::ShareSet, manifest: &SignedManifest, files: &[String])
     let left = count(u64::try_from(set.unconfirmed.len()).unwrap_or(u64::MAX), "share");
     let then = match manifest.previous() {
         Some(_) => {
-            format!("the new set takes over by tufctl share resplit {} --phase commit", visible(&set.key))
+            format!(
+                "the new set takes over by tufctl share resplit {}",
+                word::before(&set.key, "--phase commit")
+            )
         }
         None => "the key may serve".to_owned(),
     };
@@ -128,7 +132,7 @@ fn what_is_next(set: &v1::ShareSet, manifest: &SignedManifest, files: &[String])
 
 /// Shares without it are worth less.
 fn where_the_manifest_is(set: &v1::ShareSet, files: &[String]) -> Option<String> {
-    let key = visible(&set.key);
+    let key = word::last(&set.key);
     files.is_empty().then(|| {
         format!("keep its manifest too, by which shares are checked and brought together: tufctl share manifest {key} > set.json")
     })
@@ -139,12 +143,12 @@ fn abort(key: &str, yes: bool, context: &Context) -> Result<Report, Failure> {
     let agent = context.agent()?;
     let sets = agent.sets()?;
     if sets.iter().any(|set| set.key == key && set.state == ALIVE) {
-        let key = visible(key);
+        let (key, abort) = (visible(key), word::before(key, "--phase abort"));
         return Err(Failure::new(
             reason::USAGE,
             format!("the split of {key} is done: a set of its shares is alive, and stays so"),
         )
-        .remedy(format!("to give up a new set of it that waits: tufctl share resplit {key} --phase abort"))
+        .remedy(format!("to give up a new set of it that waits: tufctl share resplit {abort}"))
         .detail("key", key.into_owned()));
     }
     let proving = sets.iter().find(|set| set.key == key && set.state == PROVING).ok_or_else(|| {
@@ -248,8 +252,10 @@ pub(super) fn list(context: &Context) -> Result<Report, Failure> {
     let text = if sets.is_empty() { "no split keys\n".into() } else { table.render(context.screen.out()) };
     let report = Report::new(json!({"sets": sets.iter().map(set_json).collect::<Vec<_>>()}), text);
     Ok(match sets.iter().find(|set| waits_for_commit(set)) {
-        Some(set) => report
-            .hint(format!("it takes over by: tufctl share resplit {} --phase commit", visible(&set.key))),
+        Some(set) => report.hint(format!(
+            "it takes over by: tufctl share resplit {}",
+            word::before(&set.key, "--phase commit")
+        )),
         None => report,
     })
 }
@@ -292,15 +298,14 @@ fn taken_in(sets: &[v1::ShareSet], manifest: &SignedManifest) -> String {
     let known = sets.iter().filter_map(|set| Some((set, read(set).filter(same)?.sequence())));
     match known.max_by_key(|(_, sequence)| *sequence) {
         Some((set, sequence)) if sequence < manifest.sequence() => format!(
-            "this one is newer than those that it has of {}, and is taken in by tufctl key import {} set.json --token {}",
+            "this one is newer than those that it has of {}, and is taken in by tufctl key import {}",
             visible(&set.key),
-            visible(&set.key),
-            visible(&set.token)
+            word::both_before(&set.key, "set.json", &word::option("--token", &set.token))
         ),
         Some((set, _)) => format!(
             "this one is not newer than those that it has of {}, whose living one is printed by tufctl share manifest {}",
             visible(&set.key),
-            visible(&set.key)
+            word::last(&set.key)
         ),
         None => {
             "one of another agent is taken in by tufctl key import NAME set.json --token TOKEN".to_owned()
@@ -362,8 +367,8 @@ fn set_text(set: &v1::ShareSet, style: Style) -> String {
         text.push_str(&format!("  {} {:<16} not proven\n", style.yellow("·"), visible(name)));
     }
     if waits_for_commit(set) {
-        let key = visible(&set.key);
-        text.push_str(&format!("it takes over by: tufctl share resplit {key} --phase commit\n"));
+        let commit = word::before(&set.key, "--phase commit");
+        text.push_str(&format!("it takes over by: tufctl share resplit {commit}\n"));
     }
     text
 }

@@ -47,8 +47,11 @@ pub(in crate::commands) fn edit_failure(error: &EditError) -> Failure {
         EditError::NoKey { .. } => (reason::KEY_NOT_OF_ROLE, "see who has which keys: tufctl repo show DIR"),
         EditError::Key { .. } => (reason::KEY_FILE, "export it again: tufctl key export NAME"),
         EditError::RoleName(_) => (reason::NAME_INVALID, "take another name"),
-        EditError::DelegationExists(_) => {
-            (reason::NAME_TAKEN, "change it with: tufctl delegation edit DIR ROLE")
+        EditError::DelegationExists(role) => {
+            let role = word::last(role.as_str());
+            let edit =
+                format!("change it with: tufctl delegation edit DIR {role} (--add-key, --paths and others)");
+            return Failure::new(reason::NAME_TAKEN, error.to_string()).remedy(edit);
         }
         EditError::PathsOfBins(_) => {
             (reason::USAGE, "leave --paths out; every path belongs to the bin that its hash names")
@@ -56,10 +59,13 @@ pub(in crate::commands) fn edit_failure(error: &EditError) -> Failure {
         EditError::NoDelegation(_) => (reason::ROLE_UNKNOWN, "tufctl delegation list DIR shows them"),
         EditError::Pattern(_) => (reason::PATTERN, "see the specification, 4.5, and what stock clients do"),
         EditError::TargetPath(_) => (reason::TARGET_NAME, "give it another name with --path"),
-        EditError::PathNotAllowed { .. } => (
-            reason::TARGET_NAME,
-            "name another role with --role, or change its paths: tufctl delegation edit DIR ROLE --paths PATTERN",
-        ),
+        EditError::PathNotAllowed { role, .. } => {
+            let edit = word::before(role.as_str(), "--paths PATTERN");
+            let way = format!(
+                "name another role with --role, or give this one other paths, all that it shall have: tufctl delegation edit DIR {edit}"
+            );
+            return Failure::new(reason::TARGET_NAME, error.to_string()).remedy(way);
+        }
         EditError::NoTarget(_) => (reason::TARGET_NAME, "tufctl target list DIR shows them"),
         EditError::Threshold { .. } => {
             (reason::USAGE, "change the threshold or the keys first, so that enough of them are left")
