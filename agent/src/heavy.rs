@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use tokio::sync::Semaphore;
 
-use crate::limits::{IN_PLACE, SMALL_WORK};
+use crate::limits::{IN_PLACE, IN_PLACE_AT_ONCE, SMALL_WORK};
 use crate::refusal::Refusal;
 
 /// Half of the processors, at least one.
@@ -14,7 +14,8 @@ static LARGE: LazyLock<Semaphore> = LazyLock::new(|| {
     Semaphore::new((processors / 2).max(1))
 });
 
-/// Does work on so many bytes: a few at once, where it is; otherwise first come, first served where they are many.
+/// Does work on so many bytes, or such as takes as long: a few at once, where it is; otherwise first come, first served where
+/// they are many.
 ///
 /// # Errors
 /// `INTERNAL` when the work panicked.
@@ -23,6 +24,10 @@ pub(crate) async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     if bytes <= IN_PLACE {
+        if bytes > IN_PLACE_AT_ONCE {
+            // A call may bring many of them: others have their turn between them.
+            tokio::task::yield_now().await;
+        }
         return Ok(work());
     }
     let place = if bytes > SMALL_WORK { LARGE.acquire().await.ok() } else { None };

@@ -87,6 +87,8 @@ pub const BYTES: u64 = 1 << 30;
 pub const BYTES_FREE: u64 = 256 << 10;
 /// Work on no more bytes than this is done where it is: it takes less time than another thread takes to wake.
 pub const IN_PLACE: u64 = 32 << 10;
+/// The same on no more than this, with nobody asked whether others wait.
+pub const IN_PLACE_AT_ONCE: u64 = 8 << 10;
 /// Beside [`BYTES`]: what was signed or verified and stays read, bytes, for all repositories together. Two versions of a
 /// role of 100,000 targets, or a great many small roles; what was not asked for longest goes first.
 pub const KEPT: usize = 72 << 20;

@@ -23,7 +23,7 @@ use crate::repositories::Repositories;
 use crate::serve;
 use crate::split;
 use crate::state::AppState;
-use crate::tokens::{Places, Tokens, descriptor};
+use crate::tokens::{Places, Proofs, Tokens, descriptor};
 
 /// Calls under way may finish for this long after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -129,8 +129,9 @@ async fn open_state(paths: &Paths, config: &Config) -> anyhow::Result<AppState> 
     let repositories = Repositories::open(Arc::clone(&ledger)).await.map_err(readable)?;
     let (state, credentials) = (paths.state.clone(), paths.credentials.clone());
     let splits = Arc::default();
-    let places =
-        Places { ledger: Arc::clone(&ledger), state, credentials, program, splits, logins: Arc::default() };
+    let proofs = Arc::new(Proofs::open(&state).map_err(readable)?);
+    let logins = Arc::default();
+    let places = Places { ledger: Arc::clone(&ledger), state, credentials, program, splits, proofs, logins };
     let tokens = Tokens::open(&config.tokens, places).map_err(readable)?;
     let state = AppState::new(ledger, repositories, tokens, Admission::new(config.allow_group));
     state.demand(config);

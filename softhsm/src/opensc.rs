@@ -39,8 +39,14 @@ impl OpenSc {
     /// `pkcs11-tool` with OpenSC's module.
     #[must_use]
     pub fn pkcs11_tool(&self) -> Command {
+        self.pkcs11_tool_with(&self.module)
+    }
+
+    /// `pkcs11-tool` with another module.
+    #[must_use]
+    pub fn pkcs11_tool_with(&self, module: &Path) -> Command {
         let mut command = self.command(&self.pkcs11_tool);
-        command.arg("--module").arg(&self.module);
+        command.arg("--module").arg(module);
         command
     }
 

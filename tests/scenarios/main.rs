@@ -81,6 +81,7 @@ mod pin_files;
 mod pin_sources;
 mod pinentry;
 mod pins;
+mod possession;
 mod printed_commands;
 mod publishing;
 mod recovered;

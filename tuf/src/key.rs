@@ -112,6 +112,22 @@ impl KeyType {
         }
     }
 
+    /// How long it takes to verify one signature: about as long as to read so many bytes of metadata.
+    pub(crate) const fn verifying_work(self) -> u64 {
+        let kib = match self {
+            Self::Ed25519 => 4,
+            Self::EcdsaP256 => 8,
+            Self::Rsa2048 | Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => 32,
+            Self::Rsa3072 => 64,
+            Self::EcdsaP384 => 128,
+            // Up to 8192 bits.
+            Self::Rsa4096 => 256,
+            // Milliseconds each.
+            Self::EcdsaP521 => 1024,
+        };
+        kib << 10
+    }
+
     /// The scheme that a key of this type has where no metadata says otherwise: the one that new key objects name.
     pub const fn default_scheme(self) -> Scheme {
         match self {

@@ -82,6 +82,19 @@ pub fn check_signatures(
     report
 }
 
+/// How long [`check_signatures`] may take beside the reading of the file: about as long as to read so many bytes. A small file
+/// may carry many signatures that are slow to verify, and they need not be good.
+pub fn signature_work(metadata: &Metadata, keys: &BTreeMap<KeyId, Key>, role: &RoleKeys) -> u64 {
+    let signed: BTreeSet<_> = metadata.signatures().iter().map(|entry| &entry.keyid).collect();
+    let own: BTreeSet<_> = role.keyids.iter().filter(|keyid| signed.contains(keyid)).collect();
+    let work = own.into_iter().filter_map(|keyid| keys.get(keyid)).map(|key| match key.public_key() {
+        Ok(public) => public.key_type().verifying_work(),
+        // Nothing is verified by it.
+        Err(_) => 0,
+    });
+    work.fold(0, u64::saturating_add)
+}
+
 /// The key that has made the signature; `None` when it does not verify.
 fn signer<'k>(
     key: &'k Key,

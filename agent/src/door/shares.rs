@@ -310,7 +310,7 @@ impl HeldBytes {
     /// Holds so many bytes more.
     ///
     /// # Errors
-    /// `LIMIT` when the process would hold over half of what there is, or nothing is left.
+    /// `LIMIT` when the process would hold over half of what there is, or its user over three quarters, or nothing is left.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Refusal> {
         let counted = bytes.saturating_sub(self.free);
         self.free = self.free.saturating_sub(bytes);
@@ -318,7 +318,10 @@ impl HeldBytes {
         let mut book = shares.book();
         let own = book.bytes.get(&self.holder).copied().unwrap_or(0).saturating_add(counted);
         let all = book.bytes.values().sum::<u64>().saturating_add(counted);
-        if own > shares.bytes / 2 || all > shares.bytes {
+        let users = book.bytes.iter().filter(|(holder, _)| holder.uid == self.holder.uid);
+        let of_user = users.map(|(_, bytes)| *bytes).sum::<u64>().saturating_add(counted);
+        let room = shares.bytes;
+        if own > room / 2 || of_user > room - room / 4 || all > room {
             let message = "the files of calls under way fill the room that the agent has for them".to_owned();
             return Err(Refusal::new(Reason::Limit, message)
                 .remedy("wait until other calls have ended, or sign fewer large roles at once")

@@ -12,11 +12,12 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName, Threshold};
-use tuf::verify::check_signatures;
+use tuf::verify::{check_signatures, signature_work};
 
 use super::Repositories;
 use super::authority::{delegations, publics};
 use super::family::Family;
+use crate::heavy;
 use crate::refusal::Refusal;
 
 /// Who has signed a content, as the journal told; it can only tell of more.
@@ -154,13 +155,18 @@ impl Repositories {
                 keys.entry(keyid.clone()).or_insert_with(|| key.clone());
             }
         }
+        let bytes = heavy::sum(new.iter().map(|(_, file)| &**file.bytes()));
+        let size = new.iter().fold(bytes, |size, (_, file)| {
+            let work = signed_with(file, &keys).map_or(0, |all| signature_work(file, &keys, &all));
+            size.saturating_add(work)
+        });
         let work = move || -> Vec<_> {
             let read = |(role, file): (RoleName, Metadata)| {
                 (role, file.digest(), shown_by(&file), signers_by(&file, &keys))
             };
             new.into_iter().map(read).collect()
         };
-        let read = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        let read = heavy::run(size, work).await?;
         for (role, digest, shown, signers) in read {
             self.remember_signers((record.id, role, digest), Some(shown), signers);
         }
@@ -270,11 +276,16 @@ fn shown_by(file: &Metadata) -> Sha256Digest {
 
 /// Fingerprints of those of the keys whose signature a file carries.
 fn signers_by(file: &Metadata, keys: &BTreeMap<KeyId, Key>) -> BTreeSet<Sha256Digest> {
-    let keyids: BTreeSet<_> = file.signatures().iter().map(|entry| entry.keyid.clone()).collect();
-    let known = keyids.into_iter().filter(|keyid| keys.contains_key(keyid)).collect();
-    let Ok(all) = RoleKeys::new(known, Threshold::ONE) else { return BTreeSet::new() };
+    let Some(all) = signed_with(file, keys) else { return BTreeSet::new() };
     let signed_by = check_signatures(file, keys, &all).signed_by;
     signed_by.iter().filter_map(|keyid| Some(keys.get(keyid)?.public_key().ok()?.fingerprint())).collect()
+}
+
+/// Those of the keys of which a file carries a signature, be it good or bad.
+fn signed_with(file: &Metadata, keys: &BTreeMap<KeyId, Key>) -> Option<RoleKeys> {
+    let keyids: BTreeSet<_> = file.signatures().iter().map(|entry| entry.keyid.clone()).collect();
+    let known = keyids.into_iter().filter(|keyid| keys.contains_key(keyid)).collect();
+    RoleKeys::new(known, Threshold::ONE).ok()
 }
 
 /// The first root was signed here, and what it says of keys cannot be told any more.

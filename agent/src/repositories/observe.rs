@@ -7,6 +7,7 @@ mod noted;
 mod roots;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ledger::{Mark, Record, Watermark};
 use policy::Reason;
@@ -15,7 +16,7 @@ use tuf::digest::Sha256Digest;
 use tuf::key::{Key, KeyId, PublicKey};
 use tuf::metadata::Metadata;
 use tuf::role::{RoleKeys, RoleKind, RoleName, Version};
-use tuf::verify::{ThresholdReport, check_signatures};
+use tuf::verify::{ThresholdReport, check_signatures, signature_work};
 
 pub use self::adopted::Consent;
 use self::adopted::Copied;
@@ -83,7 +84,9 @@ struct View<'a> {
     older: BTreeMap<Version, Metadata>,
     /// Who delegates, looked up when the first delegated role comes, and again once another one that delegates is seen;
     /// by whether bins were looked into.
-    families: BTreeMap<bool, Family>,
+    families: BTreeMap<bool, Arc<Family>>,
+    /// All roles that were known before this call, looked up when the first that delegates is seen.
+    known: Option<BTreeSet<RoleName>>,
     /// Those of them to whom delegations lead from the top; looked up when all of the call was seen.
     reachable: Option<Family>,
     /// What a person should know of what was taken, one sentence each.
@@ -175,6 +178,7 @@ impl Repositories {
             signers: Vec::new(),
             older: BTreeMap::new(),
             families: BTreeMap::new(),
+            known: None,
             reachable: None,
             notes: Vec::new(),
             short: BTreeMap::new(),
@@ -229,7 +233,7 @@ impl View<'_> {
                 continue;
             }
             match self.look(&role, &file).await? {
-                Look::Good(by) => self.take(role, file, by),
+                Look::Good(by) => self.take(role, file, by).await?,
                 Look::Skip => {}
                 // What came before a reset is signed with keys that the role has no more.
                 Look::Short { .. }
@@ -292,13 +296,14 @@ impl View<'_> {
     }
 
     /// What was verified.
-    fn take(&mut self, role: RoleName, file: Metadata, by: Vec<Sha256Digest>) {
+    async fn take(&mut self, role: RoleName, file: Metadata, by: Vec<Sha256Digest>) -> Result<(), Refusal> {
         if role.kind() == RoleKind::Targets && (delegations(&file).is_some() || self.is_parent(&role)) {
-            self.families.clear();
             self.reachable = None;
+            self.grow_families(&role, &file).await?;
         }
         self.seen.push((role, file));
         self.signers.push(by);
+        Ok(())
     }
 
     /// Whether it is at least what was verified of its role before this call.
@@ -325,6 +330,8 @@ async fn check(
     let own = role.keyids.iter().filter_map(|keyid| Some((keyid.clone(), keys.get(keyid)?.clone())));
     let (file, keys, role) = (file.clone(), own.collect::<BTreeMap<_, _>>(), role.clone());
     let size = heavy::sum([&**file.bytes()].into_iter());
+    // A small file may have many signatures that are slow to verify.
+    let size = size.saturating_add(signature_work(&file, &keys, &role));
     let work = move || {
         let report = check_signatures(&file, &keys, &role);
         let signed_by = report.signed_by.iter().filter_map(|keyid| keys.get(keyid)?.public_key().ok());

@@ -13,6 +13,7 @@ use tuf::verify::check_signatures;
 use super::Repositories;
 use crate::clock;
 use crate::heavy;
+use crate::limits::SMALL_WORK;
 use crate::refusal::Refusal;
 
 /// What is asked for.
@@ -142,8 +143,8 @@ async fn read(asked: Registration) -> Result<Read, Refusal> {
     let (root, keys, warnings) = match asked.root {
         None => (None, None, Vec::new()),
         Some(bytes) => {
-            // A root may hold thousands of keys and signatures: not on a thread that serves others.
-            let size = heavy::sum([bytes.as_slice()].into_iter());
+            // A root may hold thousands of keys and signatures, which may take seconds: not on a thread that serves others.
+            let size = heavy::sum([bytes.as_slice()].into_iter()).max(SMALL_WORK + 1);
             let work = move || {
                 let (root, warnings) = trusted(&bytes, &asked.roots)?;
                 Ok::<_, Refusal>((adopted(&root, asked.roots), root, warnings))

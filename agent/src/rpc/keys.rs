@@ -68,6 +68,10 @@ impl Keys for KeysService {
                     .remedy("name the keys of the role")
                     .detail("limit", limits::KEYS_NAMED));
             }
+            if wanted.role.is_empty() {
+                let unasked = signing::possessed(&state, &wanted.keys).await?;
+                return Ok(MayServeReply { unasked, warnings: Vec::new() });
+            }
             let role = wanted.role.parse().map_err(|error| {
                 Refusal::new(Reason::NameInvalid, format!("{:?} is no role's name: {error}", wanted.role))
                     .remedy("name a role")
@@ -126,6 +130,7 @@ async fn generate(
     let replaced = card::replaced(&state, &slot, &options, request.card.as_ref(), &mut body).await?;
     state.journal("key.generate", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.generate_with(&name, kind, &options)).await?;
+    slot.note_proof(&stored.public);
     let key = HeldKey::here(slot, stored);
     state.tokens().assign_name(&key);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;
@@ -177,6 +182,7 @@ async fn import(
     let replaced = card::replaced(&state, &slot, &options, request.card.as_ref(), &mut body).await?;
     state.journal("key.import", Some(connection.peer()), body).await?;
     let stored = slot.run(move |backend| backend.import_with(&name, imported, &options)).await?;
+    slot.note_proof(&stored.public);
     let key = HeldKey::here(slot, stored);
     state.tokens().assign_name(&key);
     state.journal("key.made", Some(connection.peer()), made(&key)).await?;

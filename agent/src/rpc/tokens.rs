@@ -114,6 +114,10 @@ async fn unlock(
     let slot = state.tokens().get(&request.name)?;
     // A person who says `unlock` says it now; what a PIN was asked for before is of then.
     let since = request.asked_at_locks.map_or_else(|| slot.now(), Since::of);
+    if request.asked_at_locks.is_some() {
+        // It was typed to use a key: of the card that has it, whatever serial number the screen has shown.
+        slot.is_no_stranger().await?;
+    }
     let by_person = request.secret.is_some();
     let attempt = Attempt {
         last_try: last_try(&slot, request.last_try, request.shown.as_ref(), "unlock")?,

@@ -20,7 +20,7 @@ mod signed;
 mod signers;
 
 pub use client::{Client, Requests};
-pub(crate) use origin::may_serve;
+pub(crate) use origin::{may_serve, possessed};
 
 use tufagent_proto::v1::SignBegin;
 

@@ -178,14 +178,14 @@ pub(crate) async fn may_serve(
     names: &[String],
 ) -> Result<Vec<String>, Refusal> {
     proven::may_serve(agent, names).await?;
+    let mut unasked = possessed(agent, names).await?;
     let origins = agent.origins();
     let below = |rule: &&OriginRule| is_bin_of(role, &rule.role) && is_of(rule, repository);
     let below = Demand::all(origins.iter().filter(below));
     let Some(demand) = Demand::both(demands(&origins, repository, role), below) else {
-        return Ok(Vec::new());
+        return Ok(unasked);
     };
     let held = agent.tokens().keys_to_sign().await;
-    let mut unasked = Vec::new();
     for name in names {
         let key = agent.tokens().find(&held, name)?;
         match demand.of(agent, &key).await {
@@ -206,6 +206,28 @@ pub(crate) async fn may_serve(
         }
     }
     Ok(unasked)
+}
+
+/// Whether the tokens of these keys have their private halves; those of which that is not known before they sign. Keys that are
+/// not there are named by others.
+///
+/// # Errors
+/// `BAD_SIGNATURE`; what keeps a token from being asked, such as `TOKEN_LOCKED`.
+pub(crate) async fn possessed(agent: &AppState, names: &[String]) -> Result<Vec<String>, Refusal> {
+    let held = agent.tokens().keys_to_sign().await;
+    let mut untold = Vec::new();
+    for key in names.iter().filter_map(|name| held.iter().find(|key| key.name == *name)) {
+        let proven = key.slot.prove(&key.stored).await;
+        if !proven.map_err(|refusal| refusal.detail("key", key.name.as_str()))? {
+            untold.push(format!(
+                "whether token {} has the private half of {} is seen when it first signs: until then anybody may have put \
+                 the public one there",
+                key.slot.name(),
+                key.name
+            ));
+        }
+    }
+    Ok(untold)
 }
 
 /// A demand of a role, or of all the bins that share its name.
@@ -241,6 +263,13 @@ impl Demand {
     async fn of(self, agent: &AppState, key: &HeldKey) -> Result<(), Refusal> {
         let refused = |why: String| Err(Refusal::new(Reason::Origin, why));
         if !key.slot.is_card() {
+            // What the token says of a private half says nothing of a public one that somebody has put beside it.
+            match key.slot.prove(&key.stored).await {
+                Err(refusal) if refusal.reason == Reason::BadSignature => {
+                    return Err(Refusal { reason: Reason::Origin, ..refusal });
+                }
+                proven => proven?,
+            };
             let public = key.stored.public.clone();
             key.slot.run(move |backend: &dyn Backend| backend.made_here(&public)).await?;
             let wanted = [self.touch.map(|_| "a touch"), self.pin.map(|_| "the PIN")];

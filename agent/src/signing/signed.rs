@@ -143,5 +143,8 @@ async fn make(
         None => slot.sign(public, signer.scheme, recorded.subject(), turn).await,
         Some(typed) => slot.sign_typed(public, signer.scheme, recorded.subject(), typed, turn).await,
     };
-    made.map_err(|refusal| signer.key.missed(refusal))
+    let made = made.map_err(|refusal| signer.key.missed(refusal))?;
+    // It was verified by this public key.
+    slot.note_proof(public);
+    Ok(made)
 }

@@ -14,6 +14,7 @@ mod names;
 mod open;
 mod pin;
 mod pinentry;
+mod proofs;
 #[cfg(feature = "secret-service")]
 mod secret_service;
 mod slot;
@@ -31,6 +32,7 @@ pub use attest::Attested;
 pub(crate) use delays::Delays;
 pub use keys::HeldKey;
 pub(crate) use keys::key_name;
+pub use proofs::Proofs;
 pub use slot::{Attempt, Listing, Logins, PukAct, Purpose, Shown, Since, Slot, Turn, Typed};
 
 use crate::config::TokenConfig;
@@ -69,6 +71,8 @@ pub struct Places {
     pub program: PathBuf,
     /// The records of split keys, over all reloads.
     pub splits: Arc<SplitStores>,
+    /// Keys that have signed, over all reloads.
+    pub proofs: Arc<Proofs>,
     /// Cards to which PINs are presented, over all reloads.
     pub logins: Arc<Logins>,
 }

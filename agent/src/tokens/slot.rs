@@ -9,6 +9,7 @@ mod listing;
 mod module;
 mod open;
 mod person;
+mod possession;
 mod puk;
 mod refusals;
 mod signing;
@@ -284,6 +285,7 @@ impl Slot {
             unlocks_itself,
             silent: self.is_silent(),
             untrusted: self.is_untrusted(),
+            swapped: self.stranger().is_some(),
             pins_wrong: self.pkcs11.is_some().then(|| lock(&self.counter.seen).wrong),
         }
     }

@@ -44,7 +44,13 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> Result<Report, Fai
             list(&all, style)
         }
         KeyCommand::Show { name } => shown(&held(context.agent()?, name)?, style),
-        KeyCommand::Export { name, format } => export(&held(context.agent()?, name)?, *format),
+        KeyCommand::Export { name, format } => {
+            let key = held(context.agent()?, name)?;
+            for warning in context.agent()?.may_serve("", "", vec![key.name.clone()])? {
+                context.screen.warn(warning);
+            }
+            export(&key, *format)
+        }
         KeyCommand::Import(args) => import(args, context),
         KeyCommand::Attest { name } => attest::attest(name, context),
         KeyCommand::Remove { name, force, card, yes } => {

@@ -1,6 +1,7 @@
 //! Delegated roles: by every parent that a client may come by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policy::Reason;
 use tuf::metadata::Metadata;
@@ -74,20 +75,43 @@ impl View<'_> {
 
     /// Who delegates to a role, by what was seen in this call and what is known: verified, or signed here by all that it
     /// takes. An older parent has no say any more: it may name keys that were taken away since.
-    pub(super) async fn family_of(&mut self, role: &RoleName) -> Result<Family, Refusal> {
+    pub(super) async fn family_of(&mut self, role: &RoleName) -> Result<Arc<Family>, Refusal> {
         for bins_too in [false, true] {
             if !self.families.contains_key(&bins_too) {
                 let newer = self.newer();
                 let how = (Enough::Threshold, bins_too);
                 let ground = self.repositories.ground(self.record, &newer, how).await?;
-                self.families.insert(bins_too, ground.family);
+                self.families.insert(bins_too, Arc::new(ground.family));
             }
             let family = self.families.get(&bins_too).filter(|family| bins_too || family.knows(role));
             if let Some(family) = family {
-                return Ok(family.clone());
+                return Ok(Arc::clone(family));
             }
         }
-        Ok(Family::default())
+        Ok(Arc::default())
+    }
+
+    /// Adds a role that delegates to the families that are known. They are looked up anew where it takes the place of another
+    /// content, or delegates to roles that are known: a chain of thousands of new roles is not.
+    pub(super) async fn grow_families(&mut self, role: &RoleName, file: &Metadata) -> Result<(), Refusal> {
+        if self.families.is_empty() {
+            return Ok(());
+        }
+        if self.known.is_none() {
+            let known = self.repositories.ledger.watermarks(self.record.id).await?;
+            self.known = Some(known.into_keys().collect());
+        }
+        let known = self.known.iter().flatten();
+        let is_new = !self.is_parent(role) && self.stands(role, file);
+        match delegations(file) {
+            Some(all) if is_new && !known.into_iter().any(|child| all.role_keys(child).is_some()) => {
+                for family in self.families.values_mut() {
+                    Arc::make_mut(family).add(role.clone(), file.clone());
+                }
+            }
+            _ => self.families.clear(),
+        }
+        Ok(())
     }
 
     /// Whether a client that searches from the top comes by a role, as far as is known once all of the call was seen.

@@ -62,7 +62,10 @@ impl Slot {
     }
 
     /// Nobody is asked for the PIN of a card that has come in the place of another one, to use a key of that one.
-    async fn is_no_stranger(&self) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// `TOKEN_SWAPPED`; `STATE_IO`.
+    pub async fn is_no_stranger(&self) -> Result<(), Refusal> {
         self.recall_bound().await?;
         match self.stranger() {
             Some(refusal) => Err(refusal),
@@ -168,6 +171,9 @@ impl Slot {
         let known = [("serial", shown.as_deref()), ("label", info.label.as_deref())];
         for (what, is) in known.into_iter().filter_map(|(what, is)| Some((what, is?))) {
             text.push_str(&format!("\n{what} {}", plain(is)));
+        }
+        if let Some(stranger) = self.stranger_problem() {
+            text.push_str(&format!("\nANOTHER CARD: {}", plain(&stranger)));
         }
         if let Some(left) = info.pin_tries_left {
             text.push_str(&format!("\ntries left: {left}"));

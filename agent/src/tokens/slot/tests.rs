@@ -27,6 +27,7 @@ fn tokens(folder: &Path) -> Tokens {
         credentials: None,
         program: "/nonexistent".into(),
         splits: Arc::default(),
+        proofs: Arc::new(crate::tokens::Proofs::open(folder).unwrap()),
         logins: Arc::default(),
     };
     Tokens::open(&config(folder, ""), places).unwrap()

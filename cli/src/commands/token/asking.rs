@@ -35,6 +35,7 @@ pub(crate) fn unlock_for_use(agent: &Agent, token: &v1::Token) -> Result<v1::Tok
 }
 
 fn ask_looked_at(token: &v1::Token) -> Result<Secret, Failure> {
+    check_is_no_stranger(token)?;
     check_is_there(token)?;
     check_is_not_last_try(token)?;
     ask(token, token.fresh)
@@ -115,6 +116,23 @@ pub(super) fn check_is_not_blocked(token: &v1::Token) -> Result<(), Failure> {
         .remedy(unblocking(token))
         .detail("token", token.name.as_str())
         .detail("tries_left", 0))
+}
+
+/// Nor for that of another card than the one that is meant, as far as is known: whoever means this one names the token.
+///
+/// # Errors
+/// `TOKEN_SWAPPED`.
+fn check_is_no_stranger(token: &v1::Token) -> Result<(), Failure> {
+    if !token.swapped {
+        return Ok(());
+    }
+    let name = visible(&token.name);
+    Err(Failure::new(
+        reason::TOKEN_SWAPPED,
+        format!("another card is in the place of {name}{}", problem(token)),
+    )
+    .remedy(format!("put the other one back, or say that this one is meant: tufctl token unlock {name}"))
+    .detail("token", token.name.as_str()))
 }
 
 /// Nobody types a PIN that is not presented then.
