@@ -267,3 +267,36 @@ fn two_who_take_over_root_targets_and_a_delegation_at_once_sign_all_of_it() {
     assert_eq!(third["published"], true, "{third}");
     Judges::new(&ann, "fresh", Reads::All).accept(&ann.published("repo"), &[]);
 }
+
+#[test]
+fn snapshot_and_timestamp_are_renewed_while_a_root_waits_for_a_colleague() {
+    let ((ann, _ann_agent), (bob, _bob_agent)) = two_colleagues();
+    ann.run("sign repo --yes").exits(4);
+    let by_bob = |round: &str| {
+        ann.published("repo").copy_to(&bob.path(format!("from-ann{round}")));
+        assert!([0, 4].contains(&bob.run(&format!("sign from-ann{round} --role root --yes")).code));
+        bob.published(&format!("from-ann{round}")).copy_to(&ann.path(format!("from-bob{round}")));
+        ann.run(&format!("sign repo --from from-bob{round} --yes")).done();
+    };
+    by_bob("1");
+    let repo = ann.published("repo");
+    ann.run("bump repo root").done();
+    ann.run("sign repo --yes").exits(4);
+    // The timer of a build machine.
+    ann.run("bump repo snapshot timestamp").done();
+    let waits = ann.run("sign repo --yes").exits(4);
+    assert!(waits.stdout.contains("SOMETHING WAITS FOR OTHERS"), "{waits}");
+    assert!(!waits.stdout.contains("timestamp needs"), "our own key is not what is waited for: {waits}");
+    std::fs::rename(repo.dir().join("staged"), ann.path("aside")).unwrap();
+    let commands = crate::recovery::commands_of("SOMETHING WAITS FOR OTHERS");
+    let [bump, sign, take] = commands.as_slice() else { panic!("{commands:?}") };
+    let run = |command: &str| ann.run(command.strip_prefix("tufctl ").unwrap());
+    run(bump).done();
+    run(&format!("{sign} --yes")).done();
+    assert_eq!((repo.version("root"), repo.version("snapshot"), repo.version("timestamp")), (1, 2, 2));
+    let taken = run(&format!("{take} --yes --json")).exits(4).json();
+    assert_eq!((roles(&taken["missing"])[0], &taken["missing"][0]["have"]), ("root", &1.into()), "{taken}");
+    by_bob("2");
+    assert_eq!(repo.version("root"), 2);
+    ann.run("verify repo --root repo/metadata/1.root.json").done();
+}

@@ -85,17 +85,22 @@ fn calls_over_a_share_are_refused_and_ended_ones_make_room() {
 fn bytes_are_shared_by_halves_and_small_files_are_free() {
     let shares = Shares::new(256, 64 << 20);
     let (hog, _a) = connect(&shares, &peer(1, 1)).unwrap();
-    let (other, _b) = connect(&shares, &peer(1, 2)).unwrap();
-    let (third, _c) = connect(&shares, &peer(1, 3)).unwrap();
+    let (next, _b) = connect(&shares, &peer(1, 2)).unwrap();
+    let (other, _c) = connect(&shares, &peer(2, 3)).unwrap();
+    let (third, _d) = connect(&shares, &peer(3, 4)).unwrap();
     let mut held = hog.bytes();
     held.grow(32 << 20).unwrap();
     assert_eq!(held.grow(1 << 20).unwrap_err().reason, Reason::Limit);
+    // Two programs of one user leave room for another user.
+    let mut beside = next.bytes();
+    beside.grow(16 << 20).unwrap();
+    assert_eq!(beside.grow(1 << 20).unwrap_err().reason, Reason::Limit);
     let mut more = other.bytes();
-    more.grow(32 << 20).unwrap();
+    more.grow(16 << 20).unwrap();
     let mut large = third.bytes();
     assert_eq!(large.grow(2 << 20).unwrap_err().reason, Reason::Limit, "all is taken");
     assert!(third.bytes().grow(limits::BYTES_FREE).is_ok(), "a small file is not refused");
-    drop((held, more));
+    drop((held, beside, more));
     assert!(third.bytes().grow(2 << 20).is_ok());
     drop(large);
     assert!(shares.book().bytes.is_empty(), "nothing is left in the book");

@@ -8,7 +8,7 @@ use super::advice::advice;
 use super::key_line::KeyLine;
 use super::missing::{MANY_ALIKE, needs_of_all};
 use super::ours::Ours;
-use super::{Session, unsigned};
+use super::{Session, is_online, unsigned};
 use crate::error::{Failure, reason};
 use crate::render::{KeyNames, Report, Style, count, short_digest, typed_path, visible};
 use crate::workspace::{Authority, Published, SignatureState, Workspace};
@@ -176,7 +176,16 @@ pub(super) fn not_published(session: &Session<'_>) -> Result<Report, Failure> {
             "Not published, as asked; everything is signed. Publish it with: tufctl sign {dir}\n"
         ));
     } else {
-        text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs_of_all(&missing)));
+        let (made_last, content): (Vec<_>, Vec<_>) =
+            missing.iter().copied().partition(|line| is_online(&line.role));
+        let waits_for = if content.is_empty() { &missing } else { &content };
+        text.push_str(&format!("{} {}.\n", style.yellow("Not published:"), needs_of_all(waits_for)));
+        if !content.is_empty() && !made_last.is_empty() {
+            text.push_str(
+                "Snapshot and timestamp are signed after that. To renew the published ones before: tufctl-recovery(7), SOMETHING WAITS \
+                 FOR OTHERS\n",
+            );
+        }
         let remedy = |line: &RoleLine, key: &KeyLine| unsigned::remedy(session, &line.role, key);
         text.push_str(&advice(&missing, &dir, &remedy, &|token| session.ours.token(token).cloned()));
     }
