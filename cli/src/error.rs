@@ -60,9 +60,15 @@ impl Failure {
 
     /// A file or folder that could not be read or written; `doing` such as "read".
     pub(crate) fn io(doing: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::new(reason::IO, format!("cannot {doing} {}: {}", path.display(), plain(error)))
+        let failure = Self::new(reason::IO, format!("cannot {doing} {}: {}", path.display(), plain(error)))
             .remedy(remedy_of_io(error.kind()))
-            .detail("file", path.display().to_string())
+            .detail("file", path.display().to_string());
+        if error.kind() == ErrorKind::InvalidFilename { failure.detail(LONG_NAME, true) } else { failure }
+    }
+
+    /// Whether a name was longer than the file system holds.
+    pub(crate) fn is_of_long_name(&self) -> bool {
+        self.has_detail(LONG_NAME)
     }
 
     /// Ctrl-C, or a no to a question.
@@ -188,6 +194,9 @@ fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
+
+/// The detail of a failure because of a name that the file system does not hold.
+const LONG_NAME: &str = "name_too_long";
 
 /// What to do about a file or folder that could not be read or written.
 fn remedy_of_io(kind: ErrorKind) -> &'static str {

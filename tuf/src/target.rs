@@ -27,6 +27,9 @@ impl TargetPath {
         if let Some(c) = path.chars().find(|c| matches!(c, '#' | '?' | '%')) {
             return refuse(PathFault::UrlCharacter(c));
         }
+        if let Some(segment) = path.split('/').find(|segment| segment.starts_with(RESERVED)) {
+            return refuse(PathFault::Reserved(segment.to_owned()));
+        }
         let name = path.rsplit('/').next().unwrap_or(path);
         if path.len() > MAX_PATH || path.split('/').any(|s| s.len() > MAX_SEGMENT) || name.len() > MAX_NAME {
             return refuse(PathFault::TooLong);
@@ -100,6 +103,9 @@ pub enum PathFault {
     /// Longer than file systems hold once the digest stands before it.
     #[error("is too long: {MAX_NAME} bytes for the file name, {MAX_SEGMENT} for a folder, {MAX_PATH} in all")]
     TooLong,
+    /// A segment as files of targets are called on their way.
+    #[error("has the segment {0:?}; names that begin with {RESERVED:?} are those of files on their way")]
+    Reserved(String),
     /// A wildcard that stock clients read differently.
     #[error(
         "holds {0:?}, which clients read differently; use only literal text, '*' and '?', one pattern for each depth"
@@ -279,6 +285,8 @@ fn in_set(set: &str, c: char) -> bool {
     }
 }
 
+/// How the names begin of files that are being written.
+const RESERVED: &str = ".tufctl.";
 /// Bytes of a whole path.
 const MAX_PATH: usize = 2048;
 /// Bytes of a folder's name: what file systems hold.
@@ -318,6 +326,7 @@ mod tests {
         for c in ['#', '?', '%'] {
             assert_eq!(fault(&format!("a{c}b")), PathFault::UrlCharacter(c));
         }
+        assert_eq!(fault("a/.tufctl.tmp.0/x"), PathFault::Reserved(".tufctl.tmp.0".into()));
         assert_eq!(fault(&"x".repeat(191)), PathFault::TooLong);
         assert_eq!(fault(&format!("{}/x", "x".repeat(256))), PathFault::TooLong);
     }

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fchown, fstat};
 use rustix::fs::{openat, readlinkat};
@@ -23,6 +24,8 @@ pub(super) struct Folder {
     file: File,
     /// For messages alone.
     path: PathBuf,
+    /// Under which a file is written before it is moved to its place, here and below.
+    temporary: Arc<OsStr>,
 }
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
@@ -31,7 +34,28 @@ impl Folder {
     /// The repository folder, as it was named: links on the way to it are the caller's own.
     pub(super) fn of_repository(dir: &Path) -> Result<Self, Failure> {
         let file = File::open(dir).map_err(|e| Failure::io("open", dir, &e))?;
-        Ok(Self { file, path: dir.to_owned() })
+        Ok(Self { file, path: dir.to_owned(), temporary: OsStr::new(TEMPORARY).into() })
+    }
+
+    /// The same folder, where files are written under another name first: one that nobody else's file has.
+    #[must_use]
+    pub(super) fn writing_as(self, temporary: &OsStr) -> Self {
+        Self { temporary: temporary.into(), ..self }
+    }
+
+    /// The name under which a file is written before it is moved to its place.
+    pub(super) fn temporary(&self) -> &OsStr {
+        &self.temporary
+    }
+
+    /// Such a name that nothing has here, where nobody knows whose is what has the usual one.
+    pub(super) fn unused_temporary(&self) -> Result<OsString, Failure> {
+        for name in temporaries() {
+            if self.about(&name)?.is_none() {
+                return Ok(name);
+            }
+        }
+        Ok(TEMPORARY.into())
     }
 
     /// A folder below; empty for this one.
@@ -49,7 +73,7 @@ impl Folder {
 
     fn descend(&self, below: &Path, make: bool) -> Result<Self, Failure> {
         let again = self.file.try_clone().map_err(|e| Failure::io("open", &self.path, &e))?;
-        let mut at = Self { file: again, path: self.path.clone() };
+        let mut at = Self { file: again, path: self.path.clone(), temporary: Arc::clone(&self.temporary) };
         for part in below.components() {
             let Component::Normal(name) = part else { return Err(self.leads_out(below)) };
             at = at.step(name, make)?;
@@ -66,7 +90,7 @@ impl Folder {
             }
         }
         match rustix::fs::openat(&self.file, name, OPEN | OFlags::DIRECTORY, Mode::empty()) {
-            Ok(file) => Ok(Self { file: file.into(), path }),
+            Ok(file) => Ok(Self { file: file.into(), path, temporary: Arc::clone(&self.temporary) }),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(in_the_way(&path)),
             Err(e) => Err(Failure::io("open", &path, &e.into())),
         }
@@ -104,7 +128,7 @@ impl Folder {
 
     /// Who may use a new file of this folder, by the umask or by what the folder has set: tried with an empty one.
     pub(super) fn usual_mode(&self) -> Result<Mode, Failure> {
-        let name = OsStr::new(TEMPORARY);
+        let name = self.temporary();
         let about = fstat(self.create(name)?).map_err(|e| self.failed("read", name, e.into()))?;
         self.remove(name)?;
         Ok(Mode::from_raw_mode(about.st_mode & 0o777))
@@ -207,7 +231,7 @@ impl Folder {
 
     /// Writes a file beside its place, flushes it and moves it there. The folder is the caller's to flush.
     pub(super) fn write(&self, name: &OsStr, bytes: &[u8]) -> Result<(), Failure> {
-        let temporary = OsStr::new(TEMPORARY);
+        let temporary = self.temporary();
         let mut file = self.create(temporary)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         if let Err(e) = written {
@@ -237,7 +261,7 @@ impl Folder {
         to: &OsStr,
         wanted: Option<Identity>,
     ) -> Result<bool, Failure> {
-        let temporary = OsStr::new(TEMPORARY);
+        let temporary = self.temporary();
         self.remove(temporary)?;
         let (from, name) = (from.file.as_fd(), from.plain(name)?);
         if rustix::fs::linkat(from, name, &self.file, temporary, AtFlags::empty()).is_err() {
@@ -252,7 +276,7 @@ impl Folder {
 
     /// Lets a name of this folder lead elsewhere, in place of what has that name.
     pub(super) fn point(&self, name: &OsStr, to: &Path) -> Result<(), Failure> {
-        let temporary = OsStr::new(TEMPORARY);
+        let temporary = self.temporary();
         self.remove(temporary)?;
         rustix::fs::symlinkat(to, &self.file, temporary).map_err(|e| self.failed("write", name, e.into()))?;
         self.rename(temporary, name)
@@ -347,6 +371,12 @@ pub(super) fn in_the_way(path: &Path) -> Failure {
     Failure::new(reason::REPOSITORY_INVALID, format!("{} is {what}", path.display()))
         .remedy("take it away, or put a folder in its place (a mounted one will do)")
         .detail("file", path.display().to_string())
+}
+
+/// Names under which a file may be written before it is moved to its place: the usual one, and others where that is taken.
+pub(super) fn temporaries() -> impl Iterator<Item = OsString> {
+    let more = (1_u64..).map(|number| format!("{TEMPORARY}-{number}").into());
+    std::iter::once(TEMPORARY.into()).chain(more)
 }
 
 /// The name under which a file is written before it is moved to its place.

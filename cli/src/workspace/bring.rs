@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +17,7 @@ use rustix::fs::Mode;
 use tuf::metadata::Algorithms;
 use tuf::target::stays_inside;
 
-use super::beneath::{Folder, TEMPORARY, give_access};
+use super::beneath::{Folder, give_access, temporaries};
 use super::sources::{Incoming, Notice, Progress, changed, gone, hash, matches, outside};
 use super::threads::on_threads;
 use super::{Workspace, layout, places};
@@ -129,10 +130,14 @@ impl Workspace {
         progress: Progress<'_>,
         notice: Notice<'_>,
     ) -> Result<Brought, Failure> {
-        let jobs = self.jobs(tough_names)?;
+        let mut jobs = self.jobs(tough_names)?;
+        let temporary = self.free_temporary(&jobs)?;
+        for (number, job) in jobs.iter_mut().enumerate() {
+            job.temporary = numbered(&temporary, number);
+        }
         let repository = Folder::of_repository(self.dir())?;
         // Also where nothing is listed: what is served is `metadata/` and `targets/`.
-        let targets = repository.make(Path::new(layout::TARGETS))?;
+        let targets = repository.make(Path::new(layout::TARGETS))?.writing_as(&temporary);
         let brought = Brought { targets, jobs };
         if brought.jobs.is_empty() {
             return Ok(brought);
@@ -173,7 +178,7 @@ impl Workspace {
     fn jobs(&self, tough_names: bool) -> Result<Vec<Job>, Failure> {
         let consistent = self.consistent_snapshot()?;
         let mut jobs = Vec::new();
-        for (number, one) in self.incoming()?.into_iter().enumerate() {
+        for one in self.incoming()? {
             // Checked before signing; a publication that is finished later, or another tool's, comes by here alone.
             if !stays_inside(&one.path) {
                 return Err(outside(&one.path));
@@ -185,15 +190,68 @@ impl Workspace {
                 return Err(changed(&one, Path::new(&one.path)));
             };
             let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
-            let temporary = format!("{TEMPORARY}.{number}").into();
-            let (copied, replaces) = Default::default();
+            let (temporary, copied, replaces) = Default::default();
             jobs.push(Job { one, folder, name, temporary, links, copied, hashed: consistent, replaces });
         }
         Ok(jobs)
     }
+
+    /// The name under which files wait for their places: what an earlier run left under it goes, so it is none that a
+    /// target has or a folder of targets. `target add` gives no such name; others may have.
+    fn free_temporary(&self, jobs: &[Job]) -> Result<OsString, Failure> {
+        let mut folders: BTreeSet<&Path> = jobs.iter().map(|job| job.folder.as_path()).collect();
+        folders.extend(jobs.iter().flat_map(|job| &job.links).filter_map(|link| link.parent()));
+        folders.insert(Path::new(""));
+        let is_taken = |name: &OsStr| -> Result<bool, Failure> {
+            let waiting =
+                jobs.iter().enumerate().map(|(number, job)| job.folder.join(numbered(name, number)));
+            let places = folders.iter().map(|folder| folder.join(name)).chain(waiting);
+            for place in places {
+                if self.is_anothers(&place)? {
+                    return Ok(true);
+                }
+            }
+            Ok(jobs.iter().any(|job| job.goes_by(name)))
+        };
+        for name in temporaries() {
+            if !is_taken(&name)? {
+                return Ok(name);
+            }
+        }
+        Ok(OsString::new())
+    }
+
+    /// Whether what lies at this place below `targets/` is a folder, or the file of a target that is listed.
+    fn is_anothers(&self, place: &Path) -> Result<bool, Failure> {
+        let Ok(found) = std::fs::symlink_metadata(self.targets_folder().join(place)) else {
+            return Ok(false);
+        };
+        // Names of consistent snapshots begin with a hash.
+        let Some(path) = place.to_str().filter(|_| !found.is_dir()) else { return Ok(found.is_dir()) };
+        if self.consistent_snapshot()? && self.published_consistently()? {
+            return Ok(false);
+        }
+        for role in self.roles_near(path)? {
+            for metadata in [self.current(&role)?, self.published(&role)?].into_iter().flatten() {
+                if metadata.as_targets().is_some_and(|targets| targets.find(path).is_some()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Job {
+    /// Whether a part of one of its names is this one, or begins with it and a dot.
+    fn goes_by(&self, name: &OsStr) -> bool {
+        let own = self.folder.join(&self.name);
+        let mut parts = self.links.iter().chain([&own]).flat_map(|place| place.iter());
+        parts.any(|part| {
+            part.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'.', ..]))
+        })
+    }
+
     /// Copies the source beside its place and flushes it; a right file that is there already is flushed too, since
     /// nobody knows whether whoever put it there did. Who else works in this folder may have made the source lead to what
     /// we alone may read: nobody reads the copy before it is known to be what was signed.
@@ -294,17 +352,18 @@ impl Job {
             return Ok(());
         }
         let Some(mut from) = folder.file(&self.name)? else { return Err(gone(&self.one)) };
-        let mut to = other.create(OsStr::new(TEMPORARY))?;
+        let temporary = other.temporary();
+        let mut to = other.create(temporary)?;
         let fail = |e: io::Error| Failure::io("write", &self.folder.join(&self.name), &e);
         let found =
             hash(&mut from, &self.algorithms(), &mut |_| {}, |piece| to.write_all(piece)).map_err(fail)?;
         // Others who may write here can have put another file in its place by now.
         if !matches(&self.one.target, &found) {
-            other.remove(OsStr::new(TEMPORARY))?;
+            other.remove(temporary)?;
             return Err(changed(&self.one, &self.folder.join(&self.name)));
         }
         to.sync_all().map_err(fail)?;
-        other.rename(OsStr::new(TEMPORARY), name)
+        other.rename(temporary, name)
     }
 
     fn has_length(&self, file: &File) -> bool {
@@ -314,6 +373,13 @@ impl Job {
     fn algorithms(&self) -> Algorithms {
         self.one.target.hashes.algorithms()
     }
+}
+
+/// The name under which one of several files waits.
+fn numbered(temporary: &OsStr, number: usize) -> OsString {
+    let mut name = temporary.to_owned();
+    name.push(format!(".{number}"));
+    name
 }
 
 /// A folder and all above it, up to `targets/` itself: any of them may be new.

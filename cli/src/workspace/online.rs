@@ -181,7 +181,7 @@ impl Workspace {
 
 /// What snapshot and timestamp say of a file: its version, and length and digests of its very bytes as far as they told
 /// them of the version before; where there is none, or none that counts, the length and SHA-256.
-fn described(metadata: &Metadata, before: Option<&MetaFile>) -> MetaFile {
+pub(super) fn described(metadata: &Metadata, before: Option<&MetaFile>) -> MetaFile {
     let bytes = metadata.bytes();
     let of_before = before.and_then(|file| file.hashes.as_ref());
     let of_before = of_before.filter(|hashes| hashes.is_understood());

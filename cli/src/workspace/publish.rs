@@ -47,7 +47,8 @@ impl Workspace {
     ///
     /// # Errors
     /// `THRESHOLD_MISSING` when a role, staged or published, would not meet a threshold; `WATERMARK` when something newer
-    /// is published already; `TARGET_CHANGED` when a source is gone or changed. Clients see nothing of it then.
+    /// is published already; `SNAPSHOT_INVALID` when the snapshot lists something else than what is staged;
+    /// `TARGET_CHANGED` when a source is gone or changed. Clients see nothing of it then.
     pub(crate) fn publish(
         &mut self,
         options: &PublishOptions,
@@ -56,6 +57,8 @@ impl Workspace {
     ) -> Result<Published, Failure> {
         self.check_thresholds()?;
         self.check_goes_on(&self.staged_roles()?)?;
+        self.check_file_names()?;
+        self.check_listed()?;
         self.check_folders()?;
         let swap = self.must_swap()?;
         if swap {
@@ -74,19 +77,26 @@ impl Workspace {
         let brought = match self.bring_targets(options.tough_names, progress, notice) {
             Ok(brought) => brought,
             Err(failure) => {
-                // No metadata was touched: this publication never was.
+                // No metadata was touched, unless this finishes what was cut off: whoever does that says what is out.
                 files::remove(&marker)?;
                 return Err(failure);
             }
         };
         let staged = self.staged_metadata()?;
-        if swap {
-            self.publish_by_swap(&staged, &brought, at_once, notice)?;
+        let written = if swap {
+            self.publish_by_swap(&staged, &brought, at_once, notice)
         } else {
-            brought.replace()?;
-            brought.sync()?;
-            // The targets have made durable what was in the repository's folder.
-            self.publish_in_order(&staged, was_there && brought.flushed_repository())?;
+            brought.replace().and_then(|()| brought.sync()).and_then(|()| {
+                // The targets have made durable what was in the repository's folder.
+                self.publish_in_order(&staged, was_there && brought.flushed_repository())
+            })
+        };
+        if let Err(failure) = written {
+            // Tried again, it would end there again.
+            if failure.is_of_long_name() && !self.is_out()? {
+                files::remove(&marker)?;
+            }
+            return Err(failure);
         }
         self.keep_key_names()?;
         self.drop_staged()?;
@@ -95,26 +105,6 @@ impl Workspace {
             target_files: brought.number(),
             files: staged,
         })
-    }
-
-    /// Finishes a publication that was cut off: every step of it may be done again. One that cannot be finished is undone
-    /// where clients have seen nothing of it.
-    pub(super) fn finish_publication(&mut self) -> Result<(), Failure> {
-        let marker = self.staged_folder().join(layout::PUBLISHING);
-        let text = files::read(&marker, MOST_BYTES)?.unwrap_or_default();
-        let options = serde_json::from_slice(&text).map_err(|e| {
-            Failure::new(reason::REPOSITORY_INVALID, format!("{}: {e}", marker.display()))
-                .remedy("remove the file and publish again: tufctl sign DIR")
-                .detail("file", marker.display().to_string())
-        })?;
-        let done = self.publish(&options, &mut |_, _| {}, &mut |_| {}).map(drop);
-        let Err(failure) = done else { return Ok(()) };
-        // What is staged, or published, is not any more what it was when this publication began: it never was.
-        if [reason::THRESHOLD_MISSING, reason::WATERMARK].contains(&failure.reason()) {
-            files::remove(&marker)?;
-        }
-        let undone = !self.is_publishing();
-        Err(if undone { failure.context("the publication that was cut off is undone") } else { failure })
     }
 
     fn staged_metadata(&self) -> Result<Vec<(RoleName, Metadata)>, Failure> {

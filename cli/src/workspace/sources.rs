@@ -60,8 +60,10 @@ impl Workspace {
     /// other hands staged it: nobody could fetch it, or it would lie outside the repository.
     ///
     /// # Errors
-    /// `TARGET_NAME` with `details.path`.
+    /// `TARGET_NAME` with `details.path`; `POLICY` with `details.role` for the name of a role, see
+    /// [`Self::check_file_names`].
     pub(crate) fn check_names(&self) -> Result<(), Failure> {
+        self.check_file_names()?;
         for (role, path, _) in self.listed_anew()?.iter() {
             let Err(error) = TargetPath::new_for_writing(path) else { continue };
             let published = self.published(role)?;

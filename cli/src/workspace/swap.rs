@@ -5,7 +5,7 @@
 //! replaced one after the other. Each way is said before it is gone, and finished after a crash.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -121,16 +121,23 @@ pub(super) fn mend_names(dir: &Path) -> Result<(), Failure> {
     let targets = repository.open(Path::new(layout::TARGETS))?;
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        let mut files = BTreeSet::new();
+        let (mut files, mut names) = (BTreeSet::new(), BTreeSet::new());
         for (name, about) in entries(&place.join(&folder))? {
             if about.is_dir() {
                 folders.push(folder.join(name));
                 continue;
             }
             files.insert((about.dev(), about.ino()));
+            names.insert(name.clone());
             let path = dir.join(layout::TARGETS).join(&folder).join(&name);
             let leads = fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink());
-            if leads && !targets.open(&folder)?.link(&through.open(&folder)?, &name, &name)? {
+            if !leads {
+                continue;
+            }
+            // A target of others may have the usual name of what is on its way.
+            let here = targets.open(&folder)?;
+            let temporary = here.unused_temporary()?;
+            if !here.writing_as(&temporary).link(&through.open(&folder)?, &name, &name)? {
                 return Err(Failure::io(
                     "link",
                     &path,
@@ -142,7 +149,9 @@ pub(super) fn mend_names(dir: &Path) -> Result<(), Failure> {
         let Ok(here) = targets.open(&folder) else { continue };
         for (name, about) in entries(&dir.join(layout::TARGETS).join(&folder))? {
             // After the swap the new file has its place, and waits no more; before it, it goes on waiting.
-            let waits = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY));
+            let waits = name
+                .to_str()
+                .is_some_and(|name| name.starts_with(TEMPORARY) && !names.contains(OsStr::new(name)));
             if waits && files.contains(&(about.dev(), about.ino())) {
                 here.remove(&name)?;
             }

@@ -178,6 +178,9 @@ pub(in crate::commands) fn show_published(
     for alarm in show(agent, workspace, record, true, files)? {
         context.screen.warn(alarm);
     }
+    for fault in workspace.other_than_listed()? {
+        context.screen.warn(fault);
+    }
     if !is_known {
         // A snapshot that is news to the agent may list less than the one before it.
         workspace.heed(&agent.repository(&record.name)?);
