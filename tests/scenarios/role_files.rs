@@ -161,3 +161,41 @@ fn targets_of_others_that_are_called_so_stay_and_hinder_nobody() {
     let kept = |path: &str| fs::read_to_string(repo.dir().join("targets").join(path)).unwrap();
     assert_eq!([kept(".tufctl.tmp.1"), kept("d/.tufctl.tmp"), kept(".tufctl.tmp")], ["two", "four", "one"]);
 }
+
+#[test]
+fn integers_that_python_makes_no_number_of_are_told_also_beside_what_is_signed() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    repo.damage("timestamp.json", |text| text.replacen('{', &format!("{{\"x\":{},", "9".repeat(5000)), 1));
+    let told = home.run("verify repo --root repo/metadata/1.root.json --json").exits(6).json();
+    assert_eq!(told["error"]["details"]["spec"], "4.1", "{told}");
+    let linted = home.run("lint repo").stdout;
+    assert!(linted.contains("more than 4300 digits"), "{linted}");
+}
+
+#[test]
+fn a_folder_of_targets_brings_in_no_files_from_elsewhere() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("secret", "secret\n");
+    home.write("dist/a", "a");
+    home.write("dist/sub/b", "b");
+    let (dist, link) = (home.path("dist"), home.path("dist/sub/link"));
+    let add = |words: &str| {
+        let refused = home.refused("target add repo dist", 2, "USAGE");
+        assert!(refused["message"].as_str().unwrap().contains(words), "{refused}");
+        assert!(refused["details"]["file"].as_str().unwrap().ends_with("dist/sub/link"), "{refused}");
+        assert!(!repo.dir().join("staged").exists());
+        fs::remove_file(&link).unwrap();
+    };
+    std::os::unix::fs::symlink("../../secret", &link).unwrap();
+    add("leads out of the folder");
+    if tufagent_tests::is_root() {
+        std::os::unix::fs::symlink("../a", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(1234), None).unwrap();
+        add("a link of another user's");
+    }
+    std::os::unix::fs::symlink(dist.join("a"), &link).unwrap();
+    home.run("target add repo dist").done();
+    home.run("sign repo --yes").done();
+}

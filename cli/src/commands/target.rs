@@ -1,6 +1,7 @@
 //! `tufctl target …`: the files that the repository offers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -176,7 +177,8 @@ fn named(files: &[PathBuf], path: Option<&str>) -> Result<Vec<Named>, Failure> {
                 return Err(Failure::new(reason::USAGE, format!("{} is a folder", file.display()))
                     .remedy("end --path with a / to put all that is in it there"));
             }
-            walk(file, folder, &mut found)?;
+            let top = std::fs::canonicalize(file).map_err(|e| Failure::io("find", file, &e))?;
+            walk(file, &top, folder, &mut found)?;
         } else {
             let path = match exact {
                 Some(path) => path.to_owned(),
@@ -202,8 +204,9 @@ fn named(files: &[PathBuf], path: Option<&str>) -> Result<Vec<Named>, Failure> {
     Ok(found)
 }
 
-/// All regular files below a folder, by their path in it.
-fn walk(folder: &Path, prefix: &str, found: &mut Vec<Named>) -> Result<(), Failure> {
+/// All regular files below a folder, by their path in it. Others may have put links there, to what only this user may read:
+/// those of others are not followed, nor any that leads out of the folder that was named, `top`.
+fn walk(folder: &Path, top: &Path, prefix: &str, found: &mut Vec<Named>) -> Result<(), Failure> {
     let entries = std::fs::read_dir(folder).map_err(|e| Failure::io("read", folder, &e))?;
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in entries {
@@ -221,12 +224,30 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<Named>) -> Result<(), Failu
                 )
                 .remedy("name the folder itself"));
             }
-            walk(&path, &format!("{name}/"), found)?;
+            walk(&path, top, &format!("{name}/"), found)?;
         } else {
+            check_link(&path, top)?;
             found.push(file_at(&name, &path)?);
         }
     }
     Ok(())
+}
+
+fn check_link(path: &Path, top: &Path) -> Result<(), Failure> {
+    let fail = |e: std::io::Error| Failure::io("find", path, &e);
+    let about = std::fs::symlink_metadata(path).map_err(fail)?;
+    let why = if !about.is_symlink() {
+        return Ok(());
+    } else if about.uid() != rustix::process::geteuid().as_raw() {
+        "a link of another user's"
+    } else if !std::fs::canonicalize(path).map_err(fail)?.starts_with(top) {
+        "a link that leads out of the folder that was named"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(reason::USAGE, format!("{} is {why}, and is not followed", path.display()))
+        .remedy("look where it leads; name the file itself, with its --path, or take the link away")
+        .detail("file", path.display().to_string()))
 }
 
 fn file_at(path: &str, source: &Path) -> Result<Named, Failure> {

@@ -9,11 +9,13 @@ use crate::json::{Kind, Value};
 pub struct Oddities {
     /// Integers beyond 2^53 - 1: tuf-js reads other numbers and so refuses the signatures, tough does from 2^64 on.
     pub large_integers: Odd,
+    /// Integers of so many digits that python-tuf reads nothing of the file.
+    pub unreadable_integers: Odd,
     /// Targets whose `custom` is no object (specification 4.5): tough refuses the file.
     pub plain_customs: Odd,
 }
 
-/// How many there are, and the first: an integer's digits, a target's path.
+/// How many there are, and the first: an integer, or the number of its digits; a target's path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Odd {
@@ -55,6 +57,14 @@ impl Oddities {
             );
             told.push(Oddity { what, spec: "4.1" });
         }
+        let Odd { count, first } = &self.unreadable_integers;
+        if *count > 0 {
+            let what = format!(
+                "holds {count} {} of more than {MOST_DIGITS} digits ({first}), with which python-tuf reads nothing of it",
+                if *count == 1 { "integer" } else { "integers" },
+            );
+            told.push(Oddity { what, spec: "4.1" });
+        }
         let Odd { count, first } = &self.plain_customs;
         if *count > 0 {
             let what = format!(
@@ -71,7 +81,13 @@ impl Metadata {
     /// What not every stock client reads in this file. Walks over all targets.
     pub fn oddities(&self) -> Oddities {
         let mut found = Oddities::default();
-        self.large_integers().for_each(|text| found.large_integers.note(text));
+        for text in self.large_integers() {
+            found.large_integers.note(text);
+            let digits = text.trim_start_matches('-').len();
+            if digits > MOST_DIGITS {
+                found.unreadable_integers.note(&digits.to_string());
+            }
+        }
         let targets = self.as_targets().into_iter().flat_map(|targets| targets.value().members());
         for (path, file) in targets {
             if file.get("custom").map(Value::kind).is_some_and(|kind| kind != Kind::Object) {
@@ -81,8 +97,11 @@ impl Metadata {
         found
     }
 
-    /// Integers beyond 2^53 - 1 in what is signed, digit for digit.
+    /// Integers beyond 2^53 - 1, digit for digit, also beside what is signed: clients read that too.
     pub fn large_integers(&self) -> impl Iterator<Item = &str> {
-        self.document().large_integers(self.signed())
+        self.document().large_integers(self.document().root())
     }
 }
+
+/// More digits Python makes no number of (`sys.int_info.default_max_str_digits`).
+const MOST_DIGITS: usize = 4300;
