@@ -131,3 +131,159 @@ fn that_what_is_published_is_not_what_its_snapshot_lists_is_said_before_anything
     assert!(told.contains("the published dev version 1 is not the file that the snapshot lists"), "{told}");
     home.run(VERIFY).done();
 }
+
+/// What a delegate stages, what is told of it, and whether `--yes` takes it.
+type Case = (&'static str, fn() -> String, &'static str, bool);
+
+fn signed(value: &Value) -> String {
+    signed_by(value, &[(keyid(&key(2)), 2)])
+}
+
+fn listing(path: &str, more: Value) -> Value {
+    let sha256 = tuf::digest::Sha256Digest::of(b"x").to_string();
+    let mut file = json!({"length": 1, "hashes": {"sha256": sha256}});
+    file.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"targets": {path: file}})
+}
+
+#[test]
+fn what_verify_refuses_in_a_delegates_file_is_told_before_anything_is_signed() {
+    let cases: [Case; 8] = [
+        ("outside", || signed(&role(1, listing("z", json!({})))), "target z lies outside the paths", false),
+        ("expired", || signed(&role(1, json!({"expires": "2020-01-01T00:00:00Z"}))), "it has expired", false),
+        (
+            "private",
+            || signed(&role(1, json!({"x-key": hex::encode([2_u8; 32])}))),
+            "a private key stands at",
+            false,
+        ),
+        (
+            "custom",
+            || signed(&role(1, listing("dev/z", json!({"custom": 7})))),
+            "`custom` is no object",
+            true,
+        ),
+        (
+            "wrong keyid",
+            || {
+                let mut wrong = delegations("x");
+                let named = "cd".repeat(32);
+                wrong["keys"] = json!({&named: key(2)});
+                wrong["roles"][0]["keyids"] = json!([named]);
+                signed(&role(1, json!({"delegations": wrong})))
+            },
+            "is not the hash of its key",
+            true,
+        ),
+        (
+            "prefix",
+            || {
+                let mut odd = delegations("x");
+                odd["roles"][0].as_object_mut().unwrap().remove("paths");
+                odd["roles"][0]["path_hash_prefixes"] = json!(["zz"]);
+                signed(&role(1, json!({"delegations": odd})))
+            },
+            "zz",
+            true,
+        ),
+        (
+            "digits",
+            || signed(&role(1, json!({}))).replacen('{', &format!("{{\"x\":{},", "9".repeat(5000)), 1),
+            "more than 4300 digits",
+            true,
+        ),
+        (
+            "circle",
+            || signed(&role(1, json!({"delegations": delegations("dev")}))),
+            "lead back to it in a circle",
+            true,
+        ),
+    ];
+    for (name, text, told, passes) in cases {
+        let (home, _agent, repo) = with_delegate(true);
+        for place in ["", "dev/"] {
+            let sha256 = tuf::digest::Sha256Digest::of(b"x");
+            home.write(&format!("repo/targets/{place}{sha256}.z"), "x");
+        }
+        fs::write(repo.dir().join("staged/dev.json"), text()).unwrap();
+        if ["wrong keyid", "prefix"].contains(&name) {
+            let by = if name == "prefix" { keyid(&key(2)) } else { "cd".repeat(32) };
+            fs::write(repo.dir().join("staged/x.json"), signed_by(&role(1, json!({})), &[(by, 2)])).unwrap();
+        }
+        let done = home.run("sign repo --yes");
+        assert!(done.stderr.contains(told), "{name}: {done}");
+        if passes {
+            done.done();
+            continue;
+        }
+        let refused = home.refused("sign repo --yes", 3, "POLICY");
+        assert_eq!(refused["details"]["role"], "dev", "{refused}");
+        assert_eq!((repo.version("targets"), home.journalled("sign.intent").len()), (1, 4), "{name}");
+        put(&repo, "dev", &role(1, json!({})));
+        home.run("sign repo --yes").done();
+        home.run(VERIFY).done();
+    }
+}
+
+#[test]
+fn what_was_so_in_the_published_version_is_no_reason_to_refuse_the_next_one() {
+    let (home, _agent, repo) = with_delegate(true);
+    let sha256 = tuf::digest::Sha256Digest::of(b"x");
+    home.write(&format!("repo/targets/dev/{sha256}.z"), "x");
+    put(&repo, "dev", &role(1, listing("dev/z", json!({}))));
+    home.run("sign repo --yes").done();
+    home.run("delegation edit repo dev --paths other/*").done();
+    put(&repo, "dev", &role(2, listing("dev/z", json!({}))));
+    home.run("sign repo --yes").done();
+    assert_eq!(repo.version("dev"), 2);
+}
+
+#[test]
+fn a_delegation_to_a_role_without_a_file_is_told_before_anything_is_signed() {
+    let (home, _agent, repo) = with_delegate(true);
+    put(&repo, "dev", &role(1, json!({"delegations": delegations("x")})));
+    let intents = home.journalled("sign.intent").len();
+    let refused = home.run("sign repo --yes --json").json();
+    let error = &refused["error"];
+    assert_eq!(
+        (&error["reason"], &error["details"]["role"]),
+        (&"THRESHOLD_MISSING".into(), &"x".into()),
+        "{error}"
+    );
+    assert!(error["message"].as_str().unwrap().contains("dev delegates to x, which has no file"), "{error}");
+    let remedy = error["remedy"].as_str().unwrap();
+    assert!(
+        remedy.contains("staged/x.json") && remedy.contains("delegation remove repo --parent=dev x")
+            || remedy.contains("--parent dev"),
+        "{remedy}"
+    );
+    assert_eq!(home.journalled("sign.intent").len(), intents);
+    put(&repo, "x", &role(1, json!({})));
+    home.run("sign repo --yes").done();
+    home.run(VERIFY).done();
+}
+
+#[test]
+fn in_an_old_copy_no_remedy_takes_a_colleagues_release_back() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    let other = repo.copy_to(&home.path("other"));
+    for (folder, file) in [("repo", "one"), ("other", "two")] {
+        home.write(file, file);
+        home.run(&format!("target add {folder} {file}")).done();
+    }
+    home.run("sign other --yes").done();
+    let refused = home.refused("sign repo --yes", 3, "WATERMARK");
+    let remedy = refused["remedy"].as_str().unwrap();
+    assert!(
+        remedy.starts_with("take the newest published copy first") && !remedy.contains("bump"),
+        "{remedy}"
+    );
+    // As the remedy says.
+    fs::remove_dir_all(repo.dir()).unwrap();
+    other.copy_to(repo.dir());
+    home.run("target add repo one").done();
+    home.run("sign repo --yes").done();
+    let listed = home.run("target list repo").done().stdout;
+    assert!(["one", "two"].iter().all(|name| listed.contains(name)), "{listed}");
+}

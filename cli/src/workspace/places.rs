@@ -1,6 +1,6 @@
 //! Whether the files of all targets can lie in `targets/` side by side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -161,6 +161,19 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// The paths that staged roles list and their published versions do not.
+    pub(crate) fn new_paths(&self) -> Result<BTreeMap<RoleName, Vec<String>>, Failure> {
+        let mut all: BTreeMap<RoleName, Vec<String>> = BTreeMap::new();
+        for (role, path, _) in self.listed_anew()?.iter() {
+            let published = self.published(role)?;
+            let before = published.as_ref().and_then(Metadata::as_targets);
+            if before.is_none_or(|targets| targets.find(path).is_none()) {
+                all.entry(role.clone()).or_default().push(path.clone());
+            }
+        }
+        Ok(all)
     }
 
     /// Targets that the staged roles list and the published ones do not, or not so.

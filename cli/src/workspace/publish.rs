@@ -128,6 +128,7 @@ impl Workspace {
         }
         roles.sort_unstable();
         roles.dedup();
+        self.check_files_of_delegated()?;
         for role in roles {
             let state = self.signatures(&role)?;
             if !state.met && !self.is_still_to_come(&role)? {
@@ -143,6 +144,25 @@ impl Workspace {
                 .detail("role", role.as_str())
                 .detail("have", have)
                 .detail("need", need));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every role has a file to which what is staged delegates anew: without it nothing of it can be published.
+    ///
+    /// # Errors
+    /// `THRESHOLD_MISSING` with `details.role`.
+    pub(crate) fn check_files_of_delegated(&self) -> Result<(), Failure> {
+        for parent in self.staged_roles()? {
+            let Some(metadata) = self.staged(&parent)? else { continue };
+            let before = self.published(&parent)?;
+            let before = before.as_ref().and_then(Metadata::as_targets).and_then(|t| t.delegations.as_ref());
+            let is_known = |child: &RoleName| before.is_some_and(|to| to.role_keys(child).is_some());
+            for child in self.children(&metadata)?.into_iter().filter(|child| !is_known(child)) {
+                if self.current(&child)?.is_none() && !self.is_still_to_come(&child)? {
+                    return Err(without_file(&parent, &child));
+                }
             }
         }
         Ok(())
@@ -339,6 +359,21 @@ impl Workspace {
         let served = layout::served_name(role, version, consistent).is_some_and(|name| there(&name));
         Ok((!served || there(&layout::file_name(role, version, consistent)), served))
     }
+}
+
+fn without_file(parent: &RoleName, role: &RoleName) -> Failure {
+    let file = Path::new(layout::STAGED).join(layout::staged_name(role));
+    let named = word::before(role.as_str(), &word::option("--parent", parent.as_str()));
+    Failure::new(
+        reason::THRESHOLD_MISSING,
+        format!("{parent} delegates to {role}, which has no file, so {parent} cannot be published"),
+    )
+    .remedy(format!(
+        "whoever holds its keys stages version 1 ({}), or take the delegation out: tufctl delegation remove DIR {named}",
+        typed_path(&file)
+    ))
+    .detail("role", role.as_str())
+    .detail("parent", parent.as_str())
 }
 
 /// Whether a delegated role has the same keys and threshold by both versions of its parent: then what is published of

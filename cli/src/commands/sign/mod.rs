@@ -23,6 +23,7 @@ mod person;
 pub(super) mod record;
 mod round;
 mod shares;
+mod theirs;
 mod unlocking;
 mod unsigned;
 mod unusable;
@@ -85,7 +86,7 @@ pub(super) fn run_with<'a>(
         return Ok(outcome::nothing_staged(interrupted));
     }
     let mut session = Session::begin(args, context, workspace, merged, recalled, gathering)?;
-    session.go().map_err(|failure| outcome::cut_off(&session, failure))
+    session.go().map_err(|failure| outcome::cut_off(&session, going_back(failure, session.is_behind)))
 }
 
 /// One run: what is known, and what was signed so far.
@@ -114,6 +115,8 @@ struct Session<'a> {
     gathering: Option<&'a mut Gathering>,
     /// The person goes on without devices that are not there.
     uninvited: bool,
+    /// This folder is older than what the agent has verified.
+    is_behind: bool,
 }
 
 impl<'a> Session<'a> {
@@ -134,7 +137,9 @@ impl<'a> Session<'a> {
         };
         workspace.heed(&record);
         let facts = Facts { record: Some(record.clone()) };
-        if let Some(behind) = facts.behind(&workspace)? {
+        let behind = facts.behind(&workspace)?;
+        let is_behind = behind.is_some();
+        if let Some(behind) = behind {
             context.screen.warn(format!("{behind}; take the newest published copy first"));
         }
         facts.check_root_is_here(&workspace)?;
@@ -176,6 +181,7 @@ impl<'a> Session<'a> {
             noted,
             gathering,
             uninvited: false,
+            is_behind,
         };
         session.check_named_keys()?;
         session.check_superseding()?;
@@ -201,9 +207,11 @@ impl<'a> Session<'a> {
             if self.may_publish()? {
                 self.workspace.check_presence()?;
             }
+            self.workspace.check_files_of_delegated()?;
             let wanted = plan.iter().filter(|(_, fate)| *fate != Fate::Nothing).map(|(role, _)| role.clone());
             self.unlock_for(&wanted.collect::<Vec<_>>())?;
         }
+        self.judge_theirs(&pending, &content)?;
         let only_shares = self.gathering.is_some() && pending.is_empty() && !publishes;
         if only_shares {
             // What they are given for is shown with them.
@@ -400,6 +408,14 @@ impl<'a> Session<'a> {
 fn check_sources(workspace: &Workspace, context: &Context) -> Result<(), Failure> {
     let mut progress = Progress::new(context.screen, "checking targets");
     workspace.check_sources(&mut |done, total| progress.update(done, total))
+}
+
+/// In a folder that is behind, the next version that is free would undo what others have published since.
+fn going_back(failure: Failure, is_behind: bool) -> Failure {
+    if !is_behind || failure.reason() != reason::WATERMARK {
+        return failure;
+    }
+    failure.remedy("take the newest published copy first, and make your own change in it again")
 }
 
 fn is_online(role: &RoleName) -> bool {
