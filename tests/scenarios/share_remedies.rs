@@ -124,18 +124,3 @@ fn a_wrong_passphrase_of_a_share_is_called_wrong_and_asked_for_again() {
     let (code, screen) = talk(&home, verify, &[("passphrase of q1/ann.share: ", "\u{3}")]).unwrap();
     assert!(code == 2 && screen.contains("none was given"), "{code}: {screen}");
 }
-
-#[test]
-fn a_key_whose_name_begins_with_a_dash_stands_behind_two_dashes_in_what_is_printed() {
-    let (home, _agent) = people(&[]);
-    let out = among("q1");
-    let generate = format!("--json key generate --token people --type ed25519{out} -- -q1");
-    home.run(&generate).done();
-    let keys = "--root=-q1 --targets=-q1 --snapshot=-q1 --timestamp=-q1";
-    let unproven = home.run(&format!("repo init repo --name app {keys} --json"));
-    assert!(unproven.stdout.contains("tufctl share split --abort -- -q1"), "{unproven}");
-    let refused = home.run("--json share resplit --phase abort --yes -- -q1").refused(2, "USAGE");
-    assert!(refused["remedy"].as_str().unwrap().ends_with("tufctl share split --abort -- -q1"), "{refused}");
-    // As printed.
-    home.run("share split --yes --abort -- -q1").done();
-}
