@@ -76,7 +76,9 @@ fn most_of(name: &str) -> usize {
 
 fn cut(text: &mut String, most: usize) {
     if text.len() > most {
-        text.truncate(text.floor_char_boundary(most.saturating_sub(CUT.len())));
+        let room = most.saturating_sub(CUT.len());
+        let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
         text.push_str(CUT);
     }
 }

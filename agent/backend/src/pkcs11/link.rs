@@ -183,8 +183,8 @@ impl Shared {
         }
         // A module that was given no PIN presents none, whatever it says.
         let listens = request.presents_pin() || self.config.is_card();
-        let (aloud, deaf) = (listens.then(|| OfCard::new(self)), ());
-        let listener = aloud.as_ref().map_or(&deaf as &dyn super::meanwhile::Listener, |aloud| aloud);
+        let of_card = OfCard::new(self);
+        let listener: &dyn super::meanwhile::Listener = if listens { &of_card } else { &() };
         match helper.call_aloud(request, tail, limit, listener) {
             Ok(answer) => {
                 if self.config.is_card() && self.trouble_was_seen() {
