@@ -22,6 +22,8 @@ pub(super) struct Concern {
     message: String,
     /// What `--yes` does not take, and what to do then.
     remedy: Option<String>,
+    /// Nor does a person, as the agent would refuse what lists it.
+    always: bool,
 }
 
 impl Concern {
@@ -43,15 +45,17 @@ impl Session<'_> {
             return Ok(());
         }
         let mut around = Around::of(&self.workspace)?;
-        let mut grave = None;
+        let mut concerns = Vec::new();
         for role in theirs {
-            for concern in around.concerns(role)? {
-                self.context.screen.warn(concern.sentence());
-                grave = grave.or(concern.remedy.is_some().then_some(concern));
-            }
+            concerns.extend(around.concerns(role)?);
         }
-        let publishes = !self.args.no_publish && self.args.yes.yes && self.will_complete(pending, content)?;
-        let Some(concern) = grave.filter(|_| publishes) else { return Ok(()) };
+        let publishes = !self.args.no_publish && self.will_complete(pending, content)?;
+        let is_refused =
+            |concern: &Concern| concern.remedy.is_some() && (concern.always || self.args.yes.yes);
+        let refused = concerns.iter().position(is_refused).filter(|_| publishes);
+        let refused = refused.map(|index| concerns.remove(index));
+        concerns.iter().for_each(|concern| self.context.screen.warn(concern.sentence()));
+        let Some(concern) = refused else { return Ok(()) };
         Err(Failure::new(reason::POLICY, concern.sentence())
             .remedy(concern.remedy.unwrap_or_default())
             .detail("role", concern.role.as_str())
@@ -84,7 +88,8 @@ impl<'w> Around<'w> {
         let mut found = Vec::new();
         let theirs = format!("whoever holds the keys of {role} stages another version of it");
         let mut tell = |spec, what: String, remedy| {
-            found.push(Concern { role: role.clone(), spec, message: format!("{role}: {what}"), remedy });
+            let message = format!("{role}: {what}");
+            found.push(Concern { role: role.clone(), spec, message, remedy, always: false });
         };
         let has_expired = |file: &Metadata| file.expires().unix() <= now();
         if has_expired(&staged) {
@@ -128,12 +133,15 @@ impl<'w> Around<'w> {
         for one in wrong(&staged).difference(&before) {
             tell("4.2.1", one.clone(), None);
         }
-        if self.leads_back(role)? {
+        if self.leads_back(role, &|at| self.workspace.current(at))? {
+            let remedy = format!("{theirs}, which delegates to none of those that delegate to it");
+            let was_so = self.leads_back(role, &|at| self.workspace.published(at))?;
             tell(
                 "5.6.7",
-                "its delegations lead back to it in a circle, which some clients do not end".to_owned(),
-                None,
+                "its delegations lead back to it in a circle".to_owned(),
+                Some(remedy).filter(|_| !was_so),
             );
+            found.last_mut().into_iter().for_each(|concern| concern.always = true);
         }
         Ok(found)
     }
@@ -152,12 +160,11 @@ impl<'w> Around<'w> {
         Ok(paths.iter().filter(|path| !allowed(path)).cloned().collect())
     }
 
-    /// Whether its delegations lead back to a role.
-    fn leads_back(&self, role: &RoleName) -> Result<bool, Failure> {
+    /// Whether its delegations lead back to a role, by what `read` gives.
+    fn leads_back(&self, role: &RoleName, read: Read<'_>) -> Result<bool, Failure> {
         let (mut waiting, mut seen) = (vec![role.clone()], BTreeSet::new());
         while let Some(at) = waiting.pop() {
-            let Some(metadata) = self.workspace.current(&at)?.filter(|file| delegations(file).is_some())
-            else {
+            let Some(metadata) = read(&at)?.filter(|file| delegations(file).is_some()) else {
                 continue;
             };
             for child in self.workspace.children(&metadata)? {
@@ -176,6 +183,9 @@ impl<'w> Around<'w> {
 fn delegations(metadata: &Metadata) -> Option<&Delegations> {
     metadata.as_targets().and_then(|targets| targets.delegations.as_ref())
 }
+
+/// How metadata of a role is read.
+type Read<'r> = &'r dyn Fn(&RoleName) -> Result<Option<Metadata>, Failure>;
 
 /// More of one kind are not told.
 const MOST_TOLD: usize = 4;
