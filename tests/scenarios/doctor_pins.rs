@@ -95,7 +95,7 @@ fn while_doctor_presents_a_pin_again_nobody_else_presents_one_to_the_same_token(
         .filter(|entry| ["token.attempt", "token.accepted"].iter().any(|kind| entry["kind"] == *kind))
         .collect();
     let is_person = |entry: &&&serde_json::Value| entry["body"]["by_person"] == true;
-    let wrong = of_pins.iter().filter(is_person).next_back().unwrap();
+    let wrong = of_pins.iter().rfind(is_person).unwrap();
     let next = of_pins.iter().find(|entry| entry["seq"].as_u64() > wrong["seq"].as_u64());
     assert!(next.is_none_or(|next| next["kind"] == "token.attempt"), "{of_pins:#?}");
 }
