@@ -131,6 +131,46 @@ fn where_folders_cannot_be_swapped_at_once_it_is_said_first_and_a_kill_between_i
     story.end();
 }
 
+/// File systems of a network know no rename that takes no other file's place.
+#[test]
+fn a_backup_is_written_where_a_rename_takes_no_flags_and_takes_no_other_files_place_there() {
+    let Some(strace) = need(Strace::find()) else { return };
+    let (home, _agent) = Home::unlocked();
+    home.secret("sealing", "a passphrase for the backup");
+    for (links, to) in [(true, "one.backup"), (false, "two.backup")] {
+        let run = || {
+            let mut command: Command = strace.command();
+            home.environment(&mut command);
+            command.envs(strace.variables()).args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=renameat2,link,linkat",
+            ]);
+            command.args(["-e", "inject=renameat2:error=EINVAL"]);
+            if !links {
+                command.args(["-e", "inject=link,linkat:error=EPERM"]);
+            }
+            command.arg(binary("tufctl")).args(["backup", to, "--passphrase-file", "sealing"]);
+            command.stdin(Stdio::null()).output().unwrap()
+        };
+        let done = run();
+        assert!(done.status.success(), "{to}: {}", String::from_utf8_lossy(&done.stderr));
+        let written = fs::read(home.path(to)).unwrap();
+        assert_eq!(run().status.code(), Some(2), "{to} is there");
+        assert_eq!(fs::read(home.path(to)).unwrap(), written);
+    }
+    assert_eq!(
+        fs::read_dir(home.path("."))
+            .unwrap()
+            .filter(|it| it.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'))
+            .count(),
+        0
+    );
+}
+
 /// Runs `command`, killed before its call of this number; true where it makes no more of them and ends well.
 fn done_though_killed(home: &Home, strace: &Strace, command: &str, (call, number): (&str, usize)) -> bool {
     let mut killed = strace.command();

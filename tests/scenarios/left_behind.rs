@@ -216,3 +216,57 @@ fn a_role_with_a_percent_sign_that_lies_there_under_its_plain_name_is_found_and_
     write_with_role(&other, "a%20b", "a%20b");
     other.refused("verify repo --root repo/metadata/1.root.json", 6, "VERIFICATION");
 }
+
+#[test]
+fn a_published_file_that_was_lost_or_cut_is_put_back_by_adding_it_again() {
+    let (home, _agent) = Home::unlocked();
+    let repo = home.published_repository();
+    home.write("lost.txt", "hello\n");
+    home.run("target add repo lost.txt").done();
+    home.run("sign repo --yes").done();
+    let found = repo.names("targets").into_iter().find(|name| name.ends_with("lost.txt")).unwrap();
+    let file = repo.dir().join("targets").join(found);
+    let verify = "verify repo --root repo/metadata/1.root.json";
+    for damage in ["lost", "cut"] {
+        fs::remove_file(&file).unwrap();
+        if damage == "cut" {
+            fs::write(&file, "he").unwrap();
+        }
+        home.run(verify).exits(6);
+        let told = home.run("target add repo lost.txt --json").done().json();
+        assert_eq!(
+            (&told["put_back"], &told["staged"]),
+            (&1.into(), &serde_json::json!([])),
+            "{damage}: {told}"
+        );
+        home.run(verify).done();
+    }
+    let told = home.run("target add repo lost.txt").done();
+    assert!(!told.stdout.contains("put"), "{told}");
+    // Other content is another version, as ever.
+    home.write("lost.txt", "other\n");
+    let told = home.run("target add repo lost.txt --json").done().json();
+    assert_eq!((&told["put_back"], &told["staged"][0]["role"]), (&0.into(), &"targets".into()), "{told}");
+}
+
+#[test]
+fn a_key_that_is_lost_is_replaced_by_the_name_or_the_digits_that_the_screen_shows() {
+    let (home, _agent) = Home::unlocked();
+    home.keys(&["root", "lost", "gone", "online", "new"]);
+    home.run("repo init repo --name app --root root --targets lost --snapshot online --timestamp online")
+        .done();
+    home.run("delegation add repo team --key gone --threshold 1 --paths x/*").done();
+    home.run("sign repo --yes").done();
+    for key in ["lost", "gone"] {
+        home.run(&format!("key remove {key} --force --yes")).done();
+    }
+    assert!(home.run("repo show repo").done().stdout.contains("lost"));
+    home.run("root replace-key repo targets --old lost --new new --yes").done();
+    fs::remove_file(home.path("repo/.key-names.json")).unwrap();
+    let shown = home.run("repo show repo --json").done().json();
+    let team = shown["roles"].as_array().unwrap().iter().find(|role| role["role"] == "team").unwrap();
+    let digits = &team["keyids"][0].as_str().unwrap()[..8];
+    home.run(&format!("delegation edit repo team --add-key new --remove-key {digits} --yes")).done();
+    home.run("sign repo --yes").done();
+    home.refused("root replace-key repo targets --old nobody --new root", 3, "KEY_NOT_FOUND");
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, link, lstat, rename, renameat_with, unlink};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
@@ -133,8 +133,11 @@ impl Beside {
     fn place(&mut self, replace: bool) -> Result<(), Failure> {
         let fail = |e: io::Error| Failure::io("write", &self.place, &e);
         self.file.sync_all().map_err(fail)?;
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(CWD, &self.path, CWD, &self.place, flags) {
+        let renamed = match replace {
+            true => rename(&self.path, &self.place),
+            false => rename_new(&self.path, &self.place),
+        };
+        match renamed {
             Ok(()) => {}
             Err(Errno::EXIST) => return Err(there(&self.place)),
             Err(e) => return Err(fail(e.into())),
@@ -142,6 +145,25 @@ impl Beside {
         self.placed = true;
         let folder = self.place.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(fail)
+    }
+}
+
+/// Renames a file to a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> rustix::io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems of a network do not know the flag. A link takes no other file's name, either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        done => return done,
+    }
+    match link(from, to) {
+        Ok(()) => return unlink(from),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM | Errno::MLINK) => {}
+        Err(error) => return Err(error),
+    }
+    match lstat(to) {
+        Ok(_) => Err(Errno::EXIST),
+        Err(Errno::NOENT) => rename(from, to),
+        Err(error) => Err(error),
     }
 }
 

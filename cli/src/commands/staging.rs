@@ -409,7 +409,7 @@ impl<'c> Staging<'c> {
         Ok((ours, others))
     }
 
-    /// What somebody else's key is called.
+    /// What somebody else's key is called on the screen.
     fn label(&self, keyid: &KeyId) -> String {
         let noted = self.workspace.key_labels().get(keyid.as_str());
         let noted = noted.filter(|name| self.ours.iter().all(|key| key.name != **name));

@@ -69,8 +69,15 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
     let tough_names = staging.facts.record.as_ref().is_none_or(|record| record.tough_names);
     staging.workspace.check_places(new, tough_names)?;
     let (mut added, mut added_to, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let mut lost = Vec::new();
     for (role, files) in by_role {
-        stage(&mut staging, &role, &files)?;
+        if !stage(&mut staging, &role, &files)? {
+            // Listed just so; whether they are there is another question.
+            let own = files
+                .iter()
+                .map(|(file, found)| (file.path.as_str().to_owned(), found.clone(), file.source.clone()));
+            lost.push((role.clone(), own.collect()));
+        }
         for (file, found) in files {
             added.push(entry(file.path.as_str(), &role, &found));
             added_to.push((file.path.as_str().to_owned(), role.clone()));
@@ -81,18 +88,27 @@ fn add(args: &TargetAddArgs, context: &Context) -> Result<Report, Failure> {
     if staging.workspace.has_staged() {
         staging.workspace.set_sources(sources, &[])?;
     }
+    let mut put_back = 0_u64;
+    for (role, files) in lost {
+        let notice = &mut |said: &str| context.screen.warn(said);
+        put_back = put_back.saturating_add(staging.workspace.put_back(&role, files, tough_names, notice)?);
+    }
     warn_of_unfound(&staging, &added_to)?;
     tell_claimed(&claimed, context);
-    let text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
-    Ok(staging.report(json!({"added": added}), text))
+    let mut text = format!("added {}\n", count(u64::try_from(added.len()).unwrap_or(u64::MAX), "target"));
+    if put_back > 0 {
+        text.push_str(&format!("put {} back that was lost from targets/\n", count(put_back, "file")));
+    }
+    Ok(staging.report(json!({"added": added, "put_back": put_back}), text))
 }
 
-/// Prepares the role with its new targets, all of which one way of delegations to it must allow.
+/// Prepares the role with its new targets, all of which one way of delegations to it must allow; false where it lists them
+/// already.
 fn stage(
     staging: &mut Staging<'_>,
     role: &RoleName,
     files: &[(Named, TargetFile<'static>)],
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let ways = staging.workspace.scopes(role)?;
     if staging.workspace.current(role)?.is_none() {
         if ways.is_empty() || role.is_top_level() {
@@ -113,7 +129,7 @@ fn stage(
         // The very files that are listed already: no reason for another version.
         staging.forget(role);
     }
-    Ok(())
+    Ok(changes)
 }
 
 /// A target counts only where a client's search comes to it first: one line when it does not.

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
-use tuf::metadata::Algorithms;
+use tuf::metadata::{Algorithms, TargetFile};
+use tuf::role::RoleName;
 use tuf::target::stays_inside;
 
 use super::beneath::{Folder, give_access, temporaries};
@@ -130,7 +131,49 @@ impl Workspace {
         progress: Progress<'_>,
         notice: Notice<'_>,
     ) -> Result<Brought, Failure> {
-        let mut jobs = self.jobs(tough_names)?;
+        let jobs = jobs(self.incoming()?, self.consistent_snapshot()?, tough_names)?;
+        self.bring(jobs, progress, notice)
+    }
+
+    /// Puts files back into `targets/` that are listed there as these are and are gone, or are cut; gives how many they were.
+    ///
+    /// # Errors
+    /// As [`Self::bring_targets`].
+    pub(crate) fn put_back(
+        &self,
+        role: &RoleName,
+        files: Vec<(String, TargetFile<'static>, PathBuf)>,
+        tough_names: bool,
+        notice: Notice<'_>,
+    ) -> Result<u64, Failure> {
+        let Some(published) = self.published(role)? else { return Ok(0) };
+        let Some(listed) = published.as_targets() else { return Ok(0) };
+        let is_listed = |(path, target, _): &(String, TargetFile<'static>, PathBuf)| {
+            listed.find(path).is_some_and(|listed| matches(&listed, target))
+        };
+        let incoming = files.into_iter().filter(is_listed).map(|(path, target, source)| Incoming {
+            role: role.clone(),
+            path,
+            target,
+            source: Some(source),
+        });
+        let mut jobs = jobs(incoming.collect(), self.published_consistently()?, tough_names)?;
+        jobs.retain(|job| {
+            let place = self.targets_folder().join(&job.folder).join(&job.name);
+            !place.metadata().is_ok_and(|there| there.len() == job.one.target.length)
+        });
+        let brought = self.bring(jobs, &mut |_, _| {}, notice)?;
+        brought.replace()?;
+        brought.sync()?;
+        Ok(brought.number())
+    }
+
+    fn bring(
+        &self,
+        mut jobs: Vec<Job>,
+        progress: Progress<'_>,
+        notice: Notice<'_>,
+    ) -> Result<Brought, Failure> {
         let temporary = self.free_temporary(&jobs)?;
         for (number, job) in jobs.iter_mut().enumerate() {
             job.temporary = numbered(&temporary, number);
@@ -173,27 +216,6 @@ impl Workspace {
         }
         let folders: Vec<PathBuf> = folders.into_iter().collect();
         on_threads(&folders, &|folder, _| targets.open(folder)?.sync(), &mut |_| {})
-    }
-
-    fn jobs(&self, tough_names: bool) -> Result<Vec<Job>, Failure> {
-        let consistent = self.consistent_snapshot()?;
-        let mut jobs = Vec::new();
-        for one in self.incoming()? {
-            // Checked before signing; a publication that is finished later, or another tool's, comes by here alone.
-            if !stays_inside(&one.path) {
-                return Err(outside(&one.path));
-            }
-            let mut places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
-            let links = places.split_off(places.len().min(1));
-            let place = places.pop().unwrap_or_default();
-            let Some(name) = place.file_name().map(ToOwned::to_owned) else {
-                return Err(changed(&one, Path::new(&one.path)));
-            };
-            let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
-            let (temporary, copied, replaces) = Default::default();
-            jobs.push(Job { one, folder, name, temporary, links, copied, hashed: consistent, replaces });
-        }
-        Ok(jobs)
     }
 
     /// The name under which files wait for their places: what an earlier run left under it goes, so it is none that a
@@ -240,6 +262,27 @@ impl Workspace {
         }
         Ok(false)
     }
+}
+
+/// Where these go.
+fn jobs(incoming: Vec<Incoming>, consistent: bool, tough_names: bool) -> Result<Vec<Job>, Failure> {
+    let mut jobs = Vec::new();
+    for one in incoming {
+        // Checked before signing; a publication that is finished later, or another tool's, comes by here alone.
+        if !stays_inside(&one.path) {
+            return Err(outside(&one.path));
+        }
+        let mut places = layout::target_places(&one.path, &one.target.hashes, consistent, tough_names);
+        let links = places.split_off(places.len().min(1));
+        let place = places.pop().unwrap_or_default();
+        let Some(name) = place.file_name().map(ToOwned::to_owned) else {
+            return Err(changed(&one, Path::new(&one.path)));
+        };
+        let folder = place.parent().map(ToOwned::to_owned).unwrap_or_default();
+        let (temporary, copied, replaces) = Default::default();
+        jobs.push(Job { one, folder, name, temporary, links, copied, hashed: consistent, replaces });
+    }
+    Ok(jobs)
 }
 
 impl Job {

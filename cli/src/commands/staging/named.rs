@@ -64,7 +64,8 @@ impl Staging<'_> {
         self.ours.iter().filter(is_it).map(|ours| ours.name.clone()).collect()
     }
 
-    /// The keyid under which a role knows the key that an argument names: a keyid, a name or a file.
+    /// The keyid under which a role knows the key that an argument names: a keyid, a name or a file; of a key that is not here
+    /// also what the screen calls it.
     pub(in crate::commands) fn keyid_of(
         &self,
         argument: &str,
@@ -74,6 +75,12 @@ impl Staging<'_> {
     ) -> Result<KeyId, Failure> {
         if let Some(keyid) = keyids.iter().find(|keyid| keyid.as_str() == argument) {
             return Ok(keyid.clone());
+        }
+        if !keys::is_file(argument) && self.ours.iter().all(|key| key.name != argument) {
+            let shown: Vec<_> = keyids.iter().filter(|keyid| self.label(keyid) == argument).collect();
+            if let [only] = shown.as_slice() {
+                return Ok((*only).clone());
+            }
         }
         let key = self.key(argument)?;
         let wanted = key.public_key().map_err(|e| key_failure(argument, &e))?;
