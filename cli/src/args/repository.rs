@@ -138,7 +138,7 @@ pub(crate) enum TargetCommand {
 pub(crate) struct TargetAddArgs {
     /// The repository folder.
     pub(crate) dir: PathBuf,
-    /// Files, or folders to take whole.
+    /// Files, or folders to take whole. A published one that is lost from targets/ and is listed just so is put back.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The targets role to put them in [default: the one that a client would search first].
