@@ -170,6 +170,8 @@ fn every_form_of_key_file_is_imported_with_nothing_told() {
             None => home.run(&request),
         };
         let made = made.done().json();
+        // People are told its own size.
+        let kind = if file == "rsa-2560.pem" { "rsa-2560".to_owned() } else { kind };
         assert_eq!((&made["type"], &made["name"]), (&kind.into(), &format!("k{n}").into()), "{file}");
         // Other files hold the same key, and a key is there once.
         home.run(&format!("key remove k{n} --yes")).done();

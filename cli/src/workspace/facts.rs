@@ -75,9 +75,12 @@ impl Facts {
         })
     }
 
-    /// When metadata of a role expires that is made now.
+    /// When metadata of a role expires that is made now. Of a root that is made in the very second in which others are begun, by
+    /// the second that the agent has given to its repository alone: that of another one may be the same otherwise.
     pub(crate) fn expires(&self, role: &RoleName) -> UtcTime {
-        self.expires_after(role, UtcTime::from_unix(render::now()))
+        let created =
+            self.record.as_ref().filter(|_| role.kind() == RoleKind::Root).map(|record| record.created);
+        self.expires_after(role, UtcTime::from_unix(render::now().max(created.unwrap_or(0))))
     }
 
     /// The same for metadata that is made at `now`.

@@ -10,6 +10,7 @@ use super::Staging;
 use super::refused::key_failure;
 use crate::error::{Failure, reason};
 use crate::keys;
+use crate::render::short_keyid;
 
 impl Staging<'_> {
     /// The key that an argument names: ours by its name, anybody's by its file.
@@ -77,7 +78,9 @@ impl Staging<'_> {
             return Ok(keyid.clone());
         }
         if !keys::is_file(argument) && self.ours.iter().all(|key| key.name != argument) {
-            let shown: Vec<_> = keyids.iter().filter(|keyid| self.label(keyid) == argument).collect();
+            let is_shown =
+                |keyid: &&KeyId| self.label(keyid) == argument || short_keyid(keyid.as_str()) == argument;
+            let shown: Vec<_> = keyids.iter().filter(is_shown).collect();
             if let [only] = shown.as_slice() {
                 return Ok((*only).clone());
             }
