@@ -412,7 +412,9 @@ fn check_sources(workspace: &Workspace, context: &Context) -> Result<(), Failure
 
 /// In a folder that is behind, the next version that is free would undo what others have published since.
 fn going_back(failure: Failure, is_behind: bool) -> Failure {
-    if !is_behind || failure.reason() != reason::WATERMARK {
+    // What leads to that copy already, as where the agent misses what is listed, says more.
+    let leads_there = failure.remedy_text().contains("newest published copy");
+    if !is_behind || failure.reason() != reason::WATERMARK || leads_there {
         return failure;
     }
     failure.remedy("take the newest published copy first, and make your own change in it again")
