@@ -143,10 +143,10 @@ pub enum BackendError {
         why: String,
     },
     /// The agent ends, and waits for no touch any more.
-    #[error("the agent is being stopped, and the token has not answered{}", if *.touch {
-        ": if it is touched now, what it signs is thrown away"
+    #[error("the agent is being stopped, and {}", if *.touch {
+        "no signature has come: if it is touched now, what it signs is thrown away"
     } else {
-        ""
+        "the token has not answered"
     })]
     Stopping {
         /// It may wait for a touch.
