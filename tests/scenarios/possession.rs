@@ -2,44 +2,37 @@
 //! signed.
 
 use std::fs;
-use std::process::Command;
 
-use softhsm::{OpenSc, SoftHsm, TokenFolder, third_party_dir};
+use softhsm::{OpenSc, TokenFolder, third_party_dir};
+use tuf::key::Key;
 use tufagent_tests::{Home, PIN, need, run_to_end};
 
+use crate::key_types::home_with_softhsm;
 use crate::terminal::talk;
 
 /// A home with a token whose key `made` was made there, and beside it the public half of a stranger's key, `theirs`, with the
 /// CKA_ID of ours. No PIN was given for that.
 fn with_a_strangers_public_key() -> Option<(Home, TokenFolder)> {
-    let softhsm = need(SoftHsm::find_or_fetch())?;
     let opensc = need(third_party_dir().and_then(|dir| OpenSc::find_or_fetch_in(&dir)))?;
-    let home = Home::new();
-    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
-    folder.init_token("build", "so-pin-4711", PIN).unwrap();
-    home.secret("pin", PIN);
-    home.config(&Home::softhsm_table("hsm", "build", &folder));
-    let agent = home.start();
+    let (home, agent, folder) = home_with_softhsm()?;
     home.unlock_file_store();
-    home.keys(&["filed", "thief"]);
-    home.run("token unlock hsm --pin-file pin").done();
+    home.key("filed", "ed25519");
     home.run("key generate made --token hsm --type ecdsa-p256").done();
-    home.run("key generate stolen --token file --type ecdsa-p256").done();
-    home.write("theirs.pem", home.run("key export stolen --format pem").done().stdout);
+    // The private half goes before the test begins: what is on the token is all that this agent knows of it.
+    home.key("stolen", "ecdsa-p256");
+    let exported = home.run("key export stolen --format tuf").done().json()["key"].to_string();
+    home.run("key remove stolen --yes").done();
+    let stolen = Key::from_json(exported.as_bytes()).unwrap();
+    home.write("theirs.der", stolen.public_key().unwrap().spki_der());
     agent.stop();
     let tool = |words: &[&str]| {
-        let mut tool = opensc.pkcs11_tool_with(softhsm.module());
+        let mut tool = opensc.pkcs11_tool_with(folder.module());
         tool.envs(folder.env()).args(["--token-label", "build"]).args(words).current_dir(home.path("."));
         run_to_end(&mut tool)
     };
     let listed = tool(&["-O", "--type", "pubkey"]).done().stdout;
     let id = listed.lines().find_map(|line| line.trim().strip_prefix("ID:")).unwrap().trim().to_owned();
-    let mut openssl = Command::new("openssl");
-    openssl.args(["ec", "-pubin", "-in", "theirs.pem", "-outform", "DER", "-out", "theirs.der"]);
-    run_to_end(openssl.current_dir(home.path("."))).done();
     tool(&["--write-object", "theirs.der", "--type", "pubkey", "--id", &id, "--label", "theirs"]).done();
-    // The only copy that this agent knows is the token's.
-    fs::remove_file(home.path("theirs.pem")).unwrap();
     Some((home, folder))
 }
 
@@ -48,7 +41,6 @@ fn a_public_key_whose_private_half_the_token_has_not_is_given_to_no_role_and_to_
     let Some((home, folder)) = with_a_strangers_public_key() else { return };
     let agent = home.start();
     home.unlock_file_store();
-    home.run("key remove stolen --yes").done();
     // What the token has not shown while it is locked counts for nothing, and what has signed counts.
     let locked = home.refused("key export theirs", 5, "TOKEN_LOCKED");
     assert_eq!(locked["details"]["key"], "theirs", "{locked}");
@@ -80,16 +72,9 @@ fn a_public_key_whose_private_half_the_token_has_not_is_given_to_no_role_and_to_
 
 #[test]
 fn nobody_is_asked_for_a_pin_to_sign_with_the_key_of_a_card_that_was_exchanged() {
-    let Some(softhsm) = need(SoftHsm::find_or_fetch()) else { return };
-    let home = Home::new();
-    let folder = softhsm.folder(&home.dir().join("softhsm")).unwrap();
-    folder.init_token("build", "so-pin-4711", PIN).unwrap();
-    home.secret("pin", PIN);
-    home.config(&Home::softhsm_table("hsm", "build", &folder));
-    let agent = home.start();
+    let Some((home, agent, folder)) = home_with_softhsm() else { return };
     home.unlock_file_store();
-    home.keys(&["filed"]);
-    home.run("token unlock hsm --pin-file pin").done();
+    home.key("filed", "ed25519");
     home.run("key generate made --token hsm --type ecdsa-p256").done();
     home.run("repo init app --name app --root filed --targets made --snapshot filed --timestamp filed")
         .done();

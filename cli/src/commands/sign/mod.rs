@@ -412,9 +412,9 @@ fn check_sources(workspace: &Workspace, context: &Context) -> Result<(), Failure
 
 /// In a folder that is behind, the next version that is free would undo what others have published since.
 fn going_back(failure: Failure, is_behind: bool) -> Failure {
-    // What leads to that copy already, as where the agent misses what is listed, says more.
-    let leads_there = failure.remedy_text().contains("newest published copy");
-    if !is_behind || failure.reason() != reason::WATERMARK || leads_there {
+    // Where it was not a version that was signed before, the remedy is none of the next one.
+    let is_taken = failure.reason() == reason::WATERMARK && failure.text_detail("signed_role").is_some();
+    if !is_behind || !is_taken {
         return failure;
     }
     failure.remedy("take the newest published copy first, and make your own change in it again")
